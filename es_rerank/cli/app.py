@@ -1,0 +1,31 @@
+"""The program: one typer application, one file per command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+from elasticsearch import ApiError, TransportError
+
+from ..errors import EsRerankError
+from .output import leave
+
+app = typer.Typer(
+    name="es-rerank",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rerank Elasticsearch hits with a cross-encoder, on any licence.",
+)
+
+
+def main() -> None:
+    """Run the program; every known error becomes one sentence on stderr and its exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # output into `head` ends quietly, as Unix programs do
+    try:
+        app()
+    except (EsRerankError, ApiError, TransportError) as error:
+        leave(error)
+    except KeyboardInterrupt:
+        sys.exit(130)

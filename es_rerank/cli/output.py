@@ -1,0 +1,63 @@
+"""What every command shares: where output goes, and how an error leaves the program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from elasticsearch import ApiError, TransportError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+ElasticsearchUrl = Annotated[
+    str | None, typer.Option("--elasticsearch-url", help="Elasticsearch to use instead of ELASTICSEARCH_URL or a running local node.", show_default=False)
+]
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
+    """Print one JSON document on stdout, plain, so that other programs can read it."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
+    sys.stdout.write("\n")
+
+
+@contextmanager
+def progress(total: int | None, what: str) -> Iterator[Progress]:
+    """Show a progress bar on stderr with one task (id 0), so that stdout stays clean."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        bar.add_task(what, total=total)
+        yield bar
+
+
+def leave(error: Exception) -> NoReturn:
+    """Print one sentence on stderr and exit with the code of the error's class."""
+    known = as_known(error)
+    stderr.print(f"[bold red]error:[/] {_escaped(known.message)}", highlight=False, soft_wrap=True)
+    raise SystemExit(outcome_of(known).exit_code)
+
+
+def as_known(error: Exception) -> EsRerankError:
+    """Return the error itself, or an elasticsearch client's error as a SearchError."""
+    if isinstance(error, EsRerankError):
+        return error
+    if isinstance(error, ApiError):
+        return SearchError(f"Elasticsearch answered {error.status_code}: {error}")
+    if isinstance(error, TransportError):
+        return UnreachableError(
+            f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or ELASTICSEARCH_URL, or start a node with: es-rerank up"
+        )
+    raise error
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

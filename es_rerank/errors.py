@@ -1,0 +1,173 @@
+"""What can go wrong, as one tree; each class is mapped once to an HTTP status and an exit code.
+
+    EsRerankError
+    ├── RequestError                 the caller's mistake
+    │   ├── RetrieverParsingError    a retriever tree that Elasticsearch's grammar does not allow
+    │   ├── UnknownModelError        a model name that is not served
+    │   ├── SettingsError            a setting or option that cannot be used
+    │   └── SourceError              a file or folder of documents that cannot be read
+    ├── ModelError                   the model's fault
+    │   ├── ModelFolderError         an exported folder that is missing, incomplete or altered
+    │   ├── ScoreError               a score that is not a finite number
+    │   ├── ParityError              an export that does not agree with its original
+    │   └── MissingExtraError        an optional dependency that is not installed
+    ├── SearchError                  Elasticsearch's side
+    │   ├── UnreachableError         no Elasticsearch answers at the address
+    │   ├── IndexMismatchError       the index does not fit what was asked of it
+    │   └── NodeError                a local node cannot be found, started or stopped
+    ├── IngestError                  documents that were not indexed
+    ├── DeadlineError                time ran out and failures are not allowed
+    └── OverloadError                more work than may wait
+
+Errors of the elasticsearch client itself (``elasticsearch.ApiError``) are not wrapped: they pass through unchanged.
+Every class pickles: data beyond the message is in keyword attributes with defaults.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class EsRerankError(Exception):
+    """Base of every error raised by this project. The message names the thing, the value and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestError(EsRerankError):
+    """The request cannot be served as it stands; sending it again unchanged will fail again."""
+
+
+class RetrieverParsingError(RequestError):
+    """A retriever tree has an unknown key, a wrong type or a value out of range; ``path`` is the position in the tree."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class UnknownModelError(RequestError):
+    """``name`` is not among the served models."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class SettingsError(RequestError):
+    """A setting or command-line option has a value that cannot be used."""
+
+
+class SourceError(RequestError):
+    """A source of documents cannot be read; ``path`` and, where it is known, ``line`` say where."""
+
+    def __init__(self, message: str, *, path: str = "", line: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+
+
+class ModelError(EsRerankError):
+    """A model cannot be loaded or does not do what its manifest says."""
+
+
+class ModelFolderError(ModelError):
+    """A model folder is missing, incomplete, or differs from the checksums in its manifest."""
+
+
+class ScoreError(ModelError):
+    """A model returned a score that is not finite, or not one score per passage."""
+
+
+class ParityError(ModelError):
+    """An exported model does not agree with the model that it was exported from."""
+
+
+class MissingExtraError(ModelError):
+    """An optional dependency is not installed; ``extra`` is the extra that brings it."""
+
+    def __init__(self, message: str, *, extra: str = "") -> None:
+        super().__init__(message)
+        self.extra = extra
+
+
+class SearchError(EsRerankError):
+    """Elasticsearch cannot give what the request needs."""
+
+
+class UnreachableError(SearchError):
+    """Nothing answers at the Elasticsearch address ``url``."""
+
+    def __init__(self, message: str, *, url: str = "") -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class IndexMismatchError(SearchError):
+    """The index lacks what was asked of it (vectors, a field, the same embedding model); ``index`` names it."""
+
+    def __init__(self, message: str, *, index: str = "") -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class NodeError(SearchError):
+    """A local Elasticsearch node cannot be found, started or stopped."""
+
+
+class IngestError(EsRerankError):
+    """Some documents were not indexed; ``failed`` counts them."""
+
+    def __init__(self, message: str, *, failed: int = 0) -> None:
+        super().__init__(message)
+        self.failed = failed
+
+
+class DeadlineError(EsRerankError):
+    """The deadline passed before the answer was complete, and the request does not allow a partial one."""
+
+
+class OverloadError(EsRerankError):
+    """The queue is full; ``retry_after_s`` says when to try again."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Outcome(NamedTuple):
+    """How an error class leaves the program: HTTP status, process exit code, and Elasticsearch's name for its type."""
+
+    status: int
+    exit_code: int
+    type: str
+
+
+OUTCOMES: dict[type[EsRerankError], Outcome] = {
+    EsRerankError: Outcome(500, 1, "es_rerank_exception"),
+    RequestError: Outcome(400, 2, "illegal_argument_exception"),
+    RetrieverParsingError: Outcome(400, 2, "parsing_exception"),
+    UnknownModelError: Outcome(404, 2, "resource_not_found_exception"),
+    SettingsError: Outcome(400, 2, "settings_exception"),
+    SourceError: Outcome(400, 3, "source_exception"),
+    ModelError: Outcome(500, 4, "model_exception"),
+    ModelFolderError: Outcome(500, 4, "model_folder_exception"),
+    ScoreError: Outcome(500, 4, "score_exception"),
+    ParityError: Outcome(500, 4, "parity_exception"),
+    MissingExtraError: Outcome(500, 4, "missing_extra_exception"),
+    SearchError: Outcome(502, 5, "search_exception"),
+    UnreachableError: Outcome(503, 5, "unreachable_exception"),
+    IndexMismatchError: Outcome(400, 5, "index_mismatch_exception"),
+    NodeError: Outcome(503, 5, "node_exception"),
+    IngestError: Outcome(500, 6, "ingest_exception"),
+    DeadlineError: Outcome(504, 7, "deadline_exception"),
+    OverloadError: Outcome(429, 8, "es_rejected_execution_exception"),
+}
+"""The one table from error class to outcome; a test holds that every class of the tree is in it."""
+
+
+def outcome_of(error: EsRerankError) -> Outcome:
+    """Return the outcome of the nearest class of ``error`` that the table names."""
+    return next(OUTCOMES[cls] for cls in type(error).__mro__ if cls in OUTCOMES)

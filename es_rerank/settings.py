@@ -1,0 +1,61 @@
+"""Settings, read once at the edge (command line and sidecar) and passed down as plain arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import SettingsError
+
+PREFIX = "ES_RERANK_"
+BUNDLED_RERANKER = "es-rerank-minilm-l6"
+BUNDLED_EMBEDDER = "all-MiniLM-L6-v2"
+
+
+class Settings(BaseSettings):
+    """Every setting of the program. Each is an environment variable ``ES_RERANK_<NAME>``; unknown names are refused."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    elasticsearch_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_URL", "ELASTICSEARCH_URL"),
+        description="Address of Elasticsearch; credentials may stand in it. Without it a running local node is used.",
+    )
+    elasticsearch_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_API_KEY"),
+        description="API key for Elasticsearch, in its encoded form.",
+    )
+    reranker: str = Field(default=BUNDLED_RERANKER, description="The served cross-encoder: the bundled one's name, or an exported folder.")
+    embedder: str = Field(default=BUNDLED_EMBEDDER, description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.")
+    window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
+    timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")
+    threads: int = Field(default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core.")
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes.")
+    max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
+    state_dir: Path = Field(
+        default_factory=lambda: Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank",
+        description="Where the record of a local Elasticsearch node is kept.",
+    )
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment.
+
+    Raises SettingsError for a value that does not fit and for a variable with our prefix that names no setting.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            f"setting {PREFIX}{'.'.join(str(part) for part in first['loc']).upper().removeprefix(PREFIX)}: {first['msg']} (found {first['input']!r})"
+        ) from error

@@ -1,0 +1,50 @@
+"""Deterministic stand-ins for models, public so that users can test without weights."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from .models import Vectors
+from .types import Scores
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+class WordOverlapReranker:
+    """Scores a passage by the share of the query's words that it holds, as a logit between -4 and 4."""
+
+    name = "word-overlap"
+
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:  # noqa: ARG002 instant
+        """Return the overlap of every passage; never late, never truncated."""
+        wanted = set(_words(query))
+        return Scores.of([8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages])
+
+    async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return the same as ``score``."""
+        return self.score(query, passages, deadline=deadline)
+
+
+class HashEmbedder:
+    """Embeds a text as the normalised count of its words hashed into ``dims`` buckets."""
+
+    def __init__(self, dims: int = 64) -> None:
+        self.name = f"hash-{dims}"
+        self.dims = dims
+
+    def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:  # noqa: ARG002 symmetric
+        """Return unit vectors; a text without words gets the first axis."""
+        vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in _words(text):
+                vectors[row, int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % self.dims] += 1.0
+            if not vectors[row].any():
+                vectors[row, 0] = 1.0
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)

@@ -1,0 +1,104 @@
+"""What the bundled cross-encoder was trained on and how: data list, seeds and every number of the run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import SettingsError
+
+Part = Literal["all", "train", "evaluate"]
+Kind = Literal["mined", "pool", "same_title"]
+
+
+class Source(BaseModel):
+    """One collection of labelled queries.
+
+    ``kind`` says where negatives come from: ``mined`` from BM25 and dense neighbours over the whole collection;
+    ``pool`` first from the query's own judged pool, the rest mined; ``same_title`` mined among documents that share
+    the positive's title. ``part`` is a tenth held out by a hash of the query id (``evaluate``) or the other nine.
+    ``queries`` bounds how many are drawn; each is used ``repeats`` times with fresh negatives.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collection: str
+    splits: tuple[str, ...]
+    kind: Kind = "mined"
+    part: Part = "all"
+    queries: int = 100_000
+    repeats: int = 1
+    without: str | None = None
+    """A collection whose held-out tenth must not be trained on: queries with the same text are dropped."""
+    judged_only: bool = False
+    """Read only documents judged in ``splits``: keeps the texts of other splits out of training altogether."""
+
+
+class Recipe(BaseModel):
+    """Every choice of a training run; two runs of one recipe differ only by floating-point order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 13
+    sources: tuple[Source, ...]
+    unlabelled: int = 3_000
+    """How many lists are made of a sentence or a title against passages, taught by the bi-encoder alone."""
+    list_size: int = 6
+    """Passages per list: one positive (or more, in judged pools) and negatives."""
+    lists_per_step: int = 12
+    max_tokens: int = 192
+    passage_tokens: int = 160
+    title_share: float = 0.7
+    """Share of the passages that are read with their title before them."""
+    cut_share: float = 0.35
+    """Share of the negatives, and of the positives that are long, cut to a shorter stretch of whole sentences."""
+    false_negative_margin: float = 0.08
+    """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
+    steps: int = 1_600
+    warmup_share: float = 0.06
+    body_rate: float = 5e-5
+    head_rate: float = 5e-4
+    binary_weight: float = 0.3
+    distil_weight_labelled: float = 0.2
+    distil_weight_unlabelled: float = 1.0
+    distil_scale: float = 20.0
+    """The bi-encoder's target is softmax(distil_scale * cosine): the temperature that all-MiniLM-L6-v2 was trained with."""
+    checkpoint_every: int = 50
+
+
+BUNDLED = Recipe(
+    sources=(
+        Source(collection="nq_open_oracle", splits=("all",), part="train"),
+        Source(collection="qed", splits=("dev",), without="nq_open_oracle"),
+        Source(collection="scifact", splits=("train",), repeats=2),
+        Source(collection="selqa", splits=("dev",), kind="pool", judged_only=True, repeats=2),
+        Source(collection="covidqa", splits=("all",)),
+        Source(collection="pubmedqa", splits=("train", "test")),
+        Source(collection="product_qa", splits=("ePQA_dev", "hetPQA_dev", "semiPQA_dev"), kind="pool", judged_only=True),
+        Source(collection="msrd_movies", splits=("all",), kind="pool", part="train", queries=3_000),
+        Source(collection="medquad", splits=("train",), queries=1_500),
+        Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
+    ),
+)
+"""The recipe of the cross-encoder that ships in the package."""
+
+
+def held_out(query_id: str) -> bool:
+    """Whether a query belongs to the tenth that is kept for evaluation: SHA-256 of its id modulo 10 is 0."""
+    return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % 10 == 0
+
+
+def read_recipe(path: Path | None) -> Recipe:
+    """Return the recipe in a JSON file, or the bundled one.
+
+    Raises SettingsError, with pydantic's account of the fields, when the file is not a recipe.
+    """
+    if path is None:
+        return BUNDLED
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a training recipe: {error}") from error
