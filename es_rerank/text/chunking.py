@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SettingsError
 from ..types import Passage
@@ -17,15 +19,20 @@ half a second on two cores, and the length that the bundled cross-encoder was tr
 OVERLAP_TOKENS = 32
 """Default overlap in tokens, so that a sentence cut by one passage's end is whole in the next."""
 
-_SENTENCE_ENDS = frozenset(".!?。！？…\n")
+_SENTENCE_ENDS = frozenset(".!?。！？…\n")  # noqa: RUF001 they are meant
+_UNSPACED_ENDS = frozenset("。！？…")  # noqa: RUF001 they are meant
+"""Sentence ends that need no white space after them."""
+_CLOSERS = " \t\r\"')]»”’」』）"  # noqa: RUF001 they are meant
 
 
 class Chunker:
     """Cuts texts into passages of at most ``size`` tokens, neighbours sharing about ``overlap`` tokens.
 
-    A passage ends at the last sentence end in its second half where there is one, else at a token. Passages lie in
+    A passage ends at the last sentence end in its second half where there is one, else between words where it can,
+    else between two tokens; one character that is more than ``size`` tokens is a passage of its own. Passages lie in
     order, leave no character that is not white space uncovered, and satisfy ``text[start:end] == passage.text``.
     The tokenizer must neither pad nor truncate. Safe to share between threads.
+    Raises SettingsError when ``size`` is under 1 or ``overlap`` is not between 0 and half of ``size``.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, size: int = PASSAGE_TOKENS, overlap: int = OVERLAP_TOKENS) -> None:
@@ -38,38 +45,77 @@ class Chunker:
         self._tokenizer = tokenizer
 
     def chunk(self, text: str) -> list[Passage]:
-        """Return the passages of ``text``; a text without a visible character has none."""
+        """Return the passages of ``text``; a text of white space has none."""
         if not text.strip():
             return []
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        # Byte-level and accent-stripping tokenizers give several tokens the same span: cut between spans only.
-        starts = [start for start, end in dict.fromkeys(offsets) if end > start]
-        bounds = self._windows(text, starts)
+        cuts = self._cuts(text)
         # What a tokenizer drops (control characters, say) still belongs to the passage before it.
-        edges = [(0 if first == 0 else starts[first], len(text) if last >= len(starts) else starts[last]) for first, last in bounds]
-        return [passage for start, end in edges or [(0, len(text))] if (passage := _trimmed(text, start, end)).text]
+        spans = ((cuts.chars[first], cuts.chars[last]) for first, last in self._windows(text, cuts))
+        return _distinct(_trimmed(text, start, end) for start, end in spans)
 
-    def _windows(self, text: str, starts: list[int]) -> list[tuple[int, int]]:
-        """Return token windows [first, last) in order; each begins after the one before it and ends after it."""
+    def _cuts(self, text: str) -> _Cuts:
+        """Return every place where the text may be cut, its two ends included."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        chars, tokens, words, inside = [0], [0], [True], None
+        for number, ((start, end), word) in enumerate(zip(encoding.offsets, encoding.word_ids, strict=True)):
+            # Byte-level and normalising tokenizers give several tokens the same span: cut between spans only.
+            if start > chars[-1] and end > start:
+                chars.append(start)
+                tokens.append(number)
+                words.append(word != inside)
+            inside = word
+        return _Cuts([*chars, len(text)], [*tokens, len(encoding.offsets)], [*words, True])
+
+    def _windows(self, text: str, cuts: _Cuts) -> list[tuple[int, int]]:
+        """Return windows [first, last) of cuts, in order; each begins and ends after the one before it."""
         windows: list[tuple[int, int]] = []
-        first = 0
-        while first < len(starts):
-            last = first + self.size
-            if last < len(starts):
-                last = self._sentence_end(text, starts, first, last)
+        first, end = 0, len(cuts.chars) - 1
+        while True:
+            last = max(bisect_right(cuts.tokens, cuts.tokens[first] + self.size) - 1, first + 1)
+            if last < end:
+                last = self._end(text, cuts, first, last)
             windows.append((first, last))
-            if last >= len(starts):
-                break
-            first = max(last - self.overlap, first + 1)
-        return windows
+            if last >= end:
+                return windows
+            first = max(self._overlapping(cuts, last), first + 1)
 
-    def _sentence_end(self, text: str, starts: list[int], first: int, last: int) -> int:
-        """Return the last cut in the window's second half that follows a sentence end, else ``last``."""
-        for cut in range(last, first + self.size // 2, -1):
-            before = text[starts[cut - 1] : starts[cut]]
-            if before.rstrip(" \t\r\"')]»”’")[-1:] in _SENTENCE_ENDS and (before[-1:].isspace() or before[-1:] in "。！？…"):
-                return cut
-        return last
+    def _end(self, text: str, cuts: _Cuts, first: int, last: int) -> int:
+        """Return the best cut in the window's second half: after a sentence, else before a word, else ``last``."""
+        half = bisect_right(cuts.tokens, cuts.tokens[first] + self.size // 2)
+        second_half = range(last, max(half, first + 1) - 1, -1)
+        sentence = next((cut for cut in second_half if _ends_sentence(text[cuts.chars[cut - 1] : cuts.chars[cut]])), None)
+        if sentence is not None:
+            return sentence
+        return next((cut for cut in second_half if cuts.words[cut]), last)
+
+    def _overlapping(self, cuts: _Cuts, last: int) -> int:
+        """Return where the passage after ``last`` begins: at most ``overlap`` tokens before it, at a word where it can."""
+        earliest = bisect_left(cuts.tokens, cuts.tokens[last] - self.overlap)
+        return next((cut for cut in range(earliest, last + 1) if cuts.words[cut]), earliest)
+
+
+class _Cuts(NamedTuple):
+    """Where a text may be cut: character position, tokens before it, and whether a word begins there."""
+
+    chars: list[int]
+    tokens: list[int]
+    words: list[bool]
+
+
+def _ends_sentence(piece: str) -> bool:
+    return piece.rstrip(_CLOSERS)[-1:] in _SENTENCE_ENDS and (piece[-1:].isspace() or piece[-1:] in _UNSPACED_ENDS)
+
+
+def _distinct(passages: Iterable[Passage]) -> list[Passage]:
+    """Return the passages without those that, white space trimmed, lie within a neighbour."""
+    kept: list[Passage] = []
+    for passage in passages:
+        if not passage.text or (kept and passage.end <= kept[-1].end):
+            continue
+        if kept and passage.start <= kept[-1].start:
+            kept.pop()
+        kept.append(passage)
+    return kept
 
 
 def _trimmed(text: str, start: int, end: int) -> Passage:
