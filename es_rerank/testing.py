@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from .models import Vectors
-from .types import Scores
+from .types import Calibration, Scores
 
 
 def _words(text: str) -> list[str]:
@@ -20,7 +20,9 @@ def _words(text: str) -> list[str]:
 class WordOverlapReranker:
     """Scores a passage by the share of the query's words that it holds, as a logit between -4 and 4."""
 
-    name = "word-overlap"
+    def __init__(self, name: str = "word-overlap", calibration: Calibration | None = None) -> None:
+        self.name = name
+        self.calibration = calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:  # noqa: ARG002 instant
         """Return the overlap of every passage; never late, never truncated."""

@@ -26,17 +26,38 @@ class Passage(NamedTuple):
 class Candidate:
     """A first-stage hit on its way through the reranker.
 
-    ``rank`` counts from 1. ``texts`` are the passages that the reranker reads for this hit, ``offsets`` their
-    character positions in the document where they are known. ``hit`` is Elasticsearch's hit, unchanged.
+    ``score`` and ``rank`` (from 1) are the first stage's. ``passages`` are what the reranker reads for this hit; their
+    offsets are characters in the document, (0, 0) where the passage is the whole of a field. ``context`` is read
+    before each passage (a title, say). ``capped`` is true where the document has more passages than were taken.
+    ``hit`` is Elasticsearch's hit, unchanged.
     """
 
     index: str
     id: str
     score: float
     rank: int
-    texts: tuple[str, ...] = ()
-    offsets: tuple[tuple[int, int] | None, ...] = ()
+    context: str = ""
+    passages: tuple[Passage, ...] = ()
+    capped: bool = False
     hit: dict[str, Any] = field(default_factory=dict)
+
+    def texts(self) -> list[str]:
+        """Return what the model reads: one text per passage, at least one (it may be empty)."""
+        if not self.passages:
+            return [self.context]
+        return [f"{self.context}\n{passage.text}" if self.context else passage.text for passage in self.passages]
+
+
+class Calibration(NamedTuple):
+    """Turns a model's logit into the log-odds of relevance.
+
+    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (first-stage score, standardised over the window)
+    + ``intercept``. Learned on training splits only, kept in the model's manifest.
+    """
+
+    logit: float = 1.0
+    first_stage: float = 0.0
+    intercept: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Scores
+from ..types import Calibration, Scores
 
 Vectors = npt.NDArray[np.float32]
 """Unit vectors, float32, (n_texts, dims)."""
@@ -25,6 +25,10 @@ class Reranker(Protocol):
     @property
     def name(self) -> str:
         """The name under which the model is served."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How a logit becomes log-odds of relevance; None where the logit is taken as it is."""
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per passage, in the order given.

@@ -1,0 +1,72 @@
+"""What an index's mapping says that planning needs: types of fields, nested paths, the recorded embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import IndexMismatchError
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """Facts of one or several indices, merged. ``known`` is false where the mapping may not be read."""
+
+    index: str = ""
+    types: dict[str, str] = field(default_factory=dict)
+    dims: dict[str, int] = field(default_factory=dict)
+    embedders: frozenset[str] = frozenset()
+    known: bool = False
+
+    def nested_path(self, name: str) -> str | None:
+        """Return the innermost nested object that holds the field, or None.
+
+        Without a readable mapping nothing is taken for nested.
+        """
+        parts = name.split(".")[:-1]
+        paths = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+        return next((path for path in paths if self.types.get(path) == "nested"), None)
+
+    def vectors(self) -> list[str]:
+        """Return the dense_vector fields, nested ones first."""
+        names = [name for name, kind in self.types.items() if kind == "dense_vector"]
+        return sorted(names, key=lambda name: (self.nested_path(name) is None, name))
+
+    def texts(self) -> list[str]:
+        """Return the full-text fields, those outside nested objects first."""
+        names = [name for name, kind in self.types.items() if kind in ("text", "match_only_text", "semantic_text")]
+        return sorted(names, key=lambda name: (self.nested_path(name) is not None, name))
+
+    def require(self, name: str, purpose: str) -> None:
+        """Check that a field is mapped.
+
+        Raises IndexMismatchError, listing the fields of the kind that was asked for, when it is not.
+        """
+        if self.known and name not in self.types:
+            others = ", ".join(self.vectors() if purpose == "vector" else self.texts()) or "none"
+            raise IndexMismatchError(f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}", index=self.index)
+
+
+def facts_of(mappings: Mapping[str, Any], index: str) -> IndexFacts:
+    """Return the merged facts of the answer to ``GET /{index}/_mapping``."""
+    types: dict[str, str] = {}
+    dims: dict[str, int] = {}
+    embedders: set[str] = set()
+    for entry in mappings.values():
+        mapping = entry.get("mappings", {})
+        for name, definition in _fields(mapping.get("properties", {})):
+            types.setdefault(name, definition.get("type", "object"))
+            if "dims" in definition:
+                dims.setdefault(name, definition["dims"])
+        recorded = mapping.get("_meta", {}).get("embedder")
+        if isinstance(recorded, str):
+            embedders.add(recorded)
+    return IndexFacts(index, types, dims, frozenset(embedders), known=True)
+
+
+def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, definition in properties.items():
+        yield prefix + name, definition
+        yield from _fields(definition.get("properties", {}), f"{prefix}{name}.")
+        yield from _fields(definition.get("fields", {}), f"{prefix}{name}.")

@@ -1,0 +1,97 @@
+"""From candidates and scores to ranks. Pure: arrays in, order out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ScoreError
+from ..scores import as_logits, logistic, ranked, standardise
+from ..types import Calibration, Candidate, FloatArray, Passage, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """A candidate after the reranker. ``probability`` and ``logit`` are None where the deadline came first.
+
+    ``logit`` is the log-odds of relevance that decides the order, ``probability`` its logistic, ``model_logit`` what
+    the model itself said of the best ``passage``.
+    """
+
+    candidate: Candidate
+    probability: float | None = None
+    logit: float | None = None
+    model_logit: float | None = None
+    passage: Passage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The window in its new order. ``complete`` is false where some candidates were not scored in time."""
+
+    hits: list[Reranked]
+    complete: bool
+    truncated: int
+    cached: int
+
+
+def texts_of(candidates: Sequence[Candidate]) -> list[str]:
+    """Return all texts that the reranker reads for the window, in order."""
+    return [text for candidate in candidates for text in candidate.texts()]
+
+
+def best_passages(scores: Scores, counts: Sequence[int]) -> tuple[FloatArray, list[int]]:
+    """Return, per document, the highest logit over its passages that are done (NaN where none is) and its position.
+
+    ``counts`` says how many consecutive scores belong to each document. Raises ScoreError when they do not add up or
+    a score is not finite.
+    """
+    if sum(counts) != len(scores):
+        raise ScoreError(f"the reranker returned {len(scores)} scores for {sum(counts)} passages; a reranker must return one score per passage")
+    logits = np.where(scores.done, as_logits(scores), -np.inf)
+    ends = np.cumsum(counts)
+    best = [int(end - count + np.argmax(logits[end - count : end])) for count, end in zip(counts, ends, strict=True)]
+    values = logits[best].astype(np.float32) if best else np.empty(0, dtype=np.float32)
+    return np.where(np.isneginf(values), np.float32(np.nan), values).astype(np.float32), [
+        b - int(end - count) for b, count, end in zip(best, counts, ends, strict=True)
+    ]
+
+
+def rank(candidates: Sequence[Candidate], scores: Scores, calibration: Calibration | None, min_score: float | None = None) -> Ranking:
+    """Return the window in descending order of logit; equal logits keep first-stage order.
+
+    Candidates that were not scored follow in first-stage order. ``min_score`` leaves out those whose probability is
+    known to be below it.
+    """
+    counts = [len(candidate.texts()) for candidate in candidates]
+    model_logits, best = best_passages(scores, counts)
+    logits = calibrated(model_logits, [candidate.score for candidate in candidates], calibration)
+    probabilities = logistic(logits)
+    done = ~np.isnan(model_logits)
+    order = [*(i for i in ranked(np.where(done, logits, -np.inf)) if done[i]), *(i for i in range(len(candidates)) if not done[i])]
+    hits = [
+        _reranked(candidates[i], float(probabilities[i]), float(logits[i]), float(model_logits[i]), best[i]) if done[i] else Reranked(candidates[i])
+        for i in order
+    ]
+    if min_score is not None:
+        hits = [hit for hit in hits if hit.probability is None or hit.probability >= min_score]
+    return Ranking(hits, complete=bool(done.all()), truncated=int(scores.truncated.sum()), cached=int(scores.cached.sum()))
+
+
+def _reranked(candidate: Candidate, probability: float, logit: float, model_logit: float, best: int) -> Reranked:
+    return Reranked(candidate, probability, logit, model_logit, candidate.passages[best] if candidate.passages else None)
+
+
+def calibrated(logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None) -> FloatArray:
+    """Return log-odds of relevance, float32, (n,); NaN stays NaN."""
+    if calibration is None:
+        return logits
+    prior = standardise(first_stage) * calibration.first_stage if calibration.first_stage else 0.0
+    return np.asarray(calibration.logit * logits + prior + calibration.intercept, dtype=np.float32)
+
+
+def first_stage_order(candidates: Sequence[Candidate]) -> Ranking:
+    """Return the window as it came, unscored."""
+    return Ranking([Reranked(candidate) for candidate in candidates], complete=False, truncated=0, cached=0)

@@ -1,0 +1,110 @@
+"""The short form: from a question and an index to the body of a search. Our own defaults live here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import IndexMismatchError, RequestError
+from .facts import IndexFacts
+from .tree import FirstStage, Query
+
+DEFAULT_WINDOW = 50
+_NUM_CANDIDATES = 100
+_MAX_CANDIDATES = 10_000
+_CONTEXT = ("title",)
+_PREFERRED_TEXTS = ("text", "content", "body", "passage")
+
+
+def retriever_for(
+    query: str,
+    facts: IndexFacts,
+    *,
+    first_stage: FirstStage = "knn",
+    window: int = DEFAULT_WINDOW,
+    field: str | Sequence[str] | None = None,
+    vector_field: str | None = None,
+    query_vector: Sequence[float] | None = None,
+    filters: Sequence[Query] = (),
+    inference_id: str | None = None,
+) -> dict[str, Any]:
+    """Return a ``retriever`` body that reranks the first ``window`` hits and allows the reranker to fail.
+
+    Passages nearest to the query are read where the index stores passages, the named or the only text field where it
+    does not. Raises RequestError for an empty query, IndexMismatchError where the index lacks vectors or text.
+    """
+    check_query(query)
+    vector = _vector_field(facts, vector_field) if first_stage == "knn" or vector_field else None
+    fields = [field] if isinstance(field, str) else list(field or _text_fields(facts, vector))
+    use_knn = vector is not None and first_stage == "knn"
+    child = {"knn": _knn(query, vector or "", window, query_vector)} if use_knn else {"standard": {"query": _bm25(query, facts, fields)}}
+    nested = any(facts.nested_path(name) for name in fields)
+    reranker: dict[str, Any] = {
+        "retriever": child,
+        "field": fields,
+        "inference_text": query,
+        "rank_window_size": window,
+        "allow_rerank_failures": True,
+    }
+    if nested:
+        reranker["chunk_rescorer"] = {"size": 1}
+    if filters:
+        reranker["filter"] = list(filters)
+    if inference_id:
+        reranker["inference_id"] = inference_id
+    return {"text_similarity_reranker": reranker}
+
+
+def check_query(query: str) -> None:
+    """Raise RequestError for a query without a visible character."""
+    if not query.strip():
+        raise RequestError("the query is empty; give the words to search for")
+
+
+def _vector_field(facts: IndexFacts, name: str | None) -> str:
+    if name is not None:
+        facts.require(name, "vector")
+        if facts.known and name not in facts.dims and facts.types.get(name) != "dense_vector":
+            raise IndexMismatchError(f"field [{name}] of index [{facts.index}] is of type [{facts.types[name]}]; a dense_vector is needed", index=facts.index)
+        return name
+    found = facts.vectors()
+    if not facts.known:
+        raise RequestError(f"the mapping of [{facts.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)")
+    if not found:
+        raise IndexMismatchError(
+            f"index [{facts.index}] has no dense_vector field, so kNN cannot recall from it; "
+            "use the first stage bm25, or index the documents with: es-rerank ingest",
+            index=facts.index,
+        )
+    if len(found) > 1:
+        raise RequestError(f"index [{facts.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)")
+    return found[0]
+
+
+def _text_fields(facts: IndexFacts, vector: str | None) -> list[str]:
+    """Return the title, where there is one, and the text beside the vector, else the document's own text."""
+    texts = facts.texts()
+    path = facts.nested_path(vector) if vector else None
+    beside = [name for name in texts if facts.nested_path(name) == path]
+    named = [name for wanted in _PREFERRED_TEXTS for name in beside if name.rsplit(".", 1)[-1] == wanted]
+    chosen = named[:1] or [name for name in beside if name not in _CONTEXT]
+    if len(chosen) != 1:
+        found = ", ".join(texts) or "none"
+        raise IndexMismatchError(
+            f"which text of index [{facts.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}", index=facts.index
+        )
+    return [*(name for name in _CONTEXT if name in texts), *chosen]
+
+
+def _knn(query: str, field: str, window: int, vector: Sequence[float] | None) -> dict[str, Any]:
+    source: dict[str, Any] = {"query_vector": list(vector)} if vector is not None else {"query_vector_builder": {"text_embedding": {"model_text": query}}}
+    return {"field": field, "k": window, "num_candidates": min(max(2 * window, _NUM_CANDIDATES), _MAX_CANDIDATES), **source}
+
+
+def _bm25(query: str, facts: IndexFacts, fields: Sequence[str]) -> Query:
+    """Return a match over the document's own text fields, or over its passages where it has no other."""
+    top = [name for name in facts.texts() if facts.nested_path(name) is None and "." not in name] or [name for name in fields if not facts.nested_path(name)]
+    flat = [name for name in top if name in fields or name in (*_CONTEXT, *_PREFERRED_TEXTS)] or top
+    if flat:
+        return {"multi_match": {"query": query, "fields": flat, "type": "most_fields"}}
+    return {"nested": {"path": facts.nested_path(fields[-1]), "query": {"match": {fields[-1]: query}}, "score_mode": "max"}}
