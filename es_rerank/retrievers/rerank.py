@@ -68,8 +68,8 @@ def rank(candidates: Sequence[Candidate], scores: Scores, calibration: Calibrati
     counts = [len(candidate.texts()) for candidate in candidates]
     model_logits, best = best_passages(scores, counts)
     logits = calibrated(model_logits, [candidate.score for candidate in candidates], calibration)
-    probabilities = logistic(logits)
     done = ~np.isnan(model_logits)
+    probabilities = logistic(np.where(done, logits, 0.0))
     order = [*(i for i in ranked(np.where(done, logits, -np.inf)) if done[i]), *(i for i in range(len(candidates)) if not done[i])]
     hits = [
         _reranked(candidates[i], float(probabilities[i]), float(logits[i]), float(model_logits[i]), best[i]) if done[i] else Reranked(candidates[i])
