@@ -5,11 +5,13 @@ Layout: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, NoReturn, cast
 
 from .errors import SourceError
 
@@ -42,43 +44,55 @@ def is_collection(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
 
 
-def open_text(path: Path) -> IO[str]:
-    """Open a plain or gzipped UTF-8 file for reading.
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line) of a plain or gzipped file, one line in memory at a time.
 
-    Raises SourceError when it is missing or is not a file.
+    Raises SourceError when the file is missing, is not a file, or is a gzip that is broken or cut short.
     """
+    number = 0
     try:
-        if path.suffix == ".gz":
-            return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))
-        return path.open(encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from error
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+    except (OSError, EOFError, zlib.error) as error:
+        where = f" after line {number}" if number else ""
+        raise SourceError(f"cannot read {path}{where}: {_cause(error)}", path=str(path), line=number or None) from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _cause(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) for every line that is not blank.
 
-    Raises SourceError, with the line number, for a line that is not a JSON object, and for a file that cannot be
-    decoded (broken gzip, not UTF-8).
+    Raises SourceError, with the line number, for a file that cannot be read and for a line that is not a JSON object.
     """
-    number = 0
-    try:
-        with open_text(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _object(line, path, number)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read {path} after line {number}: {error}", path=str(path), line=number) from error
+    for number, line in read_lines(path):
+        if line.strip():
+            yield number, parse_object(line, path, number)
 
 
-def _object(line: str, path: Path, number: int) -> dict[str, Any]:
+def parse_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """Return the JSON object of one line, which is UTF-8 and holds neither NaN nor Infinity.
+
+    Raises SourceError, with the line number, when it is anything else.
+    """
     try:
-        value = json.loads(line)
-    except ValueError as error:
+        value = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}, line {number}: not JSON ({error})", path=str(path), line=number) from error
     if not isinstance(value, dict):
         raise SourceError(f"{path}, line {number}: a JSON object is expected, found {type(value).__name__}", path=str(path), line=number)
     return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
@@ -137,11 +151,21 @@ def read_qrels(folder: Path, split: str) -> Qrels:
         raise SourceError(f"{folder} has no split {split!r}; splits with judgements: {known}", path=str(folder / "qrels"))
     path = find_file(folder / "qrels", f"{split}.tsv")
     qrels: Qrels = {}
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            parts = line.rstrip("\n").split("\t")
-            if len(parts) == 3 and parts[2].strip().lstrip("-").isdigit():
-                qrels.setdefault(parts[0], {})[parts[1]] = int(parts[2])
-            elif number > 1 and line.strip():
-                raise SourceError(f"{path}, line {number}: expected query-id, corpus-id, grade separated by tabs", path=str(path), line=number)
+    for number, line in read_lines(path):
+        judgement = _judgement(line)
+        if judgement:
+            query, document, grade = judgement
+            qrels.setdefault(query, {})[document] = grade
+        elif number > 1 and line.strip():
+            raise SourceError(
+                f"{path}, line {number}: expected query-id, corpus-id and a whole number as grade, separated by tabs", path=str(path), line=number
+            )
     return qrels
+
+
+def _judgement(line: bytes) -> tuple[str, str, int] | None:
+    try:
+        query, document, grade = line.decode("utf-8").rstrip("\r\n").split("\t")
+        return query, document, int(grade)
+    except ValueError:
+        return None
