@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT_S = 8.0
 _ALIASES = {"from_": "from", "source": "_source"}
 
 # The query parameters of _search that a request may carry beside its body; everything else is a body key.
-_PARAMETERS = frozenset(
+SEARCH_PARAMETERS = frozenset(
     {
         "allow_no_indices",
         "allow_partial_search_results",
@@ -100,7 +100,9 @@ def search_arguments(
 def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (body keys, query parameters) of keyword arguments as elasticsearch-py spells them; None means not given."""
     given = {_ALIASES.get(key, key): value for key, value in options.items() if value is not None}
-    return {key: value for key, value in given.items() if key not in _PARAMETERS}, {key: value for key, value in given.items() if key in _PARAMETERS}
+    return {key: value for key, value in given.items() if key not in SEARCH_PARAMETERS}, {
+        key: value for key, value in given.items() if key in SEARCH_PARAMETERS
+    }
 
 
 def response(body: dict[str, Any]) -> ObjectApiResponse[Any]:

@@ -4,6 +4,7 @@
     ├── RequestError                 the caller's mistake
     │   ├── RetrieverParsingError    a retriever tree that Elasticsearch's grammar does not allow
     │   ├── UnknownModelError        a model name that is not served
+    │   ├── TooLargeError            a request over a limit of the sidecar
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
     ├── ModelError                   the model's fault
@@ -54,6 +55,10 @@ class UnknownModelError(RequestError):
     def __init__(self, message: str, *, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+
+class TooLargeError(RequestError):
+    """A request body, or the number of its documents, is over a limit; the message names the setting."""
 
 
 class SettingsError(RequestError):
@@ -150,6 +155,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     RequestError: Outcome(400, 2, "illegal_argument_exception"),
     RetrieverParsingError: Outcome(400, 2, "parsing_exception"),
     UnknownModelError: Outcome(404, 2, "resource_not_found_exception"),
+    TooLargeError: Outcome(413, 2, "content_too_long_exception"),
     SettingsError: Outcome(400, 2, "settings_exception"),
     SourceError: Outcome(400, 3, "source_exception"),
     ModelError: Outcome(500, 4, "model_exception"),

@@ -1,0 +1,73 @@
+"""Rescoring a response that someone else searched for: the same response out, its hits better ordered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import RequestError
+from ..types import Calibration, Candidate, Passage, Scores
+from .answer import Account, assemble
+from .plan import PASSAGE_CAP, candidates_of
+from .rerank import rank
+
+
+def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
+    """Return the hits of a response as candidates with the texts of ``field``, taken from ``_source`` or ``fields``.
+
+    A field inside a list of objects gives one passage per object; the others are read before each passage. Raises
+    RequestError when the response is not Elasticsearch's, or none of its hits carries any of the fields.
+    """
+    hits = response.get("hits", {}).get("hits") if isinstance(response.get("hits"), dict) else None
+    if not isinstance(hits, list) or not all(isinstance(hit, dict) and "_id" in hit for hit in hits):
+        raise RequestError("[response] is not an Elasticsearch search response: [hits.hits] must be a list of hits")
+    candidates = [_with_texts(candidate, field) for candidate in candidates_of([{"_index": "", **hit} for hit in hits])]
+    if candidates and not any(candidate.context or candidate.passages for candidate in candidates):
+        raise RequestError(
+            f"no hit of [response] carries text in [{', '.join(field)}], neither in [_source] nor in [fields]; search with that field in _source"
+        )
+    return candidates
+
+
+def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
+    context: list[str] = []
+    passages: list[Passage] = []
+    for name in field:
+        path, _, last = name.rpartition(".")
+        rows = _rows(candidate.hit.get("_source") or {}, path)
+        if rows and path:
+            passages += [Passage(str(row[last]), int(row.get("start", 0)), int(row.get("end", 0))) for row in rows if row.get(last)]
+        else:
+            context += _values(candidate.hit, name)
+    return replace(candidate, context="\n".join(context), passages=tuple(passages[:PASSAGE_CAP]), capped=len(passages) > PASSAGE_CAP)
+
+
+def _rows(source: dict[str, Any], path: str) -> list[dict[str, Any]]:
+    """Return the objects of a list at a dotted path of ``_source``; nothing where there is no list."""
+    value: Any = source
+    for part in filter(None, path.split(".")):
+        value = value.get(part) if isinstance(value, dict) else None
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _values(hit: dict[str, Any], name: str) -> list[str]:
+    value: Any = hit.get("_source") or {}
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if value is None:
+        value = (hit.get("fields") or {}).get(name)
+    return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]
+
+
+def rescored(
+    response: dict[str, Any], candidates: Sequence[Candidate], scores: Scores, calibration: Calibration | None, account: Account, min_score: float | None = None
+) -> dict[str, Any]:
+    """Return the response with its hits in the reranker's order; everything else of it is kept."""
+    ranking = rank(candidates, scores, calibration, min_score)
+    account.candidates = account.window = len(candidates)
+    account.truncated, account.cached = ranking.truncated, ranking.cached
+    account.capped = sum(candidate.capped for candidate in candidates)
+    if not ranking.complete:
+        account.status, account.reason = "partial", f"the deadline came when {int(scores.done.sum())} of {len(scores)} passages were scored"
+    return assemble(response, ranking, ranking.hits, [candidate.hit for candidate in candidates], account)

@@ -1,0 +1,58 @@
+"""``POST /rerank`` in the dialect of text-embeddings-inference (huggingface/text-embeddings-inference, router/src/http).
+
+Elasticsearch's ``hugging_face`` inference service speaks it too.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, outcome_of
+from ..scores import as_logits, logistic, ranked
+from .search import Running
+from .wire import answer, timeout_s, unless_left
+
+router = APIRouter(tags=["TEI"])
+
+
+class TeiRequest(BaseModel):
+    """``truncate`` false refuses a text over the model's window; left out, over-long texts are cut and counted in the
+    ``x-rerank-truncated`` header.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str
+    texts: Annotated[list[str], Field(min_length=1)]
+    raw_scores: bool = False
+    return_text: bool = False
+    truncate: bool | None = None
+    truncation_direction: Literal["Right", "right"] = "Right"
+
+
+@router.post("/rerank")
+async def rerank(request: Request, wanted: TeiRequest, service: Running) -> Response:
+    """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit."""
+    scores = await unless_left(request, service.score(wanted.query, wanted.texts, timeout_s(request)))
+    if not scores.done.all():
+        raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+    if wanted.truncate is False and scores.truncated.any():
+        raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
+    logits = as_logits(scores)
+    values = logits if wanted.raw_scores else logistic(logits)
+    rows = [{"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])} for i in ranked(logits)]
+    return answer(request, rows, headers={"x-rerank-truncated": str(int(scores.truncated.sum()))})
+
+
+def tei_error(request: Request, error: EsRerankError) -> Response:
+    """Return an error in TEI's shape: validation 422, overload 429, everything of ours 424 as its backend errors."""
+    if isinstance(error, OverloadError):
+        return answer(request, {"error": error.message, "error_type": "Overloaded"}, 429, {"Retry-After": str(error.retry_after_s)})
+    status = outcome_of(error).status
+    if isinstance(error, RequestError):
+        return answer(request, {"error": error.message, "error_type": "Validation"}, 413 if status == 413 else 422)
+    return answer(request, {"error": error.message, "error_type": "Backend"}, status if isinstance(error, DeadlineError) else 424)
