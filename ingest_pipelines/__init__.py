@@ -1,1 +1,7 @@
 """The write path: documents in, passages and vectors out, into an index that Kibana can show."""
+
+from .pipeline import Ingest, IngestReport
+from .readers import read_sources
+from .rejects import Reject
+
+__all__ = ["Ingest", "IngestReport", "Reject", "read_sources"]
