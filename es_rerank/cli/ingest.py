@@ -1,0 +1,81 @@
+"""``es-rerank ingest``: documents into an index, with passages and vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import TaskID
+from rich.table import Table
+
+from ingest_pipelines import Ingest, IngestReport, read_sources, source_files
+
+from ..errors import IngestError, SettingsError
+from ..models.load import load_embedder
+from ..settings import read_settings
+from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
+from .connection import connect
+from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
+
+_BULK_TIMEOUT_S = 120.0
+"""A bulk request of long documents may wait for vectors to be woven into the graph."""
+
+
+def ingest(
+    index: Annotated[str, typer.Argument(help="Name to search by; an alias of the versioned index that is made for it.", show_default=False)],
+    sources: Annotated[list[Path], typer.Argument(help="JSONL files (plain or .gz), BEIR folders, or rejects files of earlier runs.", show_default=False)],
+    *,
+    elasticsearch_url: ElasticsearchUrl = None,
+    embedder: Annotated[str | None, typer.Option(help="Embedding model: bundled name, exported folder or Hub id; ES_RERANK_EMBEDDER without it.")] = None,
+    passage_tokens: Annotated[int, typer.Option(help="Longest passage, in tokens of the embedding model.")] = PASSAGE_TOKENS,
+    overlap_tokens: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = OVERLAP_TOKENS,
+    rejects: Annotated[Path | None, typer.Option(help="File for documents that fail; INDEX.rejects.jsonl without it.", show_default=False)] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build a new version beside the one in use and switch at the end; the old one is kept.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."""
+    settings = read_settings()
+    _check_rejects(rejects, source_files(sources))
+    client = connect(elasticsearch_url, settings, request_timeout_s=_BULK_TIMEOUT_S)
+    with client, load_embedder(embedder or settings.embedder, threads=settings.threads) as model, progress(None, f"indexing into {index}") as bar:
+        run = Ingest(client, model, chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens))
+        documents = read_sources(sources)
+        report = run.run(index, documents, rebuild=rebuild, rejects=rejects, on_progress=lambda so_far: bar.update(TaskID(0), completed=_read(so_far)))
+    _show(report, as_json=as_json)
+
+
+def _check_rejects(rejects: Path | None, files: list[Path]) -> None:
+    if rejects is not None and rejects.resolve() in {file.resolve() for file in files}:
+        raise SettingsError(f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another file")
+
+
+def _read(report: IngestReport) -> int:
+    return report.documents + report.skipped + report.failed + report.duplicates
+
+
+def _show(report: IngestReport, *, as_json: bool) -> None:
+    """Print the report, then what needs attention.
+
+    Raises IngestError when documents failed, so that the program does not end well.
+    """
+    if as_json:
+        print_json(report.as_json())
+    else:
+        stdout.print(_table(report))
+    if report.duplicates:
+        stderr.print(f"{report.duplicates} documents had the id of a later one and were replaced by it", highlight=False)
+    if report.failed:
+        raise IngestError(
+            f"{report.failed} of {_read(report)} documents were not indexed; mend them in {report.rejects}, where each stands with its reason, "
+            f"and run: es-rerank ingest {report.index} {report.rejects}",
+            failed=report.failed,
+        )
+
+
+def _table(report: IngestReport) -> Table:
+    table = Table(title=f"{report.index} ({report.version})", show_header=False)
+    for name, value in report.as_json().items():
+        if name != "index":
+            table.add_row(name, str(value))
+    return table
