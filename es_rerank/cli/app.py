@@ -9,7 +9,14 @@ import typer
 from elasticsearch import ApiError, TransportError
 
 from ..errors import EsRerankError
+from .doctor import doctor
+from .down import down
+from .ingest import ingest
 from .output import leave
+from .search import search
+from .serve import serve
+from .train import train
+from .up import up
 
 app = typer.Typer(
     name="es-rerank",
@@ -18,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Rerank Elasticsearch hits with a cross-encoder, on any licence.",
 )
+
+app.command()(up)
+app.command()(down)
+app.command()(doctor)
+app.command()(search)
+app.command()(serve)
+app.command()(train)
+app.command()(ingest)
 
 
 def main() -> None:

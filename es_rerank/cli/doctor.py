@@ -1,0 +1,36 @@
+"""``es-rerank doctor``: what this machine has and lacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .. import node
+from ..settings import read_settings
+from .output import ElasticsearchUrl, Json, print_json, stdout
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) -> None:
+    """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."""
+    settings = read_settings()
+    key = settings.elasticsearch_api_key
+    diagnosis = node.doctor(settings.state_dir, elasticsearch_url or settings.elasticsearch_url, api_key=key.get_secret_value() if key else None)
+    if as_json:
+        rows = [asdict(check) for check in diagnosis.checks]
+        print_json({"url": diagnosis.url, "version": diagnosis.version, "how": diagnosis.how, "ok": diagnosis.ok, "checks": rows})
+    else:
+        stdout.print(_table(diagnosis))
+    if not diagnosis.ok:
+        raise typer.Exit(1)
+
+
+def _table(diagnosis: node.Diagnosis) -> Table:
+    table = Table("", "what", "found", "what to do", box=None)
+    for check in diagnosis.checks:
+        table.add_row(f"[{_COLOURS[check.status]}]{check.status}[/]", check.name, escape(check.found), escape(check.remedy))
+    return table

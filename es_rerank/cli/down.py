@@ -1,0 +1,35 @@
+"""``es-rerank down``: stops the local Elasticsearch that ``up`` started."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import node
+from ..settings import read_settings
+from .output import Json, print_json, stdout
+
+
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its data, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the local Elasticsearch that `up` started, and no other. Its data stays unless --purge is given."""
+    done = node.down(read_settings().state_dir, purge=purge)
+    was = done.stopped
+    if as_json:
+        print_json(
+            {
+                "url": was and was.url,
+                "version": was and was.version,
+                "how": was and was.how,
+                "ok": True,
+                "stopped": was is not None,
+                "purged": done.purged,
+            }
+        )
+        return
+    stdout.print(f"stopped Elasticsearch {was.version} ({was.how}) at {was.url}" if was else "no node of ours runs: nothing to stop")
+    if done.purged:
+        stdout.print("removed its data")

@@ -1,0 +1,93 @@
+"""The Elasticsearch distribution from Maven Central: real, stripped to the core, fetched and unpacked once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+from ..errors import NodeError
+from .account import make_reachable
+from .record import locked
+
+VERSION = "9.5.0"
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+_ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
+_DOWNLOAD_S = 900.0
+_DRAFT = ".unpacking-"
+
+
+def unpacked(cache: Path) -> Path | None:
+    """Return the distribution's folder in ``cache``; None when it is not there yet."""
+    folder = _folder(cache)
+    return folder if folder.is_dir() else None
+
+
+def has_maven() -> bool:
+    """Return whether Maven is on PATH."""
+    return shutil.which("mvn") is not None
+
+
+def fetch(cache: Path, java_home: Path) -> Path:
+    """Return the distribution's folder in ``cache``, downloading it with Maven on the JDK ``java_home`` when it is not there yet.
+
+    Raises NodeError when Maven is absent, fails, or takes longer than 15 minutes.
+    """
+    make_reachable(cache)
+    with locked(cache):
+        if (folder := unpacked(cache)) is not None:
+            return folder
+        for draft in cache.glob(_DRAFT + "*"):  # of a process that was killed while it unpacked: the lock says that it is gone
+            shutil.rmtree(draft)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT) as draft_name:
+            return unpack(_download(Path(draft_name), java_home), _folder(cache))
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """Unpack the one folder in ``archive`` as ``target``, which appears complete or not at all; the draft lies beside the archive.
+
+    Raises NodeError when the archive is broken.
+    """
+    draft = archive.parent / "draft"
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for entry in source.infolist():
+                _extract(source, entry, draft)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise NodeError(f"{archive.name} cannot be unpacked into {draft} ({error}); check the disk, or delete Maven's copy in ~/.m2 and try again") from error
+    (folder,) = draft.iterdir()
+    return folder.rename(target)
+
+
+def _folder(cache: Path) -> Path:
+    return cache / f"elasticsearch-{VERSION}"
+
+
+def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> None:
+    path = Path(source.extract(entry, draft))
+    # zipfile drops the modes; the node's account, which may not be ours, must read all of it and run bin/.
+    path.chmod(0o755 if entry.is_dir() or (entry.external_attr >> 16) & 0o100 else 0o644)
+
+
+def _download(folder: Path, java_home: Path) -> Path:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise NodeError(f"Elasticsearch {VERSION} is not in the cache and Maven (mvn) is not on PATH to fetch it; install Maven")
+    command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
+    environ = {**os.environ, "JAVA_HOME": str(java_home)}
+    try:
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_DOWNLOAD_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NodeError(f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_S:.0f} seconds; check the network and the mirrors in ~/.m2/settings.xml") from error
+    archives = list(folder.glob("*.zip"))
+    if done.returncode != 0 or not archives:
+        raise NodeError(f"Maven cannot fetch {_ARTIFACT}: {_complaint(done)}; check the network and the mirrors in ~/.m2/settings.xml")
+    return archives[0]
+
+
+def _complaint(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[0] if lines else f"exit status {done.returncode}"
