@@ -1,0 +1,67 @@
+"""``es-rerank serve``: the sidecar."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+import uvicorn
+from elasticsearch import AsyncElasticsearch
+
+from .. import node
+from ..errors import SettingsError
+from ..models import Embedder, Reranker
+from ..models.load import load_embedder, load_reranker, model_folder
+from ..models.manifest import read_manifest
+from ..settings import Settings, read_settings
+from ..sidecar.app import create_app
+from ..sidecar.service import Limits, Service
+from .output import ElasticsearchUrl, stderr
+
+_DRAIN_S = 10
+"""How long requests under way may take after SIGTERM, in seconds."""
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    reranker: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
+    elasticsearch_url: ElasticsearchUrl = None,
+) -> None:
+    """Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."""
+    settings = read_settings()
+    url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
+    service = build_service(settings, url, reranker, embedder)
+    stderr.print(
+        f"es-rerank sidecar on http://{host}:{port} (documentation: /docs), Elasticsearch at {node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)}"
+    )
+    run(service, host, port)
+
+
+def run(service: Service, host: str, port: int) -> None:
+    """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
+    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", timeout_graceful_shutdown=_DRAIN_S, server_header=False)
+
+
+def build_service(settings: Settings, url: str, reranker: str | None = None, embedder: str | None = None) -> Service:
+    """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
+
+    Raises SettingsError for an address with credentials: every caller brings its own, so that Elasticsearch's
+    security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
+    """
+    if urlsplit(url).username:
+        raise SettingsError(
+            "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
+        )
+    names = (reranker or settings.reranker, embedder or settings.embedder)
+    for name, kind in zip(names, ("cross-encoder", "bi-encoder"), strict=True):
+        read_manifest(model_folder(name), kind=kind)  # type: ignore[arg-type]
+
+    def load() -> tuple[Reranker, Embedder]:
+        return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)
+
+    # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
+    client = AsyncElasticsearch(url, max_retries=1, retry_on_status=())
+    return Service(client, load, Limits(settings.max_body_bytes, settings.max_documents, settings.timeout_ms / 1000))
