@@ -21,6 +21,7 @@ from . import distribution, docker, java
 from .account import default_cache, home_of
 from .lifecycle import NONE_RUNS, obstacles, running
 from .probe import Health, masked, probe
+from .record import How
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -47,7 +48,7 @@ class Diagnosis:
     checks: tuple[Check, ...]
     url: str | None
     version: str | None
-    how: Literal["docker", "maven", "given"] | None
+    how: How | None
 
     @property
     def ok(self) -> bool:

@@ -22,15 +22,15 @@ NONE_RUNS = "no Elasticsearch: start one with `es-rerank up`, or give an address
 
 @dataclass(frozen=True)
 class Node:
-    """A running Elasticsearch that this program started."""
+    """A running Elasticsearch, as a rule one that this program started."""
 
     url: str
     version: str
     how: How
     pid: int | None
-    """Process id; None in Docker."""
+    """Process id; None in Docker and for an address that was given."""
     home: Path | None
-    """Folder of its configuration, data and logs; None in Docker."""
+    """Folder of its configuration, data and logs; None where ``pid`` is."""
     found: bool = field(default=True, compare=False)
     """False when the call that returns it started it."""
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import NodeError
 
-How = Literal["docker", "maven"]
+How = Literal["docker", "maven", "given"]
+"""Where an Elasticsearch comes from: a container, a process of ours, or an address that the user gave."""
 
 
 class ProcessRecord(BaseModel):

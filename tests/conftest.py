@@ -1,0 +1,69 @@
+"""One real Elasticsearch for the whole session; no test is served by a fake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from elasticsearch import Elasticsearch
+
+from es_rerank.node import Node, down, up
+from es_rerank.node.probe import probe
+from es_rerank.settings import PREFIX
+
+_STARTUP_S = 300.0
+"""A busy machine takes several times the usual 15 seconds."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--elasticsearch-url", help="Elasticsearch to test against, instead of a node of the session's own.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the user's settings and the user's own node, so that no test can read or write there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith((PREFIX, "ELASTICSEARCH_")):
+                patch.delenv(name)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("xdg-state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's node is recorded: commands find it with ES_RERANK_STATE_DIR set to this."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest, state_dir: Path) -> Iterator[Node]:
+    """The session's Elasticsearch; the distribution comes from the user's cache, so that it is downloaded once."""
+    url = request.config.getoption("--elasticsearch-url")
+    if url:
+        yield Node(url=url, version=probe(url).version or "unknown", how="given", pid=None, home=None)
+        return
+    try:
+        yield up(state_dir, timeout_s=_STARTUP_S)
+    finally:
+        down(state_dir, purge=True)
+
+
+@pytest.fixture(scope="session")
+def es(node: Node) -> Iterator[Elasticsearch]:
+    """A client of the session's Elasticsearch."""
+    with Elasticsearch(node.url, request_timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def index(es: Elasticsearch) -> Iterator[str]:
+    """A name that no index has yet; whatever is there under it afterwards, ``name*`` included, is deleted."""
+    name = f"test-{uuid4().hex[:12]}"
+    yield name
+    # Deletion by pattern is refused by default, and an alias goes with its last index.
+    for found in es.indices.get(index=f"{name}*", expand_wildcards="all"):
+        es.indices.delete(index=found)
