@@ -34,9 +34,7 @@ def serve(
     settings = read_settings()
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
-    stderr.print(
-        f"es-rerank sidecar on http://{host}:{port} (documentation: /docs), Elasticsearch at {node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)}"
-    )
+    stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: /docs), Elasticsearch at {url}")
     run(service, host, port)
 
 

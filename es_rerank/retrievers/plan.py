@@ -114,14 +114,18 @@ def standard_query(node: Standard, filters: Sequence[Query] = ()) -> Query:
     return {"bool": {"must": [query], "filter": every, **named}}
 
 
-def with_reading(body: dict[str, Any], reading: Reading, leaf: Retriever, facts: IndexFacts) -> tuple[dict[str, Any], bool]:
+def with_reading(body: dict[str, Any], reading: Reading, leaf: Retriever, facts: IndexFacts, text: str) -> tuple[dict[str, Any], bool]:
     """Return a leaf's body that also fetches the texts, and whether it fetches all of them.
 
-    The nearest passages come along with a kNN over the same nested object; any other leaf needs ``passages_body``.
+    The passages nearest to ``text`` come along with a kNN over the same nested object (nearest by vector) and with a
+    query (nearest by BM25); a kNN over another field needs ``passages_body``.
     """
     body = {**body, "fields": reading.fields()}
     if not reading.nearest:
         return body, True
+    if isinstance(leaf, Standard):
+        # With a must beside it, a should clause of boost 0 changes neither what matches nor its score.
+        return {**body, "query": {"bool": {"must": [body["query"]], "should": [_nearest(reading, text)]}}}, True
     if isinstance(leaf, Knn) and facts.nested_path(leaf.field) == reading.nested:
         return {**body, "knn": {**body["knn"], "inner_hits": _inner_hits(reading)}}, True
     return body, False
@@ -131,11 +135,16 @@ def _inner_hits(reading: Reading) -> dict[str, Any]:
     return {"name": INNER_HITS, "size": reading.nearest, "_source": False, "fields": reading.passage_fields()}
 
 
-def passages_body(reading: Reading, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return a search for the passages of known documents that match a text best (BM25); none is left out."""
+def _nearest(reading: Reading, text: str) -> Query:
+    """Return a nested query of no weight whose inner hits are the passages that match a text best; none is left out."""
     near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {reading.passage: text}}]}}
-    nested = {"nested": {"path": reading.nested, "query": near, "score_mode": "max", "inner_hits": _inner_hits(reading)}}
-    return {"query": {"bool": {"filter": [only(candidates)], "should": [nested]}}, "size": len(candidates), "_source": False, "fields": list(reading.context)}
+    return {"nested": {"path": reading.nested, "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": _inner_hits(reading)}}
+
+
+def passages_body(reading: Reading, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return a search for the passages of known documents that match a text best (BM25)."""
+    query = {"bool": {"filter": [only(candidates)], "should": [_nearest(reading, text)]}}
+    return {"query": query, "size": len(candidates), "_source": False, "fields": list(reading.context)}
 
 
 def texts_body(reading: Reading, candidates: Sequence[Candidate]) -> dict[str, Any]:

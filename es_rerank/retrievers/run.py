@@ -7,6 +7,7 @@ A search is written once, as a generator that yields what it wants done (``Searc
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import deepcopy
@@ -199,7 +200,7 @@ class _Evaluation:
     ) -> Steps[tuple[dict[str, Any], list[Candidate]]]:
         """Ask for the first stage and, in the same request wherever that can be, for the texts."""
         vector = (yield from self.vector(leaf)) if isinstance(leaf, Knn) else None
-        body, whole = with_reading(leaf_body(leaf, node.rank_window_size, filters, vector), reading, leaf, self.facts)
+        body, whole = with_reading(leaf_body(leaf, node.rank_window_size, filters, vector), reading, leaf, self.facts, node.inference_text)
         first = yield Search({**self.extra, **body}, "first_stage")
         candidates = candidates_of(first["hits"]["hits"][: node.rank_window_size])
         if whole:
@@ -398,9 +399,11 @@ def _kept(context: Context, answer: Any) -> IndexFacts:  # noqa: ANN401
 
 def _received(answer: Any, context: Context) -> dict[str, Any]:  # noqa: ANN401
     """Count a response of Elasticsearch and return its body."""
-    context.account.requests += 1
-    context.account.received_bytes += int(answer.meta.headers.get("content-length", 0))
     body: dict[str, Any] = answer.body
+    # Elasticsearch streams large answers without a length; their size is that of the same JSON written again.
+    length = answer.meta.headers.get("content-length") or len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
+    context.account.requests += 1
+    context.account.received_bytes += int(length)
     return body
 
 

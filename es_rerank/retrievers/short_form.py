@@ -83,8 +83,8 @@ def _vector_field(facts: IndexFacts, name: str | None) -> str:
 
 def _text_fields(facts: IndexFacts, vector: str | None) -> list[str]:
     """Return the title, where there is one, and the text beside the vector, else the document's own text."""
-    texts = facts.texts()
-    path = facts.nested_path(vector) if vector else None
+    texts, vectors = facts.texts(), facts.vectors()
+    path = facts.nested_path(vector or vectors[0]) if vector or vectors else None
     beside = [name for name in texts if facts.nested_path(name) == path]
     named = [name for wanted in _PREFERRED_TEXTS for name in beside if name.rsplit(".", 1)[-1] == wanted]
     chosen = named[:1] or [name for name in beside if name not in _CONTEXT]
