@@ -11,6 +11,7 @@ from elasticsearch import ApiError, TransportError
 from ..errors import EsRerankError
 from .doctor import doctor
 from .down import down
+from .export import export
 from .ingest import ingest
 from .output import leave
 from .search import search
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(down)
 app.command()(doctor)
+app.command()(export)
 app.command()(search)
 app.command()(serve)
 app.command()(train)

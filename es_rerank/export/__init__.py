@@ -1,0 +1,53 @@
+"""Making a model folder from a torch model: ONNX graph, int8 variant, tokenizer, manifest, all checked against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MissingExtraError
+from ..models.manifest import Kind, Manifest
+
+DEFAULT_TOLERANCE = 1e-4
+"""Largest difference between torch and the fp32 graph, in logits or in components of a unit vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What the user states about an export; None where the source's own files decide.
+
+    ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the
+    default; ``fp32`` false drops the unquantised one after it has been checked. ``force`` replaces an existing folder.
+    """
+
+    kind: Kind | None = None
+    family: str | None = None
+    max_length: int | None = None
+    name: str | None = None
+    source: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    query_prefix: str | None = None
+    passage_prefix: str | None = None
+    tolerance: float = DEFAULT_TOLERANCE
+    fp32: bool = True
+    int8: bool = True
+    force: bool = False
+
+
+def export_model(model: str, out: Path, options: ExportOptions | None = None, *, say: Callable[[str], None] = lambda _: None) -> Manifest:
+    """Write the exported folder ``out`` of a Hub id or a local torch folder, and return its manifest.
+
+    ``say`` is told what is being done. Raises MissingExtraError without the export extra, SettingsError for options
+    that the source does not allow, ModelFolderError for a source that cannot be exported, ParityError when the graph
+    differs from torch; in every case ``out`` is left as it was.
+    """
+    try:
+        from .folder import write_folder  # noqa: PLC0415 torch comes with the extra alone
+    except ImportError as error:
+        raise MissingExtraError(
+            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'", extra="export"
+        ) from error
+    return write_folder(model, out, options or ExportOptions(), say)

@@ -1,0 +1,76 @@
+"""``es-rerank export``: a model folder from a torch model."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..export import DEFAULT_TOLERANCE, ExportOptions, export_model
+from ..models.manifest import Kind, Manifest
+from .output import Json, print_json, stderr, stdout
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Hub id (org/name) or local folder of a torch model in the layout of transformers.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything yet.", show_default=False)],
+    kind: Annotated[Kind | None, typer.Option(help="What the model is for; needed where its own files leave it open.", show_default=False)] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one of its architecture.", show_default=False),
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Window in tokens; without it, the model's own, at most 512.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Name under which the model is served; without it, the name of OUT.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option(help="Where the model came from, for the manifest; without it, MODEL.", show_default=False)] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision to fetch from the Hub, or to record for a local folder.", show_default=False)] = None,
+    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Licence of the weights, for the manifest.", show_default=False)] = None,
+    attribution: Annotated[str | None, typer.Option(help="Whom to name for the weights, for the manifest.", show_default=False)] = None,
+    query_prefix: Annotated[
+        str | None, typer.Option(help="What a bi-encoder reads before a query; without it, as its files state.", show_default=False)
+    ] = None,
+    passage_prefix: Annotated[
+        str | None, typer.Option(help="What a bi-encoder reads before a passage; without it, as its files state.", show_default=False)
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
+    only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT when it holds something already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."""
+    options = ExportOptions(
+        kind=kind,
+        family=family,
+        max_length=max_length,
+        name=name,
+        source=source,
+        revision=revision,
+        licence=licence,
+        attribution=attribution,
+        query_prefix=query_prefix,
+        passage_prefix=passage_prefix,
+        tolerance=tolerance,
+        fp32=not only_int8,
+        int8=int8,
+        force=force,
+    )
+    with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+        manifest = export_model(model, out, options, say=lambda text: stderr.print(text, highlight=False))
+    if as_json:
+        print_json(manifest.model_dump(mode="json", exclude_none=True))
+    else:
+        _show(out, manifest)
+
+
+def _show(out: Path, manifest: Manifest) -> None:
+    """Print what was made in a few lines."""
+    lines = [f"[bold]{manifest.name}[/] ({manifest.kind}, {manifest.family}, {manifest.max_length} tokens) in {out}"]
+    lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]
+    if manifest.parity is not None:
+        lines.append(f"fp32 differs from torch by at most {manifest.parity.fp32_max_difference:.1e} on {manifest.parity.pairs} pairs")
+    if manifest.parity is not None and manifest.parity.int8 is not None:
+        lines.append(f"int8 leaves {manifest.parity.int8.agreement:.1%} of passage pairs in torch's order")
+    stdout.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -1,0 +1,176 @@
+"""One export from start to end: source, graph, parity, int8, manifest; kept only when all of it holds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from huggingface_hub import snapshot_download
+
+from ..errors import ModelFolderError, SettingsError
+from ..models.bi_encoder import BiEncoder
+from ..models.cross_encoder import CrossEncoder
+from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Precision, file_record, write_manifest
+from ..types import FloatArray
+from . import ExportOptions
+from .graph import QUANTISATION, export_graph, quantise
+from .pairs import PAIRS, PASSAGES, QUERIES
+from .parity import int8_figures, largest_difference
+from .reference import save_tokenizer, torch_logits, torch_vectors
+from .source import Source, read_source
+
+_FP32 = "model.onnx"
+_INT8 = "model_int8.onnx"
+_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "1_Pooling/*")
+_LIBRARIES = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "sentence-transformers", "tokenizers", "torch", "transformers")
+
+Say = Callable[[str], None]
+
+
+class _Fetched(NamedTuple):
+    """A torch model on disk, and what the manifest says of its origin."""
+
+    folder: Path
+    name: str
+    revision: str | None
+
+
+def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Manifest:
+    """Export into a folder beside ``out`` and move it there at the end; what ``export_model`` documents."""
+    _refuse(out, options)
+    fetched = _fetch(model, options, say)
+    source = read_source(fetched.folder, options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
+        _put(made, out)
+    return manifest
+
+
+class _Export:
+    """The steps of one export in the folder ``made``."""
+
+    def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
+        self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
+
+    def run(self) -> Manifest:
+        """Make the files, check them against torch, and write the manifest that tells of it."""
+        say, made = self._say, self._made
+        say(f"exporting the graph of {self._name}")
+        save_tokenizer(self._source.folder, made / TOKENIZER)
+        export_graph(self._source.folder, self._source.kind, made / _FP32)
+        if self._options.int8:
+            say("quantising to int8")
+            quantise(made / _FP32, made / _INT8)
+        write_manifest(made, self._provisional())
+        say(f"comparing with torch on {len(PAIRS)} pairs")
+        parity = self._logit_parity() if self._source.kind == "cross-encoder" else self._vector_parity()
+        if not self._options.fp32:
+            for path in made.glob(f"{_FP32}*"):
+                path.unlink()
+        manifest = self._manifest(parity, self._precisions())
+        write_manifest(made, manifest)
+        return manifest
+
+    def _logit_parity(self) -> Parity:
+        """Compare logits. Raises ParityError; the figures are those of the folder as users will load it."""
+        expected = torch_logits(self._source, PAIRS)
+        name = self._name
+        difference = largest_difference(name, expected, self._logits("fp32"), self._options.tolerance)
+        int8 = int8_figures(name, expected, self._logits("int8")) if self._options.int8 else None
+        return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
+
+    def _vector_parity(self) -> Parity:
+        """Compare unit vectors, and for int8 also the order of the cosines between queries and passages."""
+        expected, fp32 = torch_vectors(self._source, [*QUERIES, *PASSAGES]), self._vectors("fp32")
+        name, int8 = self._name, None
+        difference = largest_difference(name, expected, fp32, self._options.tolerance)
+        if self._options.int8:
+            vectors = self._vectors("int8")
+            int8 = int8_figures(name, _cosines(expected), _cosines(vectors), torch_vectors=expected, vectors=vectors)
+        return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
+
+    def _logits(self, precision: Precision) -> FloatArray:
+        with CrossEncoder(self._made, variant=precision) as model:
+            return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+
+    def _vectors(self, precision: Precision) -> FloatArray:
+        with BiEncoder(self._made, variant=precision) as model:
+            return model.embed([*QUERIES, *PASSAGES])
+
+    def _provisional(self) -> Manifest:
+        """Return a manifest with which the folder can be loaded and compared; prefixes are left out, as on torch's side."""
+        manifest = self._manifest(None, ["fp32", "int8"] if self._options.int8 else ["fp32"])
+        if manifest.bi_encoder is None:
+            return manifest
+        return manifest.model_copy(update={"bi_encoder": manifest.bi_encoder.model_copy(update={"query_prefix": "", "passage_prefix": ""})})
+
+    def _precisions(self) -> list[Precision]:
+        kept: dict[Precision, bool] = {"fp32": self._options.fp32, "int8": self._options.int8}
+        return [precision for precision, keep in kept.items() if keep]
+
+    def _manifest(self, parity: Parity | None, precisions: list[Precision]) -> Manifest:
+        names: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
+        source, fetched, options = self._source, self._fetched, self._options
+        return Manifest(
+            name=self._name,
+            kind=source.kind,
+            source=fetched.name,
+            revision=fetched.revision,
+            licence=options.licence or "not stated",
+            attribution=options.attribution or f"exported from {fetched.name}",
+            architecture=source.architecture,
+            family=source.family.name,
+            max_length=source.max_length,
+            cross_encoder=source.cross_encoder,
+            bi_encoder=source.bi_encoder,
+            variants={precision: names[precision] for precision in precisions},
+            default_variant=precisions[-1],
+            quantisation=QUANTISATION if options.int8 else None,
+            parity=parity,
+            files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},
+            versions={library: version(library) for library in _LIBRARIES},
+        )
+
+
+def _refuse(out: Path, options: ExportOptions) -> None:
+    if not options.fp32 and not options.int8:
+        raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
+        raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
+
+
+def _fetch(model: str, options: ExportOptions, say: Say) -> _Fetched:
+    """Return the model on disk; a Hub id is fetched first. Raises ModelFolderError where that does not work."""
+    folder = Path(model)
+    if folder.is_dir():
+        # The folder's own name, not its path: a manifest travels, and a path says who made it where.
+        return _Fetched(folder, options.source or folder.resolve().name, options.revision)
+    say(f"fetching {model}")
+    try:
+        snapshot = Path(snapshot_download(model, revision=options.revision, allow_patterns=list(_FETCHED)))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(
+            f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
+            "check the name and the network, or give a local folder"
+        ) from error
+    return _Fetched(snapshot, options.source or model, snapshot.name)
+
+
+def _cosines(vectors: FloatArray) -> FloatArray:
+    """Return the cosine of every query with every passage, (n_queries * n_passages,), query by query."""
+    queries, passages = vectors[: len(QUERIES)], vectors[len(QUERIES) :]
+    return np.asarray((queries @ passages.T).ravel(), dtype=np.float32)
+
+
+def _put(made: Path, out: Path) -> None:
+    """Move the finished folder to its place; what stood there before goes with the temporary folder around ``made``."""
+    if out.exists():
+        out.rename(made.parent / "replaced")
+    made.rename(out)

@@ -1,0 +1,69 @@
+"""Whether two sets of scores agree: the gate that every exported graph has to pass."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ParityError
+from ..models.manifest import Int8Parity
+from ..types import FloatArray
+from .pairs import PASSAGES, QUERIES
+
+LEAST_AGREEMENT = 0.9
+"""Least share of passage pairs of one query that int8 must leave in torch's order."""
+
+LEAST_MEAN_COSINE = 0.98
+"""Least mean cosine between a bi-encoder's int8 vectors and torch's."""
+
+
+def largest_difference(name: str, torch: FloatArray, fp32: FloatArray, tolerance: float) -> float:
+    """Return the largest absolute difference. Raises ParityError over the tolerance, and for anything not finite.
+
+    Order needs no test of its own: within the tolerance only scores nearer to each other than twice the tolerance can
+    change places.
+    """
+    difference = float(np.abs(torch - fp32).max())
+    if not difference <= tolerance:  # also when it is not a number
+        raise ParityError(f"the exported graph of {name} differs from torch by {difference:.2e}, more than the tolerance of {tolerance:.0e}; nothing was kept")
+    return difference
+
+
+def int8_figures(name: str, torch: FloatArray, int8: FloatArray, *, torch_vectors: FloatArray | None = None, vectors: FloatArray | None = None) -> Int8Parity:
+    """Return how far the int8 scores, (n_pairs,), are from torch's.
+
+    Raises ParityError below LEAST_AGREEMENT or LEAST_MEAN_COSINE.
+    """
+    difference = np.abs(torch - int8)
+    agreement = pairwise_agreement(torch, int8)
+    if not agreement >= LEAST_AGREEMENT:
+        raise ParityError(
+            f"int8 leaves {agreement:.1%} of the passage pairs of {name} in torch's order, less than {LEAST_AGREEMENT:.0%}; "
+            "export it with --no-int8. Nothing was kept"
+        )
+    cosines = None if torch_vectors is None or vectors is None else (torch_vectors * vectors).sum(axis=1)
+    if cosines is not None and not float(cosines.mean()) >= LEAST_MEAN_COSINE:
+        raise ParityError(
+            f"int8 vectors of {name} have a mean cosine of {cosines.mean():.4f} with torch's, less than {LEAST_MEAN_COSINE}; "
+            "export it with --no-int8. Nothing was kept"
+        )
+    return Int8Parity(
+        max_difference=round(float(difference.max()), 5),
+        mean_difference=round(float(difference.mean()), 5),
+        agreement=round(agreement, 4),
+        mean_cosine=None if cosines is None else round(float(cosines.mean()), 5),
+        min_cosine=None if cosines is None else round(float(cosines.min()), 5),
+    )
+
+
+def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
+    """Return the share of pairs of passages of one query that both score in the same order.
+
+    Both (n_queries * n_passages,), query by query. Pairs that the reference scores alike do not count. Kendall's tau
+    is twice this share minus one.
+    """
+    same, counted = 0, 0
+    for first, second in zip(reference.reshape(len(QUERIES), len(PASSAGES)), other.reshape(len(QUERIES), len(PASSAGES)), strict=True):
+        order, found = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
+        counted += int((order != 0).sum())
+        same += int(((order == found) & (order != 0)).sum())
+    return same / counted if counted else 1.0

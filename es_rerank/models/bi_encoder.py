@@ -1,0 +1,101 @@
+"""A bi-encoder from an exported folder: one text in, one unit vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+
+from ..engine.pool import Pool
+from ..engine.session import Session
+from ..errors import ModelFolderError, ScoreError
+from ..text.pairs import Encoded, TextEncoder, open_tokenizer
+from ..types import FloatArray
+from . import Vectors
+from .manifest import TOKENIZER, Manifest, Precision, read_manifest, verify
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SLICE = 512
+"""Texts that are tokenised and queued at once, so that memory stays flat however many are given."""
+
+
+class BiEncoder:
+    """Embeds texts with an exported bi-encoder; an ``Embedder``.
+
+    A vector is a function of model and text alone: one text per run, no padding. Safe to share between threads.
+    Arguments and errors are those of ``CrossEncoder``.
+    """
+
+    def __init__(self, folder: Path | str, *, threads: int = 0, variant: Precision | None = None) -> None:
+        folder = Path(folder)
+        self._manifest = read_manifest(folder, kind="bi-encoder")
+        contract = self._manifest.bi_encoder
+        assert contract is not None  # the manifest's own check
+        self._contract = contract
+        graph = self._manifest.variant(variant)
+        verify(folder, self._manifest, graph)
+        self._session = Session(folder / graph)
+        if (dims := self._session.dims()) != contract.dims:
+            raise ModelFolderError(f"{folder / graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again")
+        self._tokenizer = open_tokenizer(folder / TOKENIZER)
+        self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
+        self._pool = Pool(threads)
+
+    @property
+    def name(self) -> str:
+        """The name that an index records in its mapping's ``_meta``."""
+        return self._manifest.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder says of itself."""
+        return self._manifest
+
+    @property
+    def dims(self) -> int:
+        """The length of the vectors."""
+        return self._contract.dims
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; it neither pads nor truncates."""
+        return self._tokenizer
+
+    def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
+        """Return unit vectors, float32, (len(texts), dims); a text over the window is cut at its end.
+
+        Raises ScoreError when a vector is not finite.
+        """
+        prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
+        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        for start in range(0, len(texts), _SLICE):
+            encoded = [self._texts.encode(prefix + text) for text in texts[start : start + _SLICE]]
+            for row, vector in enumerate(self._pool.run(self._vector, encoded, length=_tokens), start):
+                vectors[row] = vector
+        if not np.isfinite(vectors).all():
+            raise ScoreError(f"model {self.name} gave a vector that is not finite; its graph or weights are broken, export it again")
+        return vectors
+
+    def close(self) -> None:
+        """End the model's threads, after the runs that have begun."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _vector(self, text: Encoded) -> FloatArray:
+        """Return the unit vector of one text, float32, (dims,)."""
+        hidden = self._session.run(text.ids, text.type_ids)[0]
+        pooled = hidden[0] if self._contract.pooling == "cls" else hidden.mean(axis=0)
+        return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)
+
+
+def _tokens(text: Encoded) -> int:
+    return len(text.ids)

@@ -1,0 +1,62 @@
+"""The contract of each model family: which classes belong to it, how pairs are cut, how many positions a window loses.
+
+A family is named by the user or found by the architecture in the model's own ``config.json``; never by its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SettingsError
+from ..text.pairs import Strategy
+from .manifest import Kind
+
+DEFAULT_WINDOW = 512
+"""Longest window that an export takes by itself, in tokens, also where the model could read 8192: time grows with
+length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has positions for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row of the catalog.
+
+    ``reserved_positions`` are position embeddings that no token may take: XLM-R counts from its padding id 1, so that
+    positions begin at 2 and a table of 514 serves 512 tokens.
+    """
+
+    name: str
+    cross_encoders: tuple[str, ...]
+    bi_encoders: tuple[str, ...]
+    truncation: Strategy = "longest_first"
+    reserved_positions: int = 0
+
+    def architectures(self, kind: Kind) -> tuple[str, ...]:
+        """Return the classes of ``config.json`` that this family knows for a kind."""
+        return self.cross_encoders if kind == "cross-encoder" else self.bi_encoders
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family("bert", ("BertForSequenceClassification",), ("BertModel",)),
+    Family("xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2),
+    # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays unambiguous.
+    Family("bge", (), (), truncation="only_second", reserved_positions=2),
+    Family("deberta-v2", ("DebertaV2ForSequenceClassification",), ("DebertaV2Model",)),
+    Family("modernbert", ("ModernBertForSequenceClassification",), ("ModernBertModel",)),
+)
+
+
+def family_named(name: str) -> Family:
+    """Return the family that the user named. Raises SettingsError for a name that is not in the table."""
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    raise SettingsError(f"no model family is called {name}; the families are {', '.join(family.name for family in FAMILIES)}")
+
+
+def family_of(architecture: str, kind: Kind) -> Family:
+    """Return the family of an architecture. Raises SettingsError where the table does not know it."""
+    for family in FAMILIES:
+        if architecture in family.architectures(kind):
+            return family
+    known = ", ".join(name for family in FAMILIES for name in family.architectures(kind))
+    raise SettingsError(f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it follows with --family")

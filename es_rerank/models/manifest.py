@@ -1,0 +1,242 @@
+"""What an exported model folder says of itself: ``manifest.json``.
+
+The folder holds the graph in one precision or two, ``tokenizer.json`` and the manifest. The manifest states the
+model's contract (never guessed from its name), where it came from, and what was measured when it was exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import ModelFolderError
+from ..text.pairs import BGE_QUERY_SHARE, Strategy
+from ..types import Calibration
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+FORMAT_VERSION: Literal[1] = 1
+
+Kind = Literal["cross-encoder", "bi-encoder"]
+Precision = Literal["fp32", "int8"]
+
+_READ_BYTES = 1 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Part):
+    """A file as it was when the folder was written; ``sha256`` in hexadecimal."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Truncation(_Part):
+    """How an over-long pair is cut; ``query_share`` is the share of the window left to the query by ``only_second``."""
+
+    strategy: Strategy = "longest_first"
+    query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
+
+
+class CalibrationRecord(_Part):
+    """Coefficients of ``types.Calibration``: probability = logistic(logit * x + first_stage * standardised score + intercept)."""
+
+    logit: float = 1.0
+    first_stage: float = 0.0
+    intercept: float = 0.0
+
+
+class CrossEncoderContract(_Part):
+    """How pairs become logits.
+
+    ``labels``: 1, the logit itself, or 2, of which the second minus the first is the logit. ``activation`` names the
+    function from logit to probability.
+    """
+
+    truncation: Truncation = Truncation()
+    labels: Literal[1, 2] = 1
+    activation: Literal["logistic"] = "logistic"
+
+
+class BiEncoderContract(_Part):
+    """How texts become vectors; prefixes are put before the text of a query or a passage."""
+
+    dims: int = Field(ge=1)
+    pooling: Literal["mean", "cls"]
+    normalise: Literal[True] = True
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
+class Quantisation(_Part):
+    """How the int8 graph was made and for which processors its speed and scores hold."""
+
+    scheme: Literal["QInt8 weights, dynamic activations"] = "QInt8 weights, dynamic activations"
+    operators: tuple[str, ...]
+    per_channel: bool
+    reduce_range: bool
+    made_for: str
+
+
+class Int8Parity(_Part):
+    """int8 against torch: differences of scores, and the share of passage pairs of one query that keep their order.
+
+    Scores are logits of a cross-encoder, cosines of a bi-encoder; ``mean_cosine`` and ``min_cosine`` compare a
+    bi-encoder's vectors with torch's.
+    """
+
+    max_difference: float
+    mean_difference: float
+    agreement: float
+    mean_cosine: float | None = None
+    min_cosine: float | None = None
+
+
+class Parity(_Part):
+    """What the export measured against torch on ``pairs`` fixed pairs; ``tolerance`` bounds ``fp32_max_difference``."""
+
+    pairs: int
+    tolerance: float
+    fp32_max_difference: float
+    int8: Int8Parity | None = None
+
+
+class Manifest(_Part):
+    """A model folder's description of itself.
+
+    ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration, ``family`` the
+    row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included. ``files`` covers every file
+    that is read. ``calibration`` is absent where the logistic of the logit is the probability.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(min_length=1)
+    kind: Kind
+    source: str
+    revision: str | None = None
+    licence: str
+    attribution: str
+    architecture: str
+    family: str
+    max_length: int = Field(ge=8)
+    cross_encoder: CrossEncoderContract | None = None
+    bi_encoder: BiEncoderContract | None = None
+    calibration: CalibrationRecord | None = None
+    files: dict[str, FileRecord]
+    variants: dict[Precision, str] = Field(min_length=1)
+    default_variant: Precision
+    quantisation: Quantisation | None = None
+    parity: Parity | None = None
+    versions: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        contracts = {"cross-encoder": self.cross_encoder, "bi-encoder": self.bi_encoder}
+        if [kind for kind, contract in contracts.items() if contract is not None] != [self.kind]:
+            raise ValueError(f"a {self.kind} states exactly its own contract")
+        if self.default_variant not in self.variants:
+            raise ValueError(f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}")
+        if unlisted := sorted({TOKENIZER, *self.variants.values()} - set(self.files)):
+            raise ValueError(f"files without checksum: {', '.join(unlisted)}")
+        if outside := [name for name in self.files if Path(name).name != name or name in {"", ".", ".."}]:
+            raise ValueError(f"file names that leave the folder: {', '.join(outside)}")
+        return self
+
+    def coefficients(self) -> Calibration | None:
+        """Return the calibration as the read path uses it."""
+        return None if self.calibration is None else Calibration(**self.calibration.model_dump())
+
+    def variant(self, precision: Precision | None) -> str:
+        """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where there is none."""
+        wanted = precision or self.default_variant
+        if wanted not in self.variants:
+            raise ModelFolderError(f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export it again with that variant")
+        return self.variants[wanted]
+
+
+def parse_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a model folder, whether or not its files are there yet.
+
+    Raises ModelFolderError for a folder without manifest and for a manifest that cannot be understood.
+    """
+    return _parsed(folder, _text(folder))
+
+
+def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
+    """Return the manifest of a model folder, after checking that its files are there with the sizes it states.
+
+    Raises ModelFolderError for a folder that is missing, incomplete, of an unknown format, or not of the ``kind``.
+    """
+    manifest = parse_manifest(folder)
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelFolderError(f"{path} is missing, though the manifest lists it; export the model again or copy the whole folder")
+        if path.stat().st_size != record.bytes:
+            raise ModelFolderError(f"{path} has {path.stat().st_size} bytes, the manifest says {record.bytes}; {_ALTERED}")
+    if kind is not None and manifest.kind != kind:
+        use = {"cross-encoder": "a reranker", "bi-encoder": "an embedder"}
+        raise ModelFolderError(f"{folder} holds a {manifest.kind}, which is {use[manifest.kind]}; {use[kind]} has to be a {kind}")
+    return manifest
+
+
+def verify(folder: Path, manifest: Manifest, graph: str) -> None:
+    """Compare the checksums of ``graph`` and of all files that are not graphs with the manifest.
+
+    Graphs of other precisions are left alone: they are not going to be read. Raises ModelFolderError on a difference.
+    """
+    others = set(manifest.variants.values()) - {graph}
+    for name, record in manifest.files.items():
+        if name not in others and file_record(folder / name).sha256 != record.sha256:
+            raise ModelFolderError(f"{folder / name} does not have the checksum of its manifest; {_ALTERED}")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``; what is not stated is left out."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
+
+
+def file_record(path: Path) -> FileRecord:
+    """Return size and checksum of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return FileRecord(sha256=digest.hexdigest(), bytes=path.stat().st_size)
+
+
+_ALTERED = "it was altered or copied incompletely; copy the folder again or export the model again"
+
+
+def _text(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export MODEL {folder}")
+    if (folder / MANIFEST).is_file():
+        return (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
+    if (folder / "config.json").is_file():
+        raise ModelFolderError(f"{folder} is a torch model, not an exported one; run: es-rerank export {folder} OUT, and give OUT instead")
+    raise ModelFolderError(f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export MODEL OUT")
+
+
+def _parsed(folder: Path, text: str) -> Manifest:
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ModelFolderError(f"{folder / MANIFEST} is not JSON ({error}); export the model again") from error
+    version = raw.get("format_version") if isinstance(raw, Mapping) else None
+    if version != FORMAT_VERSION:
+        raise ModelFolderError(f"{folder / MANIFEST} has format version {version}, this es-rerank reads {FORMAT_VERSION}; export the model again")
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise ModelFolderError(f"{folder / MANIFEST}: {where}: {first['msg']}; export the model again") from error

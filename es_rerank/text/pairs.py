@@ -1,0 +1,175 @@
+"""Turning texts and pairs of texts into token ids within a model's window, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..errors import ModelFolderError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Strategy = Literal["longest_first", "only_second"]
+"""How an over-long pair is cut: ``longest_first`` takes from the longer text first, as sentence-transformers, TEI and
+infinity do; ``only_second`` cuts the query to a share of the window and then only the passage, as FlagEmbedding does."""
+
+BGE_QUERY_SHARE = 0.75
+"""FlagEmbedding cuts the query to ``max_length * 3 // 4`` (inference/reranker/encoder_only/base.py)."""
+
+
+class Encoded(NamedTuple):
+    """Token ids with special tokens in place; ``truncated`` where the window was too small for the text."""
+
+    ids: list[int]
+    type_ids: list[int]
+    truncated: bool
+
+
+class _Stretch(NamedTuple):
+    """Ids and segment ids of neighbouring tokens."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+
+class _Layout(NamedTuple):
+    """Where special tokens stand: ``fixed`` stretches surround the texts, whose tokens all carry one segment id each."""
+
+    fixed: list[_Stretch]
+    segments: list[int]
+
+    def fill(self, texts: Sequence[list[int]], *, truncated: bool) -> Encoded:
+        """Return the sequence with the texts' ids in their places."""
+        ids, type_ids = list(self.fixed[0].ids), list(self.fixed[0].type_ids)
+        for text, segment, after in zip(texts, self.segments, self.fixed[1:], strict=True):
+            ids += [*text, *after.ids]
+            type_ids += [*[segment] * len(text), *after.type_ids]
+        return Encoded(ids, type_ids, truncated)
+
+    @property
+    def specials(self) -> int:
+        """How many tokens of the window the special ones take."""
+        return sum(len(stretch.ids) for stretch in self.fixed)
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Return the tokenizer of a ``tokenizer.json``, configured once so that nothing mutates it afterwards.
+
+    It neither pads nor truncates, so it may be shared between threads. ``[SEP]`` or ``</s>`` in a user's text is
+    ordinary text and not the special token, which Hugging Face's default would make of it: otherwise a document could
+    end its own segment and write the rest of the pair itself. Raises ModelFolderError when the file cannot be read.
+    """
+    from tokenizers import Tokenizer  # noqa: PLC0415 importing es_rerank loads no native library
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception for every fault of the file
+        raise ModelFolderError(f"{path} is not a tokenizer that can be read ({error}); export the model again") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+class TextEncoder:
+    """Encodes single texts within ``max_length`` tokens, special tokens included. Safe to share between threads."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._layout = _layout(tokenizer, texts=1)
+        self._room = _room(self._layout, max_length)
+
+    def encode(self, text: str) -> Encoded:
+        """Return the ids of one text, cut at its end."""
+        ids = _ids(self._tokenizer, text)
+        return self._layout.fill([ids[: self._room]], truncated=len(ids) > self._room)
+
+
+class PairEncoder:
+    """Encodes pairs within ``max_length`` tokens, special tokens included. Safe to share between threads.
+
+    The cut is ours and not the tokenizer's, whose setting is shared state: two threads with different windows would
+    disturb each other.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, strategy: Strategy = "longest_first", query_share: float = BGE_QUERY_SHARE) -> None:
+        self._tokenizer = tokenizer
+        self._layout = _layout(tokenizer, texts=2)
+        self._room = _room(self._layout, max_length)
+        self._strategy = strategy
+        # At least one token stays for the passage, however small the window.
+        self._query_room = min(int(max_length * query_share), self._room - 1)
+
+    def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
+        """Yield the pair of ``query``, which is tokenised once, and each passage, as they are asked for."""
+        first = _ids(self._tokenizer, query)
+        for passage in passages:
+            second = _ids(self._tokenizer, passage)
+            lengths = self._lengths(len(first), len(second))
+            yield self._layout.fill([first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second)))
+
+    def _lengths(self, query: int, passage: int) -> tuple[int, int]:
+        """Return how many tokens of query and passage are read."""
+        if self._strategy == "longest_first":
+            return longest_first(query, passage, self._room)
+        query = min(query, self._query_room)
+        return query, min(passage, self._room - query)
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """Return the lengths to which two sequences are cut so that both fit into ``room`` tokens.
+
+    The rule of Hugging Face's tokenizers (tokenizers/src/utils/truncation.rs, ``LongestFirst``): the shorter keeps all
+    it has up to half of the room, an odd token goes to the longer.
+    """
+    if first + second <= room:
+        return first, second
+    if first > second:
+        second, first = longest_first(second, first, room)
+        return first, second
+    kept = min(first, room // 2)
+    return kept, room - kept
+
+
+def well_formed(text: str) -> str:
+    """Return the text as valid Unicode: halves of a surrogate pair are joined, a lone half becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(well_formed(text), add_special_tokens=False).ids
+    return ids
+
+
+def _layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
+    """Read off where the tokenizer puts its special tokens around one text or two.
+
+    Raises ModelFolderError when the texts do not come out in order, as no tokenizer of a cross-encoder does.
+    """
+    sample = tokenizer.encode(*["a"] * texts)
+    fixed, segments = [_Stretch([], [])], []
+    order: list[int] = []
+    for token, segment, text in zip(sample.ids, sample.type_ids, sample.sequence_ids, strict=True):
+        if text is None:
+            fixed[-1].ids.append(token)
+            fixed[-1].type_ids.append(segment)
+        elif text not in order:
+            order.append(text)
+            segments.append(segment)
+            fixed.append(_Stretch([], []))
+    if order != list(range(texts)):
+        raise ModelFolderError(f"the tokenizer does not place {texts} texts in order; export the model again with its own tokenizer")
+    return _Layout(fixed, segments)
+
+
+def _room(layout: _Layout, max_length: int) -> int:
+    room = max_length - layout.specials
+    if room < 2:
+        raise ModelFolderError(f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length")
+    return room
