@@ -84,7 +84,7 @@ def _elasticsearch(url: str | None, api_key: str | None) -> tuple[Health | None,
 
 
 def _no_elasticsearch() -> Check:
-    missing = obstacles(default_cache())
+    missing = obstacles(default_cache(), os.environ)
     if not missing or docker.problem() is None:
         return Check("Elasticsearch", "warn", "none runs", NONE_RUNS.partition(": ")[2])
     remedy = f"install Docker, or {' and '.join(each.install for each in missing)}; or give an address in ELASTICSEARCH_URL"

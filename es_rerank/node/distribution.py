@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import NodeError
@@ -26,9 +27,9 @@ def unpacked(cache: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def has_maven() -> bool:
-    """Return whether Maven is on PATH."""
-    return shutil.which("mvn") is not None
+def has_maven(environ: Mapping[str, str]) -> bool:
+    """Return whether Maven is on the PATH of ``environ``."""
+    return shutil.which("mvn", path=environ.get("PATH", os.defpath)) is not None
 
 
 def fetch(cache: Path, java_home: Path) -> Path:

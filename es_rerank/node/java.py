@@ -15,7 +15,8 @@ from .account import is_reachable
 OLDEST = 21
 MODULE = "jdk.incubator.vector"
 _ASK_S = 20.0
-_FOLDERS = ("/usr/lib/jvm/*", "/opt/java*", "/opt/java/*", "/opt/jdk*", "~/.sdkman/candidates/java/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home")
+FOLDERS = ("/usr/lib/jvm/*", "/opt/java*", "/opt/java/*", "/opt/jdk*", "~/.sdkman/candidates/java/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home")
+"""Patterns of the folders that packagers and version managers put JDKs into."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Jdk:
         return f"{'.'.join(map(str, self.version)) or 'unknown version'} at {self.home}"
 
 
-def find(environ: Mapping[str, str], folders: Iterable[str] = _FOLDERS) -> Jdk | None:
+def find(environ: Mapping[str, str], folders: Iterable[str] = FOLDERS) -> Jdk | None:
     """Return the JDK to use: the one that ES_JAVA_HOME names when it is suitable, otherwise the newest suitable one."""
     usable = [jdk for jdk in survey(environ, folders) if jdk.problem is None]
     named = environ.get("ES_JAVA_HOME")
@@ -39,7 +40,7 @@ def find(environ: Mapping[str, str], folders: Iterable[str] = _FOLDERS) -> Jdk |
     return max(chosen or usable, key=lambda jdk: jdk.version, default=None)
 
 
-def survey(environ: Mapping[str, str], folders: Iterable[str] = _FOLDERS) -> list[Jdk]:
+def survey(environ: Mapping[str, str], folders: Iterable[str] = FOLDERS) -> list[Jdk]:
     """Return every Java installation in ES_JAVA_HOME, JAVA_HOME, ``folders`` (patterns) and on PATH, usable or not."""
     homes = dict.fromkeys(home.resolve() for home in _homes(environ, folders))
     return [_inspect(home) for home in homes if (home / "bin" / "java").is_file()]

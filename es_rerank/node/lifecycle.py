@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
-
-import httpx
+from urllib.parse import urlsplit
 
 from ..errors import NodeError, SettingsError, UnreachableError
 from ..settings import read_settings
@@ -100,13 +100,13 @@ def address(url: str | None, state_dir: Path) -> str:
     raise NodeError(NONE_RUNS)
 
 
-def obstacles(cache: Path) -> list[Obstacle]:
-    """Return what keeps Maven's distribution from starting here; empty when nothing does."""
+def obstacles(cache: Path, environ: Mapping[str, str], folders: Iterable[str] = java.FOLDERS) -> list[Obstacle]:
+    """Return what keeps Maven's distribution from starting here; empty when nothing does. ``folders`` are where JDKs are looked for."""
     missing = []
-    if java.find(os.environ) is None:
-        others = "; ".join(f"{jdk}: {jdk.problem}" for jdk in java.survey(os.environ))
+    if java.find(environ, folders) is None:
+        others = "; ".join(f"{jdk}: {jdk.problem}" for jdk in java.survey(environ, folders))
         missing.append(Obstacle(f"no JDK {java.OLDEST} or newer with module {java.MODULE} ({others or 'no Java at all'})", f"a JDK {java.OLDEST} or newer"))
-    if distribution.unpacked(cache) is None and not distribution.has_maven():
+    if distribution.unpacked(cache) is None and not distribution.has_maven(environ):
         missing.append(Obstacle("Maven (mvn) is not on PATH", "Maven"))
     return missing
 
@@ -115,7 +115,7 @@ def _start(state_dir: Path, cache: Path, *, heap_mb: int, timeout_s: float) -> R
     in_docker = docker.problem() or docker.pull()
     if in_docker is None:
         return docker.start(state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
-    missing = obstacles(cache)
+    missing = obstacles(cache, os.environ)
     if missing:
         raise NodeError(
             f"no Elasticsearch can be started here: {'; '.join([in_docker, *(each.found for each in missing)])}. Install Docker and start its daemon, "
@@ -193,9 +193,10 @@ def _node(record: Record) -> Node:
 
 def _checked(url: str) -> str:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL()
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        usable = False
+    if not usable:
         raise SettingsError(f"Elasticsearch address {masked(url)!r} is not a URL such as http://localhost:9200")
     return url
