@@ -21,12 +21,14 @@ R = TypeVar("R")
 MOST_WAITING = 50_000
 """Default bound of items that wait in one pool; at 100 pairs per second the last of them is eight minutes away."""
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 
 def cores() -> int:
     """Return how many cores this process may use: its affinity, and a container's quota where cgroups state one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no cgroup, or "max" instead of a number: no quota
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
         return max(1, min(allowed, int(quota) // int(period)))
     return allowed
 

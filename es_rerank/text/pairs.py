@@ -49,17 +49,17 @@ class _Layout(NamedTuple):
         return Encoded(ids, type_ids, truncated)
 
     @property
-    def specials(self) -> int:
-        """How many tokens of the window the special ones take."""
-        return sum(len(stretch.ids) for stretch in self.fixed)
+    def structural(self) -> list[int]:
+        """The ids that delimit texts, in order."""
+        return [token for stretch in self.fixed for token in stretch.ids]
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a ``tokenizer.json``, configured once so that nothing mutates it afterwards.
 
-    It neither pads nor truncates, so it may be shared between threads. ``[SEP]`` or ``</s>`` in a user's text is
-    ordinary text and not the special token, which Hugging Face's default would make of it: otherwise a document could
-    end its own segment and write the rest of the pair itself. Raises ModelFolderError when the file cannot be read.
+    It neither pads nor truncates, so it may be shared between threads. ``[SEP]`` in a user's text is ordinary text and
+    not the special token, which Hugging Face's default would make of it: otherwise a document could end its own
+    segment and write the rest of the pair itself. Raises ModelFolderError when the file cannot be read.
     """
     from tokenizers import Tokenizer  # noqa: PLC0415 importing es_rerank loads no native library
 
@@ -73,17 +73,36 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
+class _Texts:
+    """Texts to ids, without the ids that delimit texts.
+
+    A unigram vocabulary holds ``</s>`` as a piece like any other, so that the text spelt ``</s>`` gives its id although
+    the tokenizer was told to read special tokens as text. Such ids are left out.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, layout: _Layout) -> None:
+        self._tokenizer = tokenizer
+        self._structural = frozenset(layout.structural)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a text, without special tokens."""
+        ids: list[int] = self._tokenizer.encode(well_formed(text), add_special_tokens=False).ids
+        if self._structural.isdisjoint(ids):
+            return ids
+        return [token for token in ids if token not in self._structural]
+
+
 class TextEncoder:
     """Encodes single texts within ``max_length`` tokens, special tokens included. Safe to share between threads."""
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        self._tokenizer = tokenizer
         self._layout = _layout(tokenizer, texts=1)
+        self._texts = _Texts(tokenizer, self._layout)
         self._room = _room(self._layout, max_length)
 
     def encode(self, text: str) -> Encoded:
         """Return the ids of one text, cut at its end."""
-        ids = _ids(self._tokenizer, text)
+        ids = self._texts.ids(text)
         return self._layout.fill([ids[: self._room]], truncated=len(ids) > self._room)
 
 
@@ -95,8 +114,8 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, strategy: Strategy = "longest_first", query_share: float = BGE_QUERY_SHARE) -> None:
-        self._tokenizer = tokenizer
         self._layout = _layout(tokenizer, texts=2)
+        self._texts = _Texts(tokenizer, self._layout)
         self._room = _room(self._layout, max_length)
         self._strategy = strategy
         # At least one token stays for the passage, however small the window.
@@ -104,9 +123,9 @@ class PairEncoder:
 
     def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
         """Yield the pair of ``query``, which is tokenised once, and each passage, as they are asked for."""
-        first = _ids(self._tokenizer, query)
+        first = self._texts.ids(query)
         for passage in passages:
-            second = _ids(self._tokenizer, passage)
+            second = self._texts.ids(passage)
             lengths = self._lengths(len(first), len(second))
             yield self._layout.fill([first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second)))
 
@@ -142,11 +161,6 @@ def well_formed(text: str) -> str:
     return text
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(well_formed(text), add_special_tokens=False).ids
-    return ids
-
-
 def _layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
     """Read off where the tokenizer puts its special tokens around one text or two.
 
@@ -169,7 +183,7 @@ def _layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
 
 
 def _room(layout: _Layout, max_length: int) -> int:
-    room = max_length - layout.specials
+    room = max_length - len(layout.structural)
     if room < 2:
         raise ModelFolderError(f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length")
     return room

@@ -1,0 +1,201 @@
+"""A model folder that is missing, incomplete, altered or of another kind is refused with the file and the remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import GRAPH, tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank.errors import ModelFolderError, SettingsError
+from es_rerank.models.bi_encoder import BiEncoder
+from es_rerank.models.catalog import FAMILIES, family_named, family_of
+from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.load import load_embedder, load_reranker, model_folder
+from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest, write_manifest
+from es_rerank.settings import BUNDLED_EMBEDDER
+from es_rerank.types import Calibration
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_cross_encoder(tmp_path / "model")
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Change fields of the manifest as a text editor would; None takes a field out."""
+    stated = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
+    (folder / MANIFEST).write_text(json.dumps({key: value for key, value in stated.items() if value is not None}), encoding="utf-8")
+
+
+def test_what_is_written_is_read_again(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest)
+    assert read_manifest(folder, kind="cross-encoder") == manifest
+
+
+def test_the_manifest_is_frozen_and_refuses_what_it_does_not_know(folder: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read_manifest(folder).name = "other"  # type: ignore[misc] # what the test is about
+    edit(folder, colour="blue")
+    with pytest.raises(ModelFolderError, match="colour: Extra inputs"):
+        read_manifest(folder)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="nowhere is not a folder"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_a_folder_without_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"has no manifest\.json"):
+        read_manifest(tmp_path)
+
+
+def test_a_torch_folder_leads_to_the_export_command(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="run: es-rerank export"):
+        load_reranker(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"'])
+def test_a_manifest_that_is_not_an_object_is_refused(folder: Path, text: str) -> None:
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"manifest\.json"):
+        read_manifest(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / GRAPH).unlink()
+    with pytest.raises(ModelFolderError, match=r"model\.onnx is missing"):
+        read_manifest(folder)
+
+
+def test_a_file_of_another_size_is_named(folder: Path) -> None:
+    with (folder / GRAPH).open("ab") as graph:
+        graph.write(b"x")
+    with pytest.raises(ModelFolderError, match=r"model\.onnx has \d+ bytes"):
+        read_manifest(folder)
+
+
+def test_a_file_with_one_byte_changed_is_refused_at_load(folder: Path) -> None:
+    content = bytearray((folder / GRAPH).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / GRAPH).write_bytes(content)
+    with pytest.raises(ModelFolderError, match="does not have the checksum"):
+        CrossEncoder(folder)
+
+
+@pytest.mark.parametrize("version", [2, "1", None])
+def test_an_unknown_format_version_is_refused(folder: Path, version: Any) -> None:
+    edit(folder, format_version=version)
+    with pytest.raises(ModelFolderError, match="format version"):
+        read_manifest(folder)
+
+
+def test_the_kind_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
+    bi_encoder, cross_encoder = tiny_bi_encoder(tmp_path / "b"), tiny_cross_encoder(tmp_path / "c")
+    with pytest.raises(ModelFolderError, match="holds a bi-encoder, which is an embedder; a reranker has to be a cross-encoder"):
+        load_reranker(bi_encoder)
+    with pytest.raises(ModelFolderError, match="holds a cross-encoder, which is a reranker; an embedder has to be a bi-encoder"):
+        load_embedder(cross_encoder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cross_encoder": None}, "states exactly its own contract"),
+        ({"bi_encoder": {"dims": 8, "pooling": "mean"}}, "states exactly its own contract"),
+        ({"default_variant": "int8"}, "is not among the variants"),
+        ({"variants": {"fp32": "other.onnx"}}, "without checksum: other.onnx"),
+        ({"files": {"../secret": {"sha256": "0" * 64, "bytes": 1}}}, "without checksum"),
+        ({"max_length": 0}, "max_length"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(ModelFolderError, match=message):
+        read_manifest(folder)
+
+
+def test_a_file_name_that_leaves_the_folder_is_refused(folder: Path) -> None:
+    stated = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    edit(folder, files=stated["files"] | {"../outside": {"sha256": "0" * 64, "bytes": 1}})
+    with pytest.raises(ModelFolderError, match="leave the folder"):
+        read_manifest(folder)
+
+
+def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(ModelFolderError, match="no int8 variant, only fp32"):
+        CrossEncoder(folder, variant="int8")
+
+
+def test_calibration_reaches_the_read_path(tmp_path: Path) -> None:
+    folder = tiny_cross_encoder(tmp_path / "model", calibration=CalibrationRecord(logit=1.5, first_stage=0.75, intercept=-0.25))
+    with CrossEncoder(folder) as model:
+        assert model.calibration == Calibration(1.5, 0.75, -0.25)
+    with CrossEncoder(tiny_cross_encoder(tmp_path / "plain")) as model:
+        assert model.calibration is None
+
+
+def test_a_folder_and_its_path_as_text_are_the_same_model(folder: Path) -> None:
+    with load_reranker(folder) as one, load_reranker(str(folder)) as other:
+        assert one.manifest == other.manifest
+
+
+def test_a_name_that_is_neither_folder_nor_hub_id_is_not_looked_up() -> None:
+    with pytest.raises(ModelFolderError, match="no-such-model is not a folder"):
+        load_reranker("no-such-model")
+
+
+def test_the_hub_out_of_reach_names_the_remedies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelFolderError, match="es-rerank export nobody/nothing OUT"):
+        load_reranker("nobody/nothing")
+
+
+def test_an_exported_repository_in_the_hub_cache_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit, cached = "0" * 40, tmp_path / "models--somebody--tiny"
+    tiny_cross_encoder(cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit, encoding="ascii")
+    with load_reranker("somebody/tiny") as model:
+        assert model.name == "tiny-cross-encoder"
+
+
+def test_the_bundled_embedder_is_what_its_manifest_says() -> None:
+    manifest = read_manifest(model_folder(BUNDLED_EMBEDDER), kind="bi-encoder")
+    assert manifest.name == BUNDLED_EMBEDDER
+    assert manifest.licence == "Apache-2.0"
+    assert manifest.parity is not None
+    assert manifest.parity.int8 is not None
+    assert manifest.parity.int8.mean_cosine is not None
+    assert manifest.parity.int8.mean_cosine >= 0.98
+    assert sum(record.bytes for record in manifest.files.values()) < 25_000_000
+
+
+def test_the_bundled_embedder_knows_what_is_alike() -> None:
+    with load_embedder() as model:
+        assert isinstance(model, BiEncoder)
+        cat, feline, stocks = model.embed(["A cat sits on the mat.", "A feline rests on a rug.", "Stock markets fell on Monday."])
+    assert cat @ feline > 0.5
+    assert cat @ stocks < 0.2
+
+
+def test_every_architecture_belongs_to_one_family() -> None:
+    known = [name for family in FAMILIES for name in (*family.cross_encoders, *family.bi_encoders)]
+    assert len(known) == len(set(known))
+    assert family_of("XLMRobertaForSequenceClassification", "cross-encoder").truncation == "longest_first"
+    assert family_named("bge").truncation == "only_second"
+
+
+def test_unknown_families_and_architectures_name_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="the families are bert, xlm-roberta, bge"):
+        family_named("llama")
+    with pytest.raises(SettingsError, match="--family"):
+        family_of("LlamaForSequenceClassification", "cross-encoder")
