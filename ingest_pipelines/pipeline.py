@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from .ahead import ahead
 from .mapping import Recipe
 from .rejects import Reject, RejectsFile, rejected
 from .stages import Batch, InFlight, batches, changed, embedded
+from .vectors import written_for
 from .versions import writable_index
 
 
@@ -57,7 +58,7 @@ class Ingest:
     """Writes documents into an index: passages with vectors, behind an alias, leaving out what is there unchanged.
 
     ``batch_documents`` documents, or ``batch_characters`` characters of text if they come first, are embedded at once
-    and make one bulk request of at most ``max_chunk_bytes`` bytes (or several). Three batches are held at most,
+    and make one bulk request of at most ``max_chunk_bytes`` bytes (or several). Two batches are held at most,
     whatever the corpus. A refusal for want of room (429, 503) is tried again ``max_retries`` times, the waits doubling
     from ``initial_backoff_s`` seconds.
     """
@@ -97,29 +98,31 @@ class Ingest:
 
         Documents that are in the index but not among ``documents`` stay, unless ``rebuild`` makes a new version of the
         index (see ``versions``). A document that cannot be indexed goes to the file ``rejects`` (see ``RejectsFile``)
-        and the run goes on. The index is refreshed once, at the end.
+        and the run goes on; a rebuild switches all the same, and the mended rejects are ingested into the new version.
+        The index is refreshed once, at the end.
         Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave it empty, SourceError
         for a damaged source, and the elasticsearch client's errors; run again, and it goes on where it stopped.
         """
         started = time.monotonic()
         with writable_index(self._client, index, self._recipe, rebuild=rebuild) as version, closing(RejectsFile(index, rejects)) as refused:
             report = IngestReport(index, version)
-            for so_far in self._reports(report, documents, refused):
-                report = replace(so_far, seconds=time.monotonic() - started)
-                if on_progress:
-                    on_progress(report)
+            with closing(self._reports(report, documents, refused)) as reports:
+                for so_far in reports:
+                    report = replace(so_far, seconds=time.monotonic() - started)
+                    if on_progress:
+                        on_progress(report)
             self._client.indices.refresh(index=version)
             if rebuild and not report.documents:
                 raise IngestError(f"nothing was indexed, so {index} is left as it was; {report.failed} documents failed", failed=report.failed)
         return replace(report, seconds=time.monotonic() - started)
 
-    def _reports(self, report: IngestReport, documents: Iterable[Document | Reject], refused: RejectsFile) -> Iterable[IngestReport]:
+    def _reports(self, report: IngestReport, documents: Iterable[Document | Reject], refused: RejectsFile) -> Generator[IngestReport]:
         """Yield the report as it stands after every batch."""
         in_flight = InFlight()
         stamp = datetime.now(UTC).isoformat()
         read = batches(documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters)
         fresh = changed(read, self._client, report.version, stamp, in_flight)
-        with closing(ahead(embedded(fresh, self._chunker, self._embedder, stamp))) as ready:
+        with closing(ahead(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))) as ready:
             for batch in ready:
                 report = self._written(batch, report, refused)
                 in_flight.leave(batch.documents)

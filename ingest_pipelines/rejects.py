@@ -51,8 +51,8 @@ class RejectsFile:
     def write(self, reject: Reject) -> None:
         """Append one reject; it is on disk when this returns, so that an interrupted run keeps what it refused."""
         file = self._file or self._open()
-        # Escaped, because a reason for refusal is text that UTF-8 cannot hold.
-        file.write(json.dumps(reject._asdict()) + "\n")
+        # Escaped and with a stand-in for foreign objects: what JSON in UTF-8 cannot hold is one of the reasons for refusal.
+        file.write(json.dumps(reject._asdict(), default=str) + "\n")
         file.flush()
 
     def close(self) -> None:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticsearch import Elasticsearch
-from elasticsearch.helpers import pack_dense_vector
 
 from es_rerank.collection import Document
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
-from es_rerank.types import Passage
+from es_rerank.types import FloatArray, Passage
 
 from .mapping import Recipe, content_hash
 from .rejects import Reject, rejected
+from .vectors import Written
 
 _ID_BYTES = 512
 """Elasticsearch's limit for an id; over it the whole bulk request is refused, not the one document."""
@@ -51,12 +51,12 @@ class InFlight:
     def enter(self, ids: Iterable[str]) -> None:
         """Note that documents with these ids are on their way."""
         with self._lock:
-            self._ids.update(ids)
+            self._ids.update(iter(ids))  # of a mapping, a Counter would count the values
 
     def leave(self, ids: Iterable[str]) -> None:
         """Note that they have arrived, or have failed."""
         with self._lock:
-            self._ids -= Counter(ids)
+            self._ids -= Counter(iter(ids))
 
     def among(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that are on their way."""
@@ -132,11 +132,11 @@ def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tupl
     return {identifier: (source.get("content_hash"), source.get("@timestamp")) for identifier, source in sources.items()}
 
 
-def embedded(incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, stamp: str) -> Iterator[Batch]:
+def embedded(incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, written: Written, stamp: str) -> Iterator[Batch]:
     """Yield the batches with their passages and index actions; all passages of a batch are embedded in one call."""
     for batch in incoming:
         batch.passages = {identifier: passages_of(document, chunker) for identifier, document in batch.documents.items()}
-        vectors = _vectors(batch, embedder)
+        vectors = map(written, _vectors(batch, embedder))
         batch.actions = [_action(document, batch, vectors, stamp) for document in batch.documents.values()]
         yield batch
 
@@ -148,8 +148,8 @@ def passages_of(document: Document, chunker: Chunker) -> list[Passage]:
     return [Passage(document.title, 0, 0)] if document.title.strip() else []
 
 
-def _vectors(batch: Batch, embedder: Embedder) -> Iterator[str]:
-    """Return the packed vectors of all passages of the batch, in order.
+def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
+    """Return the vectors of all passages of the batch, in order.
 
     A passage is embedded under its document's title, which often names what the passage only refers to.
     """
@@ -157,10 +157,10 @@ def _vectors(batch: Batch, embedder: Embedder) -> Iterator[str]:
     for identifier, passages in batch.passages.items():
         title = batch.documents[identifier].title.strip()
         texts += [f"{title}\n{passage.text}" if title and passage.end else passage.text for passage in passages]
-    return iter([pack_dense_vector(vector) for vector in embedder.embed(texts, purpose="passage")]) if texts else iter(())
+    return iter(embedder.embed(texts, purpose="passage")) if texts else iter(())
 
 
-def _action(document: Document, batch: Batch, vectors: Iterator[str], stamp: str) -> dict[str, Any]:
+def _action(document: Document, batch: Batch, vectors: Iterator[str | list[float]], stamp: str) -> dict[str, Any]:
     passages = [{"text": text, "vector": next(vectors), "start": start, "end": end} for text, start, end in batch.passages[document.id]]
     return {
         "_id": document.id,
