@@ -563,7 +563,7 @@ def test_an_address_where_nothing_answers_is_named_without_its_password() -> Non
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(SettingsError, match="127.0.0.1:70000"):
+    with pytest.raises(SettingsError, match=r"127\.0\.0\.1:70000"):
         connect("http://127.0.0.1:70000", Settings())
 
 
