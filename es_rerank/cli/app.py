@@ -11,6 +11,7 @@ from elasticsearch import ApiError, TransportError
 from ..errors import EsRerankError
 from .doctor import doctor
 from .down import down
+from .evaluate import evaluate
 from .export import export
 from .ingest import ingest
 from .output import leave
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(down)
 app.command()(doctor)
+app.command()(evaluate)
 app.command()(export)
 app.command()(search)
 app.command()(serve)

@@ -1,0 +1,195 @@
+"""First stage beside reranked, on a real Elasticsearch: three runs from one answer per query, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from ..client import RerankClient
+from ..errors import ModelError
+from ..retrievers.facts import facts_of
+from ..retrievers.short_form import DEFAULT_WINDOW, retriever_for
+from ..retrievers.tree import FirstStage
+from ..scores import ranked
+from .measures import Difference, Measures, Run, compared, mean, measured, run_of
+from .topics import Topics
+
+DEPTH = 100
+"""How deep every run is: recall is measured at 100."""
+
+Progress = Callable[[int], None]
+"""Called after every query with the number of queries done."""
+
+
+class Orders(NamedTuple):
+    """Document ids in three orders: the same documents, the first stage's tail below the window included."""
+
+    first_stage: list[str]
+    cross_encoder: list[str]
+    reranked: list[str]
+
+
+class Observation(NamedTuple):
+    """One query: its three orders, who reranked, how many texts in how many seconds, and the whole search in seconds."""
+
+    orders: Orders
+    model: str
+    texts: int
+    rerank_s: float
+    search_s: float
+
+
+class Result(BaseModel):
+    """An experiment's outcome, as ``es-rerank evaluate --json`` prints it.
+
+    ``first_stage``, ``cross_encoder`` (the model's own logits alone) and ``reranked`` (what a search returns: calibrated
+    with the first stage where the model says so) are means over ``queries`` queries. ``difference`` is reranked minus
+    first stage. ``skipped_queries`` have no relevant document. ``pairs_per_second`` is None where the time was too
+    short to measure; ``search_p50`` is the median search, reranking included, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collection: str
+    split: str
+    queries: int
+    window: int
+    first_stage: Measures
+    cross_encoder: Measures
+    reranked: Measures
+    difference: Difference
+    pairs_per_second: float | None
+    recalled_by: FirstStage
+    model: str
+    skipped_queries: int
+    search_p50: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as JSON values, under the names that the command line promises."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is the same for every query: index, what recalls, how many hits are reranked, which fields are read."""
+
+    index: str
+    first_stage: FirstStage = "knn"
+    window: int = DEFAULT_WINDOW
+    fields: Sequence[str] = ()
+
+
+def experiment(client: RerankClient, topics: Topics, setup: Setup, *, on_progress: Progress | None = None) -> Result:
+    """Search for every query, with the first stage alone and reranked, and measure the orders.
+
+    Give a client without a deadline (``timeout_s=None``): an answer that is late or unreranked is no measurement.
+    Raises ModelError for such an answer, and whatever the client raises.
+    """
+    observations: dict[str, Observation] = {}
+    first_stage = _FirstStage(client, setup)
+    for done, (query, text) in enumerate(topics.queries.items(), 1):
+        observations[query] = observed(_answer(client, text, setup), first_stage.ids(text))
+        if on_progress:
+            on_progress(done)
+    return result_of(topics, setup, observations)
+
+
+class _FirstStage:
+    """The first stage by itself, deep enough for recall; exactly the child of the tree that reranking gets."""
+
+    def __init__(self, client: RerankClient, setup: Setup) -> None:
+        self._client = client
+        self._setup = setup
+        self._facts = facts_of(client.indices.get_mapping(index=setup.index).body, setup.index)
+        self._depth = max(DEPTH, setup.window)
+
+    def ids(self, text: str) -> list[str]:
+        """Return document ids, best first."""
+        setup = self._setup
+        tree = retriever_for(text, self._facts, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None)
+        child = tree["text_similarity_reranker"]["retriever"]
+        answer = self._client.search(index=setup.index, retriever=child, size=self._depth, source=False)
+        return [hit["_id"] for hit in answer["hits"]["hits"]]
+
+
+def _answer(client: RerankClient, text: str, setup: Setup) -> dict[str, Any]:
+    answer = client.rerank(
+        text, index=setup.index, size=setup.window, window=setup.window, first_stage=setup.first_stage, field=setup.fields or None, source=False
+    )
+    block = answer["rerank"]
+    if block["status"] != "reranked":
+        raise ModelError(f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an experiment needs every score")
+    body: dict[str, Any] = answer.body
+    return body
+
+
+def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
+    """Return what one answer shows; ``first_stage`` holds the ids of a deeper search, of which the tail is used.
+
+    Both searches are approximate, so the window is taken from the answer: the three orders differ by reranking alone.
+    """
+    hits = answer["hits"]["hits"]
+    window = set(ids_of(hits))
+    tail = [name for name in first_stage if name not in window]
+    before = by_first_stage(hits)
+    alone = [before[position] for position in ranked([model_logit(hit) for hit in before])]
+    block = answer["rerank"]
+    seconds = block["milliseconds"]
+    # The short form reads one text per candidate: its nearest passage, or its field.
+    return Observation(
+        Orders(*([*ids_of(order), *tail] for order in (before, alone, hits))),
+        block["model"],
+        block["candidates"],
+        seconds.get("rerank", 0.0) / 1000,
+        seconds["total"] / 1000,
+    )
+
+
+def ids_of(hits: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the ids of hits, in their order."""
+    return [hit["_id"] for hit in hits]
+
+
+def by_first_stage(hits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return reranked hits in the order in which the first stage had them."""
+    return sorted(hits, key=lambda hit: hit["fields"]["rerank.first_stage_rank"][0])
+
+
+def model_logit(hit: dict[str, Any]) -> float:
+    """Return the cross-encoder's own logit; an answer names it only where calibration made it another."""
+    fields = hit["fields"]
+    return float(fields.get("rerank.model_logit", fields["rerank.logit"])[0])
+
+
+def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]) -> Result:
+    """Return the measures of all observations, of which there is at least one."""
+    first_stage, cross_encoder, reranked = (measured(topics.qrels, _run(name, observations)) for name in Orders._fields)
+    seen = list(observations.values())
+    return Result(
+        collection=topics.collection,
+        split=topics.split,
+        queries=len(topics.queries),
+        window=setup.window,
+        first_stage=mean(first_stage.values()),
+        cross_encoder=mean(cross_encoder.values()),
+        reranked=mean(reranked.values()),
+        difference=compared(first_stage, reranked),
+        pairs_per_second=_speed(seen),
+        recalled_by=setup.first_stage,
+        model=seen[0].model,
+        skipped_queries=topics.skipped,
+        search_p50=round(median(each.search_s for each in seen), 4),
+    )
+
+
+def _run(name: str, observations: dict[str, Observation]) -> Run:
+    return {query: run_of(getattr(seen.orders, name)) for query, seen in observations.items()}
+
+
+def _speed(seen: Sequence[Observation]) -> float | None:
+    seconds = sum(each.rerank_s for each in seen)
+    return round(sum(each.texts for each in seen) / seconds, 1) if seconds else None

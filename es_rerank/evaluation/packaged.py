@@ -1,0 +1,98 @@
+"""The collection in the package, and how it was drawn: answer sentences of SelQA that nothing was trained on."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from ..collection import Document, Qrels, read_corpus, read_qrels, read_queries
+from ..errors import SourceError
+
+NAME = "selqa"
+SPLIT = "test"
+_TRAINED_ON = "dev"
+"""SelQA's other split: the bundled cross-encoder learned from it (``training.recipe``)."""
+
+QUESTIONS = 300
+OTHERS = 3_000
+"""Sentences of other questions, so that the first stage has a haystack to search."""
+
+
+class Drawn(NamedTuple):
+    """How much was drawn: questions, documents, judgements and, among these, relevant ones."""
+
+    questions: int
+    documents: int
+    judgements: int
+    relevant: int
+
+
+def packaged() -> Path:
+    """Return the folder of the packaged collection, in BEIR layout."""
+    return Path(str(files(__package__) / NAME))
+
+
+def by_hash(ids: Iterable[str]) -> list[str]:
+    """Return ids in the order of their SHA-256: a draw that is the same everywhere and favours nothing."""
+    return sorted(ids, key=lambda identifier: hashlib.sha256(identifier.encode()).digest())
+
+
+def draw(source: Path, out: Path, *, questions: int = QUESTIONS, others: int = OTHERS) -> Drawn:
+    """Draw the packaged collection from a BEIR folder of SelQA with the splits ``dev`` and ``test``; write it to ``out``.
+
+    The questions are the first of ``test``, by hash, that have an answer and no judged sentence in common with
+    ``dev``. With them come all sentences judged for them, and ``others`` that are judged for other questions of
+    ``test``. No text that is judged in ``dev`` gets in, under whatever id. Raises SourceError for a source that cannot
+    be read or judges a document that it lacks.
+    """
+    corpus = {document.id: document for document in read_corpus(source)}
+    trained = {_same(_document(corpus, name, source)) for name in _judged(read_qrels(source, _TRAINED_ON))}
+    test = read_qrels(source, SPLIT)
+    unseen = {name for name in _judged(test) if _same(_document(corpus, name, source)) not in trained}
+    eligible = [query for query, judged in test.items() if max(judged.values()) > 0 and unseen.issuperset(judged)]
+    qrels = {query: test[query] for query in by_hash(eligible)[:questions]}
+    kept = _judged(qrels) | _others(corpus, unseen, _judged(qrels), others)
+    return _write(out, [document for document in corpus.values() if document.id in kept], read_queries(source), qrels)
+
+
+def _judged(qrels: Qrels) -> set[str]:
+    return {document for judged in qrels.values() for document in judged}
+
+
+def _document(corpus: dict[str, Document], name: str, source: Path) -> Document:
+    if name not in corpus:
+        raise SourceError(f"{source} judges document {name!r}, which its corpus lacks", path=str(source))
+    return corpus[name]
+
+
+def _same(document: Document) -> str:
+    """Return what two documents share when they read the same."""
+    return " ".join(document.text.casefold().split())
+
+
+def _others(corpus: dict[str, Document], unseen: set[str], judged: set[str], number: int) -> set[str]:
+    """Return sentences that read like none of the judged ones: a copy of an answer, unjudged, would count as wrong."""
+    texts = {_same(corpus[name]) for name in judged}
+    return set(by_hash(name for name in unseen - judged if _same(corpus[name]) not in texts)[:number])
+
+
+def _write(out: Path, documents: list[Document], queries: dict[str, str], qrels: Qrels) -> Drawn:
+    (out / "qrels").mkdir(parents=True, exist_ok=True)
+    _write_jsonl(out / "corpus.jsonl.gz", ({"_id": document.id, "title": document.title, "text": document.text} for document in documents))
+    _write_jsonl(out / "queries.jsonl.gz", ({"_id": query, "text": queries[query]} for query in qrels))
+    rows = [f"{query}\t{document}\t{grade}" for query, judged in qrels.items() for document, grade in judged.items()]
+    (out / "qrels" / f"{SPLIT}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]), encoding="utf-8")
+    relevant = sum(grade > 0 for judged in qrels.values() for grade in judged.values())
+    return Drawn(len(qrels), len(documents), len(rows), relevant)
+
+
+def _write_jsonl(path: Path, records: Iterable[dict[str, str]]) -> None:
+    """Write records gzipped, without name and time, so that the same records make the same file."""
+    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as lines:
+        for record in records:
+            lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
