@@ -281,16 +281,25 @@ def test_doctor_fails_where_no_elasticsearch_can_be(tmp_path: Path) -> None:
 def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> None:
     diagnosis = doctor(Path("/nowhere"), node.url)
     rows = {check.name: check for check in diagnosis.checks}
-    assert (diagnosis.url, diagnosis.version, diagnosis.how, diagnosis.ok) == (node.url, node.version, "given", True)
+    assert (diagnosis.url, diagnosis.version, diagnosis.how) == (node.url, node.version, "given")
+    assert {name for name, check in rows.items() if check.status == "fail"} <= {"Reranker"}  # a checkout in which it is not built yet
+    assert diagnosis.ok == (rows["Reranker"].status == "ok")
     assert "basic licence" in rows["Elasticsearch"].found
-    assert {"Python", "JDK", "Maven", "Docker", "Disk", "Memory", "CPU", "ONNX Runtime", "Model"} < set(rows)
+    assert {"Python", "JDK", "Maven", "Docker", "Disk", "Memory", "CPU", "ONNX Runtime", "Reranker", "Embedder"} == set(rows)
     assert all(check.remedy for check in diagnosis.checks if check.status != "ok")
     assert not any(check.remedy for check in diagnosis.checks if check.status == "ok")
 
 
+def test_doctor_fails_without_the_model_and_says_which_setting_names_it(tmp_path: Path) -> None:
+    rows = {check.name: check for check in doctor(tmp_path, None, reranker=str(tmp_path), embedder="somebody/on-the-hub").checks}
+    assert (rows["Reranker"].status, rows["Embedder"].status) == ("fail", "warn")
+    assert "ES_RERANK_RERANKER" in rows["Reranker"].remedy
+    assert "Hugging Face Hub" in rows["Embedder"].remedy
+
+
 def test_doctor_prints_a_table(own: Node, state_dir: Path) -> None:
     done = command("doctor", ES_RERANK_STATE_DIR=str(state_dir), COLUMNS="200")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == int(not doctor(state_dir, own.url).ok), done.stderr
     assert own.url in done.stdout
     assert "ONNX Runtime" in done.stdout
 

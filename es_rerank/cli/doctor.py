@@ -19,7 +19,13 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
     """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."""
     settings = read_settings()
     key = settings.elasticsearch_api_key
-    diagnosis = node.doctor(settings.state_dir, elasticsearch_url or settings.elasticsearch_url, api_key=key.get_secret_value() if key else None)
+    diagnosis = node.doctor(
+        settings.state_dir,
+        elasticsearch_url or settings.elasticsearch_url,
+        api_key=key.get_secret_value() if key else None,
+        reranker=settings.reranker,
+        embedder=settings.embedder,
+    )
     if as_json:
         rows = [asdict(check) for check in diagnosis.checks]
         print_json({"url": diagnosis.url, "version": diagnosis.version, "how": diagnosis.how, "ok": diagnosis.ok, "checks": rows})

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import importlib.resources
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
-from ..errors import UnreachableError
+from ..errors import ModelFolderError, UnreachableError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from . import distribution, docker, java
 from .account import default_cache, home_of
@@ -29,6 +27,7 @@ _OLDEST_PYTHON = (3, 11)
 _MIB = 1024**2
 _NODE_DISK_MIB = 1024
 _NODE_MEMORY_MIB = 1024
+_MODEL_ROWS = {"cross-encoder": ("Reranker", "ES_RERANK_RERANKER"), "bi-encoder": ("Embedder", "ES_RERANK_EMBEDDER")}
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,19 @@ class Diagnosis:
         return all(check.status != "fail" for check in self.checks)
 
 
-def doctor(state_dir: Path, url: str | None, *, api_key: str | None = None) -> Diagnosis:
+def doctor(state_dir: Path, url: str | None, *, api_key: str | None = None, reranker: str = BUNDLED_RERANKER, embedder: str = BUNDLED_EMBEDDER) -> Diagnosis:
     """Look at the machine and at Elasticsearch: the one at ``url`` when it is given, else the local node of ``state_dir``.
 
+    ``reranker`` and ``embedder`` are the models that would be served.
     Starts nothing and changes nothing; takes up to about 30 seconds when servers or daemons hang.
     """
     node = running(state_dir) if url is None else None
     seen = url or (node.url if node else None)
     health, elasticsearch = _elasticsearch(seen, api_key)
-    machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu(), _onnxruntime(), *_models()]
-    checks = (elasticsearch, *machine)
+    machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
+    runtime = _onnxruntime()
+    models = [_model("cross-encoder", reranker), _model("bi-encoder", embedder)] if runtime.status == "ok" else []
+    checks = (elasticsearch, *machine, runtime, *models)
     version = health.version if health else None
     return Diagnosis(checks, masked(seen) if seen else None, version, node.how if node else "given" if url else None)
 
@@ -164,10 +166,15 @@ def _onnxruntime() -> Check:
     return Check("ONNX Runtime", "ok", f"{module.__version__}, {' '.join(module.get_available_providers())}")
 
 
-def _models() -> Iterator[Check]:
-    bundled = Path(str(importlib.resources.files("es_rerank"))) / "models" / "bundled"
-    for name, setting in ((BUNDLED_RERANKER, "ES_RERANK_RERANKER"), (BUNDLED_EMBEDDER, "ES_RERANK_EMBEDDER")):
-        if (bundled / name / "manifest.json").is_file():
-            yield Check("Model", "ok", name)
-        else:
-            yield Check("Model", "warn", f"{name} is not in this installation", f"name an exported folder with {setting}")
+def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
+    from ..models.load import model_folder  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
+    from ..models.manifest import read_manifest  # noqa: PLC0415
+
+    row, setting = _MODEL_ROWS[kind]
+    if "/" in name and not Path(name).exists():
+        return Check(row, "warn", f"{name} is no folder here", f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}")
+    try:
+        manifest = read_manifest(model_folder(name), kind=kind)
+    except ModelFolderError as error:
+        return Check(row, "fail", error.message, f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one")
+    return Check(row, "ok", f"{name} ({manifest.source})")
