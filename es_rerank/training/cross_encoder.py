@@ -140,22 +140,22 @@ class Trainer:
             yield [self._lists[i] for i in order[number * size : (number + 1) * size]]
 
     def _logits(self, lists: list[TrainingList]) -> torch.Tensor:
-        """Return the logits, float32, (total passages,): pairs sorted by length into halves, so that little is padding."""
+        """Return the logits, float32, (total passages,): sorted by length into small batches, so that little is padding."""
         queries = [item.query for item in lists for _ in item.passages]
         passages = [text for item in lists for text in item.passages]
         order = sorted(range(len(passages)), key=lambda i: len(passages[i]))
         logits = torch.empty(len(passages))
         parts = []
-        for chunk in (order[i : i + 12] for i in range(0, len(order), 12)):
-            inputs = self._tokenizer(
-                [queries[i] for i in chunk],
-                [passages[i] for i in chunk],
-                truncation="longest_first",
-                max_length=self._recipe.max_tokens,
-                padding=True,
-                return_tensors="pt",
-            )
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for chunk in (order[i : i + 12] for i in range(0, len(order), 12)):
+                inputs = self._tokenizer(
+                    [queries[i] for i in chunk],
+                    [passages[i] for i in chunk],
+                    truncation="longest_first",
+                    max_length=self._recipe.max_tokens,
+                    padding=True,
+                    return_tensors="pt",
+                )
                 parts.append(self.model(**inputs).logits[:, 0].float())
         return logits.index_put((torch.tensor(order),), torch.cat(parts))
 

@@ -57,7 +57,7 @@ class Recipe(BaseModel):
     """Share of the negatives, and of the positives that are long, cut to a shorter stretch of whole sentences."""
     false_negative_margin: float = 0.08
     """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
-    steps: int = 1_200
+    steps: int = 700
     warmup_share: float = 0.06
     body_rate: float = 5e-5
     head_rate: float = 5e-4
@@ -66,7 +66,7 @@ class Recipe(BaseModel):
     distil_weight_unlabelled: float = 1.0
     distil_scale: float = 20.0
     """The bi-encoder's target is softmax(distil_scale * cosine): the temperature that all-MiniLM-L6-v2 was trained with."""
-    checkpoint_every: int = 50
+    checkpoint_every: int = 100
 
 
 BUNDLED = Recipe(
