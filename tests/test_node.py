@@ -285,7 +285,7 @@ def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> Non
     assert {name for name, check in rows.items() if check.status == "fail"} <= {"Reranker"}  # a checkout in which it is not built yet
     assert diagnosis.ok == (rows["Reranker"].status == "ok")
     assert "basic licence" in rows["Elasticsearch"].found
-    assert {"Python", "JDK", "Maven", "Docker", "Disk", "Memory", "CPU", "ONNX Runtime", "Reranker", "Embedder"} == set(rows)
+    assert {"Elasticsearch", "Python", "JDK", "Maven", "Docker", "Disk", "Memory", "CPU", "ONNX Runtime", "Reranker", "Embedder"} == set(rows)
     assert all(check.remedy for check in diagnosis.checks if check.status != "ok")
     assert not any(check.remedy for check in diagnosis.checks if check.status == "ok")
 
