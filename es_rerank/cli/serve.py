@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -34,13 +35,26 @@ def serve(
     settings = read_settings()
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
-    stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: /docs), Elasticsearch at {url}")
-    run(service, host, port)
+    run(service, listen(host, port), f"Elasticsearch at {url}")
 
 
-def run(service: Service, host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises SettingsError when the address cannot be had.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host") from error
+
+
+def run(service: Service, listener: socket.socket, about: str) -> None:
     """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
-    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", timeout_graceful_shutdown=_DRAIN_S, server_header=False)
+    host, port = listener.getsockname()[:2]
+    stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}", soft_wrap=True, highlight=False)
+    config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=_DRAIN_S, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def build_service(settings: Settings, url: str, reranker: str | None = None, embedder: str | None = None) -> Service:

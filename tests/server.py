@@ -1,0 +1,56 @@
+"""A sidecar as a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+_READY_S = 120.0
+
+
+@contextmanager
+def sidecar(url: str, reranker: Path, embedder: Path, log: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process."""
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "serve",
+        "--port",
+        str(port),
+        "--elasticsearch-url",
+        url,
+        "--reranker",
+        str(reranker),
+        "--embedder",
+        str(embedder),
+    ]
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=os.environ | {"COLUMNS": "200"}) as process:
+        try:
+            yield _ready(process, log), process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the address that the sidecar printed, when /readyz says so."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        text = log.read_text()
+        assert process.poll() is None, text
+        address = next((word for word in text.split() if word.startswith("http://127.0.0.1")), None)
+        try:
+            if address and httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
+                return address
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)  # between two looks; what is awaited is the answer
+    raise AssertionError(f"the sidecar is not ready: {log.read_text()}")

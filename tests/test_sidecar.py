@@ -1,0 +1,327 @@
+"""The sidecar: a real process behind the official client, and its error shapes in this one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from corpus import ARTICLES, EMBEDDER, Broken, Late, fill
+from elastic_transport import TransportError
+from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
+from server import sidecar
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank.errors import ModelFolderError
+from es_rerank.models import Reranker
+from es_rerank.node import Node
+from es_rerank.scores import logistic
+from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.service import Limits, Service
+from es_rerank.testing import WordOverlapReranker
+
+QUESTION = "who signed the treaty"
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    child = {"standard": {"query": {"match_all": {}}}}
+    return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **changes}}
+
+
+# --- a real process, the official client ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
+
+
+@pytest.fixture(scope="module")
+def address(node: Node, models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with sidecar(node.url, *models, tmp_path_factory.mktemp("log") / "sidecar.log") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def official(address: str) -> Iterator[Elasticsearch]:
+    with Elasticsearch(address, request_timeout=30, max_retries=0) as client:
+        yield client
+
+
+def test_the_official_client_searches_through_the_sidecar(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    answer = official.search(index=index, retriever=body(), size=3)
+    scores = [hit["_score"] for hit in answer["hits"]["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 3
+    assert answer["rerank"]["status"] == "reranked"
+    assert answer["rerank"]["model"].startswith("tiny")
+    assert answer["hits"]["total"] == {"value": len(ARTICLES), "relation": "eq"}
+
+
+def test_a_search_that_needs_no_reranker_is_elasticsearchs(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    for search in ({"query": {"match": {"text": "moon"}}}, {"retriever": {"standard": {"query": {"match": {"text": "moon"}}}}}):
+        assert official.search(index=index, **search).body["hits"] == es.search(index=index, **search).body["hits"]
+    assert official.search(index=index, q="text:moon", preference="_local")["hits"]["total"]["value"] == 1
+
+
+def test_elasticsearchs_errors_keep_body_and_status(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    for search in ({"index": "no-such-index", "retriever": body()}, {"index": index, "query": {"nonsense": {}}}):
+        with pytest.raises((NotFoundError, BadRequestError)) as through:
+            official.search(**search)
+        if "query" in search:
+            with pytest.raises(BadRequestError) as direct:
+                es.search(**search)
+            assert (through.value.status_code, through.value.body) == (direct.value.status_code, direct.value.body)
+        else:
+            assert through.value.error == "index_not_found_exception"
+
+
+def test_our_errors_have_elasticsearchs_shape(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    with pytest.raises(BadRequestError) as caught:
+        official.search(index=index, retriever=body(rank_widow=3))
+    assert caught.value.error == "parsing_exception"
+    assert "unknown field [rank_widow]" in caught.value.body["error"]["reason"]
+    with pytest.raises(NotFoundError, match=r"\[other\] is not served here"):
+        official.search(index=index, retriever=body(inference_id="other"))
+
+
+def test_the_documentation_page_needs_no_network(address: str) -> None:
+    page = httpx.get(f"{address}/docs").text
+    assert 'src="/' in page
+    assert "https://" not in page.replace("https://fastapi.tiangolo.com", "")
+    assert {"/{index}/_search", "/rescore", "/rerank", "/healthz", "/readyz"} <= set(httpx.get(f"{address}/openapi.json").json()["paths"])
+
+
+def test_a_sidecar_killed_in_the_middle_of_a_request(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """The caller gets a clear error, the index is unchanged, and a sidecar started again on the same port serves."""
+    long = [("Long", "word " * 20_000, 2000)] * 40
+    fill(es, index, long)
+    before = es.indices.stats(index=index)["indices"][index]["primaries"]
+    failures: list[Exception] = []
+    with sidecar(node.url, *models, tmp_path / "first.log") as (url, process):
+        caller = Elasticsearch(url, request_timeout=120, max_retries=0)
+        request = threading.Thread(target=lambda: failures.append(_failure(caller, index)))
+        asked = _searches(es, index)
+        request.start()
+        while _searches(es, index) == asked:  # the first stage was asked: scoring has begun
+            assert request.is_alive()
+        process.send_signal(signal.SIGKILL)
+        request.join(timeout=60)
+    assert isinstance(failures[0], TransportError), failures
+    after = es.indices.stats(index=index)["indices"][index]["primaries"]
+    assert (after["docs"], after["indexing"]["index_total"]) == (before["docs"], before["indexing"]["index_total"])
+    port = int(url.rsplit(":", 1)[1])
+    with sidecar(node.url, *models, tmp_path / "second.log", port) as (again, _):
+        assert again == url
+        answer = Elasticsearch(again, request_timeout=120).search(index=index, retriever=body(rank_window_size=1), size=1)
+        assert answer["rerank"]["status"] == "reranked"
+        assert answer["rerank"]["truncated"] == 1
+
+
+def _failure(caller: Elasticsearch, index: str) -> Exception:
+    try:
+        caller.options(headers={"x-rerank-timeout-ms": "100000"}).search(index=index, retriever=body(rank_window_size=40), size=1)
+    except Exception as error:  # noqa: BLE001 whatever the caller sees is the result
+        return error
+    return AssertionError("the search was answered before the sidecar was killed")
+
+
+def _searches(es: Elasticsearch, index: str) -> int:
+    total: int = es.indices.stats(index=index, metric="search")["indices"][index]["total"]["search"]["query_total"]
+    return total
+
+
+def test_sigterm_ends_the_sidecar_cleanly(node: Node, models: tuple[Path, Path], tmp_path: Path) -> None:
+    with sidecar(node.url, *models, tmp_path / "log") as (_, process):
+        process.terminate()
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
+# --- dialects and faults, in this process --------------------------------------------------------------------------
+
+
+def service(node: Node, reranker: Reranker, limits: Limits | None = None) -> Service:
+    return Service(AsyncElasticsearch(node.url, max_retries=0), lambda: (reranker, EMBEDDER), limits or Limits())
+
+
+async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(running)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client:
+        while (await client.get("/readyz")).status_code != 200:
+            pass
+        yield client
+
+
+@pytest.fixture
+async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    async for client in caller_of(service(node, WordOverlapReranker(), Limits(body_bytes=20_000, documents=50))):
+        yield client
+
+
+async def test_rescore_reorders_a_response_and_keeps_the_rest(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    found = es.search(index=index, query={"match_all": {}}, aggs={"y": {"max": {"field": "metadata.year"}}}).body
+    answer = (await caller.post("/rescore", json={"query": QUESTION, "response": found, "field": "text"})).json()
+    scores = [hit["_score"] for hit in answer["hits"]["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert answer["hits"]["hits"][0]["_id"] == "a2"
+    assert {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]} == {hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]}
+    assert answer["aggregations"] == found["aggregations"]
+    assert answer["hits"]["total"] == found["hits"]["total"]
+    nested = (await caller.post("/rescore", json={"query": "cats sleep", "response": found, "field": ["title", "passages.text"]})).json()
+    assert nested["hits"]["hits"][0]["fields"]["rerank.passage"][0]["text"] == "Cats sleep."
+
+
+async def test_rescore_says_what_is_wrong(caller: httpx.AsyncClient) -> None:
+    empty = {"hits": {"total": {"value": 0, "relation": "eq"}, "hits": []}}
+    assert (await caller.post("/rescore", json={"query": "q", "response": empty, "field": "text"})).json()["hits"]["hits"] == []
+    cases = [
+        ({"query": "q", "response": {}, "field": "t"}, "not an Elasticsearch search response"),
+        ({"query": "q", "response": {"hits": {"hits": [{"_id": "1", "_source": {}}]}}, "field": "t"}, "no hit of [response] carries text in [t]"),
+        ({"query": "", "response": empty, "field": "t"}, "[query]"),
+        ({"response": empty, "field": "t"}, "[query] field required"),
+        ({"query": "q", "response": empty, "field": "t", "feild": 1}, "[feild]"),
+    ]
+    for request, message in cases:
+        answer = await caller.post("/rescore", json=request)
+        assert (answer.status_code, message in answer.json()["error"]["reason"]) == (400, True), answer.text
+
+
+async def test_tei_rerank_orders_and_scores(caller: httpx.AsyncClient) -> None:
+    texts = ["nothing at all", "the treaty was signed", QUESTION]
+    answer = await caller.post("/rerank", json={"query": QUESTION, "texts": texts, "return_text": True})
+    rows = answer.json()
+    assert [row["index"] for row in rows] == [2, 1, 0]
+    assert [row["text"] for row in rows] == [texts[row["index"]] for row in rows]
+    raw = (await caller.post("/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True})).json()
+    assert [row["score"] for row in rows] == pytest.approx(logistic([row["score"] for row in raw]).tolist())
+    assert set(raw[0]) == {"index", "score"}
+
+
+async def test_tei_errors_have_teis_shape(caller: httpx.AsyncClient) -> None:
+    cases = [
+        ({"query": "q", "texts": []}, 422, "Validation"),
+        ({"query": "q"}, 422, "Validation"),
+        ({"query": "q", "texts": ["x"] * 51}, 413, "Validation"),
+        ({"query": "q", "texts": ["x"], "top_k": 3}, 422, "Validation"),
+    ]
+    for request, status, kind in cases:
+        answer = await caller.post("/rerank", json=request)
+        assert (answer.status_code, answer.json()["error_type"]) == (status, kind), answer.text
+
+
+async def test_a_broken_model_is_a_backend_error(node: Node) -> None:
+    class Breaks(WordOverlapReranker):
+        def score(self, query: str, passages: Any, *, deadline: float | None = None) -> Any:
+            if query == "ready":
+                return super().score(query, passages)
+            raise ModelFolderError("the graph is gone")
+
+    async for caller in caller_of(service(node, Breaks())):
+        answer = await caller.post("/rerank", json={"query": "q", "texts": ["x"]})
+        assert (answer.status_code, answer.json()) == (424, {"error": "the graph is gone", "error_type": "Backend"})
+    async for caller in caller_of(service(node, Late(reached=1))):
+        assert (await caller.post("/rerank", json={"query": "q", "texts": ["x", "y"]})).status_code == 504
+
+
+async def test_bodies_are_bounded_and_understood(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    search = f"/{index}/_search"
+    plain = json.dumps({"retriever": body()}).encode()
+    compressed = await caller.post(search, content=gzip.compress(plain), headers={"content-encoding": "gzip"})
+    assert compressed.json()["hits"]["hits"][0]["_id"] == "a2"
+    cases: list[tuple[bytes, dict[str, str], int, str]] = [
+        (b"[]", {}, 400, "must be a JSON object"),
+        (b"{", {}, 400, "not JSON"),
+        (b" " * 20_001, {}, 413, "max_body_bytes"),
+        (gzip.compress(b" " * 20_001), {"content-encoding": "gzip"}, 413, "when decompressed"),
+        (b"plain", {"content-encoding": "gzip"}, 400, "not gzip"),
+        (plain, {"x-rerank-timeout-ms": "soon"}, 400, "positive number of milliseconds"),
+    ]
+    for content, headers, status, message in cases:
+        answer = await caller.post(search, content=content, headers=headers)
+        assert (answer.status_code, message in answer.text) == (status, True), answer.text
+    unknown = await caller.post(f"{search}?scroll=1m", content=plain)
+    assert (unknown.status_code, "[scroll]" in unknown.text) == (400, True)
+    sized = await caller.post(f"{search}?size=1", content=plain)
+    assert len(sized.json()["hits"]["hits"]) == 1
+
+
+async def test_vendor_media_types_are_answered_in_kind(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+    fill(es, index)
+    vendor = "application/vnd.elasticsearch+json; compatible-with=9"
+    answer = await caller.post(f"/{index}/_search", json={"retriever": body()}, headers={"accept": vendor, "content-type": vendor})
+    assert answer.headers["content-type"].startswith("application/vnd.elasticsearch+json")
+    assert answer.headers["x-elastic-product"] == "Elasticsearch"
+
+
+async def test_health_and_readiness_differ(node: Node) -> None:
+    gone = Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: (WordOverlapReranker(), None))
+    app = create_app(gone)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller:
+        assert (await caller.get("/healthz")).status_code == 200
+        ready = await caller.get("/readyz")
+        assert ready.status_code == 503
+        assert any("Elasticsearch does not answer" in reason for reason in ready.json()["reasons"])
+        while len((await caller.get("/readyz")).json()["reasons"]) > 1:
+            pass
+        search = await caller.post("/any/_search", json={"retriever": body()})
+        assert (search.status_code, search.json()["error"]["type"]) == (503, "unreachable_exception")
+
+
+async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> None:
+    def load() -> Any:
+        raise ModelFolderError("/models/gone is not there")
+
+    app = create_app(Service(AsyncElasticsearch(node.url), load))
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller:
+        while (reasons := (await caller.get("/readyz")).json()["reasons"]) == ["the model is still loading"]:
+            pass
+        assert reasons == ["/models/gone is not there"]
+        answer = await caller.post("/rerank", json={"query": "q", "texts": ["x"]})
+        assert (answer.status_code, "/models/gone" in answer.text) == (424, True)
+
+
+async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
+    running = Service(AsyncElasticsearch("http://127.0.0.1:9"), lambda: (WordOverlapReranker(), EMBEDDER))
+    await running.start()
+    one, other, none = running.client("ApiKey abc"), running.client("ApiKey xyz"), running.client(None)
+    assert one is running.client("ApiKey abc")
+    assert len({id(one), id(other), id(none)}) == 3
+    assert one._client._headers["authorization"] == "ApiKey abc"
+    assert "authorization" not in none._client._headers
+    for number in range(300):
+        running.client(f"ApiKey {number}")
+    assert len(running._clients) <= 256
+    await running.close()
+
+
+async def test_an_unexpected_failure_is_a_500_without_details(node: Node, es: Elasticsearch, index: str) -> None:
+    class BreaksLater(Broken):
+        async def ascore(self, query: str, passages: Any, *, deadline: float | None = None) -> Any:
+            if query == "ready":
+                return await WordOverlapReranker().ascore(query, passages)
+            raise RuntimeError("secret detail")
+
+    fill(es, index)
+    app = create_app(service(node, BreaksLater()))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://sidecar") as caller:
+        while (await caller.get("/readyz")).status_code != 200:
+            pass
+        answer = await caller.post(f"/{index}/_search", json={"retriever": body()})
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+        allowed = await caller.post(f"/{index}/_search", json={"retriever": body(allow_rerank_failures=True)})
+        assert allowed.json()["rerank"]["status"] == "first_stage"
