@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +48,7 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     fetched = _fetch(model, options, say)
     source = read_source(fetched.folder, options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
         made = Path(scratch) / "made"
         made.mkdir()
         manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
@@ -174,3 +177,16 @@ def _put(made: Path, out: Path) -> None:
     if out.exists():
         out.rename(made.parent / "replaced")
     made.rename(out)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' advice (tracer warnings, "consider pre-processing") away from the user; errors still raise."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -31,7 +27,7 @@ def export_graph(source: Path, kind: Kind, out: Path) -> None:
 
     Raises ModelFolderError where optimum cannot export the model.
     """
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch, _quiet():
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         try:
             # "transformers" also for a bi-encoder: pooling is ours, and sentence-transformers' graph would pool itself.
             main_export(str(source), scratch, task=_TASKS[kind], library_name="transformers", device="cpu", dtype="fp32", do_validation=False)
@@ -43,26 +39,12 @@ def export_graph(source: Path, kind: Kind, out: Path) -> None:
 
 def quantise(fp32: Path, int8: Path) -> None:
     """Write the int8 variant of a graph; made from the plain graph, since fused operators would be passed over."""
-    with _quiet():
-        quantize_dynamic(
-            fp32,
-            int8,
-            op_types_to_quantize=list(QUANTISATION.operators),
-            per_channel=QUANTISATION.per_channel,
-            reduce_range=QUANTISATION.reduce_range,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' advice (tracer warnings, "consider pre-processing") away from the user; errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    quantize_dynamic(
+        fp32,
+        int8,
+        op_types_to_quantize=list(QUANTISATION.operators),
+        per_channel=QUANTISATION.per_channel,
+        reduce_range=QUANTISATION.reduce_range,
+        weight_type=QuantType.QInt8,
+        extra_options={"MatMulConstBOnly": True},
+    )

@@ -59,7 +59,9 @@ def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # n
     assert source.cross_encoder is not None  # a cross-encoder's source
     truncation = source.cross_encoder.truncation
     if truncation.strategy == "longest_first":
-        return tokenizer(query, passage, truncation="longest_first", max_length=source.max_length, return_tensors="pt")
+        # As lists: given two strings, transformers takes an empty passage for none and leaves its separator out, which
+        # it does not do in a batch, the way sentence-transformers calls it.
+        return tokenizer([query], [passage], truncation="longest_first", max_length=source.max_length, return_tensors="pt")
     # FlagEmbedding, inference/reranker/encoder_only/base.py: both alone without special tokens, then put together.
     first, second = (
         tokenizer(text, add_special_tokens=False, truncation=True, max_length=length)["input_ids"]

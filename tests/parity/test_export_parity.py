@@ -1,0 +1,222 @@
+"""Our export beside sentence-transformers on the same random model: same logits within 1e-4, same order.
+
+    pytest tests/parity -o addopts=""
+
+Needs the export extra (torch).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_torch
+import torch
+from sentence_transformers import CrossEncoder as TheirCrossEncoder
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from es_rerank.errors import ModelFolderError, ParityError, SettingsError
+from es_rerank.export import ExportOptions, export_model, graph
+from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
+from es_rerank.models.bi_encoder import BiEncoder
+from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.types import FloatArray
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
+
+TOLERANCE = 1e-4
+WITHOUT_INT8 = ExportOptions(int8=False)
+
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "bert": tiny_torch.bert,
+    "bert with two labels": lambda folder: tiny_torch.bert(folder, labels=2),
+    "xlm-roberta": tiny_torch.xlm_roberta,
+    "deberta-v2": tiny_torch.deberta,
+    "modernbert": tiny_torch.modernbert,
+}
+
+
+def their_logits(folder: Path) -> FloatArray:
+    """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
+    model = TheirCrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu")
+    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
+    return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
+
+
+def our_logits(folder: Path) -> FloatArray:
+    with CrossEncoder(folder) as model:
+        return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+
+
+def same_order(ours: FloatArray, theirs: FloatArray) -> bool:
+    """Whether every two passages of a query that differ by more than twice the tolerance come in the same order."""
+    shape = (len(QUERIES), len(PASSAGES))
+    mine, other = (values.reshape(shape)[:, :, None] - values.reshape(shape)[:, None, :] for values in (ours, theirs))
+    apart = np.abs(other) > 2 * TOLERANCE
+    return bool((np.sign(mine) == np.sign(other))[apart].all())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cross_encoder_scores_as_sentence_transformers_does(name: str, tmp_path: Path) -> None:
+    source = MODELS[name](tmp_path / "source")
+    manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+    theirs, ours = their_logits(source), our_logits(tmp_path / "out")
+    assert theirs.std() > 0.05  # else anything would agree
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+    assert same_order(ours, theirs)
+    assert manifest.parity is not None
+    assert manifest.parity.fp32_max_difference <= TOLERANCE
+    assert manifest.max_length == tiny_torch.WINDOW
+
+
+def test_the_contract_is_read_from_the_source(tmp_path: Path) -> None:
+    two = export_model(str(tiny_torch.bert(tmp_path / "source", labels=2)), tmp_path / "out", WITHOUT_INT8)
+    assert two.cross_encoder is not None
+    assert (two.kind, two.family, two.architecture, two.cross_encoder.labels) == ("cross-encoder", "bert", "BertForSequenceClassification", 2)
+    assert (two.source, two.name, list(two.variants)) == ("source", "out", ["fp32"])
+
+
+def test_the_bge_family_cuts_as_flagembedding_does(tmp_path: Path) -> None:
+    source = tiny_torch.xlm_roberta(tmp_path / "source")
+    export_model(str(source), tmp_path / "out", ExportOptions(family="bge", int8=False))
+    expected = np.asarray([flagembedding_logit(source, query, passage) for query, passage in PAIRS], dtype=np.float32)
+    ours = our_logits(tmp_path / "out")
+    assert np.abs(ours - expected).max() <= TOLERANCE
+    assert np.abs(ours - their_logits(source)).max() > TOLERANCE  # the two rules do differ on these pairs
+
+
+def flagembedding_logit(folder: Path, query: str, passage: str) -> float:
+    """FlagEmbedding, inference/reranker/encoder_only/base.py, for one pair."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    window = tiny_torch.WINDOW
+    first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)["input_ids"]
+    second = tokenizer(passage, add_special_tokens=False, max_length=window, truncation=True)["input_ids"]
+    item = tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=window, padding=False)
+    with torch.inference_mode():
+        return float(model(input_ids=torch.tensor([item["input_ids"]]), attention_mask=torch.tensor([item["attention_mask"]])).logits[0, 0])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_bi_encoder_embeds_as_sentence_transformers_does(pooling: str, tmp_path: Path) -> None:
+    source = tiny_torch.bi_encoder(tmp_path / "source", pooling)
+    manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+    theirs = np.asarray(SentenceTransformer(str(source), device="cpu").encode([*QUERIES, *PASSAGES], batch_size=1))
+    with BiEncoder(tmp_path / "out") as model:
+        ours = model.embed([*QUERIES, *PASSAGES])
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+    assert manifest.bi_encoder is not None
+    assert (manifest.kind, manifest.max_length, manifest.bi_encoder.pooling, manifest.bi_encoder.dims) == ("bi-encoder", 64, pooling, 32)
+
+
+def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
+    manifest = export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out")
+    assert manifest.default_variant == "int8"
+    assert set(manifest.variants) == {"fp32", "int8"}
+    assert manifest.parity is not None
+    assert manifest.parity.int8 is not None
+    assert manifest.parity.int8.agreement >= 0.9
+    assert 0 < manifest.parity.int8.mean_difference <= manifest.parity.int8.max_difference
+
+
+def test_only_int8_drops_the_checked_fp32_graph(tmp_path: Path) -> None:
+    manifest = export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(fp32=False))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "model_int8.onnx", "tokenizer.json"]
+    assert manifest.parity is not None
+    assert manifest.parity.fp32_max_difference <= TOLERANCE
+
+
+def test_nothing_is_kept_over_the_tolerance(tmp_path: Path) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    with pytest.raises(ParityError, match="differs from torch by"):
+        export_model(str(source), tmp_path / "out", ExportOptions(int8=False, tolerance=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_an_int8_graph_that_disagrees_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    monkeypatch.setattr("es_rerank.export.parity.LEAST_AGREEMENT", 1.01)
+    with pytest.raises(ParityError, match="--no-int8"):
+        export_model(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_without_its_head_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    monkeypatch.setitem(graph._TASKS, "cross-encoder", "feature-extraction")
+    with pytest.raises(ModelFolderError, match="exported without its head"):
+        export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone_without_force(tmp_path: Path) -> None:
+    source, out = tiny_torch.bert(tmp_path / "source"), tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match="--force"):
+        export_model(str(source), out, WITHOUT_INT8)
+    assert (out / "precious").exists()
+    export_model(str(source), out, ExportOptions(int8=False, force=True))
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model.onnx", "tokenizer.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": ["BertModel"]}, "name it with --kind"),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "name it with --kind"),
+        ({"architectures": ["FooForSequenceClassification"]}, "name the family it follows with --family"),
+    ],
+)
+def test_what_the_files_leave_open_has_to_be_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | change
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(SettingsError, match=message):
+        export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+
+
+def test_a_window_over_the_positions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="at most 128"):
+        export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(max_length=129))
+
+
+def test_a_source_without_weights_or_tokenizer_is_refused(tmp_path: Path) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    (source / "model.safetensors").unlink()
+    with pytest.raises(ModelFolderError, match="source"):
+        export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+    with pytest.raises(ModelFolderError, match=r"has no config\.json"):
+        export_model(str(tmp_path), tmp_path / "out", WITHOUT_INT8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bi_encoder_that_we_could_not_reproduce_is_refused(tmp_path: Path) -> None:
+    source = tiny_torch.bi_encoder(tmp_path / "source")
+    dense, dot = (shutil.copytree(source, tmp_path / name) for name in ("dense", "dot"))
+    modules = json.loads((source / "modules.json").read_text(encoding="utf-8"))
+    (dense / "modules.json").write_text(json.dumps([*modules, {"type": "sentence_transformers.models.Dense"}]), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="the modules Dense"):
+        export_model(str(dense), tmp_path / "out", WITHOUT_INT8)
+    (dot / "modules.json").write_text(json.dumps(modules[:2]), encoding="utf-8")
+    settings = json.loads((source / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    (dot / "config_sentence_transformers.json").write_text(json.dumps(settings | {"similarity_fn_name": "dot"}), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="dot product"):
+        export_model(str(dot), tmp_path / "out", WITHOUT_INT8)
+
+
+def test_the_command_prints_the_manifest_and_nothing_else(tmp_path: Path) -> None:
+    source = tiny_torch.bert(tmp_path / "source")
+    command = [sys.executable, "-m", "es_rerank", "export", str(source), str(tmp_path / "out"), "--no-int8", "--licence", "MIT", "--json"]
+    done = subprocess.run(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert json.loads(done.stdout)["licence"] == "MIT"
+    assert "comparing with torch" in done.stderr
