@@ -153,7 +153,8 @@ def test_everything_else_is_the_wrapped_clients(client: RerankClient, es: Elasti
 async def test_the_async_client_answers_the_same(client: RerankClient, node: Node, index: str) -> None:
     async with AsyncElasticsearch(node.url) as inner:
         twin = AsyncRerankClient(inner, reranker=WordOverlapReranker(), embedder=EMBEDDER)
-        for search in ({"retriever": body()}, {"query": {"match_all": {}}}):
+        searches: list[dict[str, Any]] = [{"retriever": body()}, {"query": {"match_all": {}}}]
+        for search in searches:
             assert (await twin.search(index=index, **search)).body["hits"] == client.search(index=index, **search).body["hits"]
         assert (await twin.rerank(QUESTION, index=index)).body["hits"] == client.rerank(QUESTION, index=index).body["hits"]
 

@@ -30,7 +30,7 @@ QUESTION = "who signed the treaty"
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    child = {"standard": {"query": {"match_all": {}}}}
+    child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
     return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **changes}}
 
 
@@ -68,14 +68,16 @@ def test_the_official_client_searches_through_the_sidecar(official: Elasticsearc
 
 def test_a_search_that_needs_no_reranker_is_elasticsearchs(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
     fill(es, index)
-    for search in ({"query": {"match": {"text": "moon"}}}, {"retriever": {"standard": {"query": {"match": {"text": "moon"}}}}}):
+    searches: list[dict[str, Any]] = [{"query": {"match": {"text": "moon"}}}, {"retriever": {"standard": {"query": {"match": {"text": "moon"}}}}}]
+    for search in searches:
         assert official.search(index=index, **search).body["hits"] == es.search(index=index, **search).body["hits"]
     assert official.search(index=index, q="text:moon", preference="_local")["hits"]["total"]["value"] == 1
 
 
 def test_elasticsearchs_errors_keep_body_and_status(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
     fill(es, index)
-    for search in ({"index": "no-such-index", "retriever": body()}, {"index": index, "query": {"nonsense": {}}}):
+    searches: list[dict[str, Any]] = [{"index": "no-such-index", "retriever": body()}, {"index": index, "query": {"nonsense": {}}}]
+    for search in searches:
         with pytest.raises((NotFoundError, BadRequestError)) as through:
             official.search(**search)
         if "query" in search:

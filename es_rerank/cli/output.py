@@ -50,6 +50,9 @@ def as_known(error: Exception) -> EsRerankError:
     """Return the error itself, or an elasticsearch client's error as a SearchError."""
     if isinstance(error, EsRerankError):
         return error
+    if isinstance(error, ApiError) and error.error == "index_not_found_exception":
+        index = error.info.get("error", {}).get("index", "?")
+        return SearchError(f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check the name and the address")
     if isinstance(error, ApiError):
         return SearchError(f"Elasticsearch answered {error.status_code}: {error}")
     if isinstance(error, TransportError):

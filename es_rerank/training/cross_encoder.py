@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from ..errors import SourceError
 from ..types import FloatArray
 from .lists import TrainingList, make_lists
-from .recipe import Recipe
+from .recipe import DEVELOPMENT_LISTS, Recipe, development_lists
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Report = Callable[[dict[str, Any]], None]
 """Told the state of the run after every step: step, steps, loss, accuracy, pairs_per_second."""
 
-_DEVELOPMENT_LISTS = 240
 _LOG = "log.jsonl"
 _LISTS = "lists.jsonl"
 
@@ -104,11 +103,10 @@ class Trainer:
     """One run of a recipe over lists, in a work folder from which it can be resumed."""
 
     def __init__(self, recipe: Recipe, lists: list[TrainingList], base: Path, work: Path) -> None:
-        if len(lists) < 2 * _DEVELOPMENT_LISTS:
-            raise SourceError(f"the recipe gave {len(lists)} training lists; at least {2 * _DEVELOPMENT_LISTS} are needed", path=str(work))
+        if len(lists) < 2 * DEVELOPMENT_LISTS:
+            raise SourceError(f"the recipe gave {len(lists)} training lists; at least {2 * DEVELOPMENT_LISTS} are needed", path=str(work))
         self._recipe, self._work = recipe, work
-        labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0]
-        development = set(random.Random(recipe.seed).sample(labelled, _DEVELOPMENT_LISTS))
+        development = development_lists([number for number, item in enumerate(lists) if item.labels[0] >= 0], recipe.seed)
         self._development = [lists[number] for number in sorted(development)]
         self._lists = [item for number, item in enumerate(lists) if number not in development]
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import bm25s
 import numpy as np
 
-from ..collection import Document, Qrels, read_corpus, read_qrels, read_queries
+from ..collection import Document, read_corpus
 from ..text.chunking import Chunker
 from ..types import FloatArray
-from .recipe import Recipe, Source, held_out
+from .queries import draw_queries, plain
+from .recipe import Recipe, Source
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,7 +32,8 @@ _BM25_NEIGHBOURS = 30
 @dataclass(frozen=True, slots=True)
 class TrainingList:
     """A query and its passages. ``labels``: 1 or 0, or all -1 when only the bi-encoder teaches. ``cosines``: the
-    bi-encoder's similarity of query and passage."""
+    bi-encoder's similarity of query and passage.
+    """
 
     query: str
     passages: list[str]
@@ -74,34 +76,13 @@ def cut_passages(documents: list[Document], tokenizer: Tokenizer, tokens: int, e
     return Passages(texts, titles, owner, vectors)
 
 
-def _draw(source: Source, folder: Path, seed: int) -> tuple[dict[str, str], Qrels]:
-    """Return the queries and judgements that the source allows for training, in a seeded order."""
-    qrels: Qrels = {}
-    for split in source.splits:
-        for query, grades in read_qrels(folder / source.collection, split).items():
-            qrels.setdefault(query, {}).update(grades)
-    texts = read_queries(folder / source.collection)
-    if source.part != "all":
-        qrels = {query: grades for query, grades in qrels.items() if held_out(query) == (source.part == "evaluate")}
-    if source.without:
-        kept_out = {_plain(text) for query, text in read_queries(folder / source.without).items() if held_out(query)}
-        qrels = {query: grades for query, grades in qrels.items() if _plain(texts[query]) not in kept_out}
-    chosen = sorted(query for query, grades in qrels.items() if query in texts and max(grades.values()) > 0)
-    random.Random(f"{seed}:{source.collection}").shuffle(chosen)
-    return {query: texts[query] for query in chosen[: source.queries]}, qrels
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
-
-
 class ListMaker:
     """Makes the training lists of one source."""
 
     def __init__(self, source: Source, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed) -> None:
         self._source, self._recipe = source, recipe
         self._random = random.Random(f"{recipe.seed}:{source.collection}:lists")
-        self.queries, self.qrels = _draw(source, folder, recipe.seed)
+        self.queries, self.qrels = draw_queries(source, folder, recipe.seed)
         documents = list(read_corpus(folder / source.collection))
         if source.judged_only:
             judged = {document for grades in self.qrels.values() for document in grades}
@@ -116,7 +97,7 @@ class ListMaker:
 
     @staticmethod
     def _bm25_tokens(texts: list[str]) -> list[list[str]]:
-        return [_plain(text).split() or ["_"] for text in texts]
+        return [plain(text).split() or ["_"] for text in texts]
 
     def lists(self) -> Iterator[TrainingList]:
         """Yield the labelled lists of the source, each query ``repeats`` times."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import SettingsError
+
+DEVELOPMENT_LISTS = 240
 
 Part = Literal["all", "train", "evaluate"]
 Kind = Literal["mined", "pool", "same_title"]
@@ -89,6 +93,11 @@ BUNDLED = Recipe(
 def held_out(query_id: str) -> bool:
     """Whether a query belongs to the tenth that is kept for evaluation: SHA-256 of its id modulo 10 is 0."""
     return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % 10 == 0
+
+
+def development_lists(labelled: Sequence[int], seed: int) -> set[int]:
+    """Return which of the labelled lists, given by position, are kept out of training to watch it and to calibrate."""
+    return set(random.Random(seed).sample(labelled, DEVELOPMENT_LISTS))
 
 
 def read_recipe(path: Path | None) -> Recipe:

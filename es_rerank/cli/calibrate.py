@@ -1,0 +1,69 @@
+"""``es-rerank calibrate``: what a logit and a first-stage score together are worth as a probability."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..errors import SourceError
+from ..models.cross_encoder import CrossEncoder
+from ..models.load import load_embedder
+from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
+from ..settings import BUNDLED_EMBEDDER
+from ..text.chunking import Chunker
+from ..training.calibration import calibrate as learn
+from ..training.recipe import development_lists, read_recipe
+from .output import Json, print_json, stderr, stdout
+
+_DEVELOPMENT = ("nq_open_oracle", "qed", "covidqa", "pubmedqa", "msrd_movies")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Exported cross-encoder; its manifest gets the coefficients.")],
+    data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
+    trained: Annotated[Path | None, typer.Option(help="The training run's lists.jsonl: its queries are left out.", show_default="nothing is left out")] = None,
+    collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default=", ".join(_DEVELOPMENT))] = None,
+    recipe: Annotated[Path | None, typer.Option(help="JSON file with the recipe.", show_default="the bundled model's")] = None,
+    embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
+    as_json: Json = False,
+) -> None:
+    """Learn the calibration of a cross-encoder on training splits and write it into its manifest."""
+    chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
+    with CrossEncoder(model) as reranker:
+        coefficients, table = learn(
+            chosen,
+            data,
+            _queries(trained, chosen.seed),
+            reranker,
+            first_stage,
+            Chunker(first_stage.tokenizer, size=chosen.passage_tokens),
+            collections=collection or _DEVELOPMENT,
+            say=lambda text: stderr.print(text, style="dim"),
+        )
+    record = CalibrationRecord(**coefficients._asdict())
+    write_manifest(model, read_manifest(model).model_copy(update={"calibration": record}))
+    if as_json:
+        print_json({"calibration": record.model_dump(), "development": table})
+        return
+    shown = Table("development collection", "queries", "first stage", "cross-encoder", "calibrated", title="nDCG@10 within windows of 50")
+    for name, row in table.items():
+        shown.add_row(name, f"{row['queries']:.0f}", *(f"{row[key]:.3f}" for key in ("first_stage", "cross_encoder", "calibrated")))
+    stdout.print(shown, record)
+
+
+def _queries(path: Path | None, seed: int) -> set[str]:
+    """Return the texts of the queries that a training run learned from; its development lists are not among them."""
+    if path is None:
+        return set()
+    try:
+        with path.open(encoding="utf-8") as lines:
+            next(lines, None)  # the recipe stands in the first line
+            rows = [json.loads(line) for line in lines]
+        kept = development_lists([number for number, row in enumerate(rows) if row["labels"][0] >= 0], seed)
+        return {row["query"] for number, row in enumerate(rows) if number not in kept}
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error

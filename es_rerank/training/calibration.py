@@ -1,0 +1,141 @@
+"""Learning how a model's logit and the first stage's score together become a probability.
+
+log-odds = a * logit + b * standardised first-stage score + c, fitted by logistic regression over whole first-stage
+windows (so that the prior is that of a search) of queries from the training splits that the model was not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+from scipy.optimize import minimize
+
+from ..collection import read_corpus
+from ..errors import SourceError
+from ..models import Embedder, Reranker
+from ..scores import standardise
+from ..text.chunking import Chunker
+from ..types import Calibration, FloatArray
+from .queries import draw_queries
+from .recipe import Recipe, Source
+
+WINDOW = 50
+QUERIES_PER_SOURCE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One query's first-stage window: the model's logits, the standardised first-stage scores, and what is known.
+
+    All float32, (n,); ``labels`` is 1, 0, or NaN where a judged pool says nothing of the document.
+    """
+
+    collection: str
+    logits: FloatArray
+    first_stage: FloatArray
+    labels: FloatArray
+
+
+class Windows:
+    """The first-stage windows of one collection, searched exactly (no index is needed)."""
+
+    def __init__(self, source: Source, folder: Path, reranker: Reranker, embedder: Embedder, chunker: Chunker) -> None:
+        self._source, self._reranker, self._embedder = source, reranker, embedder
+        self._texts: list[str] = []
+        self._owner: list[str] = []
+        for document in read_corpus(folder / source.collection):
+            for passage in chunker.chunk(document.text):
+                self._texts.append(f"{document.title}\n{passage.text}" if document.title else passage.text)
+                self._owner.append(document.id)
+        self._vectors = embedder.embed(self._texts)
+
+    def window(self, query: str, grades: dict[str, int]) -> Window | None:
+        """Return the window of a query; None where no relevant document is in it, for it would teach nothing."""
+        similarity = self._vectors @ self._embedder.embed([query], purpose="query")[0]
+        best: dict[str, int] = {}
+        for number in np.argsort(-similarity, kind="stable"):
+            best.setdefault(self._owner[number], int(number))
+            if len(best) == WINDOW:
+                break
+        pooled = self._source.kind == "pool"
+        labels = [float(grades[owner] > 0) if owner in grades else float("nan") if pooled else 0.0 for owner in best]
+        if 1.0 not in labels:
+            return None
+        scores = self._reranker.score(query, [self._texts[number] for number in best.values()])
+        # Elasticsearch's score of a cosine is (1 + cosine) / 2; standardised, it is the cosine's.
+        first_stage = standardise([float(similarity[number]) for number in best.values()])
+        return Window(self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32))
+
+
+def fit(windows: Sequence[Window]) -> Calibration:
+    """Return the coefficients of a logistic regression over all judged candidates, each window weighing the same."""
+    known = [~np.isnan(window.labels) for window in windows]
+    features = np.concatenate([np.stack([w.logits[k], w.first_stage[k], np.ones(int(k.sum()))], axis=1) for w, k in zip(windows, known, strict=True)]).astype(
+        np.float64
+    )
+    labels = np.concatenate([w.labels[k] for w, k in zip(windows, known, strict=True)]).astype(np.float64)
+    weights = np.concatenate([np.full(int(k.sum()), 1.0 / k.sum()) for k in known])
+
+    def loss(coefficients: FloatArray) -> tuple[float, Any]:
+        z = features @ coefficients
+        value = float((weights * (np.logaddexp(0.0, z) - labels * z)).sum())
+        return value, features.T @ (weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels))
+
+    found = minimize(loss, np.array([1.0, 0.5, 0.0]), jac=True, method="BFGS").x
+    return Calibration(*(round(float(x), 4) for x in found))
+
+
+def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, dict[str, float]]:
+    """Return, per collection, nDCG@10 within the window of first stage, cross-encoder and both, and how many queries."""
+    table: dict[str, dict[str, float]] = {}
+    for name in sorted({window.collection for window in windows}):
+        here = [window for window in windows if window.collection == name]
+        orders = {
+            "first_stage": [w.first_stage for w in here],
+            "cross_encoder": [w.logits for w in here],
+            "calibrated": [calibration.logit * w.logits + calibration.first_stage * w.first_stage for w in here],
+        }
+        table[name] = {"queries": len(here), **{key: round(_ndcg(here, values), 4) for key, values in orders.items()}}
+    return table
+
+
+def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
+    """Return mean nDCG@10 of the windows ordered by values; what is not judged counts as not relevant."""
+    qrels = {str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))} for i, w in enumerate(windows)}
+    run = {str(i): {str(j): float(value) for j, value in enumerate(row)} for i, row in enumerate(values)}
+    return float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10])
+
+
+def calibrate(
+    recipe: Recipe,
+    data: Path,
+    trained: set[str],
+    reranker: Reranker,
+    embedder: Embedder,
+    chunker: Chunker,
+    *,
+    collections: Sequence[str],
+    say: Callable[[str], None],
+) -> tuple[Calibration, dict[str, dict[str, float]]]:
+    """Learn the calibration of an exported cross-encoder and return it with what it does on the development windows.
+
+    ``trained`` are the texts of the queries that the model was trained on: they are left out. Raises SourceError when
+    nothing is left.
+    """
+    windows: list[Window] = []
+    for source in (source for source in recipe.sources if source.collection in collections):
+        texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
+        chosen = [query for query, text in texts.items() if text not in trained][:QUERIES_PER_SOURCE]
+        searched = Windows(source, data, reranker, embedder, chunker)
+        found = [window for query in chosen if (window := searched.window(texts[query], qrels[query])) is not None]
+        say(f"{source.collection}: {len(found)} windows of {len(chosen)} queries that were not trained on")
+        windows += found
+    if not windows:
+        raise SourceError(f"no query of {', '.join(collections)} was kept out of training; calibrate with other collections", path=str(data))
+    coefficients = fit(windows)
+    return coefficients, quality(windows, coefficients)

@@ -1,0 +1,120 @@
+"""The program as a person runs it: each fault is one sentence on stderr, a remedy in it, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus import EMBEDDER, fill
+from elasticsearch import Elasticsearch
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank.node import Node
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "es_rerank", *arguments], capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    return ["--reranker", str(tiny_cross_encoder(folder / "r")), "--embedder", str(tiny_bi_encoder(folder / "e"))]
+
+
+def fault(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one sentence of a failed command."""
+    assert done.returncode != 0, done.stdout
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_search_prints_the_response(es: Elasticsearch, node: Node, index: str, models: list[str]) -> None:
+    fill(es, index)
+    vector = json.dumps(EMBEDDER.embed(["who signed"])[0].tolist())
+    done = run("search", index, "who signed the treaty", "--query-vector", vector, "--size", "2", "--elasticsearch-url", node.url, "--json", *models)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert len(answer["hits"]["hits"]) == 2
+    assert answer["rerank"]["status"] == "reranked"
+    shown = run(
+        "search",
+        index,
+        "who signed the treaty",
+        "--first-stage",
+        "bm25",
+        "--filter",
+        '{"range":{"metadata.year":{"gte":2021}}}',
+        "--elasticsearch-url",
+        node.url,
+        *models,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "a2" in shown.stdout
+    assert "a0" not in shown.stdout
+
+
+def test_a_wrong_index(node: Node, models: list[str]) -> None:
+    sentence = fault(run("search", "no-such-index", "q", "--elasticsearch-url", node.url, *models))
+    assert "no-such-index" in sentence
+    assert "es-rerank ingest" in sentence
+
+
+def test_a_missing_model_folder(node: Node, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    for command in (["search", "any", "q"], ["serve", "--port", "0"]):
+        sentence = fault(run(*command, "--reranker", gone, "--elasticsearch-url", node.url))
+        assert gone in sentence
+        assert "export" in sentence
+
+
+def test_an_unreachable_elasticsearch(models: list[str]) -> None:
+    sentence = fault(run("search", "any", "q", "--elasticsearch-url", "http://127.0.0.1:9", *models))
+    assert "http://127.0.0.1:9" in sentence
+    assert "es-rerank up" in sentence
+
+
+def test_a_mapping_without_vectors(es: Elasticsearch, node: Node, index: str, models: list[str]) -> None:
+    es.indices.create(index=index, mappings={"properties": {"content": {"type": "text"}}})
+    sentence = fault(run("search", index, "q", "--elasticsearch-url", node.url, *models))
+    assert "no dense_vector field" in sentence
+    assert "bm25" in sentence
+
+
+@pytest.mark.parametrize("query", ["", "  "])
+def test_an_empty_query(node: Node, models: list[str], query: str) -> None:
+    assert "query is empty" in fault(run("search", "any", query, "--elasticsearch-url", node.url, *models))
+
+
+def test_a_bad_query_vector_and_a_bad_filter(node: Node, models: list[str]) -> None:
+    for option, value in (("--query-vector", '{"a": 1}'), ("--query-vector", "@/no/such/file"), ("--filter", "year > 3"), ("--filter", "[]")):
+        assert option in fault(run("search", "any", "q", option, value, "--elasticsearch-url", node.url, *models))
+
+
+def test_credentials_in_the_address_are_not_lent_to_callers(models: list[str]) -> None:
+    sentence = fault(run("serve", "--port", "0", "--elasticsearch-url", "http://elastic:secret@127.0.0.1:9", *models))
+    assert "callers send their own Authorization" in sentence
+    assert "secret" not in sentence
+
+
+def test_a_taken_port(node: Node, models: list[str]) -> None:
+    port = node.url.rsplit(":", 1)[1].strip("/")
+    assert "choose another --port" in fault(run("serve", "--port", port, "--elasticsearch-url", node.url, *models))
+
+
+def test_an_unknown_setting() -> None:
+    assert "ES_RERANK_WIDNOW: no such setting" in fault(run("search", "any", "q", ES_RERANK_WIDNOW="3"))
+
+
+def test_training_without_its_extra(tmp_path: Path) -> None:
+    assert "es-rerank[train]" in fault(run("train", str(tmp_path), str(tmp_path / "out")))

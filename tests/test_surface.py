@@ -1,0 +1,94 @@
+"""What the outside sees: names, imports, errors, settings, help."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import typer
+
+import es_rerank
+from es_rerank import errors
+from es_rerank.cli.app import app
+from es_rerank.settings import PREFIX, Settings, read_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def _subclasses(cls: type[errors.EsRerankError]) -> set[type[errors.EsRerankError]]:
+    return {cls} | {found for sub in cls.__subclasses__() for found in _subclasses(sub)}
+
+
+TREE = sorted(_subclasses(errors.EsRerankError), key=lambda cls: cls.__name__)
+
+
+def test_the_public_names_are_those_of_all() -> None:
+    public = {name for name, value in vars(es_rerank).items() if not name.startswith("_") and not isinstance(value, types.ModuleType)}
+    assert public == set(es_rerank.__all__)
+    assert list(es_rerank.__all__) == sorted(es_rerank.__all__)
+
+
+@pytest.mark.parametrize("module", ["es_rerank", "ingest_pipelines"])
+def test_import_stays_light(module: str) -> None:
+    heavy = ("torch", "transformers", "optimum", "sentence_transformers", "onnxruntime", "onnx")
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_imports_point_one_way() -> None:
+    assert subprocess.run([Path(sys.executable).with_name("lint-imports"), "--config", ROOT / "pyproject.toml"], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
+def test_every_error_has_its_own_outcome_and_pickles(cls: type[errors.EsRerankError]) -> None:
+    assert cls in errors.OUTCOMES
+    status, exit_code, _ = errors.outcome_of(cls("message"))
+    assert 400 <= status <= 599
+    assert 0 < exit_code < 128
+    error = cls("the thing, its value, the remedy")
+    error.__dict__["extra"] = "kept"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.__dict__["extra"]) == (cls, str(error), "kept")
+
+
+def test_the_tree_is_drawn_where_it_is_defined() -> None:
+    assert all(cls.__name__ in (errors.__doc__ or "") for cls in TREE)
+
+
+def test_settings_come_from_the_environment_and_unknown_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "WINDOW", "20")
+    monkeypatch.setenv("ELASTICSEARCH_URL", "http://somewhere:9200")
+    settings = read_settings()
+    assert (settings.window, settings.elasticsearch_url) == (20, "http://somewhere:9200")
+    monkeypatch.setenv(PREFIX + "WINDOW", "none")
+    with pytest.raises(errors.SettingsError, match="ES_RERANK_WINDOW.*found 'none'"):
+        read_settings()
+    monkeypatch.delenv(PREFIX + "WINDOW")
+    monkeypatch.setenv(PREFIX + "WIDNOW", "20")
+    with pytest.raises(errors.SettingsError, match="ES_RERANK_WIDNOW: no such setting"):
+        read_settings()
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hunter2" not in repr(Settings(elasticsearch_api_key="hunter2"))  # type: ignore[arg-type]
+
+
+def test_every_setting_is_in_the_readme_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"`{PREFIX}{name.upper()}`" in readme, name
+        assert (field.description or "") in readme, name
+
+
+def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"es-rerank {name}" in readme, name
+        assert command.help, name
+        assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help"), name
