@@ -9,6 +9,8 @@ import typer
 from elasticsearch import ApiError, TransportError
 
 from ..errors import EsRerankError
+from .calibrate import calibrate
+from .demo import demo
 from .doctor import doctor
 from .down import down
 from .evaluate import evaluate
@@ -28,6 +30,7 @@ app = typer.Typer(
     help="Rerank Elasticsearch hits with a cross-encoder, on any licence.",
 )
 
+app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(doctor)
@@ -36,6 +39,7 @@ app.command()(export)
 app.command()(search)
 app.command()(serve)
 app.command()(train)
+app.command()(calibrate)
 app.command()(ingest)
 
 

@@ -29,7 +29,7 @@ from ..text.chunking import Chunker
 from .connection import connect
 from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
 
-_BULK_TIMEOUT_S = 120.0
+BULK_TIMEOUT_S = 120.0
 """A bulk request of long documents may wait for vectors to be woven into the graph."""
 
 _ROWS = ("first stage", "cross-encoder alone", "shipped default")
@@ -52,7 +52,7 @@ def evaluate(
     """Index a collection (what is indexed already is skipped) and measure first stage and reranked order side by side."""
     settings = read_settings()
     topics = read_topics(folder, the_split(folder, split), limit=limit)
-    client = connect(elasticsearch_url, settings, request_timeout_s=_BULK_TIMEOUT_S)
+    client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
         client,
         load_reranker(reranker or settings.reranker, threads=settings.threads) as cross_encoder,

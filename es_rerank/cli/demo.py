@@ -1,0 +1,180 @@
+"""``es-rerank demo``: the whole way, from no Elasticsearch at all to a table that says what reranking is worth."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Annotated, Any, TypeVar
+
+import typer
+from elasticsearch import Elasticsearch
+from rich.table import Column, Table
+from rich.text import Text
+
+from .. import node
+from ..client import RerankClient
+from ..evaluation.experiment import Result, Setup, by_first_stage
+from ..evaluation.packaged import SPLIT, packaged
+from ..evaluation.topics import Topics, read_topics
+from ..models.load import load_embedder, load_reranker
+from ..node.probe import masked, probe
+from ..settings import Settings, read_settings
+from .connection import connect
+from .evaluate import BULK_TIMEOUT_S, indexed, measured, table_of, verdict
+from .output import Json, print_json, stderr, stdout
+from .search import movement
+from .serve import build_service, listen
+from .serve import run as run_sidecar
+
+T = TypeVar("T")
+
+INDEX = "es-rerank-demo"
+
+_HOST = "127.0.0.1"
+_SHOWN_HITS = 5
+_SHOWN_CHARACTERS = 84
+"""Of each sentence: three lines in each half of a terminal of 100 columns."""
+
+
+def demo(
+    elasticsearch_url: Annotated[
+        str | None, typer.Option(help="Elasticsearch to write the demo's index to; ELASTICSEARCH_URL is not used for that.", show_default="a node of its own")
+    ] = None,
+    queries: Annotated[int, typer.Option(min=0, help="How many queries are shown before and after, hit by hit.")] = 4,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure with so many of the 300 judged queries.", show_default="all")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Run the sidecar at the end, until interrupted.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the sidecar; 0 takes a free one.")] = 8080,
+    as_json: Json = False,
+) -> None:
+    """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."""
+    settings = read_settings()
+    topics = read_topics(packaged(), SPLIT, limit=limit)
+    with load_reranker(settings.reranker, threads=settings.threads) as reranker, load_embedder(settings.embedder, threads=settings.threads) as embedder:
+        found, node_s = _timed(lambda: _node(elasticsearch_url, settings))
+        service = build_service(settings, found.url) if serve else None
+        with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
+            _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
+            searcher = RerankClient(client, reranker=reranker, embedder=embedder, timeout_s=None)
+            if not as_json:
+                _show_index(found, client)
+                _show_queries(searcher, topics, queries, settings.window)
+            result = measured(searcher, topics, Setup(INDEX, window=settings.window))
+            seconds = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
+            print_json(summary(found, client, result, seconds)) if as_json else _show_result(found, result, settings)
+    if service is not None:
+        sys.stdout.flush()  # what reads the JSON through a pipe must not wait for the end of the sidecar
+        with suppress(KeyboardInterrupt):  # the way to end a demo, not a fault of it
+            run_sidecar(service, listen(_HOST, port), f"index {INDEX}; Ctrl-C ends it")
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    began = time.monotonic()
+    return work(), time.monotonic() - began
+
+
+def _node(url: str | None, settings: Settings) -> node.Node:
+    """Return the node that was named on the command line, or one of our own; never the one that a variable names."""
+    if url is not None:
+        url = node.address(url, settings.state_dir)
+        key = settings.elasticsearch_api_key
+        version = probe(url, api_key=key.get_secret_value() if key else None).version
+        return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
+    with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
+        return node.up(settings.state_dir)
+
+
+def summary(found: node.Node, client: Elasticsearch, result: Result, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them there."""
+    documents, passages = _counts(client)
+    runs = {"first_stage": result.first_stage, "cross_encoder": result.cross_encoder, "reranked": result.reranked}
+    return {
+        "elasticsearch": {"version": found.version, "how": found.how},
+        "index": INDEX,
+        "documents": documents,
+        "passages": passages,
+        "queries": result.queries,
+        **{name: {"ndcg@10": means.ndcg_at_10} for name, means in runs.items()},
+        "p_value": result.difference.p_value,
+        "seconds": seconds,
+    }
+
+
+def _counts(client: Elasticsearch) -> tuple[int, int]:
+    """Return how many documents and how many passages the index holds."""
+    answer = client.search(index=INDEX, size=0, track_total_hits=True, aggs={"passages": {"nested": {"path": "passages"}}})
+    return answer["hits"]["total"]["value"], answer["aggregations"]["passages"]["doc_count"]
+
+
+def _show_index(found: node.Node, client: Elasticsearch) -> None:
+    documents, passages = _counts(client)
+    stdout.print(f"Elasticsearch {found.version} ({found.how}) at {masked(found.url)}", highlight=False)
+    stdout.print(f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index [bold]{INDEX}[/]\n", highlight=False)
+
+
+def _show_queries(client: RerankClient, topics: Topics, number: int, window: int) -> None:
+    """Show questions where reranking has something to mend; whether it does plays no part in the choice."""
+    if number:
+        stdout.print("The first questions, by hash, to which the first stage found an answer (✔), but not at the top:\n", highlight=False)
+    for query, hits in islice(_not_at_the_top(client, topics, window), number):
+        stdout.print(side_by_side(topics.queries[query], hits, topics.qrels[query]))
+        stdout.print()
+
+
+def _not_at_the_top(client: RerankClient, topics: Topics, window: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for query, text in topics.queries.items():
+        hits = client.rerank(text, index=INDEX, size=window, window=window)["hits"]["hits"]
+        found = [_is_answer(hit, topics.qrels[query]) for hit in by_first_stage(hits)]
+        if any(found) and not found[0]:
+            yield query, hits
+
+
+def side_by_side(question: str, hits: list[dict[str, Any]], judged: dict[str, int]) -> Table:
+    """Return the first hits before and after reranking, as a table that fits 100 columns."""
+    before = by_first_stage(hits)
+    table = Table(
+        Column("#", justify="right"),
+        Column("first stage", ratio=1),
+        Column("score", justify="right"),
+        Column("was", justify="right", no_wrap=True),
+        Column("reranked", ratio=1),
+        Column("score", justify="right"),
+        title=Text(question, style="bold"),
+        title_justify="left",
+        caption=f"first answer: {_first_answer(before, judged)} before, {_first_answer(hits, judged)} after",
+        caption_justify="left",
+        expand=True,
+        pad_edge=False,
+    )
+    for rank, (old, new) in enumerate(zip(before[:_SHOWN_HITS], hits[:_SHOWN_HITS], strict=True), 1):
+        was = movement(new["fields"]["rerank.first_stage_rank"][0], rank)
+        scores = (f"{score:.3f}" for score in (old["fields"]["rerank.first_stage_score"][0], new["_score"]))
+        table.add_row(str(rank), _sentence(old, judged), next(scores), was, _sentence(new, judged), next(scores))
+    return table
+
+
+def _sentence(hit: dict[str, Any], judged: dict[str, int]) -> Text:
+    text = textwrap.shorten(hit["_source"]["text"], _SHOWN_CHARACTERS, placeholder=" …")
+    return Text(f"✔ {text}", style="green") if _is_answer(hit, judged) else Text(text)
+
+
+def _is_answer(hit: dict[str, Any], judged: dict[str, int]) -> bool:
+    return judged.get(hit["_id"], 0) > 0
+
+
+def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
+    """Return the rank of the first relevant hit."""
+    return next((f"rank {rank}" for rank, hit in enumerate(hits, 1) if _is_answer(hit, judged)), f"not among {len(hits)}")
+
+
+def _show_result(found: node.Node, result: Result, settings: Settings) -> None:
+    stdout.print(table_of(result))
+    stdout.print(verdict(result), highlight=False, soft_wrap=True)
+    # A bare search goes where ELASTICSEARCH_URL points, or else to our own node.
+    where = f" --elasticsearch-url {masked(found.url)}" if found.how == "given" or settings.elasticsearch_url else ""
+    stdout.print(f'\nask it yourself: es-rerank search {INDEX} "..."{where}', highlight=False, markup=False, soft_wrap=True)
+    if found.how != "given":
+        stdout.print("the node keeps running; end it with: es-rerank down", highlight=False)
