@@ -13,8 +13,9 @@ from .errors import RequestError
 from .models import Embedder, Reranker
 from .retrievers.answer import Account
 from .retrievers.request import DEFAULT_SIZE, read_request
-from .retrievers.run import Context, Forward, MappingCache, ReadMapping, Served, Steps, arun, run, search_steps, vector_steps
+from .retrievers.run import arun, run
 from .retrievers.short_form import DEFAULT_WINDOW, check_query, retriever_for
+from .retrievers.steps import Context, Forward, MappingCache, ReadMapping, Served, Steps, search_steps, vector_steps
 from .retrievers.tree import FirstStage, Query, needs_us, reranks
 
 DEFAULT_TIMEOUT_S = 8.0

@@ -124,3 +124,13 @@ def _check(shown: dict[str, Any], node: Node) -> None:
     assert all(0 <= shown[run]["ndcg@10"] <= 1 for run in ("first_stage", "cross_encoder", "reranked"))
     assert 0 <= shown["p_value"] <= 1
     assert set(shown["seconds"]) == {"node", "ingest", "search_p50"}
+
+
+@pytest.mark.node
+def test_with_the_bundled_models_reranking_is_worth_it(node: Node, environment: dict[str, str]) -> None:
+    bundled = {name: value for name, value in environment.items() if name not in {PREFIX + "RERANKER", PREFIX + "EMBEDDER"}}
+    done = subprocess.run(_command(node, "--limit", "60", "--json"), env=bundled, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["documents"], shown["passages"], shown["queries"]) == (6_135, 6_135, 60)
+    assert shown["reranked"]["ndcg@10"] > shown["first_stage"]["ndcg@10"]

@@ -67,7 +67,7 @@ def test_settings_come_from_the_environment_and_unknown_ones_are_refused(monkeyp
     settings = read_settings()
     assert (settings.window, settings.elasticsearch_url) == (20, "http://somewhere:9200")
     monkeypatch.setenv(PREFIX + "WINDOW", "none")
-    with pytest.raises(errors.SettingsError, match="ES_RERANK_WINDOW.*found 'none'"):
+    with pytest.raises(errors.SettingsError, match=r"ES_RERANK_WINDOW.*found 'none'"):
         read_settings()
     monkeypatch.delenv(PREFIX + "WINDOW")
     monkeypatch.setenv(PREFIX + "WIDNOW", "20")
@@ -76,7 +76,7 @@ def test_settings_come_from_the_environment_and_unknown_ones_are_refused(monkeyp
 
 
 def test_secrets_do_not_show() -> None:
-    assert "hunter2" not in repr(Settings(elasticsearch_api_key="hunter2"))  # type: ignore[arg-type]
+    assert "hunter2" not in repr(Settings(elasticsearch_api_key="hunter2"))
 
 
 def test_every_setting_is_in_the_readme_with_its_default() -> None:
