@@ -215,6 +215,7 @@ async def test_tei_errors_have_teis_shape(caller: httpx.AsyncClient) -> None:
     cases = [
         ({"query": "q", "texts": []}, 422, "Validation"),
         ({"query": "q"}, 422, "Validation"),
+        ({"query": "", "texts": ["x"]}, 422, "Validation"),
         ({"query": "q", "texts": ["x"] * 51}, 413, "Validation"),
         ({"query": "q", "texts": ["x"], "top_k": 3}, 422, "Validation"),
     ]
@@ -258,6 +259,24 @@ async def test_bodies_are_bounded_and_understood(caller: httpx.AsyncClient, es: 
     assert (unknown.status_code, "[scroll]" in unknown.text) == (400, True)
     sized = await caller.post(f"{search}?size=1", content=plain)
     assert len(sized.json()["hits"]["hits"]) == 1
+
+
+async def test_each_fault_of_a_search_has_its_status_and_its_sentence(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+    es.indices.create(index=index, mappings={"properties": {"content": {"type": "text"}}})
+    builder = {"text_embedding": {"model_text": QUESTION}}
+    knn = {"knn": {"field": "vector", "k": 3, "num_candidates": 3, "query_vector_builder": builder}}
+    cases = [
+        ("no-such-index", body(), 404, "no such index [no-such-index]"),
+        (index, body(field="content", retriever=knn), 400, f"index [{index}] has no field [vector]; its vector fields are: none"),
+        (index, body(), 400, f"index [{index}] has no field [text]; its text fields are: content"),
+        (index, body(field="content", inference_text=""), 400, "[inference_text]"),
+        (index, body(field="content", rank_window_size=5), 400, "[rank_window_size: 5] be greater than or equal to [size: 10]"),
+    ]
+    for name, tree, status, message in cases:
+        answer = await caller.post(f"/{name}/_search", json={"retriever": tree})
+        error = answer.json()["error"]
+        assert (answer.status_code, message in error["reason"]) == (status, True), answer.text
+        assert error["root_cause"][0]["reason"] == error["reason"]
 
 
 async def test_vendor_media_types_are_answered_in_kind(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:

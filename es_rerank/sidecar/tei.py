@@ -26,7 +26,7 @@ class TeiRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    query: str
+    query: Annotated[str, Field(min_length=1)]
     texts: Annotated[list[str], Field(min_length=1)]
     raw_scores: bool = False
     return_text: bool = False
