@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +10,6 @@ import numpy.typing as npt
 from .errors import ScoreError
 from .types import FloatArray, Scores
 
-FIRST_RANK = 1
-"""Ranks count from 1, as trec_eval's do."""
-
 _PROBABILITY_EDGE = 1e-7
 
 
@@ -21,12 +17,6 @@ def logistic(logits: npt.ArrayLike) -> FloatArray:
     """Return 1 / (1 + exp(-x)) as float32, without overflow; computed in float64 so that order survives."""
     x = np.asarray(logits, dtype=np.float64)
     return np.asarray(np.exp(-np.logaddexp(0.0, -x)), dtype=np.float32)
-
-
-def logit(probability: float) -> float:
-    """Return the log-odds of a probability; 0 and 1 are taken as 1e-7 from the edge."""
-    p = min(max(probability, _PROBABILITY_EDGE), 1 - _PROBABILITY_EDGE)
-    return math.log(p / (1 - p))
 
 
 def as_logits(scores: Scores) -> FloatArray:
