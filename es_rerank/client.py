@@ -2,88 +2,132 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
-from elasticsearch import AsyncElasticsearch, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
+from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
-from .errors import RequestError
+from .errors import EsRerankError, RequestError, error_body, outcome_of
 from .models import Embedder, Reranker
 from .retrievers.answer import Account
+from .retrievers.filter_path import selected
 from .retrievers.request import DEFAULT_SIZE, read_request
 from .retrievers.run import arun, run
 from .retrievers.short_form import DEFAULT_WINDOW, check_query, retriever_for
 from .retrievers.steps import Context, Forward, MappingCache, ReadMapping, Served, Steps, search_steps, vector_steps
-from .retrievers.tree import FirstStage, Query, needs_us, reranks
+from .retrievers.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
 
 DEFAULT_TIMEOUT_S = 8.0
 """Deadline of a search that names none: under the official client's request timeout of 10 s."""
 
-# How elasticsearch-py spells body keys that are Python keywords or private names.
-_ALIASES = {"from_": "from", "source": "_source"}
+# How elasticsearch-py spells body keys and query parameters that are Python keywords or private names.
+_ALIASES = {
+    "from_": "from",
+    "source": "_source",
+    "source_includes": "_source_includes",
+    "source_excludes": "_source_excludes",
+    "source_exclude_vectors": "_source_exclude_vectors",
+}
 
 # The query parameters of _search that a request may carry beside its body; everything else is a body key.
 SEARCH_PARAMETERS = frozenset(
     {
+        "_source_exclude_vectors",
+        "_source_excludes",
+        "_source_includes",
         "allow_no_indices",
         "allow_partial_search_results",
+        "batched_reduce_size",
+        "ccs_minimize_roundtrips",
         "expand_wildcards",
+        "force_synthetic_source",
         "ignore_throttled",
         "ignore_unavailable",
+        "include_named_queries_score",
+        "max_concurrent_shard_requests",
+        "pre_filter_shard_size",
         "preference",
         "request_cache",
+        "rest_total_hits_as_int",
         "routing",
+        "scroll",
         "search_type",
+        "typed_keys",
     }
 )
 
+# They shape how an answer is written, and an answer here is not text.
+_FORMATTING = frozenset({"error_trace", "filter_path", "human", "pretty"})
 
-def served_models(reranker: Reranker | Mapping[str, Reranker] | None, embedder: Embedder | None) -> Served:
-    """Return the models as a table; a single reranker is known by its own name."""
-    if isinstance(reranker, Reranker):
-        return Served({reranker.name: reranker}, embedder)
-    return Served(dict(reranker or {}), embedder)
+_CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})
 
 
-class _Base:
-    """What both clients share: everything but the I/O."""
+@dataclass(frozen=True, slots=True)
+class _Searching:
+    """What both clients share: models, deadline, what Elasticsearch runs, and everything but the I/O."""
 
-    def __init__(self, served: Served, timeout_s: float | None, mappings: MappingCache) -> None:
-        if timeout_s is not None and not timeout_s > 0:
-            raise RequestError(f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None")
-        self._served = served
-        self._timeout_s = timeout_s
-        self._mappings = mappings
+    served: Served
+    timeout_s: float | None = DEFAULT_TIMEOUT_S
+    elasticsearch_runs: frozenset[str] = frozenset()
+    mappings: MappingCache = field(default_factory=MappingCache)
 
-    def _context(self, index: str | Sequence[str] | None, parameters: dict[str, Any], timeout_s: float | None) -> Context:
+    def context(self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None) -> Context:
         expression = index if isinstance(index, str) or index is None else ",".join(index)
-        allowed = self._timeout_s if timeout_s is None else timeout_s
+        allowed = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if allowed is None else time.monotonic() + allowed
-        return Context(expression, parameters, self._served, self._mappings, Account(), deadline)
+        return Context(expression, _written(parameters), self.served, self.mappings, Account(), deadline, self.elasticsearch_runs)
 
-    def _search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any]) -> Steps[ObjectApiResponse[Any]]:
+    def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any]) -> Steps[ObjectApiResponse[Any]]:
         """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
-        if not needs_us(tree):
+        if not needs_us(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
             return whole_answer
-        keys, _ = split_parameters({key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")})
+        keys, parameters = split_parameters({key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")})
         whole = {**(arguments.get("body") or {}), **keys, "retriever": tree}
-        if not reranks(tree):
+        if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
-            native_answer: ObjectApiResponse[Any] = yield Forward({"index": context.index, "body": body, **context.parameters})
+            others = {key: value for key, value in arguments.items() if key not in whole and key not in _ALIASES and key not in ("body", "retriever")}
+            native_answer: ObjectApiResponse[Any] = yield Forward({**others, "index": context.index, "body": body})
             return native_answer
-        return response((yield from search_steps(read_request(whole), context)))
+        answer = yield from search_steps(read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context)
+        return response(selected(answer, arguments.get("filter_path")), answer["took"])
 
-    def _short_form(
-        self, context: Context, query: str, page: tuple[int, int], window: int, choices: dict[str, Any], keys: dict[str, Any]
+    def short_form(
+        self, context: Context, query: str, page: tuple[int, int], window: int, choices: dict[str, Any], options: Mapping[str, Any]
     ) -> Steps[ObjectApiResponse[Any]]:
         """Build the tree from what the index is, then search; ``page`` is (from, size)."""
         check_query(query)
-        facts = yield ReadMapping()
+        facts = yield ReadMapping(context.index or "_all")
         tree = retriever_for(query, facts, window=max(window, sum(page)), **choices)
-        return response((yield from search_steps(read_request({**keys, "retriever": tree, "from": page[0], "size": page[1]}), context)))
+        keys, _ = split_parameters(options)
+        answer = yield from search_steps(read_request({**keys, "retriever": tree, "from": page[0], "size": page[1]}), context)
+        return response(selected(answer, options.get("filter_path")), answer["took"])
+
+    def with_credentials(self) -> _Searching:
+        """Return the same for other credentials, which may not see the mappings that these have read."""
+        return replace(self, mappings=MappingCache())
+
+
+def searching(
+    reranker: Reranker | Mapping[str, Reranker] | None, embedder: Embedder | None, timeout_s: float | None, elasticsearch_runs: Collection[str]
+) -> _Searching:
+    """Return what a client searches with; a single reranker is known by its own name.
+
+    Raises RequestError for a deadline that leaves no time, and for names that are no retrievers.
+    """
+    if timeout_s is not None and not timeout_s > 0:
+        raise RequestError(f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None")
+    unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
+    if unknown:
+        raise RequestError(f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}")
+    rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
+    return _Searching(Served(rerankers, embedder), timeout_s, frozenset(elasticsearch_runs))
 
 
 def search_arguments(
@@ -99,31 +143,112 @@ def search_arguments(
 
 
 def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (body keys, query parameters) of keyword arguments as elasticsearch-py spells them; None means not given."""
-    given = {_ALIASES.get(key, key): value for key, value in options.items() if value is not None}
+    """Return (body keys, query parameters) of keyword arguments as elasticsearch-py spells them; None means not given.
+
+    A query in the address (``q``) is a query beside the body's retriever, and refused as one.
+    """
+    given = {_ALIASES.get(key, key): value for key, value in options.items() if value is not None and key not in _FORMATTING}
+    if "q" in given:
+        given["query"] = given.pop("q")
     return {key: value for key, value in given.items() if key not in SEARCH_PARAMETERS}, {
         key: value for key, value in given.items() if key in SEARCH_PARAMETERS
     }
 
 
-def response(body: dict[str, Any]) -> ObjectApiResponse[Any]:
+def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return query parameters as an address takes them."""
+    return {
+        key: str(value).lower() if isinstance(value, bool) else ",".join(value) if isinstance(value, (list, tuple)) else value
+        for key, value in parameters.items()
+    }
+
+
+def response(body: dict[str, Any], took_ms: int) -> ObjectApiResponse[Any]:
     """Return a body as the elasticsearch client's own response type; its meta is that of our own answer."""
-    meta = ApiResponseMeta(
-        200,
-        "1.1",
-        HttpHeaders({"x-elastic-product": "Elasticsearch", "content-type": "application/json"}),
-        body["took"] / 1000,
-        NodeConfig("http", "es-rerank", 0),
-    )
-    return ObjectApiResponse(body=body, meta=meta)
+    return ObjectApiResponse(body=body, meta=_meta(200, took_ms / 1000))
 
 
-class RerankClient(_Base):
-    """Wraps an ``Elasticsearch`` client; every method but ``search``, ``rerank`` and ``options`` is the client's own.
+def _meta(status: int, seconds: float = 0.0) -> ApiResponseMeta:
+    headers = HttpHeaders({"x-elastic-product": "Elasticsearch", "content-type": "application/json"})
+    return ApiResponseMeta(status, "1.1", headers, seconds, NodeConfig("http", "es-rerank", 0))
+
+
+def client_error(error: EsRerankError) -> ApiError:
+    """Return an error that is both ours and the elasticsearch client's: whoever catches either catches it.
+
+    Its status, ``meta`` and ``body`` are what the sidecar answers for the same fault.
+    """
+    status = outcome_of(error).status
+    both = _both(type(error), HTTP_EXCEPTIONS.get(status, ApiError))  # type: ignore[arg-type]  # classes are hashable
+    made: ApiError = both.__new__(both, error.message)
+    made.__dict__.update(error.__dict__, body=error_body(error), meta=_meta(status), errors=(), _ours=error)
+    return made
+
+
+@functools.cache
+def _both(ours: type[EsRerankError], theirs: type[ApiError]) -> type[ApiError]:
+    def __str__(self: Any) -> str:  # noqa: ANN401, N807 our own sentence
+        return str(self.message)
+
+    def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: ANN401, N807 survives a process boundary
+        return client_error, (self._ours,)
+
+    return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": __str__, "__reduce__": __reduce__})
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The searches of an ``_msearch``: those that Elasticsearch runs, by position, and those that we do."""
+
+    theirs: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ours: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, searches: Iterable[Mapping[str, Any]], elasticsearch_runs: Collection[str]) -> _Batch:
+        """Return pairs of header and body, taken apart.
+
+        Raises RequestError for a header without a body.
+        """
+        lines = list(searches)
+        if len(lines) % 2:
+            raise RequestError("[searches] must alternate between a header and a body; the last header has no body")
+        pairs = dict(enumerate(zip(lines[::2], lines[1::2], strict=True)))
+        ours = {i: pair for i, pair in pairs.items() if needs_us(pair[1].get("retriever"), elasticsearch_runs)}
+        return cls({i: pair for i, pair in pairs.items() if i not in ours}, ours)
+
+    def arguments(self, position: int, index: str | Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return one of our searches as the arguments of ``search``."""
+        header, body = self.ours[position]
+        shared = {key: options[key] for key in ("typed_keys", "rest_total_hits_as_int", "ccs_minimize_roundtrips") if key in options}
+        return {"index": header.get("index", index), "body": dict(body), **shared, **{key: value for key, value in header.items() if key != "index"}}
+
+    def joined(self, theirs: Sequence[Any], ours: Mapping[int, Any], began: float, options: Mapping[str, Any]) -> ObjectApiResponse[Any]:
+        """Return all answers in the order of the searches."""
+        answers = {**dict(zip(self.theirs, theirs, strict=True)), **ours}
+        took = round((time.monotonic() - began) * 1000)
+        body = {"took": took, "responses": [answers[i] for i in sorted(answers)]}
+        return response(selected(body, options.get("filter_path")), took)
+
+
+def _item(answer: ObjectApiResponse[Any] | EsRerankError | ApiError) -> dict[str, Any]:
+    """Return one answer, or one error, as an item of ``_msearch``."""
+    if isinstance(answer, ApiError):
+        body: dict[str, Any] = answer.body
+        return {**body, "status": answer.status_code}
+    if isinstance(answer, EsRerankError):
+        return error_body(answer)
+    return {**answer.body, "status": 200}
+
+
+class RerankClient(Elasticsearch):
+    """Wraps an ``Elasticsearch`` client: the same client, with searches that may be fused and reranked.
 
     ``reranker`` is one reranker or a table from ``inference_id`` to reranker, the first being the default. ``embedder``
     makes the vectors of ``query_vector_builder``. ``timeout_s`` is the deadline of a search in seconds, None for none.
-    Errors of the elasticsearch client pass through unchanged.
+    ``elasticsearch_runs`` names what a licensed cluster is to run itself: kinds of retriever among ``rrf``, ``linear``,
+    ``text_similarity_reranker`` and ``pinned``, and ``query_vector_builder``; a retriever over one that is run here is
+    run here too. Errors of the elasticsearch client pass through unchanged; our own are both ``EsRerankError`` and its
+    ``ApiError``, with status and body.
 
         es = RerankClient(Elasticsearch("http://localhost:9200"), reranker=load_reranker(), embedder=load_embedder())
         es.rerank("who signed the treaty", index="articles")
@@ -136,17 +261,17 @@ class RerankClient(_Base):
         reranker: Reranker | Mapping[str, Reranker] | None = None,
         embedder: Embedder | None = None,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        elasticsearch_runs: Collection[str] = (),
     ) -> None:
-        super().__init__(served_models(reranker, embedder), timeout_s, MappingCache())
+        # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
+        self.__dict__.update(vars(client))
         self._client = client
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 whatever the client has
-        return getattr(self._client, name)
+        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
 
     def options(self, **options: Any) -> RerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options (``api_key``, ``headers``, …), as ``Elasticsearch.options`` does."""
-        other = RerankClient(self._client.options(**options), timeout_s=self._timeout_s)
-        other._served = self._served
+        other = RerankClient(self._client.options(**options))
+        other._searching = self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
         return other
 
     def search(
@@ -158,15 +283,48 @@ class RerankClient(_Base):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Search; a retriever with ``text_similarity_reranker`` at its root is run by us, all else by Elasticsearch.
+        """Search; a retriever that needs a fusion, a reranker or a vector made here is run by us, all else by Elasticsearch.
 
         Takes what ``Elasticsearch.search`` takes. ``timeout_s`` overrides the client's deadline. Raises RequestError
         and its kin for a tree or a body that cannot be served, DeadlineError when time ran out and the tree does not
         allow failures, and the elasticsearch client's own errors unchanged.
         """
-        arguments, tree = search_arguments(index, retriever, body, options)
-        context = self._context(index, split_parameters(options)[1], timeout_s)
-        return run(self._search(context, tree, arguments), self._client, context)
+        try:
+            arguments, tree = search_arguments(index, retriever, body, options)
+            context = self._searching.context(index, split_parameters(options)[1], timeout_s)
+            return run(self._searching.search(context, tree, arguments), self._client, context)
+        except EsRerankError as error:
+            raise client_error(error) from error
+
+    def msearch(
+        self,
+        *,
+        searches: Sequence[Mapping[str, Any]] | None = None,
+        index: str | Sequence[str] | None = None,
+        body: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,  # noqa: ANN401 passed through to elasticsearch
+    ) -> ObjectApiResponse[Any]:
+        """Run several searches; those that need us here, the others in one request to Elasticsearch.
+
+        Takes what ``Elasticsearch.msearch`` takes and answers in its order, an error in the place of its search.
+        """
+        began = time.monotonic()
+        try:
+            batch = _Batch.of(searches or body or (), self._searching.elasticsearch_runs)
+        except EsRerankError as error:
+            raise client_error(error) from error
+        if not batch.ours:
+            return self._client.msearch(searches=searches or body, index=index, **options)
+        theirs = [line for pair in batch.theirs.values() for line in pair]
+        answered = self._client.msearch(searches=theirs, index=index, **_unfiltered(options))["responses"] if theirs else []
+        ours = {i: _item(self._answer(batch.arguments(i, index, options))) for i in batch.ours}
+        return batch.joined(answered, ours, began, options)
+
+    def _answer(self, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+        try:
+            return self.search(**arguments)
+        except ApiError as error:
+            return error
 
     def rerank(
         self,
@@ -187,17 +345,20 @@ class RerankClient(_Base):
     ) -> ObjectApiResponse[Any]:
         """Search an index for a question and rerank the first ``window`` hits; the tree is built for you.
 
-        On an index of ``es-rerank ingest`` nothing else need be said. On your own index name ``field`` (what is read)
-        and give ``query_vector`` (from the model that filled ``vector_field``). A reranker that fails or is late
-        leaves the first-stage order, marked in the answer.
+        ``first_stage``: ``knn``, ``bm25``, or ``hybrid``, which fuses the two (rrf). On an index of ``es-rerank ingest``
+        nothing else need be said. On your own index name ``field`` (what is read) and give ``query_vector`` (from the
+        model that filled ``vector_field``). A reranker that fails or is late leaves the first-stage order, marked in the
+        answer.
         """
-        keys, parameters = split_parameters(options)
-        context = self._context(index, parameters, timeout_s)
-        choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-        return run(self._short_form(context, query, (from_, size), window, choices, keys), self._client, context)
+        try:
+            context = self._searching.context(index, split_parameters(options)[1], timeout_s)
+            choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
+            return run(self._searching.short_form(context, query, (from_, size), window, choices, options), self._client, context)
+        except EsRerankError as error:
+            raise client_error(error) from error
 
 
-class AsyncRerankClient(_Base):
+class AsyncRerankClient(AsyncElasticsearch):
     """``RerankClient`` for ``AsyncElasticsearch``: the same arguments, the same answers."""
 
     def __init__(
@@ -207,17 +368,17 @@ class AsyncRerankClient(_Base):
         reranker: Reranker | Mapping[str, Reranker] | None = None,
         embedder: Embedder | None = None,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        elasticsearch_runs: Collection[str] = (),
     ) -> None:
-        super().__init__(served_models(reranker, embedder), timeout_s, MappingCache())
+        # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
+        self.__dict__.update(vars(client))
         self._client = client
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 whatever the client has
-        return getattr(self._client, name)
+        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
 
     def options(self, **options: Any) -> AsyncRerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options, as ``AsyncElasticsearch.options`` does."""
-        other = AsyncRerankClient(self._client.options(**options), timeout_s=self._timeout_s)
-        other._served = self._served
+        other = AsyncRerankClient(self._client.options(**options))
+        other._searching = self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
         return other
 
     async def search(
@@ -230,9 +391,47 @@ class AsyncRerankClient(_Base):
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
         """Search as ``RerankClient.search`` does."""
-        arguments, tree = search_arguments(index, retriever, body, options)
-        context = self._context(index, split_parameters(options)[1], timeout_s)
-        return await arun(self._search(context, tree, arguments), self._client, context)
+        try:
+            arguments, tree = search_arguments(index, retriever, body, options)
+            context = self._searching.context(index, split_parameters(options)[1], timeout_s)
+            return await arun(self._searching.search(context, tree, arguments), self._client, context)
+        except EsRerankError as error:
+            raise client_error(error) from error
+
+    async def msearch(
+        self,
+        *,
+        searches: Sequence[Mapping[str, Any]] | None = None,
+        index: str | Sequence[str] | None = None,
+        body: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,  # noqa: ANN401 passed through to elasticsearch
+    ) -> ObjectApiResponse[Any]:
+        """Run several searches as ``RerankClient.msearch`` does, ours and Elasticsearch's side by side."""
+        began = time.monotonic()
+        try:
+            batch = _Batch.of(searches or body or (), self._searching.elasticsearch_runs)
+        except EsRerankError as error:
+            raise client_error(error) from error
+        if not batch.ours:
+            return await self._client.msearch(searches=searches or body, index=index, **options)
+        answered, *ours = await asyncio.gather(
+            self._theirs([line for pair in batch.theirs.values() for line in pair], index, _unfiltered(options)),
+            *(self._answer(batch.arguments(i, index, options)) for i in batch.ours),
+        )
+        return batch.joined(answered, {i: _item(each) for i, each in zip(batch.ours, ours, strict=True)}, began, options)
+
+    async def _theirs(self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]) -> list[Any]:
+        if not searches:
+            return []
+        answer = await self._client.msearch(searches=searches, index=index, **options)
+        responses: list[Any] = answer["responses"]
+        return responses
+
+    async def _answer(self, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+        try:
+            return await self.search(**arguments)
+        except ApiError as error:
+            return error
 
     async def rerank(
         self,
@@ -252,10 +451,17 @@ class AsyncRerankClient(_Base):
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
         """Search and rerank as ``RerankClient.rerank`` does."""
-        keys, parameters = split_parameters(options)
-        context = self._context(index, parameters, timeout_s)
-        choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-        return await arun(self._short_form(context, query, (from_, size), window, choices, keys), self._client, context)
+        try:
+            context = self._searching.context(index, split_parameters(options)[1], timeout_s)
+            choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
+            return await arun(self._searching.short_form(context, query, (from_, size), window, choices, options), self._client, context)
+        except EsRerankError as error:
+            raise client_error(error) from error
+
+
+def _unfiltered(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options without ``filter_path``, which is about the joined answer."""
+    return {key: value for key, value in options.items() if key != "filter_path"}
 
 
 def short_form_choices(

@@ -3,8 +3,10 @@
     EsRerankError
     ├── RequestError                 the caller's mistake
     │   ├── RetrieverParsingError    a retriever tree that Elasticsearch's grammar does not allow
+    │   ├── InvalidSearchError       parts of a search that do not go together, all of them named
     │   ├── UnknownModelError        a model name that is not served
     │   ├── TooLargeError            a request over a limit of the sidecar
+    │   ├── UnauthorizedError        a key of the sidecar that is missing or wrong
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
     ├── ModelError                   the model's fault
@@ -26,7 +28,8 @@ Every class pickles: data beyond the message is in keyword attributes with defau
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 
 class EsRerankError(Exception):
@@ -42,11 +45,30 @@ class RequestError(EsRerankError):
 
 
 class RetrieverParsingError(RequestError):
-    """A retriever tree has an unknown key, a wrong type or a value out of range; ``path`` is the position in the tree."""
+    """A retriever tree has an unknown key, a wrong type or a value out of range.
 
-    def __init__(self, message: str, *, path: str = "") -> None:
+    ``path`` is the position in the tree, ``kind`` Elasticsearch's name for the fault, ``cause`` its (type, reason) of
+    what lies beneath, where Elasticsearch gives one.
+    """
+
+    def __init__(self, message: str, *, path: str = "", kind: str = "parsing_exception", cause: tuple[str, str] | None = None) -> None:
         super().__init__(message)
         self.path = path
+        self.kind = kind
+        self.cause = cause
+
+
+class InvalidSearchError(RequestError):
+    """Parts of a search do not go together; ``faults`` lists every one, worded and numbered as Elasticsearch does."""
+
+    def __init__(self, message: str, *, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+    @classmethod
+    def of(cls, faults: Sequence[str]) -> InvalidSearchError:
+        """Return the error that names all ``faults``."""
+        return cls("Validation Failed: " + "".join(f"{number}: {fault};" for number, fault in enumerate(faults, 1)), faults=faults)
 
 
 class UnknownModelError(RequestError):
@@ -59,6 +81,10 @@ class UnknownModelError(RequestError):
 
 class TooLargeError(RequestError):
     """A request body, or the number of its documents, is over a limit; the message names the setting."""
+
+
+class UnauthorizedError(RequestError):
+    """A rerank, embedding or inference request carries no key of the sidecar, or a wrong one."""
 
 
 class SettingsError(RequestError):
@@ -154,8 +180,10 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     EsRerankError: Outcome(500, 1, "es_rerank_exception"),
     RequestError: Outcome(400, 2, "illegal_argument_exception"),
     RetrieverParsingError: Outcome(400, 2, "parsing_exception"),
+    InvalidSearchError: Outcome(400, 2, "action_request_validation_exception"),
     UnknownModelError: Outcome(404, 2, "resource_not_found_exception"),
     TooLargeError: Outcome(413, 2, "content_too_long_exception"),
+    UnauthorizedError: Outcome(401, 2, "security_exception"),
     SettingsError: Outcome(400, 2, "settings_exception"),
     SourceError: Outcome(400, 3, "source_exception"),
     ModelError: Outcome(500, 4, "model_exception"),
@@ -177,3 +205,12 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
 def outcome_of(error: EsRerankError) -> Outcome:
     """Return the outcome of the nearest class of ``error`` that the table names."""
     return next(OUTCOMES[cls] for cls in type(error).__mro__ if cls in OUTCOMES)
+
+
+def error_body(error: EsRerankError) -> dict[str, Any]:
+    """Return an error as Elasticsearch writes its own: ``{"error": {"root_cause", "type", "reason"}, "status"}``."""
+    outcome = outcome_of(error)
+    cause = {"type": getattr(error, "kind", outcome.type), "reason": error.message}
+    beneath = getattr(error, "cause", None)
+    caused_by = {"caused_by": {"type": beneath[0], "reason": beneath[1]}} if beneath else {}
+    return {"error": {"root_cause": [cause], **cause, **caused_by}, "status": outcome.status}

@@ -14,6 +14,10 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
+DocumentKey = tuple[str, str, str | None]
+"""Index, id and routing: within one index two shards may hold the same id under different routings."""
+
+
 class Passage(NamedTuple):
     """A stretch of a text: ``text`` is the source text from character ``start`` to character ``end``."""
 
@@ -29,7 +33,8 @@ class Candidate:
     ``score`` and ``rank`` (from 1) are the first stage's. ``passages`` are what the reranker reads for this hit; their
     offsets are characters in the document, (0, 0) where the passage is the whole of a field. ``context`` is read
     before each passage (a title, say). ``capped`` is true where the document has more passages than were taken.
-    ``hit`` is Elasticsearch's hit, unchanged.
+    ``routing`` is the document's own, where it has one; ``shard_doc`` Elasticsearch's position of it, where a point in
+    time gave one, which decides between equal scores. ``hit`` is Elasticsearch's hit, unchanged.
     """
 
     index: str
@@ -39,7 +44,14 @@ class Candidate:
     context: str = ""
     passages: tuple[Passage, ...] = ()
     capped: bool = False
+    routing: str | None = None
+    shard_doc: int | None = None
     hit: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> DocumentKey:
+        """Return what tells the document from all others: index, id and routing."""
+        return self.index, self.id, self.routing
 
     def texts(self) -> list[str]:
         """Return what the model reads: one text per passage, at least one (it may be empty)."""

@@ -123,7 +123,7 @@ def test_every_passage_counts_without_a_chunk_rescorer(client: RerankClient, ind
 
 def test_a_reranker_under_a_reranker(client: RerankClient, index: str) -> None:
     inner = body(retriever={"standard": {"query": {"match_all": {}}}}, rank_window_size=3)
-    answer = client.search(index=index, retriever=body(retriever=inner, inference_text="rivers run", rank_window_size=10), size=10)
+    answer = client.search(index=index, retriever=body(retriever=inner, inference_text="rivers run", rank_window_size=3), size=3)
     assert len(ids(answer)) == 3
     assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in answer["hits"]["hits"]] == [1, 2, 3]
 

@@ -1,4 +1,4 @@
-"""An ordinary Elasticsearch response, better ordered. Pure: dictionaries and rankings in, a dictionary out."""
+"""An ordinary Elasticsearch response, better ordered. Pure: what the tree gave and what was fetched in, a dictionary out."""
 
 from __future__ import annotations
 
@@ -6,31 +6,54 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .rerank import Ranking, Reranked
+from ..types import Candidate, DocumentKey
+from .evaluated import Evaluated, details, explanation, shown
+from .plan import PageQuery
+from .request import SearchRequest
+from .rerank import Reranked
 
-Status = Literal["reranked", "partial", "first_stage"]
+Status = Literal["reranked", "partial", "first_stage", "fused"]
 
 
 @dataclass(slots=True)
 class Account:
-    """What a search cost and how it went; becomes the answer's ``rerank`` block."""
+    """What a search cost and how it went; becomes the answer's ``rerank`` block.
 
-    model: str = ""
+    ``models``: those that scored, in the order in which they did. ``candidates``: documents that they were given.
+    """
+
+    models: list[str] = field(default_factory=list)
     window: int = 0
     candidates: int = 0
     truncated: int = 0
     cached: int = 0
     capped: int = 0
-    status: Status = "reranked"
+    reranked: bool = False
+    partial: bool = False
     reason: str | None = None
     requests: int = 0
+    sent_bytes: int = 0
     received_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def fail(self, reason: str, *, reached: bool) -> None:
+        """Note that a reranker did not finish; ``reached`` says whether it scored anything."""
+        self.reason = reason if self.reason is None else f"{self.reason}; {reason}"
+        self.partial |= reached
+
+    @property
+    def status(self) -> Status:
+        """Return how it went: ``fused`` where no reranker stood in the tree."""
+        if not self.models:
+            return "fused"
+        if self.reason is None:
+            return "reranked"
+        return "partial" if self.partial or self.reranked else "first_stage"
+
     def block(self) -> dict[str, Any]:
-        """Return the ``rerank`` block; times in milliseconds."""
+        """Return the ``rerank`` block; times in milliseconds, bytes as JSON."""
         return {
-            "model": self.model,
+            **({"model": ", ".join(self.models)} if self.models else {}),
             "status": self.status,
             **({"reason": self.reason} if self.reason else {}),
             "window": self.window,
@@ -40,6 +63,7 @@ class Account:
             "capped": self.capped,
             "requests": self.requests,
             "bytes": self.received_bytes,
+            "bytes_sent": self.sent_bytes,
             "milliseconds": {stage: round(seconds * 1000, 1) for stage, seconds in self.seconds.items()},
         }
 
@@ -47,7 +71,7 @@ class Account:
 def fields_of(hit: Reranked) -> dict[str, list[Any]]:
     """Return what the reranker says of a hit, as Elasticsearch's ``fields``: always arrays."""
     fields: dict[str, list[Any]] = {
-        "rerank.first_stage_score": [hit.candidate.score],
+        "rerank.first_stage_score": [shown(hit.candidate.score)],
         "rerank.first_stage_rank": [hit.candidate.rank],
     }
     if hit.logit is not None:
@@ -60,28 +84,64 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
     return fields
 
 
-def page_of(ranking: Ranking, offset: int, size: int) -> list[Reranked]:
-    """Return one page of the window; past its end it is empty."""
-    return ranking.hits[offset : offset + size]
-
-
-def score_of(hit: Reranked, status: Status) -> float | None:
-    """Return ``_score``: the probability, the first stage's score when nothing was reranked, None when not reached."""
-    return hit.candidate.score if status == "first_stage" else hit.probability
-
-
-def assemble(first: Mapping[str, Any], ranking: Ranking, page: Sequence[Reranked], fetched: Sequence[Mapping[str, Any]], account: Account) -> dict[str, Any]:
-    """Return the response: totals, shards and aggregations of the first stage, the page's hits as fetched, our order.
+def assemble(
+    root: Evaluated, window: Sequence[Candidate], page: PageQuery, fetched: Mapping[str, Any], account: Account, request: SearchRequest, *, timed_out: bool
+) -> dict[str, Any]:
+    """Return the response: everything that Elasticsearch says of the page and of the union, our scores and our account.
 
     A hit that was deleted between the two requests is no hit any more and is left out.
     """
-    by_id = {(hit["_index"], hit["_id"]): hit for hit in fetched}
+    found = details(root)
     hits = []
-    for reranked in page:
-        hit = by_id.get((reranked.candidate.index, reranked.candidate.id))
-        if hit is not None:
-            hits.append({**hit, "_score": score_of(reranked, account.status), "fields": {**hit.get("fields", {}), **fields_of(reranked)}})
-    rest = {key: value for key, value in first.items() if key not in ("hits", "took")}
-    shown = {"max_score": score_of(ranking.hits[0], account.status) if ranking.hits else None, "hits": hits}
-    total = {"total": first["hits"]["total"]} if "total" in first["hits"] else {}
-    return {"took": round(account.seconds.get("total", 0.0) * 1000), **rest, "hits": {**total, **shown}, "rerank": account.block()}
+    for hit in fetched["hits"]["hits"]:
+        candidate = page.candidate(hit.get("_score"))
+        if candidate is not None:
+            hits.append(_hit(hit, candidate, root, found, page, request))
+    rest = {key: value for key, value in fetched.items() if key not in ("hits", "took", "pit_id")}
+    pit = {"pit_id": fetched["pit_id"]} if "pit_id" in fetched and "pit" in request.common else {}
+    total = {"total": fetched["hits"]["total"]} if "total" in fetched["hits"] else {}
+    best = shown(window[0].score) if window and hits else None
+    return {
+        **pit,
+        "took": round(account.seconds.get("total", 0.0) * 1000),
+        **rest,
+        "timed_out": bool(fetched.get("timed_out")) or timed_out,
+        "hits": {**total, "max_score": best, "hits": hits},
+        "rerank": account.block(),
+    }
+
+
+def _hit(
+    hit: Mapping[str, Any], candidate: Candidate, root: Evaluated, found: Mapping[DocumentKey, Reranked], page: PageQuery, request: SearchRequest
+) -> dict[str, Any]:
+    shaped = {**hit, "_score": shown(candidate.score)}
+    reranked = found.get(candidate.key)
+    if reranked is not None:
+        shaped["fields"] = {**hit.get("fields", {}), **fields_of(reranked)}
+    if request.explain:
+        shaped["_explanation"] = explanation(root, candidate.key)
+    names = _collapsed_names(request)
+    if names:
+        shaped["inner_hits"] = {name: _regrouped(group, page) if name in names else group for name, group in hit.get("inner_hits", {}).items()}
+    return shaped
+
+
+def _collapsed_names(request: SearchRequest) -> set[str]:
+    """Return the names of the inner hits that collapsing makes: groups of hits, scored by their places in our order."""
+    collapse = request.page.get("collapse") or {}
+    inner = collapse.get("inner_hits") or []
+    listed = inner if isinstance(inner, list) else [inner]
+    return {each.get("name", collapse.get("field")) for each in listed}
+
+
+def _regrouped(group: Mapping[str, Any], page: PageQuery) -> dict[str, Any]:
+    """Return a collapsed group with our scores; a member that is not of the window has 0, as in Elasticsearch."""
+    hits = [{**hit, "_score": _score(hit.get("_score"), page)} for hit in group["hits"]["hits"]]
+    return {**group, "hits": {**group["hits"], "max_score": _score(group["hits"].get("max_score"), page), "hits": hits}}
+
+
+def _score(place: float | None, page: PageQuery) -> float | None:
+    if place is None:
+        return None
+    candidate = page.candidate(place)
+    return shown(candidate.score) if candidate else 0.0

@@ -8,6 +8,18 @@ from typing import Any
 
 from ..errors import IndexMismatchError
 
+ALL_FIELDS = ("*",)
+"""Elasticsearch's default for ``index.query.default_field``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGroup:
+    """Indices that a question is put to in the same way: the same ``semantic_text`` fields, the same default fields."""
+
+    indices: tuple[str, ...]
+    semantic: tuple[str, ...] = ()
+    default_fields: tuple[str, ...] = ALL_FIELDS
+
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
@@ -18,6 +30,7 @@ class IndexFacts:
     dims: dict[str, int] = field(default_factory=dict)
     embedders: frozenset[str] = frozenset()
     known: bool = False
+    groups: tuple[FieldGroup, ...] = ()
 
     def nested_path(self, name: str) -> str | None:
         """Return the innermost nested object that holds the field, or None.
@@ -48,21 +61,31 @@ class IndexFacts:
             raise IndexMismatchError(f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}", index=self.index)
 
 
-def facts_of(mappings: Mapping[str, Any], index: str) -> IndexFacts:
-    """Return the merged facts of the answer to ``GET /{index}/_mapping``."""
+def facts_of(answer: Mapping[str, Any], index: str) -> IndexFacts:
+    """Return the merged facts of the answer to ``GET /{index}``."""
     types: dict[str, str] = {}
     dims: dict[str, int] = {}
     embedders: set[str] = set()
-    for entry in mappings.values():
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for concrete, entry in answer.items():
         mapping = entry.get("mappings", {})
-        for name, definition in _fields(mapping.get("properties", {})):
+        fields = dict(_fields(mapping.get("properties", {})))
+        for name, definition in fields.items():
             types.setdefault(name, definition.get("type", "object"))
             if "dims" in definition:
                 dims.setdefault(name, definition["dims"])
+        semantic = tuple(name for name, definition in fields.items() if definition.get("type") == "semantic_text")
+        groups.setdefault((semantic, _default_fields(entry.get("settings", {}))), []).append(concrete)
         recorded = mapping.get("_meta", {}).get("embedder")
         if isinstance(recorded, str):
             embedders.add(recorded)
-    return IndexFacts(index, types, dims, frozenset(embedders), known=True)
+    found = tuple(FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items())
+    return IndexFacts(index, types, dims, frozenset(embedders), known=True, groups=found)
+
+
+def _default_fields(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    default = settings.get("index", {}).get("query", {}).get("default_field", ALL_FIELDS)
+    return tuple(default.split(",") if isinstance(default, str) else default)
 
 
 def _fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

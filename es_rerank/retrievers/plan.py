@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from ..errors import RequestError
+from ..text.nearest import nearest
+from ..text.strategies import Strategy, cut, strategy_of
 from ..types import Candidate, Passage
 from .facts import IndexFacts
-from .tree import Knn, Native, Query, Retriever, Standard, TextSimilarityReranker
+from .tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
 
 INNER_HITS = "rerank.passages"
 """Name of the inner hits that carry a document's nearest passages."""
@@ -21,6 +26,8 @@ words. Where a document has more, the answer says so."""
 _INNER_HITS_LIMIT = 100
 """Elasticsearch's default for ``index.max_inner_result_window``."""
 
+_CARRIES_INNER_HITS = frozenset({"nested", "has_child", "has_parent"})
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -28,7 +35,8 @@ class Reading:
 
     ``context``: fields of the document, read once, or before each passage. ``passage``: the text field inside the
     nested object ``nested``, where passages are stored. ``nearest``: how many of them are asked of Elasticsearch
-    (None: all, up to the cap). ``offsets``: whether passages record their position as ``start`` and ``end``.
+    (None: all, up to the cap), or taken of the chunks that ``chunking`` cuts the plain field ``chunked`` into.
+    ``offsets``: whether passages record their position as ``start`` and ``end``.
     """
 
     context: tuple[str, ...]
@@ -36,6 +44,8 @@ class Reading:
     nested: str | None = None
     nearest: int | None = None
     offsets: bool = False
+    chunked: str | None = None
+    chunking: Strategy | None = None
 
     def passage_fields(self) -> list[str]:
         """Return the fields to fetch of each passage."""
@@ -44,7 +54,12 @@ class Reading:
 
     def fields(self) -> list[str]:
         """Return the fields to fetch of each hit."""
-        return [*self.context, *([] if self.nearest else self.passage_fields())]
+        return [*self.context, *([self.chunked] if self.chunked else []), *([] if self.asks_nearest else self.passage_fields())]
+
+    @property
+    def asks_nearest(self) -> bool:
+        """Whether Elasticsearch is asked for the nearest of the stored passages."""
+        return self.nested is not None and self.nearest is not None
 
 
 def reading_of(node: TextSimilarityReranker, facts: IndexFacts) -> Reading:
@@ -55,19 +70,21 @@ def reading_of(node: TextSimilarityReranker, facts: IndexFacts) -> Reading:
     for name in node.field:
         facts.require(name, "text")
     nested = [name for name in node.field if facts.nested_path(name)]
+    chunks = node.chunk_rescorer
     if len(nested) > 1:
         raise RequestError(
             f"[field] names several nested fields [{', '.join(nested)}]; one field of passages can be reranked, joined with fields of the document"
         )
+    if not nested and chunks:
+        return Reading(node.field[:-1], nearest=chunks.size, chunked=node.field[-1], chunking=strategy_of(chunks.chunking_settings))
     if not nested:
-        if node.chunk_rescorer:
-            raise RequestError(
-                f"[chunk_rescorer] needs passages stored in a nested field, and [{', '.join(node.field)}] is not one; "
-                "leave it out, or index with es-rerank ingest"
-            )
         return Reading(node.field)
+    if chunks and chunks.chunking_settings is not None:
+        raise RequestError(
+            f"[chunking_settings] cannot cut [{nested[0]}]: its passages were cut when they were indexed; "
+            "leave the settings out, or name a field of the document"
+        )
     path = facts.nested_path(nested[0])
-    chunks = node.chunk_rescorer
     return Reading(
         tuple(name for name in node.field if name != nested[0]),
         nested[0],
@@ -77,55 +94,131 @@ def reading_of(node: TextSimilarityReranker, facts: IndexFacts) -> Reading:
     )
 
 
-def leaf_body(node: Standard | Knn, window: int, filters: Sequence[Query], vector: list[float] | str | None = None) -> dict[str, Any]:
-    """Return the body of a leaf's own search: ids and scores of its first ``window`` hits."""
-    every = [*node.filter, *filters]
-    body = _knn_body(node, window, every, vector) if isinstance(node, Knn) else _standard_body(node, every)
-    body |= {"size": min(window, node.k) if isinstance(node, Knn) else window, "_source": False}
+@dataclass(frozen=True, slots=True)
+class LeafSearch:
+    """One search of the first stage.
+
+    ``window``: how many documents the parent takes. ``filters``: those of all retrievers above. ``rescore``: what a
+    rescorer right above adds. ``scored``: whether the parent needs scores where the leaf sorts by something else.
+    ``reading`` and ``text``: what a reranker right above reads, and for which text.
+    """
+
+    node: Leaf
+    window: int
+    filters: tuple[Query, ...] = ()
+    rescore: tuple[Query, ...] = ()
+    scored: bool = False
+    reading: Reading | None = None
+    text: str = ""
+
+
+def leaf_searches(
+    node: Retriever, readings: Mapping[int, Reading], *, window: int = 0, filters: tuple[Query, ...] = (), parent: Compound | None = None
+) -> Iterator[LeafSearch]:
+    """Yield the searches of a tree, depth first; ``readings`` says by ``id`` of a reranker what it reads."""
+    if not isinstance(node, Compound):
+        text = parent.inference_text if isinstance(parent, TextSimilarityReranker) else ""
+        yield LeafSearch(node, window, filters, scored=isinstance(parent, Linear), reading=readings.get(id(parent)), text=text)
+        return
+    every = (*filters, *node.filter)
+    if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
+        yield LeafSearch(node.retriever, node.window, every, node.rescore)
+        return
+    if isinstance(node, Pinned):
+        yield LeafSearch(pinned_query(node), len(node.pins))
+    for child in node.children:
+        yield from leaf_searches(child, readings, window=node.window, filters=every, parent=node)
+
+
+def pinned_query(node: Pinned) -> Standard:
+    """Return the search for the pinned documents that exist; filters do not apply to them."""
+    each = [{"bool": {"filter": [{"ids": {"values": [name]}}, *([{"term": {"_index": index}}] if index else [])]}} for index, name in node.pins]
+    return Standard(query={"bool": {"should": each, "minimum_should_match": 1}})
+
+
+def leaf_body(search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False, explain: bool = False) -> dict[str, Any]:
+    """Return the body of a leaf's search: ids and scores of its first hits.
+
+    ``vector`` is the query vector of a kNN. Within a point in time (``pit``) hits carry their place in the shard, by
+    which Elasticsearch orders equal scores.
+    """
+    node = search.node
+    common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False} | ({"explain": True} if explain else {})
+    if isinstance(node, Native):
+        window = min(search.window, node.window or search.window)
+        content = node.body | ({"filter": [*_listed(node.body.get("filter")), *search.filters]} if search.filters else {})
+        return {**common, "retriever": {node.kind: content}, "size": window}
+    every = [*node.filter, *search.filters]
+    body = common | (_knn_body(node, every, vector) if isinstance(node, Knn) else _standard_body(node, every))
     if node.min_score is not None:
         body["min_score"] = node.min_score
-    return body
-
-
-def _knn_body(node: Knn, window: int, filters: list[Query], vector: list[float] | str | None) -> dict[str, Any]:
-    knn: dict[str, Any] = {"field": node.field, "query_vector": vector, "k": node.k, "num_candidates": max(node.num_candidates, min(window, node.k))}
-    if filters:
-        knn["filter"] = filters
-    optional = {"similarity": node.similarity, "rescore_vector": node.rescore_vector, "visit_percentage": node.visit_percentage, "_name": node.name}
-    return {"knn": knn | {key: value for key, value in optional.items() if value is not None}}
-
-
-def _standard_body(node: Standard, filters: list[Query]) -> dict[str, Any]:
-    body: dict[str, Any] = {"query": standard_query(node, filters)}
-    optional = {"sort": node.sort, "search_after": node.search_after, "terminate_after": node.terminate_after, "collapse": node.collapse}
-    body |= {key: value for key, value in optional.items() if value is not None}
-    if node.sort is not None:
+    if search.rescore:
+        body["rescore"] = list(search.rescore)
+    if pit:
+        own = node.sort if isinstance(node, Standard) else None
+        body["sort"] = [*(_listed(own) or ["_score"]), "_shard_doc"]
+    if search.scored and "sort" in body:
         body["track_scores"] = True
     return body
 
 
-def standard_query(node: Standard, filters: Sequence[Query] = ()) -> Query:
-    """Return the query of a standard retriever with its filters applied."""
-    query = node.query or {"match_all": {}}
-    every = [*node.filter, *filters]
-    if not every and node.name is None:
+def _listed(value: Any) -> list[Any]:  # noqa: ANN401 one or several
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def _knn_body(node: Knn, filters: list[Query], vector: list[float] | str | None) -> dict[str, Any]:
+    optional = {
+        "query_vector": vector,
+        "query_vector_builder": node.query_vector_builder if vector is None else None,
+        "num_candidates": node.num_candidates,
+        "filter": filters or None,
+        "similarity": node.similarity,
+        "rescore_vector": node.rescore_vector,
+        "visit_percentage": node.visit_percentage,
+    }
+    return {"knn": {"field": node.field, "k": node.k} | {key: value for key, value in optional.items() if value is not None}}
+
+
+def _standard_body(node: Standard, filters: list[Query]) -> dict[str, Any]:
+    body: dict[str, Any] = {"query": without_inner_hits(filtered(node.query, filters))}
+    optional = {"sort": node.sort, "collapse": node.collapse, "search_after": node.search_after, "terminate_after": node.terminate_after}
+    return body | {key: value for key, value in optional.items() if value is not None}
+
+
+def filtered(query: Query | None, filters: Sequence[Query], name: str | None = None) -> Query:
+    """Return a query with filters and a name; none means everything."""
+    query = query or {"match_all": {}}
+    if not filters and name is None:
         return query
-    named = {"_name": node.name} if node.name is not None else {}
-    return {"bool": {"must": [query], "filter": every, **named}}
+    return {"bool": {"must": [query], "filter": list(filters), **({"_name": name} if name is not None else {})}}
 
 
-def with_reading(body: dict[str, Any], reading: Reading, leaf: Retriever, facts: IndexFacts, text: str) -> tuple[dict[str, Any], bool]:
+def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
+    """Return a query without the inner hits of its joins: they are computed once, for the page."""
+    if isinstance(query, list):
+        return [without_inner_hits(part) for part in query]
+    if not isinstance(query, dict):
+        return query
+    return {
+        key: without_inner_hits({k: v for k, v in part.items() if k != "inner_hits"} if key in _CARRIES_INNER_HITS and isinstance(part, dict) else part)
+        for key, part in query.items()
+    }
+
+
+def with_reading(body: dict[str, Any], search: LeafSearch, facts: IndexFacts) -> tuple[dict[str, Any], bool]:
     """Return a leaf's body that also fetches the texts, and whether it fetches all of them.
 
-    The passages nearest to ``text`` come along with a kNN over the same nested object (nearest by vector) and with a
-    query (nearest by BM25); a kNN over another field needs ``passages_body``.
+    The passages nearest to the text come along with a kNN over the same nested object (nearest by vector) and with a
+    query (nearest by BM25); a kNN over another field, and a subtree that Elasticsearch runs, need ``passages_body``.
     """
+    reading, leaf = search.reading, search.node
+    assert reading is not None, "only a leaf under a reranker is read"
     body = {**body, "fields": reading.fields()}
-    if not reading.nearest:
+    if not reading.asks_nearest:
         return body, True
     if isinstance(leaf, Standard):
         # With a must beside it, a should clause of boost 0 changes neither what matches nor its score.
-        return {**body, "query": {"bool": {"must": [body["query"]], "should": [_nearest(reading, text)]}}}, True
+        return {**body, "query": {"bool": {"must": [body["query"]], "should": [_nearest(reading, search.text)]}}}, True
     if isinstance(leaf, Knn) and facts.nested_path(leaf.field) == reading.nested:
         return {**body, "knn": {**body["knn"], "inner_hits": _inner_hits(reading)}}, True
     return body, False
@@ -141,57 +234,132 @@ def _nearest(reading: Reading, text: str) -> Query:
     return {"nested": {"path": reading.nested, "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": _inner_hits(reading)}}
 
 
-def passages_body(reading: Reading, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return a search for the passages of known documents that match a text best (BM25)."""
-    query = {"bool": {"filter": [only(candidates)], "should": [_nearest(reading, text)]}}
-    return {"query": query, "size": len(candidates), "_source": False, "fields": list(reading.context)}
+def texts_body(reading: Reading, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return a search for the texts of known documents; of stored passages, where so asked, those that match a text best (BM25)."""
+    query = {"bool": {"filter": [only(candidates)], "should": [_nearest(reading, text)]}} if reading.asks_nearest else only(candidates)
+    return {"query": query, "size": len(candidates), "_source": False, "track_total_hits": False, "fields": reading.fields()}
 
 
-def texts_body(reading: Reading, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return a search for the texts of known documents."""
-    return {"query": only(candidates), "size": len(candidates), "_source": False, "fields": reading.fields()}
+def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return the search that rescores known documents from their present scores, as Elasticsearch does over a compound child."""
+    query = scored(candidates, [candidate.score for candidate in candidates])
+    return {"query": query, "rescore": list(node.rescore), "size": node.window, "_source": False, "track_total_hits": False}
 
 
 def only(candidates: Iterable[Candidate]) -> Query:
-    """Return a query that matches exactly these documents, even where several indices share an id."""
-    by_index: dict[str, list[str]] = {}
+    """Return a query that matches exactly these documents, even where several indices, or two routings, share an id."""
+    groups: dict[tuple[str, str | None], list[str]] = {}
     for candidate in candidates:
-        by_index.setdefault(candidate.index, []).append(candidate.id)
-    queries = [{"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}]}} for index, ids in by_index.items()]
+        groups.setdefault((candidate.index, candidate.routing), []).append(candidate.id)
+    queries = [_in_group(index, routing, ids) for (index, routing), ids in groups.items()]
+    if not queries:
+        return {"match_none": {}}
     return queries[0] if len(queries) == 1 else {"bool": {"should": queries, "minimum_should_match": 1}}
 
 
-def page_body(candidates: Sequence[Candidate], asked: dict[str, Any], leaves: Sequence[Retriever]) -> dict[str, Any]:
-    """Return the request for the page: exactly these hits, with what the caller asked of them.
+def _in_group(index: str, routing: str | None, ids: list[str]) -> Query:
+    return {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}, *([{"term": {"_routing": routing}}] if routing is not None else [])]}}
 
-    The leaves' queries stand beside the ids as ``should`` so that highlighting and matched queries know them.
+
+def scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
+    """Return a query that gives each of these documents its score (float32), and matches no other."""
+    if not candidates:
+        return {"match_none": {}}
+    each = [{"constant_score": {"filter": only([candidate]), "boost": float(np.float32(score))}} for candidate, score in zip(candidates, scores, strict=True)]
+    return {"bool": {"should": each}}
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """The request for the page and how its scores name the hits: a score of n is ``listed[len(listed) - n]``."""
+
+    body: dict[str, Any]
+    listed: tuple[Candidate, ...]
+
+    def candidate(self, score: float | None) -> Candidate | None:
+        """Return the document that a hit of the page is; None for one that is not of the window."""
+        position = len(self.listed) - int(score or 0)
+        return self.listed[position] if score and 0 <= position < len(self.listed) else None
+
+
+def page_query(window: Sequence[Candidate], offset: int, size: int, asked: Mapping[str, Any], union: Sequence[Query], *, window_only: bool) -> PageQuery:
+    """Return the request for one page of a window, with what the caller asked of it.
+
+    Elasticsearch sorts by scores that are the places in our order, so that everything that it does with a page
+    (collapsing, post-filtering, counting) it does in that order. The leaves' queries (``union``) stand beside with no
+    weight: totals, aggregations, highlights, inner hits and named queries are those of all that the leaves match, or,
+    with ``window_only`` (a min_score somewhere), of the window.
     """
-    queries = [standard_query(leaf) for leaf in leaves if isinstance(leaf, Standard)]
-    return {**asked, "query": {"bool": {"filter": [only(candidates)], "should": queries}}, "size": len(candidates)}
+    whole = window_only or "collapse" in asked or "post_filter" in asked
+    listed = tuple(window) if whole else tuple(window[offset : offset + size])
+    places = scored(listed, range(len(listed), 0, -1))
+    clauses = [places, *([{"bool": {"should": list(union), "boost": 0.0}}] if union else [])]
+    query = places if len(clauses) == 1 else {"bool": {"should": clauses}}
+    body = {**asked, "query": query, "size": len(listed)}
+    if whole:
+        body |= {"from": offset, "size": max(0, min(size, len(listed) - offset))}
+    if window_only:
+        body["min_score"] = 0.5
+    return PageQuery(body, listed)
 
 
-def leaves_of(node: Retriever) -> list[Retriever]:
-    """Return the leaves under a node, from left to right."""
-    return leaves_of(node.retriever) if isinstance(node, TextSimilarityReranker) else [node]
+def union_of(node: Retriever, filters: Sequence[Query], first_stage: Iterator[Sequence[Candidate]]) -> list[Query]:
+    """Return the queries of all leaves, in the order of ``leaf_searches``, whose hits ``first_stage`` yields in step.
+
+    A kNN stands for the documents that it found, as in Elasticsearch.
+    """
+    if isinstance(node, Standard):
+        next(first_stage)
+        return [filtered(node.query, [*node.filter, *filters], node.name)]
+    if isinstance(node, Knn):
+        return [_named(only(next(first_stage)), node.name)]
+    if isinstance(node, Native):
+        found = next(first_stage)
+        every = [*filters, *_listed(node.body.get("filter"))]
+        return [query for child in node.children for query in union_of(child, every, repeat(found))] or [only(found)]
+    pins = [only(next(first_stage))] if isinstance(node, Pinned) else []
+    return [*pins, *(query for child in node.children for query in union_of(child, [*filters, *node.filter], first_stage))]
+
+
+def _named(query: Query, name: str | None) -> Query:
+    return query if name is None else {"bool": {"filter": [query], "_name": name}}
+
+
+def named(candidates: Sequence[Candidate], name: str) -> Query:
+    """Return the query that gives a retriever's own hits its name among the matched queries."""
+    return {"bool": {"filter": [only(candidates)], "_name": name}}
 
 
 def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:
-    """Return first-stage hits as candidates, ranks from 1 in the order given."""
-    return [Candidate(hit["_index"], hit["_id"], hit.get("_score") or 0.0, rank, hit=hit) for rank, hit in enumerate(hits, 1)]
+    """Return Elasticsearch's hits as candidates, ranks from 1 in the order given; a hit without a score has NaN."""
+    return [_candidate(hit, rank) for rank, hit in enumerate(hits, 1)]
 
 
-def read_texts(hit: dict[str, Any], reading: Reading) -> tuple[str, tuple[Passage, ...], bool]:
-    """Return context, passages and whether the cap bit, from a hit that was fetched with the reading's fields."""
+def _candidate(hit: dict[str, Any], rank: int) -> Candidate:
+    score, sort = hit.get("_score"), hit.get("sort")
+    shard_doc = sort[-1] if sort and isinstance(sort[-1], int) else None
+    return Candidate(hit["_index"], hit["_id"], float("nan") if score is None else score, rank, routing=hit.get("_routing"), shard_doc=shard_doc, hit=hit)
+
+
+def with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading, text: str) -> Candidate:
+    """Return a candidate with what is read of it, from a hit that was fetched with the reading's fields."""
     fields = hit.get("fields") or {}
-    context = "\n".join(text for name in reading.context if (text := _joined(fields.get(name))))
+    context = "\n".join(value for name in reading.context if (value := _joined(fields.get(name))))
+    rows = _passages(hit, fields, reading, text)
+    if reading.nearest is None:
+        return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), capped=len(rows) > PASSAGE_CAP)
+    return replace(candidate, context=context, passages=tuple(rows), capped=False)
+
+
+def _passages(hit: dict[str, Any], fields: dict[str, Any], reading: Reading, text: str) -> list[Passage]:
+    if reading.chunking is not None:
+        return nearest(cut(_joined(fields.get(reading.chunked or "")), reading.chunking), text, reading.nearest or 1)
     if not reading.nested:
-        return context, (), False
-    if reading.nearest:
+        return []
+    if reading.asks_nearest:
         found = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
-        rows = [row for inner in found for row in _rows(inner.get("fields") or {}, reading)]
-        return context, tuple(rows), False
-    rows = _rows(fields, reading)
-    return context, tuple(rows[:PASSAGE_CAP]), len(rows) > PASSAGE_CAP
+        return [row for inner in found for row in _rows(inner.get("fields") or {}, reading)]
+    return _rows(fields, reading)
 
 
 def _rows(fields: dict[str, Any], reading: Reading) -> list[Passage]:
@@ -209,16 +377,3 @@ def _rows(fields: dict[str, Any], reading: Reading) -> list[Passage]:
 def _joined(values: Any) -> str:  # noqa: ANN401 whatever Elasticsearch stores in a field
     """Return a field's values as one text, one line each."""
     return "\n".join(str(value) for value in (values or []))
-
-
-def check_tree(node: TextSimilarityReranker, size: int) -> None:
-    """Check what can be checked before anything is asked.
-
-    Raises RequestError, in Elasticsearch's words, for a size over the window and for a kind of child that is not run
-    here.
-    """
-    if size > node.rank_window_size:
-        raise RequestError(f"[text_similarity_reranker] requires [rank_window_size: {node.rank_window_size}] be greater than or equal to [size: {size}]")
-    for leaf in leaves_of(node):
-        if isinstance(leaf, Native):
-            raise RequestError(f"[{leaf.kind}] cannot stand under [text_similarity_reranker] here; served are [standard], [knn] and [text_similarity_reranker]")

@@ -2,58 +2,106 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import RequestError
-from .tree import Retriever, parse
+from ..errors import InvalidSearchError, RequestError, RetrieverParsingError
+from .parsing import check_children, faults_of, parse
+from .tree import Retriever
 
-# The words that Elasticsearch refuses beside a retriever: SearchSourceBuilder.validate in elastic/elasticsearch.
-_REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "min_score")
-_FIRST_STAGE = ("aggs", "aggregations", "track_total_hits", "timeout", "profile", "post_filter", "indices_boost")
-_PAGE = ("_source", "fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "version", "seq_no_primary_term")
-_BOTH = ("runtime_mappings", "pit")
-_OURS = ("retriever", "from", "size")
+# The words that Elasticsearch refuses beside a retriever, in its order: SearchSourceBuilder.validate, checked on 9.5.
+_REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "rank")
+_PAGE = (
+    "_source",
+    "fields",
+    "docvalue_fields",
+    "stored_fields",
+    "script_fields",
+    "highlight",
+    "version",
+    "seq_no_primary_term",
+    "explain",
+    "profile",
+    "aggs",
+    "aggregations",
+    "track_total_hits",
+    "track_scores",
+    "suggest",
+    "stats",
+    "ext",
+    "collapse",
+    "post_filter",
+)
+_BOTH = ("runtime_mappings", "pit", "timeout")
+_OURS = ("retriever", "from", "size", "min_score")
+_WITHOUT_EFFECT = ("indices_boost",)
+"""Taken and without effect, as in Elasticsearch: a compound's scores are its own (checked on 9.5)."""
 DEFAULT_SIZE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A request taken apart. ``first_stage`` and ``page`` are the parts of the body that each of the two takes."""
+    """A request taken apart. ``common`` goes with every search, ``page`` with the one that fetches the page."""
 
     retriever: Retriever
     offset: int = 0
     size: int = DEFAULT_SIZE
-    first_stage: dict[str, Any] = field(default_factory=dict)
+    min_score: float | None = None
+    common: dict[str, Any] = field(default_factory=dict)
     page: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def explain(self) -> bool:
+        """Whether every hit is to say how it came to its score."""
+        return self.page.get("explain") is True
 
-def read_request(body: dict[str, Any]) -> SearchRequest:
+
+def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = (), *, scroll: bool = False) -> SearchRequest:
     """Take a ``_search`` body apart.
 
-    Raises RequestError for what Elasticsearch refuses beside a retriever, for sizes that are not counts, and for
-    parts of a body that cannot be honoured here: nothing is dropped silently.
+    Raises RetrieverParsingError for a tree or a key that Elasticsearch's grammar does not know, InvalidSearchError for
+    what it refuses beside a retriever, RequestError for sizes that are not counts: nothing is dropped silently.
     """
-    clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
-    if clashing:
-        raise RequestError(f"cannot specify [retriever] and [{', '.join(clashing)}]; put the query into a [standard] retriever")
-    unknown = [key for key in body if key not in (*_FIRST_STAGE, *_PAGE, *_BOTH, *_OURS)]
-    if unknown:
-        raise RequestError(f"[{', '.join(unknown)}] cannot be combined with a reranking retriever; send it in a search of its own")
+    unknown = next((key for key in body if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice")), None)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown, [*_PAGE, *_BOTH, *_OURS], n=1)
+        raise RetrieverParsingError(f"Unknown key in [{unknown}].{f' did you mean [{close[0]}]?' if close else ''}", path=unknown)
+    if "slice" in body:
+        raise RequestError("[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out")
+    tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
+    check_children(tree)
     offset, size = _count(body, "from", 0), _count(body, "size", DEFAULT_SIZE)
+    clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
+    faults = ([f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []) + faults_of(tree, size, scroll=scroll)
+    if faults:
+        raise InvalidSearchError.of(faults)
     return SearchRequest(
-        parse(body["retriever"]),
+        tree,
         offset,
         size,
-        {key: body[key] for key in (*_FIRST_STAGE, *_BOTH) if key in body},
+        _min_score(body),
+        {key: body[key] for key in _BOTH if key in body},
         {key: body[key] for key in (*_PAGE, *_BOTH) if key in body},
     )
 
 
-def _count(body: dict[str, Any], key: str, default: int) -> int:
+def _count(body: Mapping[str, Any], key: str, default: int) -> int:
     value = body.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, str) and value.lstrip("-").isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         raise RequestError(f"[{key}] parameter must be a non-negative integer, found [{value}]")
+    if value < 0:
+        raise RequestError(f"[{key}] parameter cannot be negative, found [{value}]")
+    return value
+
+
+def _min_score(body: Mapping[str, Any]) -> float | None:
+    value = body.get("min_score")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise RequestError(f"[min_score] must be a number, found [{value}]")
     return value

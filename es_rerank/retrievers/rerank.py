@@ -76,7 +76,7 @@ def rank(candidates: Sequence[Candidate], scores: Scores, calibration: Calibrati
         for i in order
     ]
     if min_score is not None:
-        hits = [hit for hit in hits if hit.probability is None or hit.probability >= min_score]
+        hits = [hit for hit in hits if hit.probability is None or np.float32(hit.probability) >= np.float32(min_score)]
     return Ranking(hits, complete=bool(done.all()), truncated=int(scores.truncated.sum()), cached=int(scores.cached.sum()))
 
 

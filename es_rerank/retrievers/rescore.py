@@ -8,9 +8,10 @@ from typing import Any
 
 from ..errors import RequestError
 from ..types import Calibration, Candidate, Passage, Scores
-from .answer import Account, assemble
+from .answer import Account, fields_of
+from .evaluated import shown
 from .plan import PASSAGE_CAP, candidates_of
-from .rerank import rank
+from .rerank import Reranked, rank
 
 
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
@@ -69,5 +70,13 @@ def rescored(
     account.truncated, account.cached = ranking.truncated, ranking.cached
     account.capped = sum(candidate.capped for candidate in candidates)
     if not ranking.complete:
-        account.status, account.reason = "partial", f"the deadline came when {int(scores.done.sum())} of {len(scores)} passages were scored"
-    return assemble(response, ranking, ranking.hits, [candidate.hit for candidate in candidates], account)
+        done = int(scores.done.sum())
+        account.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
+    hits = [_rescored(hit) for hit in ranking.hits]
+    shown_hits = {**response["hits"], "max_score": hits[0]["_score"] if hits else None, "hits": hits}
+    return {**response, "took": round(account.seconds.get("total", 0.0) * 1000), "hits": shown_hits, "rerank": account.block()}
+
+
+def _rescored(hit: Reranked) -> dict[str, Any]:
+    score = None if hit.probability is None else shown(hit.probability)
+    return {**hit.candidate.hit, "_score": score, "fields": {**hit.candidate.hit.get("fields", {}), **fields_of(hit)}}

@@ -1,6 +1,6 @@
 """Running the steps of a search: the only place that talks to Elasticsearch and to models.
 
-``run`` does it with a blocking client, ``arun`` with an asynchronous one; nothing else differs between them.
+``run`` does it with a blocking client, ``arun`` with an asynchronous one; what they await is all that differs.
 """
 
 from __future__ import annotations
@@ -8,135 +8,214 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
+from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from .answer import Account
 from .facts import IndexFacts, facts_of
-from .steps import Context, Effect, Embed, Forward, ReadMapping, Score, Search, Steps
+from .steps import OF_INDICES, Ask, Context, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
 
 T = TypeVar("T")
+
+_JSON = {"accept": "application/json", "content-type": "application/json"}
+_LINES = {"accept": "application/json", "content-type": "application/x-ndjson"}
 
 
 def run(steps: Steps[T], client: Elasticsearch, context: Context) -> T:
     """Do the steps with a blocking client and return their result."""
-    started = time.monotonic()
+    driver = _Driver(steps, context)
     try:
-        effect = next(steps)
-        while True:
-            began = time.monotonic()
+        while not driver.finished:
             try:
-                result = _perform(effect, client, context)
+                result = _perform(driver.effect, client, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
-                effect = steps.throw(error)
+                driver.fail(error)
             else:
-                _charge(context.account, effect, began, started)
-                effect = steps.send(result)
-    except StopIteration as stop:
-        value: T = stop.value
+                driver.give(result)
+        value: T = driver.result
         return value
+    finally:
+        if context.opened:
+            _quietly(client, context.opened)
 
 
 def _perform(effect: Effect, client: Elasticsearch, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
     match effect:
-        case Search(body, _):
-            return _received(client.options(**context.remaining()).search(index=_index(context, body), body=body, **context.parameters), context)
-        case Forward(arguments):
-            return client.search(**arguments)
-        case ReadMapping():
-            return _cached(context) or _kept(context, _mapping(client, context))
         case Embed(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
         case Score(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
-
-
-def _mapping(client: Elasticsearch, context: Context) -> Any:  # noqa: ANN401
+        case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
+            return known
     try:
-        return client.options(**context.remaining()).indices.get_mapping(index=context.index)
+        return _received(effect, _asked(effect, client, context), context)
     except ApiError as error:
-        return _unreadable(error)
+        return _allowed(effect, error)
 
 
 async def arun(steps: Steps[T], client: AsyncElasticsearch, context: Context) -> T:
     """Do the steps with an asynchronous client and return their result."""
-    started = time.monotonic()
+    driver = _Driver(steps, context)
     try:
-        effect = next(steps)
-        while True:
-            began = time.monotonic()
+        while not driver.finished:
             try:
-                result = await _aperform(effect, client, context)
+                result = await _aperform(driver.effect, client, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
-                effect = steps.throw(error)
+                driver.fail(error)
             else:
-                _charge(context.account, effect, began, started)
-                effect = steps.send(result)
-    except StopIteration as stop:
-        value: T = stop.value
+                driver.give(result)
+        value: T = driver.result
         return value
+    finally:
+        if context.opened:
+            # The caller may have left, and this task with it: what was opened is closed all the same.
+            await asyncio.shield(_aquietly(client, context.opened))
 
 
 async def _aperform(effect: Effect, client: AsyncElasticsearch, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
     match effect:
-        case Search(body, _):
-            return _received(await client.options(**context.remaining()).search(index=_index(context, body), body=body, **context.parameters), context)
-        case Forward(arguments):
-            return await client.search(**arguments)
-        case ReadMapping():
-            return _cached(context) or _kept(context, await _amapping(client, context))
         case Embed(text, model):
             embedder = context.served.embedder_for(model)
             return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
         case Score(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
-
-
-async def _amapping(client: AsyncElasticsearch, context: Context) -> Any:  # noqa: ANN401
+        case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
+            return known
     try:
-        return await client.options(**context.remaining()).indices.get_mapping(index=context.index)
+        return _received(effect, await _asked(effect, client, context), context)
     except ApiError as error:
-        return _unreadable(error)
+        return _allowed(effect, error)
 
 
-def _unreadable(error: ApiError) -> None:
-    """A mapping that may not be read (401, 403) is unknown, not an error; anything else is Elasticsearch's to say."""
-    if error.status_code not in (401, 403):
-        raise error
+class _Driver:
+    """Steps on their way: the effect that is wanted now, and the account of what each cost."""
+
+    def __init__(self, steps: Steps[Any], context: Context) -> None:
+        self._steps = steps
+        self._account = context.account
+        self._started = self._began = time.monotonic()
+        self.finished = False
+        self.result: Any = None
+        self.effect: Effect
+        self._advance(lambda: next(steps))
+
+    def give(self, result: Any) -> None:  # noqa: ANN401 each effect has its own result
+        """Hand over what the effect gave."""
+        _charge(self._account, self.effect, self._began, self._started)
+        self._advance(lambda: self._steps.send(result))
+
+    def fail(self, error: Exception) -> None:
+        """Hand over that the effect failed; raises what the steps do not allow."""
+        self._advance(lambda: self._steps.throw(error))
+
+    def _advance(self, step: Any) -> None:  # noqa: ANN401
+        try:
+            self.effect = step()
+        except StopIteration as stop:
+            self.finished, self.result = True, stop.value
+        self._began = time.monotonic()
 
 
-def _index(context: Context, body: dict[str, Any]) -> str | None:
-    return None if "pit" in body else context.index
+def _asked(effect: Effect, client: Any, context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
+    """Send an effect's request with either kind of client."""
+    if isinstance(effect, Forward):
+        return client.search(**effect.arguments)
+    timeout = context.remaining_s()
+    bounded = client if timeout is None else client.options(request_timeout=timeout)
+    if isinstance(effect, ReadMapping):
+        parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
+            name: context.parameters[name] for name in OF_INDICES if name in context.parameters
+        }
+        return bounded.perform_request("GET", f"/{effect.index}", params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
+    assert isinstance(effect, Ask)
+    headers = _LINES if isinstance(effect.body, list) else _JSON
+    return bounded.perform_request(
+        effect.method, effect.path, params=effect.parameters or None, headers=headers, body=effect.body, endpoint_id=_ENDPOINTS.get(effect.stage, "search")
+    )
 
 
-def _cached(context: Context) -> IndexFacts | None:
-    return IndexFacts() if context.index is None else context.mappings.get(context.index)
+_ENDPOINTS = {"point_in_time": "open_point_in_time"}
 
 
-def _kept(context: Context, answer: Any) -> IndexFacts:  # noqa: ANN401
-    index = context.index or ""
-    if answer is None:
-        return IndexFacts(index)
-    _received(answer, context)
-    return context.mappings.put(facts_of(answer.body, index))
+def _received(effect: Effect, answer: Any, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+    """Count a response of Elasticsearch and return what the steps want of it.
 
-
-def _received(answer: Any, context: Context) -> dict[str, Any]:  # noqa: ANN401
-    """Count a response of Elasticsearch and return its body."""
-    body: dict[str, Any] = answer.body
+    Raises ApiError for a request of several searches of which some failed.
+    """
+    if isinstance(effect, Forward):
+        return answer
+    body: Any = answer.body
+    account = context.account
+    account.requests += 1
     # Elasticsearch streams large answers without a length; their size is that of the same JSON written again.
-    length = answer.meta.headers.get("content-length") or len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
-    context.account.requests += 1
-    context.account.received_bytes += int(length)
+    account.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
+    if isinstance(effect, ReadMapping):
+        return context.mappings.put(facts_of(body, effect.index))
+    assert isinstance(effect, Ask)
+    account.sent_bytes += 0 if effect.body is None else _size(effect.body)
+    if isinstance(effect.body, list):
+        _raise_for(body["responses"], answer.meta)
     return body
+
+
+def _size(body: Any) -> int:  # noqa: ANN401 any JSON value
+    return len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _raise_for(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
+    """Raise what Elasticsearch raises when leaves of a compound retriever fail: their errors stand under ``suppressed``."""
+    failed = [(i, each) for i, each in enumerate(responses) if "error" in each]
+    if not failed:
+        return
+    status = max(each.get("status", 500) for _, each in failed)
+    cause = {
+        "type": "status_exception",
+        "reason": f"search failed - leaves {', '.join(f'[{i}]' for i, _ in failed)} of the tree returned errors. All failures are attached as suppressed.",
+        "suppressed": [each["error"] for _, each in failed],
+    }
+    raise api_error(status, {"error": {"root_cause": [cause], **cause}, "status": status}, meta)
+
+
+def api_error(status: int, body: Mapping[str, Any], meta: ApiResponseMeta | None = None) -> ApiError:
+    """Return the elasticsearch client's own exception for an error body."""
+    found = meta or ApiResponseMeta(status, "1.1", HttpHeaders({"content-type": "application/json"}), 0.0, NodeConfig("http", "es-rerank", 0))
+    described = ApiResponseMeta(status, found.http_version, found.headers, found.duration, found.node)
+    return HTTP_EXCEPTIONS.get(status, ApiError)(message=body["error"]["type"], meta=described, body=body)
+
+
+def _allowed(effect: Effect, error: ApiError) -> IndexFacts:
+    """A mapping that may not be read (401, 403) is unknown, not an error; anything else is Elasticsearch's to say."""
+    if isinstance(effect, ReadMapping) and error.status_code in (401, 403):
+        return IndexFacts(effect.index)
+    raise error
+
+
+def _quietly(client: Elasticsearch, pit: str) -> None:
+    """Close a point in time after a failure; where that fails too, Elasticsearch lets it lapse."""
+    ask = closing(pit)
+    try:
+        client.options(request_timeout=1.0).perform_request(ask.method, ask.path, headers=_JSON, body=ask.body)
+    except (ApiError, TransportError):
+        return
+
+
+async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
+    ask = closing(pit)
+    try:
+        await client.options(request_timeout=1.0).perform_request(ask.method, ask.path, headers=_JSON, body=ask.body)
+    except (ApiError, TransportError):
+        return
 
 
 _STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Score: "rerank"}
 
 
 def _charge(account: Account, effect: Effect, began: float, started: float) -> None:
-    stage = effect.stage if isinstance(effect, Search) else _STAGES[type(effect)]
+    stage = effect.stage if isinstance(effect, Ask) else _STAGES[type(effect)]
     now = time.monotonic()
     account.seconds[stage] = account.seconds.get(stage, 0.0) + now - began
     account.seconds["total"] = now - started

@@ -34,10 +34,14 @@ def retriever_for(
     does not. Raises RequestError for an empty query, IndexMismatchError where the index lacks vectors or text.
     """
     check_query(query)
-    vector = _vector_field(facts, vector_field) if first_stage == "knn" or vector_field else None
+    vector = _vector_field(facts, vector_field) if first_stage != "bm25" or vector_field else None
     fields = [field] if isinstance(field, str) else list(field or _text_fields(facts, vector))
-    use_knn = vector is not None and first_stage == "knn"
-    child = {"knn": _knn(query, vector or "", window, query_vector)} if use_knn else {"standard": {"query": _bm25(query, facts, fields)}}
+    leaves: dict[str, dict[str, Any]] = {}
+    if first_stage != "knn":
+        leaves["standard"] = {"query": _bm25(query, facts, fields)}
+    if first_stage != "bm25":
+        leaves["knn"] = _knn(query, vector or "", window, query_vector)
+    child = {"rrf": {"retrievers": [{kind: leaf} for kind, leaf in leaves.items()], "rank_window_size": window}} if len(leaves) > 1 else leaves
     nested = any(facts.nested_path(name) for name in fields)
     reranker: dict[str, Any] = {
         "retriever": child,

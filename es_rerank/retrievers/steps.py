@@ -1,39 +1,105 @@
 """What a search does, step by step, without doing it: no I/O here.
 
-A search is written once, as a generator that yields what it wants done (``Search``, ``Forward``, ``ReadMapping``,
+A search is written once, as a generator that yields what it wants done (``Ask``, ``Forward``, ``ReadMapping``,
 ``Embed``, ``Score``) and receives the result; ``run`` does it, blocking or not.
+
+The plan of a tree that needs us: 1. a point in time where several searches must see the same index; 2. all searches of
+the first stage in one request, ids and scores only; 3. fusing, and for each reranker one request for the texts of its
+window unless they came with the first stage; 4. one request for the page, with totals, aggregations, highlights and
+inner hits over the union of the leaves; 5. the point in time closed. One leaf: two requests.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from ..errors import DeadlineError, IndexMismatchError, RequestError, UnknownModelError
+import numpy as np
+
+from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError, RequestError, UnknownModelError
 from ..models import Embedder, Reranker
-from ..types import Candidate, Scores
-from .answer import Account, assemble, page_of
+from ..types import Candidate, DocumentKey, Scores
+from .answer import Account, assemble
+from .evaluated import Evaluated, everything, first_stage, has_min_score
 from .facts import IndexFacts
-from .plan import Reading, candidates_of, check_tree, leaf_body, leaves_of, page_body, passages_body, read_texts, reading_of, texts_body, with_reading
+from .fusion import linear, normalised, pinned_scores, renumbered, rrf
+from .multi_field import expanded, uses_fields
+from .plan import (
+    LeafSearch,
+    PageQuery,
+    Reading,
+    candidates_of,
+    leaf_body,
+    leaf_searches,
+    named,
+    page_query,
+    reading_of,
+    rescore_body,
+    texts_body,
+    union_of,
+    with_reading,
+    with_texts,
+    without_inner_hits,
+)
 from .request import SearchRequest
 from .rerank import Ranking, first_stage_order, rank, texts_of
-from .tree import DEFAULT_INFERENCE_ID, Knn, Native, Query, Standard, TextSimilarityReranker, builders
+from .tree import (
+    DEFAULT_INFERENCE_ID,
+    Compound,
+    Knn,
+    Linear,
+    Native,
+    Pinned,
+    Query,
+    Rescorer,
+    Retriever,
+    Rrf,
+    Standard,
+    TextSimilarityReranker,
+    builders,
+    nodes_of,
+)
 
 T = TypeVar("T")
+
+KEEP_ALIVE = "1m"
+"""How long Elasticsearch keeps a point in time of ours that could not be closed."""
 
 _MAPPING_SECONDS = 60.0
 """How long a mapping is believed; a new field or model behind an alias is seen after that."""
 
+# Query parameters that belong to the choice of shards: they go where the point in time is opened, and to every search
+# that has none.
+_OF_SHARDS = ("allow_no_indices", "allow_partial_search_results", "expand_wildcards", "ignore_throttled", "ignore_unavailable", "preference", "routing")
+OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
+# Query parameters that stand before each search of an _msearch, and those of its address (RestMultiSearchAction).
+_OF_HEADERS = (*_OF_SHARDS, "ccs_minimize_roundtrips", "request_cache", "search_type")
+_OF_MSEARCH = ("max_concurrent_shard_requests", "pre_filter_shard_size")
+# Query parameters that shape the page alone.
+_OF_PAGE = (
+    "typed_keys",
+    "rest_total_hits_as_int",
+    "include_named_queries_score",
+    "_source_includes",
+    "_source_excludes",
+    "_source_exclude_vectors",
+    "force_synthetic_source",
+)
+
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """One ``_search``; ``stage`` names it in the account."""
+class Ask:
+    """One request to Elasticsearch; ``stage`` names it in the account. A list as ``body`` goes as one line per item."""
 
-    body: dict[str, Any]
     stage: str
+    method: str
+    path: str
+    body: Any = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +111,9 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class ReadMapping:
-    """The facts of the index, from the cache where they are fresh."""
+    """The facts of the indices that an expression names, from the cache where they are fresh."""
+
+    index: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +133,7 @@ class Score:
     model: str
 
 
-Effect = Search | Forward | ReadMapping | Embed | Score
+Effect = Ask | Forward | ReadMapping | Embed | Score
 Steps = Generator[Effect, Any, T]
 
 
@@ -118,9 +186,13 @@ class MappingCache:
         return facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """Where a search runs: index expression, query parameters of every request, models, deadline (monotonic)."""
+    """Where a search runs: index expression, query parameters, models, deadline (monotonic), what Elasticsearch runs.
+
+    ``opened`` is the point in time that the search opened and has not closed yet: whoever runs the steps closes it when
+    they fail.
+    """
 
     index: str | None
     parameters: dict[str, Any]
@@ -128,124 +200,317 @@ class Context:
     mappings: MappingCache
     account: Account
     deadline: float | None = None
+    elasticsearch_runs: Collection[str] = ()
+    opened: str | None = None
 
-    def remaining(self) -> dict[str, Any]:
-        """Return the request timeout that the deadline leaves, in seconds, as a client option."""
-        return {} if self.deadline is None else {"request_timeout": max(0.05, self.deadline - time.monotonic())}
+    def remaining_s(self) -> float | None:
+        """Return the seconds that the deadline leaves to a request; None without a deadline."""
+        return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
+
+    @property
+    def path(self) -> str:
+        """Return the index expression as the beginning of a path."""
+        return f"/{quote(self.index, safe=',*<>')}" if self.index else ""
+
+
+def _each(steps: Iterable[Steps[T]]) -> Steps[list[T]]:
+    """Do steps one after the other and return their results."""
+    results = []
+    for each in steps:
+        result = yield from each
+        results.append(result)
+    return results
+
+
+def closing(pit: str) -> Ask:
+    """Return the request that closes a point in time."""
+    return Ask("point_in_time", "DELETE", "/_pit", {"id": pit})
 
 
 def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, Any]]:
-    """Run a request whose root is a reranker and return the response.
+    """Run a tree that needs us and return the response.
 
-    Raises RequestError for another root; every error of the tree's own checks comes before anything is asked.
+    Every error of the tree's own checks comes before anything is asked.
     """
-    node = request.retriever
-    if not isinstance(node, TextSimilarityReranker):
-        kind = node.kind if isinstance(node, Native) else type(node).__name__.lower()
-        raise RequestError(f"[text_similarity_reranker] cannot stand under [{kind}] here; make it the root of the tree")
-    check_tree(node, request.size)
-    account = context.account
-    account.model, account.window = context.served.reranker(node.inference_id).name, node.rank_window_size
-    facts = yield ReadMapping()
-    first, ranking = yield from _Evaluation(context, facts, request.first_stage).reranked(node, ())
-    page = page_of(ranking, request.offset, request.size)
-    fetched = yield from _page([hit.candidate for hit in page], request, node)
-    return assemble(first, ranking, page, fetched, account)
+    _check_pit(request, context)
+    for node in nodes_of(request.retriever):
+        if isinstance(node, TextSimilarityReranker):
+            context.served.reranker(node.inference_id)
+    search = _Search(context, request)
+    root = yield from search.evaluated()
+    window = _at_least(root.window, request.min_score)
+    page = search.page(root, window)
+    fetched = yield Ask("page", "POST", search.path, page.body | search.common, search.parameters | _given(context.parameters, _OF_PAGE))
+    yield from search.close()
+    return assemble(root, window, page, fetched, context.account, request, timed_out=search.timed_out)
 
 
-def _page(candidates: Sequence[Candidate], request: SearchRequest, node: TextSimilarityReranker) -> Steps[list[dict[str, Any]]]:
-    """Fetch the page's hits as the caller asked; nothing is asked where the caller wants ids alone."""
-    if not candidates:
-        return []
-    if request.page.get("_source") is False and set(request.page) <= {"_source", "pit", "runtime_mappings"}:
-        return [{"_index": candidate.index, "_id": candidate.id} for candidate in candidates]
-    answer = yield Search(page_body(candidates, request.page, leaves_of(node)), "page")
-    return list(answer["hits"]["hits"])
+def _check_pit(request: SearchRequest, context: Context) -> None:
+    """Raise InvalidSearchError, in Elasticsearch's words, for what cannot stand beside a caller's point in time."""
+    if "pit" not in request.common:
+        return
+    if context.index:
+        raise InvalidSearchError.of(["[indices] cannot be used with point in time. Do not specify any index with point in time."])
+    clashes: list[str] = [name for name in ("routing", "preference") if name in context.parameters]
+    clashes += ["indicesOptions"] if any(name in context.parameters for name in OF_INDICES) else []
+    if clashes:
+        raise InvalidSearchError.of([f"[{clash}] cannot be used with point in time" for clash in clashes])
 
 
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """The evaluation of one tree: where it runs, what the index is, and what else the first stage is asked."""
+def _given(parameters: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: parameters[name] for name in names if name in parameters}
+
+
+def _at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidate, ...]:
+    """Return the documents whose score reaches ``least``, compared as float32; one without a score is kept."""
+    if least is None:
+        return tuple(window)
+    return tuple(candidate for candidate in window if np.isnan(candidate.score) or np.float32(candidate.score) >= np.float32(least))
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search on its way: what every request of it shares, and what the first stage found."""
 
     context: Context
-    facts: IndexFacts
-    extra: dict[str, Any]
+    request: SearchRequest
+    facts: IndexFacts = field(default_factory=IndexFacts)
+    pit: str | None = None
+    timed_out: bool = False
+    readings: dict[int, Reading] = field(default_factory=dict)
+    texts: dict[tuple[Reading, str], dict[DocumentKey, Candidate]] = field(default_factory=dict)
 
-    def reranked(self, node: TextSimilarityReranker, filters: Sequence[Query]) -> Steps[tuple[dict[str, Any], Ranking]]:
-        """Return the first stage's response and the window in the reranker's order."""
-        reading = reading_of(node, self.facts)
-        child, every = node.retriever, [*filters, *node.filter]
-        if isinstance(child, TextSimilarityReranker):
-            first, inner = yield from self.reranked(child, every)
-            window = [
-                replace(hit.candidate, score=hit.probability or 0.0, rank=position) for position, hit in enumerate(inner.hits[: node.rank_window_size], 1)
-            ]
-            candidates = yield from self._read(window, node, reading)
-        else:
-            assert not isinstance(child, Native), "check_tree lets no other retriever stand under a reranker"
-            first, candidates = yield from self._first_stage(child, node, reading, every)
-        self.context.account.candidates = len(candidates)
-        self.context.account.capped = sum(candidate.capped for candidate in candidates)
-        return first, (yield from self._scored(node, candidates))
+    @property
+    def common(self) -> dict[str, Any]:
+        """Return the parts of the body that every search carries."""
+        return self.request.common | ({"pit": {"id": self.pit, "keep_alive": KEEP_ALIVE}} if self.pit else {})
 
-    def _first_stage(
-        self, leaf: Standard | Knn, node: TextSimilarityReranker, reading: Reading, filters: Sequence[Query]
-    ) -> Steps[tuple[dict[str, Any], list[Candidate]]]:
-        """Ask for the first stage and, in the same request wherever that can be, for the texts."""
-        vector = (yield from self.vector(leaf)) if isinstance(leaf, Knn) else None
-        body, whole = with_reading(leaf_body(leaf, node.rank_window_size, filters, vector), reading, leaf, self.facts, node.inference_text)
-        first = yield Search({**self.extra, **body}, "first_stage")
-        candidates = candidates_of(first["hits"]["hits"][: node.rank_window_size])
-        if whole:
-            return first, [_with_texts(candidate, candidate.hit, reading) for candidate in candidates]
-        return first, (yield from self._read(candidates, node, reading))
+    @property
+    def path(self) -> str:
+        return "/_search" if "pit" in self.common else f"{self.context.path}/_search"
 
-    def vector(self, leaf: Knn) -> Steps[list[float] | str]:
-        """Return the leaf's query vector: its own, or one made here unless the index holds another model's."""
-        self.facts.require(leaf.field, "vector")
-        if leaf.query_vector_builder is None:
-            assert leaf.query_vector is not None, "parse lets exactly one of vector and builder pass"
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the query parameters that every search carries."""
+        names = [name for name in self.context.parameters if name not in _OF_PAGE and not ("pit" in self.common and name in _OF_SHARDS)]
+        return _given(self.context.parameters, names)
+
+    def close(self) -> Steps[None]:
+        """Close the point in time that this search opened."""
+        if self.pit:
+            yield closing(self.pit)
+            self.context.opened = None
+
+    def evaluated(self) -> Steps[Evaluated]:
+        """Ask for the first stage of all leaves at once, then evaluate the tree."""
+        tree = self.request.retriever
+        reads = any(isinstance(node, TextSimilarityReranker) for node in nodes_of(tree))
+        builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
+        located = self.context.index or ("_all" if "pit" not in self.request.common else None)
+        if located and (reads or builds or uses_fields(tree)):
+            self.facts = yield ReadMapping(located)
+        tree = expanded(tree, self.facts)
+        if reads and located:
+            self._plan_readings(tree)
+        found = yield from self._first_stage(list(leaf_searches(tree, self.readings)))
+        if reads and not located:
+            # Only the hits of a caller's point in time say which indices it is over.
+            indices = sorted({candidate.index for candidates in found for candidate in candidates})
+            self.facts = (yield ReadMapping(",".join(indices))) if indices else self.facts
+            self._plan_readings(tree)
+        return (yield from self._evaluated(tree, iter(found)))
+
+    def _plan_readings(self, tree: Retriever) -> None:
+        for node in nodes_of(tree):
+            if isinstance(node, TextSimilarityReranker):
+                self.readings[id(node)] = reading_of(node, self.facts)
+
+    def _first_stage(self, searches: Sequence[LeafSearch]) -> Steps[list[list[Candidate]]]:
+        """Ask for every leaf in one request and return what each found, in order, with the texts that came along."""
+        vectors = yield from _each(self._vector_of(search) for search in searches)
+        if len(searches) > 1 and "pit" not in self.request.common:
+            yield from self._open()
+        in_pit = self.pit is not None or "pit" in self.request.common
+        bodies, read = [], []
+        for search, vector in zip(searches, vectors, strict=True):
+            body, whole = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
+            if search.reading is not None:
+                body, whole = with_reading(body, search, self.facts)
+            bodies.append(body | self.common)
+            read.append(whole)
+        answers = yield from self._ask_all(bodies)
+        found = []
+        for search, answer, whole in zip(searches, answers, read, strict=True):
+            self.timed_out |= bool(answer.get("timed_out"))
+            candidates = candidates_of(answer["hits"]["hits"][: search.window])
+            if whole and search.reading is not None:
+                self._keep_texts(search.reading, search.text, candidates, candidates)
+            found.append(candidates)
+        return found
+
+    def _open(self) -> Steps[None]:
+        path = f"{self.context.path or '/_all'}/_pit"
+        answer = yield Ask("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **_given(self.context.parameters, _OF_SHARDS)})
+        self.pit = self.context.opened = answer["id"]
+
+    def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
+        if len(bodies) == 1:
+            return [(yield Ask("first_stage", "POST", self.path, bodies[0], self.parameters))]
+        header, address = _given(self.parameters, _OF_HEADERS), _given(self.parameters, _OF_MSEARCH)
+        answer = yield Ask("first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address)
+        responses: list[dict[str, Any]] = answer["responses"]
+        return responses
+
+    def _vector_of(self, search: LeafSearch) -> Steps[list[float] | str | None]:
+        """Return a kNN's query vector: its own, one made here unless the index holds another model's, or None where Elasticsearch makes it."""
+        leaf = search.node
+        if not isinstance(leaf, Knn):
+            return None
+        if "pit" not in self.request.common:
+            self.facts.require(leaf.field, "vector")
+        if leaf.query_vector is not None or leaf.builder is None:
             return leaf.query_vector
-        wanted = leaf.query_vector_builder.text_embedding
-        check_embedder(self.context.served.embedder_for(wanted.model_id), leaf.field, self.facts)
-        vector: list[float] = yield Embed(wanted.model_text, wanted.model_id)
+        check_embedder(self.context.served.embedder_for(leaf.builder.model_id), leaf.field, self.facts)
+        vector: list[float] = yield Embed(leaf.builder.model_text, leaf.builder.model_id)
         return vector
 
-    def _read(self, candidates: Sequence[Candidate], node: TextSimilarityReranker, reading: Reading) -> Steps[list[Candidate]]:
-        """Fetch the texts of known candidates, order kept; a document deleted meanwhile drops out."""
+    def _evaluated(self, node: Retriever, found: Iterator[list[Candidate]]) -> Steps[Evaluated]:
+        """Evaluate a node; ``found`` gives what the leaves found, in the order of the tree."""
+        if not isinstance(node, Compound):
+            return Evaluated(node, tuple(next(found)))
+        if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
+            leaf = Evaluated(node.retriever, tuple(next(found)))
+            return Evaluated(node, tuple(renumbered(_at_least(leaf.window, node.min_score))), (leaf,))
+        pinned = next(found) if isinstance(node, Pinned) else []
+        children = yield from _each(self._evaluated(child, found) for child in node.children)
+        lists = [child.window[: node.window] for child in children]
+        below = tuple(replace(child, window=window) for child, window in zip(children, lists, strict=True))
+        match node:
+            case TextSimilarityReranker():
+                return (yield from self._reranked(node, below[0]))
+            case Rescorer():
+                window = yield from self._rescored(node, below[0].window)
+            case Rrf():
+                window = rrf(lists, [child.weight for child in node.retrievers], node.rank_constant, node.window)
+            case Linear():
+                return _combined(node, below)
+            case Pinned():
+                return _with_pins(node, pinned, below)
+        return Evaluated(node, tuple(renumbered(_at_least(window, node.min_score))), below)
+
+    def _rescored(self, node: Rescorer, candidates: Sequence[Candidate]) -> Steps[list[Candidate]]:
         if not candidates:
             return []
-        body = passages_body(reading, node.inference_text, candidates) if reading.nearest else texts_body(reading, candidates)
-        same: dict[str, Any] = {key: self.extra[key] for key in ("pit", "runtime_mappings") if key in self.extra}
-        answer = yield Search({**same, **body}, "passages")
-        found = {(hit["_index"], hit["_id"]): hit for hit in answer["hits"]["hits"]}
-        pairs = [(candidate, found.get((candidate.index, candidate.id))) for candidate in candidates]
-        return [_with_texts(candidate, hit, reading) for candidate, hit in pairs if hit is not None]
+        answer = yield Ask("rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters)
+        known = {candidate.key: candidate for candidate in candidates}
+        rescored = candidates_of(answer["hits"]["hits"])
+        return [replace(known[each.key], score=each.score, rank=each.rank) for each in rescored if each.key in known]
+
+    def _reranked(self, node: TextSimilarityReranker, child: Evaluated) -> Steps[Evaluated]:
+        """Read and score a child's window; where failures are allowed, a broken or late reranker leaves its order, marked."""
+        account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
+        if reranker.name not in account.models:
+            account.models.append(reranker.name)
+        candidates = yield from self._read(child.window, node)
+        account.candidates += len(candidates)
+        account.capped += sum(candidate.capped for candidate in candidates)
+        ranking = (yield from self._scored(node, candidates)) if candidates else Ranking([], complete=True, truncated=0, cached=0)
+        if not ranking.complete and all(hit.logit is None for hit in ranking.hits):
+            return Evaluated(node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+        scored = [
+            replace(hit.candidate, score=float("nan") if hit.probability is None else hit.probability, rank=position)
+            for position, hit in enumerate(ranking.hits, 1)
+        ]
+        return Evaluated(node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+
+    def _read(self, window: Sequence[Candidate], node: TextSimilarityReranker) -> Steps[list[Candidate]]:
+        """Return a window with its texts, order kept, fetched once per reading; a document deleted meanwhile drops out."""
+        if not window:
+            return []
+        reading, text = self.readings[id(node)], node.inference_text
+        kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
+        missing = [candidate for candidate in window if candidate.key not in kept]
+        if missing:
+            answer = yield Ask("passages", "POST", self.path, texts_body(reading, text, missing) | self.common, self.parameters)
+            self._keep_texts(reading, text, missing, candidates_of(answer["hits"]["hits"]))
+        pairs = [(candidate, kept.get(candidate.key)) for candidate in window]
+        return [replace(candidate, context=read.context, passages=read.passages, capped=read.capped) for candidate, read in pairs if read is not None]
+
+    def _keep_texts(self, reading: Reading, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
+        kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
+        found = {hit.key: hit.hit for hit in hits}
+        kept.update({candidate.key: with_texts(candidate, found[candidate.key], reading, text) for candidate in wanted if candidate.key in found})
 
     def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
-        """Score the window; where failures are allowed, a broken or late reranker leaves first-stage order, marked."""
         account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
-        if not candidates:
-            return Ranking([], complete=True, truncated=0, cached=0)
         try:
             scores: Scores = yield Score(node.inference_text, texts_of(candidates), node.inference_id)
             ranking = rank(candidates, scores, reranker.calibration, node.min_score)
         except Exception as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
             if not node.allow_rerank_failures:
                 raise
-            account.status, account.reason = "first_stage", f"the reranker failed: {error}"
+            account.fail(f"the reranker failed: {error}", reached=False)
             return first_stage_order(candidates)
         account.truncated += ranking.truncated
         account.cached += ranking.cached
-        return ranking if ranking.complete else _late(node, candidates, ranking, scores, account)
+        if ranking.complete:
+            account.reranked = True
+            return ranking
+        return _late(node, candidates, ranking, scores, account)
+
+    def page(self, root: Evaluated, window: Sequence[Candidate]) -> PageQuery:
+        """Return the request for the page."""
+        request, account = self.request, self.context.account
+        account.window = root.node.window if isinstance(root.node, Compound) else len(window)
+        window_only = request.min_score is not None or has_min_score(root)
+        union = _union(root) if _wants_union(request) else []
+        return page_query(window, request.offset, request.size, request.page, union, window_only=window_only)
 
 
-def _with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading) -> Candidate:
-    context, passages, capped = read_texts(hit, reading)
-    return replace(candidate, context=context, passages=passages, capped=capped)
+def _union(root: Evaluated) -> list[Query]:
+    names = [named(each.window, each.node.name) for each in everything(root) if each.node.name is not None and isinstance(each.node, (Compound, Native))]
+    return union_of(root.node, (), first_stage(root)) + names
 
 
-def check_embedder(embedder: Embedder, field: str, facts: IndexFacts) -> None:
+def _wants_union(request: SearchRequest) -> bool:
+    """Whether anything of the answer is about more than the page's own documents; a total is, unless it is switched off."""
+    return (
+        request.page.get("track_total_hits") is not False
+        or any(request.page.get(key) for key in ("aggs", "aggregations", "highlight", "profile", "explain"))
+        or _has_inner_hits(request.retriever)
+    )
+
+
+def _has_inner_hits(node: Retriever) -> bool:
+    return any(isinstance(each, Standard) and without_inner_hits(each.query) != each.query for each in nodes_of(node))
+
+
+def _combined(node: Linear, children: tuple[Evaluated, ...]) -> Evaluated:
+    normalizers = [child.normalizer or node.normalizer or "none" for child in node.retrievers]
+    window = linear([child.window for child in children], [child.weight for child in node.retrievers], normalizers, node.window)
+    scores = tuple(
+        dict(zip([candidate.key for candidate in child.window], normalised([c.score for c in child.window], how).tolist(), strict=True))
+        for child, how in zip(children, normalizers, strict=True)
+    )
+    return Evaluated(node, tuple(renumbered(_at_least(window, node.min_score))), children, normalised=scores)
+
+
+def _with_pins(node: Pinned, existing: Sequence[Candidate], children: tuple[Evaluated, ...]) -> Evaluated:
+    """Put the pinned documents that exist first, each with the score of its place in the list, the others after them."""
+    scores = pinned_scores(len(node.pins))
+    pinned = [
+        replace(candidate, score=score)
+        for (index, name), score in zip(node.pins, scores, strict=True)
+        for candidate in existing
+        if candidate.id == name and index in (None, candidate.index)
+    ]
+    keys = frozenset(candidate.key for candidate in pinned)
+    others = [candidate for child in children for candidate in child.window if candidate.key not in keys]
+    window = renumbered(_at_least([*pinned, *others][: node.window], node.min_score))
+    return Evaluated(node, tuple(window), children, pinned=keys)
+
+
+def check_embedder(embedder: Embedder, name: str, facts: IndexFacts) -> None:
     """Check that query vectors will mean what the index's vectors mean.
 
     Raises IndexMismatchError when the index records another embedder, or vectors of another length.
@@ -255,10 +520,10 @@ def check_embedder(embedder: Embedder, field: str, facts: IndexFacts) -> None:
         raise IndexMismatchError(
             f"index [{facts.index}] holds vectors of [{recorded}], the query would be embedded with [{embedder.name}]; choose that embedder", index=facts.index
         )
-    dims = facts.dims.get(field, embedder.dims)
+    dims = facts.dims.get(name, embedder.dims)
     if dims != embedder.dims:
         raise IndexMismatchError(
-            f"field [{field}] of index [{facts.index}] holds vectors of {dims} dimensions, embedder [{embedder.name}] makes {embedder.dims}; "
+            f"field [{name}] of index [{facts.index}] holds vectors of {dims} dimensions, embedder [{embedder.name}] makes {embedder.dims}; "
             "give the query vector yourself or choose the embedder that filled the index",
             index=facts.index,
         )
@@ -269,16 +534,19 @@ def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ra
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:
         raise DeadlineError(f"{reason}; allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures")
-    account.status, account.reason = ("partial" if done else "first_stage"), reason
+    account.fail(reason, reached=done > 0)
     return ranking if done else first_stage_order(candidates)
 
 
 def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str, Any]]:
-    """Return a native tree with every ``query_vector_builder`` replaced by the vector that it asks for."""
+    """Return a native tree with every ``query_vector_builder`` that is made here replaced by the vector that it asks for."""
     tree = deepcopy(retriever)
-    facts = yield ReadMapping()
-    for leaf in builders(tree):
+    facts = yield ReadMapping(context.index or "_all")
+    for leaf in builders(tree, context.elasticsearch_runs):
         node = Knn.model_validate(leaf)
-        leaf["query_vector"] = yield from _Evaluation(context, facts, {}).vector(node)
+        assert node.builder is not None, "builders yields only those made here"
+        facts.require(node.field, "vector")
+        check_embedder(context.served.embedder_for(node.builder.model_id), node.field, facts)
+        leaf["query_vector"] = yield Embed(node.builder.model_text, node.builder.model_id)
         del leaf["query_vector_builder"]
     return tree

@@ -35,6 +35,6 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
     candidates = rescore_candidates(wanted.response, fields)
     scores = await unless_left(request, service.score(wanted.query, texts_of(candidates), timeout_s(request)))
-    account = Account(model=service.reranker.name)
+    account = Account(models=[service.reranker.name])
     account.seconds["rerank"] = account.seconds["total"] = time.monotonic() - started
     return answer(request, rescored(wanted.response, candidates, scores, service.reranker.calibration, account, wanted.min_score))

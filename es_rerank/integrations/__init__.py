@@ -1,0 +1,1 @@
+"""Other frameworks' interfaces over the two seams: thin, each behind its extra."""

@@ -1,0 +1,95 @@
+"""LlamaIndex's interface: a node postprocessor over any reranker.
+
+Importing this module raises MissingExtraError where llama-index-core is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from ..errors import MissingExtraError, RequestError
+from ..models import Reranker
+from ..types import Scores
+from .order import DEFAULT_TOP_N, best_first, deadline_after
+
+try:
+    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # how its documentation imports it
+    from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        f"the LlamaIndex integration needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[llama-index]'",
+        extra="llama-index",
+    ) from error
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class RerankPostprocessor(BaseNodePostprocessor):
+    """Keeps the nodes that the reranker finds most relevant, best first; equal logits keep the order given.
+
+    Every node is scored, with the metadata that ``metadata_mode`` adds to its text. At most ``top_n`` are kept (None:
+    all), and none whose probability is below ``min_score`` (0..1). What comes back are new ``NodeWithScore`` with the
+    probability as their score; it is the model's own, without a calibration that blends a first stage in.
+    ``keep_retrieval_score`` writes the score that a node had before into ``metadata["retrieval_score"]`` of a copy of
+    the node. ``timeout_s`` bounds one call in seconds, None for no bound. Calls raise RequestError without a query,
+    DeadlineError when the time passed before all nodes were scored, ScoreError when a score is not finite.
+
+        index.as_query_engine(similarity_top_k=50, node_postprocessors=[RerankPostprocessor(reranker=load_reranker(), top_n=3)])
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    reranker: Reranker = Field(exclude=True)
+    top_n: Annotated[int, Field(ge=1)] | None = DEFAULT_TOP_N
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    keep_retrieval_score: bool = False
+    metadata_mode: MetadataMode = MetadataMode.EMBED
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex shows the component."""
+        return "RerankPostprocessor"
+
+    def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+        query = _words(query_bundle)
+        if not nodes:
+            return []
+        self._tell_start(nodes, query)
+        return self._kept(nodes, self.reranker.score(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+
+    async def _apostprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+        query = _words(query_bundle)
+        if not nodes:
+            return []
+        self._tell_start(nodes, query)
+        return self._kept(nodes, await self.reranker.ascore(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+
+    def _tell_start(self, nodes: Sequence[NodeWithScore], query: str) -> None:
+        top_n = len(nodes) if self.top_n is None else self.top_n
+        _dispatcher.event(ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=self.reranker.name))
+
+    def _texts(self, nodes: Sequence[NodeWithScore]) -> list[str]:
+        return [item.node.get_content(metadata_mode=self.metadata_mode) for item in nodes]
+
+    def _kept(self, nodes: Sequence[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
+        kept = [self._scored(nodes[i], probability) for i, probability in best_first(scores, len(nodes), self.top_n, self.min_score)]
+        _dispatcher.event(ReRankEndEvent(nodes=kept))
+        return kept
+
+    def _scored(self, item: NodeWithScore, probability: float) -> NodeWithScore:
+        node = item.node
+        if self.keep_retrieval_score:
+            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": item.score}})
+        return item.model_copy(update={"node": node, "score": probability})
+
+
+def _words(query_bundle: QueryBundle | None) -> str:
+    if query_bundle is None:
+        raise RequestError("reranking needs the query and there is none; call postprocess_nodes with query_bundle or query_str")
+    return query_bundle.query_str

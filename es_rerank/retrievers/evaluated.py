@@ -1,0 +1,164 @@
+"""What a tree gave: every retriever's documents in its own order, and how it came to them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..types import Candidate, DocumentKey
+from .rerank import Reranked
+from .tree import Compound, Linear, Pinned, Retriever, Rrf, TextSimilarityReranker
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A retriever's documents, best first; ``score`` and ``rank`` of each candidate are this retriever's.
+
+    ``children`` in the order of the tree. ``normalised``: per child of a linear retriever, the normalised scores by
+    document. ``pinned``: the documents that were pinned. ``reranked``: what the reranker said of each document.
+    """
+
+    node: Retriever
+    window: tuple[Candidate, ...]
+    children: tuple[Evaluated, ...] = ()
+    normalised: tuple[Mapping[DocumentKey, float], ...] = ()
+    pinned: frozenset[DocumentKey] = frozenset()
+    reranked: Mapping[DocumentKey, Reranked] = field(default_factory=dict)
+
+    def candidate(self, key: DocumentKey) -> Candidate | None:
+        """Return the document as this retriever ranked it."""
+        return next((candidate for candidate in self.window if candidate.key == key), None)
+
+
+def everything(root: Evaluated) -> Iterator[Evaluated]:
+    """Yield a retriever and all below it, outermost first."""
+    yield root
+    for child in root.children:
+        yield from everything(child)
+
+
+def first_stage(root: Evaluated) -> Iterator[tuple[Candidate, ...]]:
+    """Yield what each search of the first stage found, in the order of ``plan.leaf_searches``."""
+    if isinstance(root.node, Pinned):
+        yield tuple(candidate for candidate in root.window if candidate.key in root.pinned)
+    if not isinstance(root.node, Compound):
+        yield root.window
+    for child in root.children:
+        yield from first_stage(child)
+
+
+def details(root: Evaluated) -> dict[DocumentKey, Reranked]:
+    """Return what the outermost reranker that saw a document said of it."""
+    found: dict[DocumentKey, Reranked] = {}
+    for each in everything(root):
+        for key, reranked in each.reranked.items():
+            found.setdefault(key, reranked)
+    return found
+
+
+def has_min_score(root: Evaluated) -> bool:
+    """Whether a least score stands anywhere in the tree: totals then count the window alone, as Elasticsearch documents."""
+    return any(each.node.min_score is not None for each in everything(root))
+
+
+def explanation(root: Evaluated, key: DocumentKey) -> dict[str, Any]:
+    """Return how a document came to its score, stage by stage, in Elasticsearch's words (the ``explain`` of its RankDocs)."""
+    candidate = root.candidate(key)
+    if candidate is None:
+        return _line(0.0, f"doc not found in top {len(root.window)} rank docs", [])
+    node = root.node
+    if isinstance(node, TextSimilarityReranker):
+        return _reranker(root, node, candidate)
+    if isinstance(node, (Rrf, Linear)):
+        return _rrf(root, node, candidate) if isinstance(node, Rrf) else _linear(root, node, candidate)
+    if not isinstance(node, Compound):
+        return candidate.hit.get("_explanation") or _line(candidate.score, "score of the first stage", [])
+    below = [explanation(child, key) for child in root.children if child.candidate(key)]
+    if candidate.key in root.pinned:
+        return _line(candidate.score, "Pinned document, original explanation:", below)
+    return _line(
+        candidate.rank,
+        f"doc [{candidate.id}] with an original score of [{shown(candidate.score)}] is at rank [{candidate.rank}] from the following source queries.",
+        below,
+    )
+
+
+def _rrf(root: Evaluated, node: Rrf, candidate: Candidate) -> dict[str, Any]:
+    found = [child.candidate(candidate.key) for child in root.children]
+    lines = []
+    for i, (child, inner) in enumerate(zip(root.children, found, strict=True)):
+        where = f"at index [{i}]{_alias(child)}"
+        if inner is None:
+            lines.append(_line(0.0, f"rrf score: [0], result not found in query {where}", []))
+            continue
+        weight, share = node.retrievers[i].weight, np.float32(1.0) / np.float32(inner.rank + node.rank_constant)
+        formula = f"1 / ({inner.rank} + {node.rank_constant})"
+        lines.append(
+            _line(
+                inner.rank,
+                f"rrf score: [{shown(np.float32(weight) * share)}], for rank [{inner.rank}] in query {where} computed as "
+                f"[{formula if weight == 1 else f'{shown(weight)} * {formula}'}], for matching query with score",
+                [explanation(child, candidate.key)],
+            )
+        )
+    ranks = ", ".join(str(inner.rank if inner else 0) for inner in found)
+    return _line(
+        candidate.score,
+        f"rrf score: [{shown(candidate.score)}] computed for initial ranks [{ranks}] with rankConstant: [{node.rank_constant}] "
+        "as sum of [1 / (rank + rankConstant)] for each query",
+        lines,
+    )
+
+
+def _linear(root: Evaluated, node: Linear, candidate: Candidate) -> dict[str, Any]:
+    weights = [child.weight for child in node.retrievers]
+    scores = [root.normalised[i].get(candidate.key, 0.0) for i in range(len(root.children))]
+    lines = []
+    for i, (child, score) in enumerate(zip(root.children, scores, strict=True)):
+        where = f"at index [{i}]{_alias(child)}"
+        if not score > 0:
+            lines.append(_line(0.0, f"weighted score: [0], result not found in query {where}", []))
+            continue
+        weighted, normalizer = np.float32(weights[i]) * np.float32(score), node.retrievers[i].normalizer or node.normalizer or "none"
+        lines.append(
+            _line(
+                weighted,
+                f"weighted score: [{shown(weighted)}] in query {where} computed as [{shown(weights[i])} * {shown(score)}] "
+                f"using score normalizer [{normalizer}] for original matching query with score:",
+                [explanation(child, candidate.key)],
+            )
+        )
+    return _line(
+        candidate.score,
+        f"weighted linear combination score: [{shown(candidate.score)}] computed for normalized scores [{', '.join(str(shown(s)) for s in scores)}] "
+        f"and weights [{', '.join(str(shown(w)) for w in weights)}] as sum of (weight[i] * score[i]) for each query.",
+        lines,
+    )
+
+
+def _reranker(root: Evaluated, node: TextSimilarityReranker, candidate: Candidate) -> dict[str, Any]:
+    (child,) = root.children
+    chunks = f"and rescoring considering only top [{node.chunk_rescorer.size}] best chunks" if node.chunk_rescorer else ""
+    return _line(
+        candidate.score,
+        f"text_similarity_reranker match using inference endpoint: [{node.inference_id}] on document field: [{', '.join(node.field)}] "
+        f"matching on source query {_alias(child).strip()}{chunks}",
+        [explanation(child, candidate.key)],
+    )
+
+
+def _alias(child: Evaluated) -> str:
+    return f" [{child.node.name}]" if child.node.name else ""
+
+
+def _line(value: float | np.float32, description: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"value": value if isinstance(value, int) else shown(value), "description": description, "details": lines}
+
+
+def shown(score: float | np.float32) -> float | None:
+    """Return a score as Elasticsearch prints a float32: the shortest decimal that names it; None for no score."""
+    value = np.float32(score)
+    return None if np.isnan(value) else float(str(value))

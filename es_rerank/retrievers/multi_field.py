@@ -1,0 +1,81 @@
+"""The multi-field query format of ``rrf`` and ``linear``: one query, sent to lexical and semantic fields apart. Pure.
+
+https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers#multi-field-query-format; the retrievers made
+are those of MultiFieldsInnerRetrieverUtils in elastic/elasticsearch.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import RequestError
+from .facts import FieldGroup, IndexFacts
+from .tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
+
+_EVERYWHERE = FieldGroup(())
+"""What is assumed of an index whose mapping may not be read: no semantic fields."""
+
+
+def uses_fields(node: Retriever) -> bool:
+    """Whether a fusion in the tree leaves it to the mapping which fields it asks."""
+    return any(isinstance(each, (Rrf, Linear)) and each.query is not None for each in nodes_of(node))
+
+
+def expanded(node: Retriever, facts: IndexFacts) -> Retriever:
+    """Return the tree with every multi-field fusion replaced by one over retrievers.
+
+    Raises RequestError for weights of fields that cannot be.
+    """
+    if not isinstance(node, Compound) or not uses_fields(node):
+        return node
+    if isinstance(node, (Rrf, Linear)):
+        if node.query is not None:
+            return _over_fields(node, facts)
+        return node.model_copy(update={"retrievers": tuple(child._replace(retriever=expanded(child.retriever, facts)) for child in node.retrievers)})
+    assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
+    assert node.retriever is not None, "a fusion stands below"
+    return node.model_copy(update={"retriever": expanded(node.retriever, facts)})
+
+
+def _over_fields(node: Rrf | Linear, facts: IndexFacts) -> Rrf | Linear:
+    weights = _weights(node)
+    groups = facts.groups or (_EVERYWHERE,)
+    children = [child for group in groups for child in _group(node, weights, group, apart=len(groups) > 1)]
+    return node.model_copy(update={"query": None, "fields": (), "retrievers": tuple(children)})
+
+
+def _weights(node: Rrf | Linear) -> dict[str, float]:
+    """Return fields with the weights written after ``^``."""
+    weights = {}
+    for written in node.fields:
+        name, _, weight = written.partition("^")
+        try:
+            weights[name] = float(weight) if weight else 1.0
+        except ValueError as error:
+            raise RequestError(f"[{node.kind}] [fields] holds [{written}], whose weight is not a number") from error
+        if isinstance(node, Rrf) and weights[name] != 1.0:
+            raise RequestError("[rrf] does not support per-field weights in [fields]")
+        if weights[name] < 0:
+            raise RequestError("[linear] per-field weights must be non-negative")
+    return weights
+
+
+def _group(node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, *, apart: bool) -> Iterable[Weighted]:
+    """Yield the lexical and the semantic child for one group of indices."""
+    asked = weights or dict.fromkeys(group.default_fields, 1.0)
+    semantic: dict[str, float] = {}
+    for pattern, weight in asked.items():
+        for name in group.semantic:
+            if fnmatch.fnmatchcase(name, pattern):
+                semantic[name] = semantic.get(name, 1.0) * weight
+    lexical = {name: weight for name, weight in asked.items() if name not in semantic}
+    only: tuple[Query, ...] = ({"terms": {"_index": list(group.indices)}},) if apart else ()
+    if lexical:
+        fields = [name if weight == 1.0 else f"{name}^{weight}" for name, weight in lexical.items()]
+        query: dict[str, Any] = {"multi_match": {"query": node.query, "type": "most_fields", "fields": fields}}
+        yield Weighted(Standard(query=query, filter=only))
+    if semantic:
+        matches = tuple(Weighted(Standard(query={"match": {name: node.query}}, filter=only), weight) for name, weight in semantic.items())
+        yield Weighted(node.model_copy(update={"query": None, "fields": (), "retrievers": matches, "filter": (), "min_score": None, "name": None}))
