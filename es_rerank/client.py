@@ -123,11 +123,19 @@ def searching(
     """
     if timeout_s is not None and not timeout_s > 0:
         raise RequestError(f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None")
+    rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
+    return _Searching(Served(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
+
+
+def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:
+    """Return the names of what Elasticsearch runs.
+
+    Raises RequestError for a name that is neither a retriever of ours nor the vector builder.
+    """
     unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
     if unknown:
         raise RequestError(f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}")
-    rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
-    return _Searching(Served(rerankers, embedder), timeout_s, frozenset(elasticsearch_runs))
+    return frozenset(elasticsearch_runs)
 
 
 def search_arguments(

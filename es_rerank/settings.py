@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import SettingsError
 
 PREFIX = "ES_RERANK_"
 BUNDLED_RERANKER = "es-rerank-minilm-l6"
 BUNDLED_EMBEDDER = "all-MiniLM-L6-v2"
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several names in one variable, with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -37,6 +46,14 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core.")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes.")
     max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
+    elasticsearch_runs: Names = Field(
+        default=(),
+        description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, text_similarity_reranker, pinned, query_vector_builder.",
+    )
+    pass_through: bool = Field(default=False, description="Whether the sidecar sends paths that it does not serve on to Elasticsearch.")
+    api_key_hashes: Names = Field(
+        default=(), description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths ask for; none: no key is asked for."
+    )
     state_dir: Path = Field(
         default_factory=lambda: Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank",
         description="Where the record of a local Elasticsearch node is kept.",

@@ -92,7 +92,7 @@ def test_our_errors_have_elasticsearchs_shape(official: Elasticsearch, es: Elast
     fill(es, index)
     with pytest.raises(BadRequestError) as caught:
         official.search(index=index, retriever=body(rank_widow=3))
-    assert caught.value.error == "parsing_exception"
+    assert caught.value.error == "x_content_parse_exception"
     assert "unknown field [rank_widow]" in caught.value.body["error"]["reason"]
     with pytest.raises(NotFoundError, match=r"\[other\] is not served here"):
         official.search(index=index, retriever=body(inference_id="other"))
@@ -245,8 +245,8 @@ async def test_bodies_are_bounded_and_understood(caller: httpx.AsyncClient, es: 
     compressed = await caller.post(search, content=gzip.compress(plain), headers={"content-encoding": "gzip"})
     assert compressed.json()["hits"]["hits"][0]["_id"] == "a2"
     cases: list[tuple[bytes, dict[str, str], int, str]] = [
-        (b"[]", {}, 400, "must be a JSON object"),
-        (b"{", {}, 400, "not JSON"),
+        (b'["retriever"]', {}, 400, "must be a JSON object"),
+        (b'{"retriever"', {}, 400, "not JSON"),
         (b" " * 20_001, {}, 413, "max_body_bytes"),
         (gzip.compress(b" " * 20_001), {"content-encoding": "gzip"}, 413, "when decompressed"),
         (b"plain", {"content-encoding": "gzip"}, 400, "not gzip"),
@@ -317,13 +317,13 @@ async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> N
 async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
     running = Service(AsyncElasticsearch("http://127.0.0.1:9"), lambda: (WordOverlapReranker(), EMBEDDER))
     await running.start()
-    one, other, none = running.client("ApiKey abc"), running.client("ApiKey xyz"), running.client(None)
-    assert one is running.client("ApiKey abc")
+    one, other, none = running.client({"authorization": "ApiKey abc"}), running.client({"authorization": "ApiKey xyz"}), running.client({})
+    assert one is running.client({"authorization": "ApiKey abc"})
     assert len({id(one), id(other), id(none)}) == 3
     assert one._client._headers["authorization"] == "ApiKey abc"
     assert "authorization" not in none._client._headers
     for number in range(300):
-        running.client(f"ApiKey {number}")
+        running.client({"authorization": f"ApiKey {number}"})
     assert len(running._clients) <= 256
     await running.close()
 

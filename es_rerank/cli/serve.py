@@ -13,6 +13,7 @@ import uvicorn
 from elasticsearch import AsyncElasticsearch
 
 from .. import node
+from ..client import check_runs
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
 from ..models.load import load_embedder, load_reranker, model_folder
@@ -32,9 +33,14 @@ def serve(
     reranker: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
     embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
     elasticsearch_url: ElasticsearchUrl = None,
+    pass_through: Annotated[
+        bool | None, typer.Option("--pass-through/--no-pass-through", help="Send paths that are not served here on to Elasticsearch.", show_default="off")
+    ] = None,
 ) -> None:
     """Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."""
     settings = read_settings()
+    if pass_through is not None:
+        settings = settings.model_copy(update={"pass_through": pass_through})
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
     run(service, listen(host, port), f"Elasticsearch at {url}")
@@ -82,4 +88,11 @@ def build_service(settings: Settings, url: str, reranker: str | None = None, emb
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
     client = AsyncElasticsearch(url, max_retries=1, retry_on_status=())
-    return Service(client, load, Limits(settings.max_body_bytes, settings.max_documents, settings.timeout_ms / 1000))
+    return Service(
+        client,
+        load,
+        Limits(settings.max_body_bytes, settings.max_documents, settings.timeout_ms / 1000),
+        settings.api_key_hashes,
+        check_runs(settings.elasticsearch_runs),
+        settings.pass_through,
+    )

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 import structlog
 from elasticsearch import ApiError, TransportError
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 
 from ..errors import EsRerankError, RequestError
-from . import health, rescore, search, tei
+from . import health, inference, passthrough, rescore, search, tei
+from .authority import require_key
 from .service import Service
 from .wire import ClientLeftError, error_response
 
@@ -35,8 +36,12 @@ def create_app(service: Service) -> FastAPI:
 
     app: FastAPI = FastAPIOffline(title="es-rerank sidecar", summary="Reranking for Elasticsearch, on any licence.", lifespan=lifespan)
     app.state.service = service
-    for room in (health, search, rescore, tei):
+    for room in (health, search):
         app.include_router(room.router)
+    for room in (inference, rescore, tei):
+        app.include_router(room.router, dependencies=[Depends(require_key)])
+    if service.pass_through:
+        app.include_router(passthrough.router)
     for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, Exception):
         app.add_exception_handler(kind, _on_error)
     return app

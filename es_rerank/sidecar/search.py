@@ -1,9 +1,10 @@
-"""``POST /{index}/_search``: what the official clients send, answered by ``AsyncRerankClient``."""
+"""Elasticsearch's search endpoints: what needs us is answered by ``AsyncRerankClient``, all else by Elasticsearch, byte for byte."""
 
 from __future__ import annotations
 
+import difflib
+import json
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -11,9 +12,20 @@ from ..client import SEARCH_PARAMETERS
 from ..errors import RequestError
 from ..retrievers.tree import needs_us
 from .service import Service
-from .wire import answer, read_json, timeout_s, unless_left
+from .wire import answer, decoded, json_object, json_value, read_bytes, timeout_s, unless_left
 
 router = APIRouter(tags=["Elasticsearch"])
+
+_RETRIEVER = b'"retriever"'
+"""A body without it has no tree that could need us."""
+
+# Body keys of _search that an address may carry (RestSearchAction), and how each is read.
+_FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores", "profile"})
+_LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
+_NUMBERS = frozenset({"from", "size", "terminate_after"})
+_WORDS = frozenset({"timeout", "q"})
+_WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
+_MSEARCH = frozenset({"ccs_minimize_roundtrips", "index", "max_concurrent_searches", "max_concurrent_shard_requests", "pre_filter_shard_size"})
 
 
 def service_of(request: Request) -> Service:
@@ -29,17 +41,20 @@ _BODY = {
         "content": {"application/json": {"schema": {"type": "object", "description": "Elasticsearch's _search body; a retriever in it is run here."}}}
     }
 }
+_LINES = {"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string", "description": "Elasticsearch's _msearch body."}}}}}
 
 
+@router.get("/_search", include_in_schema=False)
 @router.post("/_search", openapi_extra=_BODY)
 async def search_all(request: Request, service: Running) -> Response:
     """Search without an index in the path: all indices, or those of a point in time."""
     return await _search(request, service, None)
 
 
+@router.get("/{index}/_search", include_in_schema=False)
 @router.post("/{index}/_search", openapi_extra=_BODY)
 async def search_index(request: Request, index: str, service: Running) -> Response:
-    """Search one or several indices; a tree without a reranker goes to Elasticsearch unchanged.
+    """Search one or several indices; a tree that Elasticsearch can run goes to it unchanged.
 
     ``Authorization`` goes to Elasticsearch unchanged; ``X-Rerank-Timeout-Ms`` bounds the search.
     """
@@ -47,15 +62,14 @@ async def search_index(request: Request, index: str, service: Running) -> Respon
 
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
-    body = await read_json(request, service.limits.body_bytes)
-    client = service.client(request.headers.get("authorization"))
-    if not needs_us(body.get("retriever")):
-        path = f"/{quote(index, safe=',*')}/_search" if index else "/_search"
-        query = f"?{request.url.query}" if request.url.query else ""
-        found = await unless_left(
-            request, client.perform_request("POST", path + query, headers={"accept": "application/json", "content-type": "application/json"}, body=body)
-        )
-        return answer(request, found.body, found.meta.status)
+    data = await read_bytes(request, service.limits.body_bytes)
+    written = decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
+    if _RETRIEVER not in written:
+        return await unless_left(request, service.upstream.send(request, data, again=True))
+    body = json_object(written)
+    if not needs_us(body.get("retriever"), service.elasticsearch_runs):
+        return await unless_left(request, service.upstream.send(request, data, again=True))
+    client = service.client(request.headers)
     found = await unless_left(request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request)))
     return answer(request, found.body)
 
@@ -65,12 +79,93 @@ def _parameters(request: Request) -> dict[str, Any]:
 
     Raises RequestError for one that we cannot honour: nothing is ignored.
     """
-    given = dict(request.query_params)
-    counts = {name: given.pop(name) for name in ("from", "size") if name in given}
-    unknown = [name for name in given if name not in SEARCH_PARAMETERS]
+    given = {name: value for name, value in request.query_params.items() if name not in _WRITING and name != "source"}
+    known = SEARCH_PARAMETERS | _FLAGS | _LISTS | _NUMBERS | _WORDS | {"_source", "filter_path", "track_total_hits"}
+    unknown = [name for name in given if name not in known]
     if unknown:
-        raise RequestError(f"request [{request.url.path}] contains unrecognized parameter: [{', '.join(unknown)}], or one that a reranked search cannot honour")
-    bad = [f"{name}={value}" for name, value in counts.items() if not value.isdecimal()]
-    if bad:
-        raise RequestError(f"[{', '.join(bad)}] must be a non-negative integer")
-    return {**given, **{name: int(value) for name, value in counts.items()}}
+        raise _unrecognized(request, unknown, known)
+    return {name: _parsed(name, value) for name, value in given.items()}
+
+
+def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -> RequestError:
+    close = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    named = ", ".join(f"[{name}]{f' -> did you mean [{close[name][0]}]?' if close[name] else ''}" for name in unknown)
+    return RequestError(f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}")
+
+
+def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 as the parameter wants it
+    if name in _NUMBERS:
+        if not value.lstrip("-").isdecimal():
+            raise RequestError(f"Failed to parse int parameter [{name}] with value [{value}]")
+        return int(value)
+    if name in _FLAGS or (name in {"_source", "track_total_hits"} and value in {"", "true", "false"}):
+        if value not in {"", "true", "false"}:
+            raise RequestError(f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]")
+        return value != "false"
+    if name == "track_total_hits":
+        return int(value) if value.isdecimal() else value
+    return value.split(",") if name in _LISTS or name == "_source" else value
+
+
+@router.get("/_msearch", include_in_schema=False)
+@router.post("/_msearch", openapi_extra=_LINES)
+async def msearch_all(request: Request, service: Running) -> Response:
+    """Run several searches, each with a header that may name its index."""
+    return await _msearch(request, service, None)
+
+
+@router.get("/{index}/_msearch", include_in_schema=False)
+@router.post("/{index}/_msearch", openapi_extra=_LINES)
+async def msearch_index(request: Request, index: str, service: Running) -> Response:
+    """Run several searches over one or several indices; an error stands in the place of its search."""
+    return await _msearch(request, service, index)
+
+
+async def _msearch(request: Request, service: Service, index: str | None) -> Response:
+    data = await read_bytes(request, service.limits.body_bytes)
+    written = decoded(request, data, service.limits.body_bytes)
+    if _RETRIEVER not in written:
+        return await unless_left(request, service.upstream.send(request, data, again=True))
+    searches = _lines(written)
+    if not any(needs_us(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
+        return await unless_left(request, service.upstream.send(request, data, again=True))
+    options: dict[str, Any] = {name: value for name, value in request.query_params.items() if name not in _WRITING}
+    known = _MSEARCH | {"typed_keys", "rest_total_hits_as_int", "filter_path"}
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise _unrecognized(request, unknown, known)
+    client = service.client(request.headers)
+    where = options.pop("index", None) or index
+    found = await unless_left(request, client.msearch(searches=searches, index=where, **options))
+    return answer(request, found.body)
+
+
+def _lines(data: bytes) -> list[dict[str, Any]]:
+    """Return the headers and bodies of an ``_msearch``; an empty header line is an empty header.
+
+    Raises RequestError for a body without its last newline, as Elasticsearch does, and for a line that is no object.
+    """
+    if not data.endswith(b"\n"):
+        raise RequestError("The msearch request must be terminated by a newline [\\n]")
+    lines = data[:-1].split(b"\n")
+    if len(lines) % 2 == 1 and not lines[-1].strip():
+        lines.pop()
+    values = [{} if not line.strip() else json_value(line) for line in lines]
+    wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
+    if wrong is not None:
+        raise RequestError(f"line {wrong} of the msearch request must be a JSON object, found {json.dumps(values[wrong - 1])[:60]}")
+    return values
+
+
+@router.post("/{index}/_pit")
+async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the path goes on as it is
+    """Open a point in time; Elasticsearch's own answer."""
+    data = await read_bytes(request, service.limits.body_bytes)
+    return await unless_left(request, service.upstream.send(request, data, again=True))
+
+
+@router.delete("/_pit")
+async def close_point_in_time(request: Request, service: Running) -> Response:
+    """Close a point in time; Elasticsearch's own answer."""
+    data = await read_bytes(request, service.limits.body_bytes)
+    return await unless_left(request, service.upstream.send(request, data, again=True))

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from elasticsearch import AsyncElasticsearch, TransportError
@@ -14,10 +14,15 @@ from elasticsearch import AsyncElasticsearch, TransportError
 from ..client import DEFAULT_TIMEOUT_S, AsyncRerankClient
 from ..errors import ModelError, TooLargeError
 from ..models import Embedder, Reranker
+from ..retrievers.steps import Served
 from ..types import Scores
+from .upstream import Upstream
+
+_CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runas-user")
+"""What decides in Elasticsearch what a caller may see."""
 
 _CREDENTIALS_KEPT = 256
-"""Clients kept at a time, one per Authorization header: each has read mappings that another caller may not see."""
+"""Clients kept at a time, one per set of credentials: each has read mappings that another caller may not see."""
 
 _READY_S = 2.0
 """How long readiness waits for Elasticsearch."""
@@ -34,14 +39,26 @@ class Limits:
 
 @dataclass(slots=True)
 class Service:
-    """Models and clients of one running sidecar. ``load`` is called once, off the event loop, before it is ready."""
+    """Models and clients of one running sidecar. ``load`` is called once, off the event loop, before it is ready.
+
+    ``api_key_hashes``: SHA-256 of the keys that rerank, embedding and inference paths ask for; none lets everyone ask.
+    ``elasticsearch_runs``: retrievers that a licensed cluster runs itself. ``pass_through``: whether paths that are not
+    served here go to Elasticsearch.
+    """
 
     elasticsearch: AsyncElasticsearch
     load: Callable[[], tuple[Reranker, Embedder | None]]
     limits: Limits = field(default_factory=Limits)
+    api_key_hashes: tuple[str, ...] = ()
+    elasticsearch_runs: frozenset[str] = frozenset()
+    pass_through: bool = False
     fault: str = "the model is still loading"
     _models: tuple[Reranker, Embedder | None] | None = None
+    upstream: Upstream = field(init=False)
     _clients: OrderedDict[str, AsyncRerankClient] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.upstream = Upstream(next(iter(self.elasticsearch.transport.node_pool.all())).base_url)
 
     async def start(self) -> None:
         """Load the models and score one pair, so that the first caller does not pay for it."""
@@ -56,6 +73,7 @@ class Service:
     async def close(self) -> None:
         """Close the connections to Elasticsearch."""
         await self.elasticsearch.close()
+        await self.upstream.close()
 
     @property
     def reranker(self) -> Reranker:
@@ -63,33 +81,56 @@ class Service:
 
         Raises ModelError while it is loading.
         """
+        return self._loaded()[0]
+
+    def _loaded(self) -> tuple[Reranker, Embedder | None]:
         if self._models is None:
             raise ModelError(f"no model is served: {self.fault}")
-        return self._models[0]
+        return self._models
 
-    def client(self, authorization: str | None) -> AsyncRerankClient:
+    def served(self, inference_id: str) -> Reranker:
+        """Return the reranker that an inference id names; Elastic's default id names the first.
+
+        Raises UnknownModelError for any other, ModelError while models are loading.
+        """
+        return Served({self.reranker.name: self.reranker}).reranker(inference_id)
+
+    def embedder(self, inference_id: str) -> Embedder:
+        """Return the embedder that an inference id names.
+
+        Raises UnknownModelError for any other, RequestError where none is served, ModelError while models are loading.
+        """
+        return Served({}, self._loaded()[1]).embedder_for(inference_id)
+
+    def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that carries the caller's own credentials to Elasticsearch, and no others."""
-        reranker, key = self.reranker, hashlib.sha256((authorization or "").encode()).hexdigest()
+        carried = {name: headers[name] for name in _CREDENTIALS if name in headers}
+        key = hashlib.sha256(repr(carried).encode()).hexdigest()
         if key not in self._clients:
-            inner = self.elasticsearch.options(headers={"authorization": authorization}) if authorization else self.elasticsearch
-            embedder = self._models[1] if self._models else None
-            self._clients[key] = AsyncRerankClient(inner, reranker=reranker, embedder=embedder, timeout_s=self.limits.timeout_s)
+            reranker, embedder = self._loaded()
+            inner = self.elasticsearch.options(headers=carried) if carried else self.elasticsearch
+            self._clients[key] = AsyncRerankClient(
+                inner, reranker=reranker, embedder=embedder, timeout_s=self.limits.timeout_s, elasticsearch_runs=self.elasticsearch_runs
+            )
         self._clients.move_to_end(key)
         while len(self._clients) > _CREDENTIALS_KEPT:
             self._clients.popitem(last=False)
-        return self._clients[key]
+        client = self._clients[key]
+        return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
 
-    async def score(self, query: str, texts: list[str], timeout_s: float | None = None) -> Scores:
-        """Score texts against a query within the limits.
+    def check_documents(self, count: int) -> None:
+        """Raise TooLargeError for more documents than one request may hold."""
+        if count > self.limits.documents:
+            raise TooLargeError(f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts")
+
+    async def score(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
+        """Score texts against a query within the limits, by the served model unless another is given.
 
         Raises TooLargeError for more documents than one request may hold.
         """
-        if len(texts) > self.limits.documents:
-            raise TooLargeError(
-                f"{len(texts)} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts"
-            )
+        self.check_documents(len(texts))
         deadline = time.monotonic() + (timeout_s or self.limits.timeout_s)
-        return await self.reranker.ascore(query, texts, deadline=deadline)
+        return await (reranker or self.reranker).ascore(query, texts, deadline=deadline)
 
     async def faults(self) -> list[str]:
         """Return why requests cannot be served now; empty when they can."""

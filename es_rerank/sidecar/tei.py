@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, outcome_of
+from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
 from ..scores import as_logits, logistic, ranked
 from .search import Running
 from .wire import answer, timeout_s, unless_left
@@ -21,7 +21,7 @@ router = APIRouter(tags=["TEI"])
 
 class TeiRequest(BaseModel):
     """``truncate`` false refuses a text over the model's window; left out, over-long texts are cut and counted in the
-    ``x-rerank-truncated`` header.
+    ``x-rerank-truncated`` header. ``top_n`` is Elasticsearch's: its ``hugging_face`` service sends it where it is set.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,6 +32,7 @@ class TeiRequest(BaseModel):
     return_text: bool = False
     truncate: bool | None = None
     truncation_direction: Literal["Right", "right"] = "Right"
+    top_n: Annotated[int | None, Field(ge=1)] = None
 
 
 @router.post("/rerank")
@@ -44,7 +45,7 @@ async def rerank(request: Request, wanted: TeiRequest, service: Running) -> Resp
         raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
     logits = as_logits(scores)
     values = logits if wanted.raw_scores else logistic(logits)
-    rows = [{"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])} for i in ranked(logits)]
+    rows = [{"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])} for i in ranked(logits)[: wanted.top_n]]
     return answer(request, rows, headers={"x-rerank-truncated": str(int(scores.truncated.sum()))})
 
 
@@ -53,6 +54,8 @@ def tei_error(request: Request, error: EsRerankError) -> Response:
     if isinstance(error, OverloadError):
         return answer(request, {"error": error.message, "error_type": "Overloaded"}, 429, {"Retry-After": str(error.retry_after_s)})
     status = outcome_of(error).status
+    if isinstance(error, UnauthorizedError):
+        return answer(request, {"error": error.message, "error_type": "Unauthorized"}, status, {"WWW-Authenticate": "Bearer"})
     if isinstance(error, RequestError):
         return answer(request, {"error": error.message, "error_type": "Validation"}, 413 if status == 413 else 422)
     return answer(request, {"error": error.message, "error_type": "Backend"}, status if isinstance(error, DeadlineError) else 424)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from elasticsearch import ApiError, TransportError
 from fastapi import Request, Response
 
-from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, outcome_of
+from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ TIMEOUT_HEADER = "x-rerank-timeout-ms"
 PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
 """elasticsearch-py refuses a 2xx answer without it."""
 
-_VENDOR = "application/vnd.elasticsearch+json"
+_VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
 _CLOSED = 499
 """nginx's status for a client that left; nobody reads it."""
 
@@ -28,37 +29,57 @@ class ClientLeftError(Exception):
     """The caller closed the connection; the work was cancelled and there is nobody to answer."""
 
 
-async def read_json(request: Request, limit: int) -> dict[str, Any]:
-    """Return the request's JSON object, decompressed; an empty body is an empty object.
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Return the request's body as it came.
 
-    Raises TooLargeError for a body over ``limit`` bytes (before or after decompression), RequestError for one that
-    is not a JSON object.
+    Raises TooLargeError for a body over ``limit`` bytes.
     """
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > limit:
             raise TooLargeError(f"the request body is over {limit} bytes (setting max_body_bytes)")
-    if request.headers.get("content-encoding") == "gzip":
-        data = _decompressed(data, limit)
-    try:
-        value = json.loads(data) if data.strip() else {}
-    except ValueError as error:
-        raise RequestError(f"the request body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise RequestError(f"the request body must be a JSON object, found {type(value).__name__}")
-    return value
+    return bytes(data)
 
 
-def _decompressed(data: bytearray, limit: int) -> bytearray:
+def decoded(request: Request, data: bytes, limit: int) -> bytes:
+    """Return a body decompressed where it is compressed.
+
+    Raises TooLargeError for a body over ``limit`` bytes when decompressed, RequestError for one that is not what its
+    content-encoding says.
+    """
+    if request.headers.get("content-encoding") != "gzip":
+        return data
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        plain = bytearray(inflate.decompress(bytes(data), limit + 1))
+        plain = inflate.decompress(data, limit + 1)
     except zlib.error as error:
         raise RequestError(f"the request body is not gzip, though its content-encoding says so: {error}") from error
     if len(plain) > limit:
         raise TooLargeError(f"the request body is over {limit} bytes when decompressed (setting max_body_bytes)")
     return plain
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Return a JSON object; nothing at all is an empty one.
+
+    Raises RequestError for anything else.
+    """
+    value = json_value(data) if data.strip() else {}
+    if not isinstance(value, dict):
+        raise RequestError(f"the request body must be a JSON object, found {type(value).__name__}")
+    return value
+
+
+def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
+    """Return a JSON value.
+
+    Raises RequestError for bytes that are not JSON.
+    """
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise RequestError(f"the request body is not JSON: {error}") from error
 
 
 def timeout_s(request: Request) -> float | None:
@@ -98,9 +119,10 @@ async def _left(request: Request) -> None:
 
 def answer(request: Request, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 any JSON value
     """Return a JSON response in the media type that the caller asked for, Elasticsearch's vendor type included."""
-    accepted = request.headers.get("accept", "")
-    media = f"{_VENDOR};compatible-with=9" if accepted.startswith(_VENDOR) else "application/json"
-    return Response(json.dumps(body, ensure_ascii=False, allow_nan=False), status, {**PRODUCT, **(headers or {})}, media)
+    vendor = _VENDOR.search(request.headers.get("accept", ""))
+    media = f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
+    indent = 2 if request.query_params.get("pretty", "false") != "false" else None
+    return Response(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent), status, {**PRODUCT, **(headers or {})}, media)
 
 
 def error_response(request: Request, error: Exception) -> Response:
@@ -113,6 +135,6 @@ def error_response(request: Request, error: Exception) -> Response:
         error = UnreachableError(f"Elasticsearch does not answer: {error.message}; check --elasticsearch-url of the sidecar")
     if not isinstance(error, EsRerankError):
         error = EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
-    status, _, kind = outcome_of(error)
-    cause = {"type": kind, "reason": error.message}
-    return answer(request, {"error": {"root_cause": [cause], **cause}, "status": status}, status)
+    status = outcome_of(error).status
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return answer(request, error_body(error), status, challenge)

@@ -1,0 +1,74 @@
+"""Elasticsearch's inference endpoints over the served models: ``_inference/rerank`` and ``_inference/text_embedding``.
+
+https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-inference-inference; the official clients speak them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..errors import DeadlineError
+from ..scores import as_logits, logistic, ranked
+from .search import Running
+from .wire import answer, timeout_s, unless_left
+
+router = APIRouter(tags=["inference"])
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class RerankTask(BaseModel):
+    """``return_documents`` gives each text back; ``top_n`` leaves all but the best out. ``task_settings`` may name both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: Annotated[str, Field(min_length=1)]
+    input: Texts
+    return_documents: bool = False
+    top_n: Annotated[int | None, Field(ge=1)] = None
+    task_settings: dict[str, Any] = {}
+
+
+class EmbeddingTask(BaseModel):
+    """``input_type`` ``search`` or ``SEARCH`` embeds queries, anything else passages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: Texts
+    input_type: str | None = None
+    task_settings: dict[str, Any] = {}
+
+
+@router.post("/_inference/rerank/{inference_id}")
+async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
+    """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first; the score is the probability."""
+    served = service.served(inference_id)
+    scores = await unless_left(request, service.score(wanted.query, wanted.input, timeout_s(request), served))
+    if not scores.done.all():
+        raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+    settings = wanted.task_settings
+    texts = wanted.return_documents or settings.get("return_documents") is True
+    logits = as_logits(scores)
+    values = logistic(logits)
+    order = ranked(logits)[: wanted.top_n or settings.get("top_n")]
+    rows = [{"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})} for i in order]
+    return answer(request, {"rerank": rows})
+
+
+@router.post("/_inference/text_embedding/{inference_id}")
+async def text_embedding(request: Request, inference_id: str, wanted: EmbeddingTask, service: Running) -> Response:
+    """Return ``{"text_embedding": [{"embedding"}]}``, one unit vector per text, in order."""
+    embedder = service.embedder(inference_id)
+    service.check_documents(len(wanted.input))
+    purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
+    vectors = await unless_left(request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose))
+    return answer(request, {"text_embedding": [{"embedding": vector} for vector in vectors.tolist()]})

@@ -1,0 +1,95 @@
+"""The way to Elasticsearch for what it answers itself: bytes in, bytes out, nothing read or rewritten in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+import aiohttp
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from yarl import URL
+
+from ..errors import UnreachableError
+
+# RFC 9110 section 7.6.1: they are about one connection, not about the request.
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_OURS = frozenset({"host", "x-rerank-timeout-ms"})
+
+_WHOLE_BYTES = 1 << 16
+"""Answers up to this size go back in one piece; larger ones are streamed."""
+
+_CONNECT_S = 5.0
+
+
+class Upstream:
+    """Sends requests on to one Elasticsearch over kept-alive connections; callers' credentials are theirs alone."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, request: Request, body: bytes | AsyncIterator[bytes], *, again: bool = False) -> Response:
+        """Return Elasticsearch's answer to a request, status, headers and bytes unchanged.
+
+        ``again`` allows one more try where the connection was found closed, for requests that change nothing. Raises
+        UnreachableError when Elasticsearch does not answer.
+        """
+        query = request.scope["query_string"]
+        path = request.scope.get("raw_path") or request.url.path.encode()
+        target = URL(self._base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""), encoded=True)
+        headers = _without(request.headers.items(), _HOP_BY_HOP | _OURS)
+        try:
+            reply = await self._open(request.method, target, headers, body, again=again)
+            return await _response(reply)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnreachableError(f"Elasticsearch does not answer: {error or type(error).__name__}; check --elasticsearch-url of the sidecar") from error
+
+    async def _open(
+        self, method: str, target: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes], *, again: bool
+    ) -> aiohttp.ClientResponse:
+        session = self._connected()
+        try:
+            return await session.request(method, target, headers=headers, data=body or None, allow_redirects=False)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not again:
+                raise
+            return await session.request(method, target, headers=headers, data=body or None, allow_redirects=False)
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(limit=0),
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _without(headers: Iterable[tuple[str, str]], names: frozenset[str]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in headers if name.lower() not in names]
+
+
+async def _response(reply: aiohttp.ClientResponse) -> Response:
+    headers = [(name.lower(), value) for name, value in reply.raw_headers if name.decode("latin-1").lower() not in _HOP_BY_HOP]
+    if reply.method == "HEAD" or (reply.content_length is not None and reply.content_length <= _WHOLE_BYTES):
+        whole = Response(await reply.read(), reply.status)
+        whole.raw_headers = headers
+        return whole
+    streamed = StreamingResponse(_chunks(reply), reply.status)
+    streamed.raw_headers = headers
+    return streamed
+
+
+async def _chunks(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async with reply:
+        async for chunk in reply.content.iter_any():
+            yield chunk
