@@ -198,10 +198,14 @@ def _both(ours: type[EsRerankError], theirs: type[ApiError]) -> type[ApiError]:
     def __str__(self: Any) -> str:  # noqa: ANN401, N807 our own sentence
         return str(self.message)
 
+    def error(self: Any) -> str:  # noqa: ANN401 Elasticsearch's name for the fault, where its own client has it
+        return str(self.body["error"]["type"])
+
     def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: ANN401, N807 survives a process boundary
         return client_error, (self._ours,)
 
-    return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": __str__, "__reduce__": __reduce__})
+    names = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": __str__, "__reduce__": __reduce__, "error": property(error)}
+    return type(ours.__name__, (ours, theirs), names)
 
 
 @dataclass(frozen=True, slots=True)

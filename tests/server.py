@@ -16,9 +16,7 @@ _READY_S = 120.0
 
 
 @contextmanager
-def sidecar(
-    url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def sidecar(url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process."""
     command = [
         sys.executable,

@@ -35,7 +35,7 @@ VECTOR_BUILDER = "query_vector_builder"
 
 
 def _as_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 Query = dict[str, Any]
