@@ -18,7 +18,7 @@ from .models import Embedder, Reranker
 from .retrievers.answer import Account
 from .retrievers.filter_path import selected
 from .retrievers.request import DEFAULT_SIZE, read_request
-from .retrievers.run import arun, run
+from .retrievers.run import Connection, arun, run
 from .retrievers.short_form import DEFAULT_WINDOW, check_query, retriever_for
 from .retrievers.steps import Context, Forward, MappingCache, ReadMapping, Served, Steps, search_steps, vector_steps
 from .retrievers.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
@@ -278,6 +278,7 @@ class RerankClient(Elasticsearch):
         # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
         self.__dict__.update(vars(client))
         self._client = client
+        self._connection = Connection(client)
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
 
     def options(self, **options: Any) -> RerankClient:  # noqa: ANN401 passed through to elasticsearch
@@ -304,7 +305,7 @@ class RerankClient(Elasticsearch):
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            return run(self._searching.search(context, tree, arguments), self._client, context)
+            return run(self._searching.search(context, tree, arguments), self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -365,7 +366,7 @@ class RerankClient(Elasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            return run(self._searching.short_form(context, query, (from_, size), window, choices, options), self._client, context)
+            return run(self._searching.short_form(context, query, (from_, size), window, choices, options), self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -385,6 +386,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
         self.__dict__.update(vars(client))
         self._client = client
+        self._connection = Connection(client)
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
 
     def options(self, **options: Any) -> AsyncRerankClient:  # noqa: ANN401 passed through to elasticsearch
@@ -406,7 +408,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            return await arun(self._searching.search(context, tree, arguments), self._client, context)
+            return await arun(self._searching.search(context, tree, arguments), self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -466,7 +468,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            return await arun(self._searching.short_form(context, query, (from_, size), window, choices, options), self._client, context)
+            return await arun(self._searching.short_form(context, query, (from_, size), window, choices, options), self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 

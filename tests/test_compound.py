@@ -23,7 +23,7 @@ from es_rerank.retrievers.evaluated import shown
 from es_rerank.retrievers.fusion import pinned_scores
 from es_rerank.testing import WordOverlapReranker
 
-WORDS = "treaty king queen paper moon dog river stone archive crowd cheer rain signed sealed night".split()
+WORDS = ["treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer", "rain", "signed", "sealed", "night"]
 GROUPS = ("red", "green", "blue")
 SHARDS = 3
 DOCUMENTS = 240
@@ -375,7 +375,7 @@ AGGS = {"groups": {"terms": {"field": "group"}, "aggs": {"mean": {"avg": {"field
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["fused", "reranked"])
 def test_aggregations_totals_and_highlights_are_those_of_the_union(client: RerankClient, es: Elasticsearch, name: str, wrapped: bool) -> None:
-    highlight = {"fields": {"text": {}}}
+    highlight: dict[str, Any] = {"fields": {"text": {}}}
     tree = reranker(HYBRID, "king", window=30) if wrapped else HYBRID
     answer = client.search(index=name, retriever=tree, size=30, aggs=AGGS, highlight=highlight, track_total_hits=True)
     expected = union(es, name, size=DOCUMENTS, aggs=AGGS, highlight=highlight, track_total_hits=True)

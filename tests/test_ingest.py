@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from es_rerank.cli.connection import _with_port, connect
+from es_rerank.cli.connection import connect, with_port
 from es_rerank.collection import Document
 from es_rerank.errors import IndexMismatchError, IngestError, ModelError, SettingsError, SourceError, UnreachableError
 from es_rerank.models import Vectors
@@ -570,7 +570,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 def test_an_address_without_a_port_means_the_port_of_its_scheme() -> None:
     urls = ["https://me:secret@search.example/es", "http://search.example", "http://[::1]", "http://search.example:9200"]
     expected = ["https://me:secret@search.example:443/es", "http://search.example:80", "http://[::1]:80", "http://search.example:9200"]
-    assert [_with_port(url) for url in urls] == expected
+    assert [with_port(url) for url in urls] == expected
 
 
 class Stranger(BaseHTTPRequestHandler):

@@ -6,7 +6,9 @@ import pickle
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -86,9 +88,17 @@ def test_every_setting_is_in_the_readme_with_its_default() -> None:
         assert (field.description or "") in readme, name
 
 
+def _commands(group: Any, above: str = "es-rerank") -> Iterator[tuple[str, Any]]:
+    """Yield every command with its full name, those within groups included."""
+    for name, command in group.commands.items():
+        yield f"{above} {name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{above} {name}")
+
+
 def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        assert f"es-rerank {name}" in readme, name
+    for name, command in _commands(typer.main.get_command(app)):
+        assert name in readme, name
         assert command.help, name
         assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help"), name

@@ -9,6 +9,7 @@ import typer
 from elasticsearch import ApiError, TransportError
 
 from ..errors import EsRerankError
+from .bench import bench
 from .calibrate import calibrate
 from .demo import demo
 from .doctor import doctor
@@ -41,6 +42,7 @@ app.command()(serve)
 app.command()(train)
 app.command()(calibrate)
 app.command()(ingest)
+app.add_typer(bench)
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 from elasticsearch import AuthorizationException, Elasticsearch, TransportError, UnsupportedProductError
 
+from .. import node
 from ..errors import SettingsError, UnreachableError
-from ..node import address
-from ..node.probe import masked
+from ..node.probe import masked, probe
 from ..settings import Settings
+from .output import stderr
 
 _GREETING_S = 5.0
 """Seconds that a first answer may take; a node that is up answers in milliseconds."""
@@ -22,17 +23,41 @@ def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 3
     Raises SettingsError for an address or credentials that cannot be used, NodeError when no address is known, and
     UnreachableError when no Elasticsearch answers there; its own refusals (401, say) pass through.
     """
-    where = address(url or settings.elasticsearch_url, settings.state_dir)
-    key = settings.elasticsearch_api_key
-    try:
-        client = Elasticsearch(_with_port(where), api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
-    except ValueError as error:
-        raise SettingsError(f"cannot connect to {masked(where)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY") from error
+    where = node.address(url or settings.elasticsearch_url, settings.state_dir)
+    client = client_of(where, settings, request_timeout_s=request_timeout_s)
     _greet(client, masked(where))
     return client
 
 
-def _with_port(url: str) -> str:
+def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) -> Elasticsearch:
+    """Return a client of ``url`` with the settings' credentials, without asking whether anything answers there.
+
+    ``request_timeout_s`` bounds each request, in seconds. Raises SettingsError for an address or credentials that
+    cannot be used.
+    """
+    key = settings.elasticsearch_api_key
+    try:
+        return Elasticsearch(with_port(url), api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
+    except ValueError as error:
+        raise SettingsError(f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY") from error
+
+
+def found_or_started(url: str | None, settings: Settings) -> node.Node:
+    """Return the node that was named on the command line, or one of our own, started unless it runs.
+
+    For commands that write an index of their own: never the node that a variable names. Raises UnreachableError when
+    nothing answers at ``url``, NodeError when no node can be started here.
+    """
+    if url is not None:
+        url = node.address(url, settings.state_dir)
+        key = settings.elasticsearch_api_key
+        version = probe(url, api_key=key.get_secret_value() if key else None).version
+        return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
+    with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
+        return node.up(settings.state_dir)
+
+
+def with_port(url: str) -> str:
     """Return ``url`` with its scheme's port written out, which the elasticsearch client insists on."""
     parts = urlsplit(url)
     return url if parts.port else parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{443 if parts.scheme == 'https' else 80}").geturl()

@@ -21,11 +21,11 @@ from ..evaluation.experiment import Result, Setup, by_first_stage
 from ..evaluation.packaged import SPLIT, packaged
 from ..evaluation.topics import Topics, read_topics
 from ..models.load import load_embedder, load_reranker
-from ..node.probe import masked, probe
+from ..node.probe import masked
 from ..settings import Settings, read_settings
-from .connection import connect
+from .connection import connect, found_or_started
 from .evaluate import BULK_TIMEOUT_S, indexed, measured, table_of, verdict
-from .output import Json, print_json, stderr, stdout
+from .output import Json, print_json, stdout
 from .search import movement
 from .serve import build_service, listen
 from .serve import run as run_sidecar
@@ -54,7 +54,7 @@ def demo(
     settings = read_settings()
     topics = read_topics(packaged(), SPLIT, limit=limit)
     with load_reranker(settings.reranker, threads=settings.threads) as reranker, load_embedder(settings.embedder, threads=settings.threads) as embedder:
-        found, node_s = _timed(lambda: _node(elasticsearch_url, settings))
+        found, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
         service = build_service(settings, found.url) if serve else None
         with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
             _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
@@ -74,17 +74,6 @@ def demo(
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
     began = time.monotonic()
     return work(), time.monotonic() - began
-
-
-def _node(url: str | None, settings: Settings) -> node.Node:
-    """Return the node that was named on the command line, or one of our own; never the one that a variable names."""
-    if url is not None:
-        url = node.address(url, settings.state_dir)
-        key = settings.elasticsearch_api_key
-        version = probe(url, api_key=key.get_secret_value() if key else None).version
-        return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
-    with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
-        return node.up(settings.state_dir)
 
 
 def summary(found: node.Node, client: Elasticsearch, result: Result, seconds: dict[str, float]) -> dict[str, Any]:

@@ -31,10 +31,13 @@ def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
 
 
 @contextmanager
-def progress(total: int | None, what: str) -> Iterator[Progress]:
-    """Show a progress bar on stderr with one task (id 0), so that stdout stays clean."""
+def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterator[Progress]:
+    """Show a progress bar on stderr with one task (id 0), so that stdout stays clean.
+
+    Unless ``by_itself``, it is drawn only when it is told to: no thread runs beside what is timed.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    with Progress(*columns, console=stderr, transient=True, auto_refresh=by_itself) as bar:
         bar.add_task(what, total=total)
         yield bar
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
@@ -20,18 +21,44 @@ from .facts import IndexFacts, facts_of
 from .steps import OF_INDICES, Ask, Context, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
+
+_BOUNDED_KEPT = 64
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _LINES = {"accept": "application/json", "content-type": "application/x-ndjson"}
 
 
-def run(steps: Steps[T], client: Elasticsearch, context: Context) -> T:
+class Connection(Generic[C]):
+    """A client of Elasticsearch, and the same with each request timeout that was asked for.
+
+    ``Elasticsearch.options`` makes a client with all its namespaces, which takes a tenth of a millisecond; timeouts are
+    rounded up, so that a few such clients serve all requests.
+    """
+
+    def __init__(self, client: C) -> None:
+        self.client = client
+        self._bounded: dict[int, C] = {}
+
+    def within(self, timeout_s: float | None) -> C:
+        """Return the client for a request that may take ``timeout_s`` seconds, up to a quarter more."""
+        if timeout_s is None:
+            return self.client
+        quarters = math.ceil(timeout_s * 4)
+        if quarters not in self._bounded:
+            if len(self._bounded) >= _BOUNDED_KEPT:
+                self._bounded.clear()
+            self._bounded[quarters] = cast("C", self.client.options(request_timeout=quarters / 4))
+        return self._bounded[quarters]
+
+
+def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context) -> T:
     """Do the steps with a blocking client and return their result."""
     driver = _Driver(steps, context)
     try:
         while not driver.finished:
             try:
-                result = _perform(driver.effect, client, context)
+                result = _perform(driver.effect, connection, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
                 driver.fail(error)
             else:
@@ -40,10 +67,10 @@ def run(steps: Steps[T], client: Elasticsearch, context: Context) -> T:
         return value
     finally:
         if context.opened:
-            _quietly(client, context.opened)
+            _quietly(connection.client, context.opened)
 
 
-def _perform(effect: Effect, client: Elasticsearch, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+def _perform(effect: Effect, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401 each effect has its own result
     match effect:
         case Embed(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
@@ -52,18 +79,18 @@ def _perform(effect: Effect, client: Elasticsearch, context: Context) -> Any:  #
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(effect, _asked(effect, client, context), context)
+        return _received(effect, _asked(effect, connection, context), context)
     except ApiError as error:
         return _allowed(effect, error)
 
 
-async def arun(steps: Steps[T], client: AsyncElasticsearch, context: Context) -> T:
+async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context) -> T:
     """Do the steps with an asynchronous client and return their result."""
     driver = _Driver(steps, context)
     try:
         while not driver.finished:
             try:
-                result = await _aperform(driver.effect, client, context)
+                result = await _aperform(driver.effect, connection, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
                 driver.fail(error)
             else:
@@ -73,10 +100,10 @@ async def arun(steps: Steps[T], client: AsyncElasticsearch, context: Context) ->
     finally:
         if context.opened:
             # The caller may have left, and this task with it: what was opened is closed all the same.
-            await asyncio.shield(_aquietly(client, context.opened))
+            await asyncio.shield(_aquietly(connection.client, context.opened))
 
 
-async def _aperform(effect: Effect, client: AsyncElasticsearch, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+async def _aperform(effect: Effect, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401 each effect has its own result
     match effect:
         case Embed(text, model):
             embedder = context.served.embedder_for(model)
@@ -86,7 +113,7 @@ async def _aperform(effect: Effect, client: AsyncElasticsearch, context: Context
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(effect, await _asked(effect, client, context), context)
+        return _received(effect, await _asked(effect, connection, context), context)
     except ApiError as error:
         return _allowed(effect, error)
 
@@ -120,12 +147,11 @@ class _Driver:
         self._began = time.monotonic()
 
 
-def _asked(effect: Effect, client: Any, context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
+def _asked(effect: Effect, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
     """Send an effect's request with either kind of client."""
     if isinstance(effect, Forward):
-        return client.search(**effect.arguments)
-    timeout = context.remaining_s()
-    bounded = client if timeout is None else client.options(request_timeout=timeout)
+        return connection.client.search(**effect.arguments)
+    bounded = connection.within(context.remaining_s())
     if isinstance(effect, ReadMapping):
         parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
             name: context.parameters[name] for name in OF_INDICES if name in context.parameters

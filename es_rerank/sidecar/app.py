@@ -11,12 +11,13 @@ from elasticsearch import ApiError, TransportError
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 
 from ..errors import EsRerankError, RequestError
 from . import health, inference, passthrough, rescore, search, tei
 from .authority import require_key
 from .service import Service
-from .wire import ClientLeftError, error_response
+from .wire import ClientLeftError, error_response, not_served
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 
@@ -42,7 +43,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(room.router, dependencies=[Depends(require_key)])
     if service.pass_through:
         app.include_router(passthrough.router)
-    for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, Exception):
+    for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, HTTPException, Exception):
         app.add_exception_handler(kind, _on_error)
     return app
 
@@ -56,7 +57,11 @@ async def _on_error(request: Request, error: Exception) -> Response:
     """Render any error in the dialect of the path."""
     if isinstance(error, RequestValidationError):
         fault = error.errors()[0]
-        error = RequestError(f"[{'.'.join(str(part) for part in fault['loc'][1:])}] {fault['msg'].lower()}")
+        broken = fault["type"] == "json_invalid"
+        where = ".".join(str(part) for part in fault["loc"][1:])
+        error = RequestError(f"the request body is not JSON: {fault['ctx']['error']} at {where}" if broken else f"[{where}] {fault['msg'].lower()}")
+    if isinstance(error, HTTPException):
+        return not_served(request, error.status_code)
     if request.url.path == "/rerank" and isinstance(error, EsRerankError):
         return tei.tei_error(request, error)
     if not isinstance(error, (EsRerankError, ApiError, TransportError, ClientLeftError)):

@@ -28,7 +28,7 @@ _WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
 _MSEARCH = frozenset({"ccs_minimize_roundtrips", "index", "max_concurrent_searches", "max_concurrent_shard_requests", "pre_filter_shard_size"})
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return the running service."""
     service: Service = request.app.state.service
     return service

@@ -125,6 +125,15 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
     return Response(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent), status, {**PRODUCT, **(headers or {})}, media)
 
 
+def not_served(request: Request, status: int) -> Response:
+    """Return, in Elasticsearch's shape and words, that a path or a method is not served here."""
+    reason = (
+        f"no handler found for uri [{request.url.path}] and method [{request.method}]; es-rerank serve --pass-through sends such requests on to Elasticsearch"
+    )
+    cause = {"type": "resource_not_found_exception" if status == 404 else "illegal_argument_exception", "reason": reason}
+    return answer(request, {"error": {"root_cause": [cause], **cause}, "status": status}, status)
+
+
 def error_response(request: Request, error: Exception) -> Response:
     """Return an error in Elasticsearch's shape; Elasticsearch's own errors keep their body and status."""
     if isinstance(error, ApiError):

@@ -1,0 +1,103 @@
+"""``es-rerank bench``: speed, measured side by side in one run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+from elasticsearch import Elasticsearch
+from rich.progress import TaskID
+from rich.table import Table
+
+from ..bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure, own_index
+from ..bench.machine import machine
+from ..client import RerankClient
+from ..settings import Settings, read_settings
+from .connection import client_of, connect, found_or_started, with_port
+from .evaluate import BULK_TIMEOUT_S
+from .output import Json, print_json, progress, stderr, stdout
+from .own_sidecar import own_sidecar
+
+bench = typer.Typer(name="bench", no_args_is_help=True, help="Measure speed, side by side in one run.")
+
+_DRAWN_EVERY = 10
+"""Rounds between two drawings of the progress bar, which take time themselves."""
+
+_CAPTION = "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by bootstrap"
+
+
+@bench.command()
+def gateway(
+    elasticsearch_url: Annotated[
+        str | None,
+        typer.Option(help="Elasticsearch to write the bench's index to; ELASTICSEARCH_URL is not used for that.", show_default="a node of its own"),
+    ] = None,
+    documents: Annotated[int, typer.Option(min=100, max=1_000_000, help="How many short documents the index holds.")] = DOCUMENTS,
+    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How often every search is timed, by every way.")] = ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."""
+    settings = read_settings()
+    signal.signal(signal.SIGTERM, _leave)
+    found = found_or_started(elasticsearch_url, settings)
+    with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client, _sidecar(found.url, settings) as sidecar, own_index(client) as index:
+        with progress(documents, "indexing") as bar:
+            fill(client, index, documents, lambda done: bar.update(TaskID(0), completed=done))
+        measured = _measured(_ways(client, sidecar), index, rounds)
+    about = machine(found.version)
+    if as_json:
+        print_json({"machine": about, "documents": documents, "rounds": rounds, "cases": [row.as_json() for row in measured]})
+    else:
+        _show(measured, about, f"{documents:,} documents, {rounds:,} rounds")
+    if not found.found:
+        stderr.print("the node keeps running; end it with: es-rerank down", highlight=False)
+
+
+def _leave(*_: object) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: the index is deleted and the sidecar ended."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
+    """Yield a client of a sidecar over ``url``; credentials in ``url`` are sent by the client, as every caller's are."""
+    parts = urlsplit(with_port(url))
+    credentials, at, host = parts.netloc.rpartition("@")
+    with (
+        own_sidecar(parts._replace(netloc=host).geturl()) as address,
+        client_of(address.replace("://", f"://{credentials}{at}", 1), settings, request_timeout_s=BULK_TIMEOUT_S) as client,
+    ):
+        yield client
+
+
+def _ways(client: Elasticsearch, sidecar: Elasticsearch) -> dict[Way, Searcher]:
+    """Return the clients to time; a request that fails ends the run, since a second try would be timed with the first."""
+    once = client.options(max_retries=0)
+    return {"direct": once, "sidecar": sidecar.options(max_retries=0), "library": RerankClient(once)}
+
+
+def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[Row]:
+    with progress(rounds, "warming up", by_itself=False) as bar:
+
+        def show(done: int) -> None:
+            if done % _DRAWN_EVERY == 0:
+                bar.update(TaskID(0), completed=done, description="timing" if done else "warming up", refresh=True)
+
+        return measure(ways, index, rounds, show)
+
+
+def _show(measured: list[Row], about: dict[str, str | int], extent: str) -> None:
+    title = f"{extent}; {about['cpu']}, {about['cores']} cores, Python {about['python']}, Elasticsearch {about['elasticsearch']}"
+    table = Table("milliseconds", title=title, title_justify="left", caption=_CAPTION, caption_justify="left", box=None, pad_edge=False)
+    for name in ("p50", "p95", "min", "max", "added", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in measured:
+        change = row.added
+        compared = ("", "") if change is None else (f"{change.median:+.2f}", f"{change.low:+.2f} to {change.high:+.2f}")
+        table.add_row(row.case.about, *(f"{value:.2f}" for value in row.spread), *compared)
+    stdout.print(table)

@@ -1,0 +1,75 @@
+"""A sidecar of a command's own: ``es-rerank serve`` as a process that lives as long as the command needs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from ..errors import EsRerankError
+from .output import stderr
+
+_ADDRESS = re.compile(r"sidecar on (http://\S+)")
+_READY_S = 120.0
+"""How long it may take until its models are loaded, in seconds."""
+
+_ASK_S = 5.0
+_STOP_S = 30.0
+_INTERVAL_S = 0.05
+
+
+@contextmanager
+def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
+    """Run a sidecar over an Elasticsearch address without credentials; yields its own address once it is ready.
+
+    Its models and limits are those of the settings. It is gone when the block ends. Raises EsRerankError, with what
+    the sidecar said, when it ends or is not ready within two minutes.
+    """
+    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", "--elasticsearch-url", elasticsearch_url]
+    with tempfile.TemporaryDirectory(prefix="es-rerank-") as folder:
+        log = Path(folder) / "log"  # a file never fills, as a pipe that nobody reads would
+        with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as running:  # noqa: S603 this program
+            try:
+                with stderr.status("sidecar: starting ..."):
+                    address = _ready(running, log)
+                yield address
+            finally:
+                _end(running)
+
+
+def _ready(running: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + _READY_S
+    while running.poll() is None and time.monotonic() < deadline:
+        found = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if found and _is_ready(found[1]):
+            return found[1]
+        time.sleep(_INTERVAL_S)
+    ended = "is not ready" if running.poll() is None else f"ended with {running.returncode}"
+    raise EsRerankError(f"the sidecar {ended}: {_last_words(log)}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=_ASK_S, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+
+
+def _end(running: subprocess.Popen[bytes]) -> None:
+    running.terminate()
+    try:
+        running.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
