@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
@@ -281,6 +281,9 @@ class RerankClient(Elasticsearch):
         self._connection = Connection(client)
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
 
+    def __enter__(self) -> Self:
+        return self
+
     def options(self, **options: Any) -> RerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options (``api_key``, ``headers``, …), as ``Elasticsearch.options`` does."""
         other = RerankClient(self._client.options(**options))
@@ -388,6 +391,10 @@ class AsyncRerankClient(AsyncElasticsearch):
         self._client = client
         self._connection = Connection(client)
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        return self
 
     def options(self, **options: Any) -> AsyncRerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options, as ``AsyncElasticsearch.options`` does."""

@@ -246,7 +246,7 @@ def _inner(answer: Any) -> list[list[str]]:
 def _explained(answer: Any) -> bool:
     top = answer["hits"]["hits"][0]["_explanation"]
     inner = top["details"][1]["details"][0]
-    return (
+    return bool(
         top["description"].startswith("rrf score: [0.5] computed for initial ranks [0, 1] with rankConstant: [1]")
         and top["details"][0] == {"value": 0.0, "description": "rrf score: [0], result not found in query at index [0]", "details": []}
         and inner["description"].startswith("rrf score: [0.8333334] computed for initial ranks [2, 1]")
@@ -1029,10 +1029,14 @@ def tables() -> str:
     examples = "\n".join(
         f"| {'' if i and EXAMPLES[i - 1].page == each.page else each.page} | {each.heading} | {each.outcome} |" for i, each in enumerate(EXAMPLES)
     )
-    return (
-        f"<details><summary>{len(FEATURES)} features of Elastic's reference</summary>\n\n| retriever | feature | here |\n| --- | --- | --- |\n{features}\n\n</details>\n\n"
-        f"<details><summary>{len(EXAMPLES)} examples of Elastic's retriever documentation</summary>\n\n| page | example | here |\n| --- | --- | --- |\n{examples}\n\n</details>\n"
+    return _folded(f"{len(FEATURES)} features of Elastic's reference", ("retriever", "feature", "here"), features) + _folded(
+        f"{len(EXAMPLES)} examples of Elastic's retriever documentation", ("page", "example", "here"), examples
     )
+
+
+def _folded(summary: str, columns: tuple[str, ...], rows: str) -> str:
+    header = f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
+    return f"<details><summary>{summary}</summary>\n\n{header}\n{rows}\n\n</details>\n\n"
 
 
 def written(readme: str) -> str:

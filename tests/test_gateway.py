@@ -86,8 +86,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *(("elasticsearch-users", "useradd", name, "-p", PASSWORD, "-r", role) for name, role in (("reader", "reader"), ("jo", "open"))),
     )
     for tool, *arguments in tools:
-        groups = None if account() is None else []
-        command = [folder / "bin" / tool, *arguments]
+        groups: list[int] | None = None if account() is None else []
+        command = [str(folder / "bin" / tool), *arguments]
         subprocess.run(command, input=PASSWORD.encode(), env=environ, user=account(), extra_groups=groups, check=True, capture_output=True)
     place, url = process.start(home, folder, jdk.home, heap_mb=512, timeout_s=300)
     try:
@@ -120,7 +120,8 @@ def test_elasticsearchs_security_decides_who_sees_what(guarded: str) -> None:
     with caller_as(address, "reader") as reader:
         answer = reader.search(index="open-articles", retriever=tree())
         assert answer["rerank"]["status"] == "reranked", "the mapping may not be read, and need not be"
-        for search in ({"retriever": tree()}, {"query": {"match_all": {}}}, {"retriever": {"rrf": {"query": "treaty"}}}):
+        searches: list[dict[str, Any]] = [{"retriever": tree()}, {"query": {"match_all": {}}}, {"retriever": {"rrf": {"query": "treaty"}}}]
+        for search in searches:
             with pytest.raises(AuthorizationException) as refused:
                 reader.search(index="closed-articles", **search)
             assert refused.value.body["error"]["type"] == "security_exception"
@@ -129,7 +130,7 @@ def test_elasticsearchs_security_decides_who_sees_what(guarded: str) -> None:
         with pytest.raises(AuthorizationException):
             reader.indices.delete(index="open-articles")
     with Elasticsearch(address, request_timeout=60) as nobody:
-        for search in ({"retriever": tree()}, {"query": {"match_all": {}}}):
+        for search in searches[:2]:
             with pytest.raises(AuthenticationException):
                 nobody.search(index="open-articles", **search)
     with caller_as(address, "elastic", "wrong") as stranger, pytest.raises(AuthenticationException):

@@ -58,10 +58,12 @@ def test_the_python_examples_run(articles: Elasticsearch, node: Node) -> None:
                 return vector
 
     names: dict[str, Any] = {"my_model": MyModel}
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     for block in blocks("python"):
         statements = block.replace("http://localhost:9200", node.url)
         exec(compile(statements, "README.md", "exec"), names)
+    assert [document.metadata["_index"].startswith("articles") for document in names["documents"]] == [True] * 3
+    assert len(names["best"]) == 1
     answer = names["es"].rerank("who signed the treaty", index="my-chunks", field="content", query_vector=MyModel.encode("who signed the treaty"), size=5)
     assert answer["hits"]["hits"][0]["_source"]["content"] in {ARTICLES[0][1], ARTICLES[2][1], ARTICLES[4][1]}
     assert answer["rerank"]["status"] == "reranked"
