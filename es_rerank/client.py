@@ -92,7 +92,7 @@ class _Searching:
         whole = {**(arguments.get("body") or {}), **keys, "retriever": tree}
         if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
-            others = {key: value for key, value in arguments.items() if key not in whole and key not in _ALIASES and key not in ("body", "retriever")}
+            others = {key: value for key, value in arguments.items() if _ALIASES.get(key, key) in SEARCH_PARAMETERS | _FORMATTING}
             native_answer: ObjectApiResponse[Any] = yield Forward({**others, "index": context.index, "body": body})
             return native_answer
         answer = yield from search_steps(read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context)
@@ -318,11 +318,13 @@ class RerankClient(Elasticsearch):
         searches: Sequence[Mapping[str, Any]] | None = None,
         index: str | Sequence[str] | None = None,
         body: Sequence[Mapping[str, Any]] | None = None,
+        timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
         """Run several searches; those that need us here, the others in one request to Elasticsearch.
 
         Takes what ``Elasticsearch.msearch`` takes and answers in its order, an error in the place of its search.
+        ``timeout_s`` is the deadline of each search that is run here.
         """
         began = time.monotonic()
         try:
@@ -333,12 +335,12 @@ class RerankClient(Elasticsearch):
             return self._client.msearch(searches=searches or body, index=index, **options)
         theirs = [line for pair in batch.theirs.values() for line in pair]
         answered = self._client.msearch(searches=theirs, index=index, **_unfiltered(options))["responses"] if theirs else []
-        ours = {i: _item(self._answer(batch.arguments(i, index, options))) for i in batch.ours}
+        ours = {i: _item(self._answer(timeout_s, batch.arguments(i, index, options))) for i in batch.ours}
         return batch.joined(answered, ours, began, options)
 
-    def _answer(self, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+    def _answer(self, timeout_s: float | None, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
         try:
-            return self.search(**arguments)
+            return self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
             return error
 
@@ -425,6 +427,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         searches: Sequence[Mapping[str, Any]] | None = None,
         index: str | Sequence[str] | None = None,
         body: Sequence[Mapping[str, Any]] | None = None,
+        timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
         """Run several searches as ``RerankClient.msearch`` does, ours and Elasticsearch's side by side."""
@@ -437,7 +440,7 @@ class AsyncRerankClient(AsyncElasticsearch):
             return await self._client.msearch(searches=searches or body, index=index, **options)
         answered, *ours = await asyncio.gather(
             self._theirs([line for pair in batch.theirs.values() for line in pair], index, _unfiltered(options)),
-            *(self._answer(batch.arguments(i, index, options)) for i in batch.ours),
+            *(self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.ours),
         )
         return batch.joined(answered, {i: _item(each) for i, each in zip(batch.ours, ours, strict=True)}, began, options)
 
@@ -448,9 +451,9 @@ class AsyncRerankClient(AsyncElasticsearch):
         responses: list[Any] = answer["responses"]
         return responses
 
-    async def _answer(self, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+    async def _answer(self, timeout_s: float | None, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
         try:
-            return await self.search(**arguments)
+            return await self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
             return error
 

@@ -594,6 +594,28 @@ EXAMPLES = [
         check=lambda answer: ids(answer)[0] == "1",
     ),
     Example(
+        "retrievers-overview",
+        "Example",
+        MOVIES,
+        rrf(ELSER, match("crime", "plot")),
+        refused=NEEDS_ELSER,
+    ),
+    *(
+        Example(
+            "semantic-reranking",
+            heading,
+            MOVIES,
+            reranker(
+                match("explore depths", "plot"), field="plot", inference_id="elastic-rerank", inference_text="explore depths", rank_window_size=100, **more
+            ),
+            check=lambda answer: ids(answer) == ["1"] and answer["rerank"]["status"] == "reranked",
+        )
+        for heading, more in (
+            ("Retriever-based semantic reranking", {"min_score": 0.5}),
+            ("Semantic reranker using chunk rescoring", {"min_score": 0.5, "chunk_rescorer": {}}),
+        )
+    ),
+    Example(
         "reciprocal-rank-fusion",
         "Reciprocal rank fusion API",
         FULL,

@@ -14,7 +14,7 @@ from es_rerank import RerankClient
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
-SERVED = ("my-rerank-model", "my-other-more-expensive-rerank-model", "my-elastic-rerank", "my-cohere-rerank-model", "my-msmarco-minilm-model")
+SERVED = ("my-rerank-model", "my-other-more-expensive-rerank-model", "my-elastic-rerank", "my-cohere-rerank-model", "my-msmarco-minilm-model", "elastic-rerank")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from elasticsearch.dsl import Text as TextField
 from elasticsearch.helpers.vectorstore import DenseVectorStrategy, EmbeddingService, VectorStore
 
 from es_rerank import AsyncRerankClient, RerankClient
+from es_rerank.errors import RequestError
 from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
@@ -135,6 +136,22 @@ def test_options_keep_what_was_learned_unless_credentials_change(client: RerankC
     assert client.search(index=index, retriever=reranked())["rerank"]["requests"] == requests - 1, "the mapping is known"
     assert client.options(request_timeout=5).search(index=index, retriever=reranked())["rerank"]["requests"] == requests - 1
     assert client.options(headers={"x-one": "1"}).search(index=index, retriever=reranked())["rerank"]["requests"] == requests
+
+
+def test_query_parameters_reach_every_kind_of_search(client: RerankClient, store: VectorStore, index: str) -> None:
+    near = {"knn": {"field": "vector_field", "k": 2, "query_vector_builder": {"text_embedding": {"model_text": QUESTION}}}}
+    for tree in (near, hybrid(), reranked()):
+        answer = client.search(index=index, retriever=tree, source_includes=["metadata.page"], filter_path=["hits.hits._source"], size=1)
+        assert list(answer) == ["hits"]
+        assert list(answer["hits"]["hits"][0]["_source"]) == ["metadata"]
+        assert list(answer["hits"]["hits"][0]["_source"]["metadata"]) == ["page"]
+
+
+def test_a_search_has_its_own_deadline(client: RerankClient, store: VectorStore, index: str) -> None:
+    searches: list[dict[str, Any]] = [{}, {"retriever": reranked()}]
+    assert client.msearch(searches=searches, index=index, timeout_s=5)["responses"][0]["status"] == 200
+    with pytest.raises(RequestError, match="leaves no time"):
+        RerankClient(client, timeout_s=-1)
 
 
 def test_the_callers_own_body_is_left_alone(client: RerankClient, store: VectorStore, index: str) -> None:

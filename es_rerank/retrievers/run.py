@@ -45,11 +45,12 @@ class Connection(Generic[C]):
         if timeout_s is None:
             return self.client
         quarters = math.ceil(timeout_s * 4)
-        if quarters not in self._bounded:
+        bounded = self._bounded.get(quarters)
+        if bounded is None:
             if len(self._bounded) >= _BOUNDED_KEPT:
                 self._bounded.clear()
-            self._bounded[quarters] = cast("C", self.client.options(request_timeout=quarters / 4))
-        return self._bounded[quarters]
+            bounded = self._bounded[quarters] = cast("C", self.client.options(request_timeout=quarters / 4))
+        return bounded
 
 
 def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context) -> T:

@@ -136,7 +136,7 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
         raise _unrecognized(request, unknown, known)
     client = service.client(request.headers)
     where = options.pop("index", None) or index
-    found = await unless_left(request, client.msearch(searches=searches, index=where, **options))
+    found = await unless_left(request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options))
     return answer(request, found.body)
 
 

@@ -15,7 +15,7 @@ from ..errors import UnreachableError
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_OURS = frozenset({"host", "x-rerank-timeout-ms"})
+_OURS = frozenset({"expect", "host", "x-rerank-timeout-ms"})
 
 _WHOLE_BYTES = 1 << 16
 """Answers up to this size go back in one piece; larger ones are streamed."""
