@@ -744,6 +744,8 @@ FEATURES = [
     Feature("knn", "`num_candidates` left out", _knn(), lambda answer: "1" in ids(answer)),
     Feature("knn", "`filter`", rrf({"knn": {**NEAR["knn"], "filter": {"term": {"year": 2023}}}}), lambda answer: ids(answer) == ["2", "4"]),
     Feature("knn", "`similarity`", rrf({"knn": {**NEAR["knn"], "similarity": 0.25}}), lambda answer: ids(answer) == ["1", "2"]),
+    Feature("knn", "`min_score`", rrf({"knn": {**NEAR["knn"], "min_score": 0.9}}), lambda answer: ids(answer) == ["1", "2"]),
+    Feature("knn", "`_name`", rrf({"knn": {**NEAR["knn"], "_name": "near"}}), lambda answer: answer["hits"]["hits"][0]["matched_queries"] == ["near"]),
     Feature("knn", "`rescore_vector`", _knn(num_candidates=5, rescore_vector={"oversample": 2.0}), lambda answer: "1" in ids(answer)),
     Feature("knn", "`visit_percentage`", _knn(num_candidates=5, visit_percentage=50), lambda answer: "1" in ids(answer)),
     Feature(
@@ -764,7 +766,7 @@ FEATURES = [
     Feature("rrf", "`rank_constant`, default 60", rrf(NEAR), lambda answer: answer["hits"]["hits"][0]["_score"] == 0.016393442),
     Feature(
         "rrf",
-        "`rank_window_size`, default 10",
+        "a `size` over `rank_window_size` (default 10)",
         rrf(*TWO) | {"size": 11},
         refused="[rrf] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
     ),
@@ -848,7 +850,7 @@ FEATURES = [
     ),
     Feature(
         "text_similarity_reranker",
-        "`rank_window_size`, default 10",
+        "a `size` over `rank_window_size` (default 10)",
         reranker(match("AI")) | {"size": 11},
         refused="[text_similarity_reranker] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
     ),
@@ -952,6 +954,13 @@ FEATURES = [
         "over one of ours",
         {"retriever": {"rule": {"ruleset_ids": ["r"], "match_criteria": {}, "retriever": rrf(NEAR)["retriever"]}}},
         refused="[rule] is run by Elasticsearch alone, with everything under it, and [rrf] is run here",
+    ),
+    Feature(
+        "rule",
+        "over retrievers that Elasticsearch runs",
+        {"retriever": {"rule": {"ruleset_ids": ["r"], "match_criteria": {"q": "x"}, "retriever": NEAR}}},
+        refused="unknown retriever [rule]",
+        note="Elasticsearch's own word: sent whole, and the tests' node has no query rules",
     ),
     Feature("any", "an unknown retriever", rrf({"standrad": {}}), refused="unknown retriever [standrad] did you mean [standard]?"),
     Feature(
