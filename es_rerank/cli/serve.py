@@ -13,11 +13,11 @@ import uvicorn
 from elasticsearch import AsyncElasticsearch
 
 from .. import node
-from ..client import check_runs
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
 from ..models.load import load_embedder, load_reranker, model_folder
 from ..models.manifest import read_manifest
+from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
 from ..sidecar.app import create_app
 from ..sidecar.service import Limits, Service

@@ -9,16 +9,16 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elastic_transport import ApiResponseMeta
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from .answer import Account
+from .effects import Ask, Context, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
 from .facts import IndexFacts, facts_of
-from .steps import OF_INDICES, Ask, Context, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
+from .parameters import OF_INDICES
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
@@ -204,14 +204,9 @@ def _raise_for(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
         "reason": f"search failed - leaves {', '.join(f'[{i}]' for i, _ in failed)} of the tree returned errors. All failures are attached as suppressed.",
         "suppressed": [each["error"] for _, each in failed],
     }
-    raise api_error(status, {"error": {"root_cause": [cause], **cause}, "status": status}, meta)
-
-
-def api_error(status: int, body: Mapping[str, Any], meta: ApiResponseMeta | None = None) -> ApiError:
-    """Return the elasticsearch client's own exception for an error body."""
-    found = meta or ApiResponseMeta(status, "1.1", HttpHeaders({"content-type": "application/json"}), 0.0, NodeConfig("http", "es-rerank", 0))
-    described = ApiResponseMeta(status, found.http_version, found.headers, found.duration, found.node)
-    return HTTP_EXCEPTIONS.get(status, ApiError)(message=body["error"]["type"], meta=described, body=body)
+    body = {"error": {"root_cause": [cause], **cause}, "status": status}
+    described = ApiResponseMeta(status, meta.http_version, meta.headers, meta.duration, meta.node)
+    raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
 def _allowed(effect: Effect, error: ApiError) -> IndexFacts:

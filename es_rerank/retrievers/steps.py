@@ -11,23 +11,23 @@ inner hits over the union of the leaves; 5. the point in time closed. One leaf: 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError, RequestError, UnknownModelError
-from ..models import Embedder, Reranker
+from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError
+from ..models import Embedder
 from ..types import Candidate, DocumentKey, Scores
 from .answer import Account, assemble
+from .effects import Ask, Context, Embed, ReadMapping, Score, Steps, closing
 from .evaluated import Evaluated, everything, first_stage, has_min_score
 from .facts import IndexFacts
 from .fusion import linear, normalised, pinned_scores, renumbered, rrf
 from .multi_field import expanded, uses_fields
+from .parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from .plan import (
     LeafSearch,
     PageQuery,
@@ -48,7 +48,6 @@ from .plan import (
 from .request import SearchRequest
 from .rerank import Ranking, first_stage_order, rank, texts_of
 from .tree import (
-    DEFAULT_INFERENCE_ID,
     Compound,
     Knn,
     Linear,
@@ -69,149 +68,6 @@ T = TypeVar("T")
 KEEP_ALIVE = "1m"
 """How long Elasticsearch keeps a point in time of ours that could not be closed."""
 
-_MAPPING_SECONDS = 60.0
-"""How long a mapping is believed; a new field or model behind an alias is seen after that."""
-
-# Query parameters that belong to the choice of shards: they go where the point in time is opened, and to every search
-# that has none.
-_OF_SHARDS = ("allow_no_indices", "allow_partial_search_results", "expand_wildcards", "ignore_throttled", "ignore_unavailable", "preference", "routing")
-OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
-# Query parameters that stand before each search of an _msearch, and those of its address (RestMultiSearchAction).
-_OF_HEADERS = (*_OF_SHARDS, "ccs_minimize_roundtrips", "request_cache", "search_type")
-_OF_MSEARCH = ("max_concurrent_shard_requests", "pre_filter_shard_size")
-# Query parameters that shape the page alone.
-_OF_PAGE = (
-    "typed_keys",
-    "rest_total_hits_as_int",
-    "include_named_queries_score",
-    "_source_includes",
-    "_source_excludes",
-    "_source_exclude_vectors",
-    "force_synthetic_source",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request to Elasticsearch; ``stage`` names it in the account. A list as ``body`` goes as one line per item."""
-
-    stage: str
-    method: str
-    path: str
-    body: Any = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """A search that Elasticsearch runs whole; the arguments are those of ``Elasticsearch.search``."""
-
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadMapping:
-    """The facts of the indices that an expression names, from the cache where they are fresh."""
-
-    index: str
-
-
-@dataclass(frozen=True, slots=True)
-class Embed:
-    """A query vector."""
-
-    text: str
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Scores of texts, by the model that an inference id names."""
-
-    query: str
-    texts: list[str]
-    model: str
-
-
-Effect = Ask | Forward | ReadMapping | Embed | Score
-Steps = Generator[Effect, Any, T]
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The models at hand: rerankers by inference id, the first being the default, and the embedder of queries."""
-
-    rerankers: Mapping[str, Reranker]
-    embedder: Embedder | None = None
-
-    def reranker(self, inference_id: str) -> Reranker:
-        """Return a served model; Elastic's default id means the first.
-
-        Raises UnknownModelError, listing what is served, for any other.
-        """
-        if inference_id in self.rerankers:
-            return self.rerankers[inference_id]
-        if inference_id == DEFAULT_INFERENCE_ID and self.rerankers:
-            return next(iter(self.rerankers.values()))
-        known = ", ".join(self.rerankers) or "none"
-        raise UnknownModelError(f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}", name=inference_id)
-
-    def embedder_for(self, model: str | None) -> Embedder:
-        """Return the embedder of queries.
-
-        Raises UnknownModelError when another model is named, RequestError when there is none.
-        """
-        if self.embedder is None:
-            raise RequestError("[query_vector_builder] needs an embedder and none is configured; give [query_vector] yourself or configure an embedder")
-        if model not in (None, self.embedder.name):
-            raise UnknownModelError(f"embedding model [{model}] is not served here; served: {self.embedder.name}", name=model or "")
-        return self.embedder
-
-
-class MappingCache:
-    """Facts of indices, believed for a minute; owned by a client, never shared between credentials."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._facts: dict[str, tuple[float, IndexFacts]] = {}
-
-    def get(self, index: str) -> IndexFacts | None:
-        """Return facts that are still fresh."""
-        found = self._facts.get(index)
-        return found[1] if found and self._clock() < found[0] else None
-
-    def put(self, facts: IndexFacts) -> IndexFacts:
-        """Keep facts and return them."""
-        self._facts[facts.index] = (self._clock() + _MAPPING_SECONDS, facts)
-        return facts
-
-
-@dataclass(slots=True)
-class Context:
-    """Where a search runs: index expression, query parameters, models, deadline (monotonic), what Elasticsearch runs.
-
-    ``opened`` is the point in time that the search opened and has not closed yet: whoever runs the steps closes it when
-    they fail.
-    """
-
-    index: str | None
-    parameters: dict[str, Any]
-    served: Served
-    mappings: MappingCache
-    account: Account
-    deadline: float | None = None
-    elasticsearch_runs: Collection[str] = ()
-    opened: str | None = None
-
-    def remaining_s(self) -> float | None:
-        """Return the seconds that the deadline leaves to a request; None without a deadline."""
-        return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
-
-    @property
-    def path(self) -> str:
-        """Return the index expression as the beginning of a path."""
-        return f"/{quote(self.index, safe=',*<>')}" if self.index else ""
-
 
 def _each(steps: Iterable[Steps[T]]) -> Steps[list[T]]:
     """Do steps one after the other and return their results."""
@@ -220,11 +76,6 @@ def _each(steps: Iterable[Steps[T]]) -> Steps[list[T]]:
         result = yield from each
         results.append(result)
     return results
-
-
-def closing(pit: str) -> Ask:
-    """Return the request that closes a point in time."""
-    return Ask("point_in_time", "DELETE", "/_pit", {"id": pit})
 
 
 def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, Any]]:
@@ -240,7 +91,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     root = yield from search.evaluated()
     window = _at_least(root.window, request.min_score)
     page = search.page(root, window)
-    fetched = yield Ask("page", "POST", search.path, page.body | search.common, search.parameters | _given(context.parameters, _OF_PAGE))
+    fetched = yield Ask("page", "POST", search.path, page.body | search.common, search.parameters | given(context.parameters, OF_PAGE))
     yield from search.close()
     return assemble(root, window, page, fetched, context.account, request, timed_out=search.timed_out)
 
@@ -255,10 +106,6 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
     clashes += ["indicesOptions"] if any(name in context.parameters for name in OF_INDICES) else []
     if clashes:
         raise InvalidSearchError.of([f"[{clash}] cannot be used with point in time" for clash in clashes])
-
-
-def _given(parameters: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: parameters[name] for name in names if name in parameters}
 
 
 def _at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidate, ...]:
@@ -292,8 +139,8 @@ class _Search:
     @property
     def parameters(self) -> dict[str, Any]:
         """Return the query parameters that every search carries."""
-        names = [name for name in self.context.parameters if name not in _OF_PAGE and not ("pit" in self.common and name in _OF_SHARDS)]
-        return _given(self.context.parameters, names)
+        names = [name for name in self.context.parameters if name not in OF_PAGE and not ("pit" in self.common and name in OF_SHARDS)]
+        return given(self.context.parameters, names)
 
     def close(self) -> Steps[None]:
         """Close the point in time that this search opened."""
@@ -350,13 +197,13 @@ class _Search:
 
     def _open(self) -> Steps[None]:
         path = f"{self.context.path or '/_all'}/_pit"
-        answer = yield Ask("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **_given(self.context.parameters, _OF_SHARDS)})
+        answer = yield Ask("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **given(self.context.parameters, OF_SHARDS)})
         self.pit = self.context.opened = answer["id"]
 
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
             return [(yield Ask("first_stage", "POST", self.path, bodies[0], self.parameters))]
-        header, address = _given(self.parameters, _OF_HEADERS), _given(self.parameters, _OF_MSEARCH)
+        header, address = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
         answer = yield Ask("first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address)
         responses: list[dict[str, Any]] = answer["responses"]
         return responses

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from ..client import SEARCH_PARAMETERS
 from ..errors import RequestError
+from ..retrievers.parameters import SEARCH_PARAMETERS
 from ..retrievers.tree import needs_us
 from .service import Service
 from .wire import answer, decoded, json_object, json_value, read_bytes, timeout_s, unless_left

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from elasticsearch import AsyncElasticsearch, TransportError
 
-from ..client import DEFAULT_TIMEOUT_S, AsyncRerankClient
+from ..client import AsyncRerankClient
 from ..errors import ModelError, TooLargeError
 from ..models import Embedder, Reranker
-from ..retrievers.steps import Served
+from ..retrievers.effects import Served
+from ..retrievers.searching import DEFAULT_TIMEOUT_S
 from ..types import Scores
 from .upstream import Upstream
 

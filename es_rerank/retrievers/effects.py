@@ -1,0 +1,147 @@
+"""What a search may want done, and where it runs: the words between the steps and whoever does them. No I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from ..errors import RequestError, UnknownModelError
+from ..models import Embedder, Reranker
+from .answer import Account
+from .facts import IndexFacts
+from .tree import DEFAULT_INFERENCE_ID
+
+T = TypeVar("T")
+
+_MAPPING_SECONDS = 60.0
+"""How long a mapping is believed; a new field or model behind an alias is seen after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to Elasticsearch; ``stage`` names it in the account. A list as ``body`` goes as one line per item."""
+
+    stage: str
+    method: str
+    path: str
+    body: Any = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A search that Elasticsearch runs whole; the arguments are those of ``Elasticsearch.search``."""
+
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMapping:
+    """The facts of the indices that an expression names, from the cache where they are fresh."""
+
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """A query vector."""
+
+    text: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Scores of texts, by the model that an inference id names."""
+
+    query: str
+    texts: list[str]
+    model: str
+
+
+Effect = Ask | Forward | ReadMapping | Embed | Score
+Steps = Generator[Effect, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The models at hand: rerankers by inference id, the first being the default, and the embedder of queries."""
+
+    rerankers: Mapping[str, Reranker]
+    embedder: Embedder | None = None
+
+    def reranker(self, inference_id: str) -> Reranker:
+        """Return a served model; Elastic's default id means the first.
+
+        Raises UnknownModelError, listing what is served, for any other.
+        """
+        if inference_id in self.rerankers:
+            return self.rerankers[inference_id]
+        if inference_id == DEFAULT_INFERENCE_ID and self.rerankers:
+            return next(iter(self.rerankers.values()))
+        known = ", ".join(self.rerankers) or "none"
+        raise UnknownModelError(f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}", name=inference_id)
+
+    def embedder_for(self, model: str | None) -> Embedder:
+        """Return the embedder of queries.
+
+        Raises UnknownModelError when another model is named, RequestError when there is none.
+        """
+        if self.embedder is None:
+            raise RequestError("[query_vector_builder] needs an embedder and none is configured; give [query_vector] yourself or configure an embedder")
+        if model not in (None, self.embedder.name):
+            raise UnknownModelError(f"embedding model [{model}] is not served here; served: {self.embedder.name}", name=model or "")
+        return self.embedder
+
+
+class MappingCache:
+    """Facts of indices, believed for a minute; owned by a client, never shared between credentials."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._facts: dict[str, tuple[float, IndexFacts]] = {}
+
+    def get(self, index: str) -> IndexFacts | None:
+        """Return facts that are still fresh."""
+        found = self._facts.get(index)
+        return found[1] if found and self._clock() < found[0] else None
+
+    def put(self, facts: IndexFacts) -> IndexFacts:
+        """Keep facts and return them."""
+        self._facts[facts.index] = (self._clock() + _MAPPING_SECONDS, facts)
+        return facts
+
+
+@dataclass(slots=True)
+class Context:
+    """Where a search runs: index expression, query parameters, models, deadline (monotonic), what Elasticsearch runs.
+
+    ``opened`` is the point in time that the search opened and has not closed yet: whoever runs the steps closes it when
+    they fail.
+    """
+
+    index: str | None
+    parameters: dict[str, Any]
+    served: Served
+    mappings: MappingCache
+    account: Account
+    deadline: float | None = None
+    elasticsearch_runs: Collection[str] = ()
+    opened: str | None = None
+
+    def remaining_s(self) -> float | None:
+        """Return the seconds that the deadline leaves to a request; None without a deadline."""
+        return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
+
+    @property
+    def path(self) -> str:
+        """Return the index expression as the beginning of a path."""
+        return f"/{quote(self.index, safe=',*<>')}" if self.index else ""
+
+
+def closing(pit: str) -> Ask:
+    """Return the request that closes a point in time."""
+    return Ask("point_in_time", "DELETE", "/_pit", {"id": pit})

@@ -1,0 +1,128 @@
+"""What the blocking and the asynchronous client share: everything of a search but the I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from elastic_transport import ObjectApiResponse
+
+from ..errors import RequestError
+from ..models import Embedder, Reranker
+from .answer import Account
+from .client_answers import response
+from .effects import Context, Forward, MappingCache, ReadMapping, Served, Steps
+from .filter_path import selected
+from .parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, written
+from .request import read_request
+from .short_form import check_query, retriever_for
+from .steps import search_steps, vector_steps
+from .tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
+
+DEFAULT_TIMEOUT_S = 8.0
+"""Deadline of a search that names none: under the official client's request timeout of 10 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """What both clients share: models, deadline, what Elasticsearch runs, and everything but the I/O."""
+
+    served: Served
+    timeout_s: float | None = DEFAULT_TIMEOUT_S
+    elasticsearch_runs: frozenset[str] = frozenset()
+    mappings: MappingCache = field(default_factory=MappingCache)
+
+    def context(self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None) -> Context:
+        """Return where one search runs; its deadline counts from now."""
+        expression = index if isinstance(index, str) or index is None else ",".join(index)
+        allowed = self.timeout_s if timeout_s is None else timeout_s
+        deadline = None if allowed is None else time.monotonic() + allowed
+        return Context(expression, written(parameters), self.served, self.mappings, Account(), deadline, self.elasticsearch_runs)
+
+    def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any]) -> Steps[ObjectApiResponse[Any]]:
+        """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
+        if not needs_us(tree, self.elasticsearch_runs):
+            whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
+            return whole_answer
+        keys, parameters = split_parameters({key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")})
+        whole = {**(arguments.get("body") or {}), **keys, "retriever": tree}
+        if not composes(tree, self.elasticsearch_runs):
+            body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
+            others = {key: value for key, value in arguments.items() if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING}
+            native_answer: ObjectApiResponse[Any] = yield Forward({**others, "index": context.index, "body": body})
+            return native_answer
+        answer = yield from search_steps(read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context)
+        return response(selected(answer, arguments.get("filter_path")), answer["took"])
+
+    def short_form(
+        self, context: Context, query: str, page: tuple[int, int], window: int, choices: dict[str, Any], options: Mapping[str, Any]
+    ) -> Steps[ObjectApiResponse[Any]]:
+        """Build the tree from what the index is, then search; ``page`` is (from, size)."""
+        check_query(query)
+        facts = yield ReadMapping(context.index or "_all")
+        tree = retriever_for(query, facts, window=max(window, sum(page)), **choices)
+        keys, _ = split_parameters(options)
+        answer = yield from search_steps(read_request({**keys, "retriever": tree, "from": page[0], "size": page[1]}), context)
+        return response(selected(answer, options.get("filter_path")), answer["took"])
+
+    def with_credentials(self) -> Searching:
+        """Return the same for other credentials, which may not see the mappings that these have read."""
+        return replace(self, mappings=MappingCache())
+
+
+def searching(
+    reranker: Reranker | Mapping[str, Reranker] | None, embedder: Embedder | None, timeout_s: float | None, elasticsearch_runs: Collection[str]
+) -> Searching:
+    """Return what a client searches with; a single reranker is known by its own name.
+
+    Raises RequestError for a deadline that leaves no time, and for names that are no retrievers.
+    """
+    if timeout_s is not None and not timeout_s > 0:
+        raise RequestError(f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None")
+    rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
+    return Searching(Served(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
+
+
+def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:
+    """Return the names of what Elasticsearch runs.
+
+    Raises RequestError for a name that is neither a retriever of ours nor the vector builder.
+    """
+    unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
+    if unknown:
+        raise RequestError(f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}")
+    return frozenset(elasticsearch_runs)
+
+
+def search_arguments(
+    index: str | Sequence[str] | None, retriever: Mapping[str, Any] | None, body: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """Return (what was given, as ``Elasticsearch.search`` takes it; the retriever tree, wherever it stands)."""
+    given: dict[str, Any] = {"index": index, **options}
+    if retriever is not None:
+        given["retriever"] = retriever
+    if body is not None:
+        given["body"] = dict(body)
+    return given, retriever if retriever is not None else (body or {}).get("retriever")
+
+
+def short_form_choices(
+    first_stage: FirstStage,
+    field: str | Sequence[str] | None,
+    vector_field: str | None,
+    query_vector: Sequence[float] | None,
+    filters: Query | Sequence[Query] | None,
+    inference_id: str | None,
+) -> dict[str, Any]:
+    """Return the short form's choices as ``retriever_for`` takes them; a single filter becomes a list."""
+    listed = [filters] if isinstance(filters, Mapping) else list(filters or ())
+    return {
+        "first_stage": first_stage,
+        "field": field,
+        "vector_field": vector_field,
+        "query_vector": query_vector,
+        "filters": listed,
+        "inference_id": inference_id,
+    }
