@@ -15,10 +15,9 @@ from .models import Embedder, Reranker
 from .retrievers.batch import Batch, item, unfiltered
 from .retrievers.client_answers import client_error
 from .retrievers.parameters import split_parameters
-from .retrievers.request import DEFAULT_SIZE
 from .retrievers.run import Connection, arun, run
 from .retrievers.searching import DEFAULT_TIMEOUT_S, search_arguments, searching, short_form_choices
-from .retrievers.short_form import DEFAULT_WINDOW
+from .retrievers.short_form import DEFAULT_SIZE, DEFAULT_WINDOW
 from .retrievers.tree import FirstStage, Query
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})

@@ -967,7 +967,7 @@ FEATURES = [
         "any", "an unknown key", rrf(NEAR, rank_windw_size=5), refused="[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?"
     ),
     Feature("any", "a wrong type", rrf(NEAR, rank_constant="many"), refused="[rrf] failed to parse field [rank_constant]"),
-    Feature("request", "`from`, `size`", _request(**{"from": 1, "size": 1}), lambda answer: ids(answer) == ["2"]),
+    Feature("request", "`from`, `size` (default: the whole window)", _request(**{"from": 1, "size": 1}), lambda answer: ids(answer) == ["2"]),
     Feature("request", "`from` past the window", _request(**{"from": 10}), lambda answer: ids(answer) == [], note="an empty page"),
     Feature("request", "`_source`", _request(_source=["year"]), lambda answer: answer["hits"]["hits"][0]["_source"] == {"year": 2024}),
     Feature(
@@ -1017,7 +1017,13 @@ FEATURES = [
         lambda a: a["hits"]["max_score"] == 0.8333334,
         note="without effect on a compound's scores, as in Elasticsearch",
     ),
-    Feature("request", "`routing`, `preference`, `search_type`", _request(), parameters={"preference": "_local", "search_type": "dfs_query_then_fetch"}),
+    Feature(
+        "request",
+        "`routing`, `preference`, `search_type`",
+        _request(),
+        note="`dfs_query_then_fetch` reaches the leaves, where Elasticsearch leaves it out",
+        parameters={"preference": "_local", "search_type": "dfs_query_then_fetch"},
+    ),
     Feature("request", "several indices, aliases, `ignore_unavailable`", _request(), parameters={"index": f"{EXAMPLE},absent", "ignore_unavailable": True}),
     Feature(
         "request",

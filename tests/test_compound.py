@@ -354,7 +354,7 @@ def test_requests_are_few(client: RerankClient, name: str, tree: dict[str, Any],
 
 
 def test_the_first_stage_carries_ids_and_scores_only(client: RerankClient, name: str) -> None:
-    block = client.search(index=name, retriever=rrf(standard("moon dog river"), knn("dog", k=50), window=50), source=False)["rerank"]
+    block = client.search(index=name, retriever=rrf(standard("moon dog river"), knn("dog", k=50), window=50), source=False, size=10)["rerank"]
     assert block["bytes"] / 100 < 130, "bytes per hit of two windows of 50"
 
 
@@ -684,7 +684,7 @@ def test_an_error_is_caught_as_theirs_and_as_ours(client: RerankClient, name: st
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), again.body, again.path) == (type(error), error.body, error.path)
     with pytest.raises(InvalidSearchError, match=r"1: cannot specify \[retriever\] and \[sort\];2: \[rrf\] requires"):
-        client.search(index=name, retriever=rrf(standard("x"), window=5), sort=["_doc"])
+        client.search(index=name, retriever=rrf(standard("x"), window=5), sort=["_doc"], size=6)
     with pytest.raises(NotFoundError, match="is not served here"):
         client.search(index=name, retriever=reranker(standard("x"), "x", inference_id="none-such"))
     with pytest.raises(InvalidSearchError, match=r"cannot specify \[rrf\] and \[scroll\]"):
@@ -728,3 +728,52 @@ async def test_the_async_client_answers_the_same(client: RerankClient, node: Nod
         assert theirs[2]["error"] == ours[2]["error"]
         with pytest.raises(RetrieverParsingError):
             await twin.search(index=name, retriever={"rrf": {"retriever": {}}})
+
+
+# --- beside Elasticsearch's own compound retriever -----------------------------------------------------------------
+
+RESCORE = {"window_size": 40, "query": {"rescore_query": {"match": {"text": "river"}}, "rescore_query_weight": 2.0}}
+NATIVE = {"rescorer": {"rescore": RESCORE, "retriever": standard("treaty king moon", _name="words")}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "page": {"from_": 7, "size": 5},
+    "past the window": {"from_": 40},
+    "nothing": {"size": 0, "aggs": AGGS},
+    "aggregations": {"aggs": AGGS, "size": 3},
+    "post filter": {"post_filter": RED, "size": 4, "from_": 2},
+    "post filter and aggregations": {"post_filter": LATE, "aggs": AGGS, "track_total_hits": True, "size": 5},
+    "collapse": {"collapse": {"field": "group", "inner_hits": {"name": "others", "size": 3, "_source": False}}, "source": False},
+    "collapse by number": {"collapse": {"field": "number"}, "size": 20, "source": False},
+    "totals up to three": {"track_total_hits": 3},
+    "no totals": {"track_total_hits": False},
+    "least score": {"min_score": 1.5},
+    "highlight": {"highlight": {"fields": {"text": {"number_of_fragments": 1}}}},
+    "fetch": {"fields": ["seen", "number"], "docvalue_fields": ["group"], "version": True, "seq_no_primary_term": True, "source": ["text"]},
+    "no ids": {"stored_fields": "_none_", "source": False},
+    "runtime field": {"runtime_mappings": {"extra": {"type": "keyword"}}, "fields": ["extra"]},
+    "suggest": {"suggest": {"s": {"text": "kingg", "term": {"field": "text"}}}, "size": 1},
+    "typed": {"aggs": AGGS, "typed_keys": True, "rest_total_hits_as_int": True},
+    "filtered path": {"filter_path": ["hits.hits._id", "hits.total"]},
+    "routed": {"routing": "d1"},
+    "preferred shards": {"preference": "_local"},
+    "boosted index": {"indices_boost": [{"compound-corpus": 3.0}]},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_all_else_of_a_response_is_what_elasticsearchs_own_compound_retriever_gives(
+    client: RerankClient, es: Elasticsearch, name: str, options: dict[str, Any]
+) -> None:
+    """A fusion of one list with weight one has its scores; all that surrounds them must then be equal, too.
+
+    Two things differ: ``search_type=dfs_query_then_fetch`` reaches our leaves, while Elasticsearch leaves it out there; and
+    a page that a post-filter or collapsing leaves short is not filled up from outside the window, with scores of 0.
+    """
+    theirs = es.search(index=name, retriever=NATIVE, **options).body
+    ours = client.search(index=name, retriever=linear((NATIVE, 1.0, "none"), window=40), **options).body
+    for answer in (theirs, ours):
+        answer.pop("took", None)
+        answer.pop("rerank", None)
+        for hit in answer.get("hits", {}).get("hits", []):
+            hit.pop("sort", None)
+    assert ours == theirs

@@ -270,7 +270,7 @@ async def test_each_fault_of_a_search_has_its_status_and_its_sentence(caller: ht
         (index, body(field="content", retriever=knn), 400, f"index [{index}] has no field [vector]; its vector fields are: none"),
         (index, body(), 400, f"index [{index}] has no field [text]; its text fields are: content"),
         (index, body(field="content", inference_text=""), 400, "[inference_text]"),
-        (index, body(field="content", rank_window_size=5), 400, "[rank_window_size: 5] be greater than or equal to [size: 10]"),
+        (f"{index}", {**body(field="content"), "rrf": {}}, 400, "malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]"),
     ]
     for name, tree, status, message in cases:
         answer = await caller.post(f"/{name}/_search", json={"retriever": tree})

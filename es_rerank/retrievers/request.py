@@ -38,16 +38,19 @@ _BOTH = ("runtime_mappings", "pit", "timeout")
 _OURS = ("retriever", "from", "size", "min_score")
 _WITHOUT_EFFECT = ("indices_boost",)
 """Taken and without effect, as in Elasticsearch: a compound's scores are its own (checked on 9.5)."""
-DEFAULT_SIZE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A request taken apart. ``common`` goes with every search, ``page`` with the one that fetches the page."""
+    """A request taken apart. ``common`` goes with every search, ``page`` with the one that fetches the page.
+
+    ``size`` is None where none is written: a compound retriever then gives its whole window (RankDocsRetrieverBuilder;
+    checked on 9.5).
+    """
 
     retriever: Retriever
     offset: int = 0
-    size: int = DEFAULT_SIZE
+    size: int | None = None
     min_score: float | None = None
     common: dict[str, Any] = field(default_factory=dict)
     page: dict[str, Any] = field(default_factory=dict)
@@ -72,9 +75,9 @@ def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = 
         raise RequestError("[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out")
     tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
     check_children(tree)
-    offset, size = _count(body, "from", 0), _count(body, "size", DEFAULT_SIZE)
+    offset, size = _count(body, "from") or 0, _count(body, "size")
     clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
-    faults = ([f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []) + faults_of(tree, size, scroll=scroll)
+    faults = ([f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []) + faults_of(tree, -1 if size is None else size, scroll=scroll)
     if faults:
         raise InvalidSearchError.of(faults)
     return SearchRequest(
@@ -87,10 +90,10 @@ def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = 
     )
 
 
-def _count(body: Mapping[str, Any], key: str, default: int) -> int:
+def _count(body: Mapping[str, Any], key: str) -> int | None:
     value = body.get(key)
     if value is None:
-        return default
+        return None
     if isinstance(value, str) and value.lstrip("-").isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

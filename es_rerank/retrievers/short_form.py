@@ -10,6 +10,7 @@ from .facts import IndexFacts
 from .tree import FirstStage, Query
 
 DEFAULT_WINDOW = 50
+DEFAULT_SIZE = 10
 _NUM_CANDIDATES = 100
 _MAX_CANDIDATES = 10_000
 _CONTEXT = ("title",)

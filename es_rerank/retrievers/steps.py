@@ -310,8 +310,9 @@ class _Search:
         request, account = self.request, self.context.account
         account.window = root.node.window if isinstance(root.node, Compound) else len(window)
         window_only = request.min_score is not None or has_min_score(root)
-        union = _union(root) if _wants_union(request) else []
-        return page_query(window, request.offset, request.size, request.page, union, window_only=window_only)
+        union = _union(root) if _wants_union(request, len(window)) else []
+        size = len(window) if request.size is None else request.size
+        return page_query(window, request.offset, size, request.page, union, window_only=window_only)
 
 
 def _union(root: Evaluated) -> list[Query]:
@@ -319,10 +320,14 @@ def _union(root: Evaluated) -> list[Query]:
     return union_of(root.node, (), first_stage(root)) + names
 
 
-def _wants_union(request: SearchRequest) -> bool:
-    """Whether anything of the answer is about more than the page's own documents; a total is, unless it is switched off."""
+def _wants_union(request: SearchRequest, window: int) -> bool:
+    """Whether anything of the answer is about more than the page's own documents.
+
+    A total is, unless it is switched off or not to be counted beyond the window.
+    """
+    limit = request.page.get("track_total_hits", True)
     return (
-        request.page.get("track_total_hits") is not False
+        (limit > window if isinstance(limit, int) and not isinstance(limit, bool) else limit is not False)
         or any(request.page.get(key) for key in ("aggs", "aggregations", "highlight", "profile", "explain"))
         or _has_inner_hits(request.retriever)
     )
