@@ -136,7 +136,7 @@ def test_the_build_is_given_what_it_copies_and_nothing_else(dockerfile: list[tup
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_health_check_asks_for_readiness(dockerfile: list[tuple[str, str]], status: int, healthy: bool) -> None:  # noqa: FBT001 a parameter of the test
+def test_the_health_check_asks_for_readiness(dockerfile: list[tuple[str, str]], status: int, healthy: bool) -> None:
     (check,) = arguments(dockerfile, "HEALTHCHECK")
     _, _, program = json.loads(check[check.index("[") :])
     with served(status, "{}") as (port, requests):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import RetrieverParsingError
 from .tree import (
     ALL_KINDS,
-    DEFAULT_RESCORE_WINDOW,
     KINDS,
     NATIVE_ONLY,
     OURS,
     VECTOR_BUILDER,
     ChunkRescorer,
     Compound,
+    Grammar,
     Knn,
     Linear,
     Native,
+    Normalizer,
     Pinned,
     Rescorer,
     Retriever,
@@ -42,7 +42,23 @@ _MAX_CANDIDATES = 10_000
 Model = TypeVar("Model", bound=BaseModel)
 
 _ILLEGAL, _CONTENT = "illegal_argument_exception", "x_content_parse_exception"
-_NORMALIZERS = ("none", "minmax", "l2_norm")
+_NOT_A_NUMBER, _PARSING = "number_format_exception", "parsing_exception"
+_NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
+
+_MAY_BE_NULL = frozenset({"chunking_settings"})
+
+_INTEGER_RANGE = range(-(2**31), 2**31)
+_JAVA_NUMBER = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)")
+"""What Double.parseDouble reads, its hexadecimal form apart."""
+
+
+class _Item(Grammar):
+    """A document to pin."""
+
+    kind: ClassVar[str] = "item"
+
+    index: str | None = Field(default=None, alias="_index")
+    id: str = Field(alias="_id")
 
 
 def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str] = ()) -> Retriever:  # noqa: ANN401 any JSON value may arrive
@@ -65,30 +81,29 @@ def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str
 def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
     """Return the one (kind, content) of a retriever object."""
     if not isinstance(body, dict):
-        raise RetrieverParsingError(f"[{path}] retriever malformed, must start with [START_OBJECT], found [{_token(body)}]", path=path)
+        raise _parsing(f"Unknown key for a {_token(body)} in [retriever].", path)
     if not body:
-        raise RetrieverParsingError(f"[{path}] retriever malformed, empty clause found", path=path)
+        raise _parsing("retriever malformed, empty clause found", path)
     kind, content = next(iter(body.items()))
+    if not isinstance(content, dict):
+        raise _parsing(f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name", f"{path}.{kind}")
     if kind not in ALL_KINDS:
         raise RetrieverParsingError(
             f"[{path}] unknown retriever [{kind}]{_suggest(kind, ALL_KINDS)}", path=path, cause=("named_object_not_found_exception", f"unknown field [{kind}]")
         )
-    if not isinstance(content, dict):
-        raise RetrieverParsingError(f"[{path}.{kind}] [{kind}] retriever malformed, no [START_OBJECT] after retriever name", path=f"{path}.{kind}")
     if len(body) > 1:
-        raise RetrieverParsingError(f"[{path}] [{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]", path=path)
+        raise _parsing(f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]", path)
     return kind, content
 
 
 def _native(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Native | None:
     """Return a subtree for Elasticsearch to run whole; None where it holds one of ours and the root can be run here."""
     child = content.get("retriever")
-    entries = content.get("retrievers")
     children: list[Retriever] = [] if child is None else [parse(child, f"{path}.retriever", runs)]
-    if isinstance(entries, list):
-        children += [
-            parse(entry.get("retriever", entry) if isinstance(entry, dict) else entry, f"{path}.retrievers[{i}]", runs) for i, entry in enumerate(entries)
-        ]
+    children += [
+        parse(entry.get("retriever", entry) if isinstance(entry, dict) else entry, f"{path}.retrievers[{i}]", runs)
+        for i, entry in enumerate(_each(content.get("retrievers")))
+    ]
     ours = next((node for node in children if not _goes_whole(node)), None)
     if ours is None:
         return Native(kind=kind, body=content, children=tuple(children))
@@ -115,6 +130,8 @@ def _leaf(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) 
     node = _model(KINDS[kind], kind, content, path)
     if isinstance(node, Knn):
         _check_knn(node, path, runs)
+    elif isinstance(node, Standard) and "sort" in content and not isinstance(node.sort, (list, tuple, dict)):
+        raise _wrong_type(kind, "sort", node.sort, path)
     return node
 
 
@@ -127,19 +144,25 @@ def _check_knn(node: Knn, path: str, runs: Collection[str]) -> None:
         _model(TextEmbedding, "text_embedding", node.query_vector_builder["text_embedding"], f"{path}.{VECTOR_BUILDER}.text_embedding")
     if node.k < 1:
         raise _illegal("[k] must be greater than 0", path)
-    if node.num_candidates is not None and node.num_candidates < 1:
-        raise _illegal("[num_candidates] must be greater than 0", path)
-    if node.num_candidates is not None and node.num_candidates < node.k:
+    if (_MAX_CANDIDATES if node.num_candidates is None else node.num_candidates) < node.k:
         raise _illegal("[num_candidates] cannot be less than [k]", path)
-    if max(node.k, node.num_candidates or 0) > _MAX_CANDIDATES:
+    if node.num_candidates is not None and node.num_candidates > _MAX_CANDIDATES:
         raise _illegal(f"[num_candidates] cannot exceed [{_MAX_CANDIDATES}]", path)
+    if node.visit_percentage is not None and not 0 <= node.visit_percentage <= 100:
+        raise _illegal("[visit_percentage] must be between 0 and 100", path)
 
 
 def _with_child(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Any:  # noqa: ANN401 the table maps a kind to its own model
     fields = dict(content)
     if "retriever" in fields:
-        fields["retriever"] = parse(fields["retriever"], f"{path}.retriever", runs)
+        fields["retriever"] = _child(kind, fields["retriever"], path, runs)
     return _model(KINDS[kind], kind, fields, path)
+
+
+def _child(kind: str, body: Any, path: str, runs: Collection[str]) -> Retriever:  # noqa: ANN401 any JSON value may arrive
+    if not isinstance(body, dict):
+        raise _wrong_type(kind, "retriever", body, path)
+    return parse(body, f"{path}.retriever", runs)
 
 
 def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> TextSimilarityReranker:
@@ -158,46 +181,64 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
 
 
 def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Pinned:
-    node: Pinned = _with_child(kind, content, path, runs)
+    fields = dict(content)
+    if isinstance(fields.get("docs"), (list, dict)):
+        fields["docs"] = _each(fields["docs"])
+        for i, doc in enumerate(fields["docs"]):
+            item = _model(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
+            if "*" in (item.index or ""):
+                raise _failed_build(_Item.kind, "Item index cannot contain wildcard expressions", f"{path}.docs[{i}]")
+    node: Pinned = _with_child(kind, fields, path, runs)
     if node.ids is not None and node.docs is not None:
-        raise _parsing("Both 'ids' and 'docs' cannot be specified at the same time", path)
+        raise _failed_build(kind, "Both 'ids' and 'docs' cannot be specified at the same time", path)
     if not node.ids and not node.docs:
-        raise _parsing("Either 'ids' or 'docs' must be provided and non-empty for pinned retriever", path)
-    for doc in node.docs or ():
-        if not isinstance(doc.get("_id"), str) or not set(doc) <= {"_id", "_index"}:
-            raise _parsing(f"[specified_document] expected [_id] and at most [_index], found [{', '.join(doc)}]", f"{path}.docs")
+        raise _failed_build(kind, "Either 'ids' or 'docs' must be provided and non-empty for pinned retriever", path)
     word = "ids" if node.ids else "docs"
     if len(node.pins) > MAX_PINNED:
-        raise _parsing(f"[pinned] Max of {MAX_PINNED} {word} exceeded: {len(node.pins)} provided.", path)
+        raise _illegal(f"[pinned] Max of {MAX_PINNED} {word} exceeded: {len(node.pins)} provided.", path)
     twice = next((pin for i, pin in enumerate(node.pins) if pin in node.pins[:i]), None)
     if twice is not None:
-        raise _parsing(f"[pinned] duplicate {word.removesuffix('s')} found in list: {twice[1]}", path)
-    if isinstance(node.retriever, Standard) and node.retriever.sort is not None:
+        raise _illegal(f"[pinned] duplicate {word.removesuffix('s')} found in list: {twice[1]}", path)
+    if isinstance(node.retriever, Standard) and not all(each in _BY_SCORE for each in _each(node.retriever.sort)):
         raise _illegal("[pinned] retriever only supports sorting by score; leave [sort] out of its retriever", path)
     return node
 
 
+_BY_SCORE: tuple[Any, ...] = ("_score", {"_score": "desc"}, {"_score": {}}, {"_score": {"order": "desc"}})
+
+
 def _rescorer(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Rescorer:
-    node: Rescorer = _with_child(kind, content, path, runs)
+    fields = dict(content)
+    if isinstance(fields.get("rescore"), (list, dict)):
+        fields["rescore"] = [_with_window(each, path) if isinstance(each, dict) and "window_size" in each else each for each in _each(fields["rescore"])]
+    node: Rescorer = _with_child(kind, fields, path, runs)
     if not node.rescore:
-        raise _parsing("Missing rescore definition", path)
-    for each in node.rescore:
-        window = each.get("window_size", DEFAULT_RESCORE_WINDOW)
-        if isinstance(window, bool) or not str(window).isdecimal():
-            raise _parsing(f"[rescore] failed to parse field [window_size], found [{window}]", f"{path}.rescore")
+        raise _failed_build(kind, "Missing rescore definition", path)
     return node
+
+
+def _with_window(rescore: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return one rescorer with its window as a number."""
+    window = rescore["window_size"]
+    try:
+        return {**rescore, "window_size": _integer(window)}
+    except _NotTakenError as error:
+        token = f"VALUE_{window}".upper() if isinstance(window, bool) else _token(window)
+        odd = (_PARSING, f"unexpected token [{token}] after [window_size]")
+        if isinstance(window, bool):
+            odd = ("json_parse_exception", f"Current token ({token}) not numeric, can not use numeric value accessors")
+        raise _content("[rescorer] failed to parse field [rescore]", path, error.cause or odd) from error
 
 
 def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Rrf | Linear:
     fields = dict(content)
-    entries = fields.get("retrievers")
-    if entries is not None:
-        if not isinstance(entries, list):
-            raise _content(f"[{kind}] retrievers doesn't support values of type: {_token(entries)}", path)
+    if "retrievers" in fields:
+        if not isinstance(fields["retrievers"], (list, dict)):
+            raise _wrong_type(kind, "retrievers", fields["retrievers"], path)
         wrapped = _wrapped if kind == "linear" else _wrapped_or_direct
-        fields["retrievers"] = tuple(wrapped(entry, f"{path}.retrievers[{i}]", runs) for i, entry in enumerate(entries))
-    if kind == "linear" and fields.get("normalizer") is not None:
-        fields["normalizer"] = _normalizer(fields["normalizer"], path)
+        fields["retrievers"] = tuple(wrapped(entry, f"{path}.retrievers[{i}]", runs) for i, entry in enumerate(_each(fields["retrievers"])))
+    if kind == "linear" and "normalizer" in fields:
+        fields["normalizer"] = _normalizer(kind, fields["normalizer"], path)
     node: Rrf | Linear = _model(Linear, kind, fields, path) if kind == "linear" else _model(Rrf, kind, fields, path)
     if isinstance(node, Rrf) and node.rank_constant < 1:
         raise _illegal(f"[rank_constant] must be greater or equal to [1] for [rrf], found [{node.rank_constant}]", path)
@@ -205,42 +246,56 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
 
 
 def _wrapped_or_direct(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa: ANN401 any JSON value may arrive
-    """Return a child of ``rrf``: a retriever, or ``{"retriever": {...}, "weight": w}`` (9.2)."""
-    if isinstance(entry, dict) and ("retriever" in entry or "weight" in entry):
-        return _component(entry, path, runs, "rrf_component", ("retriever", "weight"))
-    return Weighted(parse(entry, path, runs))
+    """Return a child of ``rrf``: a retriever, or ``{"retriever": {...}, "weight": w}`` (9.2), told apart by the first key."""
+    if not isinstance(entry, dict):
+        raise _parsing(f"expected object but found [{_token(entry)}]", path)
+    first = next(iter(entry), None)
+    if first not in {"retriever", "weight", None}:
+        more = list(entry)[1:]
+        if more and first in ALL_KINDS and isinstance(entry[first], dict):
+            raise _parsing(f"unknown field [{more[0]}] after retriever", path)
+        return Weighted(parse(entry, path, runs))
+    unknown = next((key for key in entry if key not in {"retriever", "weight"}), None)
+    if unknown is not None:
+        raise _parsing(f"unknown field [{unknown}], expected [retriever] or [weight]", path)
+    if "retriever" not in entry:
+        raise _parsing("retriever component must contain a retriever", path)
+    if not isinstance(entry["retriever"], dict):
+        raise _parsing("retriever must be an object", path)
+    weight = _weight("rrf_component", entry, path)
+    if not weight >= 0:
+        raise _illegal(f"[weight] must be non-negative, found [{weight}]", path)
+    return Weighted(parse(entry["retriever"], f"{path}.retriever", runs), weight)
 
 
 def _wrapped(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa: ANN401 any JSON value may arrive
     """Return a child of ``linear``: always ``{"retriever": {...}, "weight"?, "normalizer"?}``."""
-    return _component(entry, path, runs, "retriever-component", ("retriever", "weight", "normalizer"))
-
-
-def _component(entry: Any, path: str, runs: Collection[str], kind: str, allowed: Sequence[str]) -> Weighted:  # noqa: ANN401
+    kind, allowed = "retriever-component", ("retriever", "weight", "normalizer")
     if not isinstance(entry, dict):
         raise _content(f"[{kind}] Expected START_OBJECT but was: {_token(entry)}", path)
     unknown = next((key for key in entry if key not in allowed), None)
     if unknown is not None:
         raise _unknown(kind, unknown, allowed, path)
+    weight = _weight(kind, entry, path)
+    normalizer = _normalizer(kind, entry["normalizer"], path) if "normalizer" in entry else None
     if "retriever" not in entry:
         raise _required(["retriever"], path)
-    weight = entry.get("weight", 1.0)
-    try:
-        number = float(weight) if isinstance(weight, (int, float, str)) and not isinstance(weight, bool) else None
-    except ValueError as error:
-        raise _content(f"[{kind}] failed to parse field [weight]", path, ("number_format_exception", f'For input string: "{weight}"')) from error
-    if number is None:
-        raise _content(f"[{kind}] weight doesn't support values of type: {_token(weight)}", path)
-    if not number >= 0:
-        raise _content(f"[{kind}] [weight] must be non-negative, found [{number}]", path, (_ILLEGAL, f"[weight] must be non-negative, found [{number}]"))
-    normalizer = None if entry.get("normalizer") is None else _normalizer(entry["normalizer"], path)
-    return Weighted(parse(entry["retriever"], f"{path}.retriever", runs), number, normalizer)  # type: ignore[arg-type]
+    child = _child(kind, entry["retriever"], path, runs)
+    if not weight >= 0:
+        raise _failed_build(kind, f"[weight] must be non-negative, found [{weight}]", path)
+    return Weighted(child, weight, normalizer)
 
 
-def _normalizer(name: Any, path: str) -> str:  # noqa: ANN401 any JSON value may arrive
-    """Return a normalizer in lower case: Elasticsearch takes it in any (ScoreNormalizer.valueOf)."""
-    found = str(name).lower()
-    if found not in _NORMALIZERS:
+def _weight(kind: str, entry: dict[str, Any], path: str) -> float:
+    return float(_taken(kind, "weight", entry.get("weight", 1.0), path))
+
+
+def _normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 any JSON value may arrive
+    """Return a normalizer; Elasticsearch takes it in any case (ScoreNormalizer.valueOf)."""
+    if not isinstance(name, str):
+        raise _wrong_type(kind, "normalizer", name, path)
+    found: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
+    if found is None:
         raise _illegal(f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path)
     return found
 
@@ -257,28 +312,135 @@ _PARSERS: dict[str, Any] = {
 def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # noqa: ANN401
     if not isinstance(content, dict):
         raise _content(f"[{kind}] Expected START_OBJECT but was: {_token(content)}", path)
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    values, faults = dict(content), {}
+    for key in known.intersection(content):
+        try:
+            values[key] = _taken(kind, key, content[key], path)
+        except RetrieverParsingError as error:
+            faults[key] = error
     try:
-        return model.model_validate(content)
+        node = model.model_validate(values)
     except ValidationError as error:
-        raise _worded(model, kind, content, error.errors(), path) from error
+        raise _first(_worded(model, kind, content, error.errors(), path) | faults, content) from error
+    if faults:
+        raise _first(faults, content)
+    return node
 
 
-def _worded(model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str) -> RetrieverParsingError:
-    """Word pydantic's faults as Elasticsearch words the first one that it meets: unknown keys, types, then what is missing."""
+def _first(faults: dict[str, RetrieverParsingError], content: dict[str, Any]) -> RetrieverParsingError:
+    """Return the fault that Elasticsearch meets first: it reads keys as they are written, and then misses what is not there."""
+    return next(faults[key] for key in (*content, "") if key in faults)
+
+
+def _worded(model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str) -> dict[str, RetrieverParsingError]:
+    """Return pydantic's faults by key in Elasticsearch's words; keys that are missing are one fault, under no key."""
     names = [field.alias or name for name, field in model.model_fields.items()]
-    unknown = next((str(fault["loc"][0]) for fault in faults if fault["type"] == "extra_forbidden"), None)
-    if unknown is not None:
-        return _unknown(kind, unknown, names, path)
-    wrong = next((fault for fault in faults if fault["type"] != "missing"), None)
-    if wrong is None:
-        return _required([str(fault["loc"][0]) for fault in faults], path)
-    key = str(wrong["loc"][0])
-    value = content.get(key)
-    if wrong["type"] in {"int_parsing", "float_parsing"} and isinstance(wrong["input"], str):
-        return _content(f"[{kind}] failed to parse field [{key}]", path, ("number_format_exception", f'For input string: "{wrong["input"]}"'))
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and wrong["type"].startswith("int"):
-        return _content(f"[{kind}] failed to parse field [{key}]", path, (_ILLEGAL, f"{value} cannot be converted to Integer without data loss"))
-    return _content(f"[{kind}] {key} doesn't support values of type: {_token(value)}", path)
+    worded = {}
+    for fault in faults:
+        key = str(fault["loc"][0])
+        if fault["type"] == "extra_forbidden":
+            worded[key] = _unknown(kind, key, names, path)
+        elif fault["type"] != "missing":
+            worded.setdefault(key, _wrong_type(kind, key, content[key], path))
+    missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
+    return worded | ({"": _required(missing, path)} if missing else {})
+
+
+class _NotTakenError(Exception):
+    """A value that Elasticsearch's parser does not take; ``cause`` is the (type, reason) of one of the right type."""
+
+    def __init__(self, cause: tuple[str, str] | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _taken(kind: str, key: str, value: Any, path: str) -> Any:  # noqa: ANN401 any JSON value may arrive
+    """Return a value as Elasticsearch's parser takes it: numbers and truths may be strings, one text a list of one."""
+    if value is None and key not in _MAY_BE_NULL:
+        raise _wrong_type(kind, key, value, path)
+    try:
+        return _READERS[key](value) if key in _READERS else value
+    except _NotTakenError as error:
+        if error.cause is None:
+            raise _wrong_type(kind, key, value, path) from error
+        raise _content(f"[{kind}] failed to parse field [{key}]", path, error.cause) from error
+
+
+def _integer(value: object) -> int:
+    """Return what AbstractXContentParser.intValue makes of a value; what stands behind the point is cut off."""
+    number = _number(value)
+    if number != number:  # noqa: PLR0124 NaN, which a cast in Java makes 0
+        return 0
+    if isinstance(value, str) and not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
+        raise _NotTakenError((_ILLEGAL, f"Value [{value}] is out of range for an integer"))
+    if not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
+        raise _NotTakenError(("input_coercion_exception", f"Numeric value ({value}) out of range of int (-2147483648 - 2147483647)"))
+    return int(number)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str):
+        written = value.strip("".join(map(chr, range(33))))
+        if not _JAVA_NUMBER.fullmatch(written):
+            raise _NotTakenError((_NOT_A_NUMBER, f'For input string: "{written}"' if written else "empty String"))
+        return float(written.rstrip("dDfF") if written[-1] in "dDfF" else written)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _NotTakenError
+    return value
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise _NotTakenError
+    if value not in {"true", "false"}:
+        raise _NotTakenError((_ILLEGAL, f"Failed to parse value [{value}] as only [true] or [false] are allowed."))
+    return value == "true"
+
+
+def _texts(value: object) -> list[str]:
+    """Return a list of texts; numbers and truths in it are read as they are written."""
+    found = []
+    for each in _each(value):
+        if not isinstance(each, (str, int, float)):
+            raise _NotTakenError((_ILLEGAL, f"Expected text but found {_token(each)}") if isinstance(value, list) else None)
+        found.append(str(each).lower() if isinstance(each, bool) else str(each))
+    return found
+
+
+def _queries(value: object) -> object:
+    if isinstance(value, list) and not all(isinstance(each, dict) for each in value):
+        raise _NotTakenError((_PARSING, "[_na] query malformed, must start with start_object"))
+    return value
+
+
+def _vector(value: object) -> object:
+    if isinstance(value, dict):
+        raise _NotTakenError((_PARSING, "Unknown type [START_OBJECT] for parsing vector"))
+    return [_dimension(each) for each in value] if isinstance(value, list) else value
+
+
+def _dimension(value: object) -> float:
+    try:
+        return _number(value)
+    except _NotTakenError as error:
+        raise _NotTakenError(error.cause or (_PARSING, f"Type [{_token(value)}] not supported for query vector")) from error
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    **dict.fromkeys(("k", "num_candidates", "rank_constant", "rank_window_size", "size", "terminate_after"), _integer),
+    **dict.fromkeys(("min_score", "similarity", "visit_percentage", "weight"), _number),
+    **dict.fromkeys(("fields", "ids"), _texts),
+    "allow_rerank_failures": _truth,
+    "filter": _queries,
+    "query_vector": _vector,
+}
+
+
+def _each(value: Any) -> list[Any]:  # noqa: ANN401 one or several
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _unknown(kind: str, key: str, known: Iterable[str], path: str) -> RetrieverParsingError:
@@ -291,6 +453,10 @@ def _required(names: Sequence[str], path: str) -> RetrieverParsingError:
 
 def _failed_build(kind: str, reason: str, path: str) -> RetrieverParsingError:
     return _content(f"Failed to build [{kind}] after last required field arrived: {reason}", path, (_ILLEGAL, reason))
+
+
+def _wrong_type(kind: str, key: str, value: object, path: str) -> RetrieverParsingError:
+    return _content(f"[{kind}] {key} doesn't support values of type: {_token(value)}", path)
 
 
 def _content(message: str, path: str, cause: tuple[str, str] | None = None) -> RetrieverParsingError:
@@ -306,11 +472,22 @@ def _parsing(message: str, path: str) -> RetrieverParsingError:
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:
-    """Return Elasticsearch's «did you mean» for a word that is close to known ones."""
-    close = difflib.get_close_matches(word, [re.sub(r"\s", "", each) for each in known], cutoff=0.7)
+    """Return Elasticsearch's «did you mean» for a word that is close to known ones (SuggestingErrorOnUnknown)."""
+    nearness = {each: 1 - _edits(word, each) / max(len(word), len(each)) for each in known}
+    close = sorted((each for each in nearness if nearness[each] > 0.5), key=lambda each: (-nearness[each], each))
     if not close:
         return ""
     return f" did you mean [{close[0]}]?" if len(close) == 1 else f" did you mean any of [{', '.join(close)}]?"
+
+
+def _edits(left: str, right: str) -> int:
+    """Return the Levenshtein distance."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        before, row = row, [i]
+        for j, b in enumerate(right, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b)))
+    return row[-1]
 
 
 def _token(value: object) -> str:
@@ -345,11 +522,14 @@ def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
 def _fusion_faults(node: Rrf | Linear) -> list[str]:
     """Return the faults of the multi-field format (MultiFieldsInnerRetrieverUtils.validateParams)."""
     faults = []
-    if node.query is None and node.fields:
+    given = "fields" in node.model_fields_set
+    if node.query is None and given:
         return [f"[{node.kind}] [query] must be provided when [fields] is specified"]
     if node.query is not None:
         if not node.query:
             faults.append(f"[{node.kind}] [query] cannot be empty")
+        if given and not node.fields:
+            faults.append(f"[{node.kind}] [fields] cannot be empty")
         if node.retrievers:
             faults.append(f"[{node.kind}] cannot combine [retrievers] and [query]")
         if isinstance(node, Linear) and node.normalizer is None:

@@ -16,6 +16,7 @@ _K1, _B = 1.2, 0.75
 def nearest(passages: Sequence[Passage], query: str, size: int) -> list[Passage]:
     """Return the ``size`` passages that match a query best, in document order; the earlier one where they match equally.
 
+    A word that the query repeats counts as often.
     Elasticsearch does the same with an index in memory per document (MemoryIndexChunkScorer). Written here because a
     library made for corpora (bm25s, rank-bm25) builds its index in more time than these few passages take to score.
     """
@@ -23,10 +24,11 @@ def nearest(passages: Sequence[Passage], query: str, size: int) -> list[Passage]
         return list(passages)
     counts = [Counter(words_of(passage.text)) for passage in passages]
     lengths = [sum(count.values()) for count in counts]
-    average = sum(lengths) / len(lengths) or 1.0
-    weights = {word: _idf(sum(word in count for count in counts), len(counts)) for word in set(words_of(query))}
+    average = sum(lengths) / len(lengths)
+    weights = {word: times * _idf(sum(word in count for count in counts), len(counts)) for word, times in Counter(words_of(query)).items()}
+    # fsum, so that equal shares in another order are an equal score.
     scores = [
-        sum(weight * count[word] / (count[word] + _K1 * (1 - _B + _B * length / average)) for word, weight in weights.items() if word in count)
+        math.fsum(weight * count[word] / (count[word] + _K1 * (1 - _B + _B * length / average)) for word, weight in weights.items() if word in count)
         for count, length in zip(counts, lengths, strict=True)
     ]
     best = sorted(range(len(passages)), key=lambda i: (-scores[i], i))[:size]

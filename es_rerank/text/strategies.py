@@ -7,11 +7,13 @@ characters of the text. For passages that are indexed see ``chunking``, which co
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from ..errors import RequestError
 from ..types import Passage
@@ -19,10 +21,21 @@ from ..types import Passage
 DEFAULT_MAX_CHUNK_SIZE = 300
 """Words per chunk where a ``chunk_rescorer`` names none (ChunkScorerConfig.DEFAULT_CHUNK_SIZE)."""
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001 the typographic apostrophe is meant
-"""A word; in scripts that put no space between words, a character, which is how the standard analyzer reads them."""
+_ALONE = "\u3005-\u3007\u3040-\u3096\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Ideographs and Hiragana, of which each is a word."""
 
-_SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s))|[。！？]+[」』）”]?|\n+")  # noqa: RUF001 they are meant
+_KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+
+_MARKS = "\u00ad\u200c\u200d" + "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
+"""What belongs to the letter before it: accents, vowel signs, joiners. ``re`` counts none of them as of a word."""
+
+_LETTER = rf"[^\W_{_ALONE}{_KATAKANA}]"
+_BETWEEN = rf"(?<=\d)[.,](?=\d)|(?<=[^\W\d])[.:·'’](?=[^\W\d_{_ALONE}{_KATAKANA}])"  # noqa: RUF001 the typographic apostrophe is meant
+_WORD = re.compile(rf"[{_ALONE}][{_MARKS}]*|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_BETWEEN})*")
+"""A word as the standard analyzer reads it (Unicode Standard Annex 29), emoji and Hebrew quotation marks apart."""
+
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+\s+|[。！？]+[」』）”]?\s*|\n\s*")  # noqa: RUF001 they are meant
+"""Also takes the white space behind. The look behind keeps a long row of dots from being tried from each of them."""
 
 _SEPARATORS = {
     "plaintext": (r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"),
@@ -44,17 +57,7 @@ class SentenceSettings(_Settings):
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the chunks."""
-        sentences = [span for sentence in _sentences(text) for span in _halves(text, *sentence, self.max_chunk_size)]
-        first = 0
-        while first < len(sentences):
-            last, words = first + 1, _words(text, *sentences[first])
-            while last < len(sentences) and words + _words(text, *sentences[last]) <= self.max_chunk_size:
-                words += _words(text, *sentences[last])
-                last += 1
-            yield sentences[first][0], sentences[last - 1][1]
-            if last >= len(sentences):
-                return
-            first = max(last - self.sentence_overlap, first + 1)
+        yield from _packed(text, 0, len(text), self.max_chunk_size, self.sentence_overlap)
 
 
 class WordSettings(_Settings):
@@ -72,11 +75,10 @@ class WordSettings(_Settings):
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the chunks."""
-        words = [match.span() for match in _WORD.finditer(text)]
-        for first in range(0, max(1, len(words) - self.overlap), self.max_chunk_size - self.overlap):
-            run = words[first : first + self.max_chunk_size]
-            if run:
-                yield run[0][0], run[-1][1]
+        bounds = _bounds(text, 0, len(text))
+        count, step = len(bounds) - 1, self.max_chunk_size - self.overlap
+        for first in range(0, max(1, count - self.overlap), step):
+            yield bounds[first], bounds[min(first + self.max_chunk_size, count)]
 
 
 class RecursiveSettings(_Settings):
@@ -84,11 +86,13 @@ class RecursiveSettings(_Settings):
 
     strategy: Literal["recursive"]
     max_chunk_size: Annotated[int, Field(ge=10)]
-    separators: tuple[str, ...] | None = None
+    separators: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     separator_group: Literal["plaintext", "markdown"] = "plaintext"
 
     @model_validator(mode="after")
     def _separators_are_patterns(self) -> RecursiveSettings:
+        if {"separators", "separator_group"} <= self.model_fields_set:
+            raise ValueError("[separators] and [separator_group] cannot both be given")
         for pattern in self.separators or ():
             try:
                 re.compile(pattern)
@@ -106,8 +110,7 @@ class RecursiveSettings(_Settings):
             yield start, end
             return
         if not patterns:
-            whole = SentenceSettings(max_chunk_size=max(20, self.max_chunk_size), sentence_overlap=0)
-            yield from ((start + a, start + b) for a, b in whole.spans(text[start:end]))
+            yield from _packed(text, start, end, self.max_chunk_size, 0)
             return
         cuts = [start, *(match.start() for match in re.compile(patterns[0], re.MULTILINE).finditer(text, start, end) if match.start() > start), end]
         pieces = [piece for a, b in pairwise(cuts) for piece in self._split(text, a, b, patterns[1:])]
@@ -116,12 +119,16 @@ class RecursiveSettings(_Settings):
     def _joined(self, text: str, pieces: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Put neighbours together again as long as they fit."""
         start, end = pieces[0]
+        held = _words(text, start, end)
         for a, b in pieces[1:]:
-            if _words(text, start, b) <= self.max_chunk_size:
-                end = b
+            more = held + _words(text, a, b)
+            # A word that a separator cut counts once where its parts are together again.
+            more = more if more <= self.max_chunk_size else _words(text, start, b)
+            if more <= self.max_chunk_size:
+                end, held = b, more
             else:
                 yield start, end
-                start, end = a, b
+                start, end, held = a, b, _words(text, a, b)
         yield start, end
 
 
@@ -149,9 +156,16 @@ def strategy_of(settings: Mapping[str, Any] | None) -> Strategy:
     try:
         return _BY_NAME.validate_python({"strategy": "sentence", **settings})
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"][1:]) or "strategy"
-        raise RequestError(f"[chunking_settings] [{where}] {fault['msg'].lower()}, found [{fault['input']}]") from error
+        raise RequestError(f"[chunking_settings] {_worded(error.errors()[0])}") from error
+
+
+def _worded(fault: ErrorDetails) -> str:
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    if len(fault["loc"]) < 2:
+        return f"[strategy] must be one of sentence, word, recursive, none, found [{fault['input'].get('strategy')}]"
+    found = "" if fault["type"] == "missing" else f", found [{fault['input']}]"
+    return f"[{fault['loc'][1]}] {fault['msg'][0].lower()}{fault['msg'][1:]}{found}"
 
 
 def cut(text: str, strategy: Strategy) -> list[Passage]:
@@ -174,20 +188,39 @@ def _words(text: str, start: int, end: int) -> int:
     return sum(1 for _ in _WORD.finditer(text, start, end))
 
 
-def _sentences(text: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    for match in _SENTENCE_END.finditer(text):
+def _packed(text: str, start: int, end: int, size: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Yield runs of whole sentences of up to ``size`` words; neighbours share ``overlap`` sentences where the next one fits beside them."""
+    sentences = [span for sentence in _sentences(text, start, end) for span in _halves(text, *sentence, size)]
+    words = [_words(text, *span) for span in sentences]
+    first = 0
+    while first < len(sentences):
+        last, held = first + 1, words[first]
+        while last < len(sentences) and held + words[last] <= size:
+            held += words[last]
+            last += 1
+        yield sentences[first][0], sentences[last - 1][1]
+        if last == len(sentences):
+            return
+        first = last - 1 if overlap and words[last - 1] + words[last] <= size else last
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for match in _SENTENCE_END.finditer(text, start, end):
         yield start, match.end()
         start = match.end()
-    if start < len(text):
-        yield start, len(text)
+    if start < end:
+        yield start, end
 
 
 def _halves(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
     """Cut a sentence of more than ``size`` words between words."""
+    bounds = _bounds(text, start, end)
+    yield from pairwise([*bounds[:-1:size], end])
+
+
+def _bounds(text: str, start: int, end: int) -> list[int]:
+    """Return where the words of a stretch begin, what stands before and behind them included, and the end of the last."""
     words = [match.span() for match in _WORD.finditer(text, start, end)]
-    if len(words) <= size:
-        yield start, end
-        return
-    begins = [start, *(words[i][0] for i in range(size, len(words), size)), end]
-    yield from pairwise(begins)
+    gaps = [(left, text[left:right]) for (_, left), (right, _) in pairwise(words)]
+    # Signs up to the first space are the word's before it, the others of the one behind it.
+    return [start, *(left + len(gap.split(maxsplit=1)[0] if gap[:1].strip() else "") for left, gap in gaps), end]

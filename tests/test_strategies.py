@@ -1,0 +1,365 @@
+"""Chunks of a plain field and which of them are nearest: for any text, and word by word against a real Elasticsearch."""
+# ruff: noqa: RUF001 signs of many scripts are meant
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from elasticsearch import Elasticsearch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from es_rerank.errors import RequestError
+from es_rerank.text.nearest import nearest
+from es_rerank.text.strategies import NoneSettings, RecursiveSettings, SentenceSettings, Strategy, WordSettings, cut, strategy_of, words_of
+from es_rerank.types import Passage
+
+PLAIN = ("treaty", "signed.", "1.5", "(a,b)", "“Quoted.”", "!?", "x" * 400, "\x00", "\n", "\n\n", "\r\n", "\n# ", "rock'n'roll", "don’t", "snake_case", "__")
+FOREIGN = (
+    "中文字符。", "谁签了约？」", "カタカナ", "ひらがな", "Python语言", "Ünïcode", "e\u0301te\u0301", "नमस्ते", "العَرَبِيَّة", "สวัสดี",
+    "👩\u200d👩\u200d👧", "😀", "\u200b", "𠮷野家",
+)  # fmt: skip
+PIECES = st.sampled_from(PLAIN + FOREIGN)
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=150).map(" ".join), st.lists(PIECES, max_size=80).map("".join))
+
+SENTENCES = st.builds(SentenceSettings, max_chunk_size=st.integers(20, 45), sentence_overlap=st.sampled_from([0, 1]))
+WORD_RUNS = st.integers(10, 25).flatmap(
+    lambda size: st.builds(WordSettings, strategy=st.just("word"), max_chunk_size=st.just(size), overlap=st.integers(0, size // 2))
+)
+RECURSIVE = st.builds(
+    RecursiveSettings, strategy=st.just("recursive"), max_chunk_size=st.integers(10, 30), separator_group=st.sampled_from(["plaintext", "markdown"])
+)
+OWN_SEPARATORS = st.builds(
+    RecursiveSettings,
+    strategy=st.just("recursive"),
+    max_chunk_size=st.integers(10, 30),
+    separators=st.lists(st.sampled_from([r"\n\n", "。", r"(?=treaty)", r"[aeiou]", r"\s*", ""]), min_size=1, max_size=3).map(tuple),
+)
+SIZED = st.one_of(SENTENCES, WORD_RUNS, RECURSIVE, OWN_SEPARATORS)
+ANY: st.SearchStrategy[Strategy] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
+
+
+# --- cutting ----------------------------------------------------------------------------------------------------------
+
+
+@given(text=TEXTS, strategy=ANY)
+def test_a_chunk_is_the_stretch_that_its_offsets_name(text: str, strategy: Strategy) -> None:
+    for passage in cut(text, strategy):
+        assert text[passage.start : passage.end] == passage.text
+        assert passage.text == passage.text.strip() != ""
+
+
+@given(text=TEXTS, strategy=ANY)
+def test_chunks_move_forward_and_cover_every_visible_sign(text: str, strategy: Strategy) -> None:
+    passages = cut(text, strategy)
+    assert all(left.start < right.start and left.end < right.end for left, right in pairwise(passages))
+    covered = set[int]().union(*(range(passage.start, passage.end) for passage in passages))
+    assert {position for position, sign in enumerate(text) if not sign.isspace()} <= covered
+
+
+@given(text=TEXTS, strategy=SIZED)
+def test_a_chunk_holds_at_most_as_many_words_as_it_may(text: str, strategy: Any) -> None:
+    assert all(len(words_of(passage.text)) <= strategy.max_chunk_size for passage in cut(text, strategy))
+
+
+@given(text=TEXTS, strategy=st.one_of(SENTENCES, WORD_RUNS, RECURSIVE))
+def test_no_word_is_cut_and_without_overlap_none_comes_twice(text: str, strategy: Any) -> None:
+    overlaps = getattr(strategy, "overlap", 0) or getattr(strategy, "sentence_overlap", 0)
+    chunks = [words_of(passage.text) for passage in cut(text, strategy)]
+    if not overlaps:
+        assert [word for chunk in chunks for word in chunk] == words_of(text)
+    else:
+        assert {word for chunk in chunks for word in chunk} == set(words_of(text))
+
+
+@given(text=TEXTS, strategy=WORD_RUNS)
+def test_runs_of_words_are_full_and_share_exactly_the_overlap(text: str, strategy: WordSettings) -> None:
+    chunks = [words_of(passage.text) for passage in cut(text, strategy)]
+    assert all(len(chunk) == strategy.max_chunk_size for chunk in chunks[:-1])
+    for left, right in pairwise(chunks):
+        assert left[len(left) - strategy.overlap :] == right[: strategy.overlap]
+    assert [word for chunk in chunks[:1] for word in chunk] + [word for chunk in chunks[1:] for word in chunk[strategy.overlap :]] == words_of(text)
+
+
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30), strategy=SENTENCES, space=st.sampled_from([" ", "  ", "\n", " \n\n "]))
+def test_chunks_of_sentences_are_whole_full_and_overlap_where_two_fit(lengths: list[int], strategy: SentenceSettings, space: str) -> None:
+    whole = [sentence(f"s{number}", length) for number, length in enumerate(lengths)]
+    next_first = 0
+    for passage in (chunks := cut(space.join(whole), strategy)):
+        first = int(words_of(passage.text)[0].removeprefix("s"))
+        last = first + passage.text.count(".")
+        assert passage.text == space.join(whole[first:last])
+        assert first == next_first
+        if last < len(whole):
+            assert sum(lengths[first : last + 1]) > strategy.max_chunk_size
+            next_first = last - 1 if strategy.sentence_overlap and sum(lengths[last - 1 : last + 1]) <= strategy.max_chunk_size else last
+    assert chunks[-1].text.endswith(whole[-1])
+
+
+@given(strategy=ANY, blank=st.text(" \n\t\r\u00a0\u3000"))
+def test_white_space_has_no_chunk(strategy: Strategy, blank: str) -> None:
+    assert cut(blank, strategy) == []
+
+
+@given(strategy=ANY, length=st.integers(1, 5000))
+def test_one_endless_word_is_one_chunk(strategy: Strategy, length: int) -> None:
+    word = "z" * length
+    assert cut(f" {word}\n", strategy) == [Passage(word, 1, 1 + length)]
+
+
+def sentence(name: str, words: int) -> str:
+    return " ".join([name.capitalize()] + ["word"] * (words - 1)) + "."
+
+
+def texts(passages: list[Passage]) -> list[str]:
+    return [passage.text for passage in passages]
+
+
+def test_sentences_are_packed_and_neighbours_share_the_last_one() -> None:
+    a, b, c, d = (sentence(name, 8) for name in "abcd")
+    text = f"{a} {b}  {c}\n{d}"
+    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=0))) == [f"{a} {b}", f"{c}\n{d}"]
+    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=1))) == [f"{a} {b}", f"{b}  {c}", f"{c}\n{d}"]
+    assert texts(cut(text, SentenceSettings(max_chunk_size=32))) == [text]
+
+
+def test_a_sentence_that_the_next_does_not_fit_beside_is_not_repeated() -> None:
+    a, b, c = sentence("a", 5), sentence("b", 15), sentence("c", 10)
+    assert texts(cut(f"{a} {b} {c}", SentenceSettings(max_chunk_size=20))) == [f"{a} {b}", c]
+
+
+def test_a_sentence_longer_than_a_chunk_is_cut_between_words() -> None:
+    words = [f"w{i}" for i in range(50)]
+    text = " ".join(words)
+    expected = [" ".join(words[:20]), " ".join(words[20:40]), " ".join(words[40:])]
+    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=0))) == expected
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["One two. ", "Three four! ", "Five?\t", "Six… ", "Seven"],
+        ["He said “No.” ", 'She said "Yes!" ', "(They left.) ", "Then"],
+        ["Version 1.5 of a.b runs ?! ", "So it does... ", "End."],
+        ["条约已签。", "谁签了约？」", "国王！！", "条约"],
+        ["A title\n", "A text\r\n\r\n", "Another"],
+        ["... and so on. ", "__init__"],
+    ],
+)
+def test_where_sentences_end(sentences: list[str]) -> None:
+    # With so many words before each, no two fit into one chunk.
+    long = [f"{'word ' * 18}{text}" for text in sentences]
+    assert texts(cut("".join(long), SentenceSettings(max_chunk_size=28, sentence_overlap=0))) == [text.strip() for text in long]
+
+
+def test_rows_of_one_sign_take_no_time() -> None:
+    # Tried from each of 100 000 signs anew, one of these would outlast the test run.
+    for sign in "._!。ー\u0301 \n-#":
+        cut(sign * 100_000, SentenceSettings())
+        cut(sign * 100_000, WordSettings(strategy="word", max_chunk_size=10, overlap=5))
+
+
+def test_signs_between_two_runs_of_words_go_with_the_word_that_they_touch() -> None:
+    text = "“" + " ".join(["one"] * 9) + " end.) «two" + " two" * 8 + " 😀"
+    runs = WordSettings(strategy="word", max_chunk_size=10, overlap=0)
+    assert texts(cut(text, runs)) == ["“" + "one " * 9 + "end.)", "«two" + " two" * 8 + " 😀"]
+    assert texts(cut("!!! 😀", runs)) == ["!!! 😀"]
+
+
+def test_chinese_is_counted_by_signs() -> None:
+    text = "条约已签字的国王在城里" + "Python" + "语言"
+    assert texts(cut(text, WordSettings(strategy="word", max_chunk_size=10, overlap=0))) == [text[:10], text[10:]]
+
+
+def test_paragraphs_are_kept_whole_where_they_fit_else_split_by_line_then_sentence() -> None:
+    small, lines = "p q\n\nr s", f"{'a ' * 8}\n{'b ' * 8}"
+    long = f"{sentence('c', 6)} {sentence('d', 6)}"
+    text = f"{small}\n\n{lines}\n\n{long}"
+    recursive = RecursiveSettings(strategy="recursive", max_chunk_size=10)
+    assert texts(cut(text, recursive)) == [small, *(line.strip() for line in lines.split("\n")), sentence("c", 6), sentence("d", 6)]
+    assert texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=20))) == [f"{small}\n\n{lines.strip()}", long]
+
+
+def test_headings_begin_a_chunk_of_markdown() -> None:
+    text = f"intro {'a ' * 6}\n# One\n{'b ' * 7}\n## Deep\n{'c ' * 8}\n# Two\n{'d ' * 5}"
+    chunks = texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="markdown")))
+    assert [chunk.split("\n")[0].strip() for chunk in chunks] == [f"intro {'a ' * 6}".strip(), "# One", "## Deep", "# Two"]
+
+
+def test_own_separators_begin_the_piece_behind_them() -> None:
+    text = "a b c d e f;g h i j k l;m n"
+    assert texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separators=(";",)))) == ["a b c d e f", ";g h i j k l;m n"]
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "strategy"),
+    [
+        (None, SentenceSettings(max_chunk_size=300, sentence_overlap=0)),
+        ({}, SentenceSettings(max_chunk_size=300, sentence_overlap=0)),
+        ({"max_chunk_size": 40}, SentenceSettings(max_chunk_size=40, sentence_overlap=0)),
+        ({"strategy": "sentence"}, SentenceSettings(max_chunk_size=250, sentence_overlap=1)),
+        ({"sentence_overlap": 0}, SentenceSettings(max_chunk_size=250, sentence_overlap=0)),
+        ({"strategy": "word", "max_chunk_size": 10, "overlap": 5}, WordSettings(strategy="word", max_chunk_size=10, overlap=5)),
+        ({"strategy": "recursive", "max_chunk_size": 10}, RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="plaintext")),
+        ({"strategy": "none"}, NoneSettings(strategy="none")),
+    ],
+)
+def test_settings_are_read_as_elasticsearch_reads_them(settings: dict[str, Any] | None, strategy: Strategy) -> None:
+    assert strategy_of(settings) == strategy
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"max_chunk_size": 19}, "[max_chunk_size] input should be greater than or equal to 20, found [19]"),
+        ({"max_chunk_size": "many"}, "[max_chunk_size] input should be a valid integer, unable to parse string as an integer, found [many]"),
+        ({"sentence_overlap": 2}, "[sentence_overlap] input should be 0 or 1, found [2]"),
+        ({"strategy": "word", "max_chunk_size": 10}, "[overlap] field required"),
+        ({"strategy": "word", "overlap": 1}, "[max_chunk_size] field required"),
+        ({"strategy": "word", "max_chunk_size": 9, "overlap": 1}, "[max_chunk_size] input should be greater than or equal to 10, found [9]"),
+        ({"strategy": "word", "max_chunk_size": 11, "overlap": 6}, "[overlap] must be at most half of [max_chunk_size], found [6] of [11]"),
+        ({"strategy": "word", "max_chunk_size": 11, "overlap": -1}, "[overlap] input should be greater than or equal to 0, found [-1]"),
+        ({"strategy": "sentence", "overlap": 1}, "[overlap] extra inputs are not permitted, found [1]"),
+        ({"strategy": "none", "max_chunk_size": 20}, "[max_chunk_size] extra inputs are not permitted, found [20]"),
+        ({"strategy": "Paragraph"}, "[strategy] must be one of sentence, word, recursive, none, found [Paragraph]"),
+        ({"strategy": None}, "[strategy] must be one of sentence, word, recursive, none, found [None]"),
+        ({"strategy": ["word"]}, "[strategy] must be one of sentence, word, recursive, none, found [['word']]"),
+        (
+            {"strategy": "recursive", "max_chunk_size": 10, "separators": []},
+            "[separators] tuple should have at least 1 item after validation, not 0, found [[]]",
+        ),
+        (
+            {"strategy": "recursive", "max_chunk_size": 10, "separators": ["[A-Z"]},
+            "[separators] holds '[A-Z', which is not a regular expression: unterminated character set at position 0",
+        ),
+        (
+            {"strategy": "recursive", "max_chunk_size": 10, "separators": ["a"], "separator_group": "markdown"},
+            "[separators] and [separator_group] cannot both be given",
+        ),
+        (
+            {"strategy": "recursive", "max_chunk_size": 10, "separator_group": "html"},
+            "[separator_group] input should be 'plaintext' or 'markdown', found [html]",
+        ),
+    ],
+)
+def test_a_fault_names_its_setting_and_what_was_found(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        strategy_of(settings)
+    assert caught.value.message == f"[chunking_settings] {fault}"
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+SAMPLES = (
+    "Hello world, it's 1.5 o’clock (U.S.A., e.g. 10,000.50).",
+    "中文字符。Python语言很好，123中45",
+    "カタカナとひらがな漢字ABC ｱｲｳ 〇零 𠮷野家",
+    "e\u0301te\u0301 Ünïcode ка\u0301к ab\u0301cd \u0301x",
+    "नमस्ते दुनिया। สวัสดีครับ ภาษาไทย 한국어 텍스트 ខ្មែរ العَرَبِيَّة שלום",
+    "snake_case __init__ a_b _ __ 12_34 1a2b",
+    "don't 'quoted' rock'n'roll O'Neil's 'tis x’y",
+    "user@example.com http://a.b/c?d=e C++ C# .NET hy-phen a:b a;b 12:30 a·b",
+    "x\u00adsoft zero\u200dwidth می\u200cخواهم foo\u200bbar",
+    "line1\nline2\r\ntab\tx ＡＢＣ Ａ１",
+)
+
+
+def test_words_are_those_of_elasticsearchs_standard_analyzer(es: Elasticsearch) -> None:
+    there = {text: [token["token"] for token in es.indices.analyze(analyzer="standard", text=text)["tokens"]] for text in SAMPLES}
+    assert {text: words_of(text) for text in SAMPLES} == there
+
+
+def test_signs_of_their_own_are_no_words() -> None:
+    assert words_of("😀 👩\u200d👩\u200d👧 !? … __ \u0301 «»") == []
+
+
+# --- nearest ----------------------------------------------------------------------------------------------------------
+
+
+def passages(*wordings: str) -> list[Passage]:
+    return [Passage(text, 10 * number, 10 * number + 5) for number, text in enumerate(wordings)]
+
+
+def test_bm25_weighs_rarity_repetition_and_length() -> None:
+    # Four passages of 4, 2, 4 and 6 words (mean 4). idf: king (in three) ln(1 + 1.5 / 3.5) = 0.357, treaty (in one) ln(1 + 3.5 / 1.5) = 1.204.
+    rows = passages("king king king rain", "king moon", "treaty sun moon rain", "king sun moon rain dog cat")
+    # king alone: 3 / (3 + 1.2) = 0.714, 1 / (1 + 0.75) = 0.571, none, 1 / (1 + 1.65) = 0.377 of 0.357.
+    assert [nearest(rows, "king", size) for size in (1, 2, 3)] == [[rows[0]], rows[:2], [rows[0], rows[1], rows[3]]]
+    # treaty: 1.204 / 2.2 = 0.547, more than three times king: 0.255.
+    assert nearest(rows, "the King's treaty, king", 1) == [rows[2]]
+    assert nearest(rows, "king treaty", 2) == [rows[0], rows[2]]
+
+
+def test_a_repeated_word_of_the_query_counts_as_often() -> None:
+    rows = passages("king sun moon", "treaty sun rain", "treaty moon rain")
+    # idf of king 0.981, of treaty 0.470.
+    assert nearest(rows, "king treaty", 1) == [rows[0]]
+    assert nearest(rows, "king treaty treaty treaty", 1) == [rows[1]]
+
+
+def test_equally_near_passages_keep_the_earlier_ones_and_document_order() -> None:
+    rows = passages("moon dog", "dog treaty", "treaty sun", "king treaty", "sun moon")
+    assert nearest(rows, "treaty", 2) == [rows[1], rows[2]]
+    assert nearest(rows, "nothing of it", 3) == rows[:3]
+    # Three words each, in another order: equal to the last bit.
+    shuffled = passages("x y z", "a b c", "c b a", "b c a", "z y x")
+    assert nearest(shuffled, "c a b", 2) == [shuffled[1], shuffled[2]]
+
+
+def test_few_passages_are_all_near() -> None:
+    rows = passages("moon", "treaty")
+    assert nearest(rows, "treaty", 2) == nearest(rows, "treaty", 9) == rows
+    assert nearest([], "treaty", 1) == []
+    assert nearest(passages("!!!", "😀", "…"), "treaty", 1) == passages("!!!")
+
+
+LEXICON = ["king", "queen", "treaty", "moon", "dog", "river", "stone"]
+WORDINGS = st.lists(st.lists(st.sampled_from(LEXICON), min_size=1, max_size=9).map(" ".join), min_size=2, max_size=8)
+
+
+def place(rows: list[Passage], query: str, number: int) -> int:
+    """How many passages are nearer than this one."""
+    return next(size for size in range(1, len(rows) + 1) if rows[number] in nearest(rows, query, size)) - 1
+
+
+@given(wordings=WORDINGS, word=st.sampled_from(LEXICON), times=st.integers(1, 4), data=st.data())
+def test_more_of_the_querys_word_never_makes_a_passage_less_near(wordings: list[str], word: str, times: int, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(wordings) - 1))
+    more = [text + f" {word}" * times if i == number else text for i, text in enumerate(wordings)]
+    assert place(passages(*more), word, number) <= place(passages(*wordings), word, number)
+
+
+@given(wordings=WORDINGS, query=st.lists(st.sampled_from([*LEXICON, "archive", "paper"]), min_size=1, max_size=5).map(" ".join), data=st.data())
+def test_a_passage_without_the_querys_words_is_no_less_near_with_them(wordings: list[str], query: str, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(wordings) - 1))
+    wordings[number] = "rain night"
+    before = place(passages(*wordings), query, number)
+    wordings[number] = f"rain night {query}"
+    assert place(passages(*wordings), query, number) <= before
+
+
+def test_nearest_are_those_that_elasticsearch_scores_best(es: Elasticsearch, index: str) -> None:
+    draw = random.Random(5)
+    # From words that stand once to words that stand everywhere.
+    lexicon = [f"word{number}" for number in range(30)]
+    rows = passages(*(" ".join(draw.choices(lexicon, weights=[1 / (1 + number) for number in range(30)], k=draw.randint(1, 30))) for _ in range(40)))
+    es.indices.create(
+        index=index, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1}
+    )
+    operations = [line for number, row in enumerate(rows) for line in ({"index": {"_id": str(number)}}, {"text": row.text})]
+    assert not es.bulk(index=index, operations=operations, refresh=True)["errors"]
+    for _ in range(200):
+        query, size = " ".join(draw.choices(lexicon, k=draw.randint(1, 5))), draw.randint(1, 39)
+        hits = es.search(index=index, query={"match": {"text": query}}, size=40)["hits"]["hits"]
+        scores = {int(hit["_id"]): hit["_score"] for hit in hits}
+        found = [rows.index(row) for row in nearest(rows, query, size)]
+        assert found == sorted(found)
+        # Scores there are float32: those that differ by rounding alone are equal.
+        worst, best_left = min(scores.get(i, 0.0) for i in found), max(scores.get(i, 0.0) for i in range(40) if i not in found)
+        assert worst >= best_left - 1e-6, (query, size)
