@@ -21,6 +21,7 @@ from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
 from ..sidecar.app import create_app
 from ..sidecar.service import Limits, Service
+from .connection import with_port
 from .output import ElasticsearchUrl, stderr
 
 _DRAIN_S = 10
@@ -87,7 +88,7 @@ def build_service(settings: Settings, url: str, reranker: str | None = None, emb
         return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
-    client = AsyncElasticsearch(url, max_retries=1, retry_on_status=())
+    client = AsyncElasticsearch(with_port(url), max_retries=1, retry_on_status=())
     return Service(
         client,
         load,
