@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import SettingsError
@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_API_KEY"),
         description="API key for Elasticsearch, in its encoded form.",
+    )
+    elasticsearch_ca_certs: FilePath | None = Field(
+        default=None, description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted."
     )
     reranker: str = Field(default=BUNDLED_RERANKER, description="The served cross-encoder: the bundled one's name, or an exported folder.")
     embedder: str = Field(default=BUNDLED_EMBEDDER, description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.")

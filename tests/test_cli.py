@@ -13,6 +13,7 @@ import pytest
 from corpus import EMBEDDER, fill
 from elasticsearch import Elasticsearch
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tls import behind_tls
 
 from es_rerank.node import Node
 
@@ -110,6 +111,29 @@ def test_credentials_in_the_address_are_not_lent_to_callers(models: list[str]) -
 def test_a_taken_port(node: Node, models: list[str]) -> None:
     port = node.url.rsplit(":", 1)[1].strip("/")
     assert "choose another --port" in fault(run("serve", "--port", port, "--elasticsearch-url", node.url, *models))
+
+
+def test_https_with_a_ca_of_its_own(es: Elasticsearch, node: Node, index: str, models: list[str], tmp_path: Path) -> None:
+    fill(es, index)
+    with behind_tls(node.url, tmp_path) as (url, ca):
+        asked = ("search", index, "who signed", "--first-stage", "bm25", "--elasticsearch-url", url, *models)
+        assert "is not trusted" in (sentence := fault(run(*asked)))
+        assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in sentence
+        assert run(*asked, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).returncode == 0
+        doctor = ("doctor", "--elasticsearch-url", url, "--json")
+        assert json.loads(run(*doctor).stdout)["checks"][0]["status"] == "fail"
+        assert json.loads(run(*doctor, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).stdout)["checks"][0]["status"] == "ok"
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_without_cas(models: list[str], tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.crt"
+    if content is not None:
+        file.write_text(content)
+    for command in (["search", "any", "q"], ["serve", "--port", "0"]):
+        done = run(*command, "--elasticsearch-url", "https://127.0.0.1:9", *models, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(file))
+        assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in (sentence := fault(done))
+        assert str(file) in sentence
 
 
 def test_an_unknown_setting() -> None:

@@ -17,6 +17,7 @@ from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, AuthenticationException, AuthorizationException, Elasticsearch
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tls import behind_tls
 
 from es_rerank.models import Reranker
 from es_rerank.node import Node, distribution, java, process
@@ -52,6 +53,25 @@ async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     async for client in caller_of(service(node.url, pass_through=True)):
         yield client
+
+
+def test_https_with_a_ca_of_its_own(es: Elasticsearch, node: Node, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(es, index)
+    models = (tiny_cross_encoder(tmp_path / "reranker"), tiny_bi_encoder(tmp_path / "embedder"))
+    with behind_tls(node.url, tmp_path) as (url, ca):
+        monkeypatch.setenv("ES_RERANK_ELASTICSEARCH_CA_CERTS", str(ca))
+        with sidecar(url, *models, tmp_path / "log", extra=["--pass-through"]) as (address, _), Elasticsearch(address) as through:
+            assert through.search(index=index, retriever=tree())["rerank"]["status"] == "reranked"
+            assert through.count(index=index) == es.count(index=index)
+
+
+async def test_a_certificate_that_is_not_trusted(node: Node, index: str, tmp_path: Path) -> None:
+    with behind_tls(node.url, tmp_path) as (url, _):
+        async for caller in caller_of(service(url, pass_through=True)):
+            for path, body in ((f"/{index}/_search", {"retriever": tree()}), (f"/{index}/_search", {"query": {"match_all": {}}}), (f"/{index}/_count", {})):
+                answer = await caller.post(path, json=body)
+                assert answer.status_code == 503, answer.text
+                assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in answer.json()["error"]["reason"]
 
 
 # --- whose security decides ----------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from urllib.parse import urlsplit
 
-from elasticsearch import AuthorizationException, Elasticsearch, TransportError, UnsupportedProductError
+import certifi
+from elasticsearch import AuthorizationException, Elasticsearch, SSLError, TransportError, UnsupportedProductError
 
 from .. import node
 from ..errors import SettingsError, UnreachableError
@@ -36,8 +38,9 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
     cannot be used.
     """
     key = settings.elasticsearch_api_key
+    trusted = ca_certs(settings)
     try:
-        return Elasticsearch(with_port(url), api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
+        return Elasticsearch(with_port(url), ca_certs=trusted, api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
     except ValueError as error:
         raise SettingsError(f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY") from error
 
@@ -51,10 +54,26 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
     if url is not None:
         url = node.address(url, settings.state_dir)
         key = settings.elasticsearch_api_key
-        version = probe(url, api_key=key.get_secret_value() if key else None).version
+        version = probe(url, api_key=key.get_secret_value() if key else None, ca_certs=settings.elasticsearch_ca_certs).version
         return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
         return node.up(settings.state_dir)
+
+
+def ca_certs(settings: Settings) -> str:
+    """Return the file with the CAs that an ``https`` Elasticsearch's certificate is checked against.
+
+    The public ones where the settings name no file, which is what the elasticsearch client trusts by itself. Raises
+    SettingsError for a file that holds no certificates.
+    """
+    path = settings.elasticsearch_ca_certs
+    if path is None:
+        return certifi.where()
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise SettingsError(f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM file, such as http_ca.crt") from error
+    return str(path)
 
 
 def with_port(url: str) -> str:
@@ -71,6 +90,10 @@ def _greet(client: Elasticsearch, url: str) -> None:
         return  # it knows us and does not let us see its health: it is there
     except UnsupportedProductError as error:
         raise UnreachableError(f"what answers at {url} is not Elasticsearch; check --elasticsearch-url or ELASTICSEARCH_URL", url=url) from error
+    except SSLError as error:
+        raise UnreachableError(
+            f"the certificate of Elasticsearch at {url} is not trusted ({error.message}); name the file of its CA in ES_RERANK_ELASTICSEARCH_CA_CERTS", url=url
+        ) from error
     except TransportError as error:
         raise UnreachableError(
             f"no Elasticsearch answers at {url} ({error.message}); check --elasticsearch-url or ELASTICSEARCH_URL, or start a node with: es-rerank up",

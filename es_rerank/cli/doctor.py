@@ -23,6 +23,7 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
         settings.state_dir,
         elasticsearch_url or settings.elasticsearch_url,
         api_key=key.get_secret_value() if key else None,
+        ca_certs=settings.elasticsearch_ca_certs,
         reranker=settings.reranker,
         embedder=settings.embedder,
     )

@@ -21,7 +21,7 @@ from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
 from ..sidecar.app import create_app
 from ..sidecar.service import Limits, Service
-from .connection import with_port
+from .connection import ca_certs, with_port
 from .output import ElasticsearchUrl, stderr
 
 _DRAIN_S = 10
@@ -73,8 +73,8 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
 def build_service(settings: Settings, url: str, reranker: str | None = None, embedder: str | None = None) -> Service:
     """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
 
-    Raises SettingsError for an address with credentials: every caller brings its own, so that Elasticsearch's
-    security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
+    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
+    its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
     """
     if urlsplit(url).username:
         raise SettingsError(
@@ -88,7 +88,7 @@ def build_service(settings: Settings, url: str, reranker: str | None = None, emb
         return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
-    client = AsyncElasticsearch(with_port(url), max_retries=1, retry_on_status=())
+    client = AsyncElasticsearch(with_port(url), ca_certs=ca_certs(settings), max_retries=1, retry_on_status=())
     return Service(
         client,
         load,

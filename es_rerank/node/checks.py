@@ -55,7 +55,15 @@ class Diagnosis:
         return all(check.status != "fail" for check in self.checks)
 
 
-def doctor(state_dir: Path, url: str | None, *, api_key: str | None = None, reranker: str = BUNDLED_RERANKER, embedder: str = BUNDLED_EMBEDDER) -> Diagnosis:
+def doctor(
+    state_dir: Path,
+    url: str | None,
+    *,
+    api_key: str | None = None,
+    ca_certs: Path | None = None,
+    reranker: str = BUNDLED_RERANKER,
+    embedder: str = BUNDLED_EMBEDDER,
+) -> Diagnosis:
     """Look at the machine and at Elasticsearch: the one at ``url`` when it is given, else the local node of ``state_dir``.
 
     ``reranker`` and ``embedder`` are the models that would be served.
@@ -63,7 +71,7 @@ def doctor(state_dir: Path, url: str | None, *, api_key: str | None = None, rera
     """
     node = running(state_dir) if url is None else None
     seen = url or (node.url if node else None)
-    health, elasticsearch = _elasticsearch(seen, api_key)
+    health, elasticsearch = _elasticsearch(seen, api_key, ca_certs)
     machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
     runtime = _onnxruntime()
     models = [_model("cross-encoder", reranker), _model("bi-encoder", embedder)] if runtime.status == "ok" else []
@@ -72,13 +80,18 @@ def doctor(state_dir: Path, url: str | None, *, api_key: str | None = None, rera
     return Diagnosis(checks, masked(seen) if seen else None, version, node.how if node else "given" if url else None)
 
 
-def _elasticsearch(url: str | None, api_key: str | None) -> tuple[Health | None, Check]:
+def _elasticsearch(url: str | None, api_key: str | None, ca_certs: Path | None) -> tuple[Health | None, Check]:
     if url is None:
         return None, _no_elasticsearch()
     try:
-        health = probe(url, api_key=api_key)
+        health = probe(url, api_key=api_key, ca_certs=ca_certs)
     except UnreachableError as error:
-        return None, Check("Elasticsearch", "fail", error.message, "check the address (ELASTICSEARCH_URL) and the API key, or run: es-rerank up")
+        return None, Check(
+            "Elasticsearch",
+            "fail",
+            error.message,
+            "check the address (ELASTICSEARCH_URL), the API key and ES_RERANK_ELASTICSEARCH_CA_CERTS, or run: es-rerank up",
+        )
     found = f"{health.version or 'unknown version'}, {health.licence or 'unknown'} licence, {health.status or 'unknown'} health, at {masked(url)}"
     if health.status == "red":
         return health, Check("Elasticsearch", "fail", found, "some shards are not there: GET _cluster/allocation/explain says why")

@@ -59,7 +59,8 @@ class Service:
     _clients: OrderedDict[str, AsyncRerankClient] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self.upstream = Upstream(next(iter(self.elasticsearch.transport.node_pool.all())).base_url)
+        node = next(iter(self.elasticsearch.transport.node_pool.all()))
+        self.upstream = Upstream(node.base_url, node.config.ca_certs)
 
     async def start(self) -> None:
         """Load the models and score one pair, so that the first caller does not pay for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
@@ -22,12 +23,18 @@ _WHOLE_BYTES = 1 << 16
 
 _CONNECT_S = 5.0
 
+CHECK = "check --elasticsearch-url of the sidecar and, for https, ES_RERANK_ELASTICSEARCH_CA_CERTS"
+
 
 class Upstream:
-    """Sends requests on to one Elasticsearch over kept-alive connections; callers' credentials are theirs alone."""
+    """Sends requests on to one Elasticsearch over kept-alive connections; callers' credentials are theirs alone.
 
-    def __init__(self, base_url: str) -> None:
+    ``ca_certs``: a file with the CAs that an ``https`` server's certificate is checked against; the system's where none is named.
+    """
+
+    def __init__(self, base_url: str, ca_certs: str | None = None) -> None:
         self._base_url = base_url.rstrip("/")
+        self._tls = ssl.create_default_context(cafile=ca_certs) if base_url.startswith("https:") else True
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request, body: bytes | AsyncIterator[bytes], *, again: bool = False) -> Response:
@@ -44,7 +51,7 @@ class Upstream:
             reply = await self._open(request.method, target, headers, body, again=again)
             return await _response(reply)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnreachableError(f"Elasticsearch does not answer: {error or type(error).__name__}; check --elasticsearch-url of the sidecar") from error
+            raise UnreachableError(f"Elasticsearch does not answer: {error or type(error).__name__}; {CHECK}") from error
 
     async def _open(
         self, method: str, target: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes], *, again: bool
@@ -62,7 +69,7 @@ class Upstream:
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             )

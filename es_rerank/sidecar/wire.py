@@ -13,6 +13,7 @@ from elasticsearch import ApiError, TransportError
 from fastapi import Request, Response
 
 from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
+from .upstream import CHECK
 
 T = TypeVar("T")
 
@@ -141,7 +142,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientLeftError):
         return Response(status_code=_CLOSED)
     if isinstance(error, TransportError):
-        error = UnreachableError(f"Elasticsearch does not answer: {error.message}; check --elasticsearch-url of the sidecar")
+        error = UnreachableError(f"Elasticsearch does not answer: {error.message}; {CHECK}")
     if not isinstance(error, EsRerankError):
         error = EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
     status = outcome_of(error).status
