@@ -512,7 +512,8 @@ def test_windows_and_sizes_are_held_against_each_other_as_elasticsearch_does(es:
         rescorer(retriever=rescorer(retriever=rescorer(rescore=small), rescore=large), rescore=RESCORE),
         standard(),
     ]
-    assert differing(es, index, [{"retriever": tree, "size": size} for tree in trees for size in (0, 5, 6, 20, 31)]) == []
+    sizes: list[dict[str, int]] = [{}, *({"size": size} for size in (0, 5, 6, 20, 31))]
+    assert differing(es, index, [{"retriever": tree, **size} for tree in trees for size in sizes]) == []
 
 
 def test_what_may_not_stand_beside_a_retriever_is_refused_as_elasticsearch_does(es: Elasticsearch, index: str) -> None:

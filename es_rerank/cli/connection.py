@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
@@ -38,9 +39,9 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
     cannot be used.
     """
     key = settings.elasticsearch_api_key
-    trusted = ca_certs(settings)
+    trusted = ca_certs(url, settings)
     try:
-        return Elasticsearch(with_port(url), ca_certs=trusted, api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
+        return Elasticsearch(with_port(url), **trusted, api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
     except ValueError as error:
         raise SettingsError(f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY") from error
 
@@ -60,20 +61,22 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
         return node.up(settings.state_dir)
 
 
-def ca_certs(settings: Settings) -> str:
-    """Return the file with the CAs that an ``https`` Elasticsearch's certificate is checked against.
+def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
+    """Return the client's argument ``ca_certs``, the file with the CAs that the certificate at an ``https`` address is checked against.
 
-    The public ones where the settings name no file, which is what the elasticsearch client trusts by itself. Raises
-    SettingsError for a file that holds no certificates.
+    None for another scheme, with which the client refuses it; the public CAs where the settings name no file, which is
+    what the client trusts by itself. Raises SettingsError for a file that holds no certificates.
     """
+    if urlsplit(url).scheme != "https":
+        return {}
     path = settings.elasticsearch_ca_certs
     if path is None:
-        return certifi.where()
+        return {"ca_certs": certifi.where()}
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:
         raise SettingsError(f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM file, such as http_ca.crt") from error
-    return str(path)
+    return {"ca_certs": str(path)}
 
 
 def with_port(url: str) -> str:

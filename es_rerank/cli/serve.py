@@ -88,7 +88,7 @@ def build_service(settings: Settings, url: str, reranker: str | None = None, emb
         return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
-    client = AsyncElasticsearch(with_port(url), ca_certs=ca_certs(settings), max_retries=1, retry_on_status=())
+    client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())
     return Service(
         client,
         load,
