@@ -117,6 +117,13 @@ def test_passages_without_positions_are_read_without_and_never_more_than_elastic
     assert reading.passage_fields() == ["notes.text"]
 
 
+@pytest.mark.parametrize("missing", ["start", "end"])
+def test_half_a_position_is_none(missing: str) -> None:
+    passages = {"type": "nested", "properties": {name: field for name, field in OWN["passages"]["properties"].items() if name != missing}}
+    found = facts_of({"a": {"mappings": {"properties": {"passages": passages}}}}, "a")
+    assert reading_of(parsed_reranker(field="passages.text"), found).passage_fields() == ["passages.text"]
+
+
 def test_fields_that_cannot_be_read_are_refused() -> None:
     with pytest.raises(IndexMismatchError, match=r"no field \[body\]; its text fields are: text, title, notes.text, passages.text"):
         reading_of(parsed_reranker(field="body"), ARTICLES)
@@ -485,6 +492,7 @@ def test_stored_passages_are_read_from_the_hit_or_its_inner_hits() -> None:
     assert (read.context, read.capped, len(read.passages)) == ("", True, 32)
     assert read.passages[:2] == (Passage("p0", 0, 2), Passage("p1", 10, 12))
     assert with_texts(document("a"), {"fields": {"passages": rows[:32]}}, every, "q").capped is False
+    assert with_texts(document("a"), {"fields": {"passages": [{"text": ["p"]}]}}, every, "q").passages == (Passage("p", 0, 0),)
     nearest = Reading((), "passages.text", "passages", 2)
     inner = {"inner_hits": {INNER_HITS: {"hits": {"hits": [{"fields": {"passages": [row]}} for row in (rows[7], {"text": [""]}, rows[3])]}}}}
     assert with_texts(document("a"), inner, nearest, "q").passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))

@@ -724,6 +724,7 @@ def test_what_elasticsearch_refuses_beside_a_retriever_is_refused(key: str) -> N
 def test_all_that_does_not_go_together_is_said_at_once() -> None:
     with pytest.raises(InvalidSearchError) as caught:
         read_request({"sort": [], "retriever": rrf(rank_window_size=3), "size": 4, "rescore": {}, "query": {}}, scroll=True)
+    assert caught.value.faults[-1] == "cannot specify [retriever] and [query, sort, rescore]"
     assert sorted(caught.value.faults) == [
         "[rrf] requires [rank_window_size: 3] be greater than or equal to [size: 4]",
         "cannot specify [retriever] and [query, sort, rescore]",

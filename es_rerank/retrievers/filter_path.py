@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from fnmatch import fnmatchcase
 from typing import Any
 
+from .wildcards import matches
+
 _NOTHING: Any = object()
-_ELSEWHERE_SPECIAL = re.compile(r"[?\[]")
-"""Signs that ``fnmatch`` reads as patterns and this dialect does not."""
 
 
 def selected(answer: dict[str, Any], paths: str | Iterable[str] | None) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def _step(key: str, patterns: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]
         head, rest = pattern[0], pattern[1:]
         if head == "**":
             left |= {pattern, rest}
-        elif fnmatchcase(key, _ELSEWHERE_SPECIAL.sub(r"[\g<0>]", head)):
+        elif matches(key, head):
             left.add(rest)
     return left
 

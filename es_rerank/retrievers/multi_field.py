@@ -6,13 +6,13 @@ are those of MultiFieldsInnerRetrieverUtils in elastic/elasticsearch.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import RequestError
 from .facts import FieldGroup, IndexFacts
 from .tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
+from .wildcards import matches
 
 _EVERYWHERE = FieldGroup(())
 """What is assumed of an index whose mapping may not be read: no semantic fields."""
@@ -68,7 +68,7 @@ def _group(node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, 
     semantic: dict[str, float] = {}
     for pattern, weight in asked.items():
         for name in group.semantic:
-            if fnmatch.fnmatchcase(name, pattern):
+            if matches(name, pattern):
                 semantic[name] = semantic.get(name, 1.0) * weight
     lexical = {name: weight for name, weight in asked.items() if name not in semantic}
     only: tuple[Query, ...] = ({"terms": {"_index": list(group.indices)}},) if apart else ()

@@ -77,7 +77,8 @@ def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = 
     check_children(tree)
     offset, size = _count(body, "from") or 0, _count(body, "size")
     clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
-    faults = ([f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []) + faults_of(tree, -1 if size is None else size, scroll=scroll)
+    faults = faults_of(tree, -1 if size is None else size, scroll=scroll)
+    faults += [f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []
     if faults:
         raise InvalidSearchError.of(faults)
     return SearchRequest(
