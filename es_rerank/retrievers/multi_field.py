@@ -77,5 +77,5 @@ def _group(node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, 
         query: dict[str, Any] = {"multi_match": {"query": node.query, "type": "most_fields", "fields": fields}}
         yield Weighted(Standard(query=query, filter=only))
     if semantic:
-        matches = tuple(Weighted(Standard(query={"match": {name: node.query}}, filter=only), weight) for name, weight in semantic.items())
-        yield Weighted(node.model_copy(update={"query": None, "fields": (), "retrievers": matches, "filter": (), "min_score": None, "name": None}))
+        children = tuple(Weighted(Standard(query={"match": {name: node.query}}, filter=only), weight) for name, weight in semantic.items())
+        yield Weighted(node.model_copy(update={"query": None, "fields": (), "retrievers": children, "filter": (), "min_score": None, "name": None}))
