@@ -133,6 +133,15 @@ class Compound(Node):
         raise NotImplementedError
 
 
+class _Windowed(Compound):
+    rank_window_size: int = DEFAULT_RANK_WINDOW_SIZE
+
+    @property
+    def window(self) -> int:
+        """Return ``rank_window_size``."""
+        return self.rank_window_size
+
+
 class Weighted(NamedTuple):
     """A child of a fusion: ``weight`` multiplies its share, ``normalizer`` (linear only) is None where none is written."""
 
@@ -141,16 +150,10 @@ class Weighted(NamedTuple):
     normalizer: Normalizer | None = None
 
 
-class _Fusion(Compound):
+class _Fusion(_Windowed):
     retrievers: tuple[Weighted, ...] = ()
     query: str | None = None
     fields: tuple[str, ...] = ()
-    rank_window_size: int = DEFAULT_RANK_WINDOW_SIZE
-
-    @property
-    def window(self) -> int:
-        """Return ``rank_window_size``."""
-        return self.rank_window_size
 
     @property
     def children(self) -> tuple[Retriever, ...]:
@@ -174,7 +177,7 @@ class Linear(_Fusion):
     normalizer: Normalizer | None = None
 
 
-class Pinned(Compound):
+class Pinned(_Windowed):
     """Named documents first, in the order written, then what the child finds."""
 
     kind = "pinned"
@@ -182,12 +185,6 @@ class Pinned(Compound):
     ids: tuple[str, ...] | None = None
     docs: tuple[Query, ...] | None = None
     retriever: Retriever | None = None
-    rank_window_size: int = DEFAULT_RANK_WINDOW_SIZE
-
-    @property
-    def window(self) -> int:
-        """Return ``rank_window_size``."""
-        return self.rank_window_size
 
     @property
     def children(self) -> tuple[Retriever, ...]:
@@ -220,7 +217,7 @@ class Rescorer(Compound):
         return (self.retriever,)
 
 
-class TextSimilarityReranker(Compound):
+class TextSimilarityReranker(_Windowed):
     """Reorder the first ``rank_window_size`` hits of a child by a model that reads query and text together.
 
     ``field`` may be a list (our extension): the texts are joined, one line each. ``min_score`` is compared with the
@@ -233,14 +230,8 @@ class TextSimilarityReranker(Compound):
     inference_text: str
     field: Annotated[tuple[str, ...], BeforeValidator(_as_list)]
     inference_id: str = DEFAULT_INFERENCE_ID
-    rank_window_size: int = DEFAULT_RANK_WINDOW_SIZE
     allow_rerank_failures: bool = False
     chunk_rescorer: ChunkRescorer | None = None
-
-    @property
-    def window(self) -> int:
-        """Return ``rank_window_size``."""
-        return self.rank_window_size
 
     @property
     def children(self) -> tuple[Retriever, ...]:

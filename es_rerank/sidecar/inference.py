@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..errors import DeadlineError
 from ..scores import as_logits, logistic, ranked
 from .search import Running
 from .wire import answer, timeout_s, unless_left
@@ -52,9 +51,7 @@ class EmbeddingTask(BaseModel):
 async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
     """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first; the score is the probability."""
     served = service.served(inference_id)
-    scores = await unless_left(request, service.score(wanted.query, wanted.input, timeout_s(request), served))
-    if not scores.done.all():
-        raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+    scores = await unless_left(request, service.score_all(wanted.query, wanted.input, timeout_s(request), served))
     settings = wanted.task_settings
     texts = wanted.return_documents or settings.get("return_documents") is True
     logits = as_logits(scores)

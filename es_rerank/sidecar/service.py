@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..client import AsyncRerankClient
-from ..errors import ModelError, TooLargeError
+from ..errors import DeadlineError, ModelError, TooLargeError
 from ..models import Embedder, Reranker
 from ..retrievers.effects import Served
 from ..retrievers.searching import DEFAULT_TIMEOUT_S
@@ -133,6 +133,13 @@ class Service:
         self.check_documents(len(texts))
         deadline = time.monotonic() + (timeout_s or self.limits.timeout_s)
         return await (reranker or self.reranker).ascore(query, texts, deadline=deadline)
+
+    async def score_all(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
+        """Score as ``score`` does, every text or none; raises DeadlineError besides when time ran out before the last."""
+        scores = await self.score(query, texts, timeout_s, reranker)
+        if not scores.done.all():
+            raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+        return scores
 
     async def faults(self) -> list[str]:
         """Return why requests cannot be served now; empty when they can."""

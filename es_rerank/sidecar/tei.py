@@ -38,9 +38,7 @@ class TeiRequest(BaseModel):
 @router.post("/rerank")
 async def rerank(request: Request, wanted: TeiRequest, service: Running) -> Response:
     """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit."""
-    scores = await unless_left(request, service.score(wanted.query, wanted.texts, timeout_s(request)))
-    if not scores.done.all():
-        raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+    scores = await unless_left(request, service.score_all(wanted.query, wanted.texts, timeout_s(request)))
     if wanted.truncate is False and scores.truncated.any():
         raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
     logits = as_logits(scores)
