@@ -42,7 +42,19 @@ class Settings(BaseSettings):
     elasticsearch_ca_certs: FilePath | None = Field(
         default=None, description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted."
     )
-    reranker: str = Field(default=BUNDLED_RERANKER, description="The served cross-encoder: the bundled one's name, or an exported folder.")
+    reranker: str = Field(
+        default=BUNDLED_RERANKER, description="The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, or `remote:URL`."
+    )
+    more_rerankers: Names = Field(
+        default=(), description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`."
+    )
+    cohere_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "COHERE_API_KEY", "CO_API_KEY", "COHERE_API_KEY"),
+        description="Key for `cohere:` models.",
+    )
+    cohere_url: str | None = Field(default=None, description="Address of a private deployment of Cohere's models; without it, Cohere's own.")
+    remote_api_key: SecretStr | None = Field(default=None, description="Key that `remote:` services are asked with, as `Authorization: Bearer`.")
     embedder: str = Field(default=BUNDLED_EMBEDDER, description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.")
     window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
     timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")

@@ -15,7 +15,7 @@ from elasticsearch import AsyncElasticsearch
 from .. import node
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
-from ..models.load import load_embedder, load_reranker, model_folder
+from ..models.load import check_reranker, load_embedder, load_reranker, model_folder
 from ..models.manifest import read_manifest
 from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
@@ -81,8 +81,8 @@ def build_service(settings: Settings, url: str, reranker: str | None = None, emb
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
         )
     names = (reranker or settings.reranker, embedder or settings.embedder)
-    for name, kind in zip(names, ("cross-encoder", "bi-encoder"), strict=True):
-        read_manifest(model_folder(name), kind=kind)  # type: ignore[arg-type]
+    check_reranker(names[0])
+    read_manifest(model_folder(names[1]), kind="bi-encoder")
 
     def load() -> tuple[Reranker, Embedder]:
         return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)

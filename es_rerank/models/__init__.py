@@ -7,12 +7,12 @@ is inherited, any object with the verb will do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Calibration, Scores
+from ..types import Calibration, Passage, Scores
 
 Vectors = npt.NDArray[np.float32]
 """Unit vectors, float32, (n_texts, dims)."""
@@ -39,6 +39,30 @@ class Reranker(Protocol):
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
+
+
+@runtime_checkable
+class LongTextReranker(Reranker, Protocol):
+    """A reranker that knows how much it can read at once, so that a longer text can be given to it in parts."""
+
+    def cut(self, query: str, text: str) -> Sequence[Passage]:
+        """Return the passages into which a text has to be cut to be read whole beside a query; one where it fits."""
+
+
+class LoadedReranker(Reranker, Protocol):
+    """A reranker that holds threads or connections until it is closed."""
+
+    def close(self) -> None:
+        """Give back what it holds; calls that are waiting fail."""
+
+    async def aclose(self) -> None:
+        """Close from within an event loop, without blocking it."""
+
+    def __enter__(self) -> Self:
+        """Return the reranker."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
 
 
 @runtime_checkable

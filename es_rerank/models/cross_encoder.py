@@ -1,127 +1,30 @@
-"""A cross-encoder from an exported folder: query and passage are read together, one pair per run."""
+"""A cross-encoder from an exported folder: query and passage are one sequence, and one head reads both."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..engine.pool import Pool
-from ..engine.session import Session
-from ..errors import ModelFolderError, ScoreError
-from ..text.pairs import Encoded, PairEncoder, open_tokenizer
-from ..types import Calibration, Scores
-from .manifest import TOKENIZER, Manifest, Precision, read_manifest, verify
+from ..text.pairs import PairEncoder
+from .local import LocalReranker, Pairs
+from .manifest import CrossEncoderContract, Kind, Manifest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class CrossEncoder:
-    """Scores pairs with an exported cross-encoder; a ``Reranker``.
+class CrossEncoder(LocalReranker):
+    """Scores pairs with an exported cross-encoder; arguments, promises and errors are those of ``LocalReranker``."""
 
-    A score is a function of model, query and passage alone: one pair per run, no padding, so neither batch mates nor
-    other calls change a bit of it. Safe to share between threads. ``threads`` 0 means one run per core at a time;
-    ``variant`` chooses a precision other than the manifest's default. Raises ModelFolderError for a folder that is
-    missing, incomplete, altered or not a cross-encoder's.
-    """
+    kind: Kind = "cross-encoder"
 
-    def __init__(self, folder: Path | str, *, threads: int = 0, variant: Precision | None = None) -> None:
-        folder = Path(folder)
-        self._manifest = read_manifest(folder, kind="cross-encoder")
-        contract = self._manifest.cross_encoder
-        assert contract is not None  # the manifest's own check
-        graph = self._manifest.variant(variant)
-        verify(folder, self._manifest, graph)
-        self._session = Session(folder / graph)
-        if (labels := self._session.labels()) != contract.labels:
-            raise ModelFolderError(f"{folder / graph} gives {labels} logits, its manifest says {contract.labels}; export the model again")
-        self._tokenizer = open_tokenizer(folder / TOKENIZER)
-        self._pairs = PairEncoder(
-            self._tokenizer,
-            max_length=self._manifest.max_length,
-            strategy=contract.truncation.strategy,
-            query_share=contract.truncation.query_share,
-        )
-        self._pool = Pool(threads)
+    def _labels(self, manifest: Manifest) -> int:
+        return _contract(manifest).labels
 
-    @property
-    def name(self) -> str:
-        """The name under which the model is served."""
-        return self._manifest.name
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the folder says of itself."""
-        return self._manifest
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """How a logit becomes log-odds of relevance; None where the logit is taken as it is."""
-        return self._manifest.coefficients()
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; it neither pads nor truncates."""
-        return self._tokenizer
-
-    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage, in the order given.
-
-        ``deadline`` is a moment of ``time.monotonic()``; a passage whose run has not begun by then is not ``done``, and
-        one that was not even tokenised by then is not known to be ``truncated``. Raises ScoreError when a logit is not
-        finite, OverloadError when too much is waiting already.
-        """
-        pairs = self._encode(query, passages, deadline)
-        logits = self._pool.run(self._logit, pairs, length=_tokens, deadline=deadline)
-        return self._scores(pairs, logits, len(passages))
-
-    async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not started."""
-        pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
-        logits = await self._pool.arun(self._logit, pairs, length=_tokens, deadline=deadline)
-        return self._scores(pairs, logits, len(passages))
-
-    def close(self) -> None:
-        """End the model's threads, after the runs that have begun."""
-        self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
-        """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents takes seconds."""
-        pairs: list[Encoded] = []
-        encoded = self._pairs.encode(query, passages)
-        while (deadline is None or time.monotonic() < deadline) and (pair := next(encoded, None)) is not None:
-            pairs.append(pair)
-        return pairs
-
-    def _logit(self, pair: Encoded) -> float:
-        head = self._session.run(pair.ids, pair.type_ids)[0]
-        # log(p1 / p0) of a softmax over two labels is the difference of its logits.
-        return float(head[0] if len(head) == 1 else head[1] - head[0])
-
-    def _scores(self, pairs: Sequence[Encoded], logits: Sequence[float | None], passages: int) -> Scores:
-        """Return the scores of all passages; those after the encoded ones are not done."""
-        values = np.zeros(passages, dtype=np.float32)
-        done = np.zeros(passages, dtype=np.bool_)
-        truncated = np.zeros(passages, dtype=np.bool_)
-        for position, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
-            truncated[position] = pair.truncated
-            if logit is not None:
-                values[position], done[position] = logit, True
-        if not np.isfinite(values).all():
-            raise ScoreError(f"model {self.name} gave a score that is not a finite number; its graph or weights are broken, export it again")
-        return Scores(values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_))
+    def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
+        truncation = _contract(manifest).truncation
+        return PairEncoder(tokenizer, max_length=manifest.max_length, strategy=truncation.strategy, query_share=truncation.query_share)
 
 
-def _tokens(pair: Encoded) -> int:
-    return len(pair.ids)
+def _contract(manifest: Manifest) -> CrossEncoderContract:
+    assert manifest.cross_encoder is not None  # the manifest's own check
+    return manifest.cross_encoder

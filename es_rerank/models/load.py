@@ -1,26 +1,92 @@
-"""From a name to a model: bundled, a local folder, or a repository of the Hugging Face Hub."""
+"""From what the user names to a model: bundled, an exported folder, a repository of the Hub, or a service over the network."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ModelFolderError
-from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
+from pydantic import SecretStr
+
+from ..engine.pool import Pool
+from ..errors import ModelFolderError, SettingsError
+from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
+from . import LoadedReranker
 from .bi_encoder import BiEncoder
 from .cross_encoder import CrossEncoder
-from .manifest import MANIFEST, parse_manifest
+from .local import LocalReranker
+from .manifest import MANIFEST, RERANKERS, Kind, parse_manifest, read_manifest
+from .monot5 import MonoT5
+
+COHERE, REMOTE = "cohere:", "remote:"
+"""What stands before the name of a hosted model, and before the address of a rerank service: text leaves the machine."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LOCAL: dict[str, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
 
 
-def load_reranker(name_or_folder: str | Path = BUNDLED_RERANKER, *, threads: int = 0) -> CrossEncoder:
-    """Return the cross-encoder of a bundled name, an exported folder, or a Hub id of an exported repository.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Keys and addresses of services over the network; what is None is left to the service's own defaults."""
 
-    Raises ModelFolderError when it is not found or not a cross-encoder.
+    cohere_api_key: SecretStr | None = None
+    cohere_url: str | None = None
+    remote_api_key: SecretStr | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Access:
+        """Return what the settings say."""
+        return cls(settings.cohere_api_key, settings.cohere_url, settings.remote_api_key)
+
+
+def load_reranker(
+    model: str | Path = BUNDLED_RERANKER, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, access: Access | None = None
+) -> LoadedReranker:
+    """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
+    ``cohere:MODEL``, or ``remote:URL`` for another sidecar or a TEI server.
+
+    ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
+    Raises ModelFolderError when it is not found or is no reranker, SettingsError for an address or key that cannot be
+    used, MissingExtraError where the SDK is not installed.
     """
-    return CrossEncoder(model_folder(name_or_folder), threads=threads)
+    access = access or Access()
+    if str(model).startswith(COHERE):
+        from .cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
+
+        return CohereReranker(str(model).removeprefix(COHERE), name=name, api_key=access.cohere_api_key, base_url=access.cohere_url)
+    if str(model).startswith(REMOTE):
+        from .remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
+
+        return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
+    return local_reranker(model, name=name, threads=threads, pool=pool)
+
+
+def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None) -> LocalReranker:
+    """Return the reranker of a bundled name, a folder or a Hub id, whichever its kind.
+
+    Raises ModelFolderError when it is not found or is no reranker.
+    """
+    folder = model_folder(model)
+    return _LOCAL[_reranker_kind(folder)](folder, name=name, threads=threads, pool=pool)
+
+
+def check_reranker(model: str | Path) -> None:
+    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker.
+
+    Raises ModelFolderError or SettingsError where it will not.
+    """
+    if not str(model).startswith((COHERE, REMOTE)):
+        read_manifest(model_folder(model), kind=_reranker_kind(model_folder(model)))
+    elif not str(model).partition(":")[2]:
+        raise SettingsError(f"{model} names nothing behind the colon; write {COHERE}MODEL or {REMOTE}URL")
+
+
+def _reranker_kind(folder: Path) -> Kind:
+    kind = parse_manifest(folder).kind
+    if kind not in RERANKERS:
+        raise ModelFolderError(f"{folder} holds a {kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}")
+    return kind
 
 
 def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0) -> BiEncoder:

@@ -16,14 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import ModelFolderError
 from ..text.pairs import BGE_QUERY_SHARE, Strategy
+from ..text.prompted_pairs import MONOT5_PROMPT, PromptTruncation
 from ..types import Calibration
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 FORMAT_VERSION: Literal[1] = 1
 
-Kind = Literal["cross-encoder", "bi-encoder"]
+Kind = Literal["cross-encoder", "monot5", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
+
+RERANKERS: frozenset[Kind] = frozenset({"cross-encoder", "monot5"})
+"""The kinds that score pairs; the others embed."""
 
 _READ_BYTES = 1 << 20
 
@@ -64,6 +68,19 @@ class CrossEncoderContract(_Part):
     truncation: Truncation = Truncation()
     labels: Literal[1, 2] = 1
     activation: Literal["logistic"] = "logistic"
+
+
+class MonoT5Contract(_Part):
+    """How a prompt becomes the logits of two tokens, of which the second minus the first is the logit.
+
+    ``prompt`` holds ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts an over-long document and keeps the
+    prompt's tail, ``prompt`` cuts the whole prompt at its end, as pygaggle does.
+    """
+
+    prompt: str = MONOT5_PROMPT
+    false_token: str
+    true_token: str
+    truncation: PromptTruncation = "document"
 
 
 class BiEncoderContract(_Part):
@@ -128,6 +145,7 @@ class Manifest(_Part):
     family: str
     max_length: int = Field(ge=8)
     cross_encoder: CrossEncoderContract | None = None
+    monot5: MonoT5Contract | None = None
     bi_encoder: BiEncoderContract | None = None
     calibration: CalibrationRecord | None = None
     files: dict[str, FileRecord]
@@ -139,7 +157,7 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        contracts = {"cross-encoder": self.cross_encoder, "bi-encoder": self.bi_encoder}
+        contracts = {"cross-encoder": self.cross_encoder, "monot5": self.monot5, "bi-encoder": self.bi_encoder}
         if [kind for kind, contract in contracts.items() if contract is not None] != [self.kind]:
             raise ValueError(f"a {self.kind} states exactly its own contract")
         if self.default_variant not in self.variants:
@@ -183,8 +201,7 @@ def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
         if path.stat().st_size != record.bytes:
             raise ModelFolderError(f"{path} has {path.stat().st_size} bytes, the manifest says {record.bytes}; {_ALTERED}")
     if kind is not None and manifest.kind != kind:
-        use = {"cross-encoder": "a reranker", "bi-encoder": "an embedder"}
-        raise ModelFolderError(f"{folder} holds a {manifest.kind}, which is {use[manifest.kind]}; {use[kind]} has to be a {kind}")
+        raise ModelFolderError(f"{folder} holds a {manifest.kind} and not a {kind}; give the folder of a {kind}")
     return manifest
 
 

@@ -129,6 +129,10 @@ class PairEncoder:
             lengths = self._lengths(len(first), len(second))
             yield self._layout.fill([first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second)))
 
+    def room_beside(self, query: str) -> int:
+        """Return how many tokens of a passage are read beside a query, however long the passage."""
+        return self._lengths(len(self._texts.ids(query)), self._room)[1]
+
     def _lengths(self, query: int, passage: int) -> tuple[int, int]:
         """Return how many tokens of query and passage are read."""
         if self._strategy == "longest_first":

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from .models import Vectors
-from .types import Calibration, Scores
+from ..models import Vectors
+from ..types import Calibration, Scores
 
 
 def _words(text: str) -> list[str]:

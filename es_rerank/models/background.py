@@ -1,0 +1,60 @@
+"""An event loop in a thread of its own, so that a networked reranker is written once, asynchronously."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """Runs coroutines of callers in any thread and any event loop, over the same connections.
+
+    The thread starts with the first call. Connections belong to the loop that opened them, so that a client shared by
+    several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's loop.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of ``work``; an interrupt of the wait cancels it."""
+        future = self._submit(work)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of ``work`` without blocking the caller's loop; cancelling the call cancels it."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """Run ``last`` and end the thread; without a call before, there is nothing to end."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            last.close()
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(last, loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)

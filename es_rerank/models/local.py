@@ -1,0 +1,154 @@
+"""What cross-encoders and monoT5 share: an exported graph that reads one query and one passage per run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+from ..engine.pool import Pool
+from ..engine.session import Session
+from ..errors import ModelFolderError, ScoreError
+from ..text.chunking import OVERLAP_TOKENS, Chunker
+from ..text.pairs import Encoded, open_tokenizer
+from ..types import Calibration, Passage, Scores
+from .manifest import TOKENIZER, Kind, Manifest, Precision, read_manifest, verify
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class Pairs(Protocol):
+    """How a kind of model reads a query and a passage. Safe to share between threads."""
+
+    def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
+        """Yield what the graph reads for the query with each passage, as they are asked for."""
+
+    def room_beside(self, query: str) -> int:
+        """Return how many tokens of a passage are read beside a query, at least 1."""
+
+
+class LocalReranker:
+    """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is read.
+
+    A score is a function of model, query and passage alone: one pair per run, no padding, so neither batch mates nor
+    other calls change a bit of it. Safe to share between threads. ``threads`` 0 means one run per core at a time;
+    ``pool``, where one is given, is shared with other models and not closed with this one; ``name`` replaces the
+    manifest's; ``variant`` chooses a precision other than its default. Raises ModelFolderError for a folder that is missing, incomplete,
+    altered or of another kind.
+    """
+
+    kind: Kind
+
+    def __init__(self, folder: Path | str, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
+        folder = Path(folder)
+        self._manifest = read_manifest(folder, kind=self.kind)
+        graph = self._manifest.variant(variant)
+        verify(folder, self._manifest, graph)
+        self._session = Session(folder / graph)
+        if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
+            raise ModelFolderError(f"{folder / graph} gives {labels} logits, its manifest says {expected}; export the model again")
+        self._tokenizer = open_tokenizer(folder / TOKENIZER)
+        self._pairs = self._reading(self._manifest, self._tokenizer)
+        self._name = name or self._manifest.name
+        self._shared = pool is not None
+        self._pool = pool or Pool(threads)
+
+    def _labels(self, manifest: Manifest) -> int:
+        """Return how many logits the graph gives."""
+        raise NotImplementedError
+
+    def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
+        """Return how pairs are read."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The name under which the model is served."""
+        return self._name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder says of itself."""
+        return self._manifest
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How a logit becomes log-odds of relevance; None where the logit is taken as it is."""
+        return self._manifest.coefficients()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; it neither pads nor truncates."""
+        return self._tokenizer
+
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return one logit per passage, in the order given.
+
+        ``deadline`` is a moment of ``time.monotonic()``; a passage whose run has not begun by then is not ``done``, and
+        one that was not even tokenised by then is not known to be ``truncated``. Raises ScoreError when a logit is not
+        finite, OverloadError when too much is waiting already.
+        """
+        pairs = self._encode(query, passages, deadline)
+        logits = self._pool.run(self._logit, pairs, length=_tokens, deadline=deadline)
+        return self._scores(pairs, logits, len(passages))
+
+    async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not started."""
+        pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
+        logits = await self._pool.arun(self._logit, pairs, length=_tokens, deadline=deadline)
+        return self._scores(pairs, logits, len(passages))
+
+    def cut(self, query: str, text: str) -> list[Passage]:
+        """Return the passages into which a text has to be cut to be read whole beside a query; one where it fits."""
+        room = self._pairs.room_beside(query)
+        return Chunker(self._tokenizer, size=room, overlap=min(OVERLAP_TOKENS, room // 4)).chunk(text)
+
+    def close(self) -> None:
+        """End the model's threads, after the runs that have begun; a shared pool goes on."""
+        if not self._shared:
+            self._pool.close()
+
+    async def aclose(self) -> None:
+        """Close without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
+        """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents takes seconds."""
+        pairs: list[Encoded] = []
+        encoded = self._pairs.encode(query, passages)
+        while (deadline is None or time.monotonic() < deadline) and (pair := next(encoded, None)) is not None:
+            pairs.append(pair)
+        return pairs
+
+    def _logit(self, pair: Encoded) -> float:
+        head = self._session.run(pair.ids, pair.type_ids)[0]
+        # log(p1 / p0) of a softmax over two labels is the difference of its logits.
+        return float(head[0] if len(head) == 1 else head[1] - head[0])
+
+    def _scores(self, pairs: Sequence[Encoded], logits: Sequence[float | None], passages: int) -> Scores:
+        """Return the scores of all passages; those after the encoded ones are not done."""
+        values = np.zeros(passages, dtype=np.float32)
+        done = np.zeros(passages, dtype=np.bool_)
+        truncated = np.zeros(passages, dtype=np.bool_)
+        for position, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
+            truncated[position] = pair.truncated
+            if logit is not None:
+                values[position], done[position] = logit, True
+        if not np.isfinite(values).all():
+            raise ScoreError(f"model {self.name} gave a score that is not a finite number; its graph or weights are broken, export it again")
+        return Scores(values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_))
+
+
+def _tokens(pair: Encoded) -> int:
+    return len(pair.ids)

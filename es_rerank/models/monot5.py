@@ -1,0 +1,29 @@
+"""A monoT5 from an exported folder: the prompt asks whether a document is relevant, the first decoded token answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..text.prompted_pairs import PromptEncoder
+from .local import LocalReranker, Pairs
+from .manifest import Kind, Manifest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class MonoT5(LocalReranker):
+    """Scores pairs with an exported monoT5; arguments, promises and errors are those of ``LocalReranker``.
+
+    The logit is that of the true token minus that of the false one after one decoder step, so that its logistic is the
+    probability of true among the two (Nogueira et al. 2020, https://aclanthology.org/2020.findings-emnlp.63).
+    """
+
+    kind: Kind = "monot5"
+
+    def _labels(self, manifest: Manifest) -> int:  # noqa: ARG002 the two tokens, false and true
+        return 2
+
+    def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
+        assert manifest.monot5 is not None  # the manifest's own check
+        return PromptEncoder(tokenizer, max_length=manifest.max_length, prompt=manifest.monot5.prompt, truncation=manifest.monot5.truncation)
