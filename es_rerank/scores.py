@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import ScoreError
-from .types import FloatArray, Scores
+from .types import Aggregation, FloatArray, Scores
 
 _PROBABILITY_EDGE = 1e-7
 
@@ -40,6 +41,21 @@ def standardise(values: Sequence[float]) -> FloatArray:
     if not spread > 1e-12 * max(1.0, float(np.abs(x).max(initial=0.0))):
         return np.zeros(len(x), dtype=np.float32)
     return np.asarray((x - x.mean()) / spread, dtype=np.float32)
+
+
+def aggregated(logits: FloatArray, aggregation: Aggregation) -> float:
+    """Return a document's logit from those of its passages, in document order; NaN stands for a passage without one.
+
+    NaN where no passage that counts has a logit.
+    """
+    if aggregation.kind == "first":
+        return float(logits[0])
+    known = np.sort(logits[~np.isnan(logits)])[::-1]
+    if not len(known):
+        return math.nan
+    counted = {"max": 1, "mean": len(known), "top_k_mean": aggregation.k}[aggregation.kind]
+    # fsum, so that a mean does not depend on the order of the passages.
+    return math.fsum(known[:counted].tolist()) / min(counted, len(known))
 
 
 def ranked(logits: Sequence[float] | FloatArray) -> list[int]:

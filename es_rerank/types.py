@@ -31,8 +31,8 @@ class Candidate:
     """A first-stage hit on its way through the reranker.
 
     ``score`` and ``rank`` (from 1) are the first stage's. ``passages`` are what the reranker reads for this hit; their
-    offsets are characters in the document, (0, 0) where the passage is the whole of a field. ``context`` is read
-    before each passage (a title, say). ``capped`` is true where the document has more passages than were taken.
+    offsets are characters in the document, (0, 0) where none are known. ``whole`` is true where the one passage is a
+    field's whole text. ``context`` is read before each passage (a title, say). ``capped`` is true where the document has more passages than were taken.
     ``routing`` is the document's own, where it has one; ``shard_doc`` Elasticsearch's position of it, where a point in
     time gave one, which decides between equal scores. ``hit`` is Elasticsearch's hit, unchanged.
     """
@@ -43,6 +43,7 @@ class Candidate:
     rank: int
     context: str = ""
     passages: tuple[Passage, ...] = ()
+    whole: bool = False
     capped: bool = False
     routing: str | None = None
     shard_doc: int | None = None
@@ -58,6 +59,17 @@ class Candidate:
         if not self.passages:
             return [self.context]
         return [f"{self.context}\n{passage.text}" if self.context else passage.text for passage in self.passages]
+
+
+class Aggregation(NamedTuple):
+    """How the logits of a document's passages become the document's: the ``k`` best count for ``top_k_mean``.
+
+    max, first and mean are MaxP, FirstP and SumP over the number of passages (Dai and Callan 2019, arXiv 1905.09217).
+    Means are of logits, so that a calibration, which is linear in the logit, may come before or after.
+    """
+
+    kind: Literal["max", "first", "mean", "top_k_mean"] = "max"
+    k: int = 1
 
 
 class Calibration(NamedTuple):

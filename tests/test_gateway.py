@@ -38,7 +38,8 @@ def tree(**more: Any) -> dict[str, Any]:
 
 
 def service(url: str, reranker: Reranker | None = None, **more: Any) -> Service:
-    return Service(AsyncElasticsearch(url, max_retries=0), lambda: (reranker or WordOverlapReranker(), EMBEDDER), Limits(body_bytes=200_000), **more)
+    chosen = reranker or WordOverlapReranker()
+    return Service(AsyncElasticsearch(url, max_retries=0), lambda: ({chosen.name: chosen}, EMBEDDER), Limits(body_bytes=200_000), **more)
 
 
 async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:

@@ -13,7 +13,7 @@ from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.bi_encoder import BiEncoder
 from es_rerank.models.catalog import FAMILIES, family_named, family_of
 from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.models.load import load_embedder, load_reranker, model_folder
+from es_rerank.models.load import load_embedder, load_reranker, local_reranker, model_folder
 from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest, write_manifest
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.types import Calibration
@@ -141,7 +141,7 @@ def test_calibration_reaches_the_read_path(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_its_path_as_text_are_the_same_model(folder: Path) -> None:
-    with load_reranker(folder) as one, load_reranker(str(folder)) as other:
+    with local_reranker(folder) as one, local_reranker(str(folder)) as other:
         assert one.manifest == other.manifest
 
 

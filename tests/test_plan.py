@@ -87,7 +87,7 @@ def document(name: str, *, index: str = "i", routing: str | None = None, score: 
 
 def test_plain_fields_are_read_whole_one_line_each() -> None:
     reading = reading_of(parsed_reranker(field=["title", "text"]), ARTICLES)
-    assert reading == Reading(("title", "text"))
+    assert reading == Reading(("title",), chunked="text")
     assert (reading.fields(), reading.asks_nearest) == (["title", "text"], False)
 
 
@@ -134,7 +134,7 @@ def test_fields_that_cannot_be_read_are_refused() -> None:
 
 
 def test_without_a_readable_mapping_nothing_is_missing_and_nothing_nested() -> None:
-    assert reading_of(parsed_reranker(field="a.b"), IndexFacts("secret")) == Reading(("a.b",))
+    assert reading_of(parsed_reranker(field="a.b"), IndexFacts("secret")) == Reading((), chunked="a.b")
 
 
 # --- the searches of the first stage ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import ScoreError
-from es_rerank.retrievers.rerank import best_passages, calibrated, rank
+from es_rerank.retrievers.rerank import calibrated, of_documents, rank
 from es_rerank.scores import logistic, ranked, standardise
 from es_rerank.types import Calibration, Candidate, Passage, Scores
 
@@ -65,7 +65,7 @@ def test_unscored_candidates_follow_the_scored_in_first_stage_order() -> None:
 
 def test_a_document_counts_as_scored_when_one_of_its_passages_is() -> None:
     scores = Scores(np.array([9, 1, 0, 0], dtype=np.float32), "logit", np.array([False, True, False, False]), np.zeros(4, dtype=bool), np.zeros(4, dtype=bool))
-    values, best = best_passages(scores, [2, 2])
+    values, best = of_documents(scores, [2, 2])
     assert values[0] == 1.0
     assert best[0] == 1
     assert math.isnan(values[1])

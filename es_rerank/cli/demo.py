@@ -20,7 +20,7 @@ from ..client import RerankClient
 from ..evaluation.experiment import Result, Setup, by_first_stage
 from ..evaluation.packaged import SPLIT, packaged
 from ..evaluation.topics import Topics, read_topics
-from ..models.load import load_embedder, load_reranker
+from ..models.load import Access, load_embedder, load_reranker
 from ..node.probe import masked
 from ..settings import Settings, read_settings
 from .connection import connect, found_or_started
@@ -53,7 +53,10 @@ def demo(
     """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."""
     settings = read_settings()
     topics = read_topics(packaged(), SPLIT, limit=limit)
-    with load_reranker(settings.reranker, threads=settings.threads) as reranker, load_embedder(settings.embedder, threads=settings.threads) as embedder:
+    with (
+        load_reranker(settings.reranker, threads=settings.threads, access=Access.of(settings)) as reranker,
+        load_embedder(settings.embedder, threads=settings.threads) as embedder,
+    ):
         found, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
         service = build_service(settings, found.url) if serve else None
         with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:

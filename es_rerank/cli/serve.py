@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,9 +14,10 @@ import uvicorn
 from elasticsearch import AsyncElasticsearch
 
 from .. import node
+from ..engine.pool import Pool
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
-from ..models.load import check_reranker, load_embedder, load_reranker, model_folder
+from ..models.load import Access, by_name, check_reranker, load_embedder, load_reranker, model_folder, split_name
 from ..models.manifest import read_manifest
 from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
@@ -31,7 +33,13 @@ _DRAIN_S = 10
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8080,
-    reranker: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
+    reranker: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL, each also as NAME=…; several times for several, the first is the default.",
+            show_default="the bundled one",
+        ),
+    ] = None,
     embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     pass_through: Annotated[
@@ -70,22 +78,27 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def build_service(settings: Settings, url: str, reranker: str | None = None, embedder: str | None = None) -> Service:
+def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None) -> Service:
     """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
 
-    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
+    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings. Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
     its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
     """
     if urlsplit(url).username:
         raise SettingsError(
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
         )
-    names = (reranker or settings.reranker, embedder or settings.embedder)
-    check_reranker(names[0])
-    read_manifest(model_folder(names[1]), kind="bi-encoder")
+    wanted = [split_name(each) for each in rerankers or (settings.reranker, *settings.more_rerankers)]
+    embedder = embedder or settings.embedder
+    for _, model in wanted:
+        check_reranker(model)
+    read_manifest(model_folder(embedder), kind="bi-encoder")
 
-    def load() -> tuple[Reranker, Embedder]:
-        return load_reranker(names[0], threads=settings.threads), load_embedder(names[1], threads=settings.threads)
+    def load() -> tuple[dict[str, Reranker], Embedder]:
+        # One pool: as many runs at a time as there are cores, however many models are served.
+        pool = Pool(settings.threads)
+        loaded = by_name([load_reranker(model, name=name, pool=pool, access=Access.of(settings)) for name, model in wanted])
+        return loaded, load_embedder(embedder, pool=pool)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
     client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())

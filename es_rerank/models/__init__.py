@@ -45,10 +45,15 @@ class Reranker(Protocol):
 class LongTextReranker(Reranker, Protocol):
     """A reranker that knows how much it can read at once, so that a longer text can be given to it in parts."""
 
-    def cut(self, query: str, text: str) -> Sequence[Passage]:
-        """Return the passages into which a text has to be cut to be read whole beside a query; one where it fits."""
+    def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
+        """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
+
+        One passage where the text fits, none where it is empty, and none for those after the ``deadline``, a moment of
+        ``time.monotonic()``.
+        """
 
 
+@runtime_checkable
 class LoadedReranker(Reranker, Protocol):
     """A reranker that holds threads or connections until it is closed."""
 

@@ -27,10 +27,10 @@ class BiEncoder:
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
     A vector is a function of model and text alone: one text per run, no padding. Safe to share between threads.
-    Arguments and errors are those of ``CrossEncoder``.
+    Arguments and errors are those of ``LocalReranker``.
     """
 
-    def __init__(self, folder: Path | str, *, threads: int = 0, variant: Precision | None = None) -> None:
+    def __init__(self, folder: Path | str, *, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
         folder = Path(folder)
         self._manifest = read_manifest(folder, kind="bi-encoder")
         contract = self._manifest.bi_encoder
@@ -43,7 +43,8 @@ class BiEncoder:
             raise ModelFolderError(f"{folder / graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
-        self._pool = Pool(threads)
+        self._shared = pool is not None
+        self._pool = pool or Pool(threads)
 
     @property
     def name(self) -> str:
@@ -81,8 +82,9 @@ class BiEncoder:
         return vectors
 
     def close(self) -> None:
-        """End the model's threads, after the runs that have begun."""
-        self._pool.close()
+        """End the model's threads, after the runs that have begun; a shared pool goes on."""
+        if not self._shared:
+            self._pool.close()
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 from ..engine.pool import Pool
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
-from . import LoadedReranker
+from . import LoadedReranker, Reranker
 from .bi_encoder import BiEncoder
 from .cross_encoder import CrossEncoder
 from .local import LocalReranker
@@ -82,6 +83,26 @@ def check_reranker(model: str | Path) -> None:
         raise SettingsError(f"{model} names nothing behind the colon; write {COHERE}MODEL or {REMOTE}URL")
 
 
+def split_name(named: str) -> tuple[str | None, str]:
+    """Return (name, model) of ``NAME=MODEL``, and (None, model) of a model alone."""
+    name, sign, model = named.partition("=")
+    # An address may hold a sign of equality, but then a colon or a slash stands before it.
+    return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, named)
+
+
+def by_name(rerankers: Iterable[LoadedReranker]) -> dict[str, Reranker]:
+    """Return rerankers by the names under which they are served, in order.
+
+    Raises SettingsError for two of one name.
+    """
+    named: dict[str, Reranker] = {}
+    for reranker in rerankers:
+        if reranker.name in named:
+            raise SettingsError(f"two rerankers are called {reranker.name}; give one of them another name, as in OTHER=MODEL")
+        named[reranker.name] = reranker
+    return named
+
+
 def _reranker_kind(folder: Path) -> Kind:
     kind = parse_manifest(folder).kind
     if kind not in RERANKERS:
@@ -89,12 +110,12 @@ def _reranker_kind(folder: Path) -> Kind:
     return kind
 
 
-def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0) -> BiEncoder:
+def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None) -> BiEncoder:
     """Return the bi-encoder of a bundled name, an exported folder, or a Hub id of an exported repository.
 
     Raises ModelFolderError when it is not found or not a bi-encoder.
     """
-    return BiEncoder(model_folder(name_or_folder), threads=threads)
+    return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool)
 
 
 def model_folder(name_or_folder: str | Path) -> Path:

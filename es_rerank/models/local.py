@@ -14,7 +14,7 @@ from ..engine.pool import Pool
 from ..engine.session import Session
 from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
-from ..text.pairs import Encoded, open_tokenizer
+from ..text.pairs import Encoded, open_tokenizer, well_formed
 from ..types import Calibration, Passage, Scores
 from .manifest import TOKENIZER, Kind, Manifest, Precision, read_manifest, verify
 
@@ -103,10 +103,26 @@ class LocalReranker:
         logits = await self._pool.arun(self._logit, pairs, length=_tokens, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
-    def cut(self, query: str, text: str) -> list[Passage]:
-        """Return the passages into which a text has to be cut to be read whole beside a query; one where it fits."""
+    def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
+        """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
+
+        One passage where the text fits, none where it is empty, and none for those after the ``deadline``. At least a
+        quarter of the room is the passage's, however long the context.
+        """
         room = self._pairs.room_beside(query)
-        return Chunker(self._tokenizer, size=room, overlap=min(OVERLAP_TOKENS, room // 4)).chunk(text)
+        found: list[list[Passage]] = []
+        for context, text in texts:
+            late = deadline is not None and time.monotonic() >= deadline
+            found.append([] if late else self._cut(text, max(room - self._tokens(context), room // 4, 1), room))
+        return found
+
+    def _cut(self, text: str, size: int, room: int) -> list[Passage]:
+        if self._tokens(text) <= size:
+            return [Passage(text, 0, len(text))] if text else []
+        return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(text)
+
+    def _tokens(self, text: str) -> int:
+        return len(self._tokenizer.encode_batch_fast([well_formed(text)], add_special_tokens=False)[0].ids) if text else 0
 
     def close(self) -> None:
         """End the model's threads, after the runs that have begun; a shared pool goes on."""

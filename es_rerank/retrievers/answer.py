@@ -78,7 +78,7 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
         fields["rerank.logit"] = [hit.logit]
     if hit.model_logit is not None and hit.model_logit != hit.logit:
         fields["rerank.model_logit"] = [hit.model_logit]
-    if hit.passage is not None:
+    if hit.passage is not None and not hit.candidate.whole:
         offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
         fields["rerank.passage"] = [{"text": hit.passage.text, **offsets}]
     return fields

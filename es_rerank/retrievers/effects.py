@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ..errors import RequestError, UnknownModelError
 from ..models import Embedder, Reranker
+from ..types import Candidate
 from .answer import Account
 from .facts import IndexFacts
 from .tree import DEFAULT_INFERENCE_ID
@@ -62,7 +63,16 @@ class Score:
     model: str
 
 
-Effect = Ask | Forward | ReadMapping | Embed | Score
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Candidates with the whole texts that are too long for a model cut into parts."""
+
+    query: str
+    candidates: Sequence[Candidate]
+    model: str
+
+
+Effect = Ask | Forward | ReadMapping | Embed | Cut | Score
 Steps = Generator[Effect, Any, T]
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import RetrieverParsingError
+from ..types import Aggregation
 from .tree import (
     ALL_KINDS,
     KINDS,
@@ -175,6 +176,8 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     node: TextSimilarityReranker = _with_child(kind, fields, path, runs)
     if not node.field:
         raise _illegal("[field] names no field; name the one whose text is read", path)
+    if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
+        raise _illegal("[aggregation] first reads a document's first passage, [chunk_rescorer] those nearest to the query; name one of the two", path)
     if not node.inference_text:
         raise _illegal("[inference_text] is empty; give the text that the documents are compared with", path)
     return node
@@ -429,10 +432,23 @@ def _dimension(value: object) -> float:
         raise _NotTakenError(error.cause or (_PARSING, f"Type [{_token(value)}] not supported for query vector")) from error
 
 
+def _aggregation(value: object) -> Aggregation:
+    """Return how passages are aggregated: a name, or ``{"top_k_mean": k}``."""
+    if isinstance(value, str) and value in {"max", "first", "mean"}:
+        return Aggregation(value)  # type: ignore[arg-type] # one of its names
+    if isinstance(value, dict) and set(value) == {"top_k_mean"}:
+        count = _integer(value["top_k_mean"])
+        if count < 1:
+            raise _NotTakenError((_ILLEGAL, f"[top_k_mean] must be greater than 0, was: {count}"))
+        return Aggregation("top_k_mean", count)
+    raise _NotTakenError((_ILLEGAL, f'Unknown aggregation [{value}]; give "max", "first", "mean" or {{"top_k_mean": k}}'))
+
+
 _READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(("k", "num_candidates", "rank_constant", "rank_window_size", "size", "terminate_after"), _integer),
     **dict.fromkeys(("min_score", "similarity", "visit_percentage", "weight"), _number),
     **dict.fromkeys(("fields", "ids"), _texts),
+    "aggregation": _aggregation,
     "allow_rerank_failures": _truth,
     "filter": _queries,
     "query_vector": _vector,

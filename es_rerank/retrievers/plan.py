@@ -35,7 +35,8 @@ class Reading:
 
     ``context``: fields of the document, read once, or before each passage. ``passage``: the text field inside the
     nested object ``nested``, where passages are stored. ``nearest``: how many of them are asked of Elasticsearch
-    (None: all, up to the cap), or taken of the chunks that ``chunking`` cuts the plain field ``chunked`` into.
+    (None: all, up to the cap), or taken of the chunks that ``chunking`` cuts the plain field ``chunked`` into; without
+    ``chunking`` that field is read whole.
     ``offsets``: whether passages record their position as ``start`` and ``end``.
     """
 
@@ -78,7 +79,7 @@ def reading_of(node: TextSimilarityReranker, facts: IndexFacts) -> Reading:
     if not nested and chunks:
         return Reading(node.field[:-1], nearest=chunks.size, chunked=node.field[-1], chunking=strategy_of(chunks.chunking_settings))
     if not nested:
-        return Reading(node.field)
+        return Reading(node.field[:-1], chunked=node.field[-1])
     if chunks and chunks.chunking_settings is not None:
         raise RequestError(
             f"[chunking_settings] cannot cut [{nested[0]}]: its passages were cut when they were indexed; "
@@ -346,16 +347,18 @@ def with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading, text
     fields = hit.get("fields") or {}
     context = "\n".join(value for name in reading.context if (value := _joined(fields.get(name))))
     rows = _passages(hit, fields, reading, text)
+    whole = reading.chunked is not None and reading.chunking is None and bool(rows)
     if reading.nearest is None:
-        return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), capped=len(rows) > PASSAGE_CAP)
-    return replace(candidate, context=context, passages=tuple(rows), capped=False)
+        return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), whole=whole, capped=len(rows) > PASSAGE_CAP)
+    return replace(candidate, context=context, passages=tuple(rows), whole=whole, capped=False)
 
 
 def _passages(hit: dict[str, Any], fields: dict[str, Any], reading: Reading, text: str) -> list[Passage]:
     if reading.chunking is not None:
         return nearest(cut(_joined(fields.get(reading.chunked or "")), reading.chunking), text, reading.nearest or 1)
     if not reading.nested:
-        return []
+        text = _joined(fields.get(reading.chunked or ""))
+        return [Passage(text, 0, 0)] if text else []
     if reading.asks_nearest:
         found = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
         return [row for inner in found for row in _rows(inner.get("fields") or {}, reading)]

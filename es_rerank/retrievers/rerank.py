@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ScoreError
-from ..scores import as_logits, logistic, ranked, standardise
-from ..types import Calibration, Candidate, FloatArray, Passage, Scores
+from ..scores import aggregated, as_logits, logistic, ranked, standardise
+from ..types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
+
+BEST_PASSAGE = Aggregation("max")
+"""What decides unless a request names something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Reranked:
     """A candidate after the reranker. ``probability`` and ``logit`` are None where the deadline came first.
 
     ``logit`` is the log-odds of relevance that decides the order, ``probability`` its logistic, ``model_logit`` what
-    the model itself said of the best ``passage``.
+    the model itself said: of the best ``passage``, unless the logits of several were aggregated.
     """
 
     candidate: Candidate
@@ -42,31 +45,34 @@ def texts_of(candidates: Sequence[Candidate]) -> list[str]:
     return [text for candidate in candidates for text in candidate.texts()]
 
 
-def best_passages(scores: Scores, counts: Sequence[int]) -> tuple[FloatArray, list[int]]:
-    """Return, per document, the highest logit over its passages that are done (NaN where none is) and its position.
+def of_documents(scores: Scores, counts: Sequence[int], aggregation: Aggregation = BEST_PASSAGE) -> tuple[FloatArray, list[int]]:
+    """Return, per document, the logit of its passages that are done (NaN where it has none) and the position of the best.
 
     ``counts`` says how many consecutive scores belong to each document. Raises ScoreError when they do not add up or
     a score is not finite.
     """
     if sum(counts) != len(scores):
         raise ScoreError(f"the reranker returned {len(scores)} scores for {sum(counts)} passages; a reranker must return one score per passage")
-    logits = np.where(scores.done, as_logits(scores), -np.inf)
-    ends = np.cumsum(counts)
-    best = [int(end - count + np.argmax(logits[end - count : end])) for count, end in zip(counts, ends, strict=True)]
-    values = logits[best].astype(np.float32) if best else np.empty(0, dtype=np.float32)
-    return np.where(np.isneginf(values), np.float32(np.nan), values).astype(np.float32), [
-        b - int(end - count) for b, count, end in zip(best, counts, ends, strict=True)
-    ]
+    logits = np.where(scores.done, as_logits(scores), np.float32(np.nan)).astype(np.float32)
+    parts = np.split(logits, np.cumsum(counts)[:-1]) if len(counts) else []
+    values = np.asarray([aggregated(part, aggregation) for part in parts], dtype=np.float32)
+    return values, [int(np.argmax(np.where(np.isnan(part), -np.inf, part))) for part in parts]
 
 
-def rank(candidates: Sequence[Candidate], scores: Scores, calibration: Calibration | None, min_score: float | None = None) -> Ranking:
+def rank(
+    candidates: Sequence[Candidate],
+    scores: Scores,
+    calibration: Calibration | None,
+    min_score: float | None = None,
+    aggregation: Aggregation = BEST_PASSAGE,
+) -> Ranking:
     """Return the window in descending order of logit; equal logits keep first-stage order.
 
     Candidates that were not scored follow in first-stage order. ``min_score`` leaves out those whose probability is
     known to be below it.
     """
     counts = [len(candidate.texts()) for candidate in candidates]
-    model_logits, best = best_passages(scores, counts)
+    model_logits, best = of_documents(scores, counts, aggregation)
     logits = calibrated(model_logits, [candidate.score for candidate in candidates], calibration)
     done = ~np.isnan(model_logits)
     probabilities = logistic(np.where(done, logits, 0.0))

@@ -17,7 +17,8 @@ from .rerank import Reranked, rank
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
     """Return the hits of a response as candidates with the texts of ``field``, taken from ``_source`` or ``fields``.
 
-    A field inside a list of objects gives one passage per object; the others are read before each passage. Raises
+    A field inside a list of objects gives one passage per object; the others are read before each passage. Without such
+    a field the last one is the text, and may be cut (``long_texts.in_parts``). Raises
     RequestError when the response is not Elasticsearch's, or none of its hits carries any of the fields.
     """
     hits = response.get("hits", {}).get("hits") if isinstance(response.get("hits"), dict) else None
@@ -34,13 +35,18 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
 def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
     context: list[str] = []
     passages: list[Passage] = []
+    last_text = ""
     for name in field:
         path, _, last = name.rpartition(".")
         rows = _rows(candidate.hit.get("_source") or {}, path)
         if rows and path:
             passages += [Passage(str(row[last]), int(row.get("start", 0)), int(row.get("end", 0))) for row in rows if row.get(last)]
+        elif name == field[-1] and not passages:
+            last_text = "\n".join(_values(candidate.hit, name))
         else:
             context += _values(candidate.hit, name)
+    if last_text:
+        return replace(candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True)
     return replace(candidate, context="\n".join(context), passages=tuple(passages[:PASSAGE_CAP]), capped=len(passages) > PASSAGE_CAP)
 
 

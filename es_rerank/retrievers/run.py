@@ -16,8 +16,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, Transport
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from .answer import Account
-from .effects import Ask, Context, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
+from .effects import Ask, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
 from .facts import IndexFacts, facts_of
+from .long_texts import in_parts
 from .parameters import OF_INDICES
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ def _perform(effect: Effect, connection: Connection[Elasticsearch], context: Con
     match effect:
         case Embed(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
+        case Cut(query, candidates, model):
+            return in_parts(context.served.reranker(model), query, candidates, context.deadline)
         case Score(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
@@ -109,6 +112,8 @@ async def _aperform(effect: Effect, connection: Connection[AsyncElasticsearch], 
         case Embed(text, model):
             embedder = context.served.embedder_for(model)
             return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
+        case Cut(query, candidates, model):
+            return await asyncio.to_thread(in_parts, context.served.reranker(model), query, candidates, context.deadline)
         case Score(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
@@ -233,7 +238,7 @@ async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
         return
 
 
-_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Score: "rerank"}
+_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Cut: "cut", Score: "rerank"}
 
 
 def _charge(account: Account, effect: Effect, began: float, started: float) -> None:

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError
-from ..models import Embedder
+from ..models import Embedder, LongTextReranker
 from ..types import Candidate, DocumentKey, Scores
 from .answer import Account, assemble
-from .effects import Ask, Context, Embed, ReadMapping, Score, Steps, closing
+from .effects import Ask, Context, Cut, Embed, ReadMapping, Score, Steps, closing
 from .evaluated import Evaluated, everything, first_stage, has_min_score
 from .facts import IndexFacts
 from .fusion import linear, normalised, pinned_scores, renumbered, rrf
@@ -260,7 +260,6 @@ class _Search:
             account.models.append(reranker.name)
         candidates = yield from self._read(child.window, node)
         account.candidates += len(candidates)
-        account.capped += sum(candidate.capped for candidate in candidates)
         ranking = (yield from self._scored(node, candidates)) if candidates else Ranking([], complete=True, truncated=0, cached=0)
         if not ranking.complete and all(hit.logit is None for hit in ranking.hits):
             return Evaluated(node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
@@ -281,7 +280,11 @@ class _Search:
             answer = yield Ask("passages", "POST", self.path, texts_body(reading, text, missing) | self.common, self.parameters)
             self._keep_texts(reading, text, missing, candidates_of(answer["hits"]["hits"]))
         pairs = [(candidate, kept.get(candidate.key)) for candidate in window]
-        return [replace(candidate, context=read.context, passages=read.passages, capped=read.capped) for candidate, read in pairs if read is not None]
+        return [
+            replace(candidate, context=read.context, passages=read.passages, whole=read.whole, capped=read.capped)
+            for candidate, read in pairs
+            if read is not None
+        ]
 
     def _keep_texts(self, reading: Reading, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
         kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
@@ -291,13 +294,18 @@ class _Search:
     def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
         account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
         try:
+            if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
+                candidates = yield Cut(node.inference_text, candidates, node.inference_id)
+            if node.aggregation.kind == "first":
+                candidates = [replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates]
             scores: Scores = yield Score(node.inference_text, texts_of(candidates), node.inference_id)
-            ranking = rank(candidates, scores, reranker.calibration, node.min_score)
+            ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
         except Exception as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
             if not node.allow_rerank_failures:
                 raise
             account.fail(f"the reranker failed: {error}", reached=False)
             return first_stage_order(candidates)
+        account.capped += sum(candidate.capped for candidate in candidates)
         account.truncated += ranking.truncated
         account.cached += ranking.cached
         if ranking.complete:

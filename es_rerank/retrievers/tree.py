@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ..types import Aggregation
+
 DEFAULT_INFERENCE_ID = ".rerank-v1-elasticsearch"
 """Elastic's own default for ``inference_id``; here an alias of the served default model."""
 
@@ -221,7 +223,8 @@ class TextSimilarityReranker(_Windowed):
     """Reorder the first ``rank_window_size`` hits of a child by a model that reads query and text together.
 
     ``field`` may be a list (our extension): the texts are joined, one line each. ``min_score`` is compared with the
-    probability 0..1 that becomes ``_score``.
+    probability 0..1 that becomes ``_score``. ``aggregation`` (our extension) says how a document's passages make its
+    score: "max", "first", "mean" or {"top_k_mean": k}.
     """
 
     kind = "text_similarity_reranker"
@@ -232,6 +235,7 @@ class TextSimilarityReranker(_Windowed):
     inference_id: str = DEFAULT_INFERENCE_ID
     allow_rerank_failures: bool = False
     chunk_rescorer: ChunkRescorer | None = None
+    aggregation: Aggregation = Aggregation()
 
     @property
     def children(self) -> tuple[Retriever, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -9,8 +10,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..retrievers.answer import Account
+from ..retrievers.long_texts import in_parts
 from ..retrievers.rerank import texts_of
 from ..retrievers.rescore import rescore_candidates, rescored
+from ..retrievers.tree import DEFAULT_INFERENCE_ID
 from .search import Running
 from .wire import answer, timeout_s, unless_left
 
@@ -18,7 +21,7 @@ router = APIRouter(tags=["rescore"])
 
 
 class RescoreRequest(BaseModel):
-    """A question, a response of Elasticsearch, and the field (or fields, joined) whose text is read."""
+    """A question, a response of Elasticsearch, the field (or fields, joined) whose text is read, and the model that reads."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,6 +29,7 @@ class RescoreRequest(BaseModel):
     response: dict[str, Any]
     field: str | list[str]
     min_score: float | None = None
+    inference_id: str = DEFAULT_INFERENCE_ID
 
 
 @router.post("/rescore")
@@ -33,8 +37,11 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     """Return the response with its hits reordered and scored 0..1; nothing is asked of Elasticsearch."""
     started = time.monotonic()
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
-    candidates = rescore_candidates(wanted.response, fields)
-    scores = await unless_left(request, service.score(wanted.query, texts_of(candidates), timeout_s(request)))
-    account = Account(models=[service.reranker.name])
+    seconds = timeout_s(request) or service.limits.timeout_s
+    reranker = service.served(wanted.inference_id)
+    found = rescore_candidates(wanted.response, fields)
+    candidates = await unless_left(request, asyncio.to_thread(in_parts, reranker, wanted.query, found, started + seconds))
+    scores = await unless_left(request, service.score(wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker))
+    account = Account(models=[reranker.name])
     account.seconds["rerank"] = account.seconds["total"] = time.monotonic() - started
-    return answer(request, rescored(wanted.response, candidates, scores, service.reranker.calibration, account, wanted.min_score))
+    return answer(request, rescored(wanted.response, candidates, scores, reranker.calibration, account, wanted.min_score))

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..client import AsyncRerankClient
-from ..errors import DeadlineError, ModelError, TooLargeError
-from ..models import Embedder, Reranker
+from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
+from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.effects import Served
 from ..retrievers.searching import DEFAULT_TIMEOUT_S
+from ..retrievers.tree import DEFAULT_INFERENCE_ID
 from ..types import Scores
 from .upstream import Upstream
 
@@ -40,7 +41,8 @@ class Limits:
 
 @dataclass(slots=True)
 class Service:
-    """Models and clients of one running sidecar. ``load`` is called once, off the event loop, before it is ready.
+    """Models and clients of one running sidecar. ``load`` is called once, off the event loop, before it is ready; it
+    returns the rerankers by the names under which they are served, the default first, and the embedder.
 
     ``api_key_hashes``: SHA-256 of the keys that rerank, embedding and inference paths ask for; none lets everyone ask.
     ``elasticsearch_runs``: retrievers that a licensed cluster runs itself. ``pass_through``: whether paths that are not
@@ -48,13 +50,13 @@ class Service:
     """
 
     elasticsearch: AsyncElasticsearch
-    load: Callable[[], tuple[Reranker, Embedder | None]]
+    load: Callable[[], tuple[Mapping[str, Reranker], Embedder | None]]
     limits: Limits = field(default_factory=Limits)
     api_key_hashes: tuple[str, ...] = ()
     elasticsearch_runs: frozenset[str] = frozenset()
     pass_through: bool = False
     fault: str = "the model is still loading"
-    _models: tuple[Reranker, Embedder | None] | None = None
+    _models: Served | None = None
     upstream: Upstream = field(init=False)
     _clients: OrderedDict[str, AsyncRerankClient] = field(default_factory=OrderedDict)
 
@@ -63,29 +65,26 @@ class Service:
         self.upstream = Upstream(node.base_url, node.config.ca_certs)
 
     async def start(self) -> None:
-        """Load the models and score one pair, so that the first caller does not pay for it."""
+        """Load the models and score one pair with each that runs here, so that the first caller does not pay for it."""
         try:
-            reranker, embedder = await asyncio.to_thread(self.load)
-            await reranker.ascore("ready", ["steady"])
-        except ModelError as error:
+            rerankers, embedder = await asyncio.to_thread(self.load)
+            for reranker in rerankers.values():
+                if isinstance(reranker, LongTextReranker):  # others are services: a pair costs money, and they may come later
+                    await reranker.ascore("ready", ["steady"])
+        except EsRerankError as error:
             self.fault = error.message
             raise
-        self._models, self.fault = (reranker, embedder), ""
+        self._models, self.fault = Served(rerankers, embedder), ""
 
     async def close(self) -> None:
-        """Close the connections to Elasticsearch."""
+        """Close the connections to Elasticsearch and to rerank services."""
+        for reranker in self._models.rerankers.values() if self._models else ():
+            if isinstance(reranker, LoadedReranker):
+                await reranker.aclose()
         await self.elasticsearch.close()
         await self.upstream.close()
 
-    @property
-    def reranker(self) -> Reranker:
-        """The served model.
-
-        Raises ModelError while it is loading.
-        """
-        return self._loaded()[0]
-
-    def _loaded(self) -> tuple[Reranker, Embedder | None]:
+    def _loaded(self) -> Served:
         if self._models is None:
             raise ModelError(f"no model is served: {self.fault}")
         return self._models
@@ -95,24 +94,24 @@ class Service:
 
         Raises UnknownModelError for any other, ModelError while models are loading.
         """
-        return Served({self.reranker.name: self.reranker}).reranker(inference_id)
+        return self._loaded().reranker(inference_id)
 
     def embedder(self, inference_id: str) -> Embedder:
         """Return the embedder that an inference id names.
 
         Raises UnknownModelError for any other, RequestError where none is served, ModelError while models are loading.
         """
-        return Served({}, self._loaded()[1]).embedder_for(inference_id)
+        return self._loaded().embedder_for(inference_id)
 
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that carries the caller's own credentials to Elasticsearch, and no others."""
         carried = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(carried).encode()).hexdigest()
         if key not in self._clients:
-            reranker, embedder = self._loaded()
+            served = self._loaded()
             inner = self.elasticsearch.options(headers=carried) if carried else self.elasticsearch
             self._clients[key] = AsyncRerankClient(
-                inner, reranker=reranker, embedder=embedder, timeout_s=self.limits.timeout_s, elasticsearch_runs=self.elasticsearch_runs
+                inner, reranker=served.rerankers, embedder=served.embedder, timeout_s=self.limits.timeout_s, elasticsearch_runs=self.elasticsearch_runs
             )
         self._clients.move_to_end(key)
         while len(self._clients) > _CREDENTIALS_KEPT:
@@ -126,13 +125,13 @@ class Service:
             raise TooLargeError(f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts")
 
     async def score(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
-        """Score texts against a query within the limits, by the served model unless another is given.
+        """Score texts against a query within the limits, by the default model unless another is given.
 
         Raises TooLargeError for more documents than one request may hold.
         """
         self.check_documents(len(texts))
-        deadline = time.monotonic() + (timeout_s or self.limits.timeout_s)
-        return await (reranker or self.reranker).ascore(query, texts, deadline=deadline)
+        deadline = time.monotonic() + (self.limits.timeout_s if timeout_s is None else timeout_s)
+        return await (reranker or self.served(DEFAULT_INFERENCE_ID)).ascore(query, texts, deadline=deadline)
 
     async def score_all(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
         """Score as ``score`` does, every text or none; raises DeadlineError besides when time ran out before the last."""

@@ -12,11 +12,15 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
+from ..retrievers.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, ranked
 from .search import Running
 from .wire import answer, timeout_s, unless_left
 
 router = APIRouter(tags=["TEI"])
+
+_MOST_POSITIONS = 1_000
+"""Positions that a header carries: more would pass the 8 kB that servers and proxies allow their headers."""
 
 
 class TeiRequest(BaseModel):
@@ -36,15 +40,21 @@ class TeiRequest(BaseModel):
 
 
 @router.post("/rerank")
-async def rerank(request: Request, wanted: TeiRequest, service: Running) -> Response:
-    """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit."""
-    scores = await unless_left(request, service.score_all(wanted.query, wanted.texts, timeout_s(request)))
+async def rerank(request: Request, wanted: TeiRequest, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
+    """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit.
+
+    ``model`` in the address chooses among the served models. Headers say how many texts were cut to the model's window,
+    and which (``x-rerank-truncated-at``, where they are at most a thousand).
+    """
+    scores = await unless_left(request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model)))
     if wanted.truncate is False and scores.truncated.any():
         raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
     logits = as_logits(scores)
     values = logits if wanted.raw_scores else logistic(logits)
     rows = [{"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])} for i in ranked(logits)[: wanted.top_n]]
-    return answer(request, rows, headers={"x-rerank-truncated": str(int(scores.truncated.sum()))})
+    cut = np.flatnonzero(scores.truncated)
+    positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= _MOST_POSITIONS else {}
+    return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions})
 
 
 def tei_error(request: Request, error: EsRerankError) -> Response:
