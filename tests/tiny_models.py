@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from es_rerank.models.manifest import (
     MANIFEST,
@@ -18,17 +18,28 @@ from es_rerank.models.manifest import (
     BiEncoderContract,
     CalibrationRecord,
     CrossEncoderContract,
+    Kind,
     Manifest,
+    MonoT5Contract,
     Truncation,
     file_record,
     write_manifest,
 )
 from es_rerank.text.pairs import Strategy
+from es_rerank.text.prompted_pairs import PromptTruncation
 
 GRAPH = "model.onnx"
 _WIDTH = 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_T5_SPECIALS = ("<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>")
+_T5_WORDS = ("▁Query", "▁Document", "▁Relevant", "▁true", "▁false", "▁no", "▁yes", "▁the", "ing", "er")
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
+_ARCHITECTURES: dict[Kind, str] = {
+    "cross-encoder": "BertForSequenceClassification",
+    "monot5": "T5ForConditionalGeneration",
+    "bi-encoder": "BertModel",
+}
 
 
 def tiny_cross_encoder(
@@ -44,6 +55,13 @@ def tiny_cross_encoder(
     contract = CrossEncoderContract(truncation=Truncation(strategy=strategy), labels=labels)
     _write(folder, "cross-encoder", seed, dims=labels, pooled=True)
     return _seal(folder, Manifest.model_validate({**_common(folder, "cross-encoder", max_length), "cross_encoder": contract, "calibration": calibration}))
+
+
+def tiny_monot5(folder: Path, seed: int = 0, *, max_length: int = 128, truncation: PromptTruncation = "document") -> Path:
+    """Write a monoT5 whose logits of false and true depend on every token and its position; return ``folder``."""
+    contract = MonoT5Contract(false_token="▁false", true_token="▁true", truncation=truncation)
+    _write(folder, "monot5", seed, dims=2, pooled=True)
+    return _seal(folder, Manifest.model_validate({**_common(folder, "monot5", max_length), "monot5": contract}))
 
 
 def tiny_bi_encoder(folder: Path, dims: int = 8, seed: int = 0, *, max_length: int = 128, query_prefix: str = "") -> Path:
@@ -68,19 +86,37 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def tiny_t5_tokenizer() -> Tokenizer:
+    """Return a unigram tokenizer of T5's kind: ``</s>`` behind a text, special tokens that are pieces as well, compatibility forms made one."""
+    pieces = [*string.ascii_letters, *string.digits, *string.punctuation, "▁", *"áíóúñ¿"]
+    scored = [*((word, -1.0) for word in _T5_WORDS), *((piece, -float(number % 7) - 4) for number, piece in enumerate(pieces))]
+    tokenizer = Tokenizer(models.Unigram([*((token, 0.0) for token in _T5_SPECIALS), *scored], unk_id=_T5_SPECIALS.index("<unk>")))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(list(_T5_SPECIALS))
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    return tokenizer
+
+
 def reseal(folder: Path, **changes: object) -> Path:
     """Write the manifest anew after a test changed a file on purpose; ``changes`` replace fields of it."""
     manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
     return _seal(folder, manifest.model_copy(update=changes))
 
 
-def save_graph(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, npt.NDArray[np.float32]], output: tuple[str, list[str | int]]) -> None:
-    """Write a graph over ``input_ids``, ``attention_mask`` and ``token_type_ids`` as the folder's fp32 variant."""
-    names = ("input_ids", "attention_mask", "token_type_ids")
+def save_graph(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, npt.NDArray[np.float32]],
+    output: tuple[str, list[str | int]],
+    inputs: tuple[str, ...] = _INPUTS,
+) -> None:
+    """Write a graph over ``inputs`` as the folder's fp32 variant."""
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in names],
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in inputs],
         [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
@@ -88,9 +124,13 @@ def save_graph(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, n
 
 
 def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> None:
-    """Write tokenizer and graph: tanh((word + segment + position * word) W), pooled to logits or left as hidden states."""
+    """Write tokenizer and graph: tanh((word + segment + position * word) W), pooled to logits or left as hidden states.
+
+    A monoT5 knows no segments: all its tokens are of the second.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = tiny_tokenizer()
+    inputs = _INPUTS[:2] if kind == "monot5" else _INPUTS
+    tokenizer = tiny_t5_tokenizer() if kind == "monot5" else tiny_tokenizer()
     tokenizer.save(str(folder / TOKENIZER))
     draw = np.random.default_rng([seed, dims, len(kind)])
     constants: dict[str, npt.NDArray[np.float32]] = {
@@ -102,7 +142,7 @@ def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> No
     }
     nodes = [
         helper.make_node("Gather", ["words", "input_ids"], ["word"]),
-        helper.make_node("Gather", ["segments", "token_type_ids"], ["segment"]),
+        helper.make_node("Gather", ["segments", inputs[-1]], ["segment"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
         helper.make_node("Constant", [], ["one"], value_int=1),
         helper.make_node("CumSum", ["mask", "one"], ["position"]),
@@ -119,21 +159,21 @@ def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> No
             helper.make_node("ReduceMean", ["hidden"], ["pooled"], axes=[1], keepdims=0),
             helper.make_node("MatMul", ["pooled", "outer"], ["logits"]),
         ]
-        save_graph(folder, nodes, constants, ("logits", ["batch", dims]))
+        save_graph(folder, nodes, constants, ("logits", ["batch", dims]), inputs)
     else:
         nodes.append(helper.make_node("MatMul", ["hidden", "outer"], ["last_hidden_state"]))
         save_graph(folder, nodes, constants, ("last_hidden_state", ["batch", "tokens", dims]))
 
 
-def _common(folder: Path, kind: Literal["cross-encoder", "bi-encoder"], max_length: int) -> dict[str, object]:
+def _common(folder: Path, kind: Kind, max_length: int) -> dict[str, object]:
     return {
         "name": f"tiny-{kind}",
         "kind": kind,
         "source": "random weights",
         "licence": "Apache-2.0",
         "attribution": "made by a test",
-        "architecture": "BertForSequenceClassification" if kind == "cross-encoder" else "BertModel",
-        "family": "bert",
+        "architecture": _ARCHITECTURES[kind],
+        "family": "monot5" if kind == "monot5" else "bert",
         "max_length": max_length,
         "files": {name: file_record(folder / name) for name in (GRAPH, TOKENIZER)},
         "variants": {"fp32": GRAPH},

@@ -96,9 +96,9 @@ class TextEncoder:
     """Encodes single texts within ``max_length`` tokens, special tokens included. Safe to share between threads."""
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        self._layout = _layout(tokenizer, texts=1)
+        self._layout = special_layout(tokenizer, texts=1)
         self._texts = _Texts(tokenizer, self._layout)
-        self._room = _room(self._layout, max_length)
+        self._room = text_room(self._layout, max_length)
 
     def encode(self, text: str) -> Encoded:
         """Return the ids of one text, cut at its end."""
@@ -114,9 +114,9 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, strategy: Strategy = "longest_first", query_share: float = BGE_QUERY_SHARE) -> None:
-        self._layout = _layout(tokenizer, texts=2)
+        self._layout = special_layout(tokenizer, texts=2)
         self._texts = _Texts(tokenizer, self._layout)
-        self._room = _room(self._layout, max_length)
+        self._room = text_room(self._layout, max_length)
         self._strategy = strategy
         # At least one token stays for the passage, however small the window.
         self._query_room = min(int(max_length * query_share), self._room - 1)
@@ -165,7 +165,7 @@ def well_formed(text: str) -> str:
     return text
 
 
-def _layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
+def special_layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
     """Read off where the tokenizer puts its special tokens around one text or two.
 
     Raises ModelFolderError when the texts do not come out in order, as no tokenizer of a cross-encoder does.
@@ -186,7 +186,8 @@ def _layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
     return _Layout(fixed, segments)
 
 
-def _room(layout: _Layout, max_length: int) -> int:
+def text_room(layout: _Layout, max_length: int) -> int:
+    """Return how many tokens a window leaves to the texts. Raises ModelFolderError where that is less than two."""
     room = max_length - len(layout.structural)
     if room < 2:
         raise ModelFolderError(f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length")
