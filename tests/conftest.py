@@ -14,6 +14,8 @@ from es_rerank.node import Node, down, up
 from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
+pytest.register_assert_rewrite("es_rerank.testing.contract")
+
 _STARTUP_S = 300.0
 """A busy machine takes several times the usual 15 seconds."""
 

@@ -108,6 +108,16 @@ def test_credentials_in_the_address_are_not_lent_to_callers(models: list[str]) -
     assert "secret" not in sentence
 
 
+def test_two_rerankers_of_one_name(models: list[str], tmp_path: Path) -> None:
+    sentence = fault(run("serve", "--port", "0", "--elasticsearch-url", "http://127.0.0.1:9", *models, "--reranker", str(tiny_cross_encoder(tmp_path))))
+    assert "two rerankers are called tiny-cross-encoder; give one of them another name, as in OTHER=MODEL" in sentence
+
+
+@pytest.mark.parametrize("model", ["cohere:", "remote:"])
+def test_a_service_without_a_name(model: str) -> None:
+    assert "names nothing behind the colon" in fault(run("serve", "--port", "0", "--elasticsearch-url", "http://127.0.0.1:9", "--reranker", model))
+
+
 def test_a_taken_port(node: Node, models: list[str]) -> None:
     port = node.url.rsplit(":", 1)[1].strip("/")
     assert "choose another --port" in fault(run("serve", "--port", port, "--elasticsearch-url", node.url, *models))

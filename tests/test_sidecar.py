@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError
 from es_rerank.models import Reranker
+from es_rerank.models.load import local_reranker
 from es_rerank.node import Node
-from es_rerank.scores import logistic
+from es_rerank.scores import logistic, ranked
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
@@ -151,6 +153,45 @@ def test_sigterm_ends_the_sidecar_cleanly(node: Node, models: tuple[Path, Path],
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
+def test_several_models_are_served_by_name(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each scores as it does alone, whichever way it is named, at the same time as the others."""
+    fill(es, index)
+    folders = {"tiny-cross-encoder": models[0], "two": tiny_cross_encoder(tmp_path / "two", seed=2, labels=2), "narrow": tiny_cross_encoder(tmp_path / "n", 3)}
+    texts = [text for _, text, _ in ARTICLES]
+    expected = {}
+    for name, folder in folders.items():
+        with local_reranker(folder) as alone:
+            expected[name] = alone.score(QUESTION, texts).values
+    extra = [option for name in ("two", "narrow") for option in ("--reranker", f"{name}={folders[name]}")]
+    with sidecar(node.url, *models, tmp_path / "log", extra=extra) as (url, _), Elasticsearch(url) as official, ThreadPoolExecutor() as threads:
+        asked = list(threads.map(lambda name: _tei_logits(url, name, texts), [*folders, *folders]))
+        assert asked == [expected[name].tolist() for name in (*folders, *folders)]
+        assert _tei_logits(url, None, texts) == expected["tiny-cross-encoder"].tolist()
+        for name in folders:
+            rows = official.inference.inference(task_type="rerank", inference_id=name, input=texts, query=QUESTION)["rerank"]
+            assert [row["index"] for row in rows] == ranked(expected[name])
+            found = official.search(index=index, retriever=body(inference_id=name))
+            assert found["rerank"]["model"] == name
+            assert [hit["_id"] for hit in found["hits"]["hits"]] == [f"a{i}" for i in ranked(expected[name])]
+            rescored = httpx.post(f"{url}/rescore", json={"query": QUESTION, "response": found.body, "field": "text", "inference_id": name}).json()
+            assert [hit["_id"] for hit in rescored["hits"]["hits"]] == [hit["_id"] for hit in found["hits"]["hits"]]
+            assert official.inference.get(inference_id=name)["endpoints"][0]["task_type"] == "rerank"
+        assert [each["inference_id"] for each in official.inference.get()["endpoints"]] == [*folders, "tiny-bi-encoder"]
+        with pytest.raises(NotFoundError, match="is not served here"):
+            official.search(index=index, retriever=body(inference_id="four"))
+        with pytest.raises(NotFoundError, match="is not served here"):
+            official.inference.get(inference_id="four")
+        unknown = httpx.post(f"{url}/rerank", params={"model": "four"}, json={"query": "q", "texts": ["x"]})
+        assert (unknown.status_code, unknown.json()["error_type"]) == (422, "Validation")
+
+
+def _tei_logits(url: str, model: str | None, texts: list[str]) -> list[float]:
+    rows = httpx.post(
+        f"{url}/rerank", params={"model": model} if model else {}, json={"query": QUESTION, "texts": texts, "raw_scores": True}, timeout=60
+    ).json()
+    return [row["score"] for row in sorted(rows, key=lambda row: row["index"])]
+
+
 # --- dialects and faults, in this process --------------------------------------------------------------------------
 
 
@@ -210,6 +251,15 @@ async def test_tei_rerank_orders_and_scores(caller: httpx.AsyncClient) -> None:
     raw = (await caller.post("/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True})).json()
     assert [row["score"] for row in rows] == pytest.approx(logistic([row["score"] for row in raw]).tolist())
     assert set(raw[0]) == {"index", "score"}
+
+
+async def test_tei_says_which_texts_were_cut(node: Node, tmp_path: Path) -> None:
+    with local_reranker(tiny_cross_encoder(tmp_path, max_length=16)) as model:
+        async for caller in caller_of(service(node, model)):
+            answer = await caller.post("/rerank", json={"query": "q", "texts": ["short", "much too long for it", "no", "much too long as well"]})
+            assert (answer.headers["x-rerank-truncated"], answer.headers["x-rerank-truncated-at"]) == ("2", "1,3")
+            whole = await caller.post("/rerank", json={"query": "q", "texts": ["short"]})
+            assert (whole.headers["x-rerank-truncated"], "x-rerank-truncated-at" in whole.headers) == ("0", False)
 
 
 async def test_tei_errors_have_teis_shape(caller: httpx.AsyncClient) -> None:

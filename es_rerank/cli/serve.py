@@ -17,7 +17,7 @@ from .. import node
 from ..engine.pool import Pool
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
-from ..models.load import Access, by_name, check_reranker, load_embedder, load_reranker, model_folder, split_name
+from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
 from ..models.manifest import read_manifest
 from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
@@ -81,24 +81,24 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
 def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None) -> Service:
     """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
 
-    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings. Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
+    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings.
+
+    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
     its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
     """
     if urlsplit(url).username:
         raise SettingsError(
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
         )
-    wanted = [split_name(each) for each in rerankers or (settings.reranker, *settings.more_rerankers)]
+    wanted = served_names(rerankers or (settings.reranker, *settings.more_rerankers))
     embedder = embedder or settings.embedder
-    for _, model in wanted:
-        check_reranker(model)
     read_manifest(model_folder(embedder), kind="bi-encoder")
 
     def load() -> tuple[dict[str, Reranker], Embedder]:
         # One pool: as many runs at a time as there are cores, however many models are served.
         pool = Pool(settings.threads)
-        loaded = by_name([load_reranker(model, name=name, pool=pool, access=Access.of(settings)) for name, model in wanted])
-        return loaded, load_embedder(embedder, pool=pool)
+        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings)) for name, model in wanted]
+        return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
     client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from ..engine.pool import Pool
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
-from . import LoadedReranker, Reranker
+from . import LoadedReranker
 from .bi_encoder import BiEncoder
 from .cross_encoder import CrossEncoder
 from .local import LocalReranker
@@ -72,35 +72,36 @@ def local_reranker(model: str | Path, *, name: str | None = None, threads: int =
     return _LOCAL[_reranker_kind(folder)](folder, name=name, threads=threads, pool=pool)
 
 
-def check_reranker(model: str | Path) -> None:
-    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker.
+def check_reranker(model: str | Path) -> str:
+    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker, and return its name.
 
     Raises ModelFolderError or SettingsError where it will not.
     """
     if not str(model).startswith((COHERE, REMOTE)):
-        read_manifest(model_folder(model), kind=_reranker_kind(model_folder(model)))
-    elif not str(model).partition(":")[2]:
+        return read_manifest(model_folder(model), kind=_reranker_kind(model_folder(model))).name
+    if not str(model).partition(":")[2]:
         raise SettingsError(f"{model} names nothing behind the colon; write {COHERE}MODEL or {REMOTE}URL")
+    return str(model)
 
 
-def split_name(named: str) -> tuple[str | None, str]:
-    """Return (name, model) of ``NAME=MODEL``, and (None, model) of a model alone."""
-    name, sign, model = named.partition("=")
-    # An address may hold a sign of equality, but then a colon or a slash stands before it.
-    return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, named)
+def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
+    """Return (name, model) of what is to be served, each ``MODEL`` or ``NAME=MODEL``, after checking every one.
 
-
-def by_name(rerankers: Iterable[LoadedReranker]) -> dict[str, Reranker]:
-    """Return rerankers by the names under which they are served, in order.
-
-    Raises SettingsError for two of one name.
+    Raises what ``check_reranker`` raises, and SettingsError for two of one name.
     """
-    named: dict[str, Reranker] = {}
-    for reranker in rerankers:
-        if reranker.name in named:
-            raise SettingsError(f"two rerankers are called {reranker.name}; give one of them another name, as in OTHER=MODEL")
-        named[reranker.name] = reranker
-    return named
+    wanted = [_named(each) for each in rerankers]
+    checked = [(name, check_reranker(model)) for name, model in wanted]
+    names = [name or own for name, own in checked]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise SettingsError(f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL")
+    return wanted
+
+
+def _named(given: str) -> tuple[str | None, str]:
+    name, sign, model = given.partition("=")
+    # An address may hold a sign of equality, but then a colon or a slash stands before it.
+    return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)
 
 
 def _reranker_kind(folder: Path) -> Kind:

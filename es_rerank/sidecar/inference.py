@@ -11,8 +11,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ..errors import UnknownModelError
 from ..scores import as_logits, logistic, ranked
 from .search import Running
+from .service import Service
 from .wire import answer, timeout_s, unless_left
 
 router = APIRouter(tags=["inference"])
@@ -45,6 +47,30 @@ class EmbeddingTask(BaseModel):
     input: Texts
     input_type: str | None = None
     task_settings: dict[str, Any] = {}
+
+
+@router.get("/_inference")
+@router.get("/_inference/_all")
+async def endpoints(request: Request, service: Running) -> Response:
+    """Return what is served, as Elasticsearch lists its inference endpoints: the default reranker first."""
+    return answer(request, {"endpoints": _endpoints(service)})
+
+
+@router.get("/_inference/{inference_id}")
+@router.get("/_inference/{task_type}/{inference_id}")
+async def endpoint(request: Request, service: Running, inference_id: str, task_type: str | None = None) -> Response:
+    """Return what is served under one name."""
+    found = [each for each in _endpoints(service) if each["inference_id"] == inference_id and task_type in (None, each["task_type"])]
+    if not found:
+        known = ", ".join(each["inference_id"] for each in _endpoints(service))
+        raise UnknownModelError(f"inference endpoint [{inference_id}] is not served here; served: {known}", name=inference_id)
+    return answer(request, {"endpoints": found})
+
+
+def _endpoints(service: Service) -> list[dict[str, Any]]:
+    served = service.models()
+    names = [("rerank", name) for name in served.rerankers] + ([("text_embedding", served.embedder.name)] if served.embedder else [])
+    return [{"inference_id": name, "task_type": task, "service": "es-rerank", "service_settings": {"model_id": name}} for task, name in names]
 
 
 @router.post("/_inference/rerank/{inference_id}")

@@ -84,7 +84,11 @@ class Service:
         await self.elasticsearch.close()
         await self.upstream.close()
 
-    def _loaded(self) -> Served:
+    def models(self) -> Served:
+        """Return the rerankers by name, the default first, and the embedder.
+
+        Raises ModelError while they are loading.
+        """
         if self._models is None:
             raise ModelError(f"no model is served: {self.fault}")
         return self._models
@@ -94,21 +98,21 @@ class Service:
 
         Raises UnknownModelError for any other, ModelError while models are loading.
         """
-        return self._loaded().reranker(inference_id)
+        return self.models().reranker(inference_id)
 
     def embedder(self, inference_id: str) -> Embedder:
         """Return the embedder that an inference id names.
 
         Raises UnknownModelError for any other, RequestError where none is served, ModelError while models are loading.
         """
-        return self._loaded().embedder_for(inference_id)
+        return self.models().embedder_for(inference_id)
 
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that carries the caller's own credentials to Elasticsearch, and no others."""
         carried = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(carried).encode()).hexdigest()
         if key not in self._clients:
-            served = self._loaded()
+            served = self.models()
             inner = self.elasticsearch.options(headers=carried) if carried else self.elasticsearch
             self._clients[key] = AsyncRerankClient(
                 inner, reranker=served.rerankers, embedder=served.embedder, timeout_s=self.limits.timeout_s, elasticsearch_runs=self.elasticsearch_runs

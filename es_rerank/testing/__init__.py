@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -24,13 +27,15 @@ class WordOverlapReranker:
         self.name = name
         self.calibration = calibration
 
-    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:  # noqa: ARG002 instant
-        """Return the overlap of every passage; never late, never truncated."""
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return the overlap of every passage, nothing where the deadline has passed; never truncated."""
         wanted = set(_words(query))
-        return Scores.of([8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages])
+        scores = Scores.of([8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages])
+        return scores if deadline is None or time.monotonic() < deadline else replace(scores, done=np.zeros(len(passages), dtype=np.bool_))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score``."""
+        """Return the same as ``score``; it can be cancelled."""
+        await asyncio.sleep(0)
         return self.score(query, passages, deadline=deadline)
 
 
