@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import normalizers
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from ..errors import ModelFolderError
 from ..types import FloatArray
-from .source import Source
+from .source import Source, module_settings
 
 
 def save_tokenizer(source: Path, out: Path) -> None:
@@ -77,4 +78,8 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 transformers' classes
         raise ModelFolderError(f"{folder} has no tokenizer that transformers can load ({error}); fetch the whole model") from error
     if not tokenizer.is_fast:
         raise ModelFolderError(f"the tokenizer of {folder} has no tokenizer.json and cannot be converted to one; it cannot be exported")
+    if module_settings(folder).get("do_lower_case"):
+        # sentence-transformers' own setting (base/modules/transformer.py), of which transformers knows nothing.
+        backend = tokenizer.backend_tokenizer
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
     return tokenizer

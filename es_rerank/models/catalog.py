@@ -20,8 +20,9 @@ length, and 512 is what these models were trained on. ``--max-length`` goes up t
 class Family:
     """One row of the catalog.
 
-    ``reserved_positions`` are position embeddings that no token may take: XLM-R counts from its padding id 1, so that
-    positions begin at 2 and a table of 514 serves 512 tokens.
+    ``reserved_positions`` are position embeddings that no token may take: XLM-R, RoBERTa and MPNet count from padding id 1, so that
+    positions begin at 2 and a table of 514 serves 512 tokens. ``answers``, which monoT5 alone has, are the tokens for
+    false and for true, by name: their numbers differ between vocabularies.
     """
 
     name: str
@@ -29,10 +30,18 @@ class Family:
     bi_encoders: tuple[str, ...]
     truncation: Strategy = "longest_first"
     reserved_positions: int = 0
+    monot5s: tuple[str, ...] = ()
+    answers: tuple[str, str] | None = None
 
     def architectures(self, kind: Kind) -> tuple[str, ...]:
         """Return the classes of ``config.json`` that this family knows for a kind."""
-        return self.cross_encoders if kind == "cross-encoder" else self.bi_encoders
+        match kind:
+            case "cross-encoder":
+                return self.cross_encoders
+            case "monot5":
+                return self.monot5s
+            case "bi-encoder":
+                return self.bi_encoders
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -40,9 +49,29 @@ FAMILIES: tuple[Family, ...] = (
     Family("xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2),
     # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays unambiguous.
     Family("bge", (), (), truncation="only_second", reserved_positions=2),
+    Family("roberta", ("RobertaForSequenceClassification", "CamembertForSequenceClassification"), (), reserved_positions=2),
+    Family("mpnet", ("MPNetForSequenceClassification",), (), reserved_positions=2),
+    Family("distilbert", ("DistilBertForSequenceClassification",), ()),
+    Family("electra", ("ElectraForSequenceClassification",), ()),
+    Family("albert", ("AlbertForSequenceClassification",), ()),
     Family("deberta-v2", ("DebertaV2ForSequenceClassification",), ("DebertaV2Model",)),
     Family("modernbert", ("ModernBertForSequenceClassification",), ("ModernBertModel",)),
+    # Checkpoints of one class answer with different words, so that all but the first are named by the user alone. The words
+    # are those of castorini/pygaggle (rerank/transformer.py), AnswerDotAI/rerankers (models/t5ranker.py) and, for monoptt5,
+    # DataScienceUIBK/Rankify (utils). castorini/monot5-*, unicamp-dl/InRanker-*:
+    Family("monot5", (), (), monot5s=("T5ForConditionalGeneration", "MT5ForConditionalGeneration"), answers=("▁false", "▁true")),
+    # unicamp-dl/mt5-base-*
+    Family("monot5-yes-no", (), (), answers=("▁no", "▁yes")),
+    # unicamp-dl/ptt5-base-*
+    Family("ptt5", (), (), answers=("▁não", "▁sim")),
+    # unicamp-dl/monoptt5-*
+    Family("monoptt5", (), (), answers=("▁Não", "▁Sim")),
+    # unicamp-dl/mt5-3B-mmarco-en-pt; mt5-13b-mmarco-100k by rerankers, while pygaggle has it answer as monot5 does.
+    Family("monot5-blank-true", (), (), answers=("▁", "▁true")),
 )
+
+ANSWERS: str = "; ".join(f"{family.name} ({' '.join(family.answers)})" for family in FAMILIES if family.answers)
+"""The families of monoT5 with their tokens for false and true, for messages."""
 
 
 def family_named(name: str) -> Family:

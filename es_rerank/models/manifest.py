@@ -25,6 +25,7 @@ FORMAT_VERSION: Literal[1] = 1
 
 Kind = Literal["cross-encoder", "monot5", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
+StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
 RERANKERS: frozenset[Kind] = frozenset({"cross-encoder", "monot5"})
 """The kinds that score pairs; the others embed."""
@@ -62,12 +63,14 @@ class CrossEncoderContract(_Part):
     """How pairs become logits.
 
     ``labels``: 1, the logit itself, or 2, of which the second minus the first is the logit. ``activation`` names the
-    function from logit to probability.
+    function from logit to probability. ``stated_activation`` is what the exported model's own files put on its logits,
+    None where they state nothing: it says whether its authors' scores are logits or probabilities, and changes none here.
     """
 
     truncation: Truncation = Truncation()
     labels: Literal[1, 2] = 1
     activation: Literal["logistic"] = "logistic"
+    stated_activation: StatedActivation | None = None
 
 
 class MonoT5Contract(_Part):
