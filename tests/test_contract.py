@@ -13,6 +13,7 @@ from tiny_models import reseal, save_graph, tiny_cross_encoder
 from es_rerank import Reranker, load_reranker
 from es_rerank.errors import ScoreError
 from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.whole_texts import WholeTexts
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import RerankerContract
 from es_rerank.types import FloatArray, Scale, Scores
@@ -59,6 +60,14 @@ class TestTwoLabelsOnlySecond(RerankerContract):
     def reranker(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reranker]:
         with CrossEncoder(tiny_cross_encoder(tmp_path_factory.mktemp("two"), labels=2, strategy="only_second", max_length=512)) as model:
             yield model
+
+
+class TestWholeTexts(RerankerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def reranker(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reranker]:
+        with CrossEncoder(tiny_cross_encoder(tmp_path_factory.mktemp("whole"), max_length=128)) as model:
+            yield WholeTexts(model)
 
 
 class TestWordOverlap(RerankerContract):

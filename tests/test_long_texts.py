@@ -16,6 +16,7 @@ from tiny_models import tiny_cross_encoder
 from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.errors import RetrieverParsingError
 from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.whole_texts import WholeTexts
 from es_rerank.node import Node
 from es_rerank.retrievers.long_texts import in_parts
 from es_rerank.retrievers.parsing import parse
@@ -172,3 +173,23 @@ def test_the_nearest_chunk_is_read_where_chunks_are_asked_for(es: Elasticsearch,
     answer = RerankClient(es, reranker=model).search(index=filled, retriever=tree(chunk_rescorer={"size": 1}))
     assert answer["rerank"]["capped"] == 0
     assert all("rerank.passage" in hit["fields"] for hit in answer["hits"]["hits"])
+
+
+# --- texts outside Elasticsearch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("texts", [list(TEXTS.values()), ["short", "also short"], [""], []])
+async def test_a_text_of_any_length_scores_what_its_best_part_does(model: CrossEncoder, texts: list[str]) -> None:
+    scores = WholeTexts(model).score(QUESTION, texts)
+    for text, value in zip(texts, scores.values.tolist(), strict=True):
+        parts = [part.text for part in model.cut(QUESTION, [("", text)])[0]] or [text]
+        assert value == model.score(QUESTION, parts).values.max()
+    assert not scores.truncated.any()
+    assert scores.done.all()
+    assert (await WholeTexts(model).ascore(QUESTION, texts)).values.tobytes() == scores.values.tobytes()
+
+
+def test_a_reader_of_whole_texts_is_transparent_where_it_does_not_know_the_window() -> None:
+    inner = WordOverlapReranker("mine")
+    assert WholeTexts(inner).name == "mine"
+    assert WholeTexts(inner).score(QUESTION, list(TEXTS.values())).values.tolist() == inner.score(QUESTION, list(TEXTS.values())).values.tolist()

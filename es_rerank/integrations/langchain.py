@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from ..client import AsyncRerankClient, RerankClient
 from ..errors import MissingExtraError
 from ..models import Reranker
+from ..models.whole_texts import WholeTexts
 from ..retrievers.tree import FirstStage, Query
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
@@ -130,7 +131,7 @@ def _text(source: Mapping[str, Any], path: str) -> str:
 class RerankCompressor(BaseDocumentCompressor):
     """Keeps the documents that the reranker finds most relevant, best first; equal logits keep the order given.
 
-    Every document's ``page_content`` is scored. At most ``top_n`` are kept (None: all), and none whose probability is
+    Every document's ``page_content`` is scored, a long one by its best part. At most ``top_n`` are kept (None: all), and none whose probability is
     below ``min_score`` (0..1). What comes back are copies with the probability in ``metadata["relevance_score"]``; it
     is the model's own, without a calibration that blends a first stage in. ``timeout_s`` bounds one call in seconds,
     None for no bound. Calls raise DeadlineError when it passed before all documents were scored, ScoreError when a
@@ -150,13 +151,13 @@ class RerankCompressor(BaseDocumentCompressor):
         """Return the documents to keep, best first; for none, none. Raises DeadlineError, ScoreError."""
         if not documents:
             return []
-        return self._kept(documents, self.reranker.score(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
+        return self._kept(documents, WholeTexts(self.reranker).score(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
 
     async def acompress_documents(self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None) -> list[Document]:  # noqa: ARG002 LangChain's signature
         """Return the same as ``compress_documents`` without blocking the event loop; cancelling it frees the work."""
         if not documents:
             return []
-        return self._kept(documents, await self.reranker.ascore(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
+        return self._kept(documents, await WholeTexts(self.reranker).ascore(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
 
     def _kept(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
         kept = best_first(scores, len(documents), self.top_n, self.min_score)

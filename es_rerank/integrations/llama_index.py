@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from ..errors import MissingExtraError, RequestError
 from ..models import Reranker
+from ..models.whole_texts import WholeTexts
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 
@@ -32,7 +33,7 @@ _dispatcher = get_dispatcher(__name__)
 class RerankPostprocessor(BaseNodePostprocessor):
     """Keeps the nodes that the reranker finds most relevant, best first; equal logits keep the order given.
 
-    Every node is scored, with the metadata that ``metadata_mode`` adds to its text. At most ``top_n`` are kept (None:
+    Every node is scored, a long one by its best part, with the metadata that ``metadata_mode`` adds to its text. At most ``top_n`` are kept (None:
     all), and none whose probability is below ``min_score`` (0..1). What comes back are new ``NodeWithScore`` with the
     probability as their score; it is the model's own, without a calibration that blends a first stage in.
     ``keep_retrieval_score`` writes the score that a node had before into ``metadata["retrieval_score"]`` of a copy of
@@ -61,14 +62,14 @@ class RerankPostprocessor(BaseNodePostprocessor):
         if not nodes:
             return []
         self._tell_start(nodes, query)
-        return self._kept(nodes, self.reranker.score(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+        return self._kept(nodes, WholeTexts(self.reranker).score(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
 
     async def _apostprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
         query = _words(query_bundle)
         if not nodes:
             return []
         self._tell_start(nodes, query)
-        return self._kept(nodes, await self.reranker.ascore(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+        return self._kept(nodes, await WholeTexts(self.reranker).ascore(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
 
     def _tell_start(self, nodes: Sequence[NodeWithScore], query: str) -> None:
         top_n = len(nodes) if self.top_n is None else self.top_n
