@@ -12,13 +12,31 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tiny_models import tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    AlbertTokenizerFast,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
     BertTokenizerFast,
+    CamembertConfig,
+    CamembertForSequenceClassification,
+    CamembertTokenizerFast,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    DistilBertTokenizerFast,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    ElectraTokenizerFast,
     ModernBertConfig,
     ModernBertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+    MPNetTokenizerFast,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaTokenizerFast,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
     XLMRobertaTokenizerFast,
@@ -44,19 +62,73 @@ def bert(folder: Path, labels: int = 1) -> Path:
     return _saved(folder, BertForSequenceClassification(config), tokenizer)
 
 
-def xlm_roberta(folder: Path) -> Path:
-    torch.manual_seed(3)
-    tokenizer = XLMRobertaTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
-    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
+def xlm_roberta(folder: Path, labels: int = 1, tokenizer: Any = None) -> Path:
+    torch.manual_seed(2 + labels)
+    tokenizer = tokenizer or XLMRobertaTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
+    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=labels, **_SIZES)
     return _saved(folder, XLMRobertaForSequenceClassification(config), tokenizer)
 
 
-def deberta(folder: Path) -> Path:
+def camembert(folder: Path) -> Path:
+    torch.manual_seed(17)
+    tokenizer = CamembertTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
+    config = CamembertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
+    return _saved(folder, CamembertForSequenceClassification(config), tokenizer)
+
+
+def roberta(folder: Path) -> Path:
+    torch.manual_seed(12)
+    inner = _byte_pairs("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    inner.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    tokenizer = RobertaTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW)
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
+    return _saved(folder, RobertaForSequenceClassification(config), tokenizer)
+
+
+def mpnet(folder: Path) -> Path:
+    torch.manual_seed(13)
+    inner = tiny_tokenizer()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"cls_token": "[CLS]", "bos_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]"}
+    tokenizer = MPNetTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW, **names)
+    config = MPNetConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, num_labels=1, **_SIZES)
+    return _saved(folder, MPNetForSequenceClassification(config), tokenizer)
+
+
+def distilbert(folder: Path) -> Path:
+    torch.manual_seed(14)
+    tokenizer = DistilBertTokenizerFast(tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW)
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, dim=32, n_layers=2, n_heads=2, hidden_dim=64, initializer_range=0.2
+    )
+    return _saved(folder, DistilBertForSequenceClassification(config), tokenizer)
+
+
+def electra(folder: Path) -> Path:
+    torch.manual_seed(15)
+    tokenizer = ElectraTokenizerFast(tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW)
+    config = ElectraConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES)
+    return _saved(folder, ElectraForSequenceClassification(config), tokenizer)
+
+
+def albert(folder: Path) -> Path:
+    torch.manual_seed(16)
+    inner = _unigram()
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)])
+    names = {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"}
+    tokenizer = AlbertTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW, **names)
+    config = AlbertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES)
+    return _saved(folder, AlbertForSequenceClassification(config), tokenizer)
+
+
+def deberta(folder: Path, tokenizer: Any = None, dtype: torch.dtype = torch.float32) -> Path:
     # Imported where the test's own filter holds: the module calls torch.jit.script, which torch says is deprecated.
     from transformers import DebertaV2Config, DebertaV2ForSequenceClassification  # noqa: PLC0415
 
     torch.manual_seed(4)
-    tokenizer = _word_pieces_of_deberta()
+    tokenizer = tokenizer or _word_pieces_of_deberta()
     config = DebertaV2Config(
         vocab_size=len(tokenizer),
         max_position_embeddings=WINDOW,
@@ -67,7 +139,7 @@ def deberta(folder: Path) -> Path:
         num_labels=1,
         **_SIZES,
     )
-    return _saved(folder, DebertaV2ForSequenceClassification(config), tokenizer)
+    return _saved(folder, DebertaV2ForSequenceClassification(config).to(dtype), tokenizer)
 
 
 def modernbert(folder: Path) -> Path:
@@ -126,11 +198,16 @@ def _word_pieces_of_deberta() -> PreTrainedTokenizerFast:
     )
 
 
-def _byte_level() -> PreTrainedTokenizerFast:
+def _byte_pairs(*specials: str) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator([*QUERIES, *PASSAGES], trainer)
+    return tokenizer
+
+
+def _byte_level() -> PreTrainedTokenizerFast:
+    tokenizer = _byte_pairs("[PAD]", "[UNK]", "[CLS]", "[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
