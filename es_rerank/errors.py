@@ -13,6 +13,8 @@
     │   ├── ModelFolderError         an exported folder that is missing, incomplete or altered
     │   ├── ScoreError               a score that is not a finite number
     │   ├── ParityError              an export that does not agree with its original
+    │   ├── RemoteModelError         a rerank service that refuses, fails or cannot be reached
+    │   ├── GenerationError          a language model that gave no answer, or not the whole of one
     │   └── MissingExtraError        an optional dependency that is not installed
     ├── SearchError                  Elasticsearch's side
     │   ├── UnreachableError         no Elasticsearch answers at the address
@@ -116,6 +118,26 @@ class ParityError(ModelError):
     """An exported model does not agree with the model that it was exported from."""
 
 
+class GenerationError(ModelError):
+    """The server of a language model gives no answer, or breaks off in one; ``status`` is its HTTP status, where it answered with a fault."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RemoteModelError(ModelError):
+    """A rerank service over the network refused, failed or cannot be reached.
+
+    ``service`` names it, ``status`` is its HTTP status, None where it gave none.
+    """
+
+    def __init__(self, message: str, *, service: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.service = service
+        self.status = status
+
+
 class MissingExtraError(ModelError):
     """An optional dependency is not installed; ``extra`` is the extra that brings it."""
 
@@ -190,6 +212,8 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     ModelFolderError: Outcome(500, 4, "model_folder_exception"),
     ScoreError: Outcome(500, 4, "score_exception"),
     ParityError: Outcome(500, 4, "parity_exception"),
+    RemoteModelError: Outcome(502, 4, "remote_model_exception"),
+    GenerationError: Outcome(502, 4, "generation_exception"),
     MissingExtraError: Outcome(500, 4, "missing_extra_exception"),
     SearchError: Outcome(502, 5, "search_exception"),
     UnreachableError: Outcome(503, 5, "unreachable_exception"),

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     )
     cohere_url: str | None = Field(default=None, description="Address of a private deployment of Cohere's models; without it, Cohere's own.")
     remote_api_key: SecretStr | None = Field(default=None, description="Key that `remote:` services are asked with, as `Authorization: Bearer`.")
+    llm_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "LLM_API_KEY", "OPENAI_API_KEY"),
+        description="Key for the language model's server that `ask --llm` names.",
+    )
     embedder: str = Field(default=BUNDLED_EMBEDDER, description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.")
     window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
     timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")

@@ -9,6 +9,7 @@ import typer
 from elasticsearch import ApiError, TransportError
 
 from ..errors import EsRerankError
+from .ask import ask
 from .bench import bench
 from .calibrate import calibrate
 from .demo import demo
@@ -38,6 +39,7 @@ app.command()(doctor)
 app.command()(evaluate)
 app.command()(export)
 app.command()(search)
+app.command()(ask)
 app.command()(serve)
 app.command()(train)
 app.command()(calibrate)

@@ -190,21 +190,22 @@ def _words(text: str, start: int, end: int) -> int:
 
 def _packed(text: str, start: int, end: int, size: int, overlap: int) -> Iterator[tuple[int, int]]:
     """Yield runs of whole sentences of up to ``size`` words; neighbours share ``overlap`` sentences where the next one fits beside them."""
-    sentences = [span for sentence in _sentences(text, start, end) for span in _halves(text, *sentence, size)]
-    words = [_words(text, *span) for span in sentences]
+    spans = [span for sentence in sentences(text, start, end) for span in _halves(text, *sentence, size)]
+    words = [_words(text, *span) for span in spans]
     first = 0
-    while first < len(sentences):
+    while first < len(spans):
         last, held = first + 1, words[first]
-        while last < len(sentences) and held + words[last] <= size:
+        while last < len(spans) and held + words[last] <= size:
             held += words[last]
             last += 1
-        yield sentences[first][0], sentences[last - 1][1]
-        if last == len(sentences):
+        yield spans[first][0], spans[last - 1][1]
+        if last == len(spans):
             return
         first = last - 1 if overlap and words[last - 1] + words[last] <= size else last
 
 
-def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the sentences between two characters of a text, the white space behind each included."""
     for match in _SENTENCE_END.finditer(text, start, end):
         yield start, match.end()
         start = match.end()

@@ -1,0 +1,269 @@
+"""``es-rerank ask``: the prompt of the best passages for a question, and the answer of a language model to it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from elasticsearch import AuthorizationException
+from rich.table import Table
+from rich.text import Text
+
+from ..client import RerankClient
+from ..errors import GenerationError, RequestError, SearchError, SettingsError
+from ..models import Reranker
+from ..models.load import model_folder
+from ..models.local import LocalReranker
+from ..models.manifest import TOKENIZER
+from ..retrievers.facts import IndexFacts, facts_of
+from ..retrievers.passages import passages_of, source_for
+from ..retrievers.short_form import retriever_for
+from ..settings import Settings, read_settings
+from ..text.citations import Citations
+from ..text.pairs import open_tokenizer
+from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
+from ..text.selection import RankedPassage
+from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .search_options import (
+    EmbedderName,
+    Fields,
+    Filters,
+    FirstStageOption,
+    Index,
+    QueryVector,
+    RerankerName,
+    VectorField,
+    Window,
+    filters_of,
+    load_models,
+    open_client,
+    vector_of,
+)
+
+if TYPE_CHECKING:
+    from ..integrations.openai_chat import ChatModel
+
+
+def ask(
+    index: Index,
+    question: Annotated[str, typer.Argument(help="The question, in words.")],
+    passages: Annotated[int, typer.Option(min=1, max=10_000, help="Most passages that the prompt holds.")] = 10,
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of the prompt: instructions, question and passages.")] = PROMPT_TOKENS,
+    order: Annotated[Order, typer.Option(help="How passages are laid out; ends: best first, second best last. Numbers follow the rank.")] = "best_first",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="tokenizer.json, or a folder with one, that counts the tokens. A language model's own count differs: give its own.",
+            show_default="the reranker's, else the embedder's",
+        ),
+    ] = None,
+    instructions: Annotated[str | None, typer.Option(help="Instructions to the model, or @FILE that holds them.", show_default="built in")] = None,
+    llm: Annotated[
+        str | None, typer.Option(help="Address of an OpenAI-compatible server, which is sent the prompt: http://localhost:8000/v1", show_default=False)
+    ] = None,
+    llm_model: Annotated[str | None, typer.Option(help="The model's name at that server.", show_default="the only one it serves")] = None,
+    first_stage: FirstStageOption = "knn",
+    window: Window = None,
+    field: Fields = None,
+    vector_field: VectorField = None,
+    query_vector: QueryVector = None,
+    filter_: Filters = None,
+    reranker: RerankerName = None,
+    embedder: EmbedderName = None,
+    elasticsearch_url: ElasticsearchUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's answer instead."""
+    settings = read_settings()
+    chat = _chat_model(llm, llm_model, settings)
+    vector, wording = vector_of(query_vector), _wording(instructions)
+    models = load_models(settings, reranker, embedder, embeds=vector is None and first_stage != "bm25")
+    count = _counter(tokenizer, models.reranker, embedder or settings.embedder)
+    client = open_client(elasticsearch_url, settings, models)
+    facts = _facts(client, index)
+    tree = retriever_for(question, facts, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
+    fields = tree["text_similarity_reranker"]["field"]
+    hits = window or settings.window
+    answer = client.rerank(
+        question,
+        index=index,
+        size=hits,
+        window=hits,
+        first_stage=first_stage,
+        field=fields,
+        vector_field=vector_field,
+        query_vector=vector,
+        filter=filters_of(filter_),
+        source=source_for(fields, facts),
+    ).body
+    prompt = assemble_prompt(question, passages_of(answer, fields), count=count, budget=tokens, most=passages, order=order, instructions=wording)
+    if not prompt.passages:
+        raise SearchError(_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
+    _say_what_was_left_out(prompt, answer["rerank"])
+    report = _report(question, prompt, order, answer["rerank"])
+    if chat is None and as_json:
+        print_json(report)
+    elif chat is None:
+        sys.stdout.write(prompt.text + "\n")
+    else:
+        _answer(chat, prompt, report if as_json else None)
+
+
+def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatModel | None:
+    if url is None:
+        if name is not None:
+            raise RequestError(f"--llm-model {name} is of no use without the address of its server; add --llm URL")
+        return None
+    from ..integrations.openai_chat import ChatModel  # noqa: PLC0415 the SDK is an extra
+
+    return ChatModel(url, name, api_key=settings.llm_api_key)
+
+
+def _wording(given: str | None) -> str:
+    if given is None or not given.startswith("@"):
+        return INSTRUCTIONS if given is None else given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--instructions {given} cannot be read: {error}") from error
+
+
+def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
+    """Return what counts tokens: the tokenizer that is named, else the reranker's own, else that of the embedder."""
+    if given is not None:
+        path = Path(given, TOKENIZER) if Path(given).is_dir() else Path(given)
+        if not path.is_file():
+            raise SettingsError(f"--tokenizer {given} is neither a tokenizer.json nor a folder that holds one")
+        return token_count(open_tokenizer(path))
+    if isinstance(reranker, LocalReranker):
+        return token_count(reranker.tokenizer)
+    return token_count(open_tokenizer(model_folder(embedder) / TOKENIZER))
+
+
+def _facts(client: RerankClient, index: str) -> IndexFacts:
+    try:
+        return facts_of(client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index)
+    except AuthorizationException:
+        return IndexFacts(index)  # searching may be allowed all the same
+
+
+def _nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
+    if hits:
+        return f"none of the {hits} documents that the search found in [{index}] has text in [{', '.join(fields)}]; name the field with --field"
+    other = "hybrid" if first_stage == "bm25" else "bm25"
+    return f"the search found no document in [{index}], so there is nothing to answer from; try --first-stage {other}, or check --filter and the index"
+
+
+def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
+    reasons = Counter(left.reason for left in prompt.left_out)
+    said = [f"{len(prompt.passages)} of {len(prompt.passages) + len(prompt.left_out)} passages, {prompt.tokens} of {prompt.budget} tokens"]
+    if reasons:
+        said.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    if any(numbered.cut for numbered in prompt.passages):
+        said.append("the best passage is cut to fit")
+    if account["status"] != "reranked":
+        said.append(f"{account['status']}: {account.get('reason')}")
+    stderr.print("; ".join(said), style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``--json`` prints of a prompt."""
+    numbered = [
+        {"number": each.number, **_place(each.passage), "title": each.passage.context, "text": each.passage.text, "score": each.passage.score, "cut": each.cut}
+        for each in prompt.passages
+    ]
+    left_out = [{**_place(each.passage), "reason": each.reason, "number": each.number} for each in prompt.left_out]
+    return {
+        "question": question,
+        "prompt": prompt.text,
+        "passages": numbered,
+        "left_out": left_out,
+        "tokens": prompt.tokens,
+        "budget": prompt.budget,
+        "order": order,
+        "status": account["status"],
+        **({"reason": account["reason"]} if account.get("reason") else {}),
+    }
+
+
+def _place(passage: RankedPassage) -> dict[str, Any]:
+    """Return where a passage stands; its offsets are null where they are not known."""
+    known = passage.end > 0
+    return {"index": passage.index, "id": passage.id, "start": passage.start if known else None, "end": passage.end if known else None}
+
+
+class _Answer(NamedTuple):
+    """What a model said; ``fault`` where it broke off."""
+
+    text: str
+    finish_reason: str | None
+    fault: GenerationError | None
+
+
+def _answer(chat: ChatModel, prompt: Prompt, report: dict[str, Any] | None) -> None:
+    """Ask the model and print its answer: as it comes, with its sources behind it, or with the ``report`` as one document."""
+    with chat:
+        answer = _said(chat, prompt, show=report is None)
+        citations = prompt.citations(answer.text)
+        if report is None:
+            _show_sources(citations)
+        else:
+            print_json(report | {"model": chat.model} | _answered(answer, citations))
+    _say_what_is_wrong(answer, citations)
+    if answer.fault is not None:
+        raise answer.fault
+
+
+def _said(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
+    """Return the answer, shown as it comes; of one that breaks off what came, unless nothing did."""
+    parts: list[str] = []
+    finish_reason, fault = None, None
+    try:
+        for delta in chat.stream(prompt.messages):
+            parts.append(delta.text)
+            finish_reason = delta.finish_reason or finish_reason
+            if show:
+                sys.stdout.write(delta.text)
+                sys.stdout.flush()
+    except GenerationError as error:
+        if not any(parts):
+            raise
+        fault = error
+    if show:
+        sys.stdout.write("\n")
+    return _Answer("".join(parts), finish_reason, fault)
+
+
+def _answered(answer: _Answer, citations: Citations) -> dict[str, Any]:
+    cited = [{"number": each.number, **_place(each.passage)} for each in citations.passages]
+    return {"answer": answer.text, "finish_reason": answer.finish_reason, "citations": cited, "unknown_citations": list(citations.unknown)}
+
+
+def _show_sources(citations: Citations) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("cited", "id", "characters", "passage"):
+        table.add_column(title, no_wrap=title != "passage")
+    for numbered in citations.passages:
+        passage = numbered.passage
+        text = " ".join(passage.text.split())
+        place = f"{passage.start}-{passage.end}" if passage.end else "-"
+        table.add_row(Text(f"[{numbered.number}]"), Text(passage.id), place, Text(text if len(text) <= 100 else text[:99] + "…"))
+    if table.row_count:
+        stdout.print()
+        stdout.print(table)
+
+
+def _say_what_is_wrong(answer: _Answer, citations: Citations) -> None:
+    faults = []
+    if citations.unknown:
+        faults.append(f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt does not hold")
+    if not citations.mentions:
+        faults.append("the answer cites no passage")
+    if answer.finish_reason not in ("stop", None):
+        faults.append(f"the answer ended before its end: the server says {answer.finish_reason}")
+    for fault in faults:
+        stderr.print(f"warning: {fault}", style="yellow", markup=False, highlight=False, soft_wrap=True)

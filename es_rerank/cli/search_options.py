@@ -1,0 +1,90 @@
+"""What the commands that search have in common: their options, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from ..client import RerankClient
+from ..errors import RequestError
+from ..models import LoadedReranker
+from ..models.bi_encoder import BiEncoder
+from ..models.load import Access, load_embedder, load_reranker
+from ..retrievers.tree import FirstStage
+from ..settings import Settings
+from .connection import connect
+
+Index = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
+FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="What recalls the candidates.")]
+Window = Annotated[int | None, typer.Option("--window", min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50")]
+Fields = Annotated[list[str] | None, typer.Option("--field", help="Field whose text is reranked; several are joined.", show_default="found in the mapping")]
+VectorField = Annotated[str | None, typer.Option("--vector-field", help="The dense_vector field of the kNN.", show_default="found in the mapping")]
+QueryVector = Annotated[
+    str | None, typer.Option("--query-vector", help="Your own query vector: a JSON array, or @FILE that holds one.", show_default="made by the embedder")
+]
+Filters = Annotated[list[str] | None, typer.Option("--filter", help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}')]
+RerankerName = Annotated[str | None, typer.Option("--reranker", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
+EmbedderName = Annotated[str | None, typer.Option("--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
+
+
+class Models(NamedTuple):
+    """What a search is run with; there is no embedder where no vector has to be made."""
+
+    reranker: LoadedReranker
+    embedder: BiEncoder | None
+
+
+def load_models(settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool) -> Models:
+    """Return the models that the options name, else those of the settings.
+
+    Raises ModelFolderError, SettingsError or MissingExtraError for one that cannot be had.
+    """
+    return Models(
+        load_reranker(reranker or settings.reranker, threads=settings.threads, access=Access.of(settings)),
+        load_embedder(embedder or settings.embedder, threads=settings.threads) if embeds else None,
+    )
+
+
+def open_client(url: str | None, settings: Settings, models: Models) -> RerankClient:
+    """Return a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node.
+
+    Raises what ``connect`` raises.
+    """
+    return RerankClient(connect(url, settings), reranker=models.reranker, embedder=models.embedder, timeout_s=settings.timeout_ms / 1000)
+
+
+def vector_of(given: str | None) -> list[float] | None:
+    """Return the vector that ``--query-vector`` gives.
+
+    Raises RequestError for anything but an array of numbers.
+    """
+    if given is None:
+        return None
+    try:
+        value = json.loads(Path(given[1:]).read_text(encoding="utf-8") if given.startswith("@") else given)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--query-vector {given[:60]!r} is neither a JSON array nor @FILE with one: {error}") from error
+    if not isinstance(value, list) or not value or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value):
+        raise RequestError(f"--query-vector must be an array of numbers, found {str(value)[:60]!r}")
+    return [float(x) for x in value]
+
+
+def filters_of(given: list[str] | None) -> list[dict[str, Any]]:
+    """Return the queries that ``--filter`` gives.
+
+    Raises RequestError for anything but JSON objects.
+    """
+    return [_object(text, "--filter") for text in given or []]
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RequestError(f"{option} {text!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RequestError(f"{option} must be a JSON object, found {text!r}")
+    return value
