@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from ..errors import ModelError
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,8 @@ class BackgroundLoop:
     """Runs coroutines of callers in any thread and any event loop, over the same connections.
 
     The thread starts with the first call. Connections belong to the loop that opened them, so that a client shared by
-    several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's loop.
+    several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's loop. After ``close``
+    every call raises ModelError, and so do those that it finds waiting.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,6 +26,7 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of ``work``; an interrupt of the wait cancels it."""
@@ -37,15 +41,16 @@ class BackgroundLoop:
         return await asyncio.wrap_future(self._submit(work))
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
-        """Run ``last`` and end the thread; without a call before, there is nothing to end."""
+        """Cancel what is waiting, run ``last`` and end the thread; without a call before, there is nothing to end."""
         with self._lock:
+            self._closed = True
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is None or thread is None:
             last.close()
             return
         try:
-            asyncio.run_coroutine_threadsafe(last, loop).result()
+            asyncio.run_coroutine_threadsafe(_end(last), loop).result()
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
@@ -53,8 +58,29 @@ class BackgroundLoop:
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         with self._lock:
+            if self._closed:
+                work.close()
+                raise ModelError("the model is closed; load it again")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
                 self._thread.start()
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
+
+    async def _unless_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of ``work``; what ``close`` cancels is an error, for its caller was not cancelled."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._closed:
+                raise ModelError("the model was closed while passages were waiting; keep it open until its last call has returned") from None
+            raise
+
+
+async def _end(last: Coroutine[Any, Any, None]) -> None:
+    """Cancel every other task of the loop, wait for them, and run ``last``."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await last

@@ -1,0 +1,112 @@
+"""Cohere's hosted rerankers, by Cohere's own SDK. Queries and passages leave this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import httpx
+from pydantic import SecretStr
+
+from ..errors import MissingExtraError, RequestError, SettingsError
+from ..types import Scale
+from .answers import Answer, values_by_index
+from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker
+
+if TYPE_CHECKING:
+    from cohere import AsyncClientV2
+
+_LOG = logging.getLogger(__name__)
+
+MOST_DOCUMENTS = 1_000
+"""Documents in one request: Cohere advises against more (https://docs.cohere.com/reference/rerank)."""
+
+MAX_TOKENS_PER_DOC = 4_096
+"""Cohere's own default (same page)."""
+
+
+class CohereReranker(ServiceReranker):
+    """Scores passages with a model that Cohere hosts, such as ``rerank-v3.5``; it is used only where it is named.
+
+    **Query and passages are sent to Cohere**, or to the private deployment at ``base_url``, and are billed there. The
+    scores are Cohere's relevance scores, 0..1, each of its passage alone, so that lists over a thousand may be split.
+    Cohere cuts a passage to ``max_tokens_per_doc`` tokens without saying so: ``truncated`` marks only passages so long
+    that not even all of their characters are sent; what Cohere warns of is logged. It refuses empty texts: a passage of
+    nothing but white space is not sent and has the score 0, an empty query raises RequestError.
+
+    ``api_key`` None leaves the key to the SDK, which reads CO_API_KEY. Further arguments and errors are those of
+    ``ServiceReranker``. Raises MissingExtraError without the SDK, SettingsError without a key.
+    """
+
+    scale: Scale = "probability"
+    key_setting = "ES_RERANK_COHERE_API_KEY, or CO_API_KEY"
+    transient = frozenset({500, 502, 503, 504})
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        name: str | None = None,
+        api_key: SecretStr | None = None,
+        base_url: str | None = None,
+        max_tokens_per_doc: int = MAX_TOKENS_PER_DOC,
+        timeout_s: float = TIMEOUT_S,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        if not model:
+            raise SettingsError("no model of Cohere's is named; write cohere:MODEL, for example cohere:rerank-v3.5")
+        if max_tokens_per_doc < 1:
+            raise SettingsError(f"max_tokens_per_doc must be at least 1, found {max_tokens_per_doc}")
+        super().__init__(name=name or model, service=f"Cohere's {model}", api_key=api_key, timeout_s=timeout_s, concurrency=concurrency)
+        self._model, self._max_tokens_per_doc = model, max_tokens_per_doc
+        self._client = _client(api_key, base_url, self._http)
+
+    async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
+        from cohere.core import ApiError, ParsingError  # noqa: PLC0415 the SDK is an extra
+
+        try:
+            with self._over_the_network():
+                answer = await self._client.rerank(
+                    model=self._model,
+                    query=query,
+                    documents=texts,
+                    max_tokens_per_doc=self._max_tokens_per_doc,
+                    # The SDK would wait between its own attempts without regard to the deadline.
+                    request_options={"timeout": timeout_s, "max_retries": 0},
+                )
+        except (ApiError, ParsingError) as error:
+            raise self._refusal(error.status_code or 0, error.headers or {}, error.body) from None
+        for warning in (answer.meta and answer.meta.warnings) or ():
+            _LOG.warning("%s warns: %s", self._service, warning)
+        # The SDK checks no types: an answer of another shape comes through as it is.
+        rows = getattr(answer, "results", None)
+        pairs = [(getattr(row, "index", None), getattr(row, "relevance_score", None)) for row in (rows if isinstance(rows, list) else ())]
+        return Answer(values_by_index(pairs, len(texts), self.scale, self._service))
+
+    async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 known
+        return MOST_DOCUMENTS
+
+    def _wording(self, query: str) -> str:
+        if not query.strip():
+            raise RequestError("the query is empty, which Cohere refuses; give one with words in it")
+        return query
+
+    def _reads(self, text: str) -> bool:
+        return bool(text.strip())
+
+
+def _client(api_key: SecretStr | None, base_url: str | None, http: httpx.AsyncClient) -> AsyncClientV2:
+    """Return the SDK's client; its own defaults hold for what is None."""
+    try:
+        from cohere import AsyncClientV2  # noqa: PLC0415 the SDK is an extra
+        from cohere.core import ApiError  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("cohere: models need Cohere's SDK; run: pip install 'es-rerank[cohere]'", extra="cohere") from error
+    key = None if api_key is None else api_key.get_secret_value()
+    try:
+        if base_url is None:
+            return AsyncClientV2(key, httpx_client=http, log_warning_experimental_features=False)
+        return AsyncClientV2(key, base_url=base_url, httpx_client=http, log_warning_experimental_features=False)
+    except ApiError:
+        raise SettingsError("cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)") from None

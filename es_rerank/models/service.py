@@ -1,0 +1,287 @@
+"""What rerankers over the network share: batches, deadlines, retries, and one connection pool for callers of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Self, TypeVar
+
+import httpx
+import numpy as np
+import stamina
+from pydantic import SecretStr
+
+from ..errors import EsRerankError, OverloadError, RemoteModelError, SettingsError
+from ..text.pairs import well_formed
+from ..types import Calibration, Scale, Scores
+from .answers import Answer, reason
+from .background import BackgroundLoop
+
+T = TypeVar("T")
+
+TIMEOUT_S = 60.0
+"""How long one batch may take where the caller gives no deadline."""
+
+CONCURRENCY = 4
+"""Requests of one call that are under way at a time."""
+
+_ATTEMPTS = 4
+_FIRST_WAIT_S = 0.25
+"""The wait before the second attempt; it doubles. What the service asks for in ``Retry-After`` is waited at least."""
+
+_LONGEST_CHARS = 250_000
+"""Characters of a passage that are sent: the longest windows of today's rerankers, 8,192 tokens, at 30 characters a
+token. One document of megabytes would otherwise make the service refuse the whole request."""
+
+
+class TransientError(Exception):
+    """A failure that may pass: ``error`` is raised where it does not, ``wait_s`` is what the service asks to wait."""
+
+    def __init__(self, error: EsRerankError, wait_s: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.wait_s = wait_s
+
+
+class ServiceReranker:
+    """Scores passages by asking a service; a ``LoadedReranker``. Its subclasses say how one request is put.
+
+    Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in a way
+    that may pass are sent again, never after the deadline. Safe to share between threads and event loops: all of them
+    use the same connections. ``timeout_s``: how long one request may take, with its repetitions, in a call without a
+    deadline. Raises SettingsError for a key that no HTTP header can carry.
+    ``credentials`` are those of basic authentication.
+    """
+
+    scale: Scale
+    key_setting: str
+    """The setting that holds the key, for messages."""
+    request_bytes: float = math.inf
+    """How much text goes into one request of several passages, in bytes of JSON."""
+    transient: frozenset[int]
+    """HTTP statuses besides 429 after which the request is sent again."""
+
+    def __init__(
+        self, *, name: str, service: str, api_key: SecretStr | None, timeout_s: float, concurrency: int, credentials: tuple[str, str] | None = None
+    ) -> None:
+        if api_key is not None and not _fits_a_header(api_key.get_secret_value()):
+            raise SettingsError(f"the key for {service} is empty or holds characters that no HTTP header can carry; check {self.key_setting}")
+        if timeout_s <= 0 or concurrency < 1:
+            raise SettingsError(f"timeout_s must be over 0 and concurrency at least 1, found {timeout_s:g} and {concurrency}")
+        self._name, self._service, self._key = name, service, api_key
+        self._timeout_s, self._concurrency = timeout_s, concurrency
+        self._loop = BackgroundLoop(f"es-rerank {name}")
+        # Redirects are not followed: they would carry text to an address that nobody named.
+        self._http = httpx.AsyncClient(auth=credentials, timeout=timeout_s)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._service})"
+
+    @property
+    def name(self) -> str:
+        """The name under which the model is served."""
+        return self._name
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """None: what a service answers is taken as it is."""
+        return None
+
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return one score per passage, in the order given.
+
+        ``deadline`` is a moment of ``time.monotonic()``; passages whose request is not answered by then are not
+        ``done``, and after it nothing is sent. Raises RemoteModelError when the service refuses, fails or cannot be
+        reached, OverloadError when it goes on taking no more requests, ScoreError when its answer is not one finite
+        score per passage.
+        """
+        return self._loop.run(self._score(query, passages, deadline))
+
+    async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        """Return the same as ``score`` without blocking the event loop; cancelling it closes the requests."""
+        return await self._loop.arun(self._score(query, passages, deadline))
+
+    def close(self) -> None:
+        """Close the connections; calls that are waiting fail."""
+        self._loop.close(self._http.aclose())
+
+    async def aclose(self) -> None:
+        """Close without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
+        """Return the answer to one request. Raises TransientError, or TimeoutError, or what ``score`` raises."""
+        raise NotImplementedError
+
+    async def _batch_size(self, timeout_s: float) -> int:
+        """Return how many passages one request may hold. Raises what ``_ask`` raises."""
+        raise NotImplementedError
+
+    def _wording(self, query: str) -> str:
+        """Return the query as the service accepts it. Raises RequestError where it accepts none like it."""
+        raise NotImplementedError
+
+    def _reads(self, text: str) -> bool:
+        """Return whether the service accepts a passage; one that it does not gets the score 0 without being sent."""
+        raise NotImplementedError
+
+    async def _score(self, query: str, passages: Sequence[str], deadline: float | None) -> Scores:
+        texts = [well_formed(passage[:_LONGEST_CHARS]) for passage in passages]
+        scores = _open(passages, self.scale)
+        if not texts or _passed(deadline):
+            return scores
+        query = self._wording(well_formed(query))
+        sent = [position for position, text in enumerate(texts) if self._reads(text)]
+        scores.done[:] = True
+        scores.done[sent] = False
+        if sent and (size := await self._in_time(self._batch_size, deadline)) is not None:
+            turn = asyncio.Semaphore(self._concurrency)
+            await _all(self._fill(scores, query, texts, batch, deadline, turn) for batch in batches(sent, texts, size, self.request_bytes))
+        return scores
+
+    async def _fill(self, scores: Scores, query: str, texts: Sequence[str], positions: Sequence[int], deadline: float | None, turn: asyncio.Semaphore) -> None:
+        """Write the answer for the texts at ``positions`` into ``scores``, unless the deadline comes first."""
+        batch = [texts[position] for position in positions]
+        async with turn:
+            answer = await self._in_time(lambda timeout_s: self._ask(query, batch, timeout_s), deadline)
+        if answer is not None:
+            scores.values[positions] = answer.values
+            scores.done[positions] = True
+            scores.truncated[[positions[cut] for cut in answer.truncated]] = True
+
+    async def _in_time(self, ask: Callable[[float], Awaitable[T]], deadline: float | None) -> T | None:
+        """Return what ``ask``, given the seconds that are left, returns; None where the deadline comes first."""
+        if _passed(deadline):
+            return None
+        end = time.monotonic() + self._timeout_s if deadline is None else deadline
+        try:
+            async with asyncio.timeout(end - time.monotonic()):
+                return await _retried(ask, end)
+        except TimeoutError as error:
+            if deadline is not None:
+                return None
+            message = f"{self._service} did not answer within {self._timeout_s:g} seconds; see whether it is overloaded, or give it more time (timeout_s)"
+            raise RemoteModelError(message, service=self._service) from error
+
+    @contextmanager
+    def _over_the_network(self) -> Iterator[None]:
+        """Turn failures of the connection into TimeoutError, TransientError or RemoteModelError."""
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise TimeoutError from error
+        except httpx.RequestError as error:
+            cause = str(error) or type(error).__name__
+            failure = RemoteModelError(f"{self._service} cannot be reached: {cause}; check its address and that it runs", service=self._service)
+            if isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError)):
+                raise TransientError(failure) from error
+            raise failure from error
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
+        """Return what to raise for an answer that holds no scores; the key is masked, should the service repeat it."""
+        said = reason(body)
+        if self._key is not None:
+            said = said.replace(self._key.get_secret_value(), str(self._key))
+        message = f"{self._service} answered {status}: {said}"
+        wait_s = retry_after(headers.get("retry-after"))
+        if status == 429:
+            return TransientError(OverloadError(message, retry_after_s=max(1, math.ceil(wait_s or 0))), wait_s)
+        if status in {401, 403}:
+            message += f"; check the key (setting {self.key_setting})"
+        error = RemoteModelError(message, service=self._service, status=status)
+        return TransientError(error, wait_s) if status in self.transient else error
+
+
+def batches(positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float) -> Iterator[list[int]]:
+    """Yield the positions in runs of at most ``size``, whose texts have at most ``most_bytes`` of JSON or stand alone."""
+    batch: list[int] = []
+    total = 0
+    for position in positions:
+        length = len(json.dumps(texts[position], ensure_ascii=False).encode())
+        if batch and (len(batch) == size or total + length > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(position)
+        total += length
+    if batch:
+        yield batch
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None without one that is either."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+class Patience:
+    """Says, for stamina, whether and when a failed request is sent again: as often as helps, and before ``end``."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+        self._failures = 0
+
+    def __call__(self, error: Exception) -> bool | float:
+        """Return the wait in seconds, or False."""
+        if not isinstance(error, TransientError):
+            return False
+        # Between half and all of it, so that callers who failed together do not come back together.
+        wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)
+        self._failures += 1
+        wait_s = max(wait_s, error.wait_s or 0.0)
+        return wait_s if time.monotonic() + wait_s < self._end else False
+
+
+async def _retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
+    try:
+        async for attempt in stamina.retry_context(on=Patience(end), attempts=_ATTEMPTS, timeout=None):
+            with attempt:
+                return await ask(end - time.monotonic())
+    except TransientError as failure:
+        raise failure.error from failure.__cause__
+    raise AssertionError("the last attempt raises")
+
+
+async def _all(works: Iterator[Awaitable[None]]) -> None:
+    """Await all; the first failure cancels the rest and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)  # type: ignore[arg-type]
+    except ExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__
+
+
+def _open(passages: Sequence[str], scale: Scale) -> Scores:
+    """Return scores of which none is done; passages of which only the beginning is sent are marked."""
+    none = np.zeros(len(passages), dtype=np.bool_)
+    cut = np.asarray([len(passage) > _LONGEST_CHARS for passage in passages], dtype=np.bool_)
+    return Scores(np.zeros(len(passages), dtype=np.float32), scale, done=none, truncated=cut, cached=none.copy())
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _fits_a_header(key: str) -> bool:
+    return bool(key) and key.isascii() and key.isprintable() and key.strip() == key
