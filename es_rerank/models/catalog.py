@@ -20,7 +20,7 @@ length, and 512 is what these models were trained on. ``--max-length`` goes up t
 class Family:
     """One row of the catalog.
 
-    ``reserved_positions`` are position embeddings that no token may take: XLM-R, RoBERTa and MPNet count from padding id 1, so that
+    ``reserved_positions`` are position embeddings that no token may take: XLM-R and RoBERTa count from their padding id 1, so that
     positions begin at 2 and a table of 514 serves 512 tokens. ``answers``, which monoT5 alone has, are the tokens for
     false and for true, by name: their numbers differ between vocabularies.
     """
@@ -50,7 +50,6 @@ FAMILIES: tuple[Family, ...] = (
     # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays unambiguous.
     Family("bge", (), (), truncation="only_second", reserved_positions=2),
     Family("roberta", ("RobertaForSequenceClassification", "CamembertForSequenceClassification"), (), reserved_positions=2),
-    Family("mpnet", ("MPNetForSequenceClassification",), (), reserved_positions=2),
     Family("distilbert", ("DistilBertForSequenceClassification",), ()),
     Family("electra", ("ElectraForSequenceClassification",), ()),
     Family("albert", ("AlbertForSequenceClassification",), ()),

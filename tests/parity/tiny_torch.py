@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from tiny_models import tiny_tokenizer
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
+from tiny_models import tiny_t5_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertConfig,
@@ -30,13 +31,15 @@ from transformers import (
     ElectraTokenizerFast,
     ModernBertConfig,
     ModernBertForSequenceClassification,
-    MPNetConfig,
-    MPNetForSequenceClassification,
-    MPNetTokenizerFast,
+    MT5Config,
+    MT5ForConditionalGeneration,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5TokenizerFast,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
     XLMRobertaTokenizerFast,
@@ -70,7 +73,7 @@ def xlm_roberta(folder: Path, labels: int = 1, tokenizer: Any = None) -> Path:
 
 
 def camembert(folder: Path) -> Path:
-    torch.manual_seed(17)
+    torch.manual_seed(27)
     tokenizer = CamembertTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
     config = CamembertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
     return _saved(folder, CamembertForSequenceClassification(config), tokenizer)
@@ -85,20 +88,8 @@ def roberta(folder: Path) -> Path:
     return _saved(folder, RobertaForSequenceClassification(config), tokenizer)
 
 
-def mpnet(folder: Path) -> Path:
-    torch.manual_seed(13)
-    inner = tiny_tokenizer()
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = {"cls_token": "[CLS]", "bos_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]"}
-    tokenizer = MPNetTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW, **names)
-    config = MPNetConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, num_labels=1, **_SIZES)
-    return _saved(folder, MPNetForSequenceClassification(config), tokenizer)
-
-
 def distilbert(folder: Path) -> Path:
-    torch.manual_seed(14)
+    torch.manual_seed(23)
     tokenizer = DistilBertTokenizerFast(tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW)
     config = DistilBertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, dim=32, n_layers=2, n_heads=2, hidden_dim=64, initializer_range=0.2
@@ -160,6 +151,36 @@ def modernbert(folder: Path) -> Path:
     return _saved(folder, ModernBertForSequenceClassification(config), _byte_level())
 
 
+def t5(folder: Path, *, tied: bool = True, gated: bool = False) -> Path:
+    """T5 1.0 ties embedding and head and has plain feed-forward layers, T5 1.1 neither."""
+    torch.manual_seed(7)
+    tokenizer = _t5_tokenizer()
+    config = T5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=tied, feed_forward_proj="gated-gelu" if gated else "relu")
+    return _saved(folder, T5ForConditionalGeneration(config), tokenizer)
+
+
+def mt5(folder: Path) -> Path:
+    torch.manual_seed(8)
+    tokenizer = _t5_tokenizer()
+    return _saved(folder, MT5ForConditionalGeneration(MT5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=False)), tokenizer)
+
+
+def modular(folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls") -> Path:
+    """A cross-encoder of sentence-transformers whose head is modules, as the Ettin rerankers are: Dense, LayerNorm, Dense behind the pooling."""
+    inner = (backbone or modernbert)(folder / "inner")
+    torch.manual_seed(9)
+    modules = [
+        Transformer(str(inner), transformer_task="feature-extraction", max_seq_length=WINDOW),
+        Pooling(32, pooling_mode=pooling),
+        Dense(32, 32, activation_function=torch.nn.GELU()),
+        LayerNorm(32),
+        Dense(32, labels, activation_function=torch.nn.Identity(), module_output_name="scores"),
+    ]
+    whole = folder / "whole"
+    CrossEncoder(modules=modules, device="cpu").save_pretrained(str(whole))
+    return whole
+
+
 def bi_encoder(folder: Path, pooling: str = "mean") -> Path:
     torch.manual_seed(6)
     tokenizer = _bert_tokenizer()
@@ -204,6 +225,16 @@ def _byte_pairs(*specials: str) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator([*QUERIES, *PASSAGES], trainer)
     return tokenizer
+
+
+def _t5_tokenizer() -> T5TokenizerFast:
+    return T5TokenizerFast(tokenizer_object=tiny_t5_tokenizer(), extra_ids=2, model_max_length=WINDOW)
+
+
+def _t5_sizes(vocabulary: int) -> dict[str, Any]:
+    """Head and window apart, what every tiny T5 is made of; more rows than tokens, as T5's own head has."""
+    sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+    return {"vocab_size": vocabulary + 19, **sizes, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "initializer_factor": 2.0}
 
 
 def _byte_level() -> PreTrainedTokenizerFast:
