@@ -1,4 +1,4 @@
-"""Our export beside sentence-transformers on the same random model: same logits within 1e-4, same order.
+"""Our export beside its reference on the same random model: same logits within 1e-4, same order.
 
     pytest tests/parity -o addopts=""
 
@@ -12,70 +12,41 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_torch
-import torch
-from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from table import CASES, TOLERANCE, Case, compared, exported, sentence_transformers_logits
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
+from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.types import FloatArray
+from es_rerank.models.manifest import read_manifest
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
 
-TOLERANCE = 1e-4
 WITHOUT_INT8 = ExportOptions(int8=False)
 
-MODELS: dict[str, Callable[[Path], Path]] = {
-    "bert": tiny_torch.bert,
-    "bert with two labels": lambda folder: tiny_torch.bert(folder, labels=2),
-    "xlm-roberta": tiny_torch.xlm_roberta,
-    "deberta-v2": tiny_torch.deberta,
-    "modernbert": tiny_torch.modernbert,
-}
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every case is exported once for all tests."""
+    return tmp_path_factory.getbasetemp() / "cases"
 
 
-def their_logits(folder: Path) -> FloatArray:
-    """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
-    model = TheirCrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu")
-    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
-    return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
-
-
-def our_logits(folder: Path) -> FloatArray:
-    with CrossEncoder(folder) as model:
-        return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
-
-
-def same_order(ours: FloatArray, theirs: FloatArray) -> bool:
-    """Whether every two passages of a query that differ by more than twice the tolerance come in the same order."""
-    shape = (len(QUERIES), len(PASSAGES))
-    mine, other = (values.reshape(shape)[:, :, None] - values.reshape(shape)[:, None, :] for values in (ours, theirs))
-    apart = np.abs(other) > 2 * TOLERANCE
-    return bool((np.sign(mine) == np.sign(other))[apart].all())
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_cross_encoder_scores_as_sentence_transformers_does(name: str, tmp_path: Path) -> None:
-    source = MODELS[name](tmp_path / "source")
-    manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
-    theirs, ours = their_logits(source), our_logits(tmp_path / "out")
-    assert theirs.std() > 0.05  # else anything would agree
-    assert np.abs(ours - theirs).max() <= TOLERANCE
-    assert same_order(ours, theirs)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_reranker_scores_as_its_reference_does(case: Case, root: Path) -> None:
+    both, manifest = compared(case, root), read_manifest(exported(case, root))
+    assert both.theirs.std() > 0.05  # else anything would agree
+    assert both.difference <= TOLERANCE
+    assert both.same_order == len(QUERIES)
     assert manifest.parity is not None
     assert manifest.parity.fp32_max_difference <= TOLERANCE
-    assert manifest.max_length == tiny_torch.WINDOW
+    assert (manifest.family, manifest.max_length) == (case.family, tiny_torch.WINDOW)
 
 
 def test_the_contract_is_read_from_the_source(tmp_path: Path) -> None:
@@ -85,24 +56,9 @@ def test_the_contract_is_read_from_the_source(tmp_path: Path) -> None:
     assert (two.source, two.name, list(two.variants)) == ("source", "out", ["fp32"])
 
 
-def test_the_bge_family_cuts_as_flagembedding_does(tmp_path: Path) -> None:
-    source = tiny_torch.xlm_roberta(tmp_path / "source")
-    export_model(str(source), tmp_path / "out", ExportOptions(family="bge", int8=False))
-    expected = np.asarray([flagembedding_logit(source, query, passage) for query, passage in PAIRS], dtype=np.float32)
-    ours = our_logits(tmp_path / "out")
-    assert np.abs(ours - expected).max() <= TOLERANCE
-    assert np.abs(ours - their_logits(source)).max() > TOLERANCE  # the two rules do differ on these pairs
-
-
-def flagembedding_logit(folder: Path, query: str, passage: str) -> float:
-    """FlagEmbedding, inference/reranker/encoder_only/base.py, for one pair."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    window = tiny_torch.WINDOW
-    first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)["input_ids"]
-    second = tokenizer(passage, add_special_tokens=False, max_length=window, truncation=True)["input_ids"]
-    item = tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=window, padding=False)
-    with torch.inference_mode():
-        return float(model(input_ids=torch.tensor([item["input_ids"]]), attention_mask=torch.tensor([item["attention_mask"]])).logits[0, 0])
+def test_the_bge_family_cuts_otherwise_than_sentence_transformers(root: Path) -> None:
+    bge = next(case for case in CASES if case.family == "bge")
+    assert np.abs(compared(bge, root).ours - sentence_transformers_logits(exported(bge, root).parent / "source")).max() > TOLERANCE
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -1,0 +1,176 @@
+"""The architectures that are exported, each beside its reference: the rows of the README's parity table.
+
+    uv run --extra dev --extra export python tests/parity/table.py
+
+exports a tiny model of every architecture, compares it with the reference, prints the table and writes it into the README.
+``test_export_parity`` holds every row, ``test_families`` the README. The models have random weights: what is compared is
+the path from text to logit, which is the same for the trained checkpoints of an architecture.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sentence_transformers import CrossEncoder as TheirCrossEncoder
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+sys.path.append(str(Path(__file__).parent.parent))  # run as a program, it finds the other tests' modules as pytest does
+
+import tiny_torch
+
+from es_rerank.export import ExportOptions, export_model
+from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
+from es_rerank.models.load import load_reranker
+from es_rerank.models.manifest import write_manifest
+from es_rerank.types import FloatArray
+
+README = Path(__file__).parent.parent.parent / "README.md"
+BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
+TOLERANCE = 1e-4
+_COLUMNS = ("architecture", "family", "for example", "beside", "labels", "pairs", "tolerance", "largest difference", "lists in the same order")
+
+
+def sentence_transformers_logits(folder: Path) -> FloatArray:
+    """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
+    model = TheirCrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu", model_kwargs={"dtype": torch.float32})
+    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
+    return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
+
+
+def flagembedding_logits(folder: Path) -> FloatArray:
+    """What FlagEmbedding makes of every pair (inference/reranker/encoder_only/base.py), float32, (n_pairs,)."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    window, logits = tiny_torch.WINDOW, []
+    for query, passage in PAIRS:
+        first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)["input_ids"]
+        second = tokenizer(passage, add_special_tokens=False, max_length=window, truncation=True)["input_ids"]
+        item = tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=window, return_tensors="pt", prepend_batch_axis=True)
+        with torch.inference_mode():
+            logits.append(float(model(**item).logits[0, 0]))
+    return np.asarray(logits, dtype=np.float32)
+
+
+SENTENCE_TRANSFORMERS = ("sentence-transformers `CrossEncoder.predict`", sentence_transformers_logits)
+FLAGEMBEDDING = ("FlagEmbedding's `FlagReranker` tokenisation, torch", flagembedding_logits)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a tiny model, its reference, and how it is exported. ``examples`` are checkpoints of the Hub that are built so."""
+
+    architecture: str
+    make: Callable[[Path], Path]
+    family: str
+    examples: str
+    beside: tuple[str, Callable[[Path], FloatArray]] = SENTENCE_TRANSFORMERS
+    labels: int = 1
+    options: ExportOptions = field(default_factory=ExportOptions)
+
+    def __str__(self) -> str:
+        return f"{self.architecture} as {self.family}, {self.labels}"
+
+    def row(self, bound: str) -> tuple[str, ...]:
+        """Return the cells, given the largest difference in words."""
+        lists = f"{len(QUERIES)} of {len(QUERIES)}"
+        tolerance = f"{TOLERANCE:.0e}".replace("e-0", "e-")
+        return (self.architecture, f"`{self.family}`", self.examples, self.beside[0], str(self.labels), str(len(PAIRS)), tolerance, bound, lists)
+
+
+CASES: tuple[Case, ...] = (
+    Case("BERT", tiny_torch.bert, "bert", "`cross-encoder/ms-marco-MiniLM-L6-v2`"),
+    Case("BERT", lambda folder: tiny_torch.bert(folder, labels=2), "bert", "`castorini/monobert-large-msmarco`", labels=2),
+    Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "xlm-roberta", "`cross-encoder/mmarco-mMiniLMv2-L12-H384-v1`"),
+    Case("XLM-RoBERTa", lambda folder: tiny_torch.xlm_roberta(folder, labels=2), "xlm-roberta", "", labels=2),
+    Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "bge", "`BAAI/bge-reranker-base`, `-large`, `-v2-m3`", FLAGEMBEDDING, options=ExportOptions(family="bge")),
+    Case("DeBERTa-v2", tiny_torch.deberta, "deberta-v2", "`mixedbread-ai/mxbai-rerank-base-v1`"),
+    Case("DeBERTa-v2 kept in float16", lambda folder: tiny_torch.deberta(folder, dtype=torch.float16), "deberta-v2", "`mixedbread-ai/mxbai-rerank-large-v1`"),
+    Case("ModernBERT", tiny_torch.modernbert, "modernbert", "`Alibaba-NLP/gte-reranker-modernbert-base`"),
+    Case("RoBERTa", tiny_torch.roberta, "roberta", "`cross-encoder/stsb-roberta-base`, `stsb-distilroberta-base`"),
+    Case("CamemBERT", tiny_torch.camembert, "roberta", "`antoinelouis/crossencoder-camembert-base-mmarcoFR`"),
+    Case("ELECTRA", tiny_torch.electra, "electra", "`cross-encoder/ms-marco-electra-base`"),
+    Case("DistilBERT", tiny_torch.distilbert, "distilbert", ""),
+    Case("ALBERT", tiny_torch.albert, "albert", ""),
+)
+
+
+class Compared(NamedTuple):
+    """Logits of both sides, float32, (n_pairs,)."""
+
+    ours: FloatArray
+    theirs: FloatArray
+
+    @property
+    def difference(self) -> float:
+        """The largest absolute difference of two logits."""
+        return float(np.abs(self.ours - self.theirs).max())
+
+    @property
+    def same_order(self) -> int:
+        """How many lists, one per query, come in the very same order; ties keep the order of the passages on both sides."""
+        ours, theirs = (np.argsort(-values.reshape(len(QUERIES), len(PASSAGES)), axis=1, kind="stable") for values in self)
+        return int((ours == theirs).all(axis=1).sum())
+
+
+@cache
+def exported(case: Case, root: Path) -> Path:
+    """Return the folder with both precisions, the fp32 one its default, exported under ``root`` at the first call."""
+    home = root / re.sub(r"\W+", "-", str(case)).lower()
+    manifest = export_model(str(case.make(home / "source")), home / "out", case.options)
+    write_manifest(home / "out", manifest.model_copy(update={"default_variant": "fp32"}))
+    return home / "out"
+
+
+@cache
+def compared(case: Case, root: Path) -> Compared:
+    """Return what both sides say of every pair."""
+    folder = exported(case, root)
+    with load_reranker(folder) as model:
+        ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+    return Compared(ours, case.beside[1](folder.parent / "source"))
+
+
+def bound(difference: float) -> str:
+    """Return a power of ten at least three times the difference, so that the words are the same on every machine."""
+    return f"under 1e{math.ceil(math.log10(max(3 * difference, 1e-9)))}"
+
+
+def table(bounds: Mapping[Case, str]) -> str:
+    """Return the table as Markdown."""
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(case.row(bounds[case]) for case in CASES)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def stated(readme: str) -> str:
+    """Return what a README has between its markers."""
+    return readme.split(BEGIN)[1].split(END, maxsplit=1)[0]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    with tempfile.TemporaryDirectory() as scratch:
+        measured = {case: compared(case, Path(scratch)) for case in CASES}
+    shown = Table(*_COLUMNS, title="exports beside their references")
+    for case, each in measured.items():
+        if each.difference > TOLERANCE or each.same_order < len(QUERIES):
+            sys.exit(f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} lists in order: nothing was written")
+        shown.add_row(*case.row(f"{each.difference:.1e}"))
+    Console().print(shown)
+    text = README.read_text(encoding="utf-8")
+    block = table({case: bound(each.difference) for case, each in measured.items()})
+    README.write_text(text.replace(f"{BEGIN}{stated(text)}{END}", f"{BEGIN}{block}{END}"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
