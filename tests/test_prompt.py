@@ -105,7 +105,7 @@ def test_a_prompt_keeps_its_promises(passages: list[RankedPassage], count: str, 
     assert bool(visible) == bool(prompt.passages)
     if visible:
         first = prompt.passages[0]
-        assert words(visible[0].text) in words(first.passage.text) or (first.cut and visible[0].text.startswith(first.passage.text))
+        assert words(visible[0].text) in words(first.passage.text) or (first.cut and visible[0].text.lstrip().startswith(first.passage.text))
     for left in prompt.left_out:
         assert (left.number is None) == (left.reason in ("budget", "limit", "empty"))
         if left.number is not None:
@@ -270,6 +270,11 @@ def test_a_cut_passage_is_not_joined_and_leaves_room_for_short_ones() -> None:
     empty = len(assembled([of("x")]).text) - 1
     prompt = assembled([window(0, 0, 90), window(0, 30, 60), of("No.", "b")], empty + 50)
     assert [(each.passage.text, each.cut) for each in prompt.passages] == [(DOCUMENTS[0][:34], True), ("No.", False)]
+
+
+def test_without_room_for_the_best_no_other_is_taken_for_it() -> None:
+    with pytest.raises(RequestError, match="no room for a passage"):
+        assemble_prompt(QUESTION, [of("条约", "a"), of("it", "b")], count=lambda text: len(text.encode()), budget=len(assembled([of("it")]).text.encode()))
 
 
 def test_offsets_that_are_not_the_texts_do_not_survive_a_cut() -> None:

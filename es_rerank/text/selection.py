@@ -82,9 +82,10 @@ def select(passages: Sequence[RankedPassage], fits: Fits, *, most: int | None = 
 
     ``passages`` come best first. Each is taken whole where it ``fits`` beside those taken before it; one that does not is
     left out and the next is tried, but the very first is cut to what fits: after the last sentence of its second half,
-    else between words, else between characters. A passage whose text, white space apart, stands within another's is left
-    out, whichever document it is of; the longer one takes the better rank of the two. Passages of one document that
-    overlap or touch, as their offsets and texts agree, are joined at the better rank. ``most`` bounds how many are taken.
+    else between words, else between characters. Where not a character of it fits, nothing is taken.
+    A passage whose text, white space apart, stands within another's is left out, whichever document it is of; the longer
+    one takes the better rank of the two. Passages of one document that overlap or touch, as their offsets and texts
+    agree, are joined at the better rank. ``most`` bounds how many are taken.
     """
     selection = _Selection(fits, most)
     for rank, passage in enumerate(passages):
@@ -93,13 +94,14 @@ def select(passages: Sequence[RankedPassage], fits: Fits, *, most: int | None = 
 
 
 class _Selection:
-    """The passages taken so far, best first, and the others."""
+    """The passages taken so far, best first, and the others; ``closed`` where there is no room for the best, so that no other is taken for it."""
 
     def __init__(self, fits: Fits, most: int | None) -> None:
         self._fits = fits
         self._most = most
         self._entries: list[_Entry] = []
         self._others: list[tuple[int, LeftOut]] = []
+        self._closed = False
 
     def offer(self, rank: int, passage: RankedPassage) -> None:
         """Take a passage or note why not."""
@@ -123,11 +125,12 @@ class _Selection:
         proposal = _with(self._entries, new)
         if self._most is not None and len(proposal) > self._most:
             self._leave(new.rank, new.passage, "limit")
-        elif self._fits([entry.passage for entry in proposal]):
+        elif not self._closed and self._fits([entry.passage for entry in proposal]):
             self._entries = proposal
-        elif not self._entries and (short := _cut(new.passage, self._fits)) is not None:
+        elif not self._closed and not self._entries and (short := _cut(new.passage, self._fits)) is not None:
             self._entries = [replace(new, passage=short, words=" ".join(short.text.split()), cut=True)]
         else:
+            self._closed = not self._entries
             self._leave(new.rank, new.passage, "budget")
 
     def _leave(self, rank: int, passage: RankedPassage, reason: Reason) -> None:
@@ -196,7 +199,9 @@ def _good_ends(text: str, longest: int) -> list[int]:
 
 
 def _shortened(passage: RankedPassage, length: int) -> RankedPassage:
-    text = passage.text[:length].rstrip()
+    head = passage.text[:length]
+    text = head.strip()
     if passage.located:
-        return replace(passage, text=text, end=passage.start + len(text))
+        start = passage.start + len(head) - len(head.lstrip())
+        return replace(passage, text=text, start=start, end=start + len(text))
     return replace(passage, text=text, start=0, end=0)
