@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from ..export import DEFAULT_TOLERANCE, ExportOptions, export_model
+from ..models.catalog import ANSWERS
 from ..models.manifest import Kind, Manifest
+from ..text.prompted_pairs import PromptTruncation
 from .output import Json, print_json, stderr, stdout
 
 
@@ -20,7 +22,11 @@ def export(
     kind: Annotated[Kind | None, typer.Option(help="What the model is for; needed where its own files leave it open.", show_default=False)] = None,
     family: Annotated[
         str | None,
-        typer.Option(help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one of its architecture.", show_default=False),
+        typer.Option(
+            help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one of its architecture. Of a monoT5, by its tokens "
+            f"for false and true: {ANSWERS}; without it, monot5.",
+            show_default=False,
+        ),
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Window in tokens; without it, the model's own, at most 512.", show_default=False)] = None,
     name: Annotated[str | None, typer.Option(help="Name under which the model is served; without it, the name of OUT.", show_default=False)] = None,
@@ -34,6 +40,16 @@ def export(
     passage_prefix: Annotated[
         str | None, typer.Option(help="What a bi-encoder reads before a passage; without it, as its files state.", show_default=False)
     ] = None,
+    false_token: Annotated[
+        str | None, typer.Option(help="What a monoT5 answers where a document is not relevant; without it, its family's token.", show_default=False)
+    ] = None,
+    true_token: Annotated[
+        str | None, typer.Option(help="What a monoT5 answers where a document is relevant; without it, its family's token.", show_default=False)
+    ] = None,
+    truncation: Annotated[
+        PromptTruncation,
+        typer.Option(help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."),
+    ] = "document",
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
     only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
@@ -52,6 +68,9 @@ def export(
         attribution=attribution,
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
+        false_token=false_token,
+        true_token=true_token,
+        truncation=truncation,
         tolerance=tolerance,
         fp32=not only_int8,
         int8=int8,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import MissingExtraError
 from ..models.manifest import Kind, Manifest
+from ..text.prompted_pairs import PromptTruncation
 
 DEFAULT_TOLERANCE = 1e-4
 """Largest difference between torch and the fp32 graph, in logits or in components of a unit vector."""
@@ -17,7 +18,8 @@ DEFAULT_TOLERANCE = 1e-4
 class ExportOptions:
     """What the user states about an export; None where the source's own files decide.
 
-    ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the
+    ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
+    prompts are cut. ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the
     default; ``fp32`` false drops the unquantised one after it has been checked. ``force`` replaces an existing folder.
     """
 
@@ -31,6 +33,9 @@ class ExportOptions:
     attribution: str | None = None
     query_prefix: str | None = None
     passage_prefix: str | None = None
+    false_token: str | None = None
+    true_token: str | None = None
+    truncation: PromptTruncation = "document"
     tolerance: float = DEFAULT_TOLERANCE
     fp32: bool = True
     int8: bool = True

@@ -18,17 +18,19 @@ from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
 from ..models.cross_encoder import CrossEncoder
 from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Precision, file_record, write_manifest
+from ..models.monot5 import MonoT5
+from ..text.pairs import open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions
-from .graph import QUANTISATION, export_graph, quantise
+from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
 from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
-from .source import Source, read_source
+from .source import Source, answer_ids, read_source
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
-_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "1_Pooling/*")
+_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "[0-9]_*/*")
 _LIBRARIES = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 Say = Callable[[str], None]
@@ -67,19 +69,24 @@ class _Export:
         say, made = self._say, self._made
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
-        export_graph(self._source.folder, self._source.kind, made / _FP32)
+        export_graph(self._source, made / _FP32, answers=self._answers())
         if self._options.int8:
             say("quantising to int8")
-            quantise(made / _FP32, made / _INT8)
+            quantise(made / _FP32, made / _INT8, self._source.kind)
         write_manifest(made, self._provisional())
         say(f"comparing with torch on {len(PAIRS)} pairs")
-        parity = self._logit_parity() if self._source.kind == "cross-encoder" else self._vector_parity()
+        parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
         if not self._options.fp32:
             for path in made.glob(f"{_FP32}*"):
                 path.unlink()
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
         return manifest
+
+    def _answers(self) -> tuple[int, int] | None:
+        """Return the numbers of a monoT5's tokens for false and true."""
+        contract = self._source.monot5
+        return None if contract is None else answer_ids(contract, open_tokenizer(self._made / TOKENIZER))
 
     def _logit_parity(self) -> Parity:
         """Compare logits. Raises ParityError; the figures are those of the folder as users will load it."""
@@ -100,7 +107,8 @@ class _Export:
         return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
 
     def _logits(self, precision: Precision) -> FloatArray:
-        with CrossEncoder(self._made, variant=precision) as model:
+        reranker = MonoT5 if self._source.kind == "monot5" else CrossEncoder
+        with reranker(self._made, variant=precision) as model:
             return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
 
     def _vectors(self, precision: Precision) -> FloatArray:
@@ -132,10 +140,11 @@ class _Export:
             family=source.family.name,
             max_length=source.max_length,
             cross_encoder=source.cross_encoder,
+            monot5=source.monot5,
             bi_encoder=source.bi_encoder,
             variants={precision: names[precision] for precision in precisions},
             default_variant=precisions[-1],
-            quantisation=QUANTISATION if options.int8 else None,
+            quantisation=quantisation(source.kind) if options.int8 else None,
             parity=parity,
             files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},
             versions={library: version(library) for library in _LIBRARIES},

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from optimum.exporters.onnx import main_export
+from optimum.exporters.tasks import TasksManager
+from sentence_transformers import CrossEncoder
+from transformers import AutoModelForSeq2SeqLM
 
 from ..errors import ModelFolderError
 from ..models.manifest import Kind, Quantisation
+from .source import Source
 
 _TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
+_OPSET = 18
+"""optimum's (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
 QUANTISATION = Quantisation(operators=("MatMul", "Gather"), per_channel=True, reduce_range=True, made_for="any x86-64 or ARM, with or without VNNI")
 """int8 weights of 7 bits: on AVX2 and AVX-512 without VNNI the 16-bit sums of 8-bit weights overflow silently (ONNX
@@ -22,29 +30,121 @@ small model's bytes: mean cosine of all-MiniLM-L6-v2 against fp32 0.9905 with th
 a scale per word instead of one for all gave 0.9904 and is not worth its graph surgery."""
 
 
-def export_graph(source: Path, kind: Kind, out: Path) -> None:
+_ONE_TOKEN = re.compile(r"/decoder/(?!.*/EncDecAttention/[kv]/)|/lm_head/")
+"""The nodes of ``OneDecoderStep`` that read the one decoded token."""
+
+
+def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None = None) -> None:
     """Write the fp32 graph of a torch folder to the file ``out`` (and its data beside it, when it is over 2 GB).
 
-    Raises ModelFolderError where optimum cannot export the model.
+    ``answers``: the numbers of a monoT5's tokens for false and true. Raises ModelFolderError for what cannot be exported.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         try:
-            # "transformers" also for a bi-encoder: pooling is ours, and sentence-transformers' graph would pool itself.
-            main_export(str(source), scratch, task=_TASKS[kind], library_name="transformers", device="cpu", dtype="fp32", do_validation=False)
+            _export(source, Path(scratch), answers)
         except (ValueError, KeyError, RuntimeError, OSError, torch.onnx.OnnxExporterError) as error:
-            raise ModelFolderError(f"{source} cannot be exported to ONNX: {error}") from error
+            raise ModelFolderError(f"{source.folder} cannot be exported to ONNX: {error}") from error
         for path in Path(scratch).glob("model.onnx*"):
             shutil.move(path, out.parent / path.name.replace("model.onnx", out.name))
 
 
-def quantise(fp32: Path, int8: Path) -> None:
+def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> None:
+    """Write ``model.onnx`` into a folder."""
+    if answers is not None:
+        _trace(OneDecoderStep(source.folder, answers), ["input_ids", "attention_mask"], folder)
+    elif source.modular:
+        _trace_modules(source.folder, folder)
+    else:
+        # "transformers" also for a bi-encoder: pooling is ours, and sentence-transformers' graph would pool itself.
+        main_export(str(source.folder), str(folder), task=_TASKS[source.kind], library_name="transformers", device="cpu", dtype="fp32", do_validation=False)
+
+
+class OneDecoderStep(torch.nn.Module):
+    """A T5's encoder and one decoder step, with two rows of its head: the logits of false and of true, (batch, 2).
+
+    The model's own forward pass does the rest, also what T5 1.0 puts on the decoder's output where embedding and head
+    are one matrix. The rest of the head, 32128 rows, would be most of a step's work, and the cache is never read.
+    """
+
+    def __init__(self, folder: Path, answers: tuple[int, int]) -> None:
+        super().__init__()
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+        head = torch.nn.Linear(model.config.d_model, 2, bias=False)
+        with torch.no_grad():
+            head.weight.copy_(model.lm_head.weight[list(answers)])
+        model.lm_head = head
+        self._model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits of prompts, float32, (batch, 2)."""
+        start = torch.full_like(input_ids[:, :1], self._model.config.decoder_start_token_id)
+        return self._model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=start, use_cache=False).logits[:, 0]
+
+
+class _Modules(torch.nn.Module):
+    """A modular cross-encoder as a function of tensors alone."""
+
+    def __init__(self, model: CrossEncoder, inputs: list[str]) -> None:
+        super().__init__()
+        self._model, self._inputs = model, inputs
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the scores of pairs, float32, (batch, labels)."""
+        return self._model(dict(zip(self._inputs, tensors, strict=True)))["scores"]
+
+
+def _trace_modules(source: Path, folder: Path) -> None:
+    """Write the graph of all modules, the encoder's masks patched as optimum does it to make them traceable."""
+    model = CrossEncoder(str(source), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}).eval()
+    encoder = model.transformers_model
+    config = TasksManager.get_exporter_config_constructor("onnx", encoder, task="feature-extraction", library_name="transformers")(encoder.config)
+    inputs = list(config.ordered_inputs(encoder))
+    with config.patch_model_for_export(encoder):
+        _trace(_Modules(model, inputs), inputs, folder)
+
+
+def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
+    """Write the graph of a module that reads token ids and what goes with them, each (batch, tokens), and gives ``logits``."""
+    raw = folder / "traced" / "model.onnx"
+    raw.parent.mkdir()
+    torch.onnx.export(
+        module.eval(),
+        tuple(torch.ones((2, 8), dtype=torch.long) for _ in inputs),  # two rows, so that no row is taken for the only one
+        str(raw),
+        input_names=inputs,
+        output_names=["logits"],
+        dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in inputs}, "logits": {0: "batch"}},
+        opset_version=_OPSET,
+        dynamo=False,  # as optimum calls it (exporters/onnx/convert.py)
+    )
+    if len(list(raw.parent.iterdir())) == 1:
+        shutil.move(raw, folder / raw.name)
+    else:  # over 2 GB, torch writes every weight to a file of its own
+        onnx.save(onnx.load(raw), folder / raw.name, save_as_external_data=True, location=f"{raw.name}_data")
+
+
+def quantisation(kind: Kind) -> Quantisation:
+    """Return how a kind is quantised.
+
+    What reads only a monoT5's one decoded token stays fp32: it costs next to nothing there, and the answer is read from
+    it. On ten random T5s of two layers that leaves 98.3 % of passage pairs in order instead of 96.9 %.
+    """
+    return (
+        QUANTISATION.model_copy(update={"kept_fp32": ("decoder but for its cross-attention's keys and values", "head")}) if kind == "monot5" else QUANTISATION
+    )
+
+
+def quantise(fp32: Path, int8: Path, kind: Kind) -> None:
     """Write the int8 variant of a graph; made from the plain graph, since fused operators would be passed over."""
+    scheme = quantisation(kind)
+    kept = [node.name for node in onnx.load(fp32, load_external_data=False).graph.node if node.op_type == "MatMul" and _ONE_TOKEN.search(node.name)]
     quantize_dynamic(
         fp32,
         int8,
-        op_types_to_quantize=list(QUANTISATION.operators),
-        per_channel=QUANTISATION.per_channel,
-        reduce_range=QUANTISATION.reduce_range,
+        op_types_to_quantize=list(scheme.operators),
+        per_channel=scheme.per_channel,
+        reduce_range=scheme.reduce_range,
         weight_type=QuantType.QInt8,
+        nodes_to_exclude=kept if scheme.kept_fp32 else [],
         extra_options={"MatMulConstBOnly": True},
     )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from sentence_transformers import CrossEncoder
 from tokenizers import normalizers
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from ..errors import ModelFolderError
+from ..models.manifest import MonoT5Contract
+from ..text.prompted_pairs import QUERY_SHARE
 from ..types import FloatArray
 from .source import Source, module_settings
+
+Logit = Callable[[str, str], float]
+"""From query and passage to a logit."""
 
 
 def save_tokenizer(source: Path, out: Path) -> None:
@@ -28,15 +35,10 @@ def save_tokenizer(source: Path, out: Path) -> None:
 
 
 def torch_logits(source: Source, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-    """Return the logits of a cross-encoder, float32, (n_pairs,), one pair at a time."""
-    model = AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()
-    tokenizer = _tokenizer(source.folder)
-    logits = []
+    """Return the logits of a reranker, float32, (n_pairs,), one pair at a time."""
+    logit = _by_answer(source) if source.kind == "monot5" else _by_head(source)
     with torch.inference_mode():
-        for query, passage in pairs:
-            head = model(**_pair(tokenizer, source, query, passage)).logits[0]
-            logits.append(head[0] if len(head) == 1 else head[1] - head[0])
-    return np.asarray(torch.stack(logits).numpy(), dtype=np.float32)
+        return np.asarray([logit(query, passage) for query, passage in pairs], dtype=np.float32)
 
 
 def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
@@ -53,6 +55,65 @@ def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -
     for text in texts:
         hidden = model(**tokenizer(text, truncation=True, max_length=source.max_length, return_tensors="pt")).last_hidden_state[0]
         yield hidden[0] if source.bi_encoder.pooling == "cls" else hidden.mean(dim=0)
+
+
+def _by_head(source: Source) -> Logit:
+    """Return how a cross-encoder scores: by the head that transformers knows, or by sentence-transformers' modules."""
+    model = _modules(source.folder) if source.modular else AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()
+    tokenizer = _tokenizer(source.folder)
+
+    def logit(query: str, passage: str) -> float:
+        inputs = _pair(tokenizer, source, query, passage)
+        scores = (model(dict(inputs))["scores"] if source.modular else model(**inputs).logits)[0]
+        return float(scores[0] if len(scores) == 1 else scores[1] - scores[0])
+
+    return logit
+
+
+def _modules(folder: Path) -> CrossEncoder:
+    return CrossEncoder(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}).eval()
+
+
+def _by_answer(source: Source) -> Logit:
+    """Return how a monoT5 scores, as pygaggle does it (rerank/transformer.py, model/decode.py): one greedy step, two tokens."""
+    assert source.monot5 is not None  # a monoT5's source
+    contract = source.monot5
+    model = AutoModelForSeq2SeqLM.from_pretrained(source.folder, dtype=torch.float32).eval()
+    tokenizer = _tokenizer(source.folder)
+    answers = tokenizer.convert_tokens_to_ids([contract.false_token, contract.true_token])
+    start = torch.full((1, 1), model.config.decoder_start_token_id)
+
+    def logit(query: str, passage: str) -> float:
+        last = model(**_prompt(tokenizer, contract, source.max_length, query, passage), decoder_input_ids=start).logits[:, -1]
+        false, true = torch.nn.functional.log_softmax(last[:, answers], dim=1)[0]
+        return float(true - false)
+
+    return logit
+
+
+def _prompt(tokenizer: Any, contract: MonoT5Contract, window: int, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
+    """Return the model's inputs for a prompt, cut by the contract's rule."""
+    text = contract.prompt.format(query=query, document=passage)
+    whole = tokenizer(text, return_tensors="pt", verbose=False)
+    if whole["input_ids"].shape[1] <= window:
+        return whole
+    if contract.truncation == "prompt":
+        return tokenizer(text, truncation=True, max_length=window, return_tensors="pt")
+    ids = tokenizer.build_inputs_with_special_tokens(_cut_document(tokenizer, contract.prompt, window, query, passage))
+    return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones((1, len(ids)), dtype=torch.long)}
+
+
+def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage: str) -> list[int]:  # noqa: ANN401 transformers' class
+    """Return a prompt whose document lost its end, put together from parts: T5's vocabulary joins no words across a space."""
+
+    def ids(*parts: str) -> list[int]:
+        return tokenizer(" ".join(parts).strip(), add_special_tokens=False, verbose=False)["input_ids"]
+
+    before, between, after = (part.strip() for part in re.split(r"{query}|{document}", prompt))
+    asked, read = ids(before, query)[len(ids(before)) :], ids(between, passage)[len(ids(between)) :]
+    room = window - tokenizer.num_special_tokens_to_add() - len(ids(before)) - len(ids(between)) - len(ids(after))
+    kept = min(len(asked), max(int(room * QUERY_SHARE), room - len(read)))
+    return [*ids(before), *asked[:kept], *ids(between), *read[: room - kept], *ids(after)]
 
 
 def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes

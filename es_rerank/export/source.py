@@ -6,14 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ModelFolderError, SettingsError
-from ..models.catalog import DEFAULT_WINDOW, Family, family_named, family_of
-from ..models.manifest import BiEncoderContract, CrossEncoderContract, Kind, StatedActivation, Truncation
+from ..models.catalog import ANSWERS, DEFAULT_WINDOW, FAMILIES, Family, family_named, family_of
+from ..models.manifest import BiEncoderContract, CrossEncoderContract, Kind, MonoT5Contract, StatedActivation, Truncation
 from . import ExportOptions
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_HEAD = "ForSequenceClassification"
 _MODULES = {"Transformer", "Pooling", "Normalize"}
+"""What a bi-encoder may consist of; our runtime pools and normalises itself."""
+_SCORING_MODULES = {"Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"}
+"""What a modular cross-encoder may consist of: its graph reads the tokens of a pair and nothing else."""
 _ACTIVATIONS: dict[int, dict[str, StatedActivation]] = {1: {"Sigmoid": "Sigmoid", "Identity": "Identity"}, 2: {"Softmax": "Softmax", "Identity": "Identity"}}
 """By number of labels, the activations beside which a logit's logistic is a probability. Sigmoid of two labels is not
 among them: it answers two questions, and the difference of their logits answers neither."""
@@ -49,13 +56,17 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
     _refuse(folder, config, architecture)
     kind = options.kind or _kind(folder, config)
     modular = kind == "cross-encoder" and len(_module_types(folder)) > 1
+    if not modular:
+        _check_head(folder, kind, architecture)
+    if kind != "monot5" and (options.false_token or options.true_token or options.truncation != "document"):
+        raise SettingsError(f"--false-token, --true-token and --truncation are a monot5's, and this is a {kind}; leave them out")
     family = _family(kind, architecture, options, modular=modular)
     source = Source(folder, kind, architecture, family, _window(folder, config, family, options.max_length), modular=modular)
     match kind:
         case "cross-encoder":
             return replace(source, cross_encoder=_cross_encoder(source, config))
         case "monot5":
-            return replace(source, monot5=_monot5(source, options))
+            return replace(source, monot5=_monot5(family, options))
         case "bi-encoder":
             return replace(source, bi_encoder=_bi_encoder(folder, config, options))
 
@@ -85,6 +96,19 @@ def _refuse(folder: Path, config: Mapping[str, Any], architecture: str) -> None:
             f"{folder} is a decoder that scores by its next token ({architecture or 'LogitScore'}), as Qwen3-Reranker and mxbai-rerank-v2 are; it is not "
             "exported here, serve it with a rerank server and name that as remote:URL"
         )
+
+
+def _check_head(folder: Path, kind: Kind, architecture: str) -> None:
+    """Raise ModelFolderError for an architecture without the head that the kind needs: transformers would add a random one."""
+    shown = f"{folder} is a {architecture or 'model of no stated architecture'}"
+    if kind == "cross-encoder" and not architecture.endswith(_HEAD):
+        raise ModelFolderError(
+            f"{shown} and has no head that scores a pair; give a model whose architecture ends in {_HEAD}, "
+            "or name what it is for with --kind monot5 or --kind bi-encoder"
+        )
+    known = [name for family in FAMILIES for name in family.monot5s]
+    if kind == "monot5" and architecture not in known:
+        raise ModelFolderError(f"{shown}, and a monot5 is one of {', '.join(known)}; give such a model, or another --kind")
 
 
 def _family(kind: Kind, architecture: str, options: ExportOptions, *, modular: bool) -> Family:
@@ -127,20 +151,6 @@ def _module_types(folder: Path) -> list[str]:
     return [str(module.get("type", "")).rpartition(".")[2] for module in _json(folder / "modules.json") or []]
 
 
-def _cross_encoder(source: Source, config: Mapping[str, Any]) -> CrossEncoderContract:
-    settings = _json(source.folder / "config_sentence_transformers.json") or {}
-    if prompt := (settings.get("prompts") or {}).get(settings.get("default_prompt_name")):
-        raise ModelFolderError(f"{source.folder} puts the prompt {prompt!r} before every query, which is not exported here; choose a model without one")
-    if source.modular:
-        return CrossEncoderContract(truncation=Truncation(strategy=source.family.truncation), labels=_labels(_scores_of_modules(source.folder)))
-    if not source.architecture.endswith(_HEAD):
-        raise ModelFolderError(
-            f"{source.folder} is a {source.architecture or 'model of no stated architecture'} and has no head that scores a pair: a new one would be random. "
-            f"Give a model whose architecture ends in {_HEAD}, or name what it is for with --kind monot5 or --kind bi-encoder"
-        )
-    return CrossEncoderContract(truncation=Truncation(strategy=source.family.truncation), labels=_labels(len(_label_names(config))))
-
-
 def _scores_of_modules(folder: Path) -> int:
     """Return how many scores the last module gives. Raises ModelFolderError where it gives none, or something else is in the way."""
     modules = _json(folder / "modules.json")
@@ -155,15 +165,9 @@ def _scores_of_modules(folder: Path) -> int:
     return int(last.get("out_features", 0))
 
 
-def _monot5(source: Source, options: ExportOptions) -> MonoT5Contract:
-    known = [name for family in FAMILIES for name in family.monot5s]
-    if source.architecture not in known:
-        raise ModelFolderError(
-            f"{source.folder} is a {source.architecture or 'model of no stated architecture'}, and a monot5 is one of {', '.join(known)}; "
-            "give such a model, or another --kind"
-        )
-    assert source.family.answers is not None  # the families of monoT5
-    false, true = source.family.answers
+def _monot5(family: Family, options: ExportOptions) -> MonoT5Contract:
+    assert family.answers is not None  # what _family gives for a monot5
+    false, true = family.answers
     return MonoT5Contract(false_token=options.false_token or false, true_token=options.true_token or true, truncation=options.truncation)
 
 
@@ -182,11 +186,13 @@ def _labels(count: int) -> Literal[1, 2]:
             raise SettingsError(f"a head with {other} labels is a classifier and not a reranker; a cross-encoder has one label or two")
 
 
-def _cross_encoder(folder: Path, config: Mapping[str, Any], family: Family) -> CrossEncoderContract:
+def _cross_encoder(source: Source, config: Mapping[str, Any]) -> CrossEncoderContract:
     """Return the contract of a cross-encoder. Raises ModelFolderError where sentence-transformers' scores would not be ours."""
+    folder = source.folder
     _refuse_changed_inputs(folder)
-    labels = _labels(config)
-    return CrossEncoderContract(truncation=Truncation(strategy=family.truncation), labels=labels, stated_activation=_stated_activation(folder, config, labels))
+    labels = _labels(_scores_of_modules(folder) if source.modular else len(_label_names(config)))
+    truncation = Truncation(strategy=source.family.truncation)
+    return CrossEncoderContract(truncation=truncation, labels=labels, stated_activation=_stated_activation(folder, config, labels))
 
 
 def _stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> StatedActivation | None:

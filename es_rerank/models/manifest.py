@@ -97,13 +97,17 @@ class BiEncoderContract(_Part):
 
 
 class Quantisation(_Part):
-    """How the int8 graph was made and for which processors its speed and scores hold."""
+    """How the int8 graph was made and for which processors its speed and scores hold.
+
+    ``kept_fp32`` names the parts of the model whose weights stayed fp32.
+    """
 
     scheme: Literal["QInt8 weights, dynamic activations"] = "QInt8 weights, dynamic activations"
     operators: tuple[str, ...]
     per_channel: bool
     reduce_range: bool
     made_for: str
+    kept_fp32: tuple[str, ...] = ()
 
 
 class Int8Parity(_Part):

@@ -24,8 +24,9 @@ QUERY_SHARE = BGE_QUERY_SHARE
 
 monoT5's sources set none, since a query over the window never occurred in training; this is the share of ``only_second``."""
 
-_LEAST_ROOM = 2
-"""Tokens that a window has to leave beside the prompt's own words: one for the query, one for the document."""
+_LEAST_ROOM = 8
+"""Tokens that a window has to leave beside the prompt's own words. A quarter of them is the document's, and the first of
+a text can be a space alone."""
 
 _SAMPLE = "a"
 """A text in the prompt's places: without one, the spaces around an empty place become one, and the prompt shorter than it will be."""
@@ -97,12 +98,12 @@ class PromptEncoder:
         return self._layout.fill([kept], truncated=True)
 
     def _split(self, query: str, document: str) -> _Prompt:
-        """Return the ids by what they stand for; a token belongs to where its text ends, as a word does that takes the space before it."""
+        """Return the ids by what they stand for; the space before a text is of the text, which most vocabularies join to its first word."""
         encoded = self._tokenizer.encode(f"{self._before}{query}{self._between}{document}{self._after}", add_special_tokens=False)
         read = [(token, end) for token, (_, end) in zip(encoded.ids, encoded.offsets, strict=True) if token not in self._structural]
-        query_starts = len(self._before)
-        document_starts = query_starts + len(query) + len(self._between)
-        places = (query_starts, query_starts + len(query), document_starts, document_starts + len(document))
+        query_ends = len(self._before) + len(query)
+        document_ends = query_ends + len(self._between) + len(document)
+        places = (len(self._before.rstrip()), query_ends, query_ends + len(self._between.rstrip()), document_ends)
         cuts = [0, *(bisect_right(read, place, key=_end) for place in places), len(read)]
         return _Prompt(*([token for token, _ in read[start:stop]] for start, stop in pairwise(cuts)))
 
