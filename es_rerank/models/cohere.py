@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import SecretStr
 
-from ..errors import MissingExtraError, RequestError, SettingsError
+from ..errors import MissingExtraError, RequestError, ScoreError, SettingsError
 from ..types import Scale
-from .answers import Answer, values_by_index
+from .answers import Answer, reason, values_by_index
 from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker
 
 if TYPE_CHECKING:
@@ -75,14 +75,17 @@ class CohereReranker(ServiceReranker):
                     # The SDK would wait between its own attempts without regard to the deadline.
                     request_options={"timeout": timeout_s, "max_retries": 0},
                 )
+            rows = [(row.index, row.relevance_score) for row in answer.results]
+            warnings = (answer.meta and answer.meta.warnings) or []
         except (ApiError, ParsingError) as error:
             raise self._refusal(error.status_code or 0, error.headers or {}, error.body) from None
-        for warning in (answer.meta and answer.meta.warnings) or ():
-            _LOG.warning("%s warns: %s", self._service, warning)
-        # The SDK checks no types: an answer of another shape comes through as it is.
-        rows = getattr(answer, "results", None)
-        pairs = [(getattr(row, "index", None), getattr(row, "relevance_score", None)) for row in (rows if isinstance(rows, list) else ())]
-        return Answer(values_by_index(pairs, len(texts), self.scale, self._service))
+        except (AttributeError, TypeError) as error:  # the SDK checks no types, and trips over an answer of another shape
+            raise ScoreError(
+                f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the address (ES_RERANK_COHERE_URL)"
+            ) from error
+        if warnings:
+            _LOG.warning("%s warns: %s", self._service, reason(warnings))
+        return Answer(values_by_index(rows, len(texts), self.scale, self._service))
 
     async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 known
         return MOST_DOCUMENTS
