@@ -30,7 +30,11 @@ from .source import Source, answer_ids, read_source
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
-_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "[0-9]_*/*")
+_FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
+"""Patterns of huggingface_hub, whose * also passes over a slash: configuration, vocabularies, modules of sentence-transformers."""
+_WEIGHTS, _OLDER_WEIGHTS = "*.safetensors", "pytorch_model*.bin"
+_OTHERS = ("onnx/*", "openvino/*", "checkpoint-*/*")
+"""Left on the Hub: graphs of others, and what a training left behind."""
 _LIBRARIES = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 Say = Callable[[str], None]
@@ -166,13 +170,19 @@ def _fetch(model: str, options: ExportOptions, say: Say) -> _Fetched:
         return _Fetched(folder, options.source or folder.resolve().name, options.revision)
     say(f"fetching {model}")
     try:
-        snapshot = Path(snapshot_download(model, revision=options.revision, allow_patterns=list(_FETCHED)))
+        snapshot = _snapshot(model, options.revision, _WEIGHTS)
+        if not any(snapshot.glob(_WEIGHTS)):  # many repositories hold both, of the same size
+            snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
     except (OSError, ValueError) as error:
         raise ModelFolderError(
             f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
             "check the name and the network, or give a local folder"
         ) from error
     return _Fetched(snapshot, options.source or model, snapshot.name)
+
+
+def _snapshot(model: str, revision: str | None, weights: str) -> Path:
+    return Path(snapshot_download(model, revision=revision, allow_patterns=[*_FETCHED, weights], ignore_patterns=list(_OTHERS)))
 
 
 def _cosines(vectors: FloatArray) -> FloatArray:
