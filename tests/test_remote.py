@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import stamina
+from corpus import fill
+from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -390,6 +396,22 @@ def test_a_cut_of_passages_that_were_not_sent(reranker: RemoteReranker, service:
         reranker.score(QUERY, PASSAGES)
 
 
+def test_a_command_asks_the_service_and_logs_to_stderr(url: str, service: FakeService, es: Elasticsearch, index: str) -> None:
+    """A retry is logged; on stdout there is the answer and nothing else."""
+    fill(es, index)
+    service.replies = [tei_error(503, "not yet", "Unhealthy")]
+    address = next(iter(es.transport.node_pool.all())).base_url
+    command = [sys.executable, "-m", "es_rerank", "search", index, QUERY, "--first-stage", "bm25", "--reranker", f"remote:{url}", "--json"]
+    environment = os.environ | {"ELASTICSEARCH_URL": address, f"{PREFIX}REMOTE_API_KEY": KEY}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    answer = json.loads(ran.stdout)
+    assert (answer["rerank"]["status"], answer["rerank"]["model"]) == ("reranked", url.removeprefix("http://"))
+    assert answer["hits"]["hits"][0]["_id"] == "a2"
+    assert "retry_scheduled" in ran.stderr
+    assert KEY not in ran.stderr + ran.stdout
+
+
 # --- the parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -429,10 +451,10 @@ def test_what_the_service_asks_to_wait_is_waited_and_no_wait_passes_the_end() ->
 
 def test_what_a_retry_logs_holds_neither_text_nor_key(url: str, service: FakeService) -> None:
     service.replies = [tei_error(503, f"not with {KEY}", "Unhealthy", {"Retry-After": "0.3"})]
-    details: list[RetryDetails] = []
+    seen: list[RetryDetails] = []
 
-    def record(retry: RetryDetails) -> None:
-        details.append(retry)
+    def record(details: RetryDetails) -> None:
+        seen.append(details)
 
     before = stamina.instrumentation.get_on_retry_hooks()
     stamina.instrumentation.set_on_retry_hooks([record])
@@ -441,10 +463,10 @@ def test_what_a_retry_logs_holds_neither_text_nor_key(url: str, service: FakeSer
             assert loaded.score(QUERY, PASSAGES).done.all()
     finally:
         stamina.instrumentation.set_on_retry_hooks(before)
-    assert [retry.wait_for for retry in details] == [0.3]
-    assert "answered 503: not with ***" in repr(details)
-    assert KEY not in repr(details)
-    assert QUERY not in repr(details)
+    assert [retry.wait_for for retry in seen] == [0.3]
+    assert "answered 503: not with ***" in repr(seen)
+    assert KEY not in repr(seen)
+    assert QUERY not in repr(seen)
 
 
 def test_the_reason_is_found_in_every_shape() -> None:

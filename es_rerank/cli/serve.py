@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import structlog
 import typer
 import uvicorn
 from elasticsearch import AsyncElasticsearch
@@ -71,7 +69,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(service: Service, listener: socket.socket, about: str) -> None:
     """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     host, port = listener.getsockname()[:2]
     stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}", soft_wrap=True, highlight=False)
     config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=_DRAIN_S, server_header=False)
