@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import pickle
@@ -216,6 +217,18 @@ async def test_closing_from_within_a_loop_fails_the_calls_that_wait(reranker: Co
         await reranker.ascore(QUERY, PASSAGES)
 
 
+async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(reranker: CohereReranker) -> None:
+    for turns in range(50):
+        task = asyncio.create_task(reranker.ascore(QUERY, PASSAGES))
+        for _ in range(turns % 3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await reranker.ascore(QUERY, PASSAGES)).done.all()
+    gc.collect()  # a coroutine that was never awaited would be a warning, and so an error
+
+
 def test_one_connection_serves_callers_of_every_loop(reranker: CohereReranker, service: FakeService) -> None:
     for _ in range(3):
         reranker.score(QUERY, PASSAGES)
@@ -367,7 +380,8 @@ def test_without_a_key_the_settings_are_named(monkeypatch: pytest.MonkeyPatch, u
 
 
 @pytest.mark.parametrize("key", ["", " ", "two\nlines", "schlüssel", " padded-key"])
-def test_a_key_that_no_header_can_carry(key: str) -> None:
+def test_a_key_that_no_header_can_carry(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.delenv("CO_API_KEY", raising=False)
     with pytest.raises(SettingsError, match="ES_RERANK_COHERE_API_KEY") as caught:
         CohereReranker(MODEL, api_key=SecretStr(key))
     assert not key.strip() or key not in str(caught.value)
@@ -379,6 +393,12 @@ def test_arguments_out_of_range() -> None:
         CohereReranker("", api_key=key)
     with pytest.raises(SettingsError, match="max_tokens_per_doc must be at least 1, found 0"):
         CohereReranker(MODEL, api_key=key, max_tokens_per_doc=0)
+    for address in ("api.cohere.com", "http://host:port"):
+        with pytest.raises(SettingsError, match="the address that ES_RERANK_COHERE_URL names"):
+            CohereReranker(MODEL, api_key=key, base_url=address)
+    with pytest.raises(SettingsError, match="holds credentials") as caught:
+        CohereReranker(MODEL, api_key=key, base_url="https://user:s3cret@host")
+    assert "s3cret" not in str(caught.value)
     with pytest.raises(SettingsError, match="timeout_s must be over 0 and concurrency at least 1, found 0 and 4"):
         CohereReranker(MODEL, api_key=key, timeout_s=0)
     with pytest.raises(SettingsError, match="found 60 and 0"):

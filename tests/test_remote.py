@@ -8,10 +8,12 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +272,11 @@ def test_credentials_in_the_address_are_sent_and_not_shown(url: str, service: Fa
         RemoteReranker(secret, api_key=SecretStr(KEY))
 
 
-@pytest.mark.parametrize("address", ["", "host:8080", "ftp://host", "http://", "http://[::1", "http://host:notaport", "http://u:s3cret@"])
+@pytest.mark.parametrize(
+    "address", ["", "host:8080", "ftp://host", "http://", "http://[::1", "http://host:notaport", "http://u:s3cret@", "http://u:s3cret@host:notaport"]
+)
 def test_addresses_that_cannot_be_used(address: str) -> None:
-    with pytest.raises(SettingsError, match="behind remote:") as caught:
+    with pytest.raises(SettingsError, match="the address that remote: names") as caught:
         RemoteReranker(address)
     assert "s3cret" not in str(caught.value)
 
@@ -335,6 +339,36 @@ def test_a_service_that_stays_overloaded(reranker: RemoteReranker, service: Fake
     assert (caught.value.retry_after_s, len(service.bodies)) == (7, 4)
 
 
+def test_a_connection_that_breaks_is_opened_anew() -> None:
+    """As one does that the server has closed for being idle, just when it is used again."""
+    asked: list[str] = []
+
+    class Breaking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if len(asked) > 1:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'[{"index": 0, "score": 1.5}]')
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Breaking) as server, RemoteReranker(f"http://127.0.0.1:{server.server_port}") as loaded:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            assert loaded.score(QUERY, PASSAGES[:1]).values.tolist() == [1.5]
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == ["/rerank", "/rerank"]
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
@@ -355,6 +389,13 @@ def test_a_refusal_is_not_repeated(reranker: RemoteReranker, service: FakeServic
     with pytest.raises(RemoteModelError, match=message) as caught:
         reranker.score(QUERY, PASSAGES)
     assert (caught.value.status, len(service.bodies)) == (reply.status_code, 1)
+
+
+def test_an_answer_that_cannot_be_read(reranker: RemoteReranker, service: FakeService) -> None:
+    service.replies = [Response(b"not compressed", headers={"Content-Encoding": "gzip"})]
+    with pytest.raises(RemoteModelError, match="cannot be asked: Error -3 while decompressing") as caught:
+        reranker.score(QUERY, PASSAGES)
+    assert (caught.value.status, len(service.bodies)) == (None, 1)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -415,9 +456,9 @@ def test_a_command_asks_the_service_and_logs_to_stderr(url: str, service: FakeSe
 # --- the parts -----------------------------------------------------------------------------------------------------------
 
 
-@given(values=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), data=st.data())
-def test_scores_are_put_back_in_order(values: list[float], data: st.DataObject) -> None:
-    rows = data.draw(st.permutations(list(enumerate(values))))
+@given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20), data=st.data())
+def test_scores_come_through_json_bit_for_bit_and_in_order(values: list[float], data: st.DataObject) -> None:
+    rows = json.loads(json.dumps(data.draw(st.permutations(list(enumerate(values))))))
     assert values_by_index(rows, len(values), "logit", "it").tobytes() == np.asarray(values, dtype=np.float32).tobytes()
 
 

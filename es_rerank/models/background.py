@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ..errors import ModelError
 
 T = TypeVar("T")
+
+Work = Callable[[], Coroutine[Any, Any, T]]
+"""Begins a piece of work; called in the loop, so that what is cancelled before is not even begun."""
 
 
 class BackgroundLoop:
@@ -28,7 +31,7 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Work[T]) -> T:
         """Return the result of ``work``; an interrupt of the wait cancels it."""
         future = self._submit(work)
         try:
@@ -36,18 +39,17 @@ class BackgroundLoop:
         finally:
             future.cancel()
 
-    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+    async def arun(self, work: Work[T]) -> T:
         """Return the result of ``work`` without blocking the caller's loop; cancelling the call cancels it."""
         return await asyncio.wrap_future(self._submit(work))
 
-    def close(self, last: Coroutine[Any, Any, None]) -> None:
+    def close(self, last: Work[None]) -> None:
         """Cancel what is waiting, run ``last`` and end the thread; without a call before, there is nothing to end."""
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is None or thread is None:
-            last.close()
             return
         try:
             asyncio.run_coroutine_threadsafe(_end(last), loop).result()
@@ -56,10 +58,9 @@ class BackgroundLoop:
             thread.join()
             loop.close()
 
-    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+    def _submit(self, work: Work[T]) -> Future[T]:
         with self._lock:
             if self._closed:
-                work.close()
                 raise ModelError("the model is closed; load it again")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -67,20 +68,20 @@ class BackgroundLoop:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
 
-    async def _unless_closed(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _unless_closed(self, work: Work[T]) -> T:
         """Return the result of ``work``; what ``close`` cancels is an error, for its caller was not cancelled."""
         try:
-            return await work
+            return await work()
         except asyncio.CancelledError:
             if self._closed:
                 raise ModelError("the model was closed while passages were waiting; keep it open until its last call has returned") from None
             raise
 
 
-async def _end(last: Coroutine[Any, Any, None]) -> None:
+async def _end(last: Work[None]) -> None:
     """Cancel every other task of the loop, wait for them, and run ``last``."""
     waiting = asyncio.all_tasks() - {asyncio.current_task()}
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    await last
+    await last()

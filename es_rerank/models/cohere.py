@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 from ..errors import MissingExtraError, RequestError, ScoreError, SettingsError
 from ..types import Scale
 from .answers import Answer, reason, values_by_index
-from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker
+from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2
@@ -35,7 +36,7 @@ class CohereReranker(ServiceReranker):
     that not even all of their characters are sent; what Cohere warns of is logged. It refuses empty texts: a passage of
     nothing but white space is not sent and has the score 0, an empty query raises RequestError.
 
-    ``api_key`` None leaves the key to the SDK, which reads CO_API_KEY. Further arguments and errors are those of
+    ``api_key`` and ``base_url`` None mean what they mean to the SDK: CO_API_KEY, and CO_API_URL or Cohere's own. Further arguments and errors are those of
     ``ServiceReranker``. Raises MissingExtraError without the SDK, SettingsError without a key.
     """
 
@@ -58,9 +59,14 @@ class CohereReranker(ServiceReranker):
             raise SettingsError("no model of Cohere's is named; write cohere:MODEL, for example cohere:rerank-v3.5")
         if max_tokens_per_doc < 1:
             raise SettingsError(f"max_tokens_per_doc must be at least 1, found {max_tokens_per_doc}")
-        super().__init__(name=name or model, service=f"Cohere's {model}", api_key=api_key, timeout_s=timeout_s, concurrency=concurrency)
+        if base_url is not None and service_address(base_url, "ES_RERANK_COHERE_URL").userinfo:
+            raise SettingsError("the address that ES_RERANK_COHERE_URL names holds credentials; give the key as ES_RERANK_COHERE_API_KEY")
+        key = api_key or SecretStr(os.environ.get("CO_API_KEY", ""))
+        if not key.get_secret_value():
+            raise SettingsError("cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)")
+        super().__init__(name=name or model, service=f"Cohere's {model}", api_key=key, timeout_s=timeout_s, concurrency=concurrency)
         self._model, self._max_tokens_per_doc = model, max_tokens_per_doc
-        self._client = _client(api_key, base_url, self._http)
+        self._client = _client(key.get_secret_value(), base_url, self._http)
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         from cohere.core import ApiError, ParsingError  # noqa: PLC0415 the SDK is an extra
@@ -99,17 +105,12 @@ class CohereReranker(ServiceReranker):
         return bool(text.strip())
 
 
-def _client(api_key: SecretStr | None, base_url: str | None, http: httpx.AsyncClient) -> AsyncClientV2:
-    """Return the SDK's client; its own defaults hold for what is None."""
+def _client(key: str, base_url: str | None, http: httpx.AsyncClient) -> AsyncClientV2:
+    """Return the SDK's client. Raises MissingExtraError without the SDK."""
     try:
         from cohere import AsyncClientV2  # noqa: PLC0415 the SDK is an extra
-        from cohere.core import ApiError  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("cohere: models need Cohere's SDK; run: pip install 'es-rerank[cohere]'", extra="cohere") from error
-    key = None if api_key is None else api_key.get_secret_value()
-    try:
-        if base_url is None:
-            return AsyncClientV2(key, httpx_client=http, log_warning_experimental_features=False)
-        return AsyncClientV2(key, base_url=base_url, httpx_client=http, log_warning_experimental_features=False)
-    except ApiError:
-        raise SettingsError("cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)") from None
+    if base_url is None:
+        return AsyncClientV2(key, httpx_client=http, log_warning_experimental_features=False)
+    return AsyncClientV2(key, base_url=base_url, httpx_client=http, log_warning_experimental_features=False)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from ..errors import ScoreError, SettingsError
 from ..types import Scale
 from .answers import Answer, reason, values_by_index
-from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker
+from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
 
 DEFAULT_BATCH = 250
 """Passages in one request to a server that names no limit: a sidecar takes 1,000 unless set otherwise, but an answer
@@ -112,13 +112,8 @@ class RemoteReranker(ServiceReranker):
 
 
 def _address(url: str) -> httpx.URL:
-    """Return the address of the rerank path. Raises SettingsError where there can be none; the message hides credentials."""
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise SettingsError(f"the address behind remote: cannot be read ({error}); write remote:http://HOST:PORT") from None
-    if address.scheme not in {"http", "https"} or not address.host:
-        raise SettingsError(f"the address behind remote: must begin with http:// or https:// and name a host, found {address!r}; write remote:http://HOST:PORT")
+    """Return the address of the rerank path. Raises SettingsError where there can be none."""
+    address = service_address(url, "remote:")
     path = address.path.rstrip("/")
     return address.copy_with(path=path if path.endswith("/rerank") else path + "/rerank")
 

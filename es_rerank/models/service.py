@@ -7,10 +7,10 @@ import json
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -101,15 +101,15 @@ class ServiceReranker:
         reached, OverloadError when it goes on taking no more requests, ScoreError when its answer is not one finite
         score per passage.
         """
-        return self._loop.run(self._score(query, passages, deadline))
+        return self._loop.run(lambda: self._score(query, passages, deadline))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it closes the requests."""
-        return await self._loop.arun(self._score(query, passages, deadline))
+        return await self._loop.arun(lambda: self._score(query, passages, deadline))
 
     def close(self) -> None:
         """Close the connections; calls that are waiting fail."""
-        self._loop.close(self._http.aclose())
+        self._loop.close(self._http.aclose)
 
     async def aclose(self) -> None:
         """Close without blocking the event loop."""
@@ -183,11 +183,10 @@ class ServiceReranker:
         except httpx.TimeoutException as error:
             raise TimeoutError from error
         except httpx.RequestError as error:
-            cause = str(error) or type(error).__name__
-            failure = RemoteModelError(f"{self._service} cannot be reached: {cause}; check its address and that it runs", service=self._service)
-            if isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError)):
-                raise TransientError(failure) from error
-            raise failure from error
+            broken = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
+            fault = f"{'cannot be reached' if broken else 'cannot be asked'}: {str(error) or type(error).__name__}"
+            failure = RemoteModelError(f"{self._service} {fault}; check its address and that it runs", service=self._service)
+            raise (TransientError(failure) if broken else failure) from error
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
         """Return what to raise for an answer that holds no scores; the key is masked, should the service repeat it."""
@@ -202,6 +201,17 @@ class ServiceReranker:
             message += f"; check the key (setting {self.key_setting})"
         error = RemoteModelError(message, service=self._service, status=status)
         return TransientError(error, wait_s) if status in self.transient else error
+
+
+def service_address(url: str, named: str) -> httpx.URL:
+    """Return an address of HTTP. Raises SettingsError for any other; the message says what ``named`` it and hides credentials."""
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"the address that {named} names cannot be read ({error}); write http://HOST:PORT") from None
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise SettingsError(f"the address that {named} names must begin with http:// or https:// and hold a host, found {address!r}; write http://HOST:PORT")
+    return address
 
 
 def batches(positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float) -> Iterator[list[int]]:
@@ -261,12 +271,12 @@ async def _retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
     raise AssertionError("the last attempt raises")
 
 
-async def _all(works: Iterator[Awaitable[None]]) -> None:
+async def _all(works: Iterator[Coroutine[Any, Any, None]]) -> None:
     """Await all; the first failure cancels the rest and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
-                group.create_task(work)  # type: ignore[arg-type]
+                group.create_task(work)
     except ExceptionGroup as failures:
         first = failures.exceptions[0]
         raise first from first.__cause__
