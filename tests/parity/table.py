@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 sys.path.append(str(Path(__file__).parent.parent))  # run as a program, it finds the other tests' modules as pytest does
 
@@ -39,7 +39,13 @@ from es_rerank.types import FloatArray
 README = Path(__file__).parent.parent.parent / "README.md"
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
 TOLERANCE = 1e-4
-_COLUMNS = ("architecture", "family", "for example", "beside", "labels", "pairs", "tolerance", "largest difference", "lists in the same order")
+_COLUMNS = ("architecture", "family", "for example", "beside", "head", "pairs", "tolerance", "largest difference", "lists in the same order")
+
+
+def our_logits(folder: Path) -> FloatArray:
+    """What an exported folder says of every pair, float32, (n_pairs,)."""
+    with load_reranker(folder) as model:
+        return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
 
 
 def sentence_transformers_logits(folder: Path) -> FloatArray:
@@ -62,8 +68,24 @@ def flagembedding_logits(folder: Path) -> FloatArray:
     return np.asarray(logits, dtype=np.float32)
 
 
+def pygaggle_logits(folder: Path) -> FloatArray:
+    """What pygaggle makes of every pair (rerank/transformer.py, model/decode.py): one greedy step, true minus false, float32, (n_pairs,)."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    columns = [tokenizer.get_vocab()[token] for token in ("▁false", "▁true")]
+    start, logits = torch.full((1, 1), model.config.decoder_start_token_id), []
+    for query, passage in PAIRS:
+        prompt = tokenizer(f"Query: {query} Document: {passage} Relevant:", truncation=True, max_length=tiny_torch.WINDOW, return_tensors="pt")
+        with torch.inference_mode():
+            false, true = model(**prompt, decoder_input_ids=start).logits[0, 0, columns]
+        logits.append(float(true - false))
+    return np.asarray(logits, dtype=np.float32)
+
+
 SENTENCE_TRANSFORMERS = ("sentence-transformers `CrossEncoder.predict`", sentence_transformers_logits)
-FLAGEMBEDDING = ("FlagEmbedding's `FlagReranker` tokenisation, torch", flagembedding_logits)
+FLAGEMBEDDING = ("FlagEmbedding's tokenisation, torch", flagembedding_logits)
+PYGAGGLE = ("pygaggle's prompt and step, torch", pygaggle_logits)
+MONOT5 = ExportOptions(kind="monot5", truncation="prompt")
+"""Cut as pygaggle cuts, so that over-long pairs can be compared too."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +97,24 @@ class Case:
     family: str
     examples: str
     beside: tuple[str, Callable[[Path], FloatArray]] = SENTENCE_TRANSFORMERS
-    labels: int = 1
+    head: str = "1 label"
     options: ExportOptions = field(default_factory=ExportOptions)
 
     def __str__(self) -> str:
-        return f"{self.architecture} as {self.family}, {self.labels}"
+        return f"{self.architecture} as {self.family}, {self.head}"
 
     def row(self, bound: str) -> tuple[str, ...]:
         """Return the cells, given the largest difference in words."""
         lists = f"{len(QUERIES)} of {len(QUERIES)}"
         tolerance = f"{TOLERANCE:.0e}".replace("e-0", "e-")
-        return (self.architecture, f"`{self.family}`", self.examples, self.beside[0], str(self.labels), str(len(PAIRS)), tolerance, bound, lists)
+        return (self.architecture, f"`{self.family}`", self.examples, self.beside[0], self.head, str(len(PAIRS)), tolerance, bound, lists)
 
 
 CASES: tuple[Case, ...] = (
     Case("BERT", tiny_torch.bert, "bert", "`cross-encoder/ms-marco-MiniLM-L6-v2`"),
-    Case("BERT", lambda folder: tiny_torch.bert(folder, labels=2), "bert", "`castorini/monobert-large-msmarco`", labels=2),
+    Case("BERT", lambda folder: tiny_torch.bert(folder, labels=2), "bert", "`castorini/monobert-large-msmarco`", head="2 labels"),
     Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "xlm-roberta", "`cross-encoder/mmarco-mMiniLMv2-L12-H384-v1`"),
-    Case("XLM-RoBERTa", lambda folder: tiny_torch.xlm_roberta(folder, labels=2), "xlm-roberta", "", labels=2),
+    Case("XLM-RoBERTa", lambda folder: tiny_torch.xlm_roberta(folder, labels=2), "xlm-roberta", "", head="2 labels"),
     Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "bge", "`BAAI/bge-reranker-base`, `-large`, `-v2-m3`", FLAGEMBEDDING, options=ExportOptions(family="bge")),
     Case("DeBERTa-v2", tiny_torch.deberta, "deberta-v2", "`mixedbread-ai/mxbai-rerank-base-v1`"),
     Case("DeBERTa-v2 kept in float16", lambda folder: tiny_torch.deberta(folder, dtype=torch.float16), "deberta-v2", "`mixedbread-ai/mxbai-rerank-large-v1`"),
@@ -102,6 +124,10 @@ CASES: tuple[Case, ...] = (
     Case("ELECTRA", tiny_torch.electra, "electra", "`cross-encoder/ms-marco-electra-base`"),
     Case("DistilBERT", tiny_torch.distilbert, "distilbert", ""),
     Case("ALBERT", tiny_torch.albert, "albert", ""),
+    Case("ModernBERT, head of modules", tiny_torch.modular, "modernbert", "`cross-encoder/ettin-reranker-17m-v1` to `-1b-v1`"),
+    Case("T5", tiny_torch.t5, "monot5", "`castorini/monot5-base-msmarco`", PYGAGGLE, "2 tokens", replace(MONOT5, int8=False)),
+    Case("T5 1.1", lambda folder: tiny_torch.t5(folder, tied=False, gated=True), "monot5", "", PYGAGGLE, "2 tokens", MONOT5),
+    Case("mT5", tiny_torch.mt5, "monot5", "", PYGAGGLE, "2 tokens", MONOT5),
 )
 
 
@@ -123,22 +149,28 @@ class Compared(NamedTuple):
         return int((ours == theirs).all(axis=1).sum())
 
 
+class Exported(NamedTuple):
+    """A torch folder, and what was made of it: fp32 is its default, and int8 beside it where that is exported."""
+
+    source: Path
+    folder: Path
+
+
 @cache
-def exported(case: Case, root: Path) -> Path:
-    """Return the folder with both precisions, the fp32 one its default, exported under ``root`` at the first call."""
+def exported(case: Case, root: Path) -> Exported:
+    """Return the folders of a case, exported under ``root`` at the first call."""
     home = root / re.sub(r"\W+", "-", str(case)).lower()
-    manifest = export_model(str(case.make(home / "source")), home / "out", case.options)
-    write_manifest(home / "out", manifest.model_copy(update={"default_variant": "fp32"}))
-    return home / "out"
+    both = Exported(case.make(home / "source"), home / "out")
+    manifest = export_model(str(both.source), both.folder, case.options)
+    write_manifest(both.folder, manifest.model_copy(update={"default_variant": "fp32"}))
+    return both
 
 
 @cache
 def compared(case: Case, root: Path) -> Compared:
     """Return what both sides say of every pair."""
-    folder = exported(case, root)
-    with load_reranker(folder) as model:
-        ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
-    return Compared(ours, case.beside[1](folder.parent / "source"))
+    both = exported(case, root)
+    return Compared(our_logits(both.folder), case.beside[1](both.source))
 
 
 def bound(difference: float) -> str:
@@ -161,11 +193,11 @@ def main() -> None:
     """Measure, print and write."""
     with tempfile.TemporaryDirectory() as scratch:
         measured = {case: compared(case, Path(scratch)) for case in CASES}
-    shown = Table(*_COLUMNS, title="exports beside their references")
+    shown = Table("architecture and family", "reference", "largest difference", "lists in the same order", title="exports beside their references")
     for case, each in measured.items():
         if each.difference > TOLERANCE or each.same_order < len(QUERIES):
             sys.exit(f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} lists in order: nothing was written")
-        shown.add_row(*case.row(f"{each.difference:.1e}"))
+        shown.add_row(str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(QUERIES)}")
     Console().print(shown)
     text = README.read_text(encoding="utf-8")
     block = table({case: bound(each.difference) for case, each in measured.items()})

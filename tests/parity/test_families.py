@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from elasticsearch import Elasticsearch
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
-from table import CASES, README, TOLERANCE, Case, bound, compared, exported, sentence_transformers_logits, stated, table
-from transformers import DebertaV2Tokenizer, PreTrainedTokenizer, XLMRobertaTokenizer
+from table import CASES, MONOT5, README, TOLERANCE, Case, bound, compared, exported, our_logits, sentence_transformers_logits, stated, table
+from transformers import DebertaV2Tokenizer, PreTrainedTokenizer, T5Tokenizer, XLMRobertaTokenizer
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
@@ -35,10 +36,14 @@ from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import Precision, read_manifest, write_manifest
 from es_rerank.node import Node
 from es_rerank.text.pairs import PairEncoder, open_tokenizer
+from es_rerank.text.prompted_pairs import PromptEncoder
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
 
 WITHOUT_INT8 = ExportOptions(int8=False)
+IN_INT8 = [case for case in CASES if case.options.int8]
+"""The tiny T5 with wild weights is left out: ``test_monot5_parity`` shows that its int8 graph is refused."""
+
 LONG = 1 << 14
 """Tokens that no pair has."""
 
@@ -98,24 +103,23 @@ def search(index: str, node: Node, model: Path) -> list[str]:
     return ["search", index, QUERY, "--first-stage", "bm25", "--reranker", str(model), "--elasticsearch-url", node.url, "--json"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "precision"), [*((case, "fp32") for case in CASES), *((case, "int8") for case in IN_INT8)], ids=str)
 def test_a_search_is_reordered_as_the_model_says(case: Case, precision: Precision, root: Path, documents: str, node: Node, tmp_path: Path) -> None:
-    model = with_default(exported(case, root), precision, tmp_path)
+    model = with_default(exported(case, root).folder, precision, tmp_path)
     done = CliRunner().invoke(app, search(documents, node, model), catch_exceptions=False)
     assert done.exit_code == 0
     assert_reordered(json.loads(done.stdout), model)
 
 
 def test_the_program_itself_searches_with_an_exported_folder(root: Path, documents: str, node: Node) -> None:
-    model = exported(CASES[-1], root)
+    model = exported(CASES[-1], root).folder
     done = subprocess.run([sys.executable, "-m", "es_rerank", *search(documents, node, model)], env=os.environ, capture_output=True, text=True, check=True)
     assert_reordered(json.loads(done.stdout), model)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", IN_INT8, ids=str)
 def test_int8_keeps_the_order_of_every_architecture(case: Case, root: Path) -> None:
-    parity = read_manifest(exported(case, root)).parity
+    parity = read_manifest(exported(case, root).folder).parity
     assert parity is not None
     assert parity.int8 is not None
     assert parity.int8.agreement >= 0.9
@@ -223,8 +227,7 @@ def test_settings_of_the_tokenizer_are_honoured_or_refused(tmp_path: Path) -> No
     changed(tmp_path / "saved", MODULE, {"do_lower_case": True})
     export_model(str(tmp_path / "saved"), tmp_path / "out", WITHOUT_INT8)
     theirs = sentence_transformers_logits(tmp_path / "saved")
-    with load_reranker(tmp_path / "out") as model:
-        ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+    ours = our_logits(tmp_path / "out")
     assert np.abs(ours - theirs).max() <= TOLERANCE < np.abs(cased - theirs).max()
     with pytest.raises(ModelFolderError, match=r'calls its tokenizer with {"text": {"truncation": "only_second"}}'):
         read_source(changed(tmp_path / "saved", MODULE, {"processing_kwargs": {"text": {"truncation": "only_second"}}}), ExportOptions())
@@ -254,6 +257,12 @@ def slow_deberta(home: Path) -> DebertaV2Tokenizer:
     return DebertaV2Tokenizer(str(pieces(home / "spm.model", pad_id=0, bos_id=1, eos_id=2, unk_id=3, **names)), model_max_length=tiny_torch.WINDOW)
 
 
+def slow_t5(home: Path) -> T5Tokenizer:
+    """A vocabulary in which the answers are pieces of their own, as they are in T5's."""
+    path = pieces(home / "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1, user_defined_symbols=["▁false", "▁true"])
+    return T5Tokenizer(str(path), extra_ids=2, legacy=True, model_max_length=tiny_torch.WINDOW)
+
+
 @pytest.mark.parametrize(
     ("slow", "make", "file"),
     [(slow_xlm_roberta, tiny_torch.xlm_roberta, "sentencepiece.bpe.model"), (slow_deberta, tiny_torch.deberta, "spm.model")],
@@ -264,13 +273,23 @@ def test_a_sentencepiece_model_becomes_a_tokenizer_json(
 ) -> None:
     tokenizer = slow(tmp_path)
     source = make(tmp_path / "source", tokenizer=tokenizer)
-    assert (source / file).is_file()
-    assert not (source / "tokenizer.json").exists()
+    assert {file} == {path.name for path in source.iterdir()} & {file, "tokenizer.json"}
     export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     encoder = PairEncoder(open_tokenizer(tmp_path / "out" / "tokenizer.json"), max_length=LONG)
     for query in QUERIES:
         for passage, ours in zip(PASSAGES, encoder.encode(query, PASSAGES), strict=True):
-            assert ours.ids == tokenizer([query], [passage])["input_ids"][0]
+            assert ours.ids == tokenizer([query], [passage], verbose=False)["input_ids"][0]
+
+
+def test_a_sentencepiece_model_of_t5_becomes_a_tokenizer_json(tmp_path: Path) -> None:
+    tokenizer = slow_t5(tmp_path)
+    source = tiny_torch.t5(tmp_path / "source", tokenizer=tokenizer)
+    assert {"spiece.model"} == {path.name for path in source.iterdir()} & {"spiece.model", "tokenizer.json"}
+    export_model(str(source), tmp_path / "out", replace(MONOT5, int8=False))
+    encoder = PromptEncoder(open_tokenizer(tmp_path / "out" / "tokenizer.json"), max_length=LONG)
+    for query in QUERIES:
+        for passage, ours in zip(PASSAGES, encoder.encode(query, PASSAGES), strict=True):
+            assert ours.ids == tokenizer(f"Query: {query} Document: {passage} Relevant:", verbose=False)["input_ids"]
 
 
 @pytest.mark.parametrize(("make", "files"), [(tiny_torch.bert, {"vocab.txt"}), (tiny_torch.roberta, {"vocab.json", "merges.txt"})], ids=["BERT", "RoBERTa"])
@@ -280,9 +299,7 @@ def test_a_vocabulary_becomes_a_tokenizer_json(make: Callable[[Path], Path], fil
     (source / "tokenizer.json").unlink()
     assert files <= {path.name for path in source.iterdir()}
     export_model(str(source), tmp_path / "out", WITHOUT_INT8)
-    with load_reranker(tmp_path / "out") as model:
-        ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
-    assert np.abs(ours - expected).max() <= TOLERANCE
+    assert np.abs(our_logits(tmp_path / "out") - expected).max() <= TOLERANCE
 
 
 # From the Hub

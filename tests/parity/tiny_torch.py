@@ -151,19 +151,18 @@ def modernbert(folder: Path) -> Path:
     return _saved(folder, ModernBertForSequenceClassification(config), _byte_level())
 
 
-def t5(folder: Path, *, tied: bool = True, gated: bool = False) -> Path:
+def t5(folder: Path, *, tied: bool = True, gated: bool = False, tokenizer: Any = None) -> Path:
     """T5 1.0 ties embedding and head and has plain feed-forward layers, T5 1.1 neither."""
     torch.manual_seed(7)
-    tokenizer = _t5_tokenizer()
-    # Without the factor that T5 1.0 puts on what its head reads, logits would be hundreds and their rounding over the tolerance.
-    config = T5Config(**_t5_sizes(len(tokenizer), spread=2.0 if tied else 1.0), tie_word_embeddings=tied, feed_forward_proj="gated-gelu" if gated else "relu")
+    tokenizer = tokenizer or _t5_tokenizer()
+    config = T5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=tied, feed_forward_proj="gated-gelu" if gated else "relu")
     return _saved(folder, T5ForConditionalGeneration(config), tokenizer)
 
 
 def mt5(folder: Path) -> Path:
     torch.manual_seed(8)
     tokenizer = _t5_tokenizer()
-    return _saved(folder, MT5ForConditionalGeneration(MT5Config(**_t5_sizes(len(tokenizer), spread=1.0), tie_word_embeddings=False)), tokenizer)
+    return _saved(folder, MT5ForConditionalGeneration(MT5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=False)), tokenizer)
 
 
 def modular(folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls") -> Path:
@@ -232,10 +231,10 @@ def _t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(tokenizer_object=tiny_t5_tokenizer(), extra_ids=2, model_max_length=WINDOW)
 
 
-def _t5_sizes(vocabulary: int, *, spread: float) -> dict[str, Any]:
+def _t5_sizes(vocabulary: int) -> dict[str, Any]:
     """What every tiny T5 is made of; more rows than tokens, as T5's own head has."""
     sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
-    return {"vocab_size": vocabulary + 19, **sizes, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "initializer_factor": spread}
+    return {"vocab_size": vocabulary + 19, **sizes, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
 
 
 def _byte_level() -> PreTrainedTokenizerFast:
