@@ -9,10 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -20,11 +21,10 @@ import sentencepiece
 import tiny_torch
 import torch
 from elasticsearch import Elasticsearch
-from huggingface_hub.utils import filter_repo_objects
-from safetensors.torch import load_file
+from huggingface_hub.utils._paths import filter_repo_objects
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from table import CASES, MONOT5, README, TOLERANCE, Case, bound, compared, exported, our_logits, sentence_transformers_logits, stated, table
-from transformers import DebertaV2Tokenizer, PreTrainedTokenizer, T5Tokenizer, XLMRobertaTokenizer
+from transformers import AutoModelForSequenceClassification, DebertaV2Tokenizer, PreTrainedTokenizer, T5Tokenizer, XLMRobertaTokenizer
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
@@ -68,8 +68,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def documents(es: Elasticsearch) -> Any:
-    name = "test-families"
+def documents(es: Elasticsearch) -> Iterator[str]:
+    name = f"test-{uuid4().hex[:12]}"
     es.indices.create(index=name, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1})
     for number, text in enumerate(TEXTS):
         es.index(index=name, id=str(number), document={"text": text})
@@ -389,7 +389,7 @@ def test_what_an_export_needs_is_fetched_and_no_weights_twice(name: str, tmp_pat
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_a_hub_id_is_exported_with_its_name_and_revision(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+    torch.save(AutoModelForSequenceClassification.from_pretrained(source).state_dict(), source / "pytorch_model.bin")
     if weights != "model.safetensors":
         (source / "model.safetensors").unlink()
     hub = Hub(source, tmp_path / "cache")
