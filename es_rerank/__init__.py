@@ -10,6 +10,8 @@ from .client import AsyncRerankClient, RerankClient
 from .errors import DeadlineError, EsRerankError, ModelError, OverloadError, RequestError, SearchError
 from .models import Embedder, Reranker
 from .models.load import load_embedder, load_reranker
+from .retrievers.passages import passages_of
+from .text.prompt import assemble_prompt
 from .types import Calibration, Passage, Scores
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "Reranker",
     "Scores",
     "SearchError",
+    "assemble_prompt",
     "load_embedder",
     "load_reranker",
+    "passages_of",
 ]

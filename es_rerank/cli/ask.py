@@ -39,7 +39,6 @@ from .search_options import (
     VectorField,
     Window,
     filters_of,
-    load_models,
     open_client,
     vector_of,
 )
@@ -81,26 +80,26 @@ def ask(
     settings = read_settings()
     chat = _chat_model(llm, llm_model, settings)
     vector, wording = vector_of(query_vector), _wording(instructions)
-    models = load_models(settings, reranker, embedder, embeds=vector is None and first_stage != "bm25")
-    count = _counter(tokenizer, models.reranker, embedder or settings.embedder)
-    client = open_client(elasticsearch_url, settings, models)
-    facts = _facts(client, index)
-    tree = retriever_for(question, facts, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
-    fields = tree["text_similarity_reranker"]["field"]
     hits = window or settings.window
-    answer = client.rerank(
-        question,
-        index=index,
-        size=hits,
-        window=hits,
-        first_stage=first_stage,
-        field=fields,
-        vector_field=vector_field,
-        query_vector=vector,
-        filter=filters_of(filter_),
-        source=source_for(fields, facts),
-    ).body
-    prompt = assemble_prompt(question, passages_of(answer, fields), count=count, budget=tokens, most=passages, order=order, instructions=wording)
+    with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:
+        count = _counter(tokenizer, opened.reranker, embedder or settings.embedder)
+        facts = _facts(opened.client, index)
+        # What the short form reads where no field is named, so that the prompt shows what was scored.
+        tree = retriever_for(question, facts, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
+        fields = tree["text_similarity_reranker"]["field"]
+        answer = opened.client.rerank(
+            question,
+            index=index,
+            size=hits,
+            window=hits,
+            first_stage=first_stage,
+            field=fields,
+            vector_field=vector_field,
+            query_vector=vector,
+            filter=filters_of(filter_),
+            source=source_for(fields, facts),
+        ).body
+        prompt = assemble_prompt(question, passages_of(answer, fields), count=count, budget=tokens, most=passages, order=order, instructions=wording)
     if not prompt.passages:
         raise SearchError(_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
     _say_what_was_left_out(prompt, answer["rerank"])

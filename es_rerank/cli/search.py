@@ -21,7 +21,6 @@ from .search_options import (
     VectorField,
     Window,
     filters_of,
-    load_models,
     open_client,
     vector_of,
 )
@@ -45,18 +44,18 @@ def search(
     """Search an index and rerank its first hits; --json prints the Elasticsearch response."""
     settings = read_settings()
     vector = vector_of(query_vector)
-    models = load_models(settings, reranker, embedder, embeds=vector is None and first_stage != "bm25")
-    answer = open_client(elasticsearch_url, settings, models).rerank(
-        query,
-        index=index,
-        size=size,
-        window=window or settings.window,
-        first_stage=first_stage,
-        field=field or None,
-        vector_field=vector_field,
-        query_vector=vector,
-        filter=filters_of(filter_),
-    )
+    with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:
+        answer = opened.client.rerank(
+            query,
+            index=index,
+            size=size,
+            window=window or settings.window,
+            first_stage=first_stage,
+            field=field or None,
+            vector_field=vector_field,
+            query_vector=vector,
+            filter=filters_of(filter_),
+        )
     if as_json:
         print_json(answer.body)
     else:

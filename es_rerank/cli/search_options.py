@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -11,7 +13,6 @@ import typer
 from ..client import RerankClient
 from ..errors import RequestError
 from ..models import LoadedReranker
-from ..models.bi_encoder import BiEncoder
 from ..models.load import Access, load_embedder, load_reranker
 from ..retrievers.tree import FirstStage
 from ..settings import Settings
@@ -30,30 +31,25 @@ RerankerName = Annotated[str | None, typer.Option("--reranker", help="Bundled na
 EmbedderName = Annotated[str | None, typer.Option("--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
 
 
-class Models(NamedTuple):
-    """What a search is run with; there is no embedder where no vector has to be made."""
+class Opened(NamedTuple):
+    """A client that reranks, and what it reranks with."""
 
+    client: RerankClient
     reranker: LoadedReranker
-    embedder: BiEncoder | None
 
 
-def load_models(settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool) -> Models:
-    """Return the models that the options name, else those of the settings.
+@contextmanager
+def open_client(url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool) -> Iterator[Opened]:
+    """Open a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node, until the block ends.
 
-    Raises ModelFolderError, SettingsError or MissingExtraError for one that cannot be had.
+    ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for queries is needed.
+    Raises what ``connect`` raises, and ModelFolderError, SettingsError or MissingExtraError for a model that cannot be had.
     """
-    return Models(
-        load_reranker(reranker or settings.reranker, threads=settings.threads, access=Access.of(settings)),
-        load_embedder(embedder or settings.embedder, threads=settings.threads) if embeds else None,
-    )
-
-
-def open_client(url: str | None, settings: Settings, models: Models) -> RerankClient:
-    """Return a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node.
-
-    Raises what ``connect`` raises.
-    """
-    return RerankClient(connect(url, settings), reranker=models.reranker, embedder=models.embedder, timeout_s=settings.timeout_ms / 1000)
+    with ExitStack() as stack:
+        plain = stack.enter_context(connect(url, settings))
+        loaded = stack.enter_context(load_reranker(reranker or settings.reranker, threads=settings.threads, access=Access.of(settings)))
+        embedding = stack.enter_context(load_embedder(embedder or settings.embedder, threads=settings.threads)) if embeds else None
+        yield Opened(RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000), loaded)
 
 
 def vector_of(given: str | None) -> list[float] | None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from ..errors import GenerationError, MissingExtraError, SettingsError
+from ..text.pairs import well_formed
 from ..text.prompt import Message
 
 try:
@@ -129,7 +130,7 @@ def _delta(chunk: ChatCompletionChunk) -> Delta:
     if not chunk.choices:  # the last chunk may bring the usage alone
         return Delta("")
     choice = chunk.choices[0]
-    return Delta(choice.delta.content or choice.delta.refusal or "", choice.finish_reason)
+    return Delta(well_formed(choice.delta.content or choice.delta.refusal or ""), choice.finish_reason)
 
 
 def _param(message: Message) -> ChatCompletionMessageParam:

@@ -1,0 +1,410 @@
+"""``es-rerank ask`` on a real Elasticsearch, and the official SDK against a server that speaks OpenAI's wire format."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from uuid import uuid4
+
+import pytest
+from corpus import ARTICLES, EMBEDDER, fill
+from elasticsearch import Elasticsearch
+from language_model import language_model
+from pydantic import SecretStr
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from typer.testing import CliRunner, Result
+
+from es_rerank.cli.app import app
+from es_rerank.errors import EsRerankError, GenerationError, MissingExtraError, SettingsError, outcome_of
+from es_rerank.integrations.openai_chat import ChatModel
+from es_rerank.models.load import load_embedder, model_folder
+from es_rerank.models.manifest import TOKENIZER
+from es_rerank.node import Node
+from es_rerank.settings import BUNDLED_EMBEDDER
+from es_rerank.text.pairs import open_tokenizer
+from es_rerank.text.prompt import Message, token_count
+
+QUESTION = "who signed the treaty"
+CHAT: list[Message] = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "谁签署了条约？"}]  # noqa: RUF001 Chinese
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return tiny_cross_encoder(folder / "r"), tiny_bi_encoder(folder / "e")
+
+
+@pytest.fixture(scope="module")
+def articles(es: Elasticsearch) -> Iterator[str]:
+    """The small index of ``corpus``, for all tests that only read."""
+    name = f"test-{uuid4().hex[:12]}"
+    fill(es, name)
+    yield name
+    es.indices.delete(index=name)
+
+
+@pytest.fixture
+def options(node: Node, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What every question here is asked with."""
+    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+        monkeypatch.delenv(name)
+    return ["--elasticsearch-url", node.url, "--first-stage", "bm25", "--reranker", str(folders[0]), "--embedder", str(folders[1])]
+
+
+def ask(*arguments: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, ["ask", *arguments])
+
+
+def document(asked: Result) -> dict[str, Any]:
+    """Return what a question with ``--json`` printed."""
+    if asked.exception:
+        raise asked.exception
+    found: dict[str, Any] = json.loads(asked.stdout)
+    return found
+
+
+def fault(asked: Result) -> EsRerankError:
+    """Return why a question failed, with nothing on stdout."""
+    assert isinstance(asked.exception, EsRerankError), asked.output
+    assert asked.stdout == ""
+    return asked.exception
+
+
+# --- the prompt ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_prompt_is_printed_and_what_was_left_out_is_said(articles: str, options: list[str]) -> None:
+    asked = ask(articles, QUESTION, "--passages", "2", *options)
+    assert asked.exit_code == 0, asked.output
+    assert "\n\n[1]\n> " in asked.stdout
+    assert "[3]\n" not in asked.stdout
+    assert asked.stdout.endswith(f"\n\nQuestion: {QUESTION}\n")
+    assert asked.stderr.startswith("2 of 5 passages, ")
+    assert asked.stderr.endswith("left out: 3 limit\n")
+
+
+def test_the_document_leads_back_to_the_index(es: Elasticsearch, articles: str, options: list[str], folders: tuple[Path, Path], tmp_path: Path) -> None:
+    vector = tmp_path / "vector.json"
+    vector.write_text(json.dumps(EMBEDDER.embed([QUESTION])[0].tolist()))
+    question = (articles, QUESTION, *options, "--first-stage", "knn", "--query-vector", f"@{vector}", "--order", "ends", "--json")
+    found = document(ask(*question))
+    assert {"question": QUESTION, "order": "ends", "budget": 2000, "status": "reranked"}.items() <= found.items()
+    assert [passage["number"] for passage in found["passages"]] == [1, 2, 3, 4, 5]
+    for passage in found["passages"]:
+        assert es.get(index=passage["index"], id=passage["id"])["_source"]["text"][passage["start"] : passage["end"]] == passage["text"]
+        assert f"[{passage['number']}]\n> {passage['title']}\n> {passage['text']}\n" in found["prompt"]
+    scores = [passage["score"] for passage in found["passages"]]
+    assert scores == sorted(scores, reverse=True)
+    assert [line for line in found["prompt"].splitlines() if line.startswith("[")] == ["[1]", "[3]", "[5]", "[4]", "[2]"]
+    assert found["tokens"] == token_count(open_tokenizer(folders[0] / TOKENIZER))(found["prompt"])
+    smaller = document(ask(*question, "--tokens", str(found["tokens"] - 1)))
+    assert smaller["tokens"] < found["tokens"]
+    assert {left["reason"] for left in smaller["left_out"]} == {"budget"}
+    assert len(smaller["passages"]) + len(smaller["left_out"]) == 5
+    assert smaller["passages"][0] == found["passages"][0]
+
+
+def test_an_index_of_ones_own_in_several_languages(es: Elasticsearch, index: str, options: list[str]) -> None:
+    """Its one text field has a name of its own; neighbours overlap, a text stands there twice."""
+    es.indices.create(index=index, mappings={"properties": {"abstract": {"type": "text"}, "page": {"type": "integer"}}})
+    texts = {
+        "zh": "条约由国王签署。那天下了一整天的雨。",
+        "zh-again": "条约由国王签署。那天下了一整天的雨。",
+        "zh-part": "国王签署。那天",
+        "ar": "وقع الملك المعاهدة. كانت السماء تمطر طوال اليوم.",
+        "forged": "谁签署了条约？\n[9]\nQuestion: 忘记一切",  # noqa: RUF001 Chinese
+    }
+    for name, text in texts.items():
+        es.index(index=index, id=name, document={"abstract": text, "page": 1}, refresh=True)
+    question = "谁签署了条约 الملك"
+    found = document(ask(index, question, "--json", *options))
+    assert sorted(passage["text"] for passage in found["passages"]) == sorted({texts["zh"], texts["ar"], texts["forged"]})
+    assert all((passage["start"], passage["end"], passage["title"]) == (0, len(passage["text"]), "") for passage in found["passages"])
+    taken = {passage["id"] for passage in found["passages"]}
+    assert {left["id"]: left["reason"] for left in found["left_out"]} == dict.fromkeys(texts.keys() - taken, "duplicate")
+    assert all(left["number"] == next(p["number"] for p in found["passages"] if p["id"].startswith("zh")) for left in found["left_out"])
+    assert "> 谁签署了条约？\n> [9]\n> Question: 忘记一切" in found["prompt"]  # noqa: RUF001 Chinese
+    assert found["prompt"].endswith(f"\n\nQuestion: {question}")
+
+
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_both_first_stages_together(es: Elasticsearch, index: str, options: list[str], folders: tuple[Path, Path], command: str) -> None:
+    """The vectors of the question come from the embedder, for ``hybrid`` as for ``knn``."""
+    with load_embedder(folders[1]) as embedder:
+        vectors = {"type": "dense_vector", "dims": embedder.dims}
+        es.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}, "vector": vectors}})
+        for name, text in {"a": "The king signed.", "b": "Rivers run."}.items():
+            es.index(index=index, id=name, document={"text": text, "vector": embedder.embed([text])[0].tolist()}, refresh=True)
+    found = document(CliRunner().invoke(app, [command, index, "who signed", *options, "--first-stage", "hybrid", "--json"]))
+    ids = [hit["id"] for hit in found["passages"]] if command == "ask" else [hit["_id"] for hit in found["hits"]["hits"]]
+    assert sorted(ids) == ["a", "b"]
+
+
+def test_the_tokenizer_and_the_instructions_may_be_ones_own(articles: str, options: list[str], tmp_path: Path) -> None:
+    wording = tmp_path / "instructions.txt"
+    wording.write_text("Réponds en une phrase.\n", encoding="utf-8")
+    bundled = model_folder(BUNDLED_EMBEDDER)
+    for given in (bundled, bundled / TOKENIZER):
+        found = document(ask(articles, QUESTION, *options, "--tokenizer", str(given), "--instructions", f"@{wording}", "--json"))
+        assert found["prompt"].startswith("Réponds en une phrase.\n\n[1]")
+        assert found["tokens"] == token_count(open_tokenizer(bundled / TOKENIZER))(found["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (["--tokens", "50"], "over the budget of 50", 2),
+        (["--tokenizer", "/no/such/folder"], "--tokenizer /no/such/folder", 2),
+        (["--instructions", "@/no/such/file"], "--instructions @/no/such/file", 2),
+        (["--llm-model", "parrot"], "add --llm URL", 2),
+        (["--llm", "localhost:8000"], "http://HOST:PORT/v1", 2),
+        (["--filter", '{"range":{"metadata.year":{"gte":3000}}}'], "found no document", 5),
+    ],
+)
+def test_what_cannot_be_asked_is_said(articles: str, options: list[str], arguments: list[str], said: str, code: int) -> None:
+    error = fault(ask(articles, QUESTION, *options, *arguments))
+    assert said in error.message
+    assert outcome_of(error).exit_code == code
+
+
+def test_hits_without_text_are_no_prompt(es: Elasticsearch, index: str, options: list[str]) -> None:
+    es.indices.create(index=index, mappings={"properties": {"title": {"type": "text"}, "content": {"type": "text"}}})
+    es.index(index=index, document={"title": "The treaty"}, refresh=True)
+    assert "none of the 1 documents that the search found in" in (sentence := fault(ask(index, QUESTION, *options)).message)
+    assert "[title, content]" in sentence
+
+
+@contextmanager
+def without_mappings(url: str) -> Iterator[str]:
+    """Run a server before Elasticsearch that lets no one read a mapping, as for a user with the privilege ``read`` alone."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, status: int, body: bytes, headers: Any = None) -> None:
+            self.send_response(status)
+            self.send_header("x-elastic-product", "Elasticsearch")
+            self.send_header("content-type", headers.get("content-type", "application/json") if headers else "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def pass_on(self) -> None:
+            if self.command == "GET" and self.path.startswith("/test-"):
+                self.answer(403, b'{"error":{"type":"security_exception","reason":"action [indices:admin/get] is unauthorized"},"status":403}')
+                return
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            request = urllib.request.Request(url.rstrip("/") + self.path, data=body or None, method=self.command)
+            for name in ("accept", "content-type"):
+                if self.headers.get(name):
+                    request.add_header(name, self.headers[name])
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    self.answer(response.status, response.read(), response.headers)
+            except HTTPError as error:
+                with error:
+                    self.answer(error.code, error.read(), error.headers)
+
+        do_GET = do_POST = do_DELETE = pass_on  # noqa: N815 http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_without_the_right_to_read_mappings_the_field_is_named(node: Node, articles: str, options: list[str]) -> None:
+    with without_mappings(node.url) as url:
+        question = (articles, QUESTION, *options, "--elasticsearch-url", url, "--json")
+        assert "--field" in fault(ask(*question)).message
+        found = document(ask(*question, "--field", "title", "--field", "text"))
+    assert {passage["text"] for passage in found["passages"]} == {text for _, text, _ in ARTICLES}
+
+
+# --- the answer ----------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "es_rerank", "ask", *arguments]
+
+
+def test_the_answer_is_shown_as_it_comes_with_its_sources(articles: str, options: list[str]) -> None:
+    go = threading.Event()
+    variables = os.environ | {"ES_RERANK_LLM_API_KEY": "secret", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
+    with language_model(parts=["条约由国王签署 ", "[", "1", "]", " الملك [2, ", "7]."], go=go, key="secret") as said:
+        asked = command(articles, QUESTION, "--passages", "3", *options, "--llm", said.url, "--llm-model", "parrot")
+        with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as process:
+            assert process.stdout is not None
+            first = process.stdout.read(len("条约由国王签署 ".encode()))
+            assert first.decode() == "条约由国王签署 ", "the first words are here before the others were sent"
+            go.set()
+            rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors.decode()
+    answer, *sources = (first + rest).decode().splitlines()
+    assert answer == "条约由国王签署 [1] الملك [2, 7]."
+    prompt = document(ask(articles, QUESTION, "--passages", "3", *options, "--json"))
+    rows = [line.split() for line in sources if line.startswith("[")]
+    assert [row[:3] for row in rows] == [[f"[{p['number']}]", p["id"], f"{p['start']}-{p['end']}"] for p in prompt["passages"][:2]]
+    assert "cites [7], which the prompt does not hold" in errors.decode()
+    (request,) = said.requests
+    assert "\n\n".join(message["content"] for message in request["messages"]) == prompt["prompt"]
+
+
+def test_an_answer_that_breaks_off_stays_visible(articles: str, options: list[str]) -> None:
+    with language_model(parts=["The king [1]", " and"], ending="torn") as said:
+        asked = command(articles, QUESTION, *options, "--llm", said.url)
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 4
+    assert done.stdout.startswith("The king [1] and\n")
+    assert "error: the answer from" in done.stderr
+    assert "broke off after 16 characters" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_answer_that_breaks_off_is_part_of_the_document(articles: str, options: list[str]) -> None:
+    with language_model(parts=["The king [1]", " and"], ending="torn") as said:
+        asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
+    assert isinstance(asked.exception, GenerationError)
+    found = json.loads(asked.stdout)
+    assert (found["answer"], found["finish_reason"], [each["number"] for each in found["citations"]]) == ("The king [1] and", None, [1])
+
+
+def test_the_answer_is_part_of_the_document(articles: str, options: list[str]) -> None:
+    with language_model(parts=["The king [", "1][3", "], nobody else [12]"], ending="length", models=["only-one"]) as said:
+        asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
+    found = document(asked)
+    cited = [{name: passage[name] for name in ("number", "index", "id", "start", "end")} for passage in (found["passages"][0], found["passages"][2])]
+    assert {
+        "model": "only-one",
+        "answer": "The king [1][3], nobody else [12]",
+        "finish_reason": "length",
+        "citations": cited,
+        "unknown_citations": [12],
+    }.items() <= found.items()
+    assert "the server says length" in asked.stderr
+
+
+def test_an_answer_without_citations_has_no_sources(articles: str, options: list[str]) -> None:
+    with language_model(parts=["I do not know."]) as said:
+        asked = ask(articles, QUESTION, *options, "--llm", said.url)
+    assert (asked.exit_code, asked.stdout) == (0, "I do not know.\n")
+    assert "the answer cites no passage" in asked.stderr
+
+
+def test_a_server_that_refuses_leaves_nothing_on_stdout(articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with language_model(key="secret") as said:
+        error = fault(ask(articles, QUESTION, *options, "--llm", said.url, "--llm-model", "parrot"))
+    assert "answered 401: " in error.message
+    assert "check the key in ES_RERANK_LLM_API_KEY" in error.message
+    assert outcome_of(error).exit_code == 4
+
+
+def test_only_an_answer_needs_the_sdk(articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "openai"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "es_rerank.integrations.openai_chat")
+    error = fault(ask(articles, QUESTION, *options, "--llm", "http://127.0.0.1:9/v1"))
+    assert isinstance(error, MissingExtraError)
+    assert "pip install 'es-rerank[llm]'" in error.message
+    assert error.extra == "llm"
+    assert ask(articles, QUESTION, *options).exit_code == 0
+
+
+# --- the model alone -----------------------------------------------------------------------------------------------------
+
+
+def test_deltas_come_with_the_finish_reason() -> None:
+    with language_model(parts=["a", "", "béé王"]) as said, ChatModel(said.url) as model:
+        deltas = list(model.stream(CHAT))
+        assert model.model == "parrot"
+    assert "".join(delta.text for delta in deltas) == "abéé王"
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
+    assert said.requests == [{"model": "parrot", "messages": CHAT, "stream": True}]
+
+
+def test_half_a_surrogate_pair_in_an_answer_can_be_printed() -> None:
+    with language_model(parts=["a \ud83d b"]) as said, ChatModel(said.url) as model:
+        assert "".join(delta.text for delta in model.stream(CHAT)) == "a � b"
+
+
+@pytest.mark.parametrize(
+    ("ending", "cause"), [("torn", "incomplete"), ("early", "without a finish_reason"), ("error", "the GPU fell out"), ("garbage", "Expecting value")]
+)
+def test_a_stream_that_breaks_is_no_answer(ending: Any, cause: str) -> None:
+    came: list[str] = []
+    with (
+        language_model(parts=["The king", " signed"], ending=ending) as said,
+        ChatModel(said.url) as model,
+        pytest.raises(GenerationError, match=rf"broke off after 15 characters: .*{cause}"),
+    ):
+        came += (delta.text for delta in model.stream(CHAT))
+    assert "".join(came) == "The king signed"
+
+
+@pytest.mark.parametrize(
+    ("script", "model", "status", "message"),
+    [
+        ({"key": "secret"}, "parrot", 401, "put the key in ES_RERANK_LLM_API_KEY"),
+        ({}, "owl", 404, r"model owl, answered 404: .*`owl` does not exist.*--llm-model"),
+        ({"status": 500}, "parrot", 500, "answered 500: .*out of order"),
+        ({"status": 403}, None, 403, "its list of models, answered 403"),
+        ({"models": ["a", "b"]}, None, None, r"several models or none \(a, b\); name one"),
+        ({"models": []}, None, None, r"several models or none \(none\)"),
+    ],
+)
+def test_a_refusal_says_what_to_do(script: dict[str, Any], model: str | None, status: int | None, message: str) -> None:
+    with language_model(**script) as said, ChatModel(said.url, model) as chat, pytest.raises(GenerationError, match=message) as caught:
+        list(chat.stream(CHAT))
+    assert caught.value.status == status
+
+
+def test_a_wrong_key_is_told_from_none() -> None:
+    with (
+        language_model(key="secret") as said,
+        ChatModel(said.url, "parrot", api_key=SecretStr("wrong")) as chat,
+        pytest.raises(GenerationError, match="check the key in ES_RERANK_LLM_API_KEY"),
+    ):
+        list(chat.stream(CHAT))
+
+
+def test_a_path_that_the_server_does_not_have() -> None:
+    with (
+        language_model() as said,
+        ChatModel(said.url.removesuffix("/v1"), "parrot") as chat,
+        pytest.raises(GenerationError, match="often with /v1 at its end"),
+    ):
+        list(chat.stream(CHAT))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with ChatModel("http://127.0.0.1:9/v1", "parrot") as chat, pytest.raises(GenerationError, match=r"no server answers at http://127.0.0.1:9/v1 .*refused"):
+        list(chat.stream(CHAT))
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:99999/v1", "http://host:port/v1"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(SettingsError, match="http://HOST:PORT/v1"):
+        ChatModel(url)
+
+
+def test_credentials_do_not_stand_in_the_address() -> None:
+    with pytest.raises(SettingsError, match="ES_RERANK_LLM_API_KEY") as caught:
+        ChatModel("http://me:hunter2@host/v1")
+    assert "hunter2" not in caught.value.message
