@@ -81,7 +81,7 @@ class OneDecoderStep(torch.nn.Module):
         return self._model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=start, use_cache=False).logits[:, 0]
 
 
-class _Modules(torch.nn.Module):
+class Modules(torch.nn.Module):
     """A modular cross-encoder as a function of tensors alone."""
 
     def __init__(self, model: CrossEncoder, inputs: list[str]) -> None:
@@ -100,7 +100,7 @@ def _trace_modules(source: Path, folder: Path) -> None:
     config = TasksManager.get_exporter_config_constructor("onnx", encoder, task="feature-extraction", library_name="transformers")(encoder.config)
     inputs = list(config.ordered_inputs(encoder))
     with config.patch_model_for_export(encoder):
-        _trace(_Modules(model, inputs), inputs, folder)
+        _trace(Modules(model, inputs), inputs, folder)
 
 
 def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:

@@ -162,6 +162,11 @@ def _scores_of_modules(folder: Path) -> int:
             f"the last module of {folder}, {_module_types(folder)[-1]}, gives no scores: it has no head that scores a pair. Give a cross-encoder, "
             "or name what it is for with --kind bi-encoder"
         )
+    if (_json(folder / "config_sentence_transformers.json") or {}).get("model_type") != "CrossEncoder":
+        raise ModelFolderError(
+            f"sentence-transformers itself would put a random head behind the encoder of {folder} and not run its modules, since "
+            'its config_sentence_transformers.json does not say "model_type": "CrossEncoder"; fetch the whole model, or save it again'
+        )
     return int(last.get("out_features", 0))
 
 
@@ -202,7 +207,7 @@ def _stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> 
     Raises ModelFolderError for a function beside which the logit's logistic is no probability.
     """
     path = (
-        (_json(folder / "config_sentence_transformers.json") or {}).get("activation_fn")
+        _settings(folder).get("activation_fn")
         or (config.get("sentence_transformers") or {}).get("activation_fn")
         or config.get("sbert_ce_default_activation_function")
     )
@@ -220,7 +225,7 @@ def _stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> 
 
 def _refuse_changed_inputs(folder: Path) -> None:
     """Raise ModelFolderError where sentence-transformers would give the model something else than the two texts."""
-    settings = _json(folder / "config_sentence_transformers.json") or {}
+    settings = _settings(folder)
     name = settings.get("default_prompt_name")
     if name is not None and (prompt := (settings.get("prompts") or {}).get(name)) != "":
         raise ModelFolderError(
@@ -231,8 +236,15 @@ def _refuse_changed_inputs(folder: Path) -> None:
         raise ModelFolderError(f"{folder} calls its tokenizer with {json.dumps(changed)}, which is not done here; choose another model")
 
 
+def _settings(folder: Path) -> Mapping[str, Any]:
+    """Return sentence-transformers' settings of the model, which it reads beside modules.json alone (base/model.py, ``_load_modules``)."""
+    return (_json(folder / "config_sentence_transformers.json") or {}) if _module_types(folder) else {}
+
+
 def module_settings(folder: Path) -> Mapping[str, Any]:
-    """Return sentence-transformers' settings of its Transformer module, whose file was once called after the architecture."""
+    """Return its settings of the Transformer module, read as rarely; the file was once called after the architecture."""
+    if not _module_types(folder):
+        return {}
     return _json(next(iter(sorted(folder.glob("sentence_*_config.json"))), folder / "sentence_bert_config.json")) or {}
 
 
