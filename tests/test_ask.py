@@ -21,16 +21,19 @@ from corpus import ARTICLES, EMBEDDER, fill
 from elasticsearch import Elasticsearch
 from language_model import language_model
 from pydantic import SecretStr
+from test_contract import broken_cross_encoder
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from typer.testing import CliRunner, Result
 
 from es_rerank.cli.app import app
+from es_rerank.cli.ask import _counter
 from es_rerank.errors import EsRerankError, GenerationError, MissingExtraError, SettingsError, outcome_of
 from es_rerank.integrations.openai_chat import ChatModel
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.manifest import TOKENIZER
 from es_rerank.node import Node
 from es_rerank.settings import BUNDLED_EMBEDDER
+from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.pairs import open_tokenizer
 from es_rerank.text.prompt import Message, token_count
 
@@ -149,6 +152,25 @@ def test_both_first_stages_together(es: Elasticsearch, index: str, options: list
     found = document(CliRunner().invoke(app, [command, index, "who signed", *options, "--first-stage", "hybrid", "--json"]))
     ids = [hit["id"] for hit in found["passages"]] if command == "ask" else [hit["_id"] for hit in found["hits"]["hits"]]
     assert sorted(ids) == ["a", "b"]
+
+
+def test_without_a_reranker_that_works_the_stored_passages_are_shown(es: Elasticsearch, articles: str, options: list[str], tmp_path: Path) -> None:
+    """The first stage found documents, not passages: each is shown as it stands, and the answer says so."""
+    asked = ask(articles, QUESTION, *options, "--field", "title", "--field", "passages.text", "--reranker", str(broken_cross_encoder(tmp_path)), "--json")
+    found = document(asked)
+    assert found["status"] == "first_stage"
+    assert "not a finite number" in found["reason"]
+    assert "first_stage: " in asked.stderr
+    best = es.search(index=articles, query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}})["hits"]["hits"][0]
+    shown = [(passage["text"], passage["start"], passage["end"]) for passage in found["passages"] if passage["id"] == best["_id"]]
+    assert shown == [(each["text"], each["start"], each["end"]) for each in best["_source"]["passages"]]
+    assert found["passages"][0]["id"] == best["_id"]
+
+
+def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
+    """A reranker over the network has no tokenizer here."""
+    bundled = token_count(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER))
+    assert _counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
 
 
 def test_the_tokenizer_and_the_instructions_may_be_ones_own(articles: str, options: list[str], tmp_path: Path) -> None:
