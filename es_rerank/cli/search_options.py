@@ -27,7 +27,9 @@ QueryVector = Annotated[
     str | None, typer.Option("--query-vector", help="Your own query vector: a JSON array, or @FILE that holds one.", show_default="made by the embedder")
 ]
 Filters = Annotated[list[str] | None, typer.Option("--filter", help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}')]
-RerankerName = Annotated[str | None, typer.Option("--reranker", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
+RerankerName = Annotated[
+    str | None, typer.Option("--reranker", help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL.", show_default="the bundled one")
+]
 EmbedderName = Annotated[str | None, typer.Option("--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
 
 
