@@ -233,6 +233,16 @@ def test_settings_of_the_tokenizer_are_honoured_or_refused(tmp_path: Path) -> No
         read_source(changed(tmp_path / "saved", MODULE, {"processing_kwargs": {"text": {"truncation": "only_second"}}}), ExportOptions())
 
 
+def test_without_its_modules_sentence_transformers_reads_no_settings(tmp_path: Path) -> None:
+    source = changed(
+        tiny_torch.modernbert(tmp_path / "source"), SETTINGS, {"activation_fn": "torch.nn.Tanh", "prompts": {"p": "ask "}, "default_prompt_name": "p"}
+    )
+    changed(source, MODULE, {"do_lower_case": True, "max_seq_length": 32})
+    manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
+    assert manifest.max_length == tiny_torch.WINDOW
+    assert np.abs(our_logits(tmp_path / "out") - sentence_transformers_logits(source)).max() <= TOLERANCE
+
+
 # Sources without tokenizer.json
 
 
