@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
-from sentence_transformers import CrossEncoder as TheirCrossEncoder
-from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 sys.path.append(str(Path(__file__).parent.parent))  # run as a program, it finds the other tests' modules as pytest does
 
 import tiny_torch
+import torch
+from references import flagembedding_logits, pygaggle_logits, sentence_transformers_logits
 
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
@@ -46,39 +45,6 @@ def our_logits(folder: Path) -> FloatArray:
     """What an exported folder says of every pair, float32, (n_pairs,)."""
     with load_reranker(folder) as model:
         return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
-
-
-def sentence_transformers_logits(folder: Path) -> FloatArray:
-    """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
-    model = TheirCrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu", model_kwargs={"dtype": torch.float32})
-    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
-    return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
-
-
-def flagembedding_logits(folder: Path) -> FloatArray:
-    """What FlagEmbedding makes of every pair (inference/reranker/encoder_only/base.py), float32, (n_pairs,)."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    window, logits = tiny_torch.WINDOW, []
-    for query, passage in PAIRS:
-        first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)["input_ids"]
-        second = tokenizer(passage, add_special_tokens=False, max_length=window, truncation=True)["input_ids"]
-        item = tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=window, return_tensors="pt", prepend_batch_axis=True)
-        with torch.inference_mode():
-            logits.append(float(model(**item).logits[0, 0]))
-    return np.asarray(logits, dtype=np.float32)
-
-
-def pygaggle_logits(folder: Path) -> FloatArray:
-    """What pygaggle makes of every pair (rerank/transformer.py, model/decode.py): one greedy step, true minus false, float32, (n_pairs,)."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    columns = [tokenizer.get_vocab()[token] for token in ("▁false", "▁true")]
-    start, logits = torch.full((1, 1), model.config.decoder_start_token_id), []
-    for query, passage in PAIRS:
-        prompt = tokenizer(f"Query: {query} Document: {passage} Relevant:", truncation=True, max_length=tiny_torch.WINDOW, return_tensors="pt")
-        with torch.inference_mode():
-            false, true = model(**prompt, decoder_input_ids=start).logits[0, 0, columns]
-        logits.append(float(true - false))
-    return np.asarray(logits, dtype=np.float32)
 
 
 SENTENCE_TRANSFORMERS = ("sentence-transformers `CrossEncoder.predict`", sentence_transformers_logits)

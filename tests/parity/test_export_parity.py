@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_torch
+from references import sentence_transformers_logits
 from sentence_transformers import SentenceTransformer
-from table import CASES, TOLERANCE, Case, compared, exported, sentence_transformers_logits
+from table import CASES, TOLERANCE, Case, compared, exported
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph

@@ -22,8 +22,9 @@ import tiny_torch
 import torch
 from elasticsearch import Elasticsearch
 from huggingface_hub.utils._paths import filter_repo_objects
+from references import sentence_transformers_logits
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
-from table import CASES, MONOT5, README, TOLERANCE, Case, bound, compared, exported, our_logits, sentence_transformers_logits, stated, table
+from table import CASES, MONOT5, README, TOLERANCE, Case, bound, compared, exported, our_logits, stated, table
 from transformers import AutoModelForSequenceClassification, DebertaV2Tokenizer, PreTrainedTokenizer, T5Tokenizer, XLMRobertaTokenizer
 from typer.testing import CliRunner
 

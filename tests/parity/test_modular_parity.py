@@ -18,13 +18,13 @@ import onnxruntime
 import pytest
 import tiny_torch
 import torch
+from references import sentence_transformers_logits
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
+from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.types import FloatArray
 
 TOLERANCE = 1e-4
 WITHOUT_INT8 = ExportOptions(int8=False)
@@ -34,13 +34,6 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "modernbert, mean, two labels": lambda folder: tiny_torch.modular(folder, labels=2, pooling="mean"),
     "bert, with segments": lambda folder: tiny_torch.modular(folder, backbone=tiny_torch.bert),
 }
-
-
-def their_logits(folder: Path) -> FloatArray:
-    """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
-    model = TheirCrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu")
-    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
-    return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
 
 
 def change(folder: Path, file: str, **changes: Any) -> Path:
@@ -60,7 +53,7 @@ def with_modules(folder: Path, change: Callable[[list[dict[str, Any]]], list[dic
 def test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does(name: str, tmp_path: Path) -> None:
     source = MODELS[name](tmp_path / "source")
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
-    theirs = their_logits(source)
+    theirs = sentence_transformers_logits(source)
     with CrossEncoder(tmp_path / "out") as model:
         ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
     assert theirs.std() > 0.05  # else anything would agree

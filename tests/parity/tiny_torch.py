@@ -130,7 +130,7 @@ def deberta(folder: Path, tokenizer: Any = None, dtype: torch.dtype = torch.floa
         num_labels=1,
         **_SIZES,
     )
-    return _saved(folder, DebertaV2ForSequenceClassification(config).to(dtype), tokenizer)
+    return _saved(folder, DebertaV2ForSequenceClassification(config), tokenizer, dtype)
 
 
 def modernbert(folder: Path) -> Path:
@@ -192,8 +192,8 @@ def bi_encoder(folder: Path, pooling: str = "mean") -> Path:
     return whole
 
 
-def _saved(folder: Path, model: Any, tokenizer: Any) -> Path:
-    model.eval().save_pretrained(folder)
+def _saved(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Path:
+    model.eval().to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
