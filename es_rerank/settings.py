@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
     timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")
     threads: int = Field(default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core.")
+    score_cache: int = Field(
+        default=100_000, ge=0, description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone."
+    )
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes.")
     max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
     elasticsearch_runs: Names = Field(

@@ -15,6 +15,7 @@ from .. import node
 from ..engine.pool import Pool
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
+from ..models.cached import ScoreCache
 from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
 from ..models.manifest import read_manifest
 from ..retrievers.searching import check_runs
@@ -94,7 +95,8 @@ def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None 
     def load() -> tuple[dict[str, Reranker], Embedder]:
         # One pool: as many runs at a time as there are cores, however many models are served.
         pool = Pool(settings.threads)
-        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings)) for name, model in wanted]
+        cache = ScoreCache(settings.score_cache) if settings.score_cache else None
+        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings), cache=cache) for name, model in wanted]
         return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.

@@ -14,6 +14,7 @@ from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedReranker
 from .bi_encoder import BiEncoder
+from .cached import ScoreCache, cached
 from .cross_encoder import CrossEncoder
 from .local import LocalReranker
 from .manifest import MANIFEST, RERANKERS, Kind, parse_manifest, read_manifest
@@ -42,12 +43,19 @@ class Access:
 
 
 def load_reranker(
-    model: str | Path = BUNDLED_RERANKER, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, access: Access | None = None
+    model: str | Path = BUNDLED_RERANKER,
+    *,
+    name: str | None = None,
+    threads: int = 0,
+    pool: Pool | None = None,
+    access: Access | None = None,
+    cache: ScoreCache | None = None,
 ) -> LoadedReranker:
     """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
     ``cohere:MODEL``, or ``remote:URL`` for another sidecar or a TEI server.
 
     ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
+    ``cache``: remembers scores; those of services, which may change behind their name, are not.
     Raises ModelFolderError when it is not found or is no reranker, SettingsError for an address or key that cannot be
     used, MissingExtraError where the SDK is not installed.
     """
@@ -60,7 +68,8 @@ def load_reranker(
         from .remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
         return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
-    return local_reranker(model, name=name, threads=threads, pool=pool)
+    local = local_reranker(model, name=name, threads=threads, pool=pool)
+    return local if cache is None else cached(local, cache, local.identity)
 
 
 def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None) -> LocalReranker:

@@ -54,6 +54,8 @@ class LocalReranker:
             raise ModelFolderError(f"{folder / graph} gives {labels} logits, its manifest says {expected}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
+        read = self._manifest.model_dump_json(include={"kind", "max_length", "cross_encoder", "monot5"})
+        self._identity = f"{self._manifest.files[graph].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
@@ -70,6 +72,11 @@ class LocalReranker:
     def name(self) -> str:
         """The name under which the model is served."""
         return self._name
+
+    @property
+    def identity(self) -> str:
+        """All that a score depends on besides the pair, as one text: files and contract of the model."""
+        return self._identity
 
     @property
     def manifest(self) -> Manifest:
