@@ -66,7 +66,7 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
         case "cross-encoder":
             return replace(source, cross_encoder=_cross_encoder(source, config))
         case "monot5":
-            return replace(source, monot5=_monot5(family, options))
+            return replace(source, monot5=_monot5(folder, config, family, options))
         case "bi-encoder":
             return replace(source, bi_encoder=_bi_encoder(folder, config, options))
 
@@ -140,7 +140,7 @@ def _kind_of_modules(folder: Path) -> Kind | None:
             return "cross-encoder"
         case "SentenceTransformer":
             return "bi-encoder"
-        case None:  # it began to state the type with 5.0, and saved only bi-encoders as modules before
+        case None:  # older bi-encoders state none (base/model.py, _get_model_type)
             return "bi-encoder" if "Pooling" in modules and set(modules) <= _MODULES else None
         case other:
             raise ModelFolderError(f"{folder} is a {other} of sentence-transformers, which is neither a cross-encoder nor a bi-encoder; choose another model")
@@ -170,7 +170,9 @@ def _scores_of_modules(folder: Path) -> int:
     return int(last.get("out_features", 0))
 
 
-def _monot5(family: Family, options: ExportOptions) -> MonoT5Contract:
+def _monot5(folder: Path, config: Mapping[str, Any], family: Family, options: ExportOptions) -> MonoT5Contract:
+    if config.get("decoder_start_token_id") is None:
+        raise ModelFolderError(f"{folder / 'config.json'} states no decoder_start_token_id, without which no answer can be decoded; fetch the model again")
     assert family.answers is not None  # what _family gives for a monot5
     false, true = family.answers
     return MonoT5Contract(false_token=options.false_token or false, true_token=options.true_token or true, truncation=options.truncation)

@@ -211,6 +211,15 @@ def test_other_architectures_and_kinds_are_refused(tmp_path: Path) -> None:
         export_model(str(bert), tmp_path / "out", ExportOptions(truncation="prompt"))
 
 
+def test_a_t5_that_does_not_say_where_decoding_starts_is_refused(tmp_path: Path) -> None:
+    path = tiny_torch.t5(tmp_path / "source") / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    del config["decoder_start_token_id"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="states no decoder_start_token_id"):
+        export_model(str(path.parent), tmp_path / "out", monot5())
+
+
 def test_a_graph_without_its_head_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def headless(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         first: torch.Tensor = self._model.get_encoder()(input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
