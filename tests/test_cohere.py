@@ -217,7 +217,8 @@ async def test_closing_from_within_a_loop_fails_the_calls_that_wait(reranker: Co
         await reranker.ascore(QUERY, PASSAGES)
 
 
-async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(reranker: CohereReranker) -> None:
+async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(reranker: CohereReranker, service: FakeService) -> None:
+    service.replies = [Hang()] * 50  # none can be answered before it is cancelled
     for turns in range(50):
         task = asyncio.create_task(reranker.ascore(QUERY, PASSAGES))
         for _ in range(turns % 3):
@@ -225,6 +226,7 @@ async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(reranker: C
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    service.replies.clear()
     assert (await reranker.ascore(QUERY, PASSAGES)).done.all()
     gc.collect()  # a coroutine that was never awaited would be a warning, and so an error
 

@@ -142,8 +142,9 @@ def test_a_sidecar_s_refusals_are_repeated(address: str) -> None:
 
 def test_what_a_sidecar_cannot_finish_is_not_done(beside: RemoteReranker) -> None:
     """The deadline goes along: the sidecar answers 504 itself, or is cut off."""
-    passages = ["word " * 20_000] * 40
-    assert not beside.score(QUERY, passages, deadline=time.monotonic() + 0.2).done.all()
+    passages = [f"{number} " + "word " * 20_000 for number in range(100)]
+    assert beside.score(QUERY, SHORT).done.all()
+    assert not beside.score(QUERY, passages, deadline=time.monotonic() + 0.005).done.all()
     assert beside.score(QUERY, SHORT).done.all()
 
 
@@ -304,6 +305,12 @@ def test_a_deadline_keeps_what_is_done(reranker: RemoteReranker, service: FakeSe
     scores = reranker.score(QUERY, ["treaty"] * 10, deadline=time.monotonic() + 60)
     assert scores.done.sum() in (6, 8)
     assert (scores.values[scores.done] == scores.values[scores.done][0]).all()
+
+
+def test_a_service_without_time_is_an_error_where_there_is_no_deadline(reranker: RemoteReranker, service: FakeService) -> None:
+    service.replies = [tei_error(504, "the deadline passed", "Backend")]
+    with pytest.raises(RemoteModelError, match="answered 504: the deadline passed; see whether it is overloaded"):
+        reranker.score(QUERY, PASSAGES)
 
 
 def test_what_is_late_is_not_done_and_its_request_is_closed(reranker: RemoteReranker, service: FakeService) -> None:

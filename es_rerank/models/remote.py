@@ -70,15 +70,16 @@ class RemoteReranker(ServiceReranker):
             self._http.headers["Authorization"] = f"Bearer {api_key.get_secret_value()}"
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
-        body = {"query": query, "texts": texts, "truncate": True, "raw_scores": True}
+        wanted = {"query": query, "texts": texts, "truncate": True, "raw_scores": True}
         headers = {"X-Rerank-Timeout-Ms": str(max(1, int(timeout_s * 1000)))}
         with self._over_the_network():
-            response = await self._http.post(self._url, json=body, headers=headers, timeout=timeout_s)
-        if response.status_code == 504:
-            raise TimeoutError
+            response = await self._http.post(self._url, json=wanted, headers=headers, timeout=timeout_s)
         found = _json(response)
+        body = response.text if found is None else found
+        if response.status_code == 504:
+            raise TimeoutError(self._said(504, body))
         if response.status_code != 200 or not isinstance(found, list):
-            raise self._refusal(response.status_code, response.headers, response.text if found is None else found)
+            raise self._refusal(response.status_code, response.headers, body)
         pairs = [(row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in found]
         return Answer(values_by_index(pairs, len(texts), self.scale, self._service), self._truncated(response, len(texts)))
 

@@ -122,7 +122,7 @@ class ServiceReranker:
         self.close()
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
-        """Return the answer to one request. Raises TransientError, or TimeoutError, or what ``score`` raises."""
+        """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says of it), or what ``score`` raises."""
         raise NotImplementedError
 
     async def _batch_size(self, timeout_s: float) -> int:
@@ -172,7 +172,8 @@ class ServiceReranker:
         except TimeoutError as error:
             if deadline is not None:
                 return None
-            message = f"{self._service} did not answer within {self._timeout_s:g} seconds; see whether it is overloaded, or give it more time (timeout_s)"
+            fault = str(error) or f"did not answer within {self._timeout_s:g} seconds"
+            message = f"{self._service} {fault}; see whether it is overloaded, or give it more time (timeout_s)"
             raise RemoteModelError(message, service=self._service) from error
 
     @contextmanager
@@ -188,12 +189,16 @@ class ServiceReranker:
             failure = RemoteModelError(f"{self._service} {fault}; check its address and that it runs", service=self._service)
             raise (TransientError(failure) if broken else failure) from error
 
-    def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
-        """Return what to raise for an answer that holds no scores; the key is masked, should the service repeat it."""
+    def _said(self, status: int, body: object) -> str:
+        """Return what a service answered in place of scores, its key masked, should it repeat it."""
         said = reason(body)
         if self._key is not None:
             said = said.replace(self._key.get_secret_value(), str(self._key))
-        message = f"{self._service} answered {status}: {said}"
+        return f"answered {status}: {said}"
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
+        """Return what to raise for an answer that holds no scores."""
+        message = f"{self._service} {self._said(status, body)}"
         wait_s = retry_after(headers.get("retry-after"))
         if status == 429:
             return TransientError(OverloadError(message, retry_after_s=max(1, math.ceil(wait_s or 0))), wait_s)
