@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from huggingface_hub import snapshot_download
@@ -22,6 +22,7 @@ from ..models.monot5 import MonoT5
 from ..text.pairs import open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions
+from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
 from .parity import int8_figures, largest_difference
@@ -67,6 +68,7 @@ class _Export:
 
     def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
         self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
+        self._passes: tuple[Literal["first_row"], ...] = ()
 
     def run(self) -> Manifest:
         """Make the files, check them against torch, and write the manifest that tells of it."""
@@ -74,6 +76,8 @@ class _Export:
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
+        if self._source.kind == "cross-encoder" and narrow(made / _FP32):
+            self._passes = ("first_row",)
         if self._options.int8:
             say("quantising to int8")
             quantise(made / _FP32, made / _INT8, self._source.kind)
@@ -148,6 +152,7 @@ class _Export:
             bi_encoder=source.bi_encoder,
             variants={precision: names[precision] for precision in precisions},
             default_variant=precisions[-1],
+            passes=self._passes,
             quantisation=quantisation(source.kind) if options.int8 else None,
             parity=parity,
             files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},

@@ -138,7 +138,8 @@ class Manifest(_Part):
 
     ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration, ``family`` the
     row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included. ``files`` covers every file
-    that is read. ``calibration`` is absent where the logistic of the logit is the probability.
+    that is read. ``passes``: what was done to the graph so that it computes less: ``first_row``, the last layer for the first
+    token alone. ``calibration`` is absent where the logistic of the logit is the probability.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -158,6 +159,7 @@ class Manifest(_Part):
     files: dict[str, FileRecord]
     variants: dict[Precision, str] = Field(min_length=1)
     default_variant: Precision
+    passes: tuple[Literal["first_row"], ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
     versions: dict[str, str] = {}
