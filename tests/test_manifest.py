@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import GRAPH, tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.bi_encoder import BiEncoder
 from es_rerank.models.catalog import FAMILIES, family_named, family_of
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import load_embedder, load_reranker, local_reranker, model_folder
-from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest, write_manifest
+from es_rerank.models.manifest import MANIFEST, CalibrationRecord, file_record, read_manifest, verify, write_manifest
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.types import Calibration
 
@@ -125,6 +125,27 @@ def test_a_file_name_that_leaves_the_folder_is_refused(folder: Path) -> None:
     edit(folder, files=stated["files"] | {"../outside": {"sha256": "0" * 64, "bytes": 1}})
     with pytest.raises(ModelFolderError, match="leave the folder"):
         read_manifest(folder)
+
+
+def test_what_is_not_read_is_not_checked_for_minutes(folder: Path) -> None:
+    """Weights of over 2 GB stand in a file beside their graph: only those of the graph that is read are compared with their checksum."""
+    for name in ("other.onnx", "other.onnx_data", "model.onnx_data"):
+        (folder / name).write_bytes(b"weights")
+    reseal(
+        folder,
+        variants={"fp32": "model.onnx", "int8": "other.onnx"},
+        files={name: file_record(folder / name) for name in ("model.onnx", "model.onnx_data", "tokenizer.json", "other.onnx", "other.onnx_data")},
+    )
+    for name in ("other.onnx", "other.onnx_data"):
+        (folder / name).write_bytes(b"altered")
+    manifest = read_manifest(folder)
+    verify(folder, manifest, "model.onnx")
+    for name in ("model.onnx_data", "tokenizer.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[::-1])
+        with pytest.raises(ModelFolderError, match=f"{name} does not have the checksum"):
+            verify(folder, manifest, "model.onnx")
+        (folder / name).write_bytes(content)
 
 
 def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:

@@ -197,7 +197,13 @@ def _cosines(vectors: FloatArray) -> FloatArray:
 
 
 def _put(made: Path, out: Path) -> None:
-    """Move the finished folder to its place; what stood there before goes with the temporary folder around ``made``."""
+    """Move the finished folder to its place; what stood there before goes with the temporary folder around ``made``.
+
+    Weights over 2 GB are written readable by their owner alone; whoever may read the manifest may read them.
+    """
+    mode = (made / MANIFEST).stat().st_mode
+    for path in made.iterdir():
+        path.chmod(mode)
     if out.exists():
         out.rename(made.parent / "replaced")
     made.rename(out)

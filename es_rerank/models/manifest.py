@@ -217,9 +217,10 @@ def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
 def verify(folder: Path, manifest: Manifest, graph: str) -> None:
     """Compare the checksums of ``graph`` and of all files that are not graphs with the manifest.
 
-    Graphs of other precisions are left alone: they are not going to be read. Raises ModelFolderError on a difference.
+    Graphs of other precisions, and the weights beside them, are left alone: they are not going to be read. Raises
+    ModelFolderError on a difference.
     """
-    others = set(manifest.variants.values()) - {graph}
+    others = {name for other in set(manifest.variants.values()) - {graph} for name in (other, f"{other}_data")}
     for name, record in manifest.files.items():
         if name not in others and file_record(folder / name).sha256 != record.sha256:
             raise ModelFolderError(f"{folder / name} does not have the checksum of its manifest; {_ALTERED}")

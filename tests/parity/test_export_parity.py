@@ -24,9 +24,10 @@ from table import CASES, TOLERANCE, Case, compared, exported
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
+from es_rerank.export.folder import _put
 from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.manifest import read_manifest
+from es_rerank.models.manifest import MANIFEST, read_manifest
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
 
@@ -179,3 +180,14 @@ def test_the_command_prints_the_manifest_and_nothing_else(tmp_path: Path) -> Non
     assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert json.loads(done.stdout)["licence"] == "MIT"
     assert "comparing with torch" in done.stderr
+
+
+def test_whoever_may_read_the_manifest_may_read_the_weights(tmp_path: Path) -> None:
+    made, out = tmp_path / "made", tmp_path / "out"
+    made.mkdir()
+    for name in (MANIFEST, "model.onnx_data"):
+        (made / name).touch()
+    (made / "model.onnx_data").chmod(0o600)
+    (made / MANIFEST).chmod(0o644)
+    _put(made, out)
+    assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {MANIFEST: 0o644, "model.onnx_data": 0o644}
