@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import BPE, WordLevel
-from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split, UnicodeScripts, Whitespace
+from tokenizers.models import BPE, Unigram, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split, UnicodeScripts, Whitespace
 
 from es_rerank.errors import SettingsError
+from es_rerank.text.boundaries import ends_clause, ends_sentence, inside_character
 from es_rerank.text.chunking import Chunker
 from es_rerank.types import Passage
 
@@ -65,10 +66,18 @@ def test_passages_move_forward_and_cover_every_visible_character(text: str, size
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
-def test_a_passage_holds_at_most_size_tokens_unless_it_is_one_character(text: str, sizes: tuple[int, int], name: str) -> None:
+def test_a_passage_holds_at_most_size_tokens_unless_it_cannot_be_cut(text: str, sizes: tuple[int, int], name: str) -> None:
     for passage in Chunker(TOKENIZERS[name], size=sizes[0], overlap=sizes[1]).chunk(text):
         held = tokens_between(TOKENIZERS[name], text, passage)
-        assert held <= sizes[0] or len(passage.text) == 1
+        offsets = TOKENIZERS[name].encode(text, add_special_tokens=False).offsets
+        cuts = [start for start, end in offsets if passage.start < start < min(end, passage.end) and not inside_character(text, start)]
+        assert held <= sizes[0] or not cuts
+
+
+@given(text=TEXTS, sizes=SIZES, name=NAMES)
+def test_no_passage_begins_or_ends_inside_a_character(text: str, sizes: tuple[int, int], name: str) -> None:
+    for passage in Chunker(TOKENIZERS[name], size=sizes[0], overlap=sizes[1]).chunk(text):
+        assert not any(0 < at < len(text) and inside_character(text, at) for at in (passage.start, passage.end))
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
@@ -115,3 +124,78 @@ def test_a_word_longer_than_a_passage_is_cut() -> None:
 def test_impossible_sizes_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(SettingsError, match=f"{size} tokens with an overlap of {overlap}"):
         Chunker(word_tokenizer(), size=size, overlap=overlap)
+
+
+# --- every script -----------------------------------------------------------------------------------------------------
+
+SENTENCES = {
+    "Chinese": ("条约已经签署。", "「谁签了约？」", "他说:没有人！", "然后……下雨了。"),  # noqa: RUF001 their own signs
+    "Japanese": ("条約は調印された。", "『誰が署名したのか？』", "雨が降った｡"),  # noqa: RUF001
+    "Korean": ("조약이 체결되었다.", "누가 서명했는가?"),
+    "Arabic": ("تم توقيع المعاهدة.", "من وقع عليها؟", "الملك!"),
+    "Urdu": ("معاہدے پر دستخط ہوئے۔", "کس نے دستخط کیے؟"),  # noqa: RUF001
+    "Hebrew": ("האמנה נחתמה.", "מי חתם עליה?"),
+    "Hindi": ("संधि पर हस्ताक्षर हुए।", "किसने हस्ताक्षर किए?"),
+    "Armenian": ("Պայմանագիրը ստորագրվեց։",),  # noqa: RUF001
+    "Amharic": ("ውሉ ተፈረመ።", "ማን ፈረመ፧"),
+    "Burmese": ("စာချုပ်ချုပ်ဆိုခဲ့သည်။",),
+    "Khmer": ("សន្ធិសញ្ញាត្រូវបានចុះហត្ថលេខា។",),
+    "Greek": ("Η συνθήκη υπογράφηκε.", "Ο βασιλιάς!"),  # noqa: RUF001
+}
+
+
+@pytest.mark.parametrize("script", SENTENCES)
+@pytest.mark.parametrize("gap", ["", " "])
+def test_sentences_of_every_script_end_where_they_end(script: str, gap: str) -> None:
+    """Without a space only where the sign is no part of numbers and names elsewhere."""
+    sentences = SENTENCES[script] * 2
+    if not gap:
+        sentences = tuple(sentence for sentence in sentences if sentence[-1] not in ".!?")
+    text = gap.join(sentences)
+    ends, at = set(), 0
+    for sentence in sentences:
+        at += len(sentence)
+        ends.add(at)
+        at += len(gap)
+    found = {position for position in range(1, len(text) + 1) if ends_sentence(text, position)}
+    assert ends <= found
+    assert found <= ends | {end + len(gap) for end in ends}
+
+
+@pytest.mark.parametrize("text", ["3.14", "www.example.org", "e.g.this", "wait...", "A.B", "«so»"])
+def test_a_sign_inside_a_word_ends_nothing(text: str) -> None:
+    assert not any(ends_sentence(text, position) for position in range(1, len(text)))
+
+
+def test_closing_quotes_belong_to_the_sentence_before_them() -> None:
+    text = "他问：「真的吗？」她笑了。"  # noqa: RUF001
+    assert [position for position in range(1, len(text) + 1) if ends_sentence(text, position)] == [text.index("她"), len(text)]
+    assert ends_clause("下雨了，天黑了", 4)  # noqa: RUF001
+    assert not ends_clause("rain, night", 5)
+
+
+CHARACTERS = ("e\u0301", "नि", "กำ", "👩\u200d👩\u200d👧", "👍🏽", "🇫🇷", "\u1112\u1161\u11ab", "한", "中", "\u0627\u064e", "\r\n", "a", "ש\u05c1", "❤\ufe0f")
+
+
+@given(st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=12))
+def test_what_a_reader_sees_as_one_character_is_one(characters: list[str]) -> None:
+    text, at, bounds = "".join(characters), 0, {0}
+    for character in characters:
+        at += len(character)
+        bounds.add(at)
+    inside = {position for position in range(1, len(text)) if inside_character(text, position)}
+    # A mark at the beginning of the next would join the one before; none of these begins with one.
+    assert inside == set(range(len(text) + 1)) - bounds
+
+
+def test_a_long_chinese_text_is_cut_behind_its_sentences_by_a_unigram_tokenizer() -> None:
+    """XLM-R's kind: a sentence without spaces is one word, so only signs tell where to cut."""
+    pieces = sorted({*"条约已经签署他们在那里等了很久雨下个不停", "条约", "签署", "▁"})
+    tokenizer = Tokenizer(Unigram([("<unk>", -9.0), *((piece, -1.0 - len(piece) % 2) for piece in pieces)], unk_id=0))
+    tokenizer.pre_tokenizer = Metaspace()
+    text = "条约已经签署。他们在那里等了很久，雨下个不停。" * 12  # noqa: RUF001
+    passages = Chunker(tokenizer, size=40, overlap=0).chunk(text)
+    assert all(passage.text.endswith("。") for passage in passages)
+    assert "".join(passage.text for passage in passages) == text
+    clauses = Chunker(tokenizer, size=40, overlap=0).chunk("他们在那里等了很久，雨下个不停，" * 12)  # noqa: RUF001
+    assert all(passage.text.endswith("，") for passage in clauses)  # noqa: RUF001

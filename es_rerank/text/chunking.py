@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SettingsError
 from ..types import Passage
+from .boundaries import ends_clause, ends_sentence, inside_character
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -19,17 +20,13 @@ half a second on two cores, and the length that the bundled cross-encoder was tr
 OVERLAP_TOKENS = 32
 """Default overlap in tokens, so that a sentence cut by one passage's end is whole in the next."""
 
-_SENTENCE_ENDS = frozenset(".!?。！？…\n")  # noqa: RUF001 they are meant
-_UNSPACED_ENDS = frozenset("。！？…")  # noqa: RUF001 they are meant
-"""Sentence ends that need no white space after them."""
-_CLOSERS = " \t\r\"')]»”’」』）"  # noqa: RUF001 they are meant
-
 
 class Chunker:
     """Cuts texts into passages of at most ``size`` tokens, neighbours sharing about ``overlap`` tokens.
 
-    A passage ends at the last sentence end in its second half where there is one, else between words where it can,
-    else between two tokens; one character that is more than ``size`` tokens is a passage of its own. Passages lie in
+    A passage ends at the last sentence end in its second half where there is one, in any script, else behind a clause of a
+    script without spaces, else between words where it can, else between two tokens; a token, or one
+    character as a reader sees it, that is more than ``size`` tokens is a passage of its own. Passages lie in
     order, leave no character that is not white space uncovered, and satisfy ``text[start:end] == passage.text``.
     The tokenizer must neither pad nor truncate. Safe to share between threads.
     Raises SettingsError when ``size`` is under 1 or ``overlap`` is not between 0 and half of ``size``.
@@ -59,7 +56,7 @@ class Chunker:
         chars, tokens, words, inside = [0], [0], [True], None
         for number, ((start, end), word) in enumerate(zip(encoding.offsets, encoding.word_ids, strict=True)):
             # Byte-level and normalising tokenizers give several tokens the same span: cut between spans only.
-            if start > chars[-1] and end > start:
+            if start > chars[-1] and end > start and not inside_character(text, start):
                 chars.append(start)
                 tokens.append(number)
                 words.append(word != inside)
@@ -80,12 +77,13 @@ class Chunker:
             first = max(self._overlapping(cuts, last), first + 1)
 
     def _end(self, text: str, cuts: _Cuts, first: int, last: int) -> int:
-        """Return the best cut in the window's second half: after a sentence, else before a word, else ``last``."""
+        """Return the best cut in the window's second half: after a sentence, else a clause, else before a word, else ``last``."""
         half = bisect_right(cuts.tokens, cuts.tokens[first] + self.size // 2)
         second_half = range(last, max(half, first + 1) - 1, -1)
-        sentence = next((cut for cut in second_half if _ends_sentence(text[cuts.chars[cut - 1] : cuts.chars[cut]])), None)
-        if sentence is not None:
-            return sentence
+        for ends in (ends_sentence, ends_clause):
+            found = next((cut for cut in second_half if ends(text, cuts.chars[cut])), None)
+            if found is not None:
+                return found
         return next((cut for cut in second_half if cuts.words[cut]), last)
 
     def _overlapping(self, cuts: _Cuts, last: int) -> int:
@@ -100,10 +98,6 @@ class _Cuts(NamedTuple):
     chars: list[int]
     tokens: list[int]
     words: list[bool]
-
-
-def _ends_sentence(piece: str) -> bool:
-    return piece.rstrip(_CLOSERS)[-1:] in _SENTENCE_ENDS and (piece[-1:].isspace() or piece[-1:] in _UNSPACED_ENDS)
 
 
 def _distinct(passages: Iterable[Passage]) -> list[Passage]:
