@@ -1,0 +1,38 @@
+"""The first stage of the bench: BM25 over a whole collection in memory, so that no Elasticsearch is needed to measure models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ..text.strategies import words_of
+
+_K1, _B = 1.2, 0.75
+"""Lucene's BM25 parameters (BM25Similarity)."""
+
+
+class Bm25:
+    """BM25 of Lucene's formula over texts, by position; words as ``text.strategies`` finds them, without stemming."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        counts = [Counter(words_of(text)) for text in texts]
+        self._numbers = {word: number for number, word in enumerate(sorted(set().union(*counts)))}
+        rows = np.repeat(np.arange(len(texts)), [len(count) for count in counts])
+        columns = np.fromiter((self._numbers[word] for count in counts for word in count), dtype=np.int64)
+        times = np.fromiter((number for count in counts for number in count.values()), dtype=np.float64)
+        lengths = np.asarray([count.total() for count in counts], dtype=np.float64)
+        norms = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
+        holding = np.bincount(columns, minlength=len(self._numbers))
+        idf = np.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
+        self._weights = sparse.csc_array((idf[columns] * times / (times + norms[rows]), (rows, columns)), shape=(len(texts), len(self._numbers)))
+
+    def best(self, query: str, size: int) -> list[int]:
+        """Return the positions of the ``size`` texts that match best, the earlier one first where two match equally; none that match nothing."""
+        known = [self._numbers[word] for word in words_of(query) if word in self._numbers]
+        scores: npt.NDArray[np.float64] = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
+        order = np.argsort(-scores, kind="stable")[:size]
+        return [int(position) for position in order if scores[position] > 0]

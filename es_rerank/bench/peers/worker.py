@@ -1,0 +1,249 @@
+"""One system of the bench in a process of its own, told what to do by JSON lines on stdin, answering by JSON lines on stdout.
+
+Run by path, in the environment of a peer: this project is not installed there, and nothing of it is imported but where it
+is itself what is measured. The first argument is a JSON object: ``system``, ``folder``, ``threads``, ``max_length``, and
+``out`` for the export. The first line that comes back is ``{"ready": true}``; then each line
+``{"lists": [[query, [passage, ...]], ...], "batch": 8}`` is answered by ``{"seconds": s, "scores": [...]}``, one score
+for each passage in the order given, or by ``{"error": "..."}``. It ends when stdin does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Lists = list[tuple[str, list[str]]]
+Score = Callable[[Lists, int], Iterable[float]]
+"""From lists of passages and a batch size to one score for each passage."""
+
+
+class Task(NamedTuple):
+    """What the process was started for; ``max_length`` in tokens."""
+
+    system: str
+    folder: str
+    threads: int
+    max_length: int
+    out: str = ""
+
+
+def torch_reference(task: Task) -> Score:
+    """The classes of transformers itself, one pair at a time, so that nothing is padded."""
+    torch, transformers = _torch(task), import_module("transformers")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(task.folder).float().eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(task.folder)
+
+    def score(lists: Lists, _: int) -> Iterable[float]:
+        with torch.inference_mode():
+            for pair in _pairs(lists):
+                encoded = tokenizer(*([text] for text in pair), truncation="longest_first", max_length=task.max_length, return_tensors="pt")
+                yield model(**encoded).logits.item()
+
+    return score
+
+
+def ours(precision: str) -> Callable[[Task], Score]:
+    """This project: one call for each query, one pair a run, as many runs at once as there are threads."""
+
+    def load(task: Task) -> Score:
+        model = import_module("es_rerank.models.cross_encoder").CrossEncoder(task.folder, threads=task.threads, variant=precision)
+        return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
+
+    return load
+
+
+def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], Score]:
+    """All pairs in one call, which sorts them by length; ``pattern`` finds the graph in the folder."""
+
+    def load(task: Task) -> Score:
+        torch = _torch(task)
+        arguments: dict[str, Any] = {"dtype": torch.float32}
+        if backend == "onnx":
+            (graph,) = Path(task.folder).glob(pattern)
+            options = import_module("onnxruntime").SessionOptions()
+            options.intra_op_num_threads = task.threads
+            arguments = {"provider": "CPUExecutionProvider", "file_name": graph.relative_to(task.folder).as_posix(), "session_options": options}
+        cross_encoder = import_module("sentence_transformers").CrossEncoder
+        model = cross_encoder(task.folder, device="cpu", backend=backend, max_length=task.max_length, model_kwargs=arguments)
+        activation = torch.nn.Identity()
+
+        def score(lists: Lists, batch: int) -> Iterable[float]:
+            values = model.predict(_pairs(lists), batch_size=batch, activation_fn=activation, show_progress_bar=False)
+            return [float(value) for value in values]
+
+        return score
+
+    return load
+
+
+def sentence_transformers_export(task: Task) -> None:
+    """Write to ``out`` the graph that sentence-transformers exports, and the int8 one of its preset for this CPU."""
+    arguments = {"provider": "CPUExecutionProvider", "export": True}
+    model = import_module("sentence_transformers").CrossEncoder(task.folder, device="cpu", backend="onnx", model_kwargs=arguments)
+    model.save_pretrained(task.out)
+    import_module("sentence_transformers.backend").export_dynamic_quantized_onnx_model(model, preset(), task.out)
+
+
+def preset() -> str:
+    """Return the name of sentence-transformers' preset for this CPU."""
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return "arm64"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.is_file() else []
+    return next((name for name, flag in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f")) if flag in flags), "avx2")
+
+
+def infinity(engine: str) -> Callable[[Task], Score]:
+    """All queries at once: it batches across requests. Its batch size is fixed when an engine is made."""
+
+    def load(task: Task) -> Score:
+        _torch(task)
+        # It finds graphs by a path that holds the folder's, and asks for them below the folder: right where that is ".".
+        # It keeps what it optimised under the same name for all such folders: here in the folder itself.
+        os.chdir(task.folder)
+        os.environ["HF_HUB_CACHE"] = task.folder
+        package = import_module("infinity_emb")
+        running: dict[int, Any] = {}
+
+        def engines(batch: int) -> Any:  # noqa: ANN401 a class of the peer
+            if batch not in running:
+                for other in running.values():
+                    other.stop()
+                running.clear()
+                arguments = package.EngineArgs(
+                    model_name_or_path=".",
+                    served_model_name="bench",
+                    engine=engine,
+                    device="cpu",
+                    dtype="float32",
+                    batch_size=batch,
+                    model_warmup=False,
+                    onnx_do_not_prefer_quantized=True,
+                )
+                running[batch] = package.SyncEngineArray.from_args([arguments])
+            return running[batch]
+
+        def score(lists: Lists, batch: int) -> Iterable[float]:
+            asked = engines(batch)
+            answers = [asked.rerank(model="bench", query=query, docs=passages, raw_scores=True) for query, passages in lists]
+            for answer in answers:
+                ranked, _ = answer.result()
+                yield from (float(one.relevance_score) for one in sorted(ranked, key=lambda one: one.index))
+
+        return score
+
+    return load
+
+
+def rerankers(task: Task) -> Score:
+    """One call for each query."""
+    _torch(task)
+    model = import_module("rerankers").Reranker(task.folder, model_type="cross-encoder", device="cpu", dtype="float32", verbose=0)
+
+    def score(lists: Lists, batch: int) -> Iterable[float]:
+        for query, passages in lists:
+            ranked = model.rank(query=query, docs=passages, doc_ids=list(range(len(passages))), batch_size=batch)
+            yield from (float(one.score) for one in sorted(ranked.results, key=lambda one: one.document.doc_id))
+
+    return score
+
+
+def fastembed(task: Task) -> Score:
+    """All pairs in one call, by a model of its own registry's form that is read from a local folder."""
+    package = import_module("fastembed.rerank.cross_encoder").TextCrossEncoder
+    source = import_module("fastembed.common.model_description").ModelSource(hf="bench/bench")
+    package.add_custom_model(model="bench/bench", sources=source, model_file="model.onnx")
+    model = package("bench/bench", threads=task.threads, specific_model_path=task.folder, cuda=False)
+    return lambda lists, batch: (float(value) for value in model.rerank_pairs(_pairs(lists), batch_size=batch))
+
+
+FLASHRANK_NAME, FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"
+"""It reads local folders under the names that it knows alone; the weights are those of ``folder``."""
+
+
+def flashrank(task: Task) -> Score:
+    """One call for each batch: it runs whatever it is given in one go. How many threads it uses cannot be said."""
+    package = import_module("flashrank")
+    cache = Path(tempfile.mkdtemp())  # in the folder of the bench's run, which removes it
+    (cache / FLASHRANK_NAME).mkdir()
+    for path in Path(task.folder).iterdir():
+        (cache / FLASHRANK_NAME / (FLASHRANK_FILE if path.suffix == ".onnx" else path.name)).symlink_to(path.resolve())
+    model = package.Ranker(model_name=FLASHRANK_NAME, cache_dir=str(cache), max_length=task.max_length)
+
+    def score(lists: Lists, batch: int) -> Iterable[float]:
+        for query, passages in lists:
+            for start in range(0, len(passages), batch):
+                # It sorts what it is given, and writes its scores into it.
+                given = [{"id": number, "text": text} for number, text in enumerate(passages[start : start + batch])]
+                ranked = model.rerank(package.RerankRequest(query=query, passages=given))
+                yield from (float(one["score"]) for one in sorted(ranked, key=lambda one: one["id"]))
+
+    return score
+
+
+SYSTEMS: dict[str, Callable[[Task], Score | None]] = {
+    "torch": torch_reference,
+    "es-rerank-fp32": ours("fp32"),
+    "es-rerank-int8": ours("int8"),
+    "sentence-transformers-torch": sentence_transformers("torch"),
+    "sentence-transformers-onnx": sentence_transformers("onnx", "onnx/model.onnx"),
+    "sentence-transformers-int8": sentence_transformers("onnx", "onnx/model_q*int8_*.onnx"),
+    "sentence-transformers-export": sentence_transformers_export,
+    "infinity-torch": infinity("torch"),
+    "infinity-optimum": infinity("optimum"),
+    "rerankers": rerankers,
+    "fastembed": fastembed,
+    "flashrank": flashrank,
+}
+
+
+def _torch(task: Task) -> Any:  # noqa: ANN401 a module
+    torch = import_module("torch")
+    torch.set_num_threads(task.threads)
+    return torch
+
+
+def _pairs(lists: Lists) -> list[tuple[str, str]]:
+    return [(query, passage) for query, passages in lists for passage in passages]
+
+
+def _timed(score: Score, request: dict[str, Any]) -> dict[str, Any]:
+    lists = [(query, passages) for query, passages in request["lists"]]
+    began = time.perf_counter()
+    scores = list(score(lists, request["batch"]))
+    return {"seconds": time.perf_counter() - began, "scores": scores}
+
+
+def main() -> None:
+    """Load the system and answer until stdin ends."""
+    # Libraries print as they please: what they print goes to stderr, and the protocol to a stdout of its own.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        task = Task(**json.loads(sys.argv[1]))
+        score = SYSTEMS[task.system](task)
+        say({"ready": True})
+        if score is not None:
+            for line in sys.stdin:
+                say(_timed(score, json.loads(line)))
+    except Exception as error:  # noqa: BLE001 whatever a peer raises becomes its row
+        say({"error": f"{type(error).__name__}: {error}"})
+        os._exit(1)  # threads of a peer may be alive, and would keep the process so
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

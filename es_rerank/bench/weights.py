@@ -1,0 +1,126 @@
+"""The folder that every system of the bench starts from: a torch cross-encoder in the layout of transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MissingExtraError, ModelFolderError
+from ..models.load import model_folder
+from ..models.manifest import TOKENIZER, read_manifest
+from ..settings import BUNDLED_RERANKER
+
+if TYPE_CHECKING:
+    import onnx
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+
+_HEAD_SIZE = 32
+"""Hidden units per attention head of the bundled model, as of every MiniLM; the graph no longer says it. A test holds the
+folder's logits to the graph's."""
+
+_TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", TOKENIZER)
+_SPECIAL_TOKENS = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+
+
+def bundled_weights(out: Path) -> Path:
+    """Write the bundled cross-encoder as a torch folder ``out``, and return it.
+
+    The package holds its int8 graph alone: the weights are that graph's, written as fp32, and so lie on its int8 grid.
+    Raises MissingExtraError without the export extra.
+    """
+    try:
+        import onnx  # noqa: PLC0415 comes with an extra
+        from safetensors.numpy import save_file  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the bench needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'", extra="export"
+        ) from error
+    folder = model_folder(BUNDLED_RERANKER)
+    manifest = read_manifest(folder, kind="cross-encoder")
+    tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
+    tokenizer = {"tokenizer_class": "BertTokenizerFast", "model_max_length": manifest.max_length, "do_lower_case": True, **_SPECIAL_TOKENS}
+    files = {"config.json": _config(tensors), "tokenizer_config.json": tokenizer, "special_tokens_map.json": _SPECIAL_TOKENS}
+    for name, content in files.items():
+        (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def dequantised(model: onnx.ModelProto) -> Tensors:
+    """Return the weights of a BERT's graph that ONNX Runtime quantised dynamically, under the names that torch gives them."""
+    from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
+
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    tensors: Tensors = {name: _fp32(value) for name, value in held.items() if name.endswith((".weight", ".bias"))}
+    for node in model.graph.node:
+        match node.op_type:
+            case "MatMulInteger":  # of x and W with shape (in, out); torch holds (out, in)
+                name = node.name.strip("/").rpartition("/")[0].replace("/", ".")
+                tensors[f"{name}.weight"] = _fp32(_unscaled(held, node.input[1].removesuffix("_quantized")).T)
+            case "DequantizeLinear":  # of rows that were gathered from a table
+                name = node.input[1].removesuffix("_scale")
+                tensors[name] = _fp32(_unscaled(held, name))
+    return tensors
+
+
+def _unscaled(held: dict[str, Any], name: str) -> Any:  # noqa: ANN401 arrays of several types
+    return (held[f"{name}_quantized"].astype(np.float32) - held[f"{name}_zero_point"].astype(np.float32)) * held[f"{name}_scale"]
+
+
+def _fp32(value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(value, dtype=np.float32)
+
+
+def _config(tensors: Tensors) -> dict[str, Any]:
+    embeddings = {part: tensors[f"bert.embeddings.{part}_embeddings.weight"] for part in ("word", "position", "token_type")}
+    words, hidden = embeddings["word"].shape
+    return {
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "vocab_size": words,
+        "hidden_size": hidden,
+        "num_hidden_layers": sum(name.endswith("attention.self.query.weight") for name in tensors),
+        "num_attention_heads": hidden // _HEAD_SIZE,
+        "intermediate_size": len(tensors["bert.encoder.layer.0.intermediate.dense.bias"]),
+        "max_position_embeddings": len(embeddings["position"]),
+        "type_vocab_size": len(embeddings["token_type"]),
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        "id2label": {"0": "LABEL_0"},
+        "label2id": {"LABEL_0": 0},
+    }
+
+
+def source_folder(model: str) -> Path:
+    """Return the torch folder of a local path or a Hub id. Raises ModelFolderError where there is none."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
+
+    folder = Path(model)
+    try:
+        return folder if folder.is_dir() else Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(
+            f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
+            "check the name and the network, or give a local folder"
+        ) from error
+
+
+def flat_folder(source: Path, graph: Path, out: Path) -> Path:
+    """Write ``out``: a graph as ``model.onnx`` with the configuration of a torch folder beside it, as FlashRank and fastembed read it."""
+    out.mkdir(parents=True)
+    for name in _TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+    if not (out / "special_tokens_map.json").is_file():  # transformers 5 writes none; FlashRank insists on one
+        (out / "special_tokens_map.json").write_text("{}\n", encoding="utf-8")
+    shutil.copyfile(graph, out / "model.onnx")
+    return out

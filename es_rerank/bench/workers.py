@@ -1,0 +1,172 @@
+"""A system in a process of its own: started, asked, put to sleep while others are timed, and ended in every case."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+Lists = Sequence[tuple[str, Sequence[str]]]
+"""Queries, each with the passages that are scored against it."""
+
+Values = npt.NDArray[np.float64]
+
+LOAD_TIMEOUT_S = 300.0
+SCORE_TIMEOUT_S = 1800.0
+_END_S = 10.0
+_STATUS = "/proc/{}/status"
+
+
+class WorkerError(Exception):
+    """A system cannot be measured; the message says why, and becomes its row. It does not leave the bench."""
+
+
+class Answer(NamedTuple):
+    """Seconds that scoring took, and one score for each passage."""
+
+    seconds: float
+    scores: Values
+
+
+class Worker:
+    """A process that speaks the protocol of ``peers/worker.py``; ``log`` is the file that its stderr goes to.
+
+    Loaded when the constructor returns. Raises WorkerError, with what the process said last, when it is not within
+    ``load_timeout_s``; so does ``score`` for a process that ends, hangs, or answers something else than finite scores.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, load_timeout_s: float = LOAD_TIMEOUT_S) -> None:
+        self._log = log
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.peak_rss_mb = 0.0
+        """Most memory of the process and its children, in MB, as ``note_memory`` found it."""
+        try:
+            with log.open("wb") as err:
+                self._process = subprocess.Popen(  # noqa: S603 the worker of a system of our own table
+                    list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=env, encoding="utf-8"
+                )
+        except OSError as error:
+            raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
+        assert self._process.stdout is not None
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        try:
+            self._answer(load_timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def score(self, lists: Lists, batch: int, *, timeout_s: float = SCORE_TIMEOUT_S) -> Answer:
+        """Return the scores of all passages, in batches of ``batch``, and how long they took."""
+        passages = sum(len(each) for _, each in lists)
+        try:
+            self._write(json.dumps({"lists": lists, "batch": batch}))
+        except OSError as error:
+            raise WorkerError(f"ended: {self._last_words()}") from error
+        answer = self._answer(timeout_s)
+        scores = np.asarray(answer.get("scores", ()), dtype=np.float64)
+        if scores.shape != (passages,) or not np.isfinite(scores).all():
+            raise WorkerError(f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of them not finite")
+        return Answer(float(answer["seconds"]), scores)
+
+    @contextmanager
+    def awake(self) -> Iterator[Self]:
+        """Let the process run for a block; it was put to sleep, and is again when the block ends."""
+        self._signal("resume")
+        try:
+            yield self
+        finally:
+            self._signal("suspend")
+
+    def note_memory(self) -> None:
+        """Take down how much memory the process and its children took at most until now."""
+        with suppress(psutil.Error):
+            self.peak_rss_mb = max(self.peak_rss_mb, sum(_peak_mb(each) for each in self._family()))
+
+    def close(self) -> None:
+        """End the process and its children."""
+        family = self._family()
+        for each in family:
+            with suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(family, timeout=_END_S)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):  # what could not be written to a process that ended
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _listen(self, lines: IO[str]) -> None:
+        with suppress(ValueError):  # closed under it
+            for line in lines:
+                self._said.put(line)
+        self._said.put("")
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
+        try:
+            line = self._said.get(timeout=timeout_s)
+        except queue.Empty:
+            raise WorkerError(f"did not answer within {timeout_s:.0f} seconds") from None
+        if not line:
+            raise WorkerError(f"ended: {self._last_words()}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise WorkerError(f"answered {line[:80]!r}, which is not of the protocol")
+        if "error" in answer:
+            raise WorkerError(str(answer["error"]))
+        return answer
+
+    def _last_words(self) -> str:
+        return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
+
+    def _signal(self, what: str) -> None:
+        for each in self._family():
+            with suppress(psutil.Error):
+                getattr(each, what)()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            process = psutil.Process(self._process.pid)
+            return [*process.children(recursive=True), process]
+        except psutil.Error:
+            return []
+
+
+def last_words(text: str, *, lines: int = 1) -> str:
+    """Return the last lines of a text that hold something, as one line."""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(said[-lines:]) if said else "it said nothing"
+
+
+def _peak_mb(process: psutil.Process) -> float:
+    """Return the process's peak where the kernel keeps it (VmHWM, KiB), else what it holds now.
+
+    Not getrusage's maximum: that starts with the parent's, which a process has until it runs its own program.
+    """
+    with suppress(OSError):
+        for line in Path(_STATUS.format(process.pid)).read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return float(process.memory_info().rss) / 1e6

@@ -1,0 +1,393 @@
+"""``es-rerank bench engine``: this engine beside its peers, same weights, same pairs, one run on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import numpy as np
+import typer
+from rich.progress import TaskID
+from rich.table import Table
+
+from ..bench import peers as table
+from ..bench.chart import Bar, chart
+from ..bench.engine import PAIRS, PASSAGES, ROUNDS, Contest, Entrant, Row, label
+from ..bench.first_stage import Bm25
+from ..bench.machine import machine
+from ..bench.peers import PEERS, SYSTEMS, Peer, System, Weights
+from ..bench.peers.environment import default_cache, installed
+from ..bench.weights import bundled_weights, flat_folder, source_folder
+from ..bench.workers import Lists, Values, Worker, WorkerError
+from ..collection import read_corpus
+from ..engine.pool import cores
+from ..errors import ModelError, SettingsError
+from ..evaluation.measures import mean, measured, run_of
+from ..evaluation.packaged import packaged
+from ..evaluation.topics import Topics, read_topics, the_split
+from ..export import ExportOptions, export_model
+from ..scores import ranked
+from .output import Json, print_json, progress, stderr, stdout
+
+WINDOW = 50
+QUERIES = 100
+
+_WORKER = Path(table.__file__).with_name("worker.py")
+_ROOT = Path(__file__).parents[2]
+_SETUP_TIMEOUT_S = 900.0
+_CAPTION = (
+    "x fp32: how many times as fast as the fastest fp32 peer in the same round, median and 95 % interval; x any: as the fastest peer of all. "
+    "difference: largest from torch, in logits (FlashRank: in probabilities). nDCG@10: the model's order alone, the first stage's score not added; "
+    "fp32 systems share one, since their scores are the same."
+)
+_ON_OUR_GRID = (
+    "The weights are the bundled int8 graph's, as fp32: they lie on the grid of es-rerank's own int8, which therefore rounds only activations. "
+    "Give MODEL to compare what int8 costs in quality."
+)
+
+
+def engine(
+    model: Annotated[
+        str | None, typer.Argument(help="Local folder or Hub id of a torch cross-encoder with one label.", show_default="the bundled one's weights")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for speed.", show_default="the packaged one"),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")] = None,
+    peers: Annotated[list[str] | None, typer.Option(help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")] = ROUNDS,
+    pairs: Annotated[int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")] = PAIRS,
+    threads: Annotated[int, typer.Option(min=0, help="Cores that each system may use; 0 is all.")] = 0,
+    window: Annotated[int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")] = WINDOW,
+    queries: Annotated[int, typer.Option(min=0, help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.")] = QUERIES,
+    cache: Annotated[Path | None, typer.Option(help="Where the peers' environments are kept.", show_default="~/.cache/es-rerank/bench")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the speeds as a picture, FILE.svg.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
+    signal.signal(signal.SIGTERM, _leave)
+    if plot is not None and plot.suffix != ".svg":
+        raise SettingsError(f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg")
+    chosen = _chosen(peers)
+    collections = [_Collection(folder, split, window, queries) for folder in data or [packaged()]]
+    lists = _timed_lists(collections[0].every, pairs)
+    with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
+        setting = _Setting(Path(scratch), threads or cores(), model, chosen, cache or default_cache())
+        contest = Contest(setting.entrants(), lists, setting.reference(lists))
+        _run(contest, rounds, [each for collection in collections for each in collection.judged])
+        rows = contest.rows()
+    report = _Report(rows, collections, lists, rounds, setting.threads, on_our_grid=model is None)
+    if plot is not None:
+        plot.write_text(report.picture(), encoding="utf-8")
+    print_json(report.as_json()) if as_json else report.show()
+    if failed := [f"{label(row.system)} {row.reason}" for row in rows if row.system.peer is None and row.reason is not None]:
+        raise ModelError(f"this engine itself could not be measured: {'; '.join(failed)}")
+
+
+def _leave(*_: object) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: processes end and the run's folder is removed."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _chosen(names: list[str] | None) -> list[Peer]:
+    known = {peer.name: peer for peer in PEERS}
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise SettingsError(f"--peers {', '.join(unknown)} is not a peer that is known here; choose of: {', '.join(known)}")
+    return [peer for peer in PEERS if names is None or peer.name in names]
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------
+
+
+class _Candidates(NamedTuple):
+    """The window of one query: its text, the ids of its documents and their texts, best first by BM25."""
+
+    query: str
+    documents: list[str]
+    texts: list[str]
+
+    @property
+    def as_list(self) -> tuple[str, list[str]]:
+        return self.query, self.texts
+
+
+class _Collection:
+    """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked for nDCG@10."""
+
+    def __init__(self, folder: Path, split: str | None, window: int, queries: int) -> None:
+        self.window = window
+        self.topics: Topics = read_topics(folder, the_split(folder, split), limit=max(queries, 1))
+        every = read_topics(folder, self.topics.split)
+        stderr.print(f"{every.collection}: first stage by BM25 over {every.documents:,} documents", highlight=False)
+        corpus = {document.id: f"{document.title}\n{document.text}" if document.title else document.text for document in read_corpus(folder)}
+        ids, bm25 = list(corpus), Bm25(list(corpus.values()))
+        self._windows: dict[str, _Candidates] = {}
+        for name, query in every.queries.items():
+            if found := [ids[position] for position in bm25.best(query, max(window, PASSAGES))]:
+                self._windows[name] = _Candidates(query, found, [corpus[each] for each in found])
+        self._wanted = bool(queries)
+
+    @property
+    def every(self) -> list[_Candidates]:
+        """All queries that recall something, in the order of a hash of their id."""
+        return list(self._windows.values())
+
+    @property
+    def judged(self) -> list[tuple[str, list[str]]]:
+        """What is reranked for nDCG@10, query by query; nothing where it is left out."""
+        return [(found.query, found.texts[: self.window]) for found in self._asked().values()]
+
+    def ndcg(self, scores: Values | None = None) -> float | None:
+        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the first stage without."""
+        if not self._wanted:
+            return None
+        run = {name: run_of([]) for name in self.topics.queries}
+        start = 0
+        for name, found in self._asked().items():
+            documents = found.documents[: self.window]
+            order = range(len(documents)) if scores is None else ranked(scores[start : start + len(documents)].astype(np.float32))
+            run[name] = run_of([documents[position] for position in order] + found.documents[self.window :])
+            start += len(documents)
+        return round(mean(measured(self.topics.qrels, run).values()).ndcg_at_10, 4)
+
+    def texts(self) -> int:
+        """Return how many texts ``judged`` holds."""
+        return sum(len(texts) for _, texts in self.judged)
+
+    def _asked(self) -> dict[str, _Candidates]:
+        return {name: self._windows[name] for name in self.topics.queries if name in self._windows} if self._wanted else {}
+
+
+def _timed_lists(candidates: Sequence[_Candidates], pairs: int) -> Lists:
+    """Return so many pairs, query by query with its best passages. Raises SettingsError where there are not as many."""
+    lists: list[tuple[str, list[str]]] = []
+    left = pairs
+    for each in candidates:
+        texts = each.texts[: min(PASSAGES, left)]
+        lists.append((each.query, texts))
+        left -= len(texts)
+        if not left:
+            return lists
+    raise SettingsError(f"--pairs {pairs} is more than the {pairs - left} pairs that the collection gives; choose fewer, or a larger collection with --data")
+
+
+# --- systems -------------------------------------------------------------------------------------------------------
+
+
+class _Setting:
+    """What all systems need before they can be started: folders of the same weights, and environments."""
+
+    def __init__(self, scratch: Path, threads: int, model: str | None, peers: Sequence[Peer], cache: Path) -> None:
+        self.threads = threads
+        self._scratch, self._peers = scratch, peers
+        torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
+        with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+            manifest = export_model(str(torch), scratch / "ours", ExportOptions(kind="cross-encoder"), say=_say)
+        if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
+            raise SettingsError(f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label")
+        self._max_length = manifest.max_length
+        self._folders: dict[Weights, Path] = {"torch": torch, "ours": scratch / "ours", "optimum": scratch / "optimum"}
+        self._folders |= {"flat": flat_folder(torch, scratch / "ours" / manifest.variant("fp32"), scratch / "flat")}
+        self._folders |= {"flat int8": flat_folder(torch, scratch / "ours" / manifest.variant("int8"), scratch / "flat-int8")}
+        self._pythons = {peer.name: _tried(lambda peer=peer: installed(peer, cache), f"installing {peer.pinned}") for peer in peers}  # type: ignore[misc] # bound at once
+        self._exported = _tried(self._export, "exporting with sentence-transformers") if "sentence-transformers" in self._pythons else None
+
+    def reference(self, lists: Lists) -> Values:
+        """Return torch's logits. Raises ModelError where torch gives none."""
+        try:
+            with _doing("torch's own scores"), self._start(table.REFERENCE) as worker:
+                return worker.score(lists, 1).scores
+        except WorkerError as error:
+            raise ModelError(f"torch's own scores, which all others are compared with, could not be had: {error}") from error
+
+    def entrants(self) -> list[Entrant]:
+        """Return this project's systems and those of the chosen peers."""
+        versions = {peer.name: peer.version for peer in self._peers}
+        mine = version("es-rerank")
+        return [
+            Entrant(system, mine if system.peer is None else versions[system.peer], lambda system=system: self._start(system))  # type: ignore[misc] # bound at once
+            for system in SYSTEMS
+            if system.peer is None or system.peer in versions
+        ]
+
+    def _export(self) -> Path:
+        self._start(table.EXPORT, "sentence-transformers", timeout_s=_SETUP_TIMEOUT_S, out=str(self._folders["optimum"])).close()
+        return self._folders["optimum"]
+
+    def _start(self, system: System, environment: str | None = None, *, timeout_s: float = 300.0, out: str = "") -> Worker:
+        peer = environment or system.peer
+        python = Path(sys.executable) if peer is None else _or_raise(self._pythons[peer])
+        if system.weights == "optimum":
+            _or_raise(self._exported)
+        folder = self._folders[system.weights].resolve()
+        task = {"system": system.worker, "folder": str(folder), "threads": self.threads, "max_length": self._max_length, "out": out}
+        # -P: the worker's own folder is no place to import from.
+        command = [str(python), "-P", str(_WORKER), json.dumps(task)]
+        return Worker(command, self._scratch / f"{system.worker}.log", env=_environment(self._scratch, own=peer is None), load_timeout_s=timeout_s)
+
+
+def _environment(scratch: Path, *, own: bool) -> dict[str, str]:
+    """Return a worker's environment: no network, temporary files with the run's, this project visible to itself alone."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "TOKENIZERS_PARALLELISM": "true"}
+    return {**kept, **offline, "TMPDIR": str(scratch), **({"PYTHONPATH": str(_ROOT)} if own else {})}
+
+
+def _tried(make: Callable[[], Path], what: str) -> Path | WorkerError:
+    """Return what was made, or why it was not: that becomes a row, and the others are measured."""
+    try:
+        with _doing(what):
+            return make()
+    except WorkerError as error:
+        return error
+
+
+def _or_raise(made: Path | WorkerError | None) -> Path:
+    if isinstance(made, WorkerError):
+        raise made
+    assert made is not None  # asked for by systems of a chosen peer alone
+    return made
+
+
+def _say(text: str) -> None:
+    stderr.print(text, highlight=False)
+
+
+@contextmanager
+def _doing(what: str) -> Iterator[None]:
+    with stderr.status(f"{what} ..."):
+        yield
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+def _run(contest: Contest, rounds: int, judged: Lists) -> None:
+    """Take the contest through its parts, each with a bar on stderr that no thread draws while something is timed."""
+    with contest:
+        with _steps("trying", contest.systems) as step:
+            contest.prepare(step)
+        with _steps("timing", contest.systems * rounds) as step:
+            contest.time(rounds, step)
+        with _steps("ranking", contest.rank_steps(judged)) as step:
+            contest.rank(judged, step)
+
+
+@contextmanager
+def _steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    with progress(total, what, by_itself=False) as bar:
+        yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------
+
+
+class _Report:
+    """Rows, their nDCG@10 on every collection, and what they were measured on."""
+
+    def __init__(self, rows: Sequence[Row], collections: Sequence[_Collection], lists: Lists, rounds: int, threads: int, *, on_our_grid: bool) -> None:
+        self._rows, self._collections, self._rounds, self._threads, self._on_our_grid = rows, collections, rounds, threads, on_our_grid
+        self._pairs = sum(len(texts) for _, texts in lists)
+        self._machine = {name: value for name, value in machine("").items() if name != "elasticsearch"}
+        self._ndcg = {label(row.system): self._by_collection(row) for row in rows}
+
+    def _by_collection(self, row: Row) -> dict[str, float]:
+        found: dict[str, float] = {}
+        start = 0
+        for collection in self._collections:
+            end = start + collection.texts()
+            if row.ranked is not None and (value := collection.ndcg(row.ranked[start:end])) is not None:
+                found[collection.topics.collection] = value
+            start = end
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report under the names that the command line promises."""
+        systems = []
+        for row in self._rows:
+            ndcg = self._ndcg[label(row.system)]
+            quality = {"ndcg@10": _mean(ndcg), "ndcg@10_by_collection": ndcg, "ndcg@10_by": row.ranked_by}
+            systems.append({**row.as_json(), **quality})
+        return {
+            "machine": {**self._machine, "threads": self._threads},
+            "pairs": self._pairs,
+            "rounds": self._rounds,
+            "weights_on_int8_grid": self._on_our_grid,
+            "collections": [self._collection(each) for each in self._collections],
+            "systems": systems,
+        }
+
+    def _collection(self, collection: _Collection) -> dict[str, Any]:
+        topics, judged = collection.topics, len(collection.judged)
+        return {
+            "name": topics.collection,
+            "split": topics.split,
+            "queries": len(topics.queries) if judged else 0,
+            "window": collection.window,
+            "first_stage": {"ndcg@10": collection.ndcg()},
+        }
+
+    def show(self) -> None:
+        """Print a table, what could not be measured, and what has to be known to read it."""
+        title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
+        shown = Table("system", title=title, title_justify="left", caption=_CAPTION, caption_justify="left", box=None, pad_edge=False)
+        for name in ("", "batch", "pairs/s", "min", "max", "x fp32", "x any", "nDCG@10", "MB", "difference"):
+            shown.add_column(name, justify="right", no_wrap=True)
+        for row in self._rows:
+            if row.reason is None:
+                shown.add_row(*self._cells(row))
+        stdout.print(shown)
+        for collection in self._collections:
+            if collection.judged:
+                topics = collection.topics
+                stdout.print(
+                    f"nDCG@10 of {topics.collection}: first stage (BM25) {collection.ndcg():.4f}, {len(topics.queries)} queries, window {collection.window}",
+                    highlight=False,
+                )
+        for row in self._rows:
+            if row.reason is not None:
+                stdout.print(f"not measured: {label(row.system)} {row.version}: {row.reason}", highlight=False, markup=False, soft_wrap=True)
+        if self._on_our_grid:
+            stdout.print(_ON_OUR_GRID, highlight=False, soft_wrap=True)
+
+    def _cells(self, row: Row) -> list[str]:
+        assert row.pairs_per_second is not None
+        assert row.low is not None
+        assert row.high is not None
+        ratios = ["" if found is None else f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})" for found in (row.ratio, row.ratio_any)]
+        ndcg = _mean(self._ndcg[label(row.system)])
+        return [
+            f"{row.system.name} {row.version}",
+            row.system.precision,
+            str(row.batch),
+            *(f"{value:.1f}" for value in (row.pairs_per_second, row.low, row.high)),
+            *ratios,
+            "" if ndcg is None else f"{ndcg:.4f}",
+            f"{row.peak_rss_mb or 0:.0f}",
+            f"{row.largest_difference or 0:.1e}",
+        ]
+
+    def picture(self) -> str:
+        """Return the speeds as SVG. Raises ModelError where nothing was measured."""
+        bars = [
+            Bar(label(row.system), row.pairs_per_second, row.low or 0.0, row.high or 0.0, row.system.peer is None)
+            for row in self._rows
+            if row.pairs_per_second is not None
+        ]
+        if not bars:
+            raise ModelError("no system could be measured, so that there is nothing to draw")
+        return chart(f"pairs per second, {self._machine['cpu']}, {self._threads} threads", bars)
+
+
+def _mean(values: Mapping[str, float]) -> float | None:
+    return round(fmean(values.values()), 4) if values else None
