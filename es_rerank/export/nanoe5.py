@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ _BLOCK = 32
 """Weights that share a scale: 18 bytes, a float16 scale d and 16 bytes, of which the low half j is weight j and the high
 half weight j + 16; a weight is (half - 8) * d (Q4_0 of llama.cpp)."""
 _BLOCK_BYTES = 18
+_QUERY_PREFIX, _PASSAGE_PREFIX = "query: ", "passage: "
+"""What E5 was trained to read before each (https://huggingface.co/intfloat/multilingual-e5-small)."""
+
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _KEPT = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
 """Characters that XLM-R's normaliser leaves as they are, though NFKC would not, and noncharacters that stand for them meanwhile."""
@@ -150,7 +154,7 @@ def _packaged() -> Path:
 def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str]) -> list[int]:
     """Return the numbers of the pieces that the texts use, of those of one character and of the special ones, ascending."""
     kept = {number for number, (piece, _) in enumerate(pieces) if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1}
-    for text in texts:
+    for text in chain((_QUERY_PREFIX, _PASSAGE_PREFIX), texts):
         kept.update(tokenizer.encode(well_formed(text), add_special_tokens=False).ids)
     return sorted(kept)
 
@@ -292,7 +296,9 @@ def _write_configuration(folder: Path, sizes: _Sizes, vocabulary: int) -> None:
     _write_json(folder / "modules.json", listed)
     (folder / "1_Pooling").mkdir()
     _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": sizes.hidden, "pooling_mode_mean_tokens": True})
-    _write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": "passage: "}, "similarity_fn_name": "cosine"})
+    _write_json(
+        folder / "config_sentence_transformers.json", {"prompts": {"query": _QUERY_PREFIX, "document": _PASSAGE_PREFIX}, "similarity_fn_name": "cosine"}
+    )
 
 
 def _write_json(path: Path, value: object) -> None:
