@@ -1,3 +1,6 @@
+"""Passages of any text, in every script and with every kind of tokenizer."""
+# ruff: noqa: RUF001 signs of many scripts are meant
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -7,11 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram, WordLevel
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split, UnicodeScripts, Whitespace
+from tokenizers.normalizers import NFKC, Nmt
+from tokenizers.normalizers import Sequence as NormalizerSequence
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split, UnicodeScripts, Whitespace, WhitespaceSplit
 
 from es_rerank.errors import SettingsError
+from es_rerank.models.load import model_folder
+from es_rerank.models.manifest import TOKENIZER
+from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.text.boundaries import ends_clause, ends_sentence, inside_character
 from es_rerank.text.chunking import Chunker
+from es_rerank.text.pairs import open_tokenizer
 from es_rerank.types import Passage
 
 
@@ -36,9 +45,32 @@ def gappy_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-TOKENIZERS = {"words": word_tokenizer(), "bytes": byte_tokenizer(), "gaps": gappy_tokenizer()}
+def unigram_tokenizer() -> Tokenizer:
+    """XLM-R's kind: normalised, each word marked at its beginning, a Chinese sentence one word of many pieces."""
+    pieces = ["▁", *"条约签字符中文।नमसतेabcdefghijklmnopqrstuvwxyz.,!?", "条约", "中文", "▁treaty", "नम", "กา"]
+    tokenizer = Tokenizer(Unigram([("<unk>", -20.0), *((piece, -3.0 - len(piece) % 2) for piece in pieces)], unk_id=0))
+    tokenizer.normalizer = NormalizerSequence([Nmt(), NFKC()])
+    tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Metaspace()])
+    return tokenizer
+
+
+def bundled_tokenizer() -> Tokenizer:
+    """WordPiece of the bundled embedder: what it does not know is [UNK], a word of any length."""
+    return open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER)
+
+
+TOKENIZERS = {
+    "words": word_tokenizer(),
+    "bytes": byte_tokenizer(),
+    "gaps": gappy_tokenizer(),
+    "unigram": unigram_tokenizer(),
+    "bundled": bundled_tokenizer(),
+}
 PLAIN = ("treaty", "signed.", "1.5", "a,b", "“Quoted.”", "!?", "x" * 40, "\x00", "\n\n", "\r\n")
-FOREIGN = ("中文字符。", "Ünïcode", "e\u0301te\u0301", "👩\u200d👩\u200d👧", "\u200b", "नमस्ते")
+FOREIGN = (
+    "中文字符。", "「条约？」", "ﾃｽﾄ｡", "조약이 체결되었다.", "Ünïcode", "e\u0301te\u0301", "👩\u200d👩\u200d👧", "🇫🇷🇩🇪", "👍🏽", "😀", "𠮷", "\u200b", "नमस्ते।",
+    "وُقِّعت؟", "دستخط۔", "הָאֲמָנָה", "\u202bשלום\u202c", "สนธิสัญญากำ", "\u1112\u1161\u11ab", "①½ﬁ", "\ufeff",
+)  # fmt: skip
 WORDS = st.sampled_from(PLAIN + FOREIGN)
 TEXTS = st.one_of(st.text(), st.lists(WORDS, max_size=60).map(" ".join), st.lists(WORDS, max_size=30).map("".join))
 SIZES = st.integers(1, 12).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size // 2)))
@@ -129,18 +161,20 @@ def test_impossible_sizes_are_refused(size: int, overlap: int) -> None:
 # --- every script -----------------------------------------------------------------------------------------------------
 
 SENTENCES = {
-    "Chinese": ("条约已经签署。", "「谁签了约？」", "他说:没有人！", "然后……下雨了。"),  # noqa: RUF001 their own signs
-    "Japanese": ("条約は調印された。", "『誰が署名したのか？』", "雨が降った｡"),  # noqa: RUF001
+    "Chinese": ("条约已经签署。", "「谁签了约？」", "他说:没有人！", "然后……下雨了。"),
+    "Japanese": ("条約は調印された。", "『誰が署名したのか？』", "雨が降った｡"),
     "Korean": ("조약이 체결되었다.", "누가 서명했는가?"),
     "Arabic": ("تم توقيع المعاهدة.", "من وقع عليها؟", "الملك!"),
-    "Urdu": ("معاہدے پر دستخط ہوئے۔", "کس نے دستخط کیے؟"),  # noqa: RUF001
+    "Urdu": ("معاہدے پر دستخط ہوئے۔", "کس نے دستخط کیے؟"),
     "Hebrew": ("האמנה נחתמה.", "מי חתם עליה?"),
     "Hindi": ("संधि पर हस्ताक्षर हुए।", "किसने हस्ताक्षर किए?"),
-    "Armenian": ("Պայմանագիրը ստորագրվեց։",),  # noqa: RUF001
+    "Armenian": ("Պայմանագիրը ստորագրվեց։",),
     "Amharic": ("ውሉ ተፈረመ።", "ማን ፈረመ፧"),
     "Burmese": ("စာချုပ်ချုပ်ဆိုခဲ့သည်။",),
+    "Chinese with signs of another script": ("他走了.", "谁签了约?", "「没有人!」"),
+    "Chakma": ("𑄃𑄟𑄢𑅁",),
     "Khmer": ("សន្ធិសញ្ញាត្រូវបានចុះហត្ថលេខា។",),
-    "Greek": ("Η συνθήκη υπογράφηκε.", "Ο βασιλιάς!"),  # noqa: RUF001
+    "Greek": ("Η συνθήκη υπογράφηκε.", "Ο βασιλιάς!"),
 }
 
 
@@ -150,7 +184,7 @@ def test_sentences_of_every_script_end_where_they_end(script: str, gap: str) -> 
     """Without a space only where the sign is no part of numbers and names elsewhere."""
     sentences = SENTENCES[script] * 2
     if not gap:
-        sentences = tuple(sentence for sentence in sentences if sentence[-1] not in ".!?")
+        sentences = tuple(sentence for sentence in sentences if sentence[-1] not in ".!?" or script.startswith("Chinese"))
     text = gap.join(sentences)
     ends, at = set(), 0
     for sentence in sentences:
@@ -162,15 +196,34 @@ def test_sentences_of_every_script_end_where_they_end(script: str, gap: str) -> 
     assert found <= ends | {end + len(gap) for end in ends}
 
 
-@pytest.mark.parametrize("text", ["3.14", "www.example.org", "e.g.this", "wait...", "A.B", "«so»"])
+@given(st.lists(st.sampled_from([sentence for each in SENTENCES.values() for sentence in each]), min_size=2, max_size=30), NAMES, st.integers(8, 40))
+def test_a_passage_ends_with_a_sentence_where_one_ends_in_its_second_half(sentences: list[str], name: str, size: int) -> None:
+    text, tokenizer = " ".join(sentences), TOKENIZERS[name]
+    passages = Chunker(tokenizer, size=size, overlap=0).chunk(text)
+    starts = [start for start, end in tokenizer.encode(text, add_special_tokens=False).offsets if end > start]
+    for passage, following in pairwise(passages):
+        cuts = [start for start in starts if passage.start < start <= following.start and not inside_character(text, start)]
+        late = [cut for cut in cuts if tokens_between(tokenizer, text, Passage("", passage.start, cut)) > size // 2 + 1]
+        assert ends_sentence(text, following.start) or not any(ends_sentence(text, cut) for cut in late)
+
+
+def test_a_text_of_signs_alone_is_cut_like_any_other() -> None:
+    """Without a bound each of its positions would be looked at from each."""
+    for sign in (")", "」", "🇫", "。", ". "):
+        text = sign * 20_000
+        passages = Chunker(TOKENIZERS["bundled"]).chunk(text)
+        assert (passages[0].start, passages[-1].end) == (0, len(text.rstrip()))
+
+
+@pytest.mark.parametrize("text", ["3.14", "３．１４", "v1.0", "Node.js", "www.example.org", "e.g.this", "wait...", "A.B", "«so»"])
 def test_a_sign_inside_a_word_ends_nothing(text: str) -> None:
     assert not any(ends_sentence(text, position) for position in range(1, len(text)))
 
 
 def test_closing_quotes_belong_to_the_sentence_before_them() -> None:
-    text = "他问：「真的吗？」她笑了。"  # noqa: RUF001
+    text = "他问：「真的吗？」她笑了。"
     assert [position for position in range(1, len(text) + 1) if ends_sentence(text, position)] == [text.index("她"), len(text)]
-    assert ends_clause("下雨了，天黑了", 4)  # noqa: RUF001
+    assert ends_clause("下雨了，天黑了", 4)
     assert not ends_clause("rain, night", 5)
 
 
@@ -193,9 +246,9 @@ def test_a_long_chinese_text_is_cut_behind_its_sentences_by_a_unigram_tokenizer(
     pieces = sorted({*"条约已经签署他们在那里等了很久雨下个不停", "条约", "签署", "▁"})
     tokenizer = Tokenizer(Unigram([("<unk>", -9.0), *((piece, -1.0 - len(piece) % 2) for piece in pieces)], unk_id=0))
     tokenizer.pre_tokenizer = Metaspace()
-    text = "条约已经签署。他们在那里等了很久，雨下个不停。" * 12  # noqa: RUF001
+    text = "条约已经签署。他们在那里等了很久，雨下个不停。" * 12
     passages = Chunker(tokenizer, size=40, overlap=0).chunk(text)
     assert all(passage.text.endswith("。") for passage in passages)
     assert "".join(passage.text for passage in passages) == text
-    clauses = Chunker(tokenizer, size=40, overlap=0).chunk("他们在那里等了很久，雨下个不停，" * 12)  # noqa: RUF001
-    assert all(passage.text.endswith("，") for passage in clauses)  # noqa: RUF001
+    clauses = Chunker(tokenizer, size=40, overlap=0).chunk("他们在那里等了很久，雨下个不停，" * 12)
+    assert all(passage.text.endswith("，") for passage in clauses)

@@ -5,17 +5,28 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_TERMINALS = (
-    r"!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u166e\u1735\u1736\u17d4\u17d5"
-    r"\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f\u2024\u203c\u203d\u2047-\u2049"
-    r"\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb"
-    r"\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61\u2026"
+OWN_SIGNS = (
+    r"\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u166e\u1735\u1736\u17d4\u17d5"
+    r"\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f\u203c\u203d\u2047-\u2049"
+    r"\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u2e60\u2e61\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9"
+    r"\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16\ufe56\ufe57\uff01\uff1f\uff61\U00010a56\U00010a57\U00010f55-\U00010f59"
+    r"\U00010f86-\U00010f89\U00011047\U00011048\U000110be-\U000110c1\U00011141-\U00011143\U000111c5\U000111c6\U000111cd\U000111de\U000111df"
+    r"\U00011238\U00011239\U0001123b\U0001123c\U000112a9\U000113d4\U000113d5\U0001144b\U0001144c\U000115c2\U000115c3\U000115c9-\U000115d7"
+    r"\U00011641\U00011642\U0001173c-\U0001173e\U00011944\U00011946\U00011a42\U00011a43\U00011a9b\U00011a9c\U00011c41\U00011c42\U00011ef7\U00011ef8"
+    r"\U00011f43\U00011f44\U00016a6e\U00016a6f\U00016af5\U00016b37\U00016b38\U00016b44\U00016d6e\U00016d6f\U00016e98\U0001bc9f\U0001da88"
 )
-"""``Sentence_Terminal`` of Unicode's PropList.txt, Basic Multilingual Plane, and the ellipsis."""
+"""Signs that end a sentence and do nothing else: ``Sentence_Terminal`` of Unicode's PropList.txt without those of ``_SHARED_SIGNS``."""
 
-_TERMINAL = re.compile(f"[{_TERMINALS}]")
-_NEEDS_SPACE = frozenset("!.?\u2024\u2026")
-"""Terminals that also stand inside numbers, names, addresses and sentences; the others end a sentence wherever they stand."""
+_SHARED_SIGNS = "!.?\u2024\u2026\ufe52\uff0e"
+"""Those that also stand inside numbers, names, addresses and sentences, and the ellipsis."""
+
+UNSPACED = "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+"""Ideographs and kana: scripts that put no space between sentences, whichever sign ends them."""
+
+_TERMINAL = re.compile(f"[{OWN_SIGNS}{_SHARED_SIGNS}]")
+_FULL_STOPS = frozenset("!.?\ufe52\uff0e")
+_UNSPACED = re.compile(f"[{UNSPACED}\u3008\u300a\u300c\u300e\u3010\u3014\uff08]")
+"""Also the brackets and quotes that open in these scripts."""
 
 _BLANKS = frozenset(" \t\r\u00a0\u3000")
 _QUOTES = frozenset("\"'")
@@ -25,11 +36,14 @@ _SPACING = frozenset("\u0e33\u0eb3")
 _CLAUSE_ENDS = frozenset("，、；：､")  # noqa: RUF001 they are meant
 """Signs of scripts that put no space between words; where there are spaces, any word will do."""
 
+_FARTHEST = 64
+"""Characters that are looked back upon: a text of a million brackets, or of flags alone, is cut as fast as any other."""
+
 
 def ends_sentence(text: str, at: int) -> bool:
     """Whether a sentence ends at position ``at``, its closing quotes and brackets, and the blanks behind, before it."""
-    last = at
-    while last and (text[last - 1] in _BLANKS or _closes(text[last - 1])):
+    last, farthest = at, max(0, at - _FARTHEST)
+    while last > farthest and (text[last - 1] in _BLANKS or _closes(text[last - 1])):
         last -= 1
     sign = text[last - 1 : last]
     if sign == "\n":
@@ -39,12 +53,14 @@ def ends_sentence(text: str, at: int) -> bool:
     following = text[at : at + 1]
     if text[at - 1].isspace() or not following or following.isspace():
         return True
-    return sign not in _NEEDS_SPACE and not _closes(following) and not _TERMINAL.match(following)
+    if sign in _SHARED_SIGNS:
+        return sign in _FULL_STOPS and _UNSPACED.match(following) is not None
+    return not _closes(following) and not _TERMINAL.match(following)
 
 
 def ends_clause(text: str, at: int) -> bool:
     """Whether a sign that parts clauses, in a script without spaces, stands right before position ``at``."""
-    return text[:at][-1:] in _CLAUSE_ENDS
+    return text[at - 1 : at] in _CLAUSE_ENDS
 
 
 def inside_character(text: str, at: int) -> bool:
@@ -60,8 +76,8 @@ def inside_character(text: str, at: int) -> bool:
     if "\u200d" in (before, after) or unicodedata.category(after).startswith("M") or after in _SPACING or _modifies(after):
         return True
     if _is_flag_half(before) and _is_flag_half(after):
-        start = at
-        while start and _is_flag_half(text[start - 1]):
+        start, farthest = at, max(0, at - _FARTHEST)
+        while start > farthest and _is_flag_half(text[start - 1]):
             start -= 1
         return (at - start) % 2 == 1
     return "\u1100" <= before <= "\u11ff" and "\u1160" <= after <= "\u11ff"
