@@ -227,7 +227,24 @@ def test_closing_quotes_belong_to_the_sentence_before_them() -> None:
     assert not ends_clause("rain, night", 5)
 
 
-CHARACTERS = ("e\u0301", "नि", "กำ", "👩\u200d👩\u200d👧", "👍🏽", "🇫🇷", "\u1112\u1161\u11ab", "한", "中", "\u0627\u064e", "\r\n", "a", "ש\u05c1", "❤\ufe0f")
+CHARACTERS = (
+    "e\u0301",
+    "नि",
+    "กำ",
+    "👩\u200d👩\u200d👧",
+    "👍🏽",
+    "🇫🇷",
+    "\u1112\u1161\u11ab",
+    "한",
+    "가\u11a8",
+    "ی\u200c",
+    "中",
+    "\u0627\u064e",
+    "\r\n",
+    "a",
+    "ש\u05c1",
+    "❤\ufe0f",
+)
 
 
 @given(st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=12))
