@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import RequestError
 from es_rerank.text.nearest import nearest
-from es_rerank.text.strategies import NoneSettings, RecursiveSettings, SentenceSettings, Strategy, WordSettings, cut, strategy_of, words_of
+from es_rerank.text.strategies import NoneSettings, RecursiveSettings, SentenceSettings, Strategy, WordSettings, cut, sentences, strategy_of, words_of
 from es_rerank.types import Passage
 
 PLAIN = ("treaty", "signed.", "1.5", "(a,b)", "“Quoted.”", "!?", "x" * 400, "\x00", "\n", "\n\n", "\r\n", "\n# ", "rock'n'roll", "don’t", "snake_case", "__")
@@ -139,7 +139,7 @@ def test_a_sentence_longer_than_a_chunk_is_cut_between_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "sentences",
+    "whole",
     [
         ["One two. ", "Three four! ", "Five?\t", "Six… ", "Seven"],
         ["He said “No.” ", 'She said "Yes!" ', "(They left.) ", "Then"],
@@ -149,15 +149,41 @@ def test_a_sentence_longer_than_a_chunk_is_cut_between_words() -> None:
         ["... and so on. ", "__init__"],
     ],
 )
-def test_where_sentences_end(sentences: list[str]) -> None:
+def test_where_sentences_end(whole: list[str]) -> None:
     # With so many words before each, no two fit into one chunk.
-    long = [f"{'word ' * 18}{text}" for text in sentences]
+    long = [f"{'word ' * 18}{text}" for text in whole]
     assert texts(cut("".join(long), SentenceSettings(max_chunk_size=28, sentence_overlap=0))) == [text.strip() for text in long]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        ["『誰？』", "雨｡", "雪。"],
+        ["تم. ", "من؟ ", "الملك! ", "نعم؟", "لا"],
+        ["کس نے کیے؟", "ہوئے۔", "جی۔"],
+        ["हुए।", "किसने? ", "किए॥", "अब।"],
+        ["ստորագրվեց։", "Ով"],
+        ["ውሉ።", "ማን፧", "ሰው፨"],
+        ["ချုပ်၏။", "သူ၊", "မ"],
+        ["ត្រូវ។", "នាម៕", "ក"],
+        ["ᠪᠣᠯ᠃", "ᠨᠢ"],
+        ["𑄃𑁇𑁈", "क"],
+        ["他走了.", "谁来?」", "没有!", "条约ok.”", "终わり．", "次の３．１４です"],
+        ["他v1.0.", "版3.5"],
+        ["好。》", "好！）", "他"],
+        ["然后……下雨了。", "foo。 ", "bar"],
+        ["x\u2028", "y\u2029", "z\u0085", "w"],
+    ],
+)
+def test_sentences_of_other_scripts_end_where_icu_ends_them(whole: list[str]) -> None:
+    """What ICU 77 says, by which Elasticsearch 9.5 cuts."""
+    text = "".join(whole)
+    assert [text[start:end] for start, end in sentences(text, 0, len(text))] == whole
 
 
 def test_rows_of_one_sign_take_no_time() -> None:
     # Tried from each of 100 000 signs anew, one of these would outlast the test run.
-    for sign in "._!。ー\u0301 \n-#":
+    for sign in "._!。．？」ー\u0301 \n-#":
         cut(sign * 100_000, SentenceSettings())
         cut(sign * 100_000, WordSettings(strategy="word", max_chunk_size=10, overlap=5))
 

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from ..errors import RequestError
 from ..types import Passage
+from .boundaries import OWN_SIGNS, UNSPACED
 
 DEFAULT_MAX_CHUNK_SIZE = 300
 """Words per chunk where a ``chunk_rescorer`` names none (ChunkScorerConfig.DEFAULT_CHUNK_SIZE)."""
@@ -34,8 +35,18 @@ _BETWEEN = rf"(?<=\d)[.,](?=\d)|(?<=[^\W\d])[.:·'’](?=[^\W\d_{_ALONE}{_KATAKA
 _WORD = re.compile(rf"[{_ALONE}][{_MARKS}]*|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_BETWEEN})*")
 """A word as the standard analyzer reads it (Unicode Standard Annex 29), emoji and Hebrew quotation marks apart."""
 
-_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+\s+|[。！？]+[」』）”]?\s*|\n\s*")  # noqa: RUF001 they are meant
-"""Also takes the white space behind. The look behind keeps a long row of dots from being tried from each of them."""
+_CLOSERS = r"[\"'”’)\]}»›〉》」』】〕）］｝｣]"  # noqa: RUF001 they are meant
+_SENTENCE_END = re.compile(
+    rf"(?<![.!?…])[.!?…]++{_CLOSERS}*+\s+"
+    rf"|[{OWN_SIGNS}]++{_CLOSERS}*+\s*"
+    rf"|(?<![.!?．])[.!?．]++{_CLOSERS}*+(?=[{UNSPACED}])"  # noqa: RUF001 the full stop of full width is meant
+    r"|[\n\u0085\u2028\u2029]\s*"
+)
+"""Also takes the white space behind. The look behind keeps a long row of dots from being tried from each of them.
+
+Elasticsearch's own cutter, ICU's (SentenceBoundaryChunker), also ends a sentence between ``a!b`` and none before a small
+letter or behind an ellipsis; otherwise they cut alike.
+"""
 
 _SEPARATORS = {
     "plaintext": (r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"),
