@@ -20,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+CPUINFO = Path("/proc/cpuinfo")
+
 Lists = list[tuple[str, list[str]]]
 Score = Callable[[Lists, int], Iterable[float]]
 """From lists of passages and a batch size to one score for each passage."""
@@ -96,8 +98,7 @@ def preset() -> str:
     """Return the name of sentence-transformers' preset for this CPU."""
     if platform.machine().lower() in {"arm64", "aarch64"}:
         return "arm64"
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.is_file() else []
+    flags = CPUINFO.read_text(encoding="utf-8").split() if CPUINFO.is_file() else []
     return next((name for name, flag in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f")) if flag in flags), "avx2")
 
 
