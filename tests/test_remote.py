@@ -31,11 +31,13 @@ from stamina.instrumentation import RetryDetails
 from starlette.responses import JSONResponse, Response
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
+from es_rerank import RerankClient
 from es_rerank.errors import OverloadError, RemoteModelError, ScoreError, SettingsError
 from es_rerank.models import LoadedReranker, Reranker
 from es_rerank.models.answers import reason, values_by_index
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import Access, load_reranker
+from es_rerank.models.manifest import CalibrationRecord
 from es_rerank.models.remote import RemoteReranker
 from es_rerank.models.service import Patience, TransientError, batches, retry_after
 from es_rerank.node import Node
@@ -44,6 +46,7 @@ from es_rerank.sidecar.authority import key_hash
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import PASSAGES as SHORT
 from es_rerank.testing.contract import RerankerContract
+from es_rerank.types import Calibration
 
 QUERY = "who signed the treaty"
 PASSAGES = ["envoys signed the treaty", "bread rises for an hour", "who signed the treaty"]
@@ -64,7 +67,9 @@ def impatient() -> Iterator[None]:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models: the default one, and one that is served beside it."""
     folder = tmp_path_factory.mktemp("models")
-    return tiny_cross_encoder(folder / "default"), tiny_cross_encoder(folder / OTHER, seed=1)
+    return tiny_cross_encoder(folder / "default"), tiny_cross_encoder(
+        folder / OTHER, seed=1, calibration=CalibrationRecord(logit=0.5, first_stage=2.0, intercept=-1.0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +134,23 @@ def test_the_address_chooses_among_the_sidecar_s_models(address: str, folders: t
         assert got != here.score(QUERY, SHORT).values.tobytes()
     with RemoteReranker(f"{address}/rerank?model=none", api_key=SecretStr(KEY)) as loaded, pytest.raises(RemoteModelError, match=r"answered 422.*\[none\]"):
         loaded.score(QUERY, SHORT)
+
+
+def test_a_search_through_another_sidecar_orders_as_over_there(address: str, folders: tuple[Path, Path], es: Elasticsearch, index: str) -> None:
+    """The calibration blends the first stage in, so that bits of the logit alone would give another order."""
+    fill(es, index)
+    with (
+        load_reranker(folders[1]) as there,
+        load_reranker(f"remote:{address}?model={OTHER}", access=Access(remote_api_key=SecretStr(KEY))) as remote,
+        load_reranker(f"remote:{address}", access=Access(remote_api_key=SecretStr(KEY))) as uncalibrated,
+    ):
+        searched = [RerankClient(es, reranker=each).rerank(QUERY, index=index, first_stage="bm25") for each in (there, remote)]
+        assert there.calibration == remote.calibration == Calibration(0.5, 2.0, -1.0)
+        uncalibrated.score(QUERY, SHORT)
+        assert uncalibrated.calibration is None
+    one, other = ([(hit["_id"], hit["_score"], hit["fields"]) for hit in answer["hits"]["hits"]] for answer in searched)
+    assert one == other
+    assert any("rerank.model_logit" in fields for _, _, fields in one)
 
 
 def test_a_sidecar_s_refusals_are_repeated(address: str) -> None:
@@ -207,6 +229,8 @@ def test_the_server_s_limit_is_kept_and_asked_for_once(reranker: RemoteReranker,
     [
         (JSONResponse({"max_client_batch_size": 7}), 7),
         (JSONResponse({"max_client_batch_size": 5_000}), 1_000),
+        (JSONResponse({"max_client_batch_size": 5_000, "served_by": "es-rerank"}), 250),
+        (JSONResponse({"max_client_batch_size": 100, "served_by": "es-rerank"}), 100),
         (JSONResponse({"max_client_batch_size": "7"}), 250),
         (JSONResponse({"max_client_batch_size": True}), 250),
         (JSONResponse({"max_client_batch_size": 0}), 250),
@@ -221,6 +245,15 @@ def test_what_info_says_of_the_limit(host: Host, reranker: RemoteReranker, servi
     host.app = tei_app(service, batch=1_000, info=info)
     assert reranker.score(QUERY, ["treaty"] * (size + 1)).done.all()
     assert sorted(len(body["texts"]) for body in service.bodies) == [1, size]
+
+
+@pytest.mark.parametrize(
+    "stated", [None, [], {"logit": 1.0}, {"logit": 1.0, "first_stage": "0.5", "intercept": 0.0}, {"logit": True, "first_stage": 0.5, "intercept": 0.0}]
+)
+def test_a_calibration_that_is_none_is_not_taken(host: Host, reranker: RemoteReranker, service: FakeService, stated: object) -> None:
+    host.app = tei_app(service, batch=100, info=JSONResponse({"calibration": stated}))
+    reranker.score(QUERY, SHORT)
+    assert reranker.calibration is None
 
 
 def test_the_caller_s_batch_size_comes_first(url: str, service: FakeService) -> None:

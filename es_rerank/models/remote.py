@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import httpx
 from pydantic import SecretStr
 
 from ..errors import ScoreError, SettingsError
-from ..types import Scale
+from ..types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
 from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
 
@@ -29,14 +30,15 @@ class RemoteReranker(ServiceReranker):
 
     Query and passages are sent to ``url``, whose path, where it does not end in ``/rerank``, is completed to do so. Its query
     string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models. Credentials in it are sent as basic
-    authentication, ``api_key`` as ``Authorization: Bearer``. ``batch_size``: passages in one request; without it, what
-    a TEI server names as its limit, and 250 for others.
+    authentication, ``api_key`` as ``Authorization: Bearer``. ``batch_size``: passages in one request, and
+    nothing is asked of the service besides; without it, what a TEI server names as its limit, and 250 for others.
 
-    The scores are raw logits. A sidecar's are those that its model gives there, bit for bit, and it says which passages
-    it cut; what TEI cuts to the model's window is unknown, and not marked as ``truncated``. The deadline goes along as
-    ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time; passages of a request that it could not finish are not
-    ``done``. An empty query is sent as a space, for both refuse it otherwise. Further arguments and errors are those of
-    ``ServiceReranker``. Raises SettingsError for an address that cannot be used.
+    The scores are raw logits. A sidecar's are those that its model gives there, bit for bit, it says which passages it
+    cut and how its model is calibrated, so that a search orders and scores as over there; what TEI cuts to the model's
+    window is unknown, and not marked as ``truncated``. The deadline goes along as ``X-Rerank-Timeout-Ms``, so that a
+    sidecar stops in time; passages of a request that it could not finish are not ``done``. An empty query is sent as a
+    space, for both refuse it otherwise. Further arguments and errors are those of ``ServiceReranker``. Raises
+    SettingsError for an address that cannot be used.
     """
 
     scale: Scale = "logit"
@@ -63,6 +65,7 @@ class RemoteReranker(ServiceReranker):
             raise SettingsError(f"batch_size must be between 1 and {_MOST_BATCH}, found {batch_size}")
         self._url = address.copy_with(userinfo=b"", fragment=None)
         self._known_batch = batch_size
+        self._calibration: Calibration | None = None
         self._learning = asyncio.Lock()
         service = f"the rerank service {self._url.copy_with(query=None)}"
         super().__init__(name=name or _name(self._url), service=service, api_key=api_key, timeout_s=timeout_s, concurrency=concurrency, credentials=credentials)
@@ -92,9 +95,16 @@ class RemoteReranker(ServiceReranker):
             if response.status_code >= 500 or response.status_code == 429:
                 return _TEI_BATCH
             found = _json(response)
-            limit = found.get("max_client_batch_size") if isinstance(found, dict) else None
-            self._known_batch = min(limit, _MOST_BATCH) if type(limit) is int and limit > 0 else DEFAULT_BATCH
+            about = found if isinstance(found, dict) else {}
+            self._calibration = _calibration(about.get("calibration"))
+            limit, most = about.get("max_client_batch_size"), DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH
+            self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
             return self._known_batch
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What a sidecar says of its model, known once it has scored; None for other services."""
+        return self._calibration
 
     def _wording(self, query: str) -> str:
         return query or " "
@@ -117,6 +127,15 @@ def _address(url: str) -> httpx.URL:
     address = service_address(url, "remote:")
     path = address.path.rstrip("/")
     return address.copy_with(path=path if path.endswith("/rerank") else path + "/rerank")
+
+
+def _calibration(stated: object) -> Calibration | None:
+    """Return a calibration that a service states; None for anything else."""
+    if not isinstance(stated, dict) or set(stated) != set(Calibration._fields):
+        return None
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in stated.values()):
+        return None
+    return Calibration(**stated)
 
 
 def _name(url: httpx.URL) -> str:

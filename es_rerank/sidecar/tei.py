@@ -39,6 +39,15 @@ class TeiRequest(BaseModel):
     top_n: Annotated[int | None, Field(ge=1)] = None
 
 
+@router.get("/info")
+async def info(request: Request, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
+    """Return what TEI says of its model, as far as it is known here; and how its logits become log-odds, which another sidecar reads."""
+    served = service.served(model)
+    calibration = {"calibration": served.calibration._asdict()} if served.calibration else {}
+    about = {"model_id": served.name, "model_type": {"reranker": {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}}}
+    return answer(request, {**about, "max_client_batch_size": service.limits.documents, "auto_truncate": True, "served_by": "es-rerank", **calibration})
+
+
 @router.post("/rerank")
 async def rerank(request: Request, wanted: TeiRequest, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
     """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit.
