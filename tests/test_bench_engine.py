@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -345,7 +346,7 @@ def test_a_row_as_json_has_the_promised_keys() -> None:
 positive = st.lists(st.floats(min_value=0.01, max_value=1e3), min_size=1, max_size=20)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(positive, st.floats(min_value=0.1, max_value=10))
 def test_a_ratio_is_that_of_every_pair_and_turns_with_the_sides(times: list[float], factor: float) -> None:
     slow, fast = np.asarray(times) * factor, np.asarray(times)
@@ -446,6 +447,23 @@ def test_what_a_system_cannot_load_is_what_the_worker_answers(tmp_path: Path) ->
         start(tmp_path / "nowhere", tmp_path / "log", "es-rerank-fp32")
     with pytest.raises(WorkerError, match="KeyError: 'unknown'"):
         start(tmp_path, tmp_path / "log", "unknown")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> None:
+    task = json.dumps({"system": "es-rerank-fp32", "folder": str(tiny_cross_encoder(tmp_path / "model")), "threads": 1, "max_length": 128})
+    program = (
+        "import sys, time, pathlib; from es_rerank.bench.workers import Worker\n"
+        f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], pathlib.Path({str(tmp_path / 'log')!r}))\n"
+        "with worker.awake(): pass\n"
+        "print(worker._process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        worker = psutil.Process(int(bench.stdout.readline()))
+        bench.kill()
+    _, alive = psutil.wait_procs([worker], timeout=30)
+    assert not alive
 
 
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
