@@ -5,6 +5,7 @@ No peer is installed: processes of the current interpreter stand in for them, wh
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -23,6 +24,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -30,15 +32,16 @@ from es_rerank.bench import peers as table
 from es_rerank.bench.chart import Bar, chart
 from es_rerank.bench.engine import BATCHES, Contest, Entrant, Row, label
 from es_rerank.bench.first_stage import Bm25
-from es_rerank.bench.paired import ratio
+from es_rerank.bench.paired import Added, ratio
 from es_rerank.bench.peers import PEERS, SYSTEMS, Peer, System
 from es_rerank.bench.peers import environment as environments
 from es_rerank.bench.peers import worker as script
 from es_rerank.bench.peers.environment import installed
 from es_rerank.bench.weights import dequantised, flat_folder
 from es_rerank.bench.workers import Worker, WorkerError, last_words
+from es_rerank.cli import bench_engine
 from es_rerank.cli.app import app
-from es_rerank.cli.bench_engine import _Collection, _timed_lists
+from es_rerank.cli.bench_engine import _Collection, _Report, _timed_lists
 from es_rerank.collection import read_qrels
 from es_rerank.errors import SettingsError
 from es_rerank.evaluation.packaged import packaged
@@ -587,6 +590,30 @@ def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
     assert texts == ["a & b <c>", "fast & int8", "100.0", "slow", "25.0"]
     colours = {each.attrib["fill"] for each in drawn.iter(f"{space}rect")}
     assert len(colours) == 3
+
+
+def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(collection: _Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = Added(1.234, 0.9, 12.5)
+    rows = [
+        Row(each, "1.2.3", None, 16, 1.5e-5, 1234.5, 1000.0, 1300.0, spread, spread, 1234.0, np.zeros(collection.texts()), "x") for each in SYSTEMS if each.peer
+    ]
+    report = _Report([*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")], [collection], LISTS, 3, 2, on_our_grid=True)
+    out = io.StringIO()
+    monkeypatch.setattr(bench_engine, "stdout", Console(file=out, width=80))
+    report.show()
+    lines = out.getvalue().splitlines()
+    for row in rows:
+        found = [line for line in lines if line.startswith(label(row.system))]
+        assert len(found) == 2
+        assert max(map(len, found)) <= 80
+        assert "1234.5   1000-1300  1.23 (0.90-12.50)" in found[0]
+        assert f"{collection.ndcg():.4f}" in found[1]
+    assert "not measured: es-rerank fp32 0.1: ended: [no] memory" in lines
+    assert sum("first stage (BM25)" in line for line in lines) == 1
+    shown = report.as_json()
+    assert shown["systems"][0]["ndcg@10"] == shown["collections"][0]["first_stage"]["ndcg@10"] == collection.ndcg()
+    assert shown["systems"][-1]["ndcg@10"] is None
+    assert set(shown["machine"]) == {"cpu", "cores", "python", "threads"}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ..bench.chart import Bar, chart
 from ..bench.engine import PAIRS, PASSAGES, ROUNDS, Contest, Entrant, Row, label
 from ..bench.first_stage import Bm25
 from ..bench.machine import machine
+from ..bench.paired import Added
 from ..bench.peers import PEERS, SYSTEMS, Peer, System, Weights
 from ..bench.peers.environment import default_cache, installed
 from ..bench.weights import bundled_weights, flat_folder, source_folder
@@ -45,7 +46,8 @@ _WORKER = Path(table.__file__).with_name("worker.py")
 _ROOT = Path(__file__).parents[2]
 _SETUP_TIMEOUT_S = 900.0
 _CAPTION = (
-    "x fp32: how many times as fast as the fastest fp32 peer in the same round, median and 95 % interval; x any: as the fastest peer of all. "
+    "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; x any peer: of any precision. "
+    "MB: most memory. "
     "difference: largest from torch, in logits (FlashRank: in probabilities). nDCG@10: the model's order alone, the first stage's score not added; "
     "fp32 systems share one, since their scores are the same."
 )
@@ -338,21 +340,19 @@ class _Report:
         }
 
     def show(self) -> None:
-        """Print a table, what could not be measured, and what has to be known to read it."""
+        """Print two tables, what could not be measured, and what has to be known to read it."""
+        done = [row for row in self._rows if row.reason is None]
         title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
-        shown = Table("system", title=title, title_justify="left", caption=_CAPTION, caption_justify="left", box=None, pad_edge=False)
-        for name in ("", "batch", "pairs/s", "min", "max", "x fp32", "x any", "nDCG@10", "MB", "difference"):
-            shown.add_column(name, justify="right", no_wrap=True)
-        for row in self._rows:
-            if row.reason is None:
-                shown.add_row(*self._cells(row))
-        stdout.print(shown)
+        _print_table(title, ("batch", "pairs/s", "min-max", "x fp32 peer"), [(label(row.system), _speed(row)) for row in done])
+        _print_table("", ("x any peer", "nDCG@10", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
+        stdout.print(_CAPTION, highlight=False, soft_wrap=True)
         for collection in self._collections:
             if collection.judged:
                 topics = collection.topics
                 stdout.print(
                     f"nDCG@10 of {topics.collection}: first stage (BM25) {collection.ndcg():.4f}, {len(topics.queries)} queries, window {collection.window}",
                     highlight=False,
+                    soft_wrap=True,
                 )
         for row in self._rows:
             if row.reason is not None:
@@ -360,22 +360,9 @@ class _Report:
         if self._on_our_grid:
             stdout.print(_ON_OUR_GRID, highlight=False, soft_wrap=True)
 
-    def _cells(self, row: Row) -> list[str]:
-        assert row.pairs_per_second is not None
-        assert row.low is not None
-        assert row.high is not None
-        ratios = ["" if found is None else f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})" for found in (row.ratio, row.ratio_any)]
+    def _quality(self, row: Row) -> list[str]:
         ndcg = _mean(self._ndcg[label(row.system)])
-        return [
-            f"{row.system.name} {row.version}",
-            row.system.precision,
-            str(row.batch),
-            *(f"{value:.1f}" for value in (row.pairs_per_second, row.low, row.high)),
-            *ratios,
-            "" if ndcg is None else f"{ndcg:.4f}",
-            f"{row.peak_rss_mb or 0:.0f}",
-            f"{row.largest_difference or 0:.1e}",
-        ]
+        return [_interval(row.ratio_any), "" if ndcg is None else f"{ndcg:.4f}", f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
 
     def picture(self) -> str:
         """Return the speeds as SVG. Raises ModelError where nothing was measured."""
@@ -387,6 +374,23 @@ class _Report:
         if not bars:
             raise ModelError("no system could be measured, so that there is nothing to draw")
         return chart(f"pairs per second, {self._machine['cpu']}, {self._threads} threads", bars)
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> None:
+    shown = Table("", title=title or None, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for name, cells in rows:
+        shown.add_row(name, *cells)
+    stdout.print(shown)
+
+
+def _speed(row: Row) -> list[str]:
+    return [str(row.batch), f"{row.pairs_per_second or 0:.1f}", f"{row.low or 0:.0f}-{row.high or 0:.0f}", _interval(row.ratio)]
+
+
+def _interval(found: Added | None) -> str:
+    return "" if found is None else f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
 def _mean(values: Mapping[str, float]) -> float | None:

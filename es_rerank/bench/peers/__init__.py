@@ -65,9 +65,9 @@ SYSTEMS = (
     System("infinity optimum", "fp32", "infinity-emb", "infinity-optimum", "flat"),
     System("rerankers torch", "fp32", "rerankers", "rerankers", "torch"),
     System("fastembed", "fp32", "fastembed", "fastembed", "flat"),
-    System("fastembed, our int8 graph", "int8", "fastembed", "fastembed", "flat int8"),
+    System("fastembed, our graph", "int8", "fastembed", "fastembed", "flat int8"),
     System("FlashRank", "fp32", "flashrank", "flashrank", "flat", scale="probability"),
-    System("FlashRank, our int8 graph", "int8", "flashrank", "flashrank", "flat int8", scale="probability"),
+    System("FlashRank, our graph", "int8", "flashrank", "flashrank", "flat int8", scale="probability"),
 )
 """The systems that are measured. FlashRank and fastembed make no int8 graph themselves but are given such graphs by their
 authors: so they get ours as well."""
