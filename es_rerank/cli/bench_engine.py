@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -118,10 +119,6 @@ class _Candidates(NamedTuple):
     documents: list[str]
     texts: list[str]
 
-    @property
-    def as_list(self) -> tuple[str, list[str]]:
-        return self.query, self.texts
-
 
 class _Collection:
     """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked for nDCG@10."""
@@ -201,7 +198,7 @@ class _Setting:
         self._folders: dict[Weights, Path] = {"torch": torch, "ours": scratch / "ours", "optimum": scratch / "optimum"}
         self._folders |= {"flat": flat_folder(torch, scratch / "ours" / manifest.variant("fp32"), scratch / "flat")}
         self._folders |= {"flat int8": flat_folder(torch, scratch / "ours" / manifest.variant("int8"), scratch / "flat-int8")}
-        self._pythons = {peer.name: _tried(lambda peer=peer: installed(peer, cache), f"installing {peer.pinned}") for peer in peers}  # type: ignore[misc] # bound at once
+        self._pythons = {peer.name: _tried(partial(installed, peer, cache), f"installing {peer.pinned}") for peer in peers}
         self._exported = _tried(self._export, "exporting with sentence-transformers") if "sentence-transformers" in self._pythons else None
 
     def reference(self, lists: Lists) -> Values:
@@ -217,7 +214,7 @@ class _Setting:
         versions = {peer.name: peer.version for peer in self._peers}
         mine = version("es-rerank")
         return [
-            Entrant(system, mine if system.peer is None else versions[system.peer], lambda system=system: self._start(system))  # type: ignore[misc] # bound at once
+            Entrant(system, mine if system.peer is None else versions[system.peer], partial(self._start, system))
             for system in SYSTEMS
             if system.peer is None or system.peer in versions
         ]
