@@ -332,7 +332,7 @@ def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(contest: Ca
     rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCHES)
     assert rows["is well fp32"].batch == 8
     calls = [line.split()[2:] for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
-    tried, used = [call for call in calls if call[2] == "15"], [call for call in calls if call[2] == "20"]
+    tried, used = [call for call in calls if call[2] == "10"], [call for call in calls if call[2] == "20"]
     assert {int(batch) for _, batch, _ in tried} == set(BATCHES)
     assert {batch for _, batch, _ in used} == {"8"}
     assert len({pid for pid, _, _ in tried}) == len({pid for pid, _, _ in used}) == 1
