@@ -53,7 +53,7 @@ def filled(es: Elasticsearch, index: str) -> str:
 
 
 def tree(**more: Any) -> dict[str, Any]:
-    child = {"standard": {"query": {"match_all": {}}}}
+    child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
     return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **more}}
 
 

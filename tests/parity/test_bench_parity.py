@@ -52,7 +52,7 @@ def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_the_torch_folder_gives_the_logits_of_the_bundled_graph_but_for_its_rounded_activations(tmp_path: Path) -> None:
     folder = bundled_weights(tmp_path / "torch")
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     graph = unquantised(onnx.load(model_folder(BUNDLED_RERANKER) / "model_int8.onnx"))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     theirs, ours = [], []

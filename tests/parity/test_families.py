@@ -392,9 +392,9 @@ def test_what_an_export_needs_is_fetched_and_no_weights_twice(name: str, tmp_pat
         path.touch()
     hub = Hub(tmp_path / "repository", tmp_path / "cache")
     monkeypatch.setattr(folder, "snapshot_download", hub)
-    fetched = folder._fetch("somebody/reranker", ExportOptions(), lambda _: None)
+    fetched = folder._fetch("somebody/reranker", ExportOptions(), lambda _: None, tmp_path / "scratch")
     assert hub.fetched == needed
-    assert fetched == (hub.snapshot, "somebody/reranker", hub.snapshot.name)
+    assert fetched == (hub.snapshot, "somebody/reranker", hub.snapshot.name, None, None)
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
