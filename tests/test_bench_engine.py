@@ -293,6 +293,17 @@ def test_a_peer_that_ends_in_the_rounds_has_no_speed_from_the_others(contest: Ca
     assert rows["is well fp32"].ratio == pytest.approx([1.0] * 3)
 
 
+def test_without_lists_to_rank_rows_have_speeds_alone(fake: Start) -> None:
+    with Contest([entrant(fake, "is well")], LISTS, EXPECTED, batches=(1,)) as held:
+        held.prepare(lambda _: None)
+        held.time(1, lambda _: None)
+        assert held.rank_steps([]) == 0
+        held.rank([], lambda _: None)
+    (row,) = held.rows()
+    assert (row.reason, row.ranked, row.ranked_by) == (None, None, None)
+    assert row.pairs_per_second is not None
+
+
 def test_a_peer_that_was_not_installed_is_a_row(contest: Callable[..., dict[str, Row]], fake: Start) -> None:
     def fail() -> Worker:
         raise WorkerError("could not be installed: no network")

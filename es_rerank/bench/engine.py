@@ -186,7 +186,12 @@ class Contest:
             run.peak_rss_mb = worker.peak_rss_mb
 
     def rank(self, lists: Lists, on_step: Step) -> None:
-        """Score the lists by one fp32 system, of which the other fp32 systems have the scores, and by every int8 system."""
+        """Score the lists by one fp32 system, of which the other fp32 systems have the scores, and by every int8 system.
+
+        Without lists there is nothing to score, and rows have no ``ranked``.
+        """
+        if not lists:
+            return
         exact = [run for run in self._live() if run.entrant.system.precision == "fp32"]
         for run in exact[:1] + [run for run in self._live() if run not in exact]:
             self._rank(run, lists, on_step)
