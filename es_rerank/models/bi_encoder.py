@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..errors import ModelFolderError, ScoreError
 from ..text.pairs import Encoded, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import Vectors
+from .closing import Closing
 from .manifest import TOKENIZER, Manifest, Precision, read_manifest, verify
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _SLICE = 512
 """Texts that are tokenised and queued at once, so that memory stays flat however many are given."""
 
 
-class BiEncoder:
+class BiEncoder(Closing):
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
     A vector is a function of model and text alone: one text per run, no padding. Safe to share between threads.
@@ -85,12 +86,6 @@ class BiEncoder:
         """End the model's threads, after the runs that have begun; a shared pool goes on."""
         if not self._shared:
             self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _vector(self, text: Encoded) -> FloatArray:
         """Return the unit vector of one text, float32, (dims,)."""

@@ -6,12 +6,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
 from ..types import Calibration, Passage, Scale, Scores
 from . import LoadedReranker, LongTextReranker, Reranker
+from .closing import Closing
 
 DEFAULT_ENTRIES = 100_000
 """Pairs that are remembered; an entry takes about 250 bytes, so that a full cache takes about 25 MB."""
@@ -72,7 +73,7 @@ class ScoreCache:
             return CacheFigures(len(self._entries), self._hits, self._misses)
 
 
-class Cached:
+class Cached(Closing):
     """Scores what the cache does not know; a ``Reranker`` over another whose scores depend on the pair alone.
 
     ``identity`` tells the model from every other one in the same cache: all that a score depends on besides the pair.
@@ -111,17 +112,6 @@ class Cached:
         """Close the reranker below, where it can be."""
         if isinstance(self._inner, LoadedReranker):
             self._inner.close()
-
-    async def aclose(self) -> None:
-        """Close the reranker below from within an event loop."""
-        if isinstance(self._inner, LoadedReranker):
-            await self._inner.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _look_up(self, query: str, passages: Sequence[str]) -> _Known:
         start = hashlib.blake2b(self._identity, digest_size=_DIGEST_BYTES)

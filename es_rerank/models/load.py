@@ -17,7 +17,7 @@ from .bi_encoder import BiEncoder
 from .cached import ScoreCache, cached
 from .cross_encoder import CrossEncoder
 from .local import LocalReranker
-from .manifest import MANIFEST, RERANKERS, Kind, parse_manifest, read_manifest
+from .manifest import MANIFEST, RERANKERS, Kind, Manifest, parse_manifest, read_manifest
 from .monot5 import MonoT5
 
 COHERE, REMOTE = "cohere:", "remote:"
@@ -25,7 +25,7 @@ COHERE, REMOTE = "cohere:", "remote:"
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_LOCAL: dict[str, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
+LOCAL: dict[Kind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def local_reranker(model: str | Path, *, name: str | None = None, threads: int =
     Raises ModelFolderError when it is not found or is no reranker.
     """
     folder = model_folder(model)
-    return _LOCAL[_reranker_kind(folder)](folder, name=name, threads=threads, pool=pool)
+    return LOCAL[_manifest_of(folder).kind](folder, name=name, threads=threads, pool=pool)
 
 
 def check_reranker(model: str | Path) -> str:
@@ -87,7 +87,7 @@ def check_reranker(model: str | Path) -> str:
     Raises ModelFolderError or SettingsError where it will not.
     """
     if not str(model).startswith((COHERE, REMOTE)):
-        return read_manifest(model_folder(model), kind=_reranker_kind(model_folder(model))).name
+        return reranker_manifest(model).name
     if not str(model).partition(":")[2]:
         raise SettingsError(f"{model} names nothing behind the colon; write {COHERE}MODEL or {REMOTE}URL")
     return str(model)
@@ -113,11 +113,21 @@ def _named(given: str) -> tuple[str | None, str]:
     return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)
 
 
-def _reranker_kind(folder: Path) -> Kind:
-    kind = parse_manifest(folder).kind
-    if kind not in RERANKERS:
-        raise ModelFolderError(f"{folder} holds a {kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}")
-    return kind
+def reranker_manifest(model: str | Path) -> Manifest:
+    """Return the manifest of a bundled name, a folder or a Hub id, its files checked but not loaded.
+
+    Raises ModelFolderError when it is not found or is no reranker.
+    """
+    folder = model_folder(model)
+    return read_manifest(folder, kind=_manifest_of(folder).kind)
+
+
+def _manifest_of(folder: Path) -> Manifest:
+    """Return a reranker's manifest, whether or not its files are there."""
+    manifest = parse_manifest(folder)
+    if manifest.kind not in RERANKERS:
+        raise ModelFolderError(f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}")
+    return manifest
 
 
 def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None) -> BiEncoder:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
 from ..text.pairs import Encoded, open_tokenizer, well_formed
 from ..types import Calibration, Passage, Scores
+from .closing import Closing
 from .manifest import TOKENIZER, Kind, Manifest, Precision, read_manifest, verify
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Pairs(Protocol):
         """Return how many tokens of a passage are read beside a query, at least 1."""
 
 
-class LocalReranker:
+class LocalReranker(Closing):
     """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is read.
 
     A score is a function of model, query and passage alone: one pair per run, no padding, so neither batch mates nor
@@ -135,16 +136,6 @@ class LocalReranker:
         """End the model's threads, after the runs that have begun; a shared pool goes on."""
         if not self._shared:
             self._pool.close()
-
-    async def aclose(self) -> None:
-        """Close without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
         """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents takes seconds."""

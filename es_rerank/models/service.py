@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -22,6 +22,7 @@ from ..text.pairs import well_formed
 from ..types import Calibration, Scale, Scores
 from .answers import Answer, reason
 from .background import BackgroundLoop
+from .closing import Closing
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class TransientError(Exception):
         self.wait_s = wait_s
 
 
-class ServiceReranker:
+class ServiceReranker(Closing):
     """Scores passages by asking a service; a ``LoadedReranker``. Its subclasses say how one request is put.
 
     Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in a way
@@ -110,16 +111,6 @@ class ServiceReranker:
     def close(self) -> None:
         """Close the connections; calls that are waiting fail."""
         self._loop.close(self._http.aclose)
-
-    async def aclose(self) -> None:
-        """Close without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says of it), or what ``score`` raises."""

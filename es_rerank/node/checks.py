@@ -180,7 +180,7 @@ def _onnxruntime() -> Check:
 
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
-    from ..models.load import COHERE, REMOTE, check_reranker, model_folder  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
+    from ..models.load import COHERE, REMOTE, model_folder, reranker_manifest  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
@@ -189,9 +189,7 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
     if "/" in name and not Path(name).exists():
         return Check(row, "warn", f"{name} is no folder here", f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}")
     try:
-        if kind == "cross-encoder":
-            check_reranker(name)
-        manifest = read_manifest(model_folder(name), kind=None if kind == "cross-encoder" else kind)
+        manifest = reranker_manifest(name) if kind == "cross-encoder" else read_manifest(model_folder(name), kind=kind)
     except ModelFolderError as error:
         return Check(row, "fail", error.message, f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one")
     return Check(row, "ok", f"{name} ({manifest.source})")

@@ -16,7 +16,6 @@ from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.effects import Served
 from ..retrievers.searching import DEFAULT_TIMEOUT_S
-from ..retrievers.tree import DEFAULT_INFERENCE_ID
 from ..types import Scores
 from .upstream import Upstream
 
@@ -128,16 +127,16 @@ class Service:
         if count > self.limits.documents:
             raise TooLargeError(f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts")
 
-    async def score(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
-        """Score texts against a query within the limits, by the default model unless another is given.
+    async def score(self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker) -> Scores:
+        """Score texts against a query within the limits.
 
         Raises TooLargeError for more documents than one request may hold.
         """
         self.check_documents(len(texts))
         deadline = time.monotonic() + (self.limits.timeout_s if timeout_s is None else timeout_s)
-        return await (reranker or self.served(DEFAULT_INFERENCE_ID)).ascore(query, texts, deadline=deadline)
+        return await reranker.ascore(query, texts, deadline=deadline)
 
-    async def score_all(self, query: str, texts: list[str], timeout_s: float | None = None, reranker: Reranker | None = None) -> Scores:
+    async def score_all(self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker) -> Scores:
         """Score as ``score`` does, every text or none; raises DeadlineError besides when time ran out before the last."""
         scores = await self.score(query, texts, timeout_s, reranker)
         if not scores.done.all():
