@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..types import Calibration, Passage, Scale, Scores
+from ..types import Passage, Scale, Scores
 from . import LoadedReranker, LongTextReranker, Reranker
 from .closing import Closing
+from .over import Over
 
 DEFAULT_ENTRIES = 100_000
 """Pairs that are remembered; an entry takes about 250 bytes, so that a full cache takes about 25 MB."""
@@ -73,26 +74,16 @@ class ScoreCache:
             return CacheFigures(len(self._entries), self._hits, self._misses)
 
 
-class Cached(Closing):
+class Cached(Over, Closing):
     """Scores what the cache does not know; a ``Reranker`` over another whose scores depend on the pair alone.
 
     ``identity`` tells the model from every other one in the same cache: all that a score depends on besides the pair.
     """
 
     def __init__(self, reranker: Reranker, cache: ScoreCache, identity: str) -> None:
-        self._inner = reranker
+        super().__init__(reranker)
         self._cache = cache
         self._identity = identity.encode()
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return self._inner.name
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """The calibration of the model."""
-        return self._inner.calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per passage; those that were remembered are ``cached``."""

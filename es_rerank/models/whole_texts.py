@@ -9,30 +9,18 @@ from itertools import accumulate
 import numpy as np
 
 from ..scores import aggregated, as_logits
-from ..types import Aggregation, Calibration, Scores
-from . import LongTextReranker, Reranker
+from ..types import Aggregation, Scores
+from . import LongTextReranker
+from .over import Over
 
 _BEST = Aggregation("max")
 
 
-class WholeTexts:
+class WholeTexts(Over):
     """Reads every text whole; a ``Reranker`` over one that knows how much it can read at once, transparent over any other.
 
     A text's logit is that of its best part. It is ``done`` when all of its parts are.
     """
-
-    def __init__(self, reranker: Reranker) -> None:
-        self._inner = reranker
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return self._inner.name
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """The calibration of the model."""
-        return self._inner.calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per text, as the model does of its best part."""
