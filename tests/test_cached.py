@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -139,3 +140,18 @@ def test_a_loaded_model_remembers_where_it_is_given_a_cache(tmp_path: Path) -> N
     narrow = tiny_cross_encoder(tmp_path / "narrow", 0, max_length=64)
     with load_reranker(narrow, cache=cache) as model:
         assert not model.score(QUERY, PASSAGES).cached.any()
+
+
+def test_an_entry_takes_what_the_setting_says() -> None:
+    """About 250 bytes, of which the settings and the README speak."""
+    cache = ScoreCache(entries=20_000)
+    keys = [number.to_bytes(16, "big") for number in range(20_000)]
+    reranker = cached(WordOverlapReranker(), cache, "one")
+    tracemalloc.start()
+    try:
+        for start in range(0, len(keys), 1_000):
+            reranker.score(QUERY, [key.hex() for key in keys[start : start + 1_000]])
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 150 < held / cache.figures().entries < 350
