@@ -214,7 +214,7 @@ def test_a_graph_gives_the_same_bits_at_any_concurrency(tmp_path: Path) -> None:
     items = [[2, *draw, 3] for draw in np.random.default_rng(0).integers(4, 60, size=(200, 30)).tolist()]
 
     def score(ids: list[int]) -> bytes:
-        return session.run(ids, [0] * len(ids)).tobytes()
+        return session.run([ids], [[0] * len(ids)]).tobytes()
 
     alone = [score(ids) for ids in items]
     for threads in (1, 2, 8):

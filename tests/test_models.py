@@ -117,7 +117,7 @@ def test_a_deadline_in_the_middle_keeps_what_is_done(model: CrossEncoder, monkey
     begun = threading.Event()
     run = model._session.run
 
-    def slow(ids: list[int], type_ids: list[int]) -> object:
+    def slow(ids: list[list[int]], type_ids: list[list[int]]) -> object:
         begun.set()
         time.sleep(0.05)
         return run(ids, type_ids)
@@ -132,7 +132,7 @@ def test_a_deadline_in_the_middle_keeps_what_is_done(model: CrossEncoder, monkey
 async def test_cancelling_a_call_frees_its_work(model: CrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, free, run = threading.Event(), threading.Event(), model._session.run
 
-    def held(ids: list[int], type_ids: list[int]) -> object:
+    def held(ids: list[list[int]], type_ids: list[list[int]]) -> object:
         begun.set()
         assert free.wait(timeout=10)
         return run(ids, type_ids)
@@ -164,7 +164,7 @@ def test_a_score_that_is_not_finite_is_an_error(tmp_path: Path, value: str) -> N
 def test_two_labels_are_scored_by_their_difference(tmp_path: Path) -> None:
     with CrossEncoder(tiny_cross_encoder(tmp_path, labels=2)) as model:
         pair = next(model._pairs.encode(QUERY, PASSAGES))
-        first, second = model._session.run(pair.ids, pair.type_ids)[0]
+        first, second = model._session.run([pair.ids], [pair.type_ids])[0]
         assert model.score(QUERY, PASSAGES[:1]).values[0] == np.float32(float(second) - float(first))
 
 

@@ -61,7 +61,7 @@ def test_the_logit_is_that_of_true_minus_that_of_false(reranker: MonoT5) -> None
     for passage, value in zip(PASSAGES, reranker.score(QUERY, PASSAGES).values, strict=True):
         prompt = f"Query: {QUERY} Document: {passage} Relevant:"
         ids = reranker.tokenizer.encode(prompt).ids
-        false, true = reranker._session.run(ids, [0] * len(ids))[0]
+        false, true = reranker._session.run([ids], [[0] * len(ids)])[0]
         assert value == np.float32(float(true) - float(false))
 
 

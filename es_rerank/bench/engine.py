@@ -15,8 +15,8 @@ from .workers import Lists, Values, Worker, WorkerError
 
 ROUNDS = 5
 PAIRS = 200
-PASSAGES = 20
-"""Passages per query in what is timed."""
+CANDIDATES = 100
+"""Passages per query in what is timed: the window that rerankers are compared on (MS MARCO's top 100), and the most of a search."""
 
 BATCHES = (1, 4, 8, 16, 32)
 """Batch sizes that are tried for a peer that has one; the best is used."""
@@ -27,11 +27,14 @@ TOLERANCE = 1e-3
 LEAST_CORRELATION = 0.9
 """Least correlation of int8 scores with torch's; a system below it computes something else and is not measured."""
 
-_TRIED_QUERIES = 2
-"""Queries that batch sizes are tried on."""
+_TRIED = 50
+"""Passages of one query that batch sizes are tried on."""
 
 _TRIES = 2
 """Runs of each size; the quicker counts, since infinity makes its engine anew in the first."""
+
+_TOO_SLOW = 1.3
+"""A batch size that takes so many times as long as the best is the last that is tried: padding only grows from there."""
 
 _QUERIES_A_STEP = 10
 _SEED = 20_260_102
@@ -146,7 +149,7 @@ class Contest:
         return len(self._runs)
 
     def prepare(self, on_step: Step) -> None:
-        """Find each entrant's best batch size, start it anew, warm it up on all lists, and hold its scores to torch's."""
+        """Find each entrant's best batch size, the sizes tried upwards, start it anew, warm it up on all lists, and hold its scores to torch's."""
         for run in self._runs:
             on_step(run.entrant.system.name)
             with run.kept():
@@ -161,11 +164,15 @@ class Contest:
     def _best_batch(self, entrant: Entrant) -> int:
         if not entrant.system.batches:
             return 1
-        tried = self._lists[:_TRIED_QUERIES]
+        tried = [(query, passages[:_TRIED]) for query, passages in self._lists[:1]]
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
             _difference(entrant.system, first, self._reference[: first.size])  # before minutes are spent on wrong scores
-            seconds = {batch: min(worker.score(tried, batch).seconds for _ in range(_TRIES)) for batch in self._batches}
+            seconds: dict[int, float] = {}
+            for batch in self._batches:
+                seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
+                if seconds[batch] > _TOO_SLOW * min(seconds.values()):
+                    break
         return min(seconds, key=lambda batch: seconds[batch])
 
     def time(self, rounds: int, on_step: Step) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from ..bench import peers as table
 from ..bench.chart import Bar, chart
-from ..bench.engine import PAIRS, PASSAGES, ROUNDS, Contest, Entrant, Row, label
+from ..bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
 from ..bench.first_stage import Bm25
 from ..bench.machine import machine
 from ..bench.paired import Added
@@ -132,7 +132,7 @@ class _Collection:
         ids, bm25 = list(corpus), Bm25(list(corpus.values()))
         self._windows: dict[str, _Candidates] = {}
         for name, query in every.queries.items():
-            if found := [ids[position] for position in bm25.best(query, max(window, PASSAGES))]:
+            if found := [ids[position] for position in bm25.best(query, max(window, CANDIDATES))]:
                 self._windows[name] = _Candidates(query, found, [corpus[each] for each in found])
         self._wanted = bool(queries)
 
@@ -172,7 +172,7 @@ def _timed_lists(candidates: Sequence[_Candidates], pairs: int) -> Lists:
     lists: list[tuple[str, list[str]]] = []
     left = pairs
     for each in candidates:
-        texts = each.texts[: min(PASSAGES, left)]
+        texts = each.texts[: min(CANDIDATES, left)]
         lists.append((each.query, texts))
         left -= len(texts)
         if not left:
@@ -192,12 +192,13 @@ class _Setting:
         torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
         with redirect_stdout(sys.stderr):  # torch and optimum print as they please
             manifest = export_model(str(torch), scratch / "ours", ExportOptions(kind="cross-encoder"), say=_say)
+            export_model(str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
             raise SettingsError(f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label")
         self._max_length = manifest.max_length
         self._folders: dict[Weights, Path] = {"torch": torch, "ours": scratch / "ours", "optimum": scratch / "optimum"}
-        self._folders |= {"flat": flat_folder(torch, scratch / "ours" / manifest.variant("fp32"), scratch / "flat")}
-        self._folders |= {"flat int8": flat_folder(torch, scratch / "ours" / manifest.variant("int8"), scratch / "flat-int8")}
+        self._folders |= {"flat": flat_folder(torch, scratch / "plain" / manifest.variant("fp32"), scratch / "flat")}
+        self._folders |= {"flat int8": flat_folder(torch, scratch / "plain" / manifest.variant("int8"), scratch / "flat-int8")}
         self._pythons = {peer.name: _tried(partial(installed, peer, cache), f"installing {peer.pinned}") for peer in peers}
         self._exported = _tried(self._export, "exporting with sentence-transformers") if "sentence-transformers" in self._pythons else None
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..export import DEFAULT_TOLERANCE, ExportOptions, export_model
+from ..export import DEFAULT_TOLERANCE, ExportOptions, Int8Range, export_model
 from ..models.catalog import ANSWERS
 from ..models.manifest import Kind, Manifest
 from ..text.prompted_pairs import PromptTruncation
@@ -66,6 +66,11 @@ def export(
     ] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
     only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
+    int8_range: Annotated[
+        Int8Range,
+        typer.Option(help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or what this machine's can do."),
+    ] = "auto",
+    plain: Annotated[bool, typer.Option("--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT when it holds something already.")] = False,
     as_json: Json = False,
@@ -89,6 +94,8 @@ def export(
         tolerance=tolerance,
         fp32=not only_int8,
         int8=int8,
+        int8_range=int8_range,
+        plain=plain,
         force=force,
     )
     with redirect_stdout(sys.stderr):  # torch and optimum print as they please

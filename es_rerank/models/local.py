@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..engine.pool import Pool
+from ..engine.runs import Runs
 from ..engine.session import Session
 from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
 from ..text.pairs import Encoded, open_tokenizer, well_formed
-from ..types import Calibration, Passage, Scores
+from ..types import Calibration, FloatArray, Passage, Scores
 from .closing import Closing
 from .manifest import TOKENIZER, Kind, Manifest, Precision, read_manifest, verify
 
@@ -36,11 +37,11 @@ class Pairs(Protocol):
 class LocalReranker(Closing):
     """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is read.
 
-    A score is a function of model, query and passage alone: one pair per run, no padding, so neither batch mates nor
-    other calls change a bit of it. Safe to share between threads. ``threads`` 0 means one run per core at a time;
-    ``pool``, where one is given, is shared with other models and not closed with this one; ``name`` replaces the
-    manifest's; ``variant`` chooses a precision other than its default. Raises ModelFolderError for a folder that is missing, incomplete,
-    altered or of another kind.
+    A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length share a run only
+    where that changes no bit, so neither other passages nor other calls change a score. Safe to share between threads.
+    ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is shared with other models and not closed
+    with this one; ``name`` replaces the manifest's; ``variant`` chooses a precision other than its default. Raises
+    ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class LocalReranker(Closing):
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
+        self._runs = Runs(self._session, self._pool, _logit, by_row=self._manifest.by_row(variant))
 
     def _labels(self, manifest: Manifest) -> int:
         """Return how many logits the graph gives."""
@@ -102,13 +104,13 @@ class LocalReranker(Closing):
         finite, OverloadError when too much is waiting already.
         """
         pairs = self._encode(query, passages, deadline)
-        logits = self._pool.run(self._logit, pairs, length=_tokens, deadline=deadline)
+        logits = self._runs.run(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not started."""
         pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
-        logits = await self._pool.arun(self._logit, pairs, length=_tokens, deadline=deadline)
+        logits = await self._runs.arun(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
     def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
@@ -145,11 +147,6 @@ class LocalReranker(Closing):
             pairs.append(pair)
         return pairs
 
-    def _logit(self, pair: Encoded) -> float:
-        head = self._session.run(pair.ids, pair.type_ids)[0]
-        # log(p1 / p0) of a softmax over two labels is the difference of its logits.
-        return float(head[0] if len(head) == 1 else head[1] - head[0])
-
     def _scores(self, pairs: Sequence[Encoded], logits: Sequence[float | None], passages: int) -> Scores:
         """Return the scores of all passages; those after the encoded ones are not done."""
         values = np.zeros(passages, dtype=np.float32)
@@ -164,5 +161,6 @@ class LocalReranker(Closing):
         return Scores(values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_))
 
 
-def _tokens(pair: Encoded) -> int:
-    return len(pair.ids)
+def _logit(head: FloatArray) -> float:
+    """Return one logit of the head's output, (labels,): log(p1 / p0) of a softmax over two labels is their difference."""
+    return float(head[0] if len(head) == 1 else head[1] - head[0])

@@ -25,6 +25,8 @@ FORMAT_VERSION: Literal[1] = 1
 
 Kind = Literal["cross-encoder", "monot5", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
+QuantisationScheme = Literal["QInt8 weights, static activations", "QInt8 weights, dynamic activations"]
+Pass = Literal["attention", "first_row"]
 StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
 RERANKERS: frozenset[Kind] = frozenset({"cross-encoder", "monot5"})
@@ -99,10 +101,12 @@ class BiEncoderContract(_Part):
 class Quantisation(_Part):
     """How the int8 graph was made and for which processors its speed and scores hold.
 
-    ``kept_fp32`` names the parts of the model whose weights stayed fp32.
+    Activations are ``static`` where their scales were fixed at export, ``dynamic`` where every run finds its own.
+    ``reduce_range``: weights have 7 bits, which every processor adds up exactly; without it, only those that
+    ``engine.processor.adds_bytes_exactly`` knows. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
     """
 
-    scheme: Literal["QInt8 weights, dynamic activations"] = "QInt8 weights, dynamic activations"
+    scheme: QuantisationScheme = "QInt8 weights, dynamic activations"
     operators: tuple[str, ...]
     per_channel: bool
     reduce_range: bool
@@ -138,8 +142,9 @@ class Manifest(_Part):
 
     ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration, ``family`` the
     row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included. ``files`` covers every file
-    that is read. ``passes``: what was done to the graph so that it computes less: ``first_row``, the last layer for the first
-    token alone. ``calibration`` is absent where the logistic of the logit is the probability.
+    that is read. ``passes``: what was done to the graph so that it computes less: ``attention``, one operator for a whole
+    sequence without a mask; ``first_row``, the last layer for the first token alone. ``calibration`` is absent where the
+    logistic of the logit is the probability.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -159,7 +164,7 @@ class Manifest(_Part):
     files: dict[str, FileRecord]
     variants: dict[Precision, str] = Field(min_length=1)
     default_variant: Precision
-    passes: tuple[Literal["first_row"], ...] = ()
+    passes: tuple[Pass, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
     versions: dict[str, str] = {}
@@ -181,9 +186,18 @@ class Manifest(_Part):
         """Return the calibration as the read path uses it."""
         return None if self.calibration is None else Calibration(**self.calibration.model_dump())
 
+    def precision(self, wanted: Precision | None) -> Precision:
+        """Return the precision that is meant: the one wanted, or the default."""
+        return wanted or self.default_variant
+
+    def by_row(self, wanted: Precision | None) -> bool:
+        """Whether a precision computes every row of a run alone; dynamic int8 has one scale for all of them."""
+        static = self.quantisation is not None and self.quantisation.scheme == "QInt8 weights, static activations"
+        return self.precision(wanted) == "fp32" or static
+
     def variant(self, precision: Precision | None) -> str:
         """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where there is none."""
-        wanted = precision or self.default_variant
+        wanted = self.precision(precision)
         if wanted not in self.variants:
             raise ModelFolderError(f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export it again with that variant")
         return self.variants[wanted]

@@ -106,7 +106,7 @@ def test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank(
     assert all(row["largest_difference"] < 1e-4 for row in exact)
     assert rows["es-rerank", "int8"]["largest_difference"] > 1e-4
     assert 1.0 in [row["ratio"] for row in exact[1:]]  # the fastest of them, to itself
-    for precision, name in (("fp32", "FlashRank"), ("int8", "FlashRank, our graph")):
+    for precision, name in (("fp32", "FlashRank"), ("int8", "FlashRank, our int8")):
         assert rows[name, precision]["reason"] == "ended: no module named flashrank"
         assert rows[name, precision]["pairs_per_second"] is None
     assert "sentence-transformers torch" in plot.read_text(encoding="utf-8")

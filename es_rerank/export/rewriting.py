@@ -1,0 +1,112 @@
+"""What graph passes share: reading a graph, leaving out what nobody reads any more, and keeping a rewritten graph only where it agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from ..engine.session import feeds
+
+AGREEMENT = 1e-5
+"""Largest difference of a rewritten graph from the one before, in outputs over 1 as a share: blocks of other sizes add in
+another order."""
+
+LENGTHS = (3, 4, 17, 64)
+"""Tokens of the sequences that two graphs are compared on."""
+
+Values = dict[str, onnx.TensorProto]
+
+
+def constants(graph: onnx.GraphProto) -> Values:
+    """Return the tensors of a graph that are constants, by name."""
+    values = {each.name: each for each in graph.initializer}
+    return values | {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"}
+
+
+def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:
+    """Return a constant; None where the tensor is none, or lies in a file beside the graph."""
+    value = values.get(name)
+    return None if value is None or value.data_location == onnx.TensorProto.EXTERNAL else numpy_helper.to_array(value)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """Return an integer attribute."""
+    return next((int(each.i) for each in node.attribute if each.name == name), default)
+
+
+def order_of(node: onnx.NodeProto) -> tuple[int, ...] | None:
+    """Return the axes of a Transpose in their new order; None where it states none, which reverses them."""
+    return next((tuple(each.ints) for each in node.attribute if each.name == "perm"), None)
+
+
+def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: int) -> list[int] | None:
+    """Return a shape's dimensions from the third on, where they are constants (one of them may be -1).
+
+    ``made``: the node that makes a tensor, by the tensor's name.
+    """
+    whole = array(values, shape)
+    if whole is not None:
+        return [int(each) for each in whole[2:]]
+    node = made.get(shape)
+    if node is None or node.op_type != "Concat" or len(node.input) != rank:
+        return None
+    parts = [array(values, name) for name in node.input[2:]]
+    return [int(part.ravel()[0]) for part in parts if part is not None] if all(part is not None for part in parts) else None
+
+
+def read_inside(node: onnx.NodeProto) -> set[str]:
+    """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from outside."""
+    graphs = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
+    return {name for graph in graphs for inner in graph.node for name in (*inner.input, *read_inside(inner))}
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Give a graph these nodes, in this order, without those, and without the constants, whose results nobody reads.
+
+    Of the shapes that the graph states, those of operators that ONNX itself does not know are kept: it can infer the others.
+    """
+    outputs = {output.name for output in graph.output}
+    kept, read = [], set(outputs)
+    for node in reversed(nodes):
+        if read.intersection(node.output):
+            read.update(node.input, read_inside(node))
+            kept.append(node)
+    initializers = [each for each in graph.initializer if each.name in read]
+    stated = [each for each in graph.value_info if each.name in {name for node in kept if node.domain for name in node.output}]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(initializers)
+    graph.value_info.extend(stated)
+
+
+def keep_if_it_agrees(path: Path, model: onnx.ModelProto, lengths: Sequence[int] = LENGTHS) -> bool:
+    """Put the rewritten model in place of the graph file ``path`` and return True, if both give the same; else leave it."""
+    other = path.with_name(f"rewritten_{path.name}")
+    onnx.save(model, other)
+    try:
+        if not _agree(path, other, lengths):
+            return False
+        other.replace(path)
+    finally:
+        other.unlink(missing_ok=True)
+    return True
+
+
+def _agree(before: Path, after: Path, lengths: Sequence[int]) -> bool:
+    """Whether two graphs give the same outputs for whole sequences of several lengths."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    sessions = [onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]) for path in (before, after)]
+    draw = np.random.default_rng(0)
+    for tokens in lengths:
+        ids, types = draw.integers(0, 100, (2, tokens)).tolist(), [[0] * tokens] * 2
+        expected, found = (session.run(None, feeds([node.name for node in session.get_inputs()], ids, types))[0] for session in sessions)
+        if expected.shape != found.shape or not (np.abs(expected - found) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all():
+            return False
+    return True

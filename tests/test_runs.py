@@ -1,0 +1,134 @@
+"""Which sequences share a run, and that no bit of any of them changes by it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from encoder_graphs import encoder
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+from tiny_models import GRAPH, save_graph
+
+from es_rerank.engine.pool import Pool
+from es_rerank.engine.runs import RUN_SEQUENCES, Runs, equal_lengths
+from es_rerank.engine.session import Session
+from es_rerank.export.attention import fuse
+from es_rerank.export.first_row import narrow
+from es_rerank.types import FloatArray
+
+WINDOW = 128
+
+
+class Sequence(NamedTuple):
+    ids: list[int]
+    type_ids: list[int]
+
+
+def sequence(*ids: int) -> Sequence:
+    return Sequence(list(ids), [0] * len(ids))
+
+
+def first(output: FloatArray) -> float:
+    return float(output[0])
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 6), st.integers(1, 4), st.integers(1, 200))
+def test_groups_hold_every_sequence_once_among_its_equals(lengths: list[int], most: int, side_by_side: int, tokens: int) -> None:
+    groups = equal_lengths(lengths, most=most, side_by_side=side_by_side, tokens=tokens)
+    assert sorted(position for group in groups for position in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len({lengths[position] for position in group}) == 1
+        assert group == sorted(group)
+        assert len(group) <= most
+        assert len(group) == 1 or len(group) * lengths[group[0]] <= min(tokens, sum(lengths) // side_by_side)
+    firsts = [lengths[group[0]] for group in groups]
+    assert firsts == sorted(firsts, reverse=True)
+
+
+def test_equal_sequences_are_shared_out_over_the_threads() -> None:
+    assert equal_lengths([50] * 4, most=4, side_by_side=1) == [[0, 1, 2, 3]]
+    assert equal_lengths([50] * 4, most=4, side_by_side=2) == [[0, 1], [2, 3]]
+    assert equal_lengths([50] * 4, most=1, side_by_side=2) == [[0], [1], [2], [3]]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder of one layer as wide as MiniLM."""
+    path = encoder(tmp_path_factory.mktemp("wide") / GRAPH, scaled=True, width=384, heads=12, layers=1)
+    assert fuse(path, WINDOW)
+    assert narrow(path)
+    return path
+
+
+def test_sequences_that_share_a_run_keep_their_bits(wide: Path) -> None:
+    session, pool = Session(wide), Pool(2)
+    together = Runs(session, pool, first, by_row=True)
+    draw = np.random.default_rng(0)
+    sequences = [sequence(*draw.integers(0, 100, length).tolist()) for length in draw.integers(3, 30, 120)]
+    found = together.run(sequences)
+    assert found == [first(session.run([each.ids], [each.type_ids])[0]) for each in sequences]
+    assert found == together.run(sequences[::-1])[::-1]
+    pool.close()
+
+
+def test_runs_are_shared_only_where_that_changes_no_bit(tmp_path: Path, wide: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["numbers"], to=1),
+        helper.make_node("ReduceSum", ["numbers", "rows"], ["sums"], keepdims=1),
+        helper.make_node("ReduceMean", ["sums"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["sums", "mean"], ["logits"]),
+    ]
+    nodes.insert(0, helper.make_node("Constant", [], ["rows"], value_ints=[1]))
+    save_graph(tmp_path, nodes, {}, ("logits", ["batch", 1]))
+    assert not Session(tmp_path / GRAPH).shares_runs(RUN_SEQUENCES)
+    assert Session(wide).shares_runs(RUN_SEQUENCES)
+
+
+def test_what_had_not_begun_by_the_deadline_is_none(wide: Path) -> None:
+    pool = Pool(1)
+    runs = Runs(Session(wide), pool, first, by_row=True)
+    assert runs.run([sequence(1, 2, 3)] * 9, deadline=time.monotonic() - 1) == [None] * 9
+    pool.close()
+
+
+async def test_the_same_comes_out_asynchronously(wide: Path) -> None:
+    pool = Pool(2)
+    runs = Runs(Session(wide), pool, first, by_row=True)
+    sequences = [sequence(*range(1, length)) for length in (9, 4, 9, 5, 9, 9, 9, 4)]
+    assert await runs.arun(sequences) == runs.run(sequences)
+    pool.close()
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from es_rerank.engine.pool import Pool
+from es_rerank.engine.runs import Runs
+from es_rerank.engine.session import Session
+
+class One:
+    ids, type_ids = [5] * 512, [0] * 512
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pool, session = Pool(2), Session(Path(sys.argv[1]))
+runs = Runs(session, pool, lambda output: float(output[0]), by_row=True)
+runs.run([One] * 2)
+few = peak()
+runs.run([One] * 1000)
+print(few, peak())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB there")
+def test_a_thousand_passages_of_512_tokens_need_no_more_memory_than_two(wide: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _PEAK, str(wide)], capture_output=True, text=True, check=True, timeout=300)
+    few, many = (int(each) / 1024 for each in done.stdout.split())
+    assert many - few < 32
+    assert many < 400

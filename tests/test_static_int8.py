@@ -1,0 +1,114 @@
+"""int8 with scales fixed at export: near to fp32, also where one column is a hundred times as large, and the same in any company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from encoder_graphs import WIDTH, encoder, run
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnx import TensorProto, helper, numpy_helper
+
+from es_rerank.engine.session import feeds
+from es_rerank.export.attention import fuse
+from es_rerank.export.static_int8 import FULL, REDUCED, Feeds, on_grid, quantise_static
+
+WIDE = 64
+
+
+def calibration(names: list[str], tokens: int = 24) -> list[Feeds]:
+    rows = np.random.default_rng(1).integers(0, 100, (12, tokens)).tolist()
+    return [feeds(names, [row], [[0] * tokens]) for row in rows]
+
+
+def operators(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.mark.parametrize("largest", [FULL, REDUCED])
+def test_an_encoder_keeps_its_logits_nearly(tmp_path: Path, largest: int) -> None:
+    path, int8 = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE), tmp_path / "int8.onnx"
+    assert fuse(path, WIDE)
+    quantise_static(path, int8, calibration(["input_ids"]), largest=largest)
+    ids = np.random.default_rng(2).integers(0, 100, (64, 20))
+    (exact,), (found,) = run(path, ids), run(int8, ids)
+    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
+    assert np.abs(exact - found).max() < 0.3 * exact.std()
+    kinds = operators(int8)
+    # Six products a layer, of which queries, keys and values read the same bytes; the head of one column stays fp32.
+    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear"), kinds.count("MatMul")) == (12, 8, 1)
+    assert int8.stat().st_size < 0.5 * path.stat().st_size
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["int8.onnx", "model.onnx"]
+
+
+def test_neighbours_in_a_run_do_not_change_a_bit(tmp_path: Path) -> None:
+    path, int8 = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE, pooling="mean"), tmp_path / "int8.onnx"
+    assert fuse(path, WIDE)
+    quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
+    ids = np.random.default_rng(3).integers(0, 100, (6, 20))
+    together = run(int8, ids, "a.ffn0")[1]
+    alone = [run(int8, row[None], "a.ffn0")[1] for row in ids]
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+
+
+def product(path: Path, columns: np.ndarray, *, products: int = 1) -> Path:
+    """Write embeddings whose columns are so large, times random weights, with a bias."""
+    draw = np.random.default_rng(4)
+    values = {
+        "words": (draw.normal(size=(100, len(columns))) * columns).astype(np.float32),
+        "weights": draw.normal(size=(len(columns), 32)).astype(np.float32),
+        "bias": draw.normal(size=32).astype(np.float32),
+        "square": draw.normal(size=(32, len(columns))).astype(np.float32),
+    }
+    nodes = [helper.make_node("Gather", ["words", "input_ids"], ["x0"])]
+    for number in range(products):
+        nodes += [helper.make_node("MatMul", [f"x{number}", "weights"], [f"y{number}"]), helper.make_node("Add", ["bias", f"y{number}"], [f"z{number}"])]
+        nodes += [helper.make_node("MatMul", [f"z{number}", "square"], [f"x{number + 1}"])]
+    out = f"x{products}" if products > 1 else "z0"
+    graph = helper.make_graph(
+        nodes,
+        "product",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, ["batch", "tokens", len(columns) if products > 1 else 32])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def test_a_column_a_hundred_times_as_large_costs_the_others_nothing(tmp_path: Path) -> None:
+    columns = np.ones(WIDE)
+    even, uneven = product(tmp_path / "even.onnx", columns), product(tmp_path / "uneven.onnx", np.where(np.arange(WIDE) == 7, 100, columns))
+    error = {}
+    for path in (even, uneven):
+        int8 = path.with_suffix(".int8")
+        quantise_static(path, int8, calibration(["input_ids"]), largest=FULL)
+        ids = np.arange(100)[None]
+        others = onnx.load(path)
+        words = next(each for each in others.graph.initializer if each.name == "words")
+        values = numpy_helper.to_array(words).copy()
+        (exact,), (found,) = run(path, ids), run(int8, ids)
+        error[path.stem] = np.abs(exact - found).max() / np.abs(values).max()
+    assert error["uneven"] < error["even"]
+
+
+def test_weights_of_several_layers_are_kept_once(tmp_path: Path) -> None:
+    path, int8 = product(tmp_path / "model.onnx", np.ones(WIDTH * 8), products=3), tmp_path / "int8.onnx"
+    quantise_static(path, int8, calibration(["input_ids"]), largest=FULL)
+    bytes_of = [each for each in onnx.load(int8).graph.initializer if each.data_type == TensorProto.INT8 and each.dims[0] != 100]
+    assert sorted(tuple(each.dims) for each in bytes_of) == [(32, 64), (64, 32)]
+    ids = np.arange(40).reshape(2, 20)
+    (exact,), (found,) = run(path, ids), run(int8, ids)
+    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.floats(-1e3, 1e3, width=32)), st.sampled_from([FULL, REDUCED]))
+def test_weights_are_at_most_half_a_step_from_their_grid(weights: np.ndarray, largest: int) -> None:
+    grid, steps = on_grid(weights, largest)
+    assert grid.dtype == np.int8
+    assert np.abs(grid).max(initial=0) <= largest
+    assert (np.abs(grid * steps - weights) <= steps * 0.501).all()
