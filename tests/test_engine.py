@@ -108,6 +108,21 @@ def test_two_calls_take_turns(pool: Pool, gate: Gate) -> None:
     assert gate.begun == [10, 11, 20, 12, 21, 13]
 
 
+def test_of_calls_with_deadlines_the_earliest_goes_first_and_shares_with_those_without(pool: Pool, gate: Gate) -> None:
+    blocking, _ = in_thread(pool.run, gate.work, [0], length=itself)
+    gate.wait_until_begun()
+    now = time.monotonic()
+    calls = [([10, 11], now + 90), ([20, 21], now + 30), ([30, 31], None), ([40, 41], None)]
+    threads = []
+    for count, (items, deadline) in enumerate(calls, 1):
+        threads.append(in_thread(pool.run, gate.work, items, length=lambda item: -item, deadline=deadline)[0])
+        wait_for(lambda count=count: pool.waiting == 2 * count)
+    gate.open.set()
+    for thread in [blocking, *threads]:
+        thread.join()
+    assert gate.begun == [0, 20, 30, 21, 40, 10, 31, 11, 41]
+
+
 def test_a_deadline_already_past_runs_nothing(pool: Pool, gate: Gate) -> None:
     assert pool.run(gate.work, [1, 2], length=itself, deadline=time.monotonic() - 1) == [None, None]
     assert gate.begun == []

@@ -1,4 +1,4 @@
-"""Cross-encoder and bi-encoder: one text or pair per run, so that nothing beside it changes a bit of the result."""
+"""Cross-encoder and bi-encoder: nothing beside a text or a pair changes a bit of what comes out of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tiny_models import GRAPH, reseal, save_graph, tiny_bi_encoder, tiny_cross_encoder
 
+from es_rerank.engine import processor
 from es_rerank.errors import ModelError, ModelFolderError, ScoreError
 from es_rerank.models import Embedder, Reranker
 from es_rerank.models.bi_encoder import BiEncoder
 from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.manifest import Quantisation
 
 QUERY = "who signed the treaty"
 PASSAGES = ["envoys of france and sweden", "bread rises for an hour", "the treaty was signed in 1648", "", "no", "tides come from the moon"]
@@ -258,3 +260,36 @@ def test_exporting_without_the_extra_names_it(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("reduced", "exact", "warned"), [(False, False, True), (False, True, False), (True, False, False)])
+def test_weights_of_full_range_are_warned_about_where_they_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reduced: bool, exact: bool, warned: bool
+) -> None:
+    scheme = Quantisation(operators=("MatMul",), per_channel=True, reduce_range=reduced, made_for="x86-64 with VNNI, or ARM")
+    folder = reseal(tiny_cross_encoder(tmp_path), variants={"int8": GRAPH}, default_variant="int8", quantisation=scheme)
+    monkeypatch.setattr("es_rerank.models.opening.adds_bytes_exactly", lambda: exact)
+    CrossEncoder(folder).close()
+    assert ("tiny-cross-encoder was quantised for x86-64 with VNNI" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "exact"),
+    [
+        ("aarch64", None, True),
+        ("x86_64", "flags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("x86_64", "flags\t\t: fpu avx2 avx_vnni\n", True),
+        ("x86_64", "model name\t: old\nflags\t\t: fpu avx2 avx512f\n", False),
+        ("AMD64", None, False),
+    ],
+)
+def test_what_a_processor_adds_up_exactly_is_read_from_its_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, cpuinfo: str | None, exact: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="ascii")
+    processor.adds_bytes_exactly.cache_clear()
+    assert processor.adds_bytes_exactly() == exact
+    processor.adds_bytes_exactly.cache_clear()

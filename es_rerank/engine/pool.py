@@ -67,8 +67,10 @@ class _Job(Generic[T, R]):
 class Pool:
     """Runs work on single items, as many at once as there are threads.
 
-    Calls take turns, one item each, so that a small call is not kept waiting by a large one. An item is run alone: what
-    comes out of it does not depend on what else is in the pool. ``threads`` 0 means one per core; more than
+    Two classes of calls take turns, one item each: of those with a deadline the earliest goes first (EDF: Liu and Layland
+    1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so that a small call is not kept
+    waiting by a large one, and neither class starves the other. What comes out of an item does not depend on what else is in
+    the pool. ``threads`` 0 means one per core; more than
     ``most_waiting`` items do not wait, except those of a call that finds nothing else waiting.
     """
 
@@ -80,6 +82,7 @@ class Pool:
         # Re-entrant: settling a future under the lock may call back into _drop.
         self._lock = threading.RLock()
         self._rotation: deque[_Job[Any, Any]] = deque()
+        self._timed_had_the_last = False
         self._closed = False
 
     def run(self, work: Callable[[T], R], items: Sequence[T], *, length: Callable[[T], int], deadline: float | None = None) -> list[R | None]:
@@ -164,14 +167,18 @@ class Pool:
             job.settle()
 
     def _next_job(self) -> _Job[Any, Any] | None:
-        while self._rotation:
-            job = self._rotation.popleft()
-            if job.late:
-                job.waiting.clear()
-                job.settle()
-            if job.waiting:
-                return job
-        return None
+        """Take the call out of the rotation whose turn it is."""
+        for job in [job for job in self._rotation if job.late]:
+            self._rotation.remove(job)
+            job.waiting.clear()
+            job.settle()
+        timed = min((job for job in self._rotation if job.deadline is not None), key=lambda job: job.deadline or 0.0, default=None)
+        untimed = next((job for job in self._rotation if job.deadline is None), None)
+        chosen = untimed if timed is None or (untimed is not None and self._timed_had_the_last) else timed
+        if chosen is not None:
+            self._rotation.remove(chosen)
+            self._timed_had_the_last = chosen is timed
+        return chosen
 
     def _expire(self, job: _Job[Any, Any]) -> None:
         """Drop what a late call has not started, also when no thread has come by to see that it is late."""

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..engine.pool import Pool
 from ..engine.runs import Runs
-from ..engine.session import Session
 from ..errors import ModelFolderError, ScoreError
 from ..text.pairs import TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import Vectors
 from .closing import Closing
-from .manifest import TOKENIZER, Manifest, Precision, read_manifest, verify
+from .manifest import TOKENIZER, Manifest, Precision
+from .opening import opened
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,15 +34,12 @@ class BiEncoder(Closing):
 
     def __init__(self, folder: Path | str, *, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
         folder = Path(folder)
-        self._manifest = read_manifest(folder, kind="bi-encoder")
+        self._manifest, graph, self._session = opened(folder, "bi-encoder", variant)
         contract = self._manifest.bi_encoder
         assert contract is not None  # the manifest's own check
         self._contract = contract
-        graph = self._manifest.variant(variant)
-        verify(folder, self._manifest, graph)
-        self._session = Session(folder / graph)
         if (dims := self._session.dims()) != contract.dims:
-            raise ModelFolderError(f"{folder / graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again")
+            raise ModelFolderError(f"{graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
         self._shared = pool is not None

@@ -12,13 +12,13 @@ import numpy as np
 
 from ..engine.pool import Pool
 from ..engine.runs import Runs
-from ..engine.session import Session
 from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
 from ..text.pairs import Encoded, open_tokenizer, well_formed
 from ..types import Calibration, FloatArray, Passage, Scores
 from .closing import Closing
-from .manifest import TOKENIZER, Kind, Manifest, Precision, read_manifest, verify
+from .manifest import TOKENIZER, Kind, Manifest, Precision
+from .opening import opened
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,16 +48,13 @@ class LocalReranker(Closing):
 
     def __init__(self, folder: Path | str, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
         folder = Path(folder)
-        self._manifest = read_manifest(folder, kind=self.kind)
-        graph = self._manifest.variant(variant)
-        verify(folder, self._manifest, graph)
-        self._session = Session(folder / graph)
+        self._manifest, graph, self._session = opened(folder, self.kind, variant)
         if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
-            raise ModelFolderError(f"{folder / graph} gives {labels} logits, its manifest says {expected}; export the model again")
+            raise ModelFolderError(f"{graph} gives {labels} logits, its manifest says {expected}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
         read = self._manifest.model_dump_json(include={"kind", "max_length", "cross_encoder", "monot5"})
-        self._identity = f"{self._manifest.files[graph].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
+        self._identity = f"{self._manifest.files[graph.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
