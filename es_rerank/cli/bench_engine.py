@@ -37,6 +37,8 @@ from ..evaluation.measures import mean, measured, run_of
 from ..evaluation.packaged import packaged
 from ..evaluation.topics import Topics, read_topics, the_split
 from ..export import ExportOptions, export_model
+from ..export.source import exit_layers
+from ..models.load import CASCADE
 from ..scores import ranked
 from .output import Json, print_json, progress, stderr, stdout
 
@@ -193,6 +195,9 @@ class _Setting:
         with redirect_stdout(sys.stderr):  # torch and optimum print as they please
             manifest = export_model(str(torch), scratch / "ours", ExportOptions(kind="cross-encoder"), say=_say)
             export_model(str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say)
+            self._exits = {layer: scratch / f"exit-{layer}" for layer in exit_layers(torch)}
+            for layer, folder in self._exits.items():
+                export_model(str(torch), folder, ExportOptions(kind="cross-encoder", exit_layer=layer), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
             raise SettingsError(f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label")
         self._max_length = manifest.max_length
@@ -216,7 +221,7 @@ class _Setting:
         mine = version("es-rerank")
         return [
             Entrant(system, mine if system.peer is None else versions[system.peer], partial(self._start, system))
-            for system in SYSTEMS
+            for system in (*SYSTEMS, *map(table.cascade_system, self._exits))
             if system.peer is None or system.peer in versions
         ]
 
@@ -229,8 +234,10 @@ class _Setting:
         python = Path(sys.executable) if peer is None else _or_raise(self._pythons[peer])
         if system.weights == "optimum":
             _or_raise(self._exported)
-        folder = self._folders[system.weights].resolve()
-        task = {"system": system.worker, "folder": str(folder), "threads": self.threads, "max_length": self._max_length, "out": out}
+        folder = str(self._folders[system.weights].resolve())
+        if system.exit_layer is not None:
+            folder = f"{CASCADE}{table.KEPT}+{self._exits[system.exit_layer].resolve()}+{folder}"
+        task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
         # -P: the worker's own folder is no place to import from.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]
         return Worker(command, self._scratch / f"{system.worker}.log", env=_environment(self._scratch, own=peer is None), load_timeout_s=timeout_s)
@@ -367,7 +374,7 @@ class _Report:
         bars = [
             Bar(label(row.system), row.pairs_per_second, row.low or 0.0, row.high or 0.0, row.system.peer is None)
             for row in self._rows
-            if row.pairs_per_second is not None
+            if row.pairs_per_second is not None and not row.system.remembers
         ]
         if not bars:
             raise ModelError("no system could be measured, so that there is nothing to draw")

@@ -11,10 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ..errors import SettingsError
-
-EXIT_HEADS = "exit_heads.safetensors"
-EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key of a model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
+from .source import EXIT_HEADS, EXIT_LAYERS, exit_layers
 
 _WEIGHTS = "model.safetensors"
 _LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")
@@ -27,8 +24,7 @@ def shortened(source: Path, layer: int, out: Path) -> Path:
 
     Raises SettingsError for a model without an exit head on that layer.
     """
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    layers = config.pop(EXIT_LAYERS, [])
+    layers = exit_layers(source)
     if layer not in layers or not (source / EXIT_HEADS).is_file():
         exits = f"exit heads on the layers {', '.join(map(str, layers))}" if layers else "no exit heads"
         raise SettingsError(f"{source} has {exits} and none on layer {layer}; train them with: es-rerank train, or leave --exit-layer out")
@@ -39,6 +35,8 @@ def shortened(source: Path, layer: int, out: Path) -> Path:
         prefix = f"exit.{layer}."
         for name in (name.removeprefix(prefix) for name in heads.keys() if name.startswith(prefix)):  # noqa: SIM118
             kept[_OF_HEAD.get(name, name)] = heads.get_tensor(prefix + name)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    del config[EXIT_LAYERS]
     save_file(kept, out / _WEIGHTS, metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layer}, indent=1) + "\n", encoding="utf-8")
     for path in source.iterdir():

@@ -16,6 +16,10 @@ from . import ExportOptions
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+EXIT_HEADS = "exit_heads.safetensors"
+EXIT_LAYERS = "es_rerank_exit_layers"
+"""The key of a model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
+
 _HEAD = "ForSequenceClassification"
 _MODULES = {"Transformer", "Pooling", "Normalize"}
 """What a bi-encoder may consist of; our runtime pools and normalises itself."""
@@ -69,6 +73,11 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
             return replace(source, monot5=_monot5(folder, config, family, options))
         case "bi-encoder":
             return replace(source, bi_encoder=_bi_encoder(folder, config, options))
+
+
+def exit_layers(folder: Path) -> list[int]:
+    """Return the layers of a torch folder that have an exit head."""
+    return [int(layer) for layer in (_json(folder / "config.json") or {}).get(EXIT_LAYERS, [])]
 
 
 def answer_ids(contract: MonoT5Contract, tokenizer: Tokenizer) -> tuple[int, int]:

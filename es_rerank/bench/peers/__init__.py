@@ -32,7 +32,9 @@ class Peer:
 class System:
     """One way of scoring pairs. ``peer`` None: this project itself. ``scale`` is that of its scores.
 
-    ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice.
+    ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice. ``exit_layer``: a
+    cascade, whose first reranker are the model's first layers with the exit head on them. ``remembers``: every list that is
+    timed was scored before, and its speed is drawn in no picture.
     """
 
     name: str
@@ -42,6 +44,8 @@ class System:
     weights: Weights
     scale: Scale = "logit"
     batches: bool = True
+    exit_layer: int | None = None
+    remembers: bool = False
 
 
 PEERS = (
@@ -57,6 +61,7 @@ PEERS = (
 SYSTEMS = (
     System("es-rerank", "fp32", None, "es-rerank-fp32", "ours", batches=False),
     System("es-rerank", "int8", None, "es-rerank-int8", "ours", batches=False),
+    System("es-rerank, asked again", "int8", None, "es-rerank-again", "ours", batches=False, remembers=True),
     System("sentence-transformers torch", "fp32", "sentence-transformers", "sentence-transformers-torch", "torch"),
     System("sentence-transformers ONNX", "fp32", "sentence-transformers", "sentence-transformers-onnx", "optimum"),
     System("sentence-transformers ONNX", "int8", "sentence-transformers", "sentence-transformers-int8", "optimum"),
@@ -72,6 +77,15 @@ SYSTEMS = (
 """The systems that are measured. FlashRank and fastembed make no int8 graph themselves but are given such graphs by their
 authors: so they get the weights as we quantise them, which is faster than as sentence-transformers does. Our graph passes
 they do not get: a graph without a mask cannot read the padded batches that they make."""
+
+KEPT = 0.3
+"""Share of the candidates that a cascade's second reranker reads."""
+
+
+def cascade_system(layer: int) -> System:
+    """Return the cascade whose first reranker are a model's first ``layer`` layers."""
+    return System(f"es-rerank, layer {layer} first", "int8", None, "es-rerank-cascade", "ours", batches=False, exit_layer=layer)
+
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
 """transformers' own classes, one pair at a time: what every system's scores are compared with; not timed."""

@@ -56,10 +56,22 @@ def torch_reference(task: Task) -> Score:
 
 
 def ours(precision: str) -> Callable[[Task], Score]:
-    """This project: one call for each query, one pair a run, as many runs at once as there are threads."""
+    """This project: one call for each query, as many runs at once as there are threads."""
 
     def load(task: Task) -> Score:
         model = import_module("es_rerank.models.cross_encoder").CrossEncoder(task.folder, threads=task.threads, variant=precision)
+        return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
+
+    return load
+
+
+def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
+    """This project, the reranker that ``folder`` names, with or without a cache of scores."""
+
+    def load(task: Task) -> Score:
+        models = import_module("es_rerank.models.load")
+        cache = import_module("es_rerank.models.cached").ScoreCache(1_000_000) if remembers else None
+        model = models.load_reranker(task.folder, threads=task.threads, cache=cache)
         return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
 
     return load
@@ -197,6 +209,8 @@ SYSTEMS: dict[str, Callable[[Task], Score | None]] = {
     "torch": torch_reference,
     "es-rerank-fp32": ours("fp32"),
     "es-rerank-int8": ours("int8"),
+    "es-rerank-again": ours_by_name(remembers=True),
+    "es-rerank-cascade": ours_by_name(remembers=False),
     "sentence-transformers-torch": sentence_transformers("torch"),
     "sentence-transformers-onnx": sentence_transformers("onnx", "onnx/model.onnx"),
     "sentence-transformers-int8": sentence_transformers("onnx", "onnx/model_q*int8_*.onnx"),
