@@ -43,7 +43,8 @@ class Settings(BaseSettings):
         default=None, description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted."
     )
     reranker: str = Field(
-        default=BUNDLED_RERANKER, description="The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, or `remote:URL`."
+        default=BUNDLED_RERANKER,
+        description="The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, `remote:URL`, or `cascade:SHARE+FIRST+MODEL`.",
     )
     more_rerankers: Names = Field(
         default=(), description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`."
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
     window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
     timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")
     threads: int = Field(default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core.")
+    execution_provider: str = Field(
+        default="CPUExecutionProvider", description="Which of ONNX Runtime's execution providers runs the models, such as `CUDAExecutionProvider`."
+    )
     score_cache: int = Field(
         default=100_000, ge=0, description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone."
     )

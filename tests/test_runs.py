@@ -19,6 +19,7 @@ from tiny_models import GRAPH, save_graph
 from es_rerank.engine.pool import Pool
 from es_rerank.engine.runs import RUN_SEQUENCES, Runs, equal_lengths
 from es_rerank.engine.session import Session
+from es_rerank.errors import SettingsError
 from es_rerank.export.attention import fuse
 from es_rerank.export.first_row import narrow
 from es_rerank.types import FloatArray
@@ -107,16 +108,20 @@ async def test_the_same_comes_out_asynchronously(wide: Path) -> None:
 
 
 _PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from es_rerank.engine.pool import Pool
 from es_rerank.engine.runs import Runs
 from es_rerank.engine.session import Session
+from es_rerank.errors import SettingsError
 
 class One:
     ids, type_ids = [5] * 512, [0] * 512
 
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    # Not ru_maxrss, which begins with that of the process that started this one.
+    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
 pool, session = Pool(2), Session(Path(sys.argv[1]))
 runs = Runs(session, pool, lambda output: float(output[0]), by_row=True)
 runs.run([One] * 2)
@@ -126,9 +131,30 @@ print(few, peak())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB there")
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_a_thousand_passages_of_512_tokens_need_no_more_memory_than_two(wide: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _PEAK, str(wide)], capture_output=True, text=True, check=True, timeout=300)
     few, many = (int(each) / 1024 for each in done.stdout.split())
     assert many - few < 32
     assert many < 400
+
+
+def test_a_provider_that_is_not_installed_is_named(wide: Path) -> None:
+    with pytest.raises(SettingsError, match=r"has no CUDAExecutionProvider, only .*CPUExecutionProvider"):
+        Session(wide, "CUDAExecutionProvider")
+
+
+def test_another_processor_than_the_cpu_gets_larger_runs(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, pool, sizes = Session(wide), Pool(1), list[int]()
+    run = session.run
+
+    def counted(ids: list[list[int]], type_ids: list[list[int]]) -> FloatArray:
+        sizes.append(len(ids))
+        return run(ids, type_ids)
+
+    monkeypatch.setattr(session, "provider", "OtherExecutionProvider")
+    monkeypatch.setattr(session, "run", counted)
+    found = Runs(session, pool, first, by_row=False).run([sequence(*range(1, 21))] * 300)
+    assert sizes == [256, 44]
+    assert np.ptp(np.asarray(found, dtype=np.float64)) < 1e-5
+    pool.close()

@@ -20,7 +20,7 @@ from ..client import RerankClient
 from ..evaluation.experiment import Result, Setup, by_first_stage
 from ..evaluation.packaged import SPLIT, packaged
 from ..evaluation.topics import Topics, read_topics
-from ..models.load import Access, load_embedder, load_reranker
+from ..models.load import embedder_of, reranker_of
 from ..node.probe import masked
 from ..settings import Settings, read_settings
 from .connection import connect, found_or_started
@@ -54,8 +54,8 @@ def demo(
     settings = read_settings()
     topics = read_topics(packaged(), SPLIT, limit=limit)
     with (
-        load_reranker(settings.reranker, threads=settings.threads, access=Access.of(settings)) as reranker,
-        load_embedder(settings.embedder, threads=settings.threads) as embedder,
+        reranker_of(settings) as reranker,
+        embedder_of(settings) as embedder,
     ):
         found, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
         service = build_service(settings, found.url) if serve else None

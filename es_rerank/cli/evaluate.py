@@ -22,7 +22,7 @@ from ..evaluation.experiment import Result, Setup, experiment
 from ..evaluation.measures import Measures
 from ..evaluation.topics import Topics, read_topics, the_split
 from ..models.bi_encoder import BiEncoder
-from ..models.load import Access, load_embedder, load_reranker
+from ..models.load import embedder_of, reranker_of
 from ..retrievers.tree import FirstStage
 from ..settings import read_settings
 from ..text.chunking import Chunker
@@ -55,8 +55,8 @@ def evaluate(
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
         client,
-        load_reranker(reranker or settings.reranker, threads=settings.threads, access=Access.of(settings)) as cross_encoder,
-        load_embedder(embedder or settings.embedder, threads=settings.threads) as bi_encoder,
+        reranker_of(settings, reranker) as cross_encoder,
+        embedder_of(settings, embedder) as bi_encoder,
     ):
         index = index_name(folder, bi_encoder.name)
         indexed(client, index, folder, bi_encoder, topics.documents)

@@ -12,7 +12,7 @@ from rich.table import Table
 from ingest_pipelines import Ingest, IngestReport, read_sources, source_files
 
 from ..errors import IngestError, SettingsError
-from ..models.load import load_embedder
+from ..models.load import embedder_of
 from ..settings import read_settings
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
 from .connection import connect
@@ -38,7 +38,11 @@ def ingest(
     settings = read_settings()
     _check_rejects(rejects, source_files(sources))
     client = connect(elasticsearch_url, settings, request_timeout_s=_BULK_TIMEOUT_S)
-    with client, load_embedder(embedder or settings.embedder, threads=settings.threads) as model, progress(None, f"indexing into {index}") as bar:
+    with (
+        client,
+        embedder_of(settings, embedder) as model,
+        progress(None, f"indexing into {index}") as bar,
+    ):
         run = Ingest(client, model, chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens))
         documents = read_sources(sources)
         report = run.run(index, documents, rebuild=rebuild, rejects=rejects, on_progress=lambda so_far: bar.update(TaskID(0), completed=_read(so_far)))

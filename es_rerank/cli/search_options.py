@@ -13,7 +13,7 @@ import typer
 from ..client import RerankClient
 from ..errors import RequestError
 from ..models import LoadedReranker
-from ..models.load import Access, load_embedder, load_reranker
+from ..models.load import embedder_of, reranker_of
 from ..retrievers.tree import FirstStage
 from ..settings import Settings
 from .connection import connect
@@ -49,8 +49,8 @@ def open_client(url: str | None, settings: Settings, reranker: str | None, embed
     """
     with ExitStack() as stack:
         plain = stack.enter_context(connect(url, settings))
-        loaded = stack.enter_context(load_reranker(reranker or settings.reranker, threads=settings.threads, access=Access.of(settings)))
-        embedding = stack.enter_context(load_embedder(embedder or settings.embedder, threads=settings.threads)) if embeds else None
+        loaded = stack.enter_context(reranker_of(settings, reranker))
+        embedding = stack.enter_context(embedder_of(settings, embedder)) if embeds else None
         yield Opened(RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000), loaded)
 
 

@@ -94,10 +94,10 @@ def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None 
 
     def load() -> tuple[dict[str, Reranker], Embedder]:
         # One pool: as many runs at a time as there are cores, however many models are served.
-        pool = Pool(settings.threads)
+        pool, provider = Pool(settings.threads), settings.execution_provider
         cache = ScoreCache(settings.score_cache) if settings.score_cache else None
-        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings), cache=cache) for name, model in wanted]
-        return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool)
+        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings), cache=cache, provider=provider) for name, model in wanted]
+        return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool, provider=provider)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
     client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())

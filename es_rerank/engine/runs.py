@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ..types import FloatArray
 from .pool import Pool
-from .session import Session
+from .session import CPU, Session
 
 RUN_TOKENS = 256
 """Most tokens of a run that more than one sequence shares. A short sequence alone waits for weights more than it multiplies:
@@ -16,6 +16,9 @@ is nothing to gain, and at 400 two together take longer (Xeon with AVX-512, ONNX
 
 RUN_SEQUENCES = 4
 """Most sequences that share a run; eight would be 4 % faster at 48 tokens, and keep twice as many from running elsewhere."""
+
+ACCELERATOR_TOKENS, ACCELERATOR_SEQUENCES = 16_384, 256
+"""The same on another execution provider, which is idle unless it is given much at once."""
 
 T = TypeVar("T")
 
@@ -37,12 +40,17 @@ class Runs(Generic[T]):
 
     ``read`` takes from the output of one sequence, (labels,) or (n_tokens, dims), what is wanted. ``by_row``: sequences of
     equal length may share a run, where the same bits come out. In dynamic int8 they never may: one scale for all
-    activations of a run would let neighbours change each other's scores.
+    activations of a run would let neighbours change each other's scores. Other processors than the CPU get larger runs, whose
+    sizes may change last bits.
     """
 
     def __init__(self, session: Session, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
         self._session, self._pool, self._read = session, pool, read
-        self._most = RUN_SEQUENCES if by_row and session.shares_runs(RUN_SEQUENCES) else 1
+        self._most, self._tokens = 1, RUN_TOKENS
+        if session.provider != CPU:
+            self._most, self._tokens = ACCELERATOR_SEQUENCES, ACCELERATOR_TOKENS
+        elif by_row and session.shares_runs(RUN_SEQUENCES):
+            self._most = RUN_SEQUENCES
 
     def run(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
         """Return what ``Pool.run`` returns, raising what it raises; None for a sequence whose run had not begun."""
@@ -55,7 +63,7 @@ class Runs(Generic[T]):
         return _in_order(groups, await self._pool.arun(self._one, _chosen(sequences, groups), length=_length, deadline=deadline), len(sequences))
 
     def _groups(self, sequences: Sequence[Tokens]) -> list[list[int]]:
-        return equal_lengths([len(each.ids) for each in sequences], most=self._most, side_by_side=self._pool.threads)
+        return equal_lengths([len(each.ids) for each in sequences], most=self._most, side_by_side=self._pool.threads, tokens=self._tokens)
 
     def _one(self, group: Sequence[Tokens]) -> list[T]:
         return [self._read(each) for each in self._session.run([each.ids for each in group], [each.type_ids for each in group])]

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelFolderError
+from ..errors import ModelFolderError, SettingsError
 from ..types import FloatArray
+
+CPU = "CPUExecutionProvider"
+"""ONNX Runtime's name of the processor among its execution providers."""
 
 _OUTPUTS = ("logits", "last_hidden_state", "token_embeddings")
 """Names of the output that is read, in this order; a graph with none of them is read at its first output."""
@@ -31,12 +34,17 @@ class Session:
     """A graph that reads sequences of token ids. ``run`` may be called from many threads at once.
 
     One thread per run: two runs side by side use two cores better than one run split over both (70 against 57 pairs
-    per second, fp32 MiniLM-L6). Importing this module does not load ONNX Runtime.
+    per second, fp32 MiniLM-L6). ``provider``: one of ONNX Runtime's execution providers, which runs what it can, the CPU the
+    rest. Raises ModelFolderError for a file that is no graph of ours, SettingsError for a provider that is not installed.
+    Importing this module does not load ONNX Runtime.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, provider: str = CPU) -> None:
         import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
 
+        if provider not in (installed := onnxruntime.get_available_providers()):
+            raise SettingsError(f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; install the build that has it, such as onnxruntime-gpu")
+        self.provider = provider
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -47,7 +55,7 @@ class Session:
         options.enable_mem_pattern = True
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER)
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([provider, CPU])), disabled_optimizers=_SLOWER)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             raise ModelFolderError(f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again") from error
         self._path = path

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engine.pool import Pool
 from ..engine.runs import Runs
+from ..engine.session import CPU
 from ..errors import ModelFolderError, ScoreError
 from ..text.pairs import TextEncoder, open_tokenizer
 from ..types import FloatArray
@@ -32,9 +33,9 @@ class BiEncoder(Closing):
     Arguments and errors are those of ``LocalReranker``.
     """
 
-    def __init__(self, folder: Path | str, *, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
+    def __init__(self, folder: Path | str, *, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None, provider: str = CPU) -> None:
         folder = Path(folder)
-        self._manifest, graph, self._session = opened(folder, "bi-encoder", variant)
+        self._manifest, graph, self._session = opened(folder, "bi-encoder", variant, provider)
         contract = self._manifest.bi_encoder
         assert contract is not None  # the manifest's own check
         self._contract = contract

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ..engine.pool import Pool
+from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedReranker
@@ -55,18 +56,20 @@ def load_reranker(
     pool: Pool | None = None,
     access: Access | None = None,
     cache: ScoreCache | None = None,
+    provider: str = CPU,
 ) -> LoadedReranker:
     """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
     ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
 
     ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
-    ``cache``: remembers scores; those of services, which may change behind their name, are not.
+    ``cache``: remembers scores; those of services, which may change behind their name, are not. ``provider``: on which of
+    ONNX Runtime's execution providers it runs.
     Raises ModelFolderError when it is not found or is no reranker, SettingsError for an address or key that cannot be
     used, MissingExtraError where the SDK is not installed.
     """
     access = access or Access()
     if str(model).startswith(CASCADE):
-        return _cascade(str(model), name, threads, pool, access, cache)
+        return _cascade(str(model), name, threads, pool, access, cache, provider)
     if str(model).startswith(COHERE):
         from .cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
@@ -75,18 +78,28 @@ def load_reranker(
         from .remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
         return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
-    local = local_reranker(model, name=name, threads=threads, pool=pool)
+    local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider)
     return local if cache is None else cached(local, cache, local.identity)
 
 
-def _cascade(model: str, name: str | None, threads: int, pool: Pool | None, access: Access, cache: ScoreCache | None) -> Cascade:
+def reranker_of(settings: Settings, model: str | None = None) -> LoadedReranker:
+    """Return the reranker that is named, or the one of the settings, as the settings run it."""
+    return load_reranker(model or settings.reranker, threads=settings.threads, access=Access.of(settings), provider=settings.execution_provider)
+
+
+def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
+    """Return the embedder that is named, or the one of the settings, as the settings run it."""
+    return load_embedder(model or settings.embedder, threads=settings.threads, provider=settings.execution_provider)
+
+
+def _cascade(model: str, name: str | None, threads: int, pool: Pool | None, access: Access, cache: ScoreCache | None, provider: str) -> Cascade:
     """Return two rerankers in a row, over one pool of threads, each with its own scores in the cache."""
     share, names = stages(model)
     shared = pool or Pool(threads)
     loaded: list[LoadedReranker] = []
     try:
         for each in names:
-            loaded.append(load_reranker(each, pool=shared, access=access, cache=cache))  # noqa: PERF401 closed below where one fails
+            loaded.append(load_reranker(each, pool=shared, access=access, cache=cache, provider=provider))  # noqa: PERF401 closed below where one fails
     except BaseException:
         for reranker in loaded:
             reranker.close()
@@ -107,13 +120,13 @@ def stages(model: str) -> tuple[float, list[str]]:
     raise SettingsError(f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large")
 
 
-def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None) -> LocalReranker:
+def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> LocalReranker:
     """Return the reranker of a bundled name, a folder or a Hub id, whichever its kind.
 
     Raises ModelFolderError when it is not found or is no reranker.
     """
     folder = model_folder(model)
-    return LOCAL[_manifest_of(folder).kind](folder, name=name, threads=threads, pool=pool)
+    return LOCAL[_manifest_of(folder).kind](folder, name=name, threads=threads, pool=pool, provider=provider)
 
 
 def check_reranker(model: str | Path) -> str:
@@ -168,12 +181,12 @@ def _manifest_of(folder: Path) -> Manifest:
     return manifest
 
 
-def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None) -> BiEncoder:
+def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> BiEncoder:
     """Return the bi-encoder of a bundled name, an exported folder, or a Hub id of an exported repository.
 
     Raises ModelFolderError when it is not found or not a bi-encoder.
     """
-    return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool)
+    return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool, provider=provider)
 
 
 def model_folder(name_or_folder: str | Path) -> Path:

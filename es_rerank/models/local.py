@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engine.pool import Pool
 from ..engine.runs import Runs
+from ..engine.session import CPU
 from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
 from ..text.pairs import Encoded, open_tokenizer, well_formed
@@ -40,15 +41,25 @@ class LocalReranker(Closing):
     A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length share a run only
     where that changes no bit, so neither other passages nor other calls change a score. Safe to share between threads.
     ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is shared with other models and not closed
-    with this one; ``name`` replaces the manifest's; ``variant`` chooses a precision other than its default. Raises
+    with this one; ``name`` replaces the manifest's; ``variant`` chooses a precision other than its default;
+    ``provider``, one of ONNX Runtime's, another processor than the CPU. Raises SettingsError where that is not installed,
     ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
 
     kind: Kind
 
-    def __init__(self, folder: Path | str, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        name: str | None = None,
+        threads: int = 0,
+        pool: Pool | None = None,
+        variant: Precision | None = None,
+        provider: str = CPU,
+    ) -> None:
         folder = Path(folder)
-        self._manifest, graph, self._session = opened(folder, self.kind, variant)
+        self._manifest, graph, self._session = opened(folder, self.kind, variant, provider)
         if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
             raise ModelFolderError(f"{graph} gives {labels} logits, its manifest says {expected}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)

@@ -21,8 +21,8 @@ class Opened(NamedTuple):
     session: Session
 
 
-def opened(folder: Path, kind: Kind, variant: Precision | None) -> Opened:
-    """Return a model folder's manifest and the graph of a precision, or of its default.
+def opened(folder: Path, kind: Kind, variant: Precision | None, provider: str) -> Opened:
+    """Return a model folder's manifest and the graph of a precision, or of its default, on an execution provider.
 
     Raises ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
@@ -36,4 +36,4 @@ def opened(folder: Path, kind: Kind, variant: Precision | None) -> Opened:
             manifest.name,
             scheme.made_for,
         )
-    return Opened(manifest, folder / graph, Session(folder / graph))
+    return Opened(manifest, folder / graph, Session(folder / graph, provider))
