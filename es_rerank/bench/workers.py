@@ -13,7 +13,8 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import psutil
+
+from .family import Family
 
 Lists = Sequence[tuple[str, Sequence[str]]]
 """Queries, each with the passages that are scored against it."""
@@ -22,8 +23,6 @@ Values = npt.NDArray[np.float64]
 
 LOAD_TIMEOUT_S = 300.0
 SCORE_TIMEOUT_S = 1800.0
-_END_S = 10.0
-_STATUS = "/proc/{}/status"
 
 
 class WorkerError(Exception):
@@ -56,6 +55,7 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
+        self._family = Family(self._process.pid)
         assert self._process.stdout is not None
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         try:
@@ -80,24 +80,16 @@ class Worker:
     @contextmanager
     def awake(self) -> Iterator[Self]:
         """Let the process run for a block; it was put to sleep, and is again when the block ends."""
-        self._signal("resume")
-        try:
+        with self._family.awake():
             yield self
-        finally:
-            self._signal("suspend")
 
     def note_memory(self) -> None:
         """Take down how much memory the process and its children took at most until now."""
-        with suppress(psutil.Error):
-            self.peak_rss_mb = max(self.peak_rss_mb, sum(_peak_mb(each) for each in self._family()))
+        self.peak_rss_mb = max(self.peak_rss_mb, self._family.peak_rss_mb())
 
     def close(self) -> None:
         """End the process and its children."""
-        family = self._family()
-        for each in family:
-            with suppress(psutil.Error):
-                each.kill()
-        psutil.wait_procs(family, timeout=_END_S)
+        self._family.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -141,32 +133,8 @@ class Worker:
     def _last_words(self) -> str:
         return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
 
-    def _signal(self, what: str) -> None:
-        for each in self._family():
-            with suppress(psutil.Error):
-                getattr(each, what)()
-
-    def _family(self) -> list[psutil.Process]:
-        try:
-            process = psutil.Process(self._process.pid)
-            return [*process.children(recursive=True), process]
-        except psutil.Error:
-            return []
-
 
 def last_words(text: str, *, lines: int = 1) -> str:
     """Return the last lines of a text that hold something, as one line."""
     said = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(said[-lines:]) if said else "it said nothing"
-
-
-def _peak_mb(process: psutil.Process) -> float:
-    """Return the process's peak where the kernel keeps it (VmHWM, KiB), else what it holds now.
-
-    Not getrusage's maximum: that starts with the parent's, which a process has until it runs its own program.
-    """
-    with suppress(OSError):
-        for line in Path(_STATUS.format(process.pid)).read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return float(process.memory_info().rss) / 1e6

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -19,6 +17,7 @@ from ..bench.machine import machine
 from ..client import RerankClient
 from ..settings import Settings, read_settings
 from .bench_engine import engine
+from .bench_options import end_on_sigterm
 from .connection import client_of, connect, found_or_started, with_port
 from .evaluate import BULK_TIMEOUT_S
 from .output import Json, print_json, progress, stderr, stdout
@@ -45,7 +44,7 @@ def gateway(
 ) -> None:
     """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."""
     settings = read_settings()
-    signal.signal(signal.SIGTERM, _leave)
+    end_on_sigterm()
     found = found_or_started(elasticsearch_url, settings)
     with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client, _sidecar(found.url, settings) as sidecar, own_index(client) as index:
         with progress(documents, "indexing") as bar:
@@ -58,11 +57,6 @@ def gateway(
         _show(measured, about, f"{documents:,} documents, {rounds:,} rounds")
     if not found.found:
         stderr.print("the node keeps running; end it with: es-rerank down", highlight=False)
-
-
-def _leave(*_: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C: the index is deleted and the sidecar ended."""
-    sys.exit(128 + signal.SIGTERM)
 
 
 @contextmanager

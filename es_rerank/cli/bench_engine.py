@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,24 +11,22 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.progress import TaskID
 from rich.table import Table
 
 from ..bench import peers as table
 from ..bench.chart import Bar, chart
 from ..bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
-from ..bench.first_stage import Bm25
 from ..bench.machine import machine
 from ..bench.paired import Added
 from ..bench.peers import PEERS, SYSTEMS, Peer, System, Weights
-from ..bench.peers.environment import default_cache, installed
+from ..bench.peers.environment import default_cache, installed, variables
 from ..bench.weights import bundled_weights, flat_folder, source_folder
+from ..bench.windows import Candidates, windows
 from ..bench.workers import Lists, Values, Worker, WorkerError
-from ..collection import read_corpus
 from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
 from ..evaluation.measures import mean, measured, run_of
@@ -40,13 +36,13 @@ from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.load import CASCADE
 from ..scores import ranked
-from .output import Json, print_json, progress, stderr, stdout
+from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .output import Json, print_json, stderr, stdout
 
 WINDOW = 50
 QUERIES = 100
 
 _WORKER = Path(table.__file__).with_name("worker.py")
-_ROOT = Path(__file__).parents[2]
 _SETUP_TIMEOUT_S = 900.0
 _CAPTION = (
     "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; x any peer: of any precision. "
@@ -72,17 +68,16 @@ def engine(
     peers: Annotated[list[str] | None, typer.Option(help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")] = ROUNDS,
     pairs: Annotated[int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")] = PAIRS,
-    threads: Annotated[int, typer.Option(min=0, help="Cores that each system may use; 0 is all.")] = 0,
+    threads: Threads = 0,
     window: Annotated[int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")] = WINDOW,
     queries: Annotated[int, typer.Option(min=0, help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.")] = QUERIES,
     cache: Annotated[Path | None, typer.Option(help="Where the peers' environments are kept.", show_default="~/.cache/es-rerank/bench")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the speeds as a picture, FILE.svg.", show_default=False)] = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
-    signal.signal(signal.SIGTERM, _leave)
-    if plot is not None and plot.suffix != ".svg":
-        raise SettingsError(f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg")
+    end_on_sigterm()
+    check_plot(plot)
     chosen = _chosen(peers)
     collections = [_Collection(folder, split, window, queries) for folder in data or [packaged()]]
     lists = _timed_lists(collections[0].every, pairs)
@@ -99,11 +94,6 @@ def engine(
         raise ModelError(f"this engine itself could not be measured: {'; '.join(failed)}")
 
 
-def _leave(*_: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C: processes end and the run's folder is removed."""
-    sys.exit(128 + signal.SIGTERM)
-
-
 def _chosen(names: list[str] | None) -> list[Peer]:
     known = {peer.name: peer for peer in PEERS}
     if unknown := sorted(set(names or ()) - set(known)):
@@ -114,14 +104,6 @@ def _chosen(names: list[str] | None) -> list[Peer]:
 # --- texts ---------------------------------------------------------------------------------------------------------
 
 
-class _Candidates(NamedTuple):
-    """The window of one query: its text, the ids of its documents and their texts, best first by BM25."""
-
-    query: str
-    documents: list[str]
-    texts: list[str]
-
-
 class _Collection:
     """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked for nDCG@10."""
 
@@ -130,16 +112,11 @@ class _Collection:
         self.topics: Topics = read_topics(folder, the_split(folder, split), limit=max(queries, 1))
         every = read_topics(folder, self.topics.split)
         stderr.print(f"{every.collection}: first stage by BM25 over {every.documents:,} documents", highlight=False)
-        corpus = {document.id: f"{document.title}\n{document.text}" if document.title else document.text for document in read_corpus(folder)}
-        ids, bm25 = list(corpus), Bm25(list(corpus.values()))
-        self._windows: dict[str, _Candidates] = {}
-        for name, query in every.queries.items():
-            if found := [ids[position] for position in bm25.best(query, max(window, CANDIDATES))]:
-                self._windows[name] = _Candidates(query, found, [corpus[each] for each in found])
+        self._windows = windows(folder, every.queries, max(window, CANDIDATES))
         self._wanted = bool(queries)
 
     @property
-    def every(self) -> list[_Candidates]:
+    def every(self) -> list[Candidates]:
         """All queries that recall something, in the order of a hash of their id."""
         return list(self._windows.values())
 
@@ -165,11 +142,11 @@ class _Collection:
         """Return how many texts ``judged`` holds."""
         return sum(len(texts) for _, texts in self.judged)
 
-    def _asked(self) -> dict[str, _Candidates]:
+    def _asked(self) -> dict[str, Candidates]:
         return {name: self._windows[name] for name in self.topics.queries if name in self._windows} if self._wanted else {}
 
 
-def _timed_lists(candidates: Sequence[_Candidates], pairs: int) -> Lists:
+def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
     """Return so many pairs, query by query with its best passages. Raises SettingsError where there are not as many."""
     lists: list[tuple[str, list[str]]] = []
     left = pairs
@@ -240,14 +217,7 @@ class _Setting:
         task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
         # -P: the worker's own folder is no place to import from.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]
-        return Worker(command, self._scratch / f"{system.worker}.log", env=_environment(self._scratch, own=peer is None), load_timeout_s=timeout_s)
-
-
-def _environment(scratch: Path, *, own: bool) -> dict[str, str]:
-    """Return a worker's environment: no network, temporary files with the run's, this project visible to itself alone."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "TOKENIZERS_PARALLELISM": "true"}
-    return {**kept, **offline, "TMPDIR": str(scratch), **({"PYTHONPATH": str(_ROOT)} if own else {})}
+        return Worker(command, self._scratch / f"{system.worker}.log", env=variables(self._scratch, own=peer is None), load_timeout_s=timeout_s)
 
 
 def _tried(make: Callable[[], Path], what: str) -> Path | WorkerError:
@@ -282,18 +252,12 @@ def _doing(what: str) -> Iterator[None]:
 def _run(contest: Contest, rounds: int, judged: Lists) -> None:
     """Take the contest through its parts, each with a bar on stderr that no thread draws while something is timed."""
     with contest:
-        with _steps("trying", contest.systems) as step:
+        with steps("trying", contest.systems) as step:
             contest.prepare(step)
-        with _steps("timing", contest.systems * rounds) as step:
+        with steps("timing", contest.systems * rounds) as step:
             contest.time(rounds, step)
-        with _steps("ranking", contest.rank_steps(judged)) as step:
+        with steps("ranking", contest.rank_steps(judged)) as step:
             contest.rank(judged, step)
-
-
-@contextmanager
-def _steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    with progress(total, what, by_itself=False) as bar:
-        yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ INSTALL_TIMEOUT_S = 1800.0
 """torch is gigabytes."""
 
 _DONE = "installed"
+_ROOT = Path(__file__).parents[3]
 
 
 def default_cache() -> Path:
@@ -40,6 +41,13 @@ def installed(peer: Peer, cache: Path, *, timeout_s: float = INSTALL_TIMEOUT_S, 
     _run([*command, "pip", "install", "--quiet", "--python", str(python), peer.pinned], cache, timeout_s)
     (folder / _DONE).write_text(f"{peer.pinned}\n", encoding="utf-8")
     return python
+
+
+def variables(scratch: Path, *, own: bool) -> dict[str, str]:
+    """Return the environment of a process that is measured: no network, temporary files in ``scratch``; this project visible to its ``own`` alone."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "TOKENIZERS_PARALLELISM": "true"}
+    return {**kept, **offline, "TMPDIR": str(scratch), **({"PYTHONPATH": str(_ROOT)} if own else {})}
 
 
 def _uv() -> list[str]:

@@ -1,0 +1,41 @@
+"""What the commands of ``es-rerank bench`` share: options, how they end, and how they tell how far they are."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.progress import TaskID
+
+from ..errors import SettingsError
+from .output import progress
+
+Plot = Annotated[Path | None, typer.Option(help="Write a picture, FILE.svg.", show_default=False)]
+Threads = Annotated[int, typer.Option(min=0, help="Cores that each system may use; 0 is all.")]
+
+
+def check_plot(plot: Path | None) -> None:
+    """Raise SettingsError for a file that is no picture that can be drawn here, before anything is measured."""
+    if plot is not None and plot.suffix != ".svg":
+        raise SettingsError(f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg")
+
+
+def end_on_sigterm() -> None:
+    """End on SIGTERM as on Ctrl-C: what was started ends, and what was made is removed."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar of ``total`` steps on stderr; yields what is told the name of each step. No thread draws it while something is timed."""
+    with progress(total, what, by_itself=False) as bar:
+        yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)
+
+
+def _leave(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
