@@ -157,7 +157,7 @@ class Contest:
                 # Anew, so that the memory of larger batches is not counted.
                 run.worker = run.entrant.start()
                 scores = run.worker.score(self._lists, run.batch).scores
-                run.difference = _difference(run.entrant.system, scores, self._reference)
+                run.difference = difference(run.entrant.system, scores, self._reference)
                 with run.worker.awake():
                     pass  # asleep from here on
 
@@ -167,7 +167,7 @@ class Contest:
         tried = [(query, passages[:_TRIED]) for query, passages in self._lists[:1]]
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
-            _difference(entrant.system, first, self._reference[: first.size])  # before minutes are spent on wrong scores
+            difference(entrant.system, first, self._reference[: first.size])  # before minutes are spent on wrong scores
             seconds: dict[int, float] = {}
             for batch in self._batches:
                 seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
@@ -237,7 +237,7 @@ def label(system: System) -> str:
     return f"{system.name} {system.precision}"
 
 
-def _difference(system: System, scores: Values, reference: Values) -> float:
+def difference(system: System, scores: Values, reference: Values) -> float:
     """Return the largest difference from torch's logits. Raises WorkerError where a system computes something else."""
     expected = reference if system.scale == "logit" else 1 / (1 + np.exp(-reference))
     largest = float(np.abs(scores - expected).max())

@@ -16,7 +16,9 @@ from ..bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure
 from ..bench.machine import machine
 from ..client import RerankClient
 from ..settings import Settings, read_settings
+from .bench_cost import cost
 from .bench_engine import engine
+from .bench_load import load
 from .bench_options import end_on_sigterm
 from .connection import client_of, connect, found_or_started, with_port
 from .evaluate import BULK_TIMEOUT_S
@@ -25,6 +27,8 @@ from .own_sidecar import own_sidecar
 
 bench = typer.Typer(name="bench", no_args_is_help=True, help="Measure speed, side by side in one run.")
 bench.command()(engine)
+bench.command()(load)
+bench.command()(cost)
 
 _DRAWN_EVERY = 10
 """Rounds between two drawings of the progress bar, which take time themselves."""

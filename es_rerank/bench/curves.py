@@ -1,0 +1,166 @@
+"""Measurements as curves in SVG: several panels beside each other, each with its axes, written by hand as ``chart`` is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from xml.sax.saxutils import escape
+
+_WIDTH, _HEIGHT = 420, 300
+"""Size of a panel's axes, in pixels; what stands around them follows."""
+
+_LEFT, _TOP, _RIGHT, _BOTTOM = 66, 84, 26, 54
+_LEGEND = 20
+_PANEL = _LEFT + _WIDTH + _RIGHT
+_INK, _GRID = "#1c1e23", "#e3e6ea"
+COLOURS = ("#0b64dd", "#0f9d76", "#8a94a3", "#c2570c")
+"""Ours first; peers are grey."""
+
+_TICKS = 6
+_DENSE_DECADES = 3
+_STEPS = (1, 2, 2.5, 5, 10)
+
+
+class Line(NamedTuple):
+    """A straight line over the panel's horizontal axis."""
+
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points (x, y) from left to right, joined, or beside their fitted ``line`` where there is one; ``colour`` is one of COLOURS."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    colour: str = COLOURS[0]
+    dashed: bool = False
+    line: Line | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Axes with their curves, which hold a point at least; ``log``: the vertical axis is logarithmic, of positive values, and else begins at 0."""
+
+    title: str
+    across: str
+    up: str
+    curves: Sequence[Curve]
+    log: bool = False
+
+
+class _Scale(NamedTuple):
+    """From values to pixels of an axis whose ends are ``low`` and ``high``."""
+
+    low: float
+    high: float
+    pixels: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        if self.log:
+            return self.pixels * math.log(value / self.low) / math.log(self.high / self.low)
+        return self.pixels * (value - self.low) / (self.high - self.low)
+
+
+def curves(title: str, panels: Sequence[Panel]) -> str:
+    """Return an SVG picture of panels, from left to right."""
+    width, legend = _PANEL * len(panels), _LEGEND * max(len(panel.curves) for panel in panels)
+    height = _TOP + _HEIGHT + _BOTTOM + legend
+    drawn = "".join(f'<g transform="translate({_PANEL * number} 0)">\n{_panel(panel)}</g>\n' for number, panel in enumerate(panels))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
+        f'<text x="16" y="26" font-size="15" font-weight="600">{escape(title)}</text>\n{drawn}</svg>\n'
+    )
+
+
+def _panel(panel: Panel) -> str:
+    points = [point for curve in panel.curves for point in curve.points]
+    across = _linear([x for x, _ in points], _WIDTH)
+    values = [y for _, y in points]
+    up = _logarithmic(values) if panel.log else _linear(values, _HEIGHT)
+    drawn = [f'<text x="{_LEFT}" y="58" font-size="13" font-weight="600">{escape(panel.title)}</text>\n', _axes(across, up, panel)]
+    for number, curve in enumerate(panel.curves):
+        drawn += [_curve(curve, across, up), _legend(curve, number)]
+    return "".join(drawn)
+
+
+def _linear(values: Sequence[float], pixels: float) -> _Scale:
+    """Return a scale from 0 to the tick at or above the highest value."""
+    ticks = _ticks(max(values))
+    return _Scale(0.0, ticks[-1], pixels)
+
+
+def _logarithmic(values: Sequence[float]) -> _Scale:
+    """Return a scale between the powers of ten around the values."""
+    low = math.floor(math.log10(min(values)))
+    return _Scale(10.0**low, 10.0 ** max(math.ceil(math.log10(max(values))), low + 1), _HEIGHT, log=True)
+
+
+def _ticks(highest: float) -> list[float]:
+    """Return round values from 0 to the first at or above the highest, at most seven of them."""
+    rough = (highest or 1.0) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * power for size in _STEPS if size * power >= rough * (1 - 1e-9))
+    return [step * number for number in range(math.ceil(highest / step * (1 - 1e-9)) + 1)] if highest else [0.0, step]
+
+
+def _steps_of(scale: _Scale) -> list[float]:
+    """Return the ticks of a logarithmic scale: powers of ten, and what lies at 2 and 5 between where that leaves room."""
+    low, high = round(math.log10(scale.low)), round(math.log10(scale.high))
+    between = (1, 2, 5) if high - low <= _DENSE_DECADES else (1,)
+    return [value for power in range(low, high + 1) for size in between if (value := size * 10.0**power) <= scale.high * (1 + 1e-9)]
+
+
+def _axes(across: _Scale, up: _Scale, panel: Panel) -> str:
+    bottom, middle = _TOP + _HEIGHT, _LEFT + _WIDTH / 2
+    drawn = []
+    for value in _steps_of(up) if up.log else _ticks(up.high):
+        y = bottom - up.at(value)
+        drawn.append(f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_GRID}"/>')
+        drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>\n')
+    for value in _ticks(across.high):
+        x = _LEFT + across.at(value)
+        drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{_INK}"/>')
+        drawn.append(f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{value:,.10g}</text>\n')
+    return (
+        "".join(drawn) + f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{bottom}" y2="{bottom}" stroke="{_INK}"/>\n'
+        f'<text x="{middle}" y="{bottom + 40}" text-anchor="middle">{escape(panel.across)}</text>'
+        f'<text x="{_LEFT}" y="{_TOP - 9}" fill-opacity="0.7">{escape(panel.up)}</text>\n'
+    )
+
+
+def _curve(curve: Curve, across: _Scale, up: _Scale) -> str:
+    placed = [(_LEFT + across.at(x), _TOP + _HEIGHT - up.at(y)) for x, y in curve.points]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{curve.colour}"/>' for x, y in placed)
+    return f'<path d="{_path(curve, placed, across, up)}" fill="none" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>{dots}\n'
+
+
+def _path(curve: Curve, placed: Sequence[tuple[float, float]], across: _Scale, up: _Scale) -> str:
+    ends = placed
+    if curve.line is not None:
+        values = [x for x, _ in curve.points]
+        fitted = [(x, curve.line.intercept + curve.line.slope * x) for x in (_above_axis(curve.line, min(values)), max(values))]
+        ends = [(_LEFT + across.at(x), _TOP + _HEIGHT - up.at(y)) for x, y in fitted]
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
+
+
+def _above_axis(line: Line, x: float) -> float:
+    """Return where a rising line that is below 0 at ``x`` reaches 0, else ``x``: nothing is drawn below the axis."""
+    return -line.intercept / line.slope if line.slope > 0 > line.intercept + line.slope * x else x
+
+
+def _legend(curve: Curve, number: int) -> str:
+    y = _TOP + _HEIGHT + _BOTTOM + _LEGEND * number
+    return (
+        f'<line x1="{_LEFT}" x2="{_LEFT + 26}" y1="{y}" y2="{y}" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>'
+        f'<circle cx="{_LEFT + 13}" cy="{y}" r="3" fill="{curve.colour}"/><text x="{_LEFT + 34}" y="{y + 4}">{escape(curve.label)}</text>\n'
+    )
+
+
+def _dash(curve: Curve) -> str:
+    return ' stroke-dasharray="5 4"' if curve.dashed else ""

@@ -1,0 +1,176 @@
+"""Rerank servers as processes of their own, asked over HTTP: the sidecar, and infinity's server beside it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import httpx
+import numpy as np
+
+from ..errors import DeadlineError, outcome_of
+from ..models.manifest import MANIFEST, Precision, read_manifest, write_manifest
+from ..settings import PREFIX
+from .family import Family
+from .load import Ask, Outcome
+from .peers import Peer
+from .peers.environment import variables
+from .workers import Lists, Values, WorkerError, last_words
+
+INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]")
+"""An environment apart from that of infinity's library: its server pins the web framework's versions."""
+
+READY_TIMEOUT_S = 300.0
+_ASK_S = 30.0
+_INTERVAL_S = 0.1
+_STATUS: dict[int, Outcome] = {200: "answered", 429: "rejected", 503: "rejected", outcome_of(DeadlineError("")).status: "late"}
+_NO_ELASTICSEARCH = "http://127.0.0.1:9"
+"""Port 9 discards: reranking asks no Elasticsearch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a server is asked to rerank: the path, the request's body, and each text's raw score in its answer, by position."""
+
+    path: str
+    body: Callable[[str, Sequence[str]], dict[str, Any]]
+    scores: Callable[[Any], Mapping[int, float]]
+
+
+TEI_DIALECT = Dialect(
+    "/rerank",
+    lambda query, texts: {"query": query, "texts": texts, "raw_scores": True},
+    lambda answer: {each["index"]: each["score"] for each in answer},
+)
+INFINITY_DIALECT = Dialect(
+    "/rerank",
+    lambda query, texts: {"model": "bench", "query": query, "documents": texts, "raw_scores": True},
+    lambda answer: {each["index"]: each["relevance_score"] for each in answer["results"]},
+)
+
+
+class Server:
+    """A process that answers on ``port`` of this machine; ``log`` is the file that its output goes to.
+
+    Ready when the constructor returns. Raises WorkerError, with what the process said last, when it is not within
+    ``timeout_s``.
+    """
+
+    def __init__(self, command: Sequence[str], port: int, dialect: Dialect, log: Path, *, env: Mapping[str, str], timeout_s: float = READY_TIMEOUT_S) -> None:
+        self._log, self._dialect = log, dialect
+        self._url = f"http://127.0.0.1:{port}{dialect.path}"
+        try:
+            with log.open("wb") as out:
+                self._process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)  # noqa: S603 a server of our own table
+        except OSError as error:
+            raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
+        self.family = Family(self._process.pid)
+        try:
+            self._wait(time.monotonic() + timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def scores(self, query: str, texts: Sequence[str], *, timeout_s: float = _ASK_S) -> Values:
+        """Return the raw scores of texts, in their order. Raises WorkerError for anything else than one for each."""
+        try:
+            answer = httpx.post(self._url, json=self._dialect.body(query, texts), timeout=timeout_s, trust_env=False)
+            answer.raise_for_status()
+            found = self._dialect.scores(answer.json())
+            return np.asarray([found[position] for position in range(len(texts))], dtype=np.float64)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise WorkerError(f"gave no scores ({type(error).__name__}: {error}); it said: {self._said()}") from error
+
+    @asynccontextmanager
+    async def asked(self, requests: Lists) -> AsyncIterator[Ask]:
+        """Yield what sends the request of a number, over as many connections as there are requests under way.
+
+        It raises WorkerError for an answer that is neither scores, a refusal nor late, and for a connection that breaks.
+        """
+        bodies = [json.dumps(self._dialect.body(*each)).encode() for each in requests]
+        headers, unbounded = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded) as http:
+
+            async def ask(number: int) -> Outcome:
+                try:
+                    async with http.post(self._url, data=bodies[number]) as answer:
+                        text = await answer.text()
+                except aiohttp.ClientError as error:
+                    raise WorkerError(f"broke the connection ({error or type(error).__name__}); it said: {self._said()}") from error
+                if answer.status not in _STATUS:
+                    raise WorkerError(f"answered {answer.status}: {text[:200]}")
+                return _STATUS[answer.status]
+
+            yield ask
+
+    def close(self) -> None:
+        """End the process and its children."""
+        self.family.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wait(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise WorkerError(f"ended: {self._said()}")
+            try:
+                self.scores("ready", ["steady"])
+            except WorkerError:
+                time.sleep(_INTERVAL_S)
+            else:
+                return
+        raise WorkerError(f"is not ready: {self._said()}")
+
+    def _said(self) -> str:
+        return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
+
+
+def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> Server:
+    """Start the sidecar with the reranker of an exported folder; its score cache is off, so that every pair is scored."""
+    port = _free_port()
+    command = [sys.executable, "-m", "es_rerank", "serve", "--port", str(port), "--elasticsearch-url", _NO_ELASTICSEARCH, "--reranker", str(folder)]
+    settings = {"SCORE_CACHE": 0, "THREADS": threads, "TIMEOUT_MS": round(timeout_s * 1000)}
+    kept = {name: value for name, value in variables(scratch, own=True).items() if not name.startswith(PREFIX)}
+    env = {**kept, **{PREFIX + name: str(value) for name, value in settings.items()}}
+    return Server(command, port, TEI_DIALECT, scratch / f"sidecar-{port}.log", env=env)
+
+
+def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: int) -> Server:
+    """Start infinity's server from its environment's ``python`` on a torch folder: the torch engine, since its ONNX engine leaves token types out."""
+    port = _free_port()
+    options = {"model-id": folder, "served-model-name": "bench", "engine": "torch", "device": "cpu", "dtype": "float32", "batch-size": batch}
+    command = [str(python.with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", str(port), "--no-model-warmup", "--log-level", "warning"]
+    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    env = {**variables(scratch, own=False), "OMP_NUM_THREADS": str(threads)}
+    return Server(command, port, INFINITY_DIALECT, scratch / f"infinity-{port}.log", env=env)
+
+
+def in_precision(folder: Path, precision: Precision, out: Path) -> Path:
+    """Make ``out`` the same exported model with another default precision, by links, and return it. Raises ModelFolderError where it has none such."""
+    manifest = read_manifest(folder)
+    manifest.variant(precision)
+    out.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            (out / path.name).symlink_to(path.resolve())
+    write_manifest(out, manifest.model_copy(update={"default_variant": precision}))
+    return out
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,232 @@
+"""``es-rerank bench load``: how long requests wait at the sidecar, and at infinity's server beside it, the more of them arrive."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..bench.curves import COLOURS, Curve, Panel, curves
+from ..bench.engine import label
+from ..bench.load import Step
+from ..bench.machine import machine
+from ..bench.peers import System
+from ..bench.peers.environment import default_cache, installed
+from ..bench.servers import INFINITY, Server, in_precision, infinity, sidecar
+from ..bench.under_load import BATCHES, REQUESTS, SHARES, TIMEOUT_S, Contender, Row, UnderLoad, reference
+from ..bench.weights import bundled_weights, source_folder
+from ..bench.windows import requests_of, windows
+from ..bench.workers import Lists, Values
+from ..collection import read_queries
+from ..engine.pool import cores
+from ..errors import ModelError, SettingsError
+from ..evaluation.packaged import by_hash, packaged
+from ..export import ExportOptions, export_model
+from ..models.cross_encoder import CrossEncoder
+from ..models.load import model_folder
+from ..models.manifest import MANIFEST, Precision, read_manifest
+from ..settings import BUNDLED_RERANKER
+from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .output import Json, print_json, stderr, stdout
+
+WINDOW = 20
+
+_MOST_QUERIES = 2_000
+"""Queries of a collection that are read, drawn by a hash of their id."""
+
+_CAPTION = (
+    "Poisson arrivals, the same for every server; latency in milliseconds from the moment a request was due, so that waiting counts. "
+    "Percentiles over all but rejected requests; a late one had no answer within {timeout:g} s. Over its capacity a server's latencies grow as "
+    "long as the load lasts. The bench sends from the same machine."
+)
+
+
+def load(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Local folder or Hub id of a torch cross-encoder with one label; or an exported folder, which is measured alone.",
+            show_default="the bundled one's weights",
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Collection in BEIR layout whose texts are read.", show_default="the packaged one")] = None,
+    window: Annotated[int, typer.Option(min=1, max=1_000, help="Passages in each request, the best by BM25.")] = WINDOW,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Requests at each rate, no pair of query and passage twice.")] = REQUESTS,
+    rates: Annotated[
+        list[float] | None,
+        typer.Option(help="Requests per second that are offered, several times for several.", show_default="0.2 to 1.2 of each server's own capacity"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is late.")] = TIMEOUT_S,
+    threads: Threads = 0,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Measure the sidecar alone, without infinity's server; the bundled model needs no extra then.")
+    ] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where the peer's environment is kept.", show_default="~/.cache/es-rerank/bench")] = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same requests at the same moments."""
+    end_on_sigterm()
+    check_plot(plot)
+    if wrong := [rate for rate in rates or () if not 0 < rate < math.inf]:
+        raise SettingsError(f"--rates {wrong[0]:g} is not a rate; give requests per second above 0")
+    asked = _requests(data or packaged(), window, requests)
+    with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
+        setting = _Setting(Path(scratch), threads or cores(), model, timeout, alone=alone)
+        contest = UnderLoad(setting.contenders(cache or default_cache()), asked, setting.expected(asked), timeout_s=timeout)
+        with contest:
+            with steps("trying", contest.preparations()) as step:
+                contest.prepare(step)
+            with steps("timing", len(rates or SHARES) * len(contest.rows)) as step:
+                contest.time(step, rates=rates)
+    report = _Report(contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, setting.threads)
+    if plot is not None:
+        plot.write_text(report.picture(), encoding="utf-8")
+    print_json(report.as_json()) if as_json else report.show()
+    if failed := [f"{_label(row)} {row.reason}" for row in contest.rows if row.contender.system.peer is None and row.reason is not None]:
+        raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
+
+
+def _requests(folder: Path, window: int, number: int) -> Lists:
+    """Return so many full windows. Raises SettingsError where the collection does not give as many."""
+    known = read_queries(folder)
+    queries = {name: known[name] for name in by_hash(known)[:_MOST_QUERIES]}
+    found = list(islice(requests_of(windows(folder, queries, window * (number // max(len(queries), 1) + 1)), window), number))
+    if len(found) < number:
+        raise SettingsError(
+            f"--requests {number} is more than the {len(found)} windows of {window} passages that {folder} gives; "
+            "choose fewer, a smaller --window, or a larger collection with --data"
+        )
+    return found
+
+
+class _Setting:
+    """Folders of the same weights, and the servers over them."""
+
+    def __init__(self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool) -> None:
+        self.threads = threads
+        self._scratch, self._timeout_s = scratch, timeout_s
+        self._torch: Path | None = None
+        if model is not None and (Path(model) / MANIFEST).is_file():
+            self._exported = Path(model)
+        elif model is None and alone:
+            self._exported = model_folder(BUNDLED_RERANKER)
+        else:
+            torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
+            self._exported, self._torch = scratch / "ours", None if alone else torch
+            with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+                export_model(str(torch), self._exported, ExportOptions(kind="cross-encoder"), say=partial(stderr.print, highlight=False))
+        self._precisions: list[Precision] = sorted(read_manifest(self._exported).variants, reverse=True)
+
+    def contenders(self, cache: Path) -> list[Contender]:
+        """Return the sidecar in every precision that the folder has, and infinity's server where there is a torch folder for it."""
+        mine = version("es-rerank")
+        found = [
+            Contender(System("es-rerank sidecar", precision, None, "sidecar", "ours", batches=False), mine, partial(self._sidecar, precision))
+            for precision in self._precisions
+        ]
+        if self._torch is not None:
+            system = System("infinity server, torch", "fp32", INFINITY.name, "infinity", "torch")
+            found.append(Contender(system, INFINITY.version, partial(self._infinity, self._torch, cache), BATCHES))
+        return found
+
+    def expected(self, requests: Lists) -> list[Values] | None:
+        """Return our fp32 logits of the first requests, which the export has held to torch's; None without an fp32 graph."""
+        if "fp32" not in self._precisions:
+            return None
+        with CrossEncoder(self._exported, threads=self.threads, variant="fp32") as model:
+            return reference(lambda query, texts: model.score(query, texts).values, requests)
+
+    def _sidecar(self, precision: Precision, _: int | None) -> Server:
+        folder = self._scratch / f"served-{precision}"
+        return sidecar(in_precision(self._exported, precision, folder), self._scratch, threads=self.threads, timeout_s=self._timeout_s)
+
+    def _infinity(self, torch: Path, cache: Path, batch: int | None) -> Server:
+        assert batch is not None
+        with _doing(f"installing {INFINITY.pinned}"):
+            python = installed(INFINITY, cache)
+        return infinity(python, torch.resolve(), self._scratch, threads=self.threads, batch=batch)
+
+
+@contextmanager
+def _doing(what: str) -> Iterator[None]:
+    with stderr.status(f"{what} ..."):
+        yield
+
+
+class _Report:
+    """Rows, and what they were measured on. ``about`` holds what was asked for."""
+
+    def __init__(self, rows: Sequence[Row], about: dict[str, int | float], threads: int) -> None:
+        self._rows, self._about = rows, about
+        self._machine = {**{name: value for name, value in machine("").items() if name != "elasticsearch"}, "threads": threads}
+
+    def as_json(self) -> dict[str, Any]:
+        return {"machine": self._machine, **self._about, "servers": [row.as_json() for row in self._rows]}
+
+    def show(self) -> None:
+        """Print a table for each server, what could not be measured, and what has to be known to read it."""
+        extent = f"{self._about['requests']} requests of {self._about['window']} passages at each rate"
+        stdout.print(f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python {self._machine['python']}", highlight=False, soft_wrap=True)
+        for row in self._rows:
+            if row.capacity is not None:
+                stdout.print(_table(row))
+        stdout.print(_CAPTION.format(timeout=self._about["timeout_s"]), highlight=False, soft_wrap=True)
+        for row in self._rows:
+            if row.reason is not None:
+                stdout.print(f"not measured: {_label(row)} {row.contender.version}: {row.reason}", highlight=False, markup=False, soft_wrap=True)
+
+    def picture(self) -> str:
+        """Return latency against offered rate as SVG. Raises ModelError where nothing was answered."""
+        drawn = [curve for number, row in enumerate(self._rows) for curve in _curves(row, COLOURS[number % len(COLOURS)])]
+        if not drawn:
+            raise ModelError("no server answered in time at any rate, so that there is nothing to draw")
+        panel = Panel(
+            f"requests of {self._about['window']} passages", "offered requests per second", "milliseconds from when a request was due", drawn, log=True
+        )
+        return curves("Latency under load", [panel])
+
+
+def _label(row: Row) -> str:
+    return label(row.contender.system)
+
+
+def _table(row: Row) -> Table:
+    batch = "" if row.batch is None else f", batch {row.batch}"
+    shown = Table("offered/s", title=f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s", title_justify="left", box=None, pad_edge=False)
+    for name in ("achieved/s", "p50", "p95", "p99", "rejected", "late"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for step in row.steps:
+        latencies = [_shown(value) for value in (step.p50_ms, step.p95_ms, step.p99_ms)]
+        shown.add_row(f"{step.offered:.2f}", f"{step.achieved:.2f}", *latencies, str(step.rejected), str(step.late))
+    return shown
+
+
+def _shown(latency_ms: float | None) -> str:
+    if latency_ms is None:
+        return ""
+    return "late" if math.isinf(latency_ms) else f"{latency_ms:.0f}"
+
+
+def _curves(row: Row, colour: str) -> list[Curve]:
+    """Return p50 and p95 of a server, as far as they do not fall on late requests."""
+    found = []
+    for name, dashed in (("p50", False), ("p95", True)):
+        points = [(step.offered, value) for step in row.steps if (value := _latency(step, name)) is not None and 0 < value < math.inf]
+        if points:
+            found.append(Curve(f"{_label(row)} {name}", points, colour, dashed))
+    return found
+
+
+def _latency(step: Step, name: str) -> float | None:
+    return step.p50_ms if name == "p50" else step.p95_ms
