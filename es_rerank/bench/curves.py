@@ -1,4 +1,4 @@
-"""Measurements as curves in SVG: several panels beside each other, each with its axes, written by hand as ``chart`` is."""
+"""Measurements as curves in SVG: several panels, two beside each other, each with its axes, written by hand as ``chart`` is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _WIDTH, _HEIGHT = 420, 300
 """Size of a panel's axes, in pixels; what stands around them follows."""
 
 _LEFT, _TOP, _RIGHT, _BOTTOM = 66, 84, 26, 54
-_LEGEND = 20
+_LEGEND, _GAP = 20, 20
+_PER_ROW = 2
 _PANEL = _LEFT + _WIDTH + _RIGHT
 _INK, _GRID = "#1c1e23", "#e3e6ea"
 COLOURS = ("#0b64dd", "#0f9d76", "#8a94a3", "#c2570c")
@@ -67,10 +68,13 @@ class _Scale(NamedTuple):
 
 
 def curves(title: str, panels: Sequence[Panel]) -> str:
-    """Return an SVG picture of panels, from left to right."""
-    width, legend = _PANEL * len(panels), _LEGEND * max(len(panel.curves) for panel in panels)
-    height = _TOP + _HEIGHT + _BOTTOM + legend
-    drawn = "".join(f'<g transform="translate({_PANEL * number} 0)">\n{_panel(panel)}</g>\n' for number, panel in enumerate(panels))
+    """Return an SVG picture of panels, from left to right and in rows of two."""
+    high = _TOP + _HEIGHT + _BOTTOM + _LEGEND * max(len(panel.curves) for panel in panels)
+    width, height = _PANEL * min(len(panels), _PER_ROW), high + (high - _GAP) * (-(-len(panels) // _PER_ROW) - 1)
+    drawn = ""
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, _PER_ROW)
+        drawn += f'<g transform="translate({_PANEL * column} {(high - _GAP) * row})">\n{_panel(panel)}</g>\n'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'

@@ -194,7 +194,7 @@ class _Report:
         panel = Panel(
             f"requests of {self._about['window']} passages", "offered requests per second", "milliseconds from when a request was due", drawn, log=True
         )
-        return curves("Latency under load", [panel])
+        return curves(f"Latency under load, {self._machine['cpu']}, {self._machine['threads']} threads", [panel])
 
 
 def _label(row: Row) -> str:
