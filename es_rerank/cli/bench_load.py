@@ -180,6 +180,8 @@ class _Report:
         stdout.print(f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python {self._machine['python']}", highlight=False, soft_wrap=True)
         for row in self._rows:
             if row.capacity is not None:
+                batch = "" if row.batch is None else f", batch {row.batch}"
+                stdout.print(f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s", highlight=False, soft_wrap=True)
                 stdout.print(_table(row))
         stdout.print(_CAPTION.format(timeout=self._about["timeout_s"]), highlight=False, soft_wrap=True)
         for row in self._rows:
@@ -202,8 +204,7 @@ def _label(row: Row) -> str:
 
 
 def _table(row: Row) -> Table:
-    batch = "" if row.batch is None else f", batch {row.batch}"
-    shown = Table("offered/s", title=f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s", title_justify="left", box=None, pad_edge=False)
+    shown = Table("offered/s", box=None, pad_edge=False)
     for name in ("achieved/s", "p50", "p95", "p99", "rejected", "late"):
         shown.add_column(name, justify="right", no_wrap=True)
     for step in row.steps:
