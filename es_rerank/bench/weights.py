@@ -31,7 +31,7 @@ _SPECIAL_TOKENS = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[
 def bundled_weights(out: Path) -> Path:
     """Write the bundled cross-encoder as a torch folder ``out``, and return it.
 
-    The package holds its int8 graph alone: the weights are that graph's, written as fp32, and so lie on its int8 grid.
+    The package holds its int8 graph alone: the weights are that graph's, written as fp32, and so lie nearly on its int8 grid.
     Raises MissingExtraError without the export extra.
     """
     try:
@@ -55,24 +55,21 @@ def bundled_weights(out: Path) -> Path:
 
 
 def dequantised(model: onnx.ModelProto) -> Tensors:
-    """Return the weights of a BERT's graph that ONNX Runtime quantised dynamically, under the names that torch gives them."""
+    """Return the weights of a BERT's graph as ``export.static_int8`` wrote it, under the names that torch gives them."""
     from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
 
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     tensors: Tensors = {name: _fp32(value) for name, value in held.items() if name.endswith((".weight", ".bias"))}
     for node in model.graph.node:
-        match node.op_type:
-            case "MatMulInteger":  # of x and W with shape (in, out); torch holds (out, in)
-                name = node.name.strip("/").rpartition("/")[0].replace("/", ".")
-                tensors[f"{name}.weight"] = _fp32(_unscaled(held, node.input[1].removesuffix("_quantized")).T)
-            case "DequantizeLinear":  # of rows that were gathered from a table
-                name = node.input[1].removesuffix("_scale")
-                tensors[name] = _fp32(_unscaled(held, name))
+        if node.op_type == "MatMulIntegerToFloat":  # of x, divided by a factor for each column, and W with shape (in, out); torch holds (out, in)
+            name = node.name.strip("/").removesuffix("/MatMul_output_0/product").replace("/", ".")
+            factors = held.get(node.input[0].removesuffix("int8") + "factors")
+            weights = held[node.input[1]] * held[node.input[3]]
+            tensors[f"{name}.weight"] = _fp32((weights if factors is None else weights * factors[:, None]).T)
+        elif node.op_type == "Gather" and node.input[0].endswith(".weight/int8"):  # of rows of a table, each with a step of its own
+            name = node.input[0].removesuffix("/int8")
+            tensors[name] = _fp32(held[node.input[0]] * held[f"{name}/scale"])
     return tensors
-
-
-def _unscaled(held: dict[str, Any], name: str) -> Any:  # noqa: ANN401 arrays of several types
-    return (held[f"{name}_quantized"].astype(np.float32) - held[f"{name}_zero_point"].astype(np.float32)) * held[f"{name}_scale"]
 
 
 def _fp32(value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -66,6 +66,7 @@ def engine(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")] = None,
     peers: Annotated[list[str] | None, typer.Option(help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all")] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Measure this engine's own ways alone, without peers.")] = False,
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")] = ROUNDS,
     pairs: Annotated[int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")] = PAIRS,
     threads: Threads = 0,
@@ -78,7 +79,7 @@ def engine(
     """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
     end_on_sigterm()
     check_plot(plot)
-    chosen = _chosen(peers)
+    chosen = [] if alone else _chosen(peers)
     collections = [_Collection(folder, split, window, queries) for folder in data or [packaged()]]
     lists = _timed_lists(collections[0].every, pairs)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
