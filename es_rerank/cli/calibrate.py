@@ -40,7 +40,7 @@ def calibrate(
             _queries(trained, chosen.seed),
             reranker,
             first_stage,
-            Chunker(first_stage.tokenizer, size=chosen.passage_tokens),
+            Chunker(first_stage.tokenizer),
             collections=collection or _DEVELOPMENT,
             say=lambda text: stderr.print(text, style="dim"),
         )

@@ -1,9 +1,4 @@
-"""Training a one-logit cross-encoder: listwise softmax, a binary term and the bi-encoder as a teacher.
-
-Recipe and lessons: a listwise loss orders the passages of one query; the binary term makes the logistic of the logit
-a usable 0..1 score; the Kullback-Leibler term towards softmax(20 * cosine) keeps what the bi-encoder, trained on a
-billion pairs, knows already (TinyBERT-style distillation, https://arxiv.org/abs/1909.10351).
-"""
+"""Training a one-logit cross-encoder with early exits on a CPU, in a run that can be interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ..errors import SourceError
 from ..types import FloatArray
-from .lists import TrainingList, make_lists
+from .early_exit import EarlyExit
+from .lists import make_lists
+from .objective import loss_of
 from .recipe import DEVELOPMENT_LISTS, Recipe, development_lists
+from .training_list import TrainingList
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,7 +38,6 @@ _LISTS = "lists.jsonl"
 def bi_encoder(base: Path) -> Callable[[list[str]], FloatArray]:
     """Return the base model as a teacher: texts to unit vectors, float32, (n, dims)."""
     model = SentenceTransformer(str(base), device="cpu")
-    model.max_seq_length = 192
 
     def embed(texts: list[str]) -> FloatArray:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -50,8 +48,8 @@ def bi_encoder(base: Path) -> Callable[[list[str]], FloatArray]:
 
 
 def prepare(recipe: Recipe, data: Path, base: Path, work: Path, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return the lists of the recipe, from ``work`` when a former run of the same recipe left them there."""
-    path, mark = work / _LISTS, recipe.model_dump_json()
+    """Return the lists of the recipe, from ``work`` when a former run that makes the same lists left them there."""
+    path, mark = work / _LISTS, recipe.of_lists()
     if path.is_file():
         with path.open(encoding="utf-8") as lines:
             if next(lines, "").rstrip("\n") == mark:
@@ -83,22 +81,6 @@ def new_model(base: Path, seed: int) -> BertForSequenceClassification:
     return model
 
 
-def loss_of(logits: torch.Tensor, lists: list[TrainingList], recipe: Recipe) -> torch.Tensor:
-    """Return the mean loss over lists; ``logits`` is (total passages,) in list order."""
-    losses = []
-    for item, part in zip(lists, logits.split([len(item.passages) for item in lists]), strict=True):
-        teacher = torch.softmax(recipe.distil_scale * torch.tensor(item.cosines), dim=0)
-        distil = torch.nn.functional.kl_div(torch.log_softmax(part, dim=0), teacher, reduction="sum")
-        if item.labels[0] < 0:
-            losses.append(recipe.distil_weight_unlabelled * distil)
-            continue
-        labels = torch.tensor(item.labels, dtype=torch.float32)
-        listwise = -(torch.log_softmax(part, dim=0) * labels / labels.sum()).sum()
-        binary = torch.nn.functional.binary_cross_entropy_with_logits(part, labels)
-        losses.append(listwise + recipe.binary_weight * binary + recipe.distil_weight_labelled * distil)
-    return torch.stack(losses).mean()
-
-
 class Trainer:
     """One run of a recipe over lists, in a work folder from which it can be resumed."""
 
@@ -110,8 +92,9 @@ class Trainer:
         self._development = [lists[number] for number in sorted(development)]
         self._lists = [item for number, item in enumerate(lists) if number not in development]
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
-        self.model = new_model(base, recipe.seed)
-        heads = {id(p) for module in (self.model.bert.pooler, self.model.classifier) for p in module.parameters()}
+        self.model = EarlyExit(new_model(base, recipe.seed), recipe.exit_layers)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
+        heads = {id(p) for module in (self.model.model.bert.pooler, self.model.model.classifier, self.model.exit) for p in module.parameters()}
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             [
@@ -119,6 +102,7 @@ class Trainer:
                 {"params": [p for p in trained if id(p) in heads], "lr": recipe.head_rate},
             ],
             weight_decay=0.01,
+            fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
         self.step = 0
@@ -129,53 +113,51 @@ class Trainer:
         return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / (self._recipe.steps - warmup)))
 
     def _batches(self) -> Iterator[list[TrainingList]]:
-        """Yield the batches from the current step on: seeded epochs, so that a resumed run sees what it would have seen."""
+        """Yield the batches from the current step on, so that a resumed run sees what it would have seen.
+
+        The first epoch takes the lists in their order, each further one in a seeded order of its own.
+        """
         size = self._recipe.lists_per_step
         per_epoch = len(self._lists) // size
         for step in itertools.count(self.step):
             epoch, number = divmod(step, per_epoch)
-            order = random.Random(f"{self._recipe.seed}:{epoch}").sample(range(len(self._lists)), len(self._lists))
+            order = list(range(len(self._lists)))
+            if epoch > 0:
+                random.Random(f"{self._recipe.seed}:{epoch}").shuffle(order)
             yield [self._lists[i] for i in order[number * size : (number + 1) * size]]
 
-    def _logits(self, lists: list[TrainingList]) -> torch.Tensor:
-        """Return the logits, float32, (total passages,): sorted by length into small batches, so that little is padding."""
-        queries = [item.query for item in lists for _ in item.passages]
-        passages = [text for item in lists for text in item.passages]
-        order = sorted(range(len(passages)), key=lambda i: len(passages[i]))
-        logits = torch.empty(len(passages))
-        parts = []
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            for chunk in (order[i : i + 12] for i in range(0, len(order), 12)):
-                inputs = self._tokenizer(
-                    [queries[i] for i in chunk],
-                    [passages[i] for i in chunk],
-                    truncation="longest_first",
-                    max_length=self._recipe.max_tokens,
-                    padding=True,
-                    return_tensors="pt",
-                )
-                parts.append(self.model(**inputs).logits[:, 0].float())
-        return logits.index_put((torch.tensor(order),), torch.cat(parts))
+    def _logits(self, model: torch.nn.Module, lists: Sequence[TrainingList]) -> torch.Tensor:
+        """Return the logits, float32, (heads, total passages): sorted by length into batches, so that little is padding."""
+        pairs = self._tokenizer(
+            [item.query for item in lists for _ in item.passages],
+            [text for item in lists for text in item.passages],
+            truncation="longest_first",
+            max_length=self._recipe.max_tokens,
+        )
+        lengths = [len(ids) for ids in pairs["input_ids"]]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        parts = [
+            model(self._tokenizer.pad({name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt"))
+            for batch in token_batches(order, lengths, self._recipe.batch_tokens)
+        ]
+        return torch.cat(parts, dim=1)[:, torch.tensor(order).argsort()]
 
     def run(self, report: Report) -> None:
         """Train to the last step, writing a checkpoint at the recipe's interval."""
-        self.model.train()
         started, pairs = time.monotonic(), 0
         for batch in itertools.islice(self._batches(), self._recipe.steps - self.step):
-            torch.manual_seed(self._recipe.seed * 1_000_003 + self.step)
-            logits = self._logits(batch)
-            loss = loss_of(logits, batch, self._recipe)
-            loss.backward()
+            loss = self._backward(batch)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
             self._schedule.step()
             self._optimizer.zero_grad()
+            self.average.update_parameters(self.model)
             self.step += 1
-            pairs += len(logits)
-            state = {
+            pairs += sum(len(item.passages) for item in batch)
+            state: dict[str, Any] = {
                 "step": self.step,
                 "steps": self._recipe.steps,
-                "loss": round(loss.item(), 4),
+                "loss": round(loss, 4),
                 "pairs_per_second": round(pairs / (time.monotonic() - started), 1),
             }
             if self.step % self._recipe.checkpoint_every == 0 or self.step == self._recipe.steps:
@@ -185,14 +167,24 @@ class Trainer:
                 log.write(json.dumps(state) + "\n")
             report(state)
 
-    def accuracy(self) -> float:
-        """Return the share of development lists whose best passage is a positive."""
-        self.model.eval()
+    def _backward(self, lists: list[TrainingList]) -> float:
+        """Add up the gradients of the mean loss over lists, a few lists at a time, and return it."""
+        total = 0.0
+        for start in range(0, len(lists), self._recipe.lists_per_pass):
+            some = lists[start : start + self._recipe.lists_per_pass]
+            loss = loss_of(self._logits(self.model, some), some, self._recipe) / len(lists)
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def accuracy(self) -> dict[str, float]:
+        """Return, for each head of the averaged model, the share of development lists whose best passage is a positive."""
         with torch.no_grad():
-            logits = self._logits(self._development)
-        self.model.train()
-        parts = logits.split([len(item.passages) for item in self._development])
-        return sum(item.labels[int(part.argmax())] for item, part in zip(self._development, parts, strict=True)) / len(parts)
+            logits = self._logits(self.average, self._development)
+        parts = logits.split([len(item.passages) for item in self._development], dim=1)
+        hits = torch.tensor([[item.labels[best] for best in part.argmax(dim=1).tolist()] for item, part in zip(self._development, parts, strict=True)])
+        names = [*(f"exit {layer}" for layer in self._recipe.exit_layers), "last"]
+        return {name: round(share, 4) for name, share in zip(names, hits.float().mean(dim=0).tolist(), strict=True)}
 
     def _checkpoint(self) -> None:
         partial = self._work / "checkpoint.partial"
@@ -201,6 +193,7 @@ class Trainer:
                 "recipe": self._recipe.model_dump_json(),
                 "step": self.step,
                 "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state_dict(),
             },
@@ -218,15 +211,28 @@ class Trainer:
             raise SourceError(f"{path} belongs to another recipe; choose another work folder or remove it", path=str(path))
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         return True
 
     def save(self, out: Path) -> None:
-        """Write model, tokenizer and recipe as a folder that sentence-transformers' CrossEncoder loads."""
-        self.model.eval().save_pretrained(out)
+        """Write the averaged model, its exit heads, tokenizer and recipe as a folder that sentence-transformers' CrossEncoder loads."""
+        self.average.module.save(out)
         self._tokenizer.save_pretrained(out)
         (out / "recipe.json").write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield ``order``, sorted by length, in batches of at most ``tokens`` padded tokens, and at least one text."""
+    batch: list[int] = []
+    for number in order:
+        if batch and lengths[number] * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
 
 
 def train(recipe: Recipe, data: Path, base: Path, out: Path, *, say: Callable[[str], None], report: Report) -> dict[str, Any]:

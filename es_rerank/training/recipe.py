@@ -16,6 +16,7 @@ DEVELOPMENT_LISTS = 240
 
 Part = Literal["all", "train", "evaluate"]
 Kind = Literal["mined", "pool", "same_title"]
+WeakKind = Literal["sentence", "keywords", "title", "labelled"]
 
 
 class Source(BaseModel):
@@ -38,7 +39,13 @@ class Source(BaseModel):
     without: str | None = None
     """A collection whose held-out tenth must not be trained on: queries with the same text are dropped."""
     judged_only: bool = False
-    """Read only documents judged in ``splits``: keeps the texts of other splits out of training altogether."""
+    """Read only documents judged for the drawn queries: keeps the texts of other splits out of training altogether."""
+
+
+_OF_LISTS = {
+    *("seed", "sources", "weak", "weak_kinds", "weak_first", "list_size", "passage_tokens", "title_share", "false_negative_margin"),
+    *("distil_scale", "bm25_weight"),
+}
 
 
 class Recipe(BaseModel):
@@ -48,29 +55,51 @@ class Recipe(BaseModel):
 
     seed: int = 13
     sources: tuple[Source, ...]
-    unlabelled: int = 3_000
-    """How many lists are made of a sentence or a title against passages, taught by the bi-encoder alone."""
+    weak: int = 9_000
+    """How many lists are made of texts that stand for queries, taught by the bi-encoder and BM25 alone."""
+    weak_kinds: dict[WeakKind, float] = {"sentence": 0.4, "keywords": 0.3, "title": 0.1, "labelled": 0.2}
+    """Share of each kind of text among them."""
+    weak_first: float = 0.3
+    """Share of the weak lists that is trained on before all others."""
     list_size: int = 6
     """Passages per list: one positive (or more, in judged pools) and negatives."""
-    lists_per_step: int = 12
-    max_tokens: int = 192
-    passage_tokens: int = 160
+    lists_per_step: int = 16
+    max_tokens: int = 384
+    passage_tokens: tuple[int, ...] = (48, 96, 160, 256, 384)
+    """The lengths at which documents are cut, each document at one of them: from a sentence to what is served at most."""
     title_share: float = 0.7
     """Share of the passages that are read with their title before them."""
-    cut_share: float = 0.35
-    """Share of the negatives, and of the positives that are long, cut to a shorter stretch of whole sentences."""
     false_negative_margin: float = 0.08
     """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
-    steps: int = 700
+    steps: int = 1_400
     warmup_share: float = 0.06
     body_rate: float = 5e-5
     head_rate: float = 5e-4
     binary_weight: float = 0.3
-    distil_weight_labelled: float = 0.2
-    distil_weight_unlabelled: float = 1.0
+    distil_weight_labelled: float = 0.3
+    """Weight of the teacher on labelled lists where it agrees with the labels; where it errs it teaches nothing."""
+    distil_weight_weak: float = 1.0
     distil_scale: float = 20.0
-    """The bi-encoder's target is softmax(distil_scale * cosine): the temperature that all-MiniLM-L6-v2 was trained with."""
+    """The bi-encoder's logits are distil_scale * cosine: the temperature that all-MiniLM-L6-v2 was trained with."""
+    bm25_weight: float = 0.5
+    """What BM25's standardised scores weigh in the teacher beside the bi-encoder's."""
+    exit_layers: tuple[int, ...] = (2, 3)
+    """The layers, counted from 1, whose output feeds a head of its own, so that the encoder may stop there."""
+    exit_weight: float = 0.25
+    """Weight of each exit head's own loss on labels and teacher."""
+    exit_distil_weight: float = 0.25
+    """Weight of the last head as the teacher of each exit head."""
+    average_decay: float = 0.99
+    """What is saved is the exponential moving average of the weights over the steps."""
+    lists_per_pass: int = 8
+    """Lists whose gradients are computed at once; a step adds up as many passes as it needs. Bounds memory."""
+    batch_tokens: int = 4_096
+    """Padded tokens that are read at once: passages of a pass, sorted by length, so that little is padding."""
     checkpoint_every: int = 100
+
+    def of_lists(self) -> str:
+        """Return, as JSON, what of the recipe the training lists depend on: those of another schedule can be used again."""
+        return self.model_dump_json(include=_OF_LISTS)
 
 
 BUNDLED = Recipe(
@@ -80,10 +109,10 @@ BUNDLED = Recipe(
         Source(collection="scifact", splits=("train",), repeats=2),
         Source(collection="selqa", splits=("dev",), kind="pool", judged_only=True, repeats=2),
         Source(collection="covidqa", splits=("all",)),
-        Source(collection="pubmedqa", splits=("train", "test")),
+        Source(collection="pubmedqa", splits=("train", "test"), repeats=2),
         Source(collection="product_qa", splits=("ePQA_dev", "hetPQA_dev", "semiPQA_dev"), kind="pool", judged_only=True),
         Source(collection="msrd_movies", splits=("all",), kind="pool", part="train", queries=3_000),
-        Source(collection="medquad", splits=("train",), queries=1_500),
+        Source(collection="medquad", splits=("train",), judged_only=True, queries=1_500),
         Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
     ),
 )

@@ -1,0 +1,91 @@
+"""Training lists of labelled queries: a positive, and negatives that are hard to tell from it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..collection import read_corpus
+from ..types import FloatArray
+from .passages import Embed, cut_passages
+from .queries import draw_queries
+from .recipe import Recipe, Source
+from .training_list import TrainingList, shown, teacher_logits
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class LabelledLists:
+    """Makes the labelled lists of one source."""
+
+    def __init__(self, source: Source, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed) -> None:
+        self._source, self._recipe = source, recipe
+        self._random = random.Random(f"{recipe.seed}:{source.collection}:lists")
+        self.queries, self.qrels = draw_queries(source, folder, recipe.seed)
+        documents = list(read_corpus(folder / source.collection))
+        if source.judged_only:
+            judged = {document for query in self.queries for document in self.qrels[query]}
+            documents = [document for document in documents if document.id in judged]
+        self.passages = cut_passages(documents, tokenizer, recipe.passage_tokens, recipe.seed, embed)
+        self._vectors = embed(list(self.queries.values()))
+
+    def lists(self) -> Iterator[TrainingList]:
+        """Yield the labelled lists of the source, each query ``repeats`` times."""
+        for (query, text), vector in zip(self.queries.items(), self._vectors, strict=True):
+            similarity, bm25 = self.passages.vectors @ vector, self.passages.bm25(text)
+            for _ in range(self._source.repeats):
+                chosen = self._chosen(self.qrels[query], similarity, bm25)
+                if len(chosen) > 1:
+                    numbers = [number for number, _ in chosen]
+                    yield TrainingList(
+                        text,
+                        [shown(self.passages, number, self._recipe.title_share, self._random) for number in numbers],
+                        [label for _, label in chosen],
+                        teacher_logits(similarity[numbers], bm25[numbers], self._recipe),
+                    )
+
+    def _chosen(self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray) -> list[tuple[int, int]]:
+        """Return passages with labels, a positive first; empty where the corpus lacks every positive."""
+        size = self._recipe.list_size
+        positives = [document for document, grade in grades.items() if grade > 0 and document in self.passages.of_document]
+        if not positives:
+            return []
+        best = max(grades[document] for document in positives)
+        anchor = self._random.choice([document for document in positives if grades[document] == best])
+        chosen = [(self._best_passage(anchor, similarity), 1)]
+        if self._source.kind == "pool":
+            pool = [document for document in grades if document != anchor and document in self.passages.of_document]
+            self._random.shuffle(pool)
+            # A grade between 0 and the best is neither a clear positive nor a clear negative: left out.
+            clear = [(self._best_passage(document, similarity), int(grades[document] > 0)) for document in pool if grades[document] in (0, best)]
+            negatives = [pair for pair in clear if pair[1] == 0][: size - 1]
+            others = [pair for pair in clear if pair[1] == 1][: max(0, min(2, size - 2 - len(negatives)))]
+            chosen += negatives + others
+        if len(chosen) < size:
+            mined = self._mined(grades, similarity, bm25, chosen[0][0])
+            chosen += [(number, 0) for number in mined[: size - len(chosen)]]
+        return chosen
+
+    def _best_passage(self, document: str, similarity: FloatArray) -> int:
+        """Return the document's passage nearest to the query: the one that holds the answer, most of the time."""
+        numbers = self.passages.of_document[document]
+        return max(numbers, key=lambda number: similarity[number])
+
+    def _mined(self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray, positive: int) -> list[int]:
+        """Return hard negatives in random order, one a document, the last a random passage of the collection."""
+        same_title = self._source.kind == "same_title"
+        near = list(self.passages.of_title[self.passages.titles[positive]]) if same_title else self.passages.near(similarity, bm25)
+        self._random.shuffle(near)
+        near.insert(self._recipe.list_size - 2, self.passages.any_of(self._random))
+        limit = float(similarity[positive]) + self._recipe.false_negative_margin
+        seen = {document for document, grade in grades.items() if grade > 0}
+        negatives: list[int] = []
+        for number in near:
+            owner = self.passages.owner[number]
+            if owner not in seen and similarity[number] <= limit:
+                seen.add(owner)
+                negatives.append(number)
+        return negatives

@@ -1,0 +1,99 @@
+"""Training lists without labels: texts of every kind asked against the passages of all collections, judged by the teacher.
+
+Labelled questions alone carry over neither to claims nor to keywords. Here sentences stand for claims, words of a
+sentence or a title for keyword queries, titles for themselves, and the labelled queries of all collections for questions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ..types import FloatArray
+from .labelled_lists import LabelledLists
+from .passages import Embed, together
+from .recipe import Recipe
+from .training_list import TrainingList, shown, teacher_logits
+
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
+_BLOCK = 64
+"""Queries whose similarities to all passages are held at once."""
+
+
+class WeakQuery(NamedTuple):
+    """A text that stands for a query, the passage that it was taken from, and what of that passage may be shown.
+
+    ``remains`` is the passage without the text, for a passage that holds its query word for word teaches nothing
+    (inverse cloze task, https://arxiv.org/abs/1906.00300); empty when the passage may not be shown, None when it may be
+    shown as it is.
+    """
+
+    text: str
+    own: int | None = None
+    remains: str | None = None
+
+
+class WeakLists:
+    """Makes the unlabelled lists of a recipe from the passages and queries of its sources."""
+
+    def __init__(self, sources: Mapping[str, LabelledLists], recipe: Recipe) -> None:
+        self._recipe, self._random = recipe, random.Random(f"{recipe.seed}:weak")
+        self.passages = together({name: source.passages for name, source in sources.items()})
+        self._queries = [list(source.queries.values()) for source in sources.values()]
+        ends = [0]
+        for source in sources.values():
+            ends.append(ends[-1] + len(source.passages.texts))
+        self._spans = [range(start, end) for start, end in itertools.pairwise(ends)]
+
+    def lists(self, embed: Embed) -> Iterator[TrainingList]:
+        """Yield ``recipe.weak`` lists, or a few less where a text holds nothing to ask with."""
+        drawn = [query for _ in range(self._recipe.weak) if (query := self._query()) is not None]
+        vectors = embed([query.text for query in drawn])
+        for start in range(0, len(drawn), _BLOCK):
+            similarities = vectors[start : start + _BLOCK] @ self.passages.vectors.T
+            for query, similarity in zip(drawn[start : start + _BLOCK], similarities, strict=True):
+                yield self._list(query, similarity)
+
+    def _query(self) -> WeakQuery | None:
+        """Draw a query: each kind by its share, each collection as likely as any other."""
+        kind = self._random.choices(list(self._recipe.weak_kinds), list(self._recipe.weak_kinds.values()))[0]
+        if kind == "labelled":
+            return WeakQuery(self._random.choice(self._random.choice(self._queries)))
+        number = self._random.choice(self._random.choice(self._spans))
+        if kind == "title":
+            title = self.passages.titles[number]
+            return WeakQuery(title, number, self.passages.texts[number]) if title else None
+        sentences = _SENTENCES.split(self.passages.texts[number])
+        sentence = self._random.choice(sentences)
+        if kind == "keywords":
+            return self._keywords(sentence if self._random.random() < 0.5 else self.passages.titles[number] or sentence, number)
+        if not 5 <= len(sentence.split()) <= 45:
+            return None
+        others = " ".join(other for other in sentences if other is not sentence)
+        return WeakQuery(sentence, number, others if self._random.random() < 0.5 and len(others.split()) > 15 else "")
+
+    def _keywords(self, text: str, number: int) -> WeakQuery | None:
+        """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text."""
+        words = re.findall(r"[\w'-]+", text.lower())
+        length = self._random.randint(1, 5)
+        if self._random.random() < 0.5:
+            first = self._random.randint(0, max(0, len(words) - length))
+            chosen = words[first : first + length]
+        else:
+            places = [place for place, word in enumerate(words) if len(word) > 3]
+            chosen = [words[place] for place in sorted(self._random.sample(places, min(length, len(places))))]
+        return WeakQuery(" ".join(chosen), number) if any(len(word) > 3 for word in chosen) else None
+
+    def _list(self, query: WeakQuery, similarity: FloatArray) -> TrainingList:
+        """Return the list of a query: its own passage or the nearest one, near ones of any rank, and one from anywhere."""
+        size, bm25 = self._recipe.list_size, self.passages.bm25(query.text)
+        near = [number for number in self.passages.near(similarity, bm25) if number != query.own]
+        first = near.pop(self._random.randrange(3)) if query.own is None or query.remains == "" else query.own
+        numbers = [first, *self._random.sample(near, min(size - 2, len(near))), self.passages.any_of(self._random)]
+        texts = [shown(self.passages, number, self._recipe.title_share, self._random) for number in numbers]
+        if query.own == first and query.remains is not None:
+            texts[0] = query.remains
+        return TrainingList(query.text, texts, [-1] * len(numbers), teacher_logits(similarity[numbers], bm25[numbers], self._recipe))

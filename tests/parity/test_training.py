@@ -1,0 +1,219 @@
+"""A training run of seconds on a tiny bi-encoder: what is made of collections, what is learned, and what is written.
+
+Needs the extras export and train.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_torch
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import CrossEncoder as TheirCrossEncoder
+from tiny_models import tiny_tokenizer
+from transformers import AutoTokenizer, BertForSequenceClassification
+
+from es_rerank.export import ExportOptions, export_model
+from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.training.recipe import Recipe, Source
+
+pytest.importorskip("bm25s", reason="the extra train is not installed")
+
+from es_rerank.training import cross_encoder
+from es_rerank.training.early_exit import EXIT_HEADS, EXIT_LAYERS, EarlyExit
+from es_rerank.training.lists import make_lists
+from es_rerank.training.objective import loss_of
+from es_rerank.training.training_list import TrainingList, teacher_logits
+
+WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
+RECIPE = Recipe(
+    sources=(Source(collection="facts", splits=("train",), repeats=2), Source(collection="graded", splits=("train",), kind="pool", judged_only=True)),
+    weak=60,
+    list_size=3,
+    lists_per_step=4,
+    lists_per_pass=2,
+    max_tokens=64,
+    passage_tokens=(24, 64),
+    exit_layers=(1,),
+    steps=4,
+    checkpoint_every=2,
+)
+
+
+def sentence(chance: random.Random) -> str:
+    return " ".join(chance.choices(WORDS, k=6)).capitalize() + "."
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two collections in which a query is three words of its document; ``graded`` judges three documents a query."""
+    folder, chance = tmp_path_factory.mktemp("data"), random.Random(1)
+    for name in ("facts", "graded"):
+        texts = [" ".join(sentence(chance) for _ in range(4)) for _ in range(260)]
+        (folder / name / "qrels").mkdir(parents=True)
+        corpus = [{"_id": f"d{n}", "title": f"Title {n}", "text": text} for n, text in enumerate(texts)]
+        queries = [{"_id": f"q{n}", "text": " ".join(chance.sample(text.split(), 3))} for n, text in enumerate(texts)]
+        for kind, rows in (("corpus", corpus), ("queries", queries)):
+            (folder / name / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        judged = [f"q{n}\td{n}\t1" for n in range(260)]
+        if name == "graded":
+            judged += [f"q{n}\td{(n + step) % 260}\t0" for n in range(200) for step in (1, 2)]
+        (folder / name / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_torch.bi_encoder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    cross_encoder.train(RECIPE, data, base, out, say=lambda _: None, report=lambda _: None)
+    return out
+
+
+def lists_of(run: Path) -> list[TrainingList]:
+    recipe, *rows = (run / "work" / "lists.jsonl").read_text(encoding="utf-8").splitlines()
+    assert recipe == RECIPE.of_lists()
+    return [TrainingList(**json.loads(row)) for row in rows]
+
+
+def pairs(tokenizer: Any) -> Any:
+    queries = ["river stone", "night", "bird field storm"]
+    return tokenizer(queries, ["The river ran over stone.", "Paper, glass and metal by night", "Sugar"], padding=True, return_tensors="pt")
+
+
+def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path, tmp_path: Path) -> None:
+    heads = load_file(run / EXIT_HEADS)
+    assert {name: tuple(value.shape) for name, value in heads.items()} == {
+        "exit.1.pooler.weight": (32, 32),
+        "exit.1.pooler.bias": (32,),
+        "exit.1.classifier.weight": (1, 32),
+        "exit.1.classifier.bias": (1,),
+    }
+    assert {value.dtype for value in heads.values()} == {torch.float32}
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))[EXIT_LAYERS] == [1]
+    assert json.loads((run / "recipe.json").read_text(encoding="utf-8")) == json.loads(RECIPE.model_dump_json())
+
+    texts = ["river stone", "night paper"]
+    theirs = TheirCrossEncoder(str(run), device="cpu", activation_fn=torch.nn.Identity()).predict([("storm", text) for text in texts])
+    export_model(str(run), tmp_path / "out", ExportOptions(int8=False))
+    with CrossEncoder(tmp_path / "out") as ours:
+        assert ours.score("storm", texts).values == pytest.approx(theirs, abs=1e-4)
+
+
+def test_every_head_was_trained(run: Path, base: Path) -> None:
+    trained, fresh = load_file(run / EXIT_HEADS), EarlyExit(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers)
+    for name, before in fresh.exit.state_dict().items():
+        assert not torch.equal(trained[f"exit.{name}"], before)
+    model = BertForSequenceClassification.from_pretrained(run)
+    assert not torch.equal(model.classifier.weight, fresh.model.classifier.weight)
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, fresh.model.bert.embeddings.word_embeddings.weight)
+
+
+def test_the_log_has_every_step_and_the_accuracy_of_each_head(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [sorted(row.get("accuracy", ())) for row in rows] == [[], ["exit 1", "last"], [], ["exit 1", "last"]]
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+    def stop(state: dict[str, Any]) -> None:
+        if state["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_encoder.train(RECIPE, data, base, tmp_path, say=lambda _: None, report=stop)
+    said: list[str] = []
+    cross_encoder.train(RECIPE, data, base, tmp_path, say=said.append, report=lambda _: None)
+    assert said == ["resumed at step 2"]
+    for name in ("model.safetensors", EXIT_HEADS):
+        whole, resumed = load_file(run / name), load_file(tmp_path / name)
+        assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
+    model, tokenizer = BertForSequenceClassification.from_pretrained(run).eval(), AutoTokenizer.from_pretrained(run)
+    with torch.no_grad():
+        ours, theirs = EarlyExit(model, [])(pairs(tokenizer))[-1], model(**pairs(tokenizer)).logits[:, 0]
+    assert ours.tolist() == pytest.approx(theirs.tolist(), abs=0.02)  # bfloat16 has eight bits
+
+
+def test_an_exit_is_a_model_of_so_many_layers(run: Path) -> None:
+    heads, tokenizer = load_file(run / EXIT_HEADS), AutoTokenizer.from_pretrained(run)
+    whole = EarlyExit(BertForSequenceClassification.from_pretrained(run).eval(), [1])
+    whole.load_heads(run)
+    short = BertForSequenceClassification.from_pretrained(run, num_hidden_layers=1).eval()
+    short.bert.pooler.dense.load_state_dict({"weight": heads["exit.1.pooler.weight"], "bias": heads["exit.1.pooler.bias"]})
+    short.classifier.load_state_dict({"weight": heads["exit.1.classifier.weight"], "bias": heads["exit.1.classifier.bias"]})
+    with torch.no_grad():
+        assert whole(pairs(tokenizer))[0].tolist() == pytest.approx(short(**pairs(tokenizer)).logits[:, 0].tolist(), abs=0.02)
+
+
+def test_labelled_lists_begin_with_a_positive_and_weak_ones_know_only_the_teacher(run: Path) -> None:
+    lists = lists_of(run)
+    labelled = [item for item in lists if item.labels[0] >= 0]
+    weak = [item for item in lists if item.labels[0] < 0]
+    assert len(labelled) == 3 * 260
+    assert 40 < len(weak) <= RECIPE.weak
+    assert all(item.labels[0] == 1 and 0 in item.labels for item in labelled)
+    assert all(set(item.labels) == {-1} for item in weak)
+    assert all(len(item.passages) == len(item.teacher) == len(item.labels) for item in lists)
+    assert all(item.labels[0] < 0 for item in lists[: int(RECIPE.weak_first * len(weak))])
+
+
+def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None:
+    recipe = RECIPE.model_copy(update={"weak_kinds": {"sentence": 1.0}, "title_share": 0.0})
+    lists = make_lists(recipe, data, tiny_tokenizer(), lambda texts: np.ones((len(texts), 4), dtype=np.float32), lambda _: None)
+    weak = [item for item in lists if item.labels[0] < 0]
+    assert weak
+    assert not any(item.query in passage for item in weak for passage in item.passages)
+
+
+def test_the_teacher_is_the_bi_encoder_with_some_bm25() -> None:
+    similarity, bm25 = np.array([0.5, 0.4, 0.3], dtype=np.float32), np.array([0.0, 0.0, 9.0], dtype=np.float32)
+    alone = teacher_logits(similarity, bm25, RECIPE.model_copy(update={"bm25_weight": 0.0}))
+    both = teacher_logits(similarity, bm25, RECIPE)
+    assert alone == pytest.approx([10.0, 8.0, 6.0])
+    assert both[2] > alone[2]
+    assert both[0] - both[1] == pytest.approx(2.0, abs=1e-3)
+    assert teacher_logits(similarity, np.ones(3, dtype=np.float32), RECIPE) == pytest.approx(alone)  # BM25 that tells nothing apart
+
+
+def test_the_loss_prefers_the_positive_first_in_every_head() -> None:
+    item = TrainingList("q", ["a", "b", "c"], [1, 0, 0], [3.0, 1.0, 0.0])
+    good, bad = torch.tensor([3.0, 0.0, -1.0]), torch.tensor([-1.0, 0.0, 3.0])
+    right, exit_wrong, last_wrong = (float(loss_of(torch.stack(heads), [item], RECIPE)) for heads in ((good, good), (bad, good), (good, bad)))
+    assert right < exit_wrong < last_wrong
+
+
+def test_a_teacher_that_contradicts_the_labels_is_not_heard() -> None:
+    logits = torch.tensor([[1.0, 0.0]])
+    heard = RECIPE.model_copy(update={"distil_weight_labelled": 5.0})
+    wrong, right = TrainingList("q", ["a", "b"], [1, 0], [0.0, 4.0]), TrainingList("q", ["a", "b"], [1, 0], [4.0, 0.0])
+    assert loss_of(logits, [wrong], heard) == loss_of(logits, [wrong], RECIPE)
+    assert loss_of(logits, [right], heard) > loss_of(logits, [right], RECIPE)
+
+
+def test_the_last_head_does_not_learn_from_the_exits() -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    unlabelled = TrainingList("q", ["a", "b"], [-1, -1], [0.0, 1.0])
+    recipe = RECIPE.model_copy(update={"distil_weight_weak": 0.0})
+    loss_of(logits, [unlabelled], recipe).backward()
+    assert logits.grad is not None
+    assert torch.count_nonzero(logits.grad[0]) == 2
+    assert torch.count_nonzero(logits.grad[1]) == 0
+
+
+def test_batches_hold_no_more_padded_tokens_than_allowed() -> None:
+    lengths = [3, 3, 4, 8, 40]
+    assert list(cross_encoder.token_batches(range(5), lengths, 12)) == [[0, 1, 2], [3], [4]]
+    assert list(cross_encoder.token_batches([], [], 12)) == []
