@@ -71,9 +71,9 @@ class Recipe(BaseModel):
     """Share of the passages that are read with their title before them."""
     false_negative_margin: float = 0.08
     """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
-    steps: int = 1_400
+    steps: int = 900
     warmup_share: float = 0.06
-    body_rate: float = 5e-5
+    body_rate: float = 8e-5
     head_rate: float = 5e-4
     binary_weight: float = 0.3
     distil_weight_labelled: float = 0.3
@@ -91,7 +91,7 @@ class Recipe(BaseModel):
     """Weight of the last head as the teacher of each exit head."""
     average_decay: float = 0.99
     """What is saved is the exponential moving average of the weights over the steps."""
-    lists_per_pass: int = 8
+    lists_per_pass: int = 16
     """Lists whose gradients are computed at once; a step adds up as many passes as it needs. Bounds memory."""
     batch_tokens: int = 4_096
     """Padded tokens that are read at once: passages of a pass, sorted by length, so that little is padding."""
