@@ -2,9 +2,10 @@
 
 An inner layer's head gives the logit of a model of so many layers; trained together with the last one, the layers below
 learn to be read early (DeeBERT, https://arxiv.org/abs/2004.12993, but trained jointly). The forward pass is written out
-for training on a CPU: matrices in bfloat16, the residual stream in float32, attention by plain matrix products (the
-backward pass of the fused CPU kernel takes six times as long), no dropout (its random numbers take 40 % of a step, and no
-list is seen often), and in the last layer only the first token, which alone is read.
+for training on a CPU: matrices in bfloat16, the residual stream in float32; no dropout, which took 40 % of a step, and no
+list is seen often; attention by plain matrix products, for the fused kernel's backward pass took 39 % of what then was a
+step; in the last layer the first token alone, for nothing else of it is read. 12 pairs of 192 tokens on one core with AMX:
+10.0 pairs/s through transformers under autocast, 22 written out. torch.compile gained nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A training run of seconds on a tiny bi-encoder: what is made of collections, what is learned, and what is written.
 
-Needs the extras export and train.
+    pytest tests/parity -o addopts=""
+
+Needs the export extra (torch).
 """
 
 from __future__ import annotations
@@ -21,14 +23,11 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.training.recipe import Recipe, Source
-
-pytest.importorskip("bm25s", reason="the extra train is not installed")
-
 from es_rerank.training import cross_encoder
 from es_rerank.training.early_exit import EXIT_HEADS, EXIT_LAYERS, EarlyExit
 from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
+from es_rerank.training.recipe import Recipe, Source
 from es_rerank.training.training_list import TrainingList, teacher_logits
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
