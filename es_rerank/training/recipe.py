@@ -71,7 +71,7 @@ class Recipe(BaseModel):
     """Share of the passages that are read with their title before them."""
     false_negative_margin: float = 0.08
     """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
-    steps: int = 900
+    steps: int = 740
     warmup_share: float = 0.06
     body_rate: float = 8e-5
     head_rate: float = 5e-4
@@ -85,9 +85,9 @@ class Recipe(BaseModel):
     """What BM25's standardised scores weigh in the teacher beside the bi-encoder's."""
     exit_layers: tuple[int, ...] = (2, 3)
     """The layers, counted from 1, whose output feeds a head of its own, so that the encoder may stop there."""
-    exit_weight: float = 0.25
+    exit_weight: float = 0.4
     """Weight of each exit head's own loss on labels and teacher."""
-    exit_distil_weight: float = 0.25
+    exit_distil_weight: float = 0.4
     """Weight of the last head as the teacher of each exit head."""
     average_decay: float = 0.99
     """What is saved is the exponential moving average of the weights over the steps."""
