@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ..errors import SettingsError
-from .source import EXIT_HEADS, EXIT_LAYERS, exit_layers
+from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
+from .source import exit_layers
 
 _WEIGHTS = "model.safetensors"
 _LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")

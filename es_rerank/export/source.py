@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ModelFolderError, SettingsError
-from ..models.catalog import ANSWERS, DEFAULT_WINDOW, FAMILIES, Family, family_named, family_of
+from ..models.catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
 from ..models.manifest import BiEncoderContract, CrossEncoderContract, Kind, MonoT5Contract, StatedActivation, Truncation
 from . import ExportOptions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-EXIT_HEADS = "exit_heads.safetensors"
-EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key of a model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
 
 _HEAD = "ForSequenceClassification"
 _MODULES = {"Transformer", "Pooling", "Normalize"}

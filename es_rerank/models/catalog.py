@@ -15,6 +15,10 @@ DEFAULT_WINDOW = 512
 """Longest window that an export takes by itself, in tokens, also where the model could read 8192: time grows with
 length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has positions for."""
 
+EXIT_HEADS = "exit_heads.safetensors"
+EXIT_LAYERS = "es_rerank_exit_layers"
+"""The key of a torch model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

@@ -18,12 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
+
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification
-
-EXIT_HEADS = "exit_heads.safetensors"
-EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key of the model's config.json that names the layers, counted from 1, whose heads are in ``exit_heads.safetensors``."""
 
 
 class Head(torch.nn.Module):

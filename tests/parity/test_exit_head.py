@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from es_rerank.errors import SettingsError
 from es_rerank.export import ExportOptions, export_model
-from es_rerank.export.source import EXIT_HEADS, EXIT_LAYERS
+from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.load import load_reranker
 
 QUERY, PASSAGES = "the harbour", ["the lamp of the harbour", "at noon", "a night train left the city"]

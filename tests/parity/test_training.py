@@ -22,9 +22,10 @@ from tiny_models import tiny_tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 from es_rerank.export import ExportOptions, export_model
+from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.training import cross_encoder
-from es_rerank.training.early_exit import EXIT_HEADS, EXIT_LAYERS, EarlyExit
+from es_rerank.training.early_exit import EarlyExit
 from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
 from es_rerank.training.recipe import Recipe, Source
