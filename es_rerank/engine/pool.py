@@ -58,6 +58,12 @@ class _Job(Generic[T, R]):
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
+    def expire(self) -> None:
+        """Drop what a late call has not started."""
+        if self.late:
+            self.waiting.clear()
+            self.settle()
+
     @property
     def late(self) -> bool:
         """Whether the deadline has passed."""
@@ -70,8 +76,8 @@ class Pool:
     Two classes of calls take turns, one item each: of those with a deadline the earliest goes first (EDF: Liu and Layland
     1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so that a small call is not kept
     waiting by a large one, and neither class starves the other. What comes out of an item does not depend on what else is in
-    the pool. ``threads`` 0 means one per core; more than
-    ``most_waiting`` items do not wait, except those of a call that finds nothing else waiting.
+    the pool. ``threads`` 0 means one per core; more than ``most_waiting`` items do not wait, except those of a call that
+    finds nothing else waiting.
     """
 
     def __init__(self, threads: int = 0, *, most_waiting: int = MOST_WAITING) -> None:
@@ -170,8 +176,7 @@ class Pool:
         """Take the call out of the rotation whose turn it is."""
         for job in [job for job in self._rotation if job.late]:
             self._rotation.remove(job)
-            job.waiting.clear()
-            job.settle()
+            job.expire()
         timed = min((job for job in self._rotation if job.deadline is not None), key=lambda job: job.deadline or 0.0, default=None)
         untimed = next((job for job in self._rotation if job.deadline is None), None)
         chosen = untimed if timed is None or (untimed is not None and self._timed_had_the_last) else timed
@@ -183,9 +188,7 @@ class Pool:
     def _expire(self, job: _Job[Any, Any]) -> None:
         """Drop what a late call has not started, also when no thread has come by to see that it is late."""
         with self._lock:
-            if job.late:
-                job.waiting.clear()
-                job.settle()
+            job.expire()
 
     def _drop(self, job: _Job[Any, Any]) -> None:
         """Free the items of a call that has ended, by whatever way."""

@@ -50,7 +50,7 @@ class Session:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # Without the arena every large matrix is mapped anew from the system, page by page: 400 tokens of int8 MiniLM-L6
-        # took a fifth longer. With it 1,000 passages of 512 tokens peak lower, too, at two threads: 128 MB against 149.
+        # took a fifth longer. With it the process peaks lower, too: 128 MB against 149 after 410 texts of up to 512 tokens.
         options.enable_cpu_mem_arena = True
         options.enable_mem_pattern = True
         options.log_severity_level = 3
@@ -97,11 +97,12 @@ class Session:
         for tokens in _TOGETHER:
             rows = draw.integers(0, _PROBED_WORDS, (most, tokens)).tolist()
             types = [[0] * tokens] * most
-            alone = b"".join(self.run([row], types[:1]).tobytes() for row in rows)
-            for size in range(2, most + 1):
-                together = b"".join(self.run(rows[start : start + size], types[: len(rows[start : start + size])]).tobytes() for start in range(0, most, size))
-                if together != alone:
-                    return False
+            found = {
+                b"".join(self.run(rows[start : start + size], types[start : start + size]).tobytes() for start in range(0, most, size))
+                for size in range(1, most + 1)
+            }
+            if len(found) > 1:
+                return False
         return True
 
     def _probe(self) -> tuple[int, ...]:

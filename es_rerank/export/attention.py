@@ -4,7 +4,7 @@ PyTorch exports attention as a dozen operators that pass matrices of (heads, tok
 Runtime has one for all of them, ``MultiHeadAttention``, which computes in blocks that stay in the cache (its contrib
 operators; on a CPU after FlashAttention, https://arxiv.org/abs/2205.14135, where no mask is given). Every run here
 reads whole sequences of one length, nothing is padded, so the mask says nothing and is left out with all that is
-computed from it: at 400 tokens a third of the time of MiniLM-L6 in int8.
+computed from it: at 400 tokens MiniLM-L6 in int8 takes 44.5 ms instead of 53.9.
 
 A sequence that is not masked has no use for ``attention_mask``: a graph after this pass takes no such input.
 """
@@ -17,9 +17,8 @@ from typing import NamedTuple
 import onnx
 from onnx import helper
 
-from .rewriting import LENGTHS, array, constants, keep_if_it_agrees, order_of, read_inside, replace_nodes, trailing
+from .rewriting import DOMAIN, LENGTHS, array, constants, keep_if_it_agrees, order_of, read_inside, readers_of, replace_nodes, state_domain, trailing
 
-_DOMAIN = "com.microsoft"
 _MASK = "attention_mask"
 _HEADS, _KEYS = (0, 2, 1, 3), (0, 2, 3, 1)
 """(batch, tokens, heads, size) to what products over heads read, and to its transpose."""
@@ -56,10 +55,7 @@ class _Pass:
         self._values = constants(model.graph)
         self._inputs = {each.name for each in model.graph.input}
         self._made = {name: node for node in model.graph.node for name in node.output}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in (*node.input, *read_inside(node)):
-                self._readers.setdefault(name, []).append(node)
+        self._readers = readers_of(model.graph)
 
     def run(self) -> bool:
         """Fuse every attention; whether there was any, and all of them could be."""
@@ -71,8 +67,7 @@ class _Pass:
         self._graph.value_info.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 3) for name in fused)
         replace_nodes(self._graph, [_operator(fused[node.output[0]]) if node.output[0] in fused else node for node in self._graph.node])
         self._leave_mask_out()
-        if all(each.domain != _DOMAIN for each in self._model.opset_import):
-            self._model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+        state_domain(self._model)
         return True
 
     def _leave_mask_out(self) -> None:
@@ -149,5 +144,5 @@ class _Pass:
 
 def _operator(found: _Attention) -> onnx.NodeProto:
     return helper.make_node(
-        "MultiHeadAttention", [found.queries, found.keys, found.values], [found.out], name=f"{found.out}/attention", domain=_DOMAIN, num_heads=found.heads
+        "MultiHeadAttention", [found.queries, found.keys, found.values], [found.out], name=f"{found.out}/attention", domain=DOMAIN, num_heads=found.heads
     )

@@ -111,8 +111,8 @@ class _Export:
             done.append("first_row")
         return tuple(done)
 
-    def _feeds(self, graph: Path) -> list[Feeds]:
-        """Return what the graph reads of the fixed pairs, or of their texts."""
+    def _feeds(self, graph: Path) -> Iterator[Feeds]:
+        """Yield what the graph reads of the fixed pairs, or of their texts."""
         source, tokenizer = self._source, open_tokenizer(self._made / TOKENIZER)
         encoded: Iterable[Encoded]
         if source.cross_encoder is not None:
@@ -122,7 +122,8 @@ class _Export:
         else:
             encoded = TextEncoder(tokenizer, max_length=source.max_length).encode([*QUERIES, *PASSAGES])
         names = [each.name for each in onnx.load(graph, load_external_data=False).graph.input]
-        return [feeds(names, [each.ids], [each.type_ids]) for each in encoded]
+        for each in encoded:
+            yield feeds(names, [each.ids], [each.type_ids])
 
     def _answers(self) -> tuple[int, int] | None:
         """Return the numbers of a monoT5's tokens for false and true."""

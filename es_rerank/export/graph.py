@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -141,10 +141,10 @@ def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range) -> Quantisat
     )
 
 
-def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Sequence[Feeds]) -> None:
+def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Iterable[Feeds]) -> None:
     """Write the int8 variant of a graph; made from unfused operators, since fused ones would be passed over.
 
-    ``feeds``: what the graph reads, to find static scales on.
+    ``feeds``: what the graph reads, to find static scales on; asked for where there are such.
     """
     if scheme.scheme == _STATIC:
         quantise_static(fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL)

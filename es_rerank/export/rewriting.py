@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from ..engine.session import feeds
+
+DOMAIN = "com.microsoft"
+"""Where ONNX Runtime keeps operators of its own."""
 
 AGREEMENT = 1e-5
 """Largest difference of a rewritten graph from the one before, in outputs over 1 as a share: blocks of other sizes add in
@@ -64,6 +67,21 @@ def read_inside(node: onnx.NodeProto) -> set[str]:
     """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from outside."""
     graphs = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
     return {name for graph in graphs for inner in graph.node for name in (*inner.input, *read_inside(inner))}
+
+
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Return the nodes that read a tensor, by its name."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in (*node.input, *read_inside(node)):
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def state_domain(model: onnx.ModelProto) -> None:
+    """Let a model say that it uses operators of ``DOMAIN``."""
+    if all(each.domain != DOMAIN for each in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:

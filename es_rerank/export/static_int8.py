@@ -14,7 +14,7 @@ of them, if any, is measured for every activation on the calibration sequences.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from ..types import FloatArray
-from .rewriting import replace_nodes
+from .rewriting import DOMAIN, constants, readers_of, replace_nodes, state_domain
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
 
@@ -35,7 +35,6 @@ FULL, REDUCED = 127, 63
 """Largest weight: of 8 bits, and of 7, whose products with 8-bit activations a processor without VNNI adds in pairs within
 16 bits (ONNX Runtime, docs/performance/model-optimizations/quantization.md)."""
 
-_DOMAIN = "com.microsoft"
 _LEAST_COLUMNS = 16
 """Products with fewer columns, a head's, stay fp32: they cost nothing."""
 _LEAST_TABLE = 4096
@@ -48,17 +47,16 @@ _STRENGTHS = (0.5, 0.65, 0.8)
 _CAPS = (0.9, 0.95, 0.99)
 
 
-def quantise_static(fp32: Path, int8: Path, feeds: Sequence[Feeds], *, largest: int) -> None:
+def quantise_static(fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int) -> None:
     """Write the int8 variant of a graph; ``feeds``: what it reads for calibration; ``largest``: FULL or REDUCED."""
     model = onnx.load(fp32, load_external_data=False)
     graph = _Graph(model, fp32.parent)
-    seen = _watched(fp32, model, list(graph.products), feeds)
+    seen = _watched(fp32, model, list(graph.products), list(feeds))
     nodes = [*model.graph.node]
     for name, products in graph.products.items():
         nodes = graph.with_products(nodes, name, products, seen[name], largest)
     replace_nodes(model.graph, [each for node in nodes for each in graph.with_table(node)])
-    if all(each.domain != _DOMAIN for each in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    state_domain(model)
     onnx.load_external_data_for_model(model, str(fp32.parent))  # what stays fp32
     onnx.save(model, int8)
 
@@ -122,12 +120,8 @@ class _Graph:
     def __init__(self, model: onnx.ModelProto, home: Path) -> None:
         self._graph, self._home = model.graph, home
         self._made: set[str] = set()
-        self._weights = {each.name: each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT}
-        self._weights |= {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"}
-        readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
+        self._weights = {name: value for name, value in constants(model.graph).items() if value.data_type == onnx.TensorProto.FLOAT}
+        readers = readers_of(model.graph)
         self.products: dict[str, list[_Product]] = {}
         """Products with constant weights, by the activation that they multiply."""
         for node in model.graph.node:
@@ -160,7 +154,7 @@ class _Graph:
             if product.bias is not None:
                 inputs.append(next(each for each in product.bias.input if each != out))
                 out = product.bias.output[0]
-            node = helper.make_node("MatMulIntegerToFloat", inputs, [out], name=f"{product.node.output[0]}/product", domain=_DOMAIN)
+            node = helper.make_node("MatMulIntegerToFloat", inputs, [out], name=f"{product.node.output[0]}/product", domain=DOMAIN)
             made.setdefault(product.node.output[0], []).append(node)
         kept = [node for node in nodes if not dropped.intersection(node.output)]
         return [each for node in kept for each in made.get(node.output[0], [node])]

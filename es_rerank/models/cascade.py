@@ -23,8 +23,7 @@ class Cascade(Closing):
     The kept ones have ``then``'s scores, bit for bit; the others follow behind the lowest of them, in the order and at the
     distances that ``first`` gives them. So the score of a kept passage depends on the pair alone, and which are kept on
     ``first``'s scores of the list. Calibration and window are ``then``'s; closing closes both, and the ``pool`` where one is
-    given. (Cascade ranking: Wang, Lin
-    and Metzler 2011, https://doi.org/10.1145/2009916.2009934.)
+    given. (Cascade ranking: Wang, Lin and Metzler 2011, https://doi.org/10.1145/2009916.2009934.)
     """
 
     def __init__(self, first: LoadedReranker, then: LoadedReranker, *, share: float, name: str | None = None, pool: Pool | None = None) -> None:

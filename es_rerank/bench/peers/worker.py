@@ -59,8 +59,7 @@ def ours(precision: str) -> Callable[[Task], Score]:
     """This project: one call for each query, as many runs at once as there are threads."""
 
     def load(task: Task) -> Score:
-        model = import_module("es_rerank.models.cross_encoder").CrossEncoder(task.folder, threads=task.threads, variant=precision)
-        return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
+        return _query_by_query(import_module("es_rerank.models.cross_encoder").CrossEncoder(task.folder, threads=task.threads, variant=precision))
 
     return load
 
@@ -71,10 +70,13 @@ def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
     def load(task: Task) -> Score:
         models = import_module("es_rerank.models.load")
         cache = import_module("es_rerank.models.cached").ScoreCache(1_000_000) if remembers else None
-        model = models.load_reranker(task.folder, threads=task.threads, cache=cache)
-        return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
+        return _query_by_query(models.load_reranker(task.folder, threads=task.threads, cache=cache))
 
     return load
+
+
+def _query_by_query(model: Any) -> Score:  # noqa: ANN401 a reranker of this project
+    return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
 
 
 def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], Score]:
