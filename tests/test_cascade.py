@@ -90,6 +90,20 @@ def test_without_time_nothing_is_scored(folders: tuple[Path, Path]) -> None:
         assert len(scores) == len(PASSAGES)
 
 
+def test_where_time_runs_out_what_was_not_worth_reading_does_not_pass_what_was() -> None:
+    first, then = Given("first"), Given("then")
+    whole = then.score
+
+    def late(query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        scores = whole(query, passages, deadline=deadline)
+        scores.done[1:] = False
+        return scores
+
+    then.score = late  # type: ignore[method-assign] # a clock that runs out after one passage
+    scores = cascade(first, then, share=0.1).score(QUERY, [str(number) for number in range(30)])
+    assert np.flatnonzero(scores.done).tolist() == [20]
+
+
 def test_both_stages_are_remembered(folders: tuple[Path, Path]) -> None:
     with load_reranker(f"cascade:0.3+{folders[0]}+{folders[1]}", cache=ScoreCache(1000)) as both:
         before, again = both.score(QUERY, PASSAGES), both.score(QUERY, PASSAGES)

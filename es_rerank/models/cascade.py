@@ -41,7 +41,7 @@ class Cascade(Closing):
         return self._then.calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage; one that either reranker did not get to is not ``done``."""
+        """Return one logit per passage; where time ran out, those alone are ``done`` that the better reranker got to."""
         before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
         return _joined(before, kept, self._then.score(query, [passages[position] for position in kept], deadline=deadline))
@@ -91,9 +91,11 @@ def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
     values, done, truncated, cached = as_logits(before).copy(), before.done.copy(), before.truncated.copy(), before.cached.copy()
     others = done.copy()
     others[list(kept)] = False
-    found = as_logits(after)[after.done]
-    if others.any() and found.size:
-        values[others] = _behind(values[others], float(found.min()))
+    if not after.done.all():
+        # Else the candidates that the time did not suffice for would stand behind those that were not worth it.
+        done[others] = False
+    elif others.any() and len(kept):
+        values[others] = _behind(values[others], float(as_logits(after).min()))
     for position, value, is_done, is_cut, is_cached in zip(kept, as_logits(after), after.done, after.truncated, after.cached, strict=True):
         values[position], done[position], truncated[position], cached[position] = value, is_done, truncated[position] | is_cut, is_cached
     return Scores(values, "logit", done=done, truncated=truncated, cached=cached)
