@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
@@ -400,6 +400,7 @@ def test_a_line_that_would_fall_below_the_axis_begins_at_it() -> None:
     assert max(heights) <= axis
 
 
+@example(points=[(5e-324, 1.0)], log=False)
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(0.001, 1e6)), min_size=1, max_size=8), st.booleans())
 def test_any_measurement_can_be_drawn_within_its_axes(points: list[tuple[float, float]], log: bool) -> None:
     drawn = ET.fromstring(curves("t", [Panel("p", "x", "y", [Curve("c", sorted(points))], log)]))

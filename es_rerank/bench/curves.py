@@ -82,6 +82,10 @@ def curves(title: str, panels: Sequence[Panel]) -> str:
     )
 
 
+_NOTHING = 1e-300
+"""Values up to it are drawn as 0: a share of them may be too small for a number."""
+
+
 def _panel(panel: Panel) -> str:
     points = [point for curve in panel.curves for point in curve.points]
     across = _linear([x for x, _ in points], _WIDTH)
@@ -107,6 +111,7 @@ def _logarithmic(values: Sequence[float]) -> _Scale:
 
 def _ticks(highest: float) -> list[float]:
     """Return round values from 0 to the first at or above the highest, at most seven of them."""
+    highest = highest if highest > _NOTHING else 0.0
     rough = (highest or 1.0) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(size * power for size in _STEPS if size * power >= rough * (1 - 1e-9))
