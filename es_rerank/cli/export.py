@@ -74,6 +74,13 @@ def export(
         Int8Range,
         typer.Option(help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or what this machine's can do."),
     ] = "auto",
+    int8_texts: Annotated[
+        Path | None,
+        typer.Option(
+            help='Texts like yours, to which int8 is fitted: JSON lines {"query": "...", "passages": ["..."]}, plain or .gz; some 300 are enough.',
+            show_default="the export's own 80 pairs",
+        ),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT when it holds something already.")] = False,
@@ -100,6 +107,7 @@ def export(
         fp32=not only_int8,
         int8=int8,
         int8_range=int8_range,
+        int8_texts=int8_texts,
         plain=plain,
         force=force,
     )

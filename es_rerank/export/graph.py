@@ -122,8 +122,8 @@ def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
         onnx.save(onnx.load(raw), folder / raw.name, save_as_external_data=True, location=f"{raw.name}_data")
 
 
-def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range) -> Quantisation:
-    """Return how a kind is quantised.
+def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range, fitted: bool = False) -> Quantisation:
+    """Return how a kind is quantised; ``fitted``: there are texts like those that will be read.
 
     A monoT5's activations are dynamic: one token reads all weights of its decoder, so sharing runs gains little. Its two
     rows of a head stay fp32, which costs nothing: ten random T5s of two layers then leave 97.3 % of passage pairs in order
@@ -131,11 +131,13 @@ def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range) -> Quantisat
     instead of 69 for a pair of 100 tokens at T5-base's size, 497 MB instead of 201.
     """
     full = adds_bytes_exactly() if int8_range == "auto" else int8_range == "full"
+    static = not plain and kind != "monot5"
     return Quantisation(
-        scheme=_DYNAMIC if plain or kind == "monot5" else _STATIC,
+        scheme=_STATIC if static else _DYNAMIC,
         operators=_OPERATORS,
         per_channel=True,
         reduce_range=not full,
+        fitted=fitted and static,
         made_for="x86-64 with VNNI, or ARM" if full else "any x86-64 or ARM, with or without VNNI",
         kept_fp32=("head",) if kind == "monot5" else (),
     )
@@ -147,7 +149,7 @@ def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Iterable[Feeds
     ``feeds``: what the graph reads, to find static scales on; asked for where there are such.
     """
     if scheme.scheme == _STATIC:
-        quantise_static(fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL)
+        quantise_static(fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL, fit=scheme.fitted)
         return
     nodes = onnx.load(fp32, load_external_data=False).graph.node
     quantize_dynamic(

@@ -8,7 +8,8 @@ instead of 5.1 alone with dynamic scales (Xeon with VNNI, one thread).
 A few columns of an activation are tens of times as large as the others, and their range would leave the others a few
 steps. So columns are divided by a factor each, and the rows of the weights multiplied by it, which changes nothing in
 fp32: SmoothQuant, https://arxiv.org/abs/2211.10438 (equation 4), or only the largest columns cut down to the rest. Which
-of them, if any, is measured for every activation on the calibration sequences.
+of them, if any, is measured for every activation on the calibration sequences. What rounding does to a product on
+average is taken out of its bias (https://arxiv.org/abs/1906.04721, section 4.2).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from ..types import FloatArray
+from .fitted_rounding import fitted
 from .rewriting import DOMAIN, constants, readers_of, replace_nodes, state_domain
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -39,22 +41,26 @@ _LEAST_COLUMNS = 16
 """Products with fewer columns, a head's, stay fp32: they cost nothing."""
 _LEAST_TABLE = 4096
 """Tables with fewer numbers stay fp32."""
-_ROWS = 256
-"""Rows of every activation on which ways of smoothing are compared."""
+_ROWS = 4096
+"""Rows of every activation that are kept: more than a product has inputs in most encoders, so that rounding can be fitted."""
+_COMPARED = 1024
+"""How many of them ways of smoothing are compared on."""
 _AT_ONCE = 32
 """Activations that one run of calibration gives out; all of a large model's at once would take gigabytes."""
 _STRENGTHS = (0.5, 0.65, 0.8)
 _CAPS = (0.9, 0.95, 0.99)
 
 
-def quantise_static(fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int) -> None:
-    """Write the int8 variant of a graph; ``feeds``: what it reads for calibration; ``largest``: FULL or REDUCED."""
+def quantise_static(fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, fit: bool = False) -> None:
+    """Write the int8 variant of a graph; ``feeds``: what it reads for calibration; ``largest``: FULL or REDUCED.
+
+    ``fit``: the texts are like those that will be read, so that the rounding of weights may be fitted to them.
+    """
     model = onnx.load(fp32, load_external_data=False)
     graph = _Graph(model, fp32.parent)
-    seen = _watched(fp32, model, list(graph.products), list(feeds))
     nodes = [*model.graph.node]
-    for name, products in graph.products.items():
-        nodes = graph.with_products(nodes, name, products, seen[name], largest)
+    for name, seen in _watched(fp32, list(graph.products), list(feeds)):
+        nodes = graph.with_products(nodes, name, seen, largest, fit=fit)
     replace_nodes(model.graph, [each for node in nodes for each in graph.with_table(node)])
     state_domain(model)
     onnx.load_external_data_for_model(model, str(fp32.parent))  # what stays fp32
@@ -89,16 +95,21 @@ class _Range(NamedTuple):
     scale: np.float32
     zero: np.uint8
 
+    def read(self, rows: FloatArray) -> FloatArray:
+        """Return what bytes make of rows, divided by the factors."""
+        numbers = np.clip(np.rint(rows / self.factors / self.scale) + self.zero, 0, STEPS) - self.zero
+        return np.asarray(numbers * self.scale, dtype=np.float32)
 
-def _watched(path: Path, model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]) -> dict[str, _Seen]:
-    """Return what the activations ``names`` are while the graph reads ``feeds``."""
+
+def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterator[tuple[str, _Seen]]:
+    """Yield what each of the activations ``names`` is while the graph reads ``feeds``."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    seen: dict[str, _Seen] = {}
+    kept = -(-_ROWS // len(feeds))
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
-        watched = onnx.ModelProto()
-        watched.CopyFrom(model)
+        seen: dict[str, _Seen] = {}
+        watched = onnx.load(path, load_external_data=False)
         del watched.graph.output[:]
         watched.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in some)
         beside = path.with_name(f"watched_{path.name}")  # where weights in files of their own are found
@@ -108,10 +119,10 @@ def _watched(path: Path, model: onnx.ModelProto, names: Sequence[str], feeds: Se
             for feed in feeds:
                 for name, found in zip(some, session.run(some, dict(feed)), strict=True):
                     values = found.reshape(-1, found.shape[-1])
-                    seen.setdefault(name, _Seen(values[0], values[0])).add(values, max(1, _ROWS // len(feeds)))
+                    seen.setdefault(name, _Seen(values[0], values[0])).add(values, min(kept, len(values)))
         finally:
             beside.unlink()
-    return seen
+        yield from seen.items()
 
 
 class _Graph:
@@ -133,11 +144,13 @@ class _Graph:
         self._shared = {name for name, count in uses.items() if count > 1}
         """Weights of several layers, as ALBERT's: kept once, so the same for every activation."""
 
-    def with_products(self, nodes: Sequence[onnx.NodeProto], name: str, products: Sequence[_Product], seen: _Seen, largest: int) -> list[onnx.NodeProto]:
+    def with_products(self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, fit: bool) -> list[onnx.NodeProto]:
         """Return the nodes with the products of one activation done in int8."""
+        products = self.products[name]
         weights = [self._array(product.node.input[1]) for product in products]
         shared = self._shared.intersection(product.node.input[1] for product in products)
-        chosen = _range(seen, np.ones_like(seen.low)) if shared else _best_range(seen, weights, largest)
+        rows = np.concatenate(seen.rows)
+        chosen = _range(seen, np.ones_like(seen.low)) if shared else _best_range(seen, rows, weights, largest)
         first, read, quantised = products[0].node.output[0], name, f"{name}/int8"
         made: dict[str, list[onnx.NodeProto]] = {first: []}
         scale, zero = self._constant(f"{name}/scale", chosen.scale), self._constant(f"{name}/zero", chosen.zero)
@@ -146,14 +159,17 @@ class _Graph:
             made[first] += [helper.make_node("Mul", [name, self._constant(f"{name}/factors", 1 / chosen.factors)], [read], name=read)]
         made[first] += [helper.make_node("QuantizeLinear", [read, scale, zero], [quantised], name=quantised)]
         dropped = {product.bias.output[0] for product in products if product.bias is not None}
-        for product, values in zip(products, weights, strict=True):
-            grid, steps = on_grid(values * chosen.factors[:, None], largest)
-            base = product.node.input[1] if shared else f"{name}/{product.node.input[1]}"
-            inputs = [quantised, self._constant(f"{base}/int8", grid), scale, self._constant(f"{base}/scale", steps), zero, ""]
+        seen_as = chosen.read(rows)
+        for product, values, grid, steps in zip(products, weights, *_grids(weights, chosen, seen_as, largest, fit=fit and not shared), strict=True):
+            own = f"{name}/{product.node.input[1]}"
+            base = product.node.input[1] if shared else own
+            bias = rows.mean(axis=0) @ values - seen_as.mean(axis=0) @ (grid * steps)
             out = product.node.output[0]
             if product.bias is not None:
-                inputs.append(next(each for each in product.bias.input if each != out))
+                bias += self._array(next(each for each in product.bias.input if each != out))
                 out = product.bias.output[0]
+            inputs = [quantised, self._constant(f"{base}/int8", grid), scale, self._constant(f"{base}/scale", steps), zero, ""]
+            inputs.append(self._constant(f"{own}/bias", bias))
             node = helper.make_node("MatMulIntegerToFloat", inputs, [out], name=f"{product.node.output[0]}/product", domain=DOMAIN)
             made.setdefault(product.node.output[0], []).append(node)
         kept = [node for node in nodes if not dropped.intersection(node.output)]
@@ -198,12 +214,22 @@ def on_grid(weights: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], Fl
     return np.clip(np.rint(weights / steps), -largest, largest).astype(np.int8), steps.astype(np.float32)
 
 
-def _best_range(seen: _Seen, weights: Sequence[FloatArray], largest: int) -> _Range:
-    """Return the range that leaves the products nearest to what they are in fp32, on the rows that were kept."""
-    rows, together = np.concatenate(seen.rows), np.concatenate(weights, axis=1)
-    exact = rows @ together
+def _grids(weights: Sequence[FloatArray], chosen: _Range, read: FloatArray, largest: int, *, fit: bool) -> tuple[list[npt.NDArray[np.int8]], list[FloatArray]]:
+    """Return the whole numbers and the steps of each product's weights."""
+    scaled = np.concatenate(weights, axis=1) * chosen.factors[:, None]
+    grid, steps = on_grid(scaled, largest)
+    if fit:
+        grid = fitted(scaled, steps, read, largest)
+    ends = np.cumsum([each.shape[1] for each in weights])[:-1]
+    return [np.ascontiguousarray(part) for part in np.split(grid, ends, axis=1)], np.split(steps, ends)
+
+
+def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], largest: int) -> _Range:
+    """Return the range that leaves the products nearest to what they are in fp32."""
+    some, together = rows[:: max(1, len(rows) // _COMPARED)], np.concatenate(weights, axis=1)
+    exact = some @ together
     tried = [_range(seen, factors) for factors in _factors(seen, together)]
-    return min(tried, key=lambda each: float(np.square(_product(rows, together, each, largest) - exact).sum()))
+    return min(tried, key=lambda each: float(np.square(_product(some, together, each, largest) - exact).sum()))
 
 
 def _factors(seen: _Seen, weights: FloatArray) -> Iterator[FloatArray]:
@@ -226,5 +252,4 @@ def _range(seen: _Seen, factors: FloatArray) -> _Range:
 def _product(rows: FloatArray, weights: FloatArray, chosen: _Range, largest: int) -> FloatArray:
     """Return what int8 makes of a product."""
     grid, steps = on_grid(weights * chosen.factors[:, None], largest)
-    numbers = np.clip(np.rint(rows / chosen.factors / chosen.scale) + chosen.zero, 0, STEPS) - chosen.zero
-    return np.asarray((numbers * chosen.scale) @ (grid * steps), dtype=np.float32)
+    return chosen.read(rows) @ (grid * steps)

@@ -103,13 +103,14 @@ class Quantisation(_Part):
 
     Activations are ``static`` where their scales were fixed at export, ``dynamic`` where every run finds its own.
     ``reduce_range``: weights have 7 bits, which every processor adds up exactly; without it, only those that
-    ``engine.processor.adds_bytes_exactly`` knows. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
+    ``engine.processor.adds_bytes_exactly`` knows. ``fitted``: to texts that were given. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
     """
 
     scheme: QuantisationScheme = "QInt8 weights, dynamic activations"
     operators: tuple[str, ...]
     per_channel: bool
     reduce_range: bool
+    fitted: bool = False
     made_for: str
     kept_fp32: tuple[str, ...] = ()
 

@@ -22,7 +22,7 @@ from references import sentence_transformers_logits
 from sentence_transformers import SentenceTransformer
 from table import CASES, TOLERANCE, Case, compared, exported
 
-from es_rerank.errors import ModelFolderError, ParityError, SettingsError
+from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
 from es_rerank.export.folder import _put
 from es_rerank.export.pairs import PASSAGES, QUERIES
@@ -89,6 +89,39 @@ def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
     assert manifest.parity.int8 is not None
     assert manifest.parity.int8.agreement >= 0.9
     assert 0 < manifest.parity.int8.mean_difference <= manifest.parity.int8.max_difference
+
+
+def test_int8_is_fitted_to_the_texts_that_are_given(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"query": query, "passages": list(PASSAGES[:3])}) + "\n" for query in QUERIES), encoding="utf-8")
+    source = tiny_torch.bert(tmp_path / "source")
+    manifest = export_model(str(source), tmp_path / "out", ExportOptions(int8_texts=texts, int8_range="reduced"))
+    plain = export_model(str(source), tmp_path / "plain", ExportOptions(int8_range="reduced"))
+    assert [each.quantisation and each.quantisation.fitted for each in (manifest, plain)] == [True, False]
+    assert manifest.files["model_int8.onnx"].sha256 != plain.files["model_int8.onnx"].sha256
+    embedder = export_model(str(tiny_torch.bi_encoder(tmp_path / "embedder")), tmp_path / "vectors", ExportOptions(int8_texts=texts))
+    assert embedder.quantisation is not None
+    assert embedder.quantisation.fitted
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"plain": True}, "leave it out with --plain"), ({"int8": False}, "--no-int8"), ({"kind": "monot5"}, "leave out --int8-texts")]
+)
+def test_texts_that_nothing_would_be_fitted_to_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"query": "tides", "passages": ["The moon pulls."]}\n', encoding="utf-8")
+    source = (tiny_torch.t5 if "kind" in options else tiny_torch.bert)(tmp_path / "source")
+    with pytest.raises(SettingsError, match=message):
+        export_model(str(source), tmp_path / "out", ExportOptions(int8_texts=texts, **options))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("line", ["", "{}", '{"query": "a", "passages": []}', '{"query": "a", "passages": "b"}', '{"query": 1, "passages": ["b"]}', "a\tb"])
+def test_texts_of_another_form_are_refused(tmp_path: Path, line: str) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"passages|not JSON"):
+        export_model("nowhere", tmp_path / "out", ExportOptions(int8_texts=texts))
 
 
 def test_only_int8_drops_the_checked_fp32_graph(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tiny_models import tiny_tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 from es_rerank.export import ExportOptions, export_model
+from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.training import cross_encoder
@@ -102,6 +103,9 @@ def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path
     assert {value.dtype for value in heads.values()} == {torch.float32}
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))[EXIT_LAYERS] == [1]
     assert json.loads((run / "recipe.json").read_text(encoding="utf-8")) == json.loads(RECIPE.model_dump_json())
+    lists = map(json.loads, (run / "work" / "lists.jsonl").read_text(encoding="utf-8").splitlines()[1:])
+    pairs = {(item["query"], passage) for item in lists for passage in item["passages"]}
+    assert pairs >= {(asked.query, *asked.passages) for asked in read_texts(run / "int8_texts.jsonl")}
 
     texts = ["river stone", "night paper"]
     theirs = TheirCrossEncoder(str(run), device="cpu", activation_fn=torch.nn.Identity()).predict([("storm", text) for text in texts])
