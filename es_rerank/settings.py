@@ -44,7 +44,10 @@ class Settings(BaseSettings):
     )
     reranker: str = Field(
         default=BUNDLED_RERANKER,
-        description="The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, `remote:URL`, or `cascade:SHARE+FIRST+MODEL`.",
+        description=(
+            "The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, `remote:URL`, `exit:SHARE+MODEL` "
+            "or `cascade:SHARE+FIRST+MODEL`."
+        ),
     )
     more_rerankers: Names = Field(
         default=(), description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`."

@@ -481,7 +481,7 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
 
 
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
-    named = [*SYSTEMS, table.cascade_system(2), table.REFERENCE, table.EXPORT]
+    named = [*SYSTEMS, table.early_exit_system(2), table.REFERENCE, table.EXPORT]
     assert {each.worker for each in named} == set(script.SYSTEMS)
     assert len({label(each) for each in named}) == len(named)
     assert {each.peer for each in SYSTEMS} - {None} == {peer.name for peer in PEERS}

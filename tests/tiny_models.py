@@ -12,23 +12,28 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from es_rerank.engine.session import EXIT_LOGITS, HIDDEN
+from es_rerank.export.early_exit import write_rest
 from es_rerank.models.manifest import (
     MANIFEST,
     TOKENIZER,
     BiEncoderContract,
     CalibrationRecord,
     CrossEncoderContract,
+    EarlyExit,
     Kind,
     Manifest,
     MonoT5Contract,
     Truncation,
     file_record,
+    parse_manifest,
     write_manifest,
 )
 from es_rerank.text.pairs import Strategy
 from es_rerank.text.prompted_pairs import PromptTruncation
 
 GRAPH = "model.onnx"
+REST = "model_rest.onnx"
 _WIDTH = 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _T5_SPECIALS = ("<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>")
@@ -55,6 +60,26 @@ def tiny_cross_encoder(
     contract = CrossEncoderContract(truncation=Truncation(strategy=strategy), labels=labels)
     _write(folder, "cross-encoder", seed, dims=labels, pooled=True)
     return _seal(folder, Manifest.model_validate({**_common(folder, "cross-encoder", max_length), "cross_encoder": contract, "calibration": calibration}))
+
+
+def with_exit(folder: Path, *, layer: int = 1) -> Path:
+    """Let a tiny cross-encoder also stop early, with a head of its own; return ``folder``."""
+    model = onnx.load(folder / GRAPH)
+    draw = np.random.default_rng(17)
+    model.graph.initializer.append(numpy_helper.from_array(draw.normal(size=(_WIDTH, 1)).astype(np.float32), "exit.head"))
+    model.graph.node.extend(
+        [
+            helper.make_node("Identity", ["hidden"], [HIDDEN]),
+            helper.make_node("ReduceMax", ["hidden"], ["exit.pooled"], axes=[1], keepdims=0),
+            helper.make_node("MatMul", ["exit.pooled", "exit.head"], [EXIT_LOGITS]),
+        ]
+    )
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (EXIT_LOGITS, HIDDEN))
+    onnx.save(model, folder / GRAPH)
+    write_rest(folder / GRAPH, folder / REST)
+    manifest = parse_manifest(folder)
+    exits = {"early_exit": EarlyExit(layer=layer, rest={"fp32": REST}), "files": {**manifest.files, REST: file_record(folder / REST)}}
+    return _seal(folder, manifest.model_copy(update=exits))
 
 
 def tiny_monot5(folder: Path, seed: int = 0, *, max_length: int = 128, truncation: PromptTruncation = "document") -> Path:

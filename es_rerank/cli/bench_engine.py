@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,8 @@ from ..evaluation.packaged import packaged
 from ..evaluation.topics import Topics, read_topics, the_split
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
-from ..models.load import CASCADE
+from ..models.catalog import INT8_TEXTS
+from ..models.load import EARLY_EXIT
 from ..scores import ranked
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stderr, stdout
@@ -171,11 +173,13 @@ class _Setting:
         self._scratch, self._peers = scratch, peers
         torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
         with redirect_stdout(sys.stderr):  # torch and optimum print as they please
-            manifest = export_model(str(torch), scratch / "ours", ExportOptions(kind="cross-encoder"), say=_say)
+            texts = torch / INT8_TEXTS
+            ours = ExportOptions(kind="cross-encoder", int8_texts=texts if texts.is_file() else None)
+            manifest = export_model(str(torch), scratch / "ours", ours, say=_say)
             export_model(str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say)
             self._exits = {layer: scratch / f"exit-{layer}" for layer in exit_layers(torch)}
             for layer, folder in self._exits.items():
-                export_model(str(torch), folder, ExportOptions(kind="cross-encoder", exit_layer=layer), say=_say)
+                export_model(str(torch), folder, replace(ours, exit_layer=layer), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
             raise SettingsError(f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label")
         self._max_length = manifest.max_length
@@ -199,7 +203,7 @@ class _Setting:
         mine = version("es-rerank")
         return [
             Entrant(system, mine if system.peer is None else versions[system.peer], partial(self._start, system))
-            for system in (*SYSTEMS, *map(table.cascade_system, self._exits))
+            for system in (*SYSTEMS, *map(table.early_exit_system, self._exits))
             if system.peer is None or system.peer in versions
         ]
 
@@ -214,7 +218,7 @@ class _Setting:
             _or_raise(self._exported)
         folder = str(self._folders[system.weights].resolve())
         if system.exit_layer is not None:
-            folder = f"{CASCADE}{table.KEPT}+{self._exits[system.exit_layer].resolve()}+{folder}"
+            folder = f"{EARLY_EXIT}{table.KEPT}+{self._exits[system.exit_layer].resolve()}"
         task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
         # -P: the worker's own folder is no place to import from.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]

@@ -58,7 +58,9 @@ def export(
     ] = "document",
     exit_layer: Annotated[
         int | None,
-        typer.Option(min=1, help="Keep the layers up to this one alone, with the exit head trained on it: a first reranker for a cascade.", show_default=False),
+        typer.Option(
+            min=1, help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads few passages to the end.", show_default=False
+        ),
     ] = None,
     vocabulary: Annotated[
         list[Path] | None,

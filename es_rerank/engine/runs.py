@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ..types import FloatArray
 from .pool import Pool
-from .session import CPU, Session
+from .session import CPU
 
 RUN_TOKENS = 256
 """Most tokens of a run that more than one sequence shares. A short sequence alone waits for weights more than it multiplies:
@@ -35,6 +35,20 @@ class Tokens(Protocol):
         """Segment ids, one for each token."""
 
 
+class Reads(Protocol):
+    """What runs a graph, or a part of one: a ``Session``, or something like it."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider."""
+
+    def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
+        """Return the output for sequences of one length, (n, ...)."""
+
+    def shares_runs(self, most: int) -> bool:
+        """Whether up to ``most`` sequences in one run give the bits that each gives alone."""
+
+
 class Runs(Generic[T]):
     """Runs a graph on sequences, each a function of the graph and itself alone: nothing is padded.
 
@@ -44,7 +58,7 @@ class Runs(Generic[T]):
     sizes may change last bits.
     """
 
-    def __init__(self, session: Session, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
+    def __init__(self, session: Reads, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
         self._session, self._pool, self._read = session, pool, read
         self._most, self._tokens = 1, RUN_TOKENS
         if session.provider != CPU:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,16 @@ import numpy.typing as npt
 from ..errors import ModelFolderError, SettingsError
 from ..types import FloatArray
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 CPU = "CPUExecutionProvider"
 """ONNX Runtime's name of the processor among its execution providers."""
 
-_OUTPUTS = ("logits", "last_hidden_state", "token_embeddings")
+LOGITS, EXIT_LOGITS, HIDDEN = "logits", "exit_logits", "exit_hidden"
+"""Outputs of a cross-encoder with an exit head: its own logits, the exit's, and the hidden states that the exit reads."""
+
+_OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
 """Names of the output that is read, in this order; a graph with none of them is read at its first output."""
 
 _SLOWER = ["SkipLayerNormFusion"]
@@ -40,24 +47,8 @@ class Session:
     """
 
     def __init__(self, path: Path, provider: str = CPU) -> None:
-        import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
-
-        if provider not in (installed := onnxruntime.get_available_providers()):
-            raise SettingsError(f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; install the build that has it, such as onnxruntime-gpu")
         self.provider = provider
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # Without the arena every large matrix is mapped anew from the system, page by page: 400 tokens of int8 MiniLM-L6
-        # took a fifth longer. With it the process peaks lower, too: 128 MB against 149 after 410 texts of up to 512 tokens.
-        options.enable_cpu_mem_arena = True
-        options.enable_mem_pattern = True
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([provider, CPU])), disabled_optimizers=_SLOWER)
-        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            raise ModelFolderError(f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again") from error
+        self._session = _loaded(path, provider)
         self._path = path
         self._inputs = {node.name for node in self._session.get_inputs()}
         if unknown := self._inputs - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
@@ -69,6 +60,14 @@ class Session:
         """Return the output for sequences of one length, float32: logits (n, labels) or hidden states (n, n_tokens, dims)."""
         (output,) = self._session.run([self._output], feeds(self._inputs, ids, type_ids))
         return np.asarray(output, dtype=np.float32)
+
+    def outputs(self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
+        """Return these outputs for sequences of one length, float32, computing nothing that they do not need."""
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        return [np.asarray(found, dtype=np.float32) for found in self._session.run(list(names), feeds(self._inputs, ids, type_ids), options)]
 
     def labels(self) -> int:
         """Return how many logits the head gives, 1 or 2. Raises ModelFolderError for a graph without such a head.
@@ -110,6 +109,44 @@ class Session:
             return self.run([_PROBE], [[0] * len(_PROBE)]).shape
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             raise ModelFolderError(f"{self._path} loads but does not run ({error}); export the model again") from error
+
+
+class Continued:
+    """The part of a graph that begins with hidden states. ``run`` may be called from many threads at once.
+
+    Raises what ``Session`` raises.
+    """
+
+    def __init__(self, path: Path, provider: str = CPU) -> None:
+        self._session = _loaded(path, provider)
+        if [node.name for node in self._session.get_inputs()] != [HIDDEN]:
+            raise ModelFolderError(f"{path} does not begin with hidden states; export the model again with --exit-layer")
+
+    def run(self, hidden: FloatArray) -> FloatArray:
+        """Return logits, float32, (n, labels), for hidden states, (n, n_tokens, dims)."""
+        (logits,) = self._session.run([LOGITS], {HIDDEN: hidden})
+        return np.asarray(logits, dtype=np.float32)
+
+
+def _loaded(path: Path, provider: str) -> InferenceSession:
+    """Return a session of one thread. Raises what ``Session`` raises."""
+    import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
+
+    if provider not in (installed := onnxruntime.get_available_providers()):
+        raise SettingsError(f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; install the build that has it, such as onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Without the arena every large matrix is mapped anew from the system, page by page: 400 tokens of int8 MiniLM-L6
+    # took a fifth longer. With it the process peaks lower, too: 128 MB against 149 after 410 texts of up to 512 tokens.
+    options.enable_cpu_mem_arena = True
+    options.enable_mem_pattern = True
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([provider, CPU])), disabled_optimizers=_SLOWER)
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        raise ModelFolderError(f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again") from error
 
 
 def feeds(names: Iterable[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:

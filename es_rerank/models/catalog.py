@@ -16,6 +16,8 @@ DEFAULT_WINDOW = 512
 length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has positions for."""
 
 EXIT_HEADS = "exit_heads.safetensors"
+INT8_TEXTS = "int8_texts.jsonl"
+"""Where training leaves texts for ``export --int8-texts``."""
 EXIT_LAYERS = "es_rerank_exit_layers"
 """The key of a torch model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
 

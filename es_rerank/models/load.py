@@ -19,6 +19,7 @@ from .bi_encoder import BiEncoder
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade, cascade_name
 from .cross_encoder import CrossEncoder
+from .early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 from .local import LocalReranker
 from .manifest import MANIFEST, RERANKERS, Kind, Manifest, parse_manifest, read_manifest
 from .monot5 import MonoT5
@@ -28,6 +29,9 @@ COHERE, REMOTE = "cohere:", "remote:"
 
 CASCADE = "cascade:"
 """What stands before ``SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL the best SHARE of them."""
+
+EARLY_EXIT = "exit:"
+"""What stands before ``SHARE+MODEL``: MODEL reads all passages up to its exit head, and the best SHARE of them to its end."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -59,7 +63,8 @@ def load_reranker(
     provider: str = CPU,
 ) -> LoadedReranker:
     """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
-    ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
+    ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, ``exit:SHARE+MODEL`` for a model
+    that was exported with an exit head, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
 
     ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
     ``cache``: remembers scores; those of services, which may change behind their name, are not. ``provider``: on which of
@@ -70,6 +75,9 @@ def load_reranker(
     access = access or Access()
     if str(model).startswith(CASCADE):
         return _cascade(str(model), name, threads, pool, access, cache, provider)
+    if str(model).startswith(EARLY_EXIT):
+        share, (folder,) = early_exit_of(str(model))
+        return early_exit(model_folder(folder), share=share, name=name, threads=threads, pool=pool, cache=cache, provider=provider)
     if str(model).startswith(COHERE):
         from .cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
@@ -112,12 +120,25 @@ def _cascade(model: str, name: str | None, threads: int, pool: Pool | None, acce
 
 def stages(model: str) -> tuple[float, list[str]]:
     """Return share and models of a cascade. Raises SettingsError for anything else than ``cascade:SHARE+FIRST+MODEL``."""
-    share, *names = model.removeprefix(CASCADE).split("+", maxsplit=2)
-    wrong = next((each for each in names if not each or each.startswith(CASCADE)), None)
-    with suppress(ValueError):
-        if 0 < float(share) < 1 and len(names) == 2 and wrong is None:
-            return float(share), names
+    if (found := _share_of(model.removeprefix(CASCADE), models=2)) is not None:
+        return found
     raise SettingsError(f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large")
+
+
+def early_exit_of(model: str) -> tuple[float, list[str]]:
+    """Return share and the one model of an early exit. Raises SettingsError for anything else than ``exit:SHARE+MODEL``."""
+    if (found := _share_of(model.removeprefix(EARLY_EXIT), models=1)) is not None:
+        return found
+    raise SettingsError(f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in {EARLY_EXIT}0.3+{BUNDLED_RERANKER}")
+
+
+def _share_of(text: str, *, models: int) -> tuple[float, list[str]] | None:
+    share, *names = text.split("+", maxsplit=models)
+    wrong = next((each for each in names if not each or each.startswith((CASCADE, EARLY_EXIT))), None)
+    with suppress(ValueError):
+        if 0 < float(share) < 1 and len(names) == models and wrong is None:
+            return float(share), names
+    return None
 
 
 def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> LocalReranker:
@@ -137,6 +158,12 @@ def check_reranker(model: str | Path) -> str:
     if str(model).startswith(CASCADE):
         first, then = (check_reranker(each) for each in stages(str(model))[1])
         return cascade_name(first, then)
+    if str(model).startswith(EARLY_EXIT):
+        (folder,) = early_exit_of(str(model))[1]
+        manifest = reranker_manifest(folder)
+        if manifest.early_exit is None:
+            raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
+        return early_exit_name(manifest.name)
     if not str(model).startswith((COHERE, REMOTE)):
         return reranker_manifest(model).name
     if not str(model).partition(":")[2]:

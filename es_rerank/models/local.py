@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..engine.pool import Pool
-from ..engine.runs import Runs
+from ..engine.runs import Reads, Runs
 from ..engine.session import CPU
 from ..errors import ModelFolderError, ScoreError
 from ..text.chunking import OVERLAP_TOKENS, Chunker
@@ -19,7 +19,7 @@ from ..text.pairs import Encoded, open_tokenizer, well_formed
 from ..types import Calibration, FloatArray, Passage, Scores
 from .closing import Closing
 from .manifest import TOKENIZER, Kind, Manifest, Precision
-from .opening import opened
+from .opening import Opened, opened
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,7 +42,8 @@ class LocalReranker(Closing):
     where that changes no bit, so neither other passages nor other calls change a score. Safe to share between threads.
     ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is shared with other models and not closed
     with this one; ``name`` replaces the manifest's; ``variant`` chooses a precision other than its default;
-    ``provider``, one of ONNX Runtime's, another processor than the CPU. Raises SettingsError where that is not installed,
+    ``provider``, one of ONNX Runtime's, another processor than the CPU. ``graph``: the folder's, where it is open already;
+    ``reads``: what runs of it, where that is not the whole. Raises SettingsError where that is not installed,
     ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
 
@@ -57,19 +58,21 @@ class LocalReranker(Closing):
         pool: Pool | None = None,
         variant: Precision | None = None,
         provider: str = CPU,
+        graph: Opened | None = None,
+        reads: Reads | None = None,
     ) -> None:
         folder = Path(folder)
-        self._manifest, graph, self._session = opened(folder, self.kind, variant, provider)
+        self._manifest, path, self._session = graph or opened(folder, self.kind, variant, provider)
         if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
-            raise ModelFolderError(f"{graph} gives {labels} logits, its manifest says {expected}; export the model again")
+            raise ModelFolderError(f"{path} gives {labels} logits, its manifest says {expected}; export the model again")
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
         read = self._manifest.model_dump_json(include={"kind", "max_length", "cross_encoder", "monot5"})
-        self._identity = f"{self._manifest.files[graph.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
+        self._identity = f"{self._manifest.files[path.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
-        self._runs = Runs(self._session, self._pool, _logit, by_row=self._manifest.by_row(variant))
+        self._runs = Runs(reads or self._session, self._pool, _logit, by_row=self._manifest.by_row(variant))
 
     def _labels(self, manifest: Manifest) -> int:
         """Return how many logits the graph gives."""

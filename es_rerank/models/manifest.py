@@ -129,6 +129,13 @@ class Int8Parity(_Part):
     min_cosine: float | None = None
 
 
+class EarlyExit(_Part):
+    """Where a cross-encoder may stop: after ``layer``, counted from 1; ``rest`` names, for each precision, the graph that goes on."""
+
+    layer: int = Field(ge=1)
+    rest: dict[Precision, str]
+
+
 class Parity(_Part):
     """What the export measured against torch on ``pairs`` fixed pairs; ``tolerance`` bounds ``fp32_max_difference``."""
 
@@ -162,6 +169,7 @@ class Manifest(_Part):
     monot5: MonoT5Contract | None = None
     bi_encoder: BiEncoderContract | None = None
     calibration: CalibrationRecord | None = None
+    early_exit: EarlyExit | None = None
     files: dict[str, FileRecord]
     variants: dict[Precision, str] = Field(min_length=1)
     default_variant: Precision
@@ -177,11 +185,23 @@ class Manifest(_Part):
             raise ValueError(f"a {self.kind} states exactly its own contract")
         if self.default_variant not in self.variants:
             raise ValueError(f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}")
-        if unlisted := sorted({TOKENIZER, *self.variants.values()} - set(self.files)):
+        if self.early_exit is not None and set(self.early_exit.rest) != set(self.variants):
+            raise ValueError(f"an early exit names a graph for each of the variants {sorted(self.variants)}, not for {sorted(self.early_exit.rest)}")
+        if unlisted := sorted({TOKENIZER, *self.variants.values(), *self._rests()} - set(self.files)):
             raise ValueError(f"files without checksum: {', '.join(unlisted)}")
         if outside := [name for name in self.files if Path(name).name != name or name in {"", ".", ".."}]:
             raise ValueError(f"file names that leave the folder: {', '.join(outside)}")
         return self
+
+    def _rests(self) -> list[str]:
+        return [] if self.early_exit is None else list(self.early_exit.rest.values())
+
+    def others(self, graph: str) -> set[str]:
+        """Return the files that belong to other precisions than the graph ``graph``, the weights beside them included."""
+        own = next(precision for precision, name in self.variants.items() if name == graph)
+        names = {name for precision, name in self.variants.items() if precision != own}
+        rests = set() if self.early_exit is None else {name for precision, name in self.early_exit.rest.items() if precision != own}
+        return names | rests | {f"{name}_data" for name in names}
 
     def coefficients(self) -> Calibration | None:
         """Return the calibration as the read path uses it."""
@@ -235,7 +255,7 @@ def verify(folder: Path, manifest: Manifest, graph: str) -> None:
     Graphs of other precisions, and the weights beside them, are left alone: they are not going to be read. Raises
     ModelFolderError on a difference.
     """
-    others = {name for other in set(manifest.variants.values()) - {graph} for name in (other, f"{other}_data")}
+    others = manifest.others(graph)
     for name, record in manifest.files.items():
         if name not in others and file_record(folder / name).sha256 != record.sha256:
             raise ModelFolderError(f"{folder / name} does not have the checksum of its manifest; {_ALTERED}")

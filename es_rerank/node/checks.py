@@ -180,7 +180,7 @@ def _onnxruntime() -> Check:
 
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
-    from ..models.load import CASCADE, COHERE, REMOTE, model_folder, reranker_manifest, stages  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
+    from ..models.load import CASCADE, COHERE, EARLY_EXIT, REMOTE, check_reranker, model_folder, reranker_manifest, stages  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
@@ -193,10 +193,12 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
         return found or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
     if kind == "cross-encoder" and name.startswith((COHERE, REMOTE)):
         return Check(row, "ok", f"{name}: a service over the network; text leaves this machine")
-    if "/" in name and not Path(name).exists():
+    early = kind == "cross-encoder" and name.startswith(EARLY_EXIT)
+    if not early and "/" in name and not Path(name).exists():
         return Check(row, "warn", f"{name} is no folder here", f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}")
     try:
-        manifest = reranker_manifest(name) if kind == "cross-encoder" else read_manifest(model_folder(name), kind=kind)
-    except ModelFolderError as error:
+        manifest = reranker_manifest(name.partition("+")[2] if early else name) if kind == "cross-encoder" else read_manifest(model_folder(name), kind=kind)
+        checked = check_reranker(name) if early else name
+    except (ModelFolderError, SettingsError) as error:
         return Check(row, "fail", error.message, f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one")
-    return Check(row, "ok", f"{name} ({manifest.source})")
+    return Check(row, "ok", f"{checked} ({manifest.source})")

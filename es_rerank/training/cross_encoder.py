@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ..errors import SourceError
+from ..models.catalog import INT8_TEXTS
 from ..types import FloatArray
 from .early_exit import EarlyExit
 from .lists import make_lists
@@ -229,7 +230,7 @@ class Trainer:
         chance = random.Random(self._recipe.seed)
         drawn = chance.sample(self._lists, min(_INT8_TEXTS, len(self._lists)))
         lines = (json.dumps({"query": item.query, "passages": [chance.choice(item.passages)]}) + "\n" for item in drawn)
-        (out / "int8_texts.jsonl").write_text("".join(lines), encoding="utf-8")
+        (out / INT8_TEXTS).write_text("".join(lines), encoding="utf-8")
 
 
 def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -1,8 +1,9 @@
-"""A shorter cross-encoder with the exit head that was trained on its layers gives torch's logits of that exit."""
+"""A model that stops early gives torch's logits of its exit head, and goes on from there as the whole model does."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from es_rerank.engine.pool import Pool
+from es_rerank.engine.session import CPU
 from es_rerank.errors import SettingsError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
+from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.early_exit import exit_parts
 from es_rerank.models.load import load_reranker
+from es_rerank.models.manifest import EarlyExit
+from es_rerank.models.opening import opened
 
 QUERY, PASSAGES = "the harbour", ["the lamp of the harbour", "at noon", "a night train left the city"]
 
@@ -35,8 +42,8 @@ def source(tmp_path: Path) -> Path:
 
 def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) -> None:
 
-    manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1, int8=False))
-    assert manifest.name == "out"
+    manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1))
+    assert manifest.early_exit == EarlyExit(layer=1, rest={"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"})
     heads = {name.removeprefix("exit.1."): value for name, value in load_file(source / EXIT_HEADS).items()}
     model = AutoModelForSequenceClassification.from_pretrained(source).eval()
     tokenizer = AutoTokenizer.from_pretrained(source)
@@ -46,14 +53,23 @@ def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) 
             hidden = model(**tokenizer(QUERY, passage, return_tensors="pt"), output_hidden_states=True).hidden_states[1][0, 0]
             pooled = torch.tanh(heads["pooler.weight"] @ hidden + heads["pooler.bias"])
             expected.append(float((heads["classifier.weight"] @ pooled + heads["classifier.bias"])[0]))
-    with load_reranker(tmp_path / "out") as exit_reranker, load_reranker(f"cascade:0.5+{tmp_path / 'out'}+{_whole(source, tmp_path)}") as both:
-        assert np.abs(exit_reranker.score(QUERY, PASSAGES).values - expected).max() < 1e-5
+    with closing(Pool()) as pool:
+        first, then = exit_parts(tmp_path / "out", opened(tmp_path / "out", "cross-encoder", "fp32", CPU), pool)
+        assert np.abs(first.score(QUERY, PASSAGES).values - expected).max() < 1e-5
+        with CrossEncoder(tmp_path / "out", variant="fp32") as whole:
+            assert then.score(QUERY, PASSAGES).values.tobytes() == whole.score(QUERY, PASSAGES).values.tobytes()
+    with load_reranker(f"exit:0.5+{tmp_path / 'out'}") as both:
         assert both.score(QUERY, PASSAGES).done.all()
 
 
-def _whole(source: Path, tmp_path: Path) -> Path:
-    export_model(str(source), tmp_path / "whole", ExportOptions(int8=False))
-    return tmp_path / "whole"
+def test_only_int8_keeps_what_goes_on_in_int8(source: Path, tmp_path: Path) -> None:
+    manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1, fp32=False))
+    assert manifest.early_exit == EarlyExit(layer=1, rest={"int8": "model_int8_rest.onnx"})
+    assert {each.name for each in (tmp_path / "out").glob("*.onnx")} == {"model_int8.onnx", "model_int8_rest.onnx"}
+    whole = export_model(str(source), tmp_path / "whole", ExportOptions(fp32=False))
+    assert whole.early_exit is None
+    with load_reranker(f"exit:0.5+{tmp_path / 'out'}") as both, load_reranker(tmp_path / "whole") as alone:
+        assert both.score(QUERY, PASSAGES).values.tobytes() == alone.score(QUERY, PASSAGES).values.tobytes()  # fewer than are kept
 
 
 def test_a_layer_without_a_head_is_refused(source: Path, tmp_path: Path) -> None:
@@ -61,4 +77,6 @@ def test_a_layer_without_a_head_is_refused(source: Path, tmp_path: Path) -> None
         export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=2))
     with pytest.raises(SettingsError, match="has no exit heads and none on layer 1"):
         export_model(str(tiny_torch.bert(tmp_path / "other")), tmp_path / "out", ExportOptions(exit_layer=1))
+    with pytest.raises(SettingsError, match="leave out one of --exit-layer and --plain"):
+        export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1, plain=True))
     assert not (tmp_path / "out").exists()

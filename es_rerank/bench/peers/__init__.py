@@ -32,8 +32,8 @@ class Peer:
 class System:
     """One way of scoring pairs. ``peer`` None: this project itself. ``scale`` is that of its scores.
 
-    ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice. ``exit_layer``: a
-    cascade, whose first reranker are the model's first layers with the exit head on them. ``remembers``: every list that is
+    ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice. ``exit_layer``: where
+    most passages stop, by the exit head there. ``remembers``: every list that is
     timed was scored before, and its speed is drawn in no picture.
     """
 
@@ -79,12 +79,12 @@ authors: so they get the weights as we quantise them, which is faster than as se
 they do not get: a graph without a mask cannot read the padded batches that they make."""
 
 KEPT = 0.3
-"""Share of the candidates that a cascade's second reranker reads."""
+"""Share of the candidates that are read beyond the exit."""
 
 
-def cascade_system(layer: int) -> System:
-    """Return the cascade whose first reranker are a model's first ``layer`` layers."""
-    return System(f"es-rerank, layer {layer} first", "int8", None, "es-rerank-cascade", "ours", batches=False, exit_layer=layer)
+def early_exit_system(layer: int) -> System:
+    """Return the model that stops early on a layer."""
+    return System(f"es-rerank, exit {layer}", "int8", None, "es-rerank-exit", "ours", batches=False, exit_layer=layer)
 
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")

@@ -212,7 +212,7 @@ SYSTEMS: dict[str, Callable[[Task], Score | None]] = {
     "es-rerank-fp32": ours("fp32"),
     "es-rerank-int8": ours("int8"),
     "es-rerank-again": ours_by_name(remembers=True),
-    "es-rerank-cascade": ours_by_name(remembers=False),
+    "es-rerank-exit": ours_by_name(remembers=False),
     "sentence-transformers-torch": sentence_transformers("torch"),
     "sentence-transformers-onnx": sentence_transformers("onnx", "onnx/model.onnx"),
     "sentence-transformers-int8": sentence_transformers("onnx", "onnx/model_q*int8_*.onnx"),

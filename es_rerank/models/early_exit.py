@@ -1,0 +1,142 @@
+"""A cross-encoder that reads every passage up to an exit head, and only those that may still matter to its end."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.pool import Pool
+from ..engine.session import CPU, EXIT_LOGITS, HIDDEN, LOGITS, Continued, Session
+from ..errors import ModelFolderError
+from ..types import FloatArray
+from .cached import ScoreCache, cached
+from .cascade import Cascade, cascade
+from .cross_encoder import CrossEncoder
+from .opening import Opened, opened
+
+MOST_BYTES = 64_000_000
+"""Hidden states that are kept between exit and end: 170 passages of 256 tokens and 384 dimensions, all that a window of 100
+needs. Of what does not fit the beginning is read a second time."""
+
+NO_EXIT_HEAD = "export it with --exit-layer, from a model that was trained with exits (es-rerank train)"
+"""What helps where a folder has none."""
+
+_Key = tuple[bytes, bytes]
+
+
+class HiddenStates:
+    """What the layers before the exit made of sequences, at most ``most`` bytes: the oldest go first. Safe to share between threads."""
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self._most, self._bytes = most, 0
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[_Key, FloatArray] = OrderedDict()
+
+    def put(self, key: _Key, hidden: FloatArray) -> None:
+        """Keep the hidden states, (n_tokens, dims), of a sequence."""
+        with self._lock:
+            self._drop(key)
+            self._kept[key] = hidden
+            self._bytes += hidden.nbytes
+            while self._bytes > self._most:
+                self._drop(next(iter(self._kept)))
+
+    def take(self, key: _Key) -> FloatArray | None:
+        """Return what is kept of a sequence and keep it no longer; None where there is nothing."""
+        with self._lock:
+            return self._drop(key)
+
+    def _drop(self, key: _Key) -> FloatArray | None:
+        found = self._kept.pop(key, None)
+        self._bytes -= 0 if found is None else found.nbytes
+        return found
+
+
+class _Beginning:
+    """The layers up to the exit; reads as ``Session`` does, and gives the exit's logits."""
+
+    def __init__(self, session: Session, states: HiddenStates) -> None:
+        self.provider, self._session, self._states = session.provider, session, states
+
+    def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
+        logits, hidden = self._session.outputs([EXIT_LOGITS, HIDDEN], ids, type_ids)
+        for sequence, types, states in zip(ids, type_ids, hidden, strict=True):
+            self._states.put(_key(sequence, types), states.copy())  # a view would keep the whole run's
+        return logits
+
+    def shares_runs(self, most: int) -> bool:
+        return self._session.shares_runs(most)
+
+
+class _End:
+    """The whole model, from where ``_Beginning`` left off; reads as ``Session`` does, and gives its bits."""
+
+    def __init__(self, session: Session, rest: Continued, states: HiddenStates) -> None:
+        self.provider, self._session, self._rest, self._states = session.provider, session, rest, states
+
+    def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
+        found = [self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)]
+        known = [states for states in found if states is not None]
+        if len(known) < len(found):
+            return self._session.outputs([LOGITS], ids, type_ids)[0]
+        return self._rest.run(np.stack(known))
+
+    def shares_runs(self, most: int) -> bool:
+        return self._session.shares_runs(most)
+
+
+def _key(ids: Sequence[int], type_ids: Sequence[int]) -> _Key:
+    return np.asarray(ids, dtype=np.int32).tobytes(), np.asarray(type_ids, dtype=np.int8).tobytes()
+
+
+class _FirstLayers(CrossEncoder):
+    """Scores pairs with the exit head."""
+
+    @property
+    def identity(self) -> str:
+        """The whole model's, but another head."""
+        return f"{super().identity} exit"
+
+
+def early_exit(
+    folder: Path,
+    *,
+    share: float,
+    name: str | None = None,
+    threads: int = 0,
+    pool: Pool | None = None,
+    cache: ScoreCache | None = None,
+    provider: str = CPU,
+) -> Cascade:
+    """Return the model of a folder that was exported with an exit head, as a cascade of its beginning and itself.
+
+    Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
+    """
+    graph = opened(folder, "cross-encoder", None, provider)
+    parts = exit_parts(folder, graph, shared := pool or Pool(threads))
+    first, then = (each if cache is None else cached(each, cache, each.identity) for each in parts)
+    return cascade(first, then, share=share, name=name or early_exit_name(graph.manifest.name), pool=None if pool is shared else shared)
+
+
+def exit_parts(folder: Path, graph: Opened, pool: Pool) -> tuple[CrossEncoder, CrossEncoder]:
+    """Return what scores by the exit head, and the whole model, which goes on from where that left off.
+
+    Raises ModelFolderError for a folder without an exit head.
+    """
+    record, session = graph.manifest.early_exit, graph.session
+    if record is None:
+        raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
+    precision = next(each for each, name in graph.manifest.variants.items() if name == graph.graph.name)
+    rest = Continued(folder / record.rest[precision], session.provider)
+    states = HiddenStates()
+    first = _FirstLayers(folder, variant=precision, pool=pool, graph=graph, reads=_Beginning(session, states))
+    return first, CrossEncoder(folder, variant=precision, pool=pool, graph=graph, reads=_End(session, rest, states))
+
+
+def early_exit_name(model: str) -> str:
+    """Return the name of a model that stops early."""
+    return f"{model} with early exit"
