@@ -481,7 +481,7 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
 
 
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
-    named = [*SYSTEMS, table.early_exit_system(2), table.REFERENCE, table.EXPORT]
+    named = [*SYSTEMS, *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.SHARES), table.REFERENCE, table.EXPORT]
     assert {each.worker for each in named} == set(script.SYSTEMS)
     assert len({label(each) for each in named}) == len(named)
     assert {each.peer for each in SYSTEMS} - {None} == {peer.name for peer in PEERS}
@@ -510,7 +510,7 @@ def test_the_bundled_weights_are_all_that_a_bert_with_a_head_has() -> None:
     modules = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm"]
     modules += ["intermediate.dense", "output.dense", "output.LayerNorm"]
     names = [f"bert.encoder.layer.{layer}.{module}" for layer in range(6) for module in modules]
-    names += ["bert.embeddings.LayerNorm", "bert.pooler.dense", "classifier"]
+    names += ["bert.embeddings.LayerNorm", "bert.pooler.dense", "classifier", "exit.pooler", "exit.classifier"]
     tables = {f"bert.embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")}
     assert set(tensors) == tables | {f"{name}.{part}" for name in names for part in ("weight", "bias")}
     assert tensors["bert.encoder.layer.3.intermediate.dense.weight"].shape == (1536, 384)

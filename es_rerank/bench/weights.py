@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingExtraError, ModelFolderError
+from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
 from ..models.load import model_folder
 from ..models.manifest import TOKENIZER, read_manifest
 from ..settings import BUNDLED_RERANKER
@@ -24,12 +25,15 @@ _HEAD_SIZE = 32
 """Hidden units per attention head of the bundled model, as of every MiniLM; the graph no longer says it. A test holds the
 folder's logits to the graph's."""
 
+_EXIT = "exit."
+"""What the names of an exit head's weights begin with, in the graph and in torch's folder."""
+
 _TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", TOKENIZER)
 _SPECIAL_TOKENS = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
 
 
 def bundled_weights(out: Path) -> Path:
-    """Write the bundled cross-encoder as a torch folder ``out``, and return it.
+    """Write the bundled cross-encoder with its exit head as a torch folder ``out``, and return it.
 
     The package holds its int8 graph alone: the weights are that graph's, written as fp32, and so lie nearly on its int8 grid.
     Raises MissingExtraError without the export extra.
@@ -44,18 +48,27 @@ def bundled_weights(out: Path) -> Path:
     folder = model_folder(BUNDLED_RERANKER)
     manifest = read_manifest(folder, kind="cross-encoder")
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
+    head = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_EXIT)}
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
     tokenizer = {"tokenizer_class": "BertTokenizerFast", "model_max_length": manifest.max_length, "do_lower_case": True, **_SPECIAL_TOKENS}
-    files = {"config.json": _config(tensors), "tokenizer_config.json": tokenizer, "special_tokens_map.json": _SPECIAL_TOKENS}
+    config = _config(tensors)
+    if manifest.early_exit is not None:
+        layer = manifest.early_exit.layer
+        config[EXIT_LAYERS] = [layer]
+        save_file({f"{_EXIT}{layer}.{name.removeprefix(_EXIT)}": value for name, value in head.items()}, out / EXIT_HEADS)
+    files = {"config.json": config, "tokenizer_config.json": tokenizer, "special_tokens_map.json": _SPECIAL_TOKENS}
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return out
 
 
 def dequantised(model: onnx.ModelProto) -> Tensors:
-    """Return the weights of a BERT's graph as ``export.static_int8`` wrote it, under the names that torch gives them."""
+    """Return the weights of a BERT's graph as ``export.static_int8`` wrote it, under the names that torch gives them.
+
+    Biases hold what rounding the weights would do to a product on average.
+    """
     from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
 
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -66,6 +79,7 @@ def dequantised(model: onnx.ModelProto) -> Tensors:
             factors = held.get(node.input[0].removesuffix("int8") + "factors")
             weights = held[node.input[1]] * held[node.input[3]]
             tensors[f"{name}.weight"] = _fp32((weights if factors is None else weights * factors[:, None]).T)
+            tensors[f"{name}.bias"] = _fp32(held[node.input[6]])
         elif node.op_type == "Gather" and node.input[0].endswith(".weight/int8"):  # of rows of a table, each with a step of its own
             name = node.input[0].removesuffix("/int8")
             tensors[name] = _fp32(held[node.input[0]] * held[f"{name}/scale"])

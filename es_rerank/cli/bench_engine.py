@@ -203,7 +203,7 @@ class _Setting:
         mine = version("es-rerank")
         return [
             Entrant(system, mine if system.peer is None else versions[system.peer], partial(self._start, system))
-            for system in (*SYSTEMS, *map(table.early_exit_system, self._exits))
+            for system in (*SYSTEMS, *(table.early_exit_system(layer, share) for layer in self._exits for share in table.SHARES))
             if system.peer is None or system.peer in versions
         ]
 
@@ -218,7 +218,7 @@ class _Setting:
             _or_raise(self._exported)
         folder = str(self._folders[system.weights].resolve())
         if system.exit_layer is not None:
-            folder = f"{EARLY_EXIT}{table.KEPT}+{self._exits[system.exit_layer].resolve()}"
+            folder = f"{EARLY_EXIT}{system.share}+{self._exits[system.exit_layer].resolve()}"
         task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
         # -P: the worker's own folder is no place to import from.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]

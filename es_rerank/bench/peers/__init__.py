@@ -33,7 +33,7 @@ class System:
     """One way of scoring pairs. ``peer`` None: this project itself. ``scale`` is that of its scores.
 
     ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice. ``exit_layer``: where
-    most passages stop, by the exit head there. ``remembers``: every list that is
+    all passages but a ``share`` stop, by the exit head there. ``remembers``: every list that is
     timed was scored before, and its speed is drawn in no picture.
     """
 
@@ -45,6 +45,7 @@ class System:
     scale: Scale = "logit"
     batches: bool = True
     exit_layer: int | None = None
+    share: float | None = None
     remembers: bool = False
 
 
@@ -78,13 +79,13 @@ SYSTEMS = (
 authors: so they get the weights as we quantise them, which is faster than as sentence-transformers does. Our graph passes
 they do not get: a graph without a mask cannot read the padded batches that they make."""
 
-KEPT = 0.3
-"""Share of the candidates that are read beyond the exit."""
+SHARES = (0.3, 0.5)
+"""Shares of the candidates that are read beyond an exit."""
 
 
-def early_exit_system(layer: int) -> System:
-    """Return the model that stops early on a layer."""
-    return System(f"es-rerank, exit {layer}", "int8", None, "es-rerank-exit", "ours", batches=False, exit_layer=layer)
+def early_exit_system(layer: int, share: float) -> System:
+    """Return the model that stops early on a layer, but for a share of the candidates."""
+    return System(f"es-rerank, exit {layer} for {1 - share:.0%}", "int8", None, "es-rerank-exit", "ours", batches=False, exit_layer=layer, share=share)
 
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
