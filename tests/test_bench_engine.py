@@ -510,7 +510,7 @@ def test_the_bundled_weights_are_all_that_a_bert_with_a_head_has() -> None:
     modules = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm"]
     modules += ["intermediate.dense", "output.dense", "output.LayerNorm"]
     names = [f"bert.encoder.layer.{layer}.{module}" for layer in range(6) for module in modules]
-    names += ["bert.embeddings.LayerNorm", "bert.pooler.dense", "classifier", "exit.pooler", "exit.classifier"]
+    names += ["bert.embeddings.LayerNorm", "bert.pooler.dense", "classifier"]
     tables = {f"bert.embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")}
     assert set(tensors) == tables | {f"{name}.{part}" for name in names for part in ("weight", "bias")}
     assert tensors["bert.encoder.layer.3.intermediate.dense.weight"].shape == (1536, 384)

@@ -19,7 +19,7 @@ from es_rerank import load_reranker
 from es_rerank.engine.session import EXIT_LOGITS, HIDDEN, Continued, Session
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.export.attention import fuse
-from es_rerank.export.early_exit import write_rest
+from es_rerank.export.early_exit import split
 from es_rerank.models import LongTextReranker, early_exit
 from es_rerank.models.cached import ScoreCache
 from es_rerank.models.early_exit import HiddenStates
@@ -62,6 +62,7 @@ def read(asked: list[tuple[str, int]]) -> dict[str, int]:
 
 def test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew(folder: Path, asked: list[tuple[str, int]]) -> None:
     with load_reranker(folder) as alone, load_reranker(f"exit:0.3+{folder}") as both:
+        asked.clear()  # loading probes
         scores, expected = both.score(QUERY, PASSAGES), alone.score(QUERY, PASSAGES)
         assert read(asked) == {EXIT_LOGITS: 40, "rest": 12}
         same = scores.values == expected.values
@@ -76,10 +77,10 @@ def test_what_is_not_kept_is_read_from_its_beginning_with_the_same_bits(folder: 
     with load_reranker(f"exit:0.3+{folder}") as roomy:
         expected = roomy.score(QUERY, PASSAGES)
     monkeypatch.setattr(early_exit, "HiddenStates", lambda: HiddenStates(most=1))
-    asked.clear()
     with load_reranker(f"exit:0.3+{folder}") as narrow:
+        asked.clear()  # loading probes
         assert narrow.score(QUERY, PASSAGES).values.tobytes() == expected.values.tobytes()
-    assert read(asked) == {EXIT_LOGITS: 40, "logits": 12}
+    assert read(asked) == {EXIT_LOGITS: 40, HIDDEN: 12, "rest": 12}
 
 
 def test_passages_that_are_the_same_are_each_scored(folder: Path) -> None:
@@ -162,31 +163,41 @@ def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_it(folder: Pa
     assert _model("cross-encoder", f"exit:0.3+{folder}").status == "ok"
 
 
-def hidden_after(path: Path, name: str) -> Path:
-    """Let a graph give the tensor ``name`` as its hidden states."""
+def with_hidden(path: Path, name: str) -> Path:
+    """Let a graph also give the tensor ``name`` as its hidden states, and an exit's logits of the first token."""
     model = onnx.load(path)
     model.graph.node.append(helper.make_node("Identity", [name], [HIDDEN]))
-    model.graph.output.append(helper.make_tensor_value_info(HIDDEN, TensorProto.FLOAT, None))
+    model.graph.node.append(helper.make_node("Gather", [name, "index"], ["exit.token"], axis=1))
+    model.graph.node.append(helper.make_node("MatMul", ["exit.token", "head"], [EXIT_LOGITS]))
+    model.graph.output.extend(helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in (EXIT_LOGITS, HIDDEN))
     onnx.save(model, path)
     return path
 
 
-def test_the_rest_of_an_encoder_goes_on_with_its_bits_and_reads_its_weights(tmp_path: Path) -> None:
+def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Path) -> None:
     width = 64
-    path, rest = encoder(tmp_path / "model.onnx", scaled=True, width=width), tmp_path / "rest.onnx"
+    path, first, rest = encoder(tmp_path / "model.onnx", scaled=True, width=width), tmp_path / "first.onnx", tmp_path / "rest.onnx"
     assert fuse(path, width)
-    write_rest(hidden_after(path, "a.out"), rest)
-    assert rest.stat().st_size < 0.05 * path.stat().st_size
-    whole, end = Session(path), Continued(rest)
-    ids = np.random.default_rng(9).integers(0, 100, (3, 21)).tolist()
-    hidden, logits = whole.outputs([HIDDEN, "logits"], ids, ids)
-    assert end.run(hidden).tobytes() == logits.tobytes()
+    size, ids = path.stat().st_size, np.random.default_rng(9).integers(0, 100, (3, 21)).tolist()
+    before = Session(path).run(ids, ids)
+    split(with_hidden(path, "a.out"), first, rest)
+    assert abs(path.stat().st_size - size) < 0.01 * size
+    assert max(first.stat().st_size, rest.stat().st_size) < 0.05 * size
+    assert Session(path).run(ids, ids).tobytes() == before.tobytes()
+    exit_logits, hidden = Session(first).outputs([EXIT_LOGITS, HIDDEN], ids, ids)
+    assert exit_logits.shape == (3, 1)
+    assert Continued(rest).run(hidden).tobytes() == before.tobytes()
+    outputs = [{name for node in onnx.load(part, load_external_data=False).graph.node for name in node.output} for part in (first, rest)]
+    assert "b.ffn0" in outputs[1] - outputs[0]
+    assert "a.ffn0" in outputs[0] - outputs[1]
     with pytest.raises(ModelFolderError, match="does not begin with hidden states"):
         Continued(path)
 
 
 def test_a_graph_whose_end_reads_the_mask_cannot_be_cut(tmp_path: Path) -> None:
-    path = hidden_after(encoder(tmp_path / "model.onnx", scaled=True), "a.out")
+    path = with_hidden(encoder(tmp_path / "model.onnx", scaled=True), "a.out")
+    content = path.read_bytes()
     with pytest.raises(ModelFolderError, match=r"also reads bias, so that it cannot go on"):
-        write_rest(path, tmp_path / "rest.onnx")
-    assert not (tmp_path / "rest.onnx").exists()
+        split(path, tmp_path / "first.onnx", tmp_path / "rest.onnx")
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+    assert path.read_bytes() == content

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from es_rerank.engine.session import EXIT_LOGITS, HIDDEN
-from es_rerank.export.early_exit import write_rest
+from es_rerank.export.early_exit import split
 from es_rerank.models.manifest import (
     MANIFEST,
     TOKENIZER,
@@ -33,7 +33,7 @@ from es_rerank.text.pairs import Strategy
 from es_rerank.text.prompted_pairs import PromptTruncation
 
 GRAPH = "model.onnx"
-REST = "model_rest.onnx"
+FIRST, REST = "model_first.onnx", "model_rest.onnx"
 _WIDTH = 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _T5_SPECIALS = ("<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>")
@@ -76,9 +76,10 @@ def with_exit(folder: Path, *, layer: int = 1) -> Path:
     )
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (EXIT_LOGITS, HIDDEN))
     onnx.save(model, folder / GRAPH)
-    write_rest(folder / GRAPH, folder / REST)
+    split(folder / GRAPH, folder / FIRST, folder / REST)
     manifest = parse_manifest(folder)
-    exits = {"early_exit": EarlyExit(layer=layer, rest={"fp32": REST}), "files": {**manifest.files, REST: file_record(folder / REST)}}
+    files = {**manifest.files, **{name: file_record(folder / name) for name in (FIRST, REST)}}
+    exits = {"early_exit": EarlyExit(layer=layer, first={"fp32": FIRST}, rest={"fp32": REST}), "files": files}
     return _seal(folder, manifest.model_copy(update=exits))
 
 

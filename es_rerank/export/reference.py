@@ -31,7 +31,7 @@ def save_tokenizer(source: Path, out: Path) -> None:
     tokenizer = _tokenizer(source)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.save(str(out))
+    tokenizer.backend_tokenizer.save(str(out), pretty=False)
 
 
 def torch_logits(source: Source, pairs: Sequence[tuple[str, str]]) -> FloatArray:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.pool import Pool
-from ..engine.session import CPU, EXIT_LOGITS, HIDDEN, LOGITS, Continued, Session
+from ..engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
 from ..errors import ModelFolderError
 from ..types import FloatArray
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
 from .cross_encoder import CrossEncoder
-from .opening import Opened, opened
+from .manifest import Precision
+from .opening import Opened, checked
 
 MOST_BYTES = 64_000_000
 """Hidden states that are kept between exit and end: 170 passages of 256 tokens and 384 dimensions, all that a window of 100
@@ -24,6 +25,9 @@ needs. Of what does not fit the beginning is read a second time."""
 
 NO_EXIT_HEAD = "export it with --exit-layer, from a model that was trained with exits (es-rerank train)"
 """What helps where a folder has none."""
+
+_ONE = [0]
+"""A sequence of one token, to see how long its hidden state is."""
 
 _Key = tuple[bytes, bytes]
 
@@ -59,34 +63,33 @@ class HiddenStates:
 class _Beginning:
     """The layers up to the exit; reads as ``Session`` does, and gives the exit's logits."""
 
-    def __init__(self, session: Session, states: HiddenStates) -> None:
-        self.provider, self._session, self._states = session.provider, session, states
+    def __init__(self, first: Session, states: HiddenStates) -> None:
+        self.provider, self._first, self._states = first.provider, first, states
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
-        logits, hidden = self._session.outputs([EXIT_LOGITS, HIDDEN], ids, type_ids)
+        logits, hidden = self._first.outputs([EXIT_LOGITS, HIDDEN], ids, type_ids)
         for sequence, types, states in zip(ids, type_ids, hidden, strict=True):
             self._states.put(_key(sequence, types), states.copy())  # a view would keep the whole run's
         return logits
 
     def shares_runs(self, most: int) -> bool:
-        return self._session.shares_runs(most)
+        return self._first.shares_runs(most)
 
 
-class _End:
+class _Whole:
     """The whole model, from where ``_Beginning`` left off; reads as ``Session`` does, and gives its bits."""
 
-    def __init__(self, session: Session, rest: Continued, states: HiddenStates) -> None:
-        self.provider, self._session, self._rest, self._states = session.provider, session, rest, states
+    def __init__(self, first: Session, rest: Continued, states: HiddenStates) -> None:
+        self.provider, self._first, self._rest, self._states = first.provider, first, rest, states
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
         found = [self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)]
         known = [states for states in found if states is not None]
-        if len(known) < len(found):
-            return self._session.outputs([LOGITS], ids, type_ids)[0]
-        return self._rest.run(np.stack(known))
+        return self._rest.run(np.stack(known) if len(known) == len(found) else self._first.outputs([HIDDEN], ids, type_ids)[0])
 
     def shares_runs(self, most: int) -> bool:
-        return self._session.shares_runs(most)
+        dims = self._first.outputs([HIDDEN], [_ONE], [_ONE])[0].shape[2]
+        return self._first.shares_runs(most) and self._rest.shares_runs(most, dims)
 
 
 def _key(ids: Sequence[int], type_ids: Sequence[int]) -> _Key:
@@ -116,25 +119,24 @@ def early_exit(
 
     Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
     """
-    graph = opened(folder, "cross-encoder", None, provider)
-    parts = exit_parts(folder, graph, shared := pool or Pool(threads))
+    parts = exit_parts(folder, None, shared := pool or Pool(threads), provider)
     first, then = (each if cache is None else cached(each, cache, each.identity) for each in parts)
-    return cascade(first, then, share=share, name=name or early_exit_name(graph.manifest.name), pool=None if pool is shared else shared)
+    return cascade(first, then, share=share, name=name or early_exit_name(parts[1].name), pool=None if pool is shared else shared)
 
 
-def exit_parts(folder: Path, graph: Opened, pool: Pool) -> tuple[CrossEncoder, CrossEncoder]:
+def exit_parts(folder: Path, variant: Precision | None, pool: Pool, provider: str) -> tuple[CrossEncoder, CrossEncoder]:
     """Return what scores by the exit head, and the whole model, which goes on from where that left off.
 
     Raises ModelFolderError for a folder without an exit head.
     """
-    record, session = graph.manifest.early_exit, graph.session
-    if record is None:
+    manifest, path = checked(folder, "cross-encoder", variant)
+    if manifest.early_exit is None:
         raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
-    precision = next(each for each, name in graph.manifest.variants.items() if name == graph.graph.name)
-    rest = Continued(folder / record.rest[precision], session.provider)
-    states = HiddenStates()
-    first = _FirstLayers(folder, variant=precision, pool=pool, graph=graph, reads=_Beginning(session, states))
-    return first, CrossEncoder(folder, variant=precision, pool=pool, graph=graph, reads=_End(session, rest, states))
+    precision = manifest.precision(variant)
+    begins, rest = Session(folder / manifest.early_exit.first[precision], provider), Continued(folder / manifest.early_exit.rest[precision], provider)
+    graph, states = Opened(manifest, path, begins), HiddenStates()
+    first = _FirstLayers(folder, variant=variant, pool=pool, graph=graph, reads=_Beginning(begins, states))
+    return first, CrossEncoder(folder, variant=variant, pool=pool, graph=graph, reads=_Whole(begins, rest, states))
 
 
 def early_exit_name(model: str) -> str:

@@ -130,9 +130,13 @@ class Int8Parity(_Part):
 
 
 class EarlyExit(_Part):
-    """Where a cross-encoder may stop: after ``layer``, counted from 1; ``rest`` names, for each precision, the graph that goes on."""
+    """Where a cross-encoder may stop: after ``layer``, counted from 1.
+
+    ``first`` names, for each precision, the graph that ends there, ``rest`` the one that goes on.
+    """
 
     layer: int = Field(ge=1)
+    first: dict[Precision, str]
     rest: dict[Precision, str]
 
 
@@ -185,23 +189,23 @@ class Manifest(_Part):
             raise ValueError(f"a {self.kind} states exactly its own contract")
         if self.default_variant not in self.variants:
             raise ValueError(f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}")
-        if self.early_exit is not None and set(self.early_exit.rest) != set(self.variants):
-            raise ValueError(f"an early exit names a graph for each of the variants {sorted(self.variants)}, not for {sorted(self.early_exit.rest)}")
-        if unlisted := sorted({TOKENIZER, *self.variants.values(), *self._rests()} - set(self.files)):
+        if any(set(part) != set(self.variants) for part in self._parts()):
+            raise ValueError(f"an early exit names two graphs for each of the variants {sorted(self.variants)}")
+        if unlisted := sorted({TOKENIZER, *self.variants.values(), *(name for part in self._parts() for name in part.values())} - set(self.files)):
             raise ValueError(f"files without checksum: {', '.join(unlisted)}")
         if outside := [name for name in self.files if Path(name).name != name or name in {"", ".", ".."}]:
             raise ValueError(f"file names that leave the folder: {', '.join(outside)}")
         return self
 
-    def _rests(self) -> list[str]:
-        return [] if self.early_exit is None else list(self.early_exit.rest.values())
+    def _parts(self) -> list[dict[Precision, str]]:
+        return [] if self.early_exit is None else [self.early_exit.first, self.early_exit.rest]
 
     def others(self, graph: str) -> set[str]:
         """Return the files that belong to other precisions than the graph ``graph``, the weights beside them included."""
         own = next(precision for precision, name in self.variants.items() if name == graph)
         names = {name for precision, name in self.variants.items() if precision != own}
-        rests = set() if self.early_exit is None else {name for precision, name in self.early_exit.rest.items() if precision != own}
-        return names | rests | {f"{name}_data" for name in names}
+        parts = {name for part in self._parts() for precision, name in part.items() if precision != own}
+        return names | parts | {f"{name}_data" for name in names}
 
     def coefficients(self) -> Calibration | None:
         """Return the calibration as the read path uses it."""

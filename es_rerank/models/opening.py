@@ -26,6 +26,15 @@ def opened(folder: Path, kind: Kind, variant: Precision | None, provider: str) -
 
     Raises ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
+    manifest, graph = checked(folder, kind, variant)
+    return Opened(manifest, graph, Session(graph, provider))
+
+
+def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manifest, Path]:
+    """Return a model folder's manifest and the file of a precision, or of its default, verified but not loaded.
+
+    Raises what ``opened`` raises.
+    """
     manifest = read_manifest(folder, kind=kind)
     graph = manifest.variant(variant)
     verify(folder, manifest, graph)
@@ -36,4 +45,4 @@ def opened(folder: Path, kind: Kind, variant: Precision | None, provider: str) -
             manifest.name,
             scheme.made_for,
         )
-    return Opened(manifest, folder / graph, Session(folder / graph, provider))
+    return manifest, folder / graph

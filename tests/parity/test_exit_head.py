@@ -22,7 +22,6 @@ from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.early_exit import exit_parts
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import EarlyExit
-from es_rerank.models.opening import opened
 
 QUERY, PASSAGES = "the harbour", ["the lamp of the harbour", "at noon", "a night train left the city"]
 
@@ -43,7 +42,11 @@ def source(tmp_path: Path) -> Path:
 def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) -> None:
 
     manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1))
-    assert manifest.early_exit == EarlyExit(layer=1, rest={"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"})
+    assert manifest.early_exit == EarlyExit(
+        layer=1,
+        first={"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"},
+        rest={"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"},
+    )
     heads = {name.removeprefix("exit.1."): value for name, value in load_file(source / EXIT_HEADS).items()}
     model = AutoModelForSequenceClassification.from_pretrained(source).eval()
     tokenizer = AutoTokenizer.from_pretrained(source)
@@ -54,7 +57,7 @@ def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) 
             pooled = torch.tanh(heads["pooler.weight"] @ hidden + heads["pooler.bias"])
             expected.append(float((heads["classifier.weight"] @ pooled + heads["classifier.bias"])[0]))
     with closing(Pool()) as pool:
-        first, then = exit_parts(tmp_path / "out", opened(tmp_path / "out", "cross-encoder", "fp32", CPU), pool)
+        first, then = exit_parts(tmp_path / "out", "fp32", pool, CPU)
         assert np.abs(first.score(QUERY, PASSAGES).values - expected).max() < 1e-5
         with CrossEncoder(tmp_path / "out", variant="fp32") as whole:
             assert then.score(QUERY, PASSAGES).values.tobytes() == whole.score(QUERY, PASSAGES).values.tobytes()
@@ -64,8 +67,8 @@ def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) 
 
 def test_only_int8_keeps_what_goes_on_in_int8(source: Path, tmp_path: Path) -> None:
     manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1, fp32=False))
-    assert manifest.early_exit == EarlyExit(layer=1, rest={"int8": "model_int8_rest.onnx"})
-    assert {each.name for each in (tmp_path / "out").glob("*.onnx")} == {"model_int8.onnx", "model_int8_rest.onnx"}
+    assert manifest.early_exit == EarlyExit(layer=1, first={"int8": "model_int8_first.onnx"}, rest={"int8": "model_int8_rest.onnx"})
+    assert {each.name for each in (tmp_path / "out").glob("*.onnx")} == {"model_int8.onnx", "model_int8_first.onnx", "model_int8_rest.onnx"}
     whole = export_model(str(source), tmp_path / "whole", ExportOptions(fp32=False))
     assert whole.early_exit is None
     with load_reranker(f"exit:0.5+{tmp_path / 'out'}") as both, load_reranker(tmp_path / "whole") as alone:
