@@ -50,6 +50,7 @@ from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import file_record
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
+from es_rerank.types import Calibration
 
 LISTS = [(f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 6)]) for number in range(4)]
 EXPECTED = np.asarray([len(query) - len(passage) / 10 for query, passages in LISTS for passage in passages])
@@ -555,7 +556,8 @@ def test_bm25_is_the_formula(texts: list[str], query: str, size: int) -> None:
     scores = [score(count) for count in counts]
     best = Bm25(texts).best(query, size)
     assert len(best) == min(size, sum(value > 0 for value in scores))
-    assert [scores[place] for place in best] == pytest.approx(sorted(scores, reverse=True)[: len(best)])
+    assert [scores[place] for place, _ in best] == pytest.approx(sorted(scores, reverse=True)[: len(best)])
+    assert [score for _, score in best] == pytest.approx([scores[place] for place, _ in best])
 
 
 @pytest.fixture(scope="module")
@@ -578,6 +580,13 @@ def test_a_collection_gives_windows_and_their_ndcg(collection: _Collection) -> N
     assert best is not None
     assert best > first
     assert collection.ndcg(-np.asarray(grades)) < first  # type: ignore[operator]
+
+
+def test_joined_with_the_first_stage_an_order_is_between_both(collection: _Collection) -> None:
+    scores = np.random.default_rng(3).normal(size=collection.texts())
+    assert collection.ndcg(scores, Calibration(1.0, 0.0, -3.0)) == collection.ndcg(scores)
+    assert collection.ndcg(scores, Calibration(0.0, 1.0, 0.0)) == collection.ndcg()
+    assert collection.ndcg(scores, Calibration(1.0, 1.0, 0.0)) not in {collection.ndcg(scores), collection.ndcg()}
 
 
 def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) -> None:
@@ -608,7 +617,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(collection
     rows = [
         Row(each, "1.2.3", None, 16, 1.5e-5, 1234.5, 1000.0, 1300.0, spread, spread, 1234.0, np.zeros(collection.texts()), "x") for each in SYSTEMS if each.peer
     ]
-    report = _Report([*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")], [collection], LISTS, 3, 2, on_our_grid=True)
+    report = _Report([*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")], [collection], LISTS, 3, 2, Calibration(0.0, 1.0, 0.0), on_our_grid=True)
     out = io.StringIO()
     monkeypatch.setattr(bench_engine, "stdout", Console(file=out, width=80))
     report.show()
@@ -618,12 +627,13 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(collection
         assert len(found) == 2
         assert max(map(len, found)) <= 80
         assert found[0].split()[-5:] == ["16", "1234.5", "1000-1300", "1.23", "(0.90-12.50)"]
-        assert f"{collection.ndcg():.4f}" in found[1]
+        assert found[1].split().count(f"{collection.ndcg():.4f}") == (2 if row.system.scale == "logit" else 1)
     assert "not measured: es-rerank fp32 0.1: ended: [no] memory" in lines
     assert sum("first stage (BM25)" in line for line in lines) == 1
     shown = report.as_json()
     assert shown["systems"][0]["ndcg@10"] == shown["collections"][0]["first_stage"]["ndcg@10"] == collection.ndcg()
-    assert shown["systems"][-1]["ndcg@10"] is None
+    assert shown["systems"][0]["ndcg@10_joined_by_collection"] == {collection.topics.collection: collection.ndcg()}
+    assert (shown["systems"][-1]["ndcg@10"], shown["systems"][-1]["ndcg@10_joined"]) == (None, None)
     assert set(shown["machine"]) == {"cpu", "cores", "python", "threads"}
 
 
@@ -634,3 +644,9 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(arguments: list
     done = CliRunner().invoke(app, ["bench", "engine", *arguments])
     assert isinstance(done.exception, SettingsError)
     assert message in done.exception.message
+
+
+def test_a_model_without_a_calibration_joins_nothing(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "engine", "--calibration", str(tiny_cross_encoder(tmp_path))])
+    assert isinstance(done.exception, SettingsError)
+    assert "has no calibration; learn one with: es-rerank calibrate" in done.exception.message

@@ -198,7 +198,7 @@ texts = st.lists(st.text("abc", min_size=1, max_size=4), max_size=12, unique=Tru
 
 @given(st.dictionaries(st.text("qr", min_size=1), texts, max_size=5), st.integers(1, 4))
 def test_requests_share_no_pair_and_are_full(found: dict[str, list[str]], size: int) -> None:
-    asked = list(requests_of({name: Candidates(name, each, each) for name, each in found.items()}, size))
+    asked = list(requests_of({name: Candidates(name, each, each, [0.0] * len(each)) for name, each in found.items()}, size))
     pairs = [(query, text) for query, each in asked for text in each]
     assert len(set(pairs)) == len(pairs)
     assert all(len(each) == size for _, each in asked)

@@ -30,9 +30,9 @@ class Bm25:
         idf = np.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
         self._weights = sparse.csc_array((idf[columns] * times / (times + norms[rows]), (rows, columns)), shape=(len(texts), len(self._numbers)))
 
-    def best(self, query: str, size: int) -> list[int]:
-        """Return the positions of the ``size`` texts that match best, the earlier one first where two match equally; none that match nothing."""
+    def best(self, query: str, size: int) -> list[tuple[int, float]]:
+        """Return position and score of the ``size`` texts that match best, the earlier one first where two match equally; none that match nothing."""
         known = [self._numbers[word] for word in words_of(query) if word in self._numbers]
         scores: npt.NDArray[np.float64] = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
         order = np.argsort(-scores, kind="stable")[:size]
-        return [int(position) for position in order if scores[position] > 0]
+        return [(int(position), float(scores[position])) for position in order if scores[position] > 0]

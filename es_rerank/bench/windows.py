@@ -11,11 +11,12 @@ from .first_stage import Bm25
 
 
 class Candidates(NamedTuple):
-    """The window of one query: its text, the ids of its documents and their texts, best first by BM25."""
+    """The window of one query: its text, the ids of its documents, their texts and scores, best first by BM25."""
 
     query: str
     documents: list[str]
     texts: list[str]
+    scores: list[float]
 
 
 def windows(folder: Path, queries: Mapping[str, str], size: int) -> dict[str, Candidates]:
@@ -27,8 +28,9 @@ def windows(folder: Path, queries: Mapping[str, str], size: int) -> dict[str, Ca
     ids, bm25 = list(corpus), Bm25(list(corpus.values()))
     found: dict[str, Candidates] = {}
     for name, query in queries.items():
-        if documents := [ids[position] for position in bm25.best(query, size)]:
-            found[name] = Candidates(query, documents, [corpus[each] for each in documents])
+        if best := bm25.best(query, size):
+            documents = [ids[position] for position, _ in best]
+            found[name] = Candidates(query, documents, [corpus[each] for each in documents], [score for _, score in best])
     return found
 
 

@@ -36,8 +36,11 @@ from ..evaluation.topics import Topics, read_topics, the_split
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
-from ..models.load import EARLY_EXIT
+from ..models.load import EARLY_EXIT, reranker_manifest
+from ..retrievers.rerank import calibrated
 from ..scores import ranked
+from ..settings import BUNDLED_RERANKER
+from ..types import Calibration
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stderr, stdout
 
@@ -48,8 +51,8 @@ _WORKER = Path(table.__file__).with_name("worker.py")
 _SETUP_TIMEOUT_S = 900.0
 _CAPTION = (
     "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; x any peer: of any precision. "
-    "MB: most memory. "
-    "difference: largest from torch, in logits (FlashRank: in probabilities). nDCG@10: the model's order alone, the first stage's score not added; "
+    "MB: most memory. difference: largest from torch, in logits (FlashRank: in probabilities). "
+    "nDCG@10: the model's order alone; joined: with the first stage's score, by --calibration; "
     "fp32 systems share one, since their scores are the same."
 )
 _ON_OUR_GRID = (
@@ -74,6 +77,13 @@ def engine(
     threads: Threads = 0,
     window: Annotated[int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")] = WINDOW,
     queries: Annotated[int, typer.Option(min=0, help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.")] = QUERIES,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Exported model whose calibration joins the first stage's score to the model's, for the order that a search gives.",
+            show_default="the bundled one's without MODEL, else none",
+        ),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where the peers' environments are kept.", show_default="~/.cache/es-rerank/bench")] = None,
     plot: Plot = None,
     as_json: Json = False,
@@ -82,6 +92,7 @@ def engine(
     end_on_sigterm()
     check_plot(plot)
     chosen = [] if alone else _chosen(peers)
+    joins = _calibration(calibration or (BUNDLED_RERANKER if model is None else None))
     collections = [_Collection(folder, split, window, queries) for folder in data or [packaged()]]
     lists = _timed_lists(collections[0].every, pairs)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
@@ -89,12 +100,22 @@ def engine(
         contest = Contest(setting.entrants(), lists, setting.reference(lists))
         _run(contest, rounds, [each for collection in collections for each in collection.judged])
         rows = contest.rows()
-    report = _Report(rows, collections, lists, rounds, setting.threads, on_our_grid=model is None)
+    report = _Report(rows, collections, lists, rounds, setting.threads, joins, on_our_grid=model is None)
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
     print_json(report.as_json()) if as_json else report.show()
     if failed := [f"{label(row.system)} {row.reason}" for row in rows if row.system.peer is None and row.reason is not None]:
         raise ModelError(f"this engine itself could not be measured: {'; '.join(failed)}")
+
+
+def _calibration(model: str | None) -> Calibration | None:
+    """Return a model's calibration. Raises SettingsError where one is named that has none."""
+    if model is None:
+        return None
+    found = reranker_manifest(model).coefficients()
+    if found is None:
+        raise SettingsError(f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out")
+    return found
 
 
 def _chosen(names: list[str] | None) -> list[Peer]:
@@ -128,15 +149,21 @@ class _Collection:
         """What is reranked for nDCG@10, query by query; nothing where it is left out."""
         return [(found.query, found.texts[: self.window]) for found in self._asked().values()]
 
-    def ndcg(self, scores: Values | None = None) -> float | None:
-        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the first stage without."""
+    def ndcg(self, scores: Values | None = None, calibration: Calibration | None = None) -> float | None:
+        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the first stage without.
+
+        With ``calibration`` they are ordered as a search orders them: by the scores together with the first stage's.
+        """
         if not self._wanted:
             return None
         run = {name: run_of([]) for name in self.topics.queries}
         start = 0
         for name, found in self._asked().items():
             documents = found.documents[: self.window]
-            order = range(len(documents)) if scores is None else ranked(scores[start : start + len(documents)].astype(np.float32))
+            order: Sequence[int] = range(len(documents))
+            if scores is not None:
+                logits = scores[start : start + len(documents)].astype(np.float32)
+                order = ranked(calibrated(logits, found.scores[: self.window], calibration))
             run[name] = run_of([documents[position] for position in order] + found.documents[self.window :])
             start += len(documents)
         return round(mean(measured(self.topics.qrels, run).values()).ndcg_at_10, 4)
@@ -271,18 +298,21 @@ def _run(contest: Contest, rounds: int, judged: Lists) -> None:
 class _Report:
     """Rows, their nDCG@10 on every collection, and what they were measured on."""
 
-    def __init__(self, rows: Sequence[Row], collections: Sequence[_Collection], lists: Lists, rounds: int, threads: int, *, on_our_grid: bool) -> None:
+    def __init__(
+        self, rows: Sequence[Row], collections: Sequence[_Collection], lists: Lists, rounds: int, threads: int, joins: Calibration | None, *, on_our_grid: bool
+    ) -> None:
         self._rows, self._collections, self._rounds, self._threads, self._on_our_grid = rows, collections, rounds, threads, on_our_grid
         self._pairs = sum(len(texts) for _, texts in lists)
         self._machine = {name: value for name, value in machine("").items() if name != "elasticsearch"}
         self._ndcg = {label(row.system): self._by_collection(row) for row in rows}
+        self._joined = {label(row.system): self._by_collection(row, joins) if joins and row.system.scale == "logit" else {} for row in rows}
 
-    def _by_collection(self, row: Row) -> dict[str, float]:
+    def _by_collection(self, row: Row, calibration: Calibration | None = None) -> dict[str, float]:
         found: dict[str, float] = {}
         start = 0
         for collection in self._collections:
             end = start + collection.texts()
-            if row.ranked is not None and (value := collection.ndcg(row.ranked[start:end])) is not None:
+            if row.ranked is not None and (value := collection.ndcg(row.ranked[start:end], calibration)) is not None:
                 found[collection.topics.collection] = value
             start = end
         return found
@@ -292,7 +322,9 @@ class _Report:
         systems = []
         for row in self._rows:
             ndcg = self._ndcg[label(row.system)]
+            joined = self._joined[label(row.system)]
             quality = {"ndcg@10": _mean(ndcg), "ndcg@10_by_collection": ndcg, "ndcg@10_by": row.ranked_by}
+            quality |= {"ndcg@10_joined": _mean(joined), "ndcg@10_joined_by_collection": joined}
             systems.append({**row.as_json(), **quality})
         return {
             "machine": {**self._machine, "threads": self._threads},
@@ -318,7 +350,7 @@ class _Report:
         done = [row for row in self._rows if row.reason is None]
         title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
         _print_table(title, ("batch", "pairs/s", "min-max", "x fp32 peer"), [(label(row.system), _speed(row)) for row in done])
-        _print_table("", ("x any peer", "nDCG@10", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
+        _print_table("", ("x any peer", "nDCG@10", "joined", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
         stdout.print(_CAPTION, highlight=False, soft_wrap=True)
         for collection in self._collections:
             if collection.judged:
@@ -336,7 +368,9 @@ class _Report:
 
     def _quality(self, row: Row) -> list[str]:
         ndcg = _mean(self._ndcg[label(row.system)])
-        return [_interval(row.ratio_any), "" if ndcg is None else f"{ndcg:.4f}", f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
+        joined = _mean(self._joined[label(row.system)])
+        quality = ["" if value is None else f"{value:.4f}" for value in (ndcg, joined)]
+        return [_interval(row.ratio_any), *quality, f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
 
     def picture(self) -> str:
         """Return the speeds as SVG. Raises ModelError where nothing was measured."""
