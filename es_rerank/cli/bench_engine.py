@@ -350,7 +350,9 @@ class _Report:
         done = [row for row in self._rows if row.reason is None]
         title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
         _print_table(title, ("batch", "pairs/s", "min-max", "x fp32 peer"), [(label(row.system), _speed(row)) for row in done])
-        _print_table("", ("x any peer", "nDCG@10", "joined", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
+        _print_table("", ("x any peer", "nDCG@10", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
+        if joined := [(name, [f"{value:.4f}"]) for name, found in self._joined.items() if (value := _mean(found)) is not None]:
+            _print_table("", ("nDCG@10, joined",), joined)
         stdout.print(_CAPTION, highlight=False, soft_wrap=True)
         for collection in self._collections:
             if collection.judged:
@@ -368,9 +370,7 @@ class _Report:
 
     def _quality(self, row: Row) -> list[str]:
         ndcg = _mean(self._ndcg[label(row.system)])
-        joined = _mean(self._joined[label(row.system)])
-        quality = ["" if value is None else f"{value:.4f}" for value in (ndcg, joined)]
-        return [_interval(row.ratio_any), *quality, f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
+        return [_interval(row.ratio_any), "" if ndcg is None else f"{ndcg:.4f}", f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
 
     def picture(self) -> str:
         """Return the speeds as SVG. Raises ModelError where nothing was measured."""
