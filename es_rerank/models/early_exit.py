@@ -20,8 +20,8 @@ from .manifest import Precision
 from .opening import Opened, checked
 
 MOST_BYTES = 64_000_000
-"""Hidden states that are kept between exit and end: 170 passages of 256 tokens and 384 dimensions, all that a window of 100
-needs. Of what does not fit the beginning is read a second time."""
+"""Hidden states that a model keeps between exit and end, those of passages that stopped included until newer ones need the room:
+160 passages of 256 tokens and 384 dimensions. Of what does not fit the beginning is read a second time."""
 
 NO_EXIT_HEAD = "export it with --exit-layer, from a model that was trained with exits (es-rerank train)"
 """What helps where a folder has none."""
@@ -119,7 +119,13 @@ def early_exit(
 
     Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
     """
-    parts = exit_parts(folder, None, shared := pool or Pool(threads), provider)
+    shared = pool or Pool(threads)
+    try:
+        parts = exit_parts(folder, None, shared, provider)
+    except BaseException:
+        if pool is None:
+            shared.close()
+        raise
     first, then = (each if cache is None else cached(each, cache, each.identity) for each in parts)
     return cascade(first, then, share=share, name=name or early_exit_name(parts[1].name), pool=None if pool is shared else shared)
 
