@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,16 +89,8 @@ class Session:
         Found by running them: a product of one row may be another kernel than one of several, which adds in another order.
         """
         draw = np.random.default_rng(0)
-        for tokens in _TOGETHER:
-            rows = draw.integers(0, _PROBED_WORDS, (most, tokens)).tolist()
-            types = [[0] * tokens] * most
-            found = {
-                b"".join(self.run(rows[start : start + size], types[start : start + size]).tobytes() for start in range(0, most, size))
-                for size in range(1, most + 1)
-            }
-            if len(found) > 1:
-                return False
-        return True
+        probes = [draw.integers(0, _PROBED_WORDS, (most, tokens)) for tokens in _TOGETHER]
+        return all(_same_bits(lambda rows: self.run(rows.tolist(), np.zeros_like(rows).tolist()), probe) for probe in probes)
 
     def _probe(self) -> tuple[int, ...]:
         try:
@@ -126,11 +118,14 @@ class Continued:
     def shares_runs(self, most: int, dims: int) -> bool:
         """Whether up to ``most`` sequences in one run give the bits that each gives alone, as ``Session.shares_runs`` finds it."""
         draw = np.random.default_rng(0)
-        for tokens in _TOGETHER:
-            hidden = draw.normal(size=(most, tokens, dims)).astype(np.float32)
-            if len({b"".join(self.run(hidden[start : start + size]).tobytes() for start in range(0, most, size)) for size in range(1, most + 1)}) > 1:
-                return False
-        return True
+        return all(_same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32)) for tokens in _TOGETHER)
+
+
+def _same_bits(run: Callable[[npt.NDArray[Any]], FloatArray], rows: npt.NDArray[Any]) -> bool:
+    """Whether runs of any size up to that of all ``rows`` give the same bits."""
+    most = len(rows)
+    found = {b"".join(run(rows[start : start + size]).tobytes() for start in range(0, most, size)) for size in range(1, most + 1)}
+    return len(found) == 1
 
 
 def _loaded(path: Path, provider: str) -> InferenceSession:

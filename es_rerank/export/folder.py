@@ -86,6 +86,7 @@ class _Export:
     def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
         self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
         self._passes: tuple[Pass, ...] = ()
+        self._known: dict[Precision, FloatArray] = {}
         self._texts = [Asked(query, PASSAGES) for query in QUERIES] if options.int8_texts is None else read_texts(options.int8_texts)
         self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range, fitted=options.int8_texts is not None)
 
@@ -182,8 +183,10 @@ class _Export:
             largest_difference(f"what follows the exit of {self._name}", self._logits(precision), rest, 0.0)
 
     def _logits(self, precision: Precision) -> FloatArray:
-        with LOCAL[self._source.kind](self._made, variant=precision) as model:
-            return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+        if precision not in self._known:
+            with LOCAL[self._source.kind](self._made, variant=precision) as model:
+                self._known[precision] = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+        return self._known[precision]
 
     def _vectors(self, precision: Precision) -> FloatArray:
         with BiEncoder(self._made, variant=precision) as model:
