@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -169,3 +170,8 @@ def _judgement(line: bytes) -> tuple[str, str, int] | None:
         return query, document, int(grade)
     except ValueError:
         return None
+
+
+def held_out(query_id: str) -> bool:
+    """Whether a query belongs to the tenth that is kept for evaluation: SHA-256 of its id modulo 10 is 0."""
+    return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % 10 == 0

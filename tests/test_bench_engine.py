@@ -29,7 +29,6 @@ from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
 from es_rerank.bench import peers as table
-from es_rerank.bench.chart import Bar, chart
 from es_rerank.bench.engine import BATCHES, Contest, Entrant, Row, label
 from es_rerank.bench.first_stage import Bm25
 from es_rerank.bench.paired import Added, ratio
@@ -48,6 +47,7 @@ from es_rerank.evaluation.packaged import packaged
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import file_record
+from es_rerank.plots.bars import BEFORE, Bar, chart
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
 from es_rerank.types import Calibration
@@ -602,7 +602,7 @@ def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) ->
 
 
 def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
-    drawn = ET.fromstring(chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0, ours=True), Bar("slow", 25.0, 20.0, 30.0, ours=False)]))
+    drawn = ET.fromstring(chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0), Bar("slow", 25.0, 20.0, 30.0, BEFORE)]))
     space = "{http://www.w3.org/2000/svg}"
     widths = [float(each.attrib["width"]) for each in drawn.iter(f"{space}rect") if each.attrib["width"] != "100%"]
     assert widths[0] == pytest.approx(4 * widths[1], rel=0.01)

@@ -23,7 +23,6 @@ from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
 from es_rerank.bench import servers, under_load
-from es_rerank.bench.curves import COLOURS, Curve, Line, Panel, curves
 from es_rerank.bench.load import Outcome, Reply, arrivals, capacity, offer, percentile, step_of, without_collection
 from es_rerank.bench.peers import System
 from es_rerank.bench.peers.environment import installed
@@ -35,6 +34,7 @@ from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
+from es_rerank.plots.curves import COLOURS, Curve, Line, Panel, curves
 
 T = TypeVar("T")
 

@@ -16,11 +16,12 @@ from elasticsearch import Elasticsearch
 from scipy import stats
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_tokenizer
 
-from es_rerank.cli.evaluate import index_name, indexed, table_of, verdict
+from es_rerank.cli.evaluate import index_name, indexed
+from es_rerank.cli.evaluation_tables import table_of, verdict
 from es_rerank.client import RerankClient
 from es_rerank.collection import read_corpus, read_qrels, read_queries
 from es_rerank.errors import ModelError, SettingsError, SourceError
-from es_rerank.evaluation.experiment import Progress, Result, Setup, experiment, observed
+from es_rerank.evaluation.experiment import Progress, Result, Setup, experiments, observed
 from es_rerank.evaluation.measures import Measures, compared, mean, measured, run_of
 from es_rerank.evaluation.packaged import Drawn, by_hash, draw, packaged
 from es_rerank.evaluation.topics import read_topics, the_split
@@ -198,11 +199,11 @@ def test_the_only_split_needs_no_name(tmp_path: Path) -> None:
 
 def _hit(name: str, rank: int, logit: float, model_logit: float | None = None) -> dict[str, Any]:
     own = {} if model_logit is None else {"rerank.model_logit": [model_logit]}
-    return {"_id": name, "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit], **own}}
+    return {"_id": name, "_score": 0.5, "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit], **own}}
 
 
 def _answer(hits: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"hits": {"hits": hits}, "rerank": {"model": "m", "candidates": len(hits), "milliseconds": {"rerank": 40.0, "total": 50.0}}}
+    return {"hits": {"hits": hits}, "rerank": {"model": "m", "candidates": len(hits), "cached": 0, "milliseconds": {"rerank": 40.0, "total": 50.0}}}
 
 
 def test_one_answer_holds_three_orders_and_a_common_tail() -> None:
@@ -271,7 +272,7 @@ def _ingest(es: Elasticsearch, index: str, folder: Path) -> HashEmbedder:
 
 def _experiment(es: Elasticsearch, index: str, folder: Path, reranker: WordOverlapReranker, setup: Setup, on_progress: Progress | None = None) -> Result:
     client = RerankClient(es, reranker=reranker, embedder=_ingest(es, index, folder), timeout_s=None)
-    return experiment(client, read_topics(folder, "test"), setup, on_progress=on_progress)
+    return experiments(client, read_topics(folder, "test"), [setup], on_progress=on_progress)[0]
 
 
 @pytest.mark.node

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError
-from es_rerank.training.recipe import BUNDLED, development_lists, held_out, read_recipe
+from es_rerank.training.recipe import BUNDLED, development_lists, read_recipe
 
 
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from ..bench.cost import (
     thread_counts,
     timed,
 )
-from ..bench.curves import COLOURS, Curve, Line, Panel, curves
 from ..bench.machine import machine
 from ..collection import read_corpus, read_queries
 from ..engine.pool import cores
@@ -40,6 +39,7 @@ from ..models.bi_encoder import BiEncoder
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import model_folder
 from ..models.manifest import Manifest, Precision, read_manifest
+from ..plots.curves import COLOURS, Curve, Line, Panel, curves
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stdout

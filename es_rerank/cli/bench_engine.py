@@ -19,7 +19,6 @@ import typer
 from rich.table import Table
 
 from ..bench import peers as table
-from ..bench.chart import Bar, chart
 from ..bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
 from ..bench.machine import machine
 from ..bench.paired import Added
@@ -36,7 +35,8 @@ from ..evaluation.topics import Topics, read_topics, the_split
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
-from ..models.load import EARLY_EXIT, reranker_manifest
+from ..models.load import EARLY_EXIT, calibration_of
+from ..plots.bars import BEFORE, OURS, Bar, chart
 from ..retrievers.rerank import calibrated
 from ..scores import ranked
 from ..settings import BUNDLED_RERANKER
@@ -109,13 +109,7 @@ def engine(
 
 
 def _calibration(model: str | None) -> Calibration | None:
-    """Return a model's calibration. Raises SettingsError where one is named that has none."""
-    if model is None:
-        return None
-    found = reranker_manifest(model).coefficients()
-    if found is None:
-        raise SettingsError(f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out")
-    return found
+    return None if model is None else calibration_of(model).coefficients()
 
 
 def _chosen(names: list[str] | None) -> list[Peer]:
@@ -375,7 +369,7 @@ class _Report:
     def picture(self) -> str:
         """Return the speeds as SVG. Raises ModelError where nothing was measured."""
         bars = [
-            Bar(label(row.system), row.pairs_per_second, row.low or 0.0, row.high or 0.0, row.system.peer is None)
+            Bar(label(row.system), row.pairs_per_second, row.low or 0.0, row.high or 0.0, OURS if row.system.peer is None else BEFORE)
             for row in self._rows
             if row.pairs_per_second is not None and not row.system.remembers
         ]

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..bench.curves import COLOURS, Curve, Panel, curves
 from ..bench.engine import label
 from ..bench.load import Step
 from ..bench.machine import machine
@@ -35,6 +34,7 @@ from ..export import ExportOptions, export_model
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import model_folder
 from ..models.manifest import MANIFEST, Precision, read_manifest
+from ..plots.curves import COLOURS, Curve, Panel, curves
 from ..settings import BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stderr, stdout

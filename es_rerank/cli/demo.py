@@ -24,7 +24,8 @@ from ..models.load import embedder_of, reranker_of
 from ..node.probe import masked
 from ..settings import Settings, read_settings
 from .connection import connect, found_or_started
-from .evaluate import BULK_TIMEOUT_S, indexed, measured, table_of, verdict
+from .evaluate import BULK_TIMEOUT_S, indexed, measured
+from .evaluation_tables import table_of, verdict
 from .output import Json, print_json, stdout
 from .search import movement
 from .serve import build_service, listen
@@ -65,7 +66,7 @@ def demo(
             if not as_json:
                 _show_index(found, client)
                 _show_queries(searcher, topics, queries, settings.window)
-            result = measured(searcher, topics, Setup(INDEX, window=settings.window))
+            result = measured(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
             seconds = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
             print_json(summary(found, client, result, seconds)) if as_json else _show_result(found, result, settings)
     if service is not None:

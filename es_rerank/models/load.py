@@ -21,7 +21,7 @@ from .cascade import Cascade, cascade, cascade_name
 from .cross_encoder import CrossEncoder
 from .early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 from .local import LocalReranker
-from .manifest import MANIFEST, RERANKERS, Kind, Manifest, parse_manifest, read_manifest
+from .manifest import MANIFEST, RERANKERS, CalibrationRecord, Kind, Manifest, parse_manifest, read_manifest
 from .monot5 import MonoT5
 
 COHERE, REMOTE = "cohere:", "remote:"
@@ -90,9 +90,9 @@ def load_reranker(
     return local if cache is None else cached(local, cache, local.identity)
 
 
-def reranker_of(settings: Settings, model: str | None = None) -> LoadedReranker:
+def reranker_of(settings: Settings, model: str | None = None, *, cache: ScoreCache | None = None) -> LoadedReranker:
     """Return the reranker that is named, or the one of the settings, as the settings run it."""
-    return load_reranker(model or settings.reranker, threads=settings.threads, access=Access.of(settings), provider=settings.execution_provider)
+    return load_reranker(model or settings.reranker, threads=settings.threads, access=Access.of(settings), cache=cache, provider=settings.execution_provider)
 
 
 def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
@@ -198,6 +198,14 @@ def reranker_manifest(model: str | Path) -> Manifest:
     """
     folder = model_folder(model)
     return read_manifest(folder, kind=_manifest_of(folder).kind)
+
+
+def calibration_of(model: str | Path) -> CalibrationRecord:
+    """Return a model's calibration. Raises SettingsError where it has none, and what ``reranker_manifest`` raises."""
+    found = reranker_manifest(model).calibration
+    if found is None:
+        raise SettingsError(f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out")
+    return found
 
 
 def _manifest_of(folder: Path) -> Manifest:

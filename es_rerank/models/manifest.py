@@ -60,6 +60,10 @@ class CalibrationRecord(_Part):
     first_stage: float = 0.0
     intercept: float = 0.0
 
+    def coefficients(self) -> Calibration:
+        """Return the calibration as the read path uses it."""
+        return Calibration(**self.model_dump())
+
 
 class CrossEncoderContract(_Part):
     """How pairs become logits.
@@ -209,7 +213,7 @@ class Manifest(_Part):
 
     def coefficients(self) -> Calibration | None:
         """Return the calibration as the read path uses it."""
-        return None if self.calibration is None else Calibration(**self.calibration.model_dump())
+        return None if self.calibration is None else self.calibration.coefficients()
 
     def precision(self, wanted: Precision | None) -> Precision:
         """Return the precision that is meant: the one wanted, or the default."""

@@ -6,8 +6,8 @@ import random
 import re
 from pathlib import Path
 
-from ..collection import Qrels, read_qrels, read_queries
-from .recipe import Source, held_out
+from ..collection import Qrels, held_out, read_qrels, read_queries
+from .recipe import Source
 
 
 def draw_queries(source: Source, folder: Path, seed: int) -> tuple[dict[str, str], Qrels]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,11 +116,6 @@ BUNDLED = Recipe(
     ),
 )
 """The recipe of the cross-encoder that ships in the package."""
-
-
-def held_out(query_id: str) -> bool:
-    """Whether a query belongs to the tenth that is kept for evaluation: SHA-256 of its id modulo 10 is 0."""
-    return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % 10 == 0
 
 
 def development_lists(labelled: Sequence[int], seed: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""The speeds as a picture: horizontal bars in SVG, written by hand, since a plotting library would be the largest dependency."""
+"""Values as horizontal bars in SVG, each with its extremes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from xml.sax.saxutils import escape
 
 _LABEL, _BAR, _RIGHT = 260, 380, 120
 _ROW, _TOP, _THICK = 28, 46, 18
-_OURS, _THEIRS, _INK = "#0b64dd", "#a9b4c2", "#1c1e23"
+_INK = "#1c1e23"
+OURS, BESIDE, BEFORE = "#0b64dd", "#7fb2f5", "#a9b4c2"
+"""What a bar shows: the thing itself, what comes near it, and what it is compared with."""
+
 _WIDTH = _LABEL + _BAR + _RIGHT
 
 
 class Bar(NamedTuple):
-    """One bar: its label, its value with the extremes, whether it is ours."""
+    """One bar: its label, its value from 0 up with the extremes, and its colour."""
 
     label: str
     value: float
     low: float
     high: float
-    ours: bool
+    colour: str = OURS
 
 
-def chart(title: str, bars: Sequence[Bar]) -> str:
-    """Return an SVG picture of at least one bar, a line over each bar's end from its lowest to its highest value."""
+def chart(title: str, bars: Sequence[Bar], *, digits: int = 1) -> str:
+    """Return an SVG picture of at least one bar, a line over each bar's end from its lowest to its highest value.
+
+    ``digits``: how many of them stand behind the point.
+    """
     scale = _BAR / max(bar.high for bar in bars)
     height = _TOP + _ROW * len(bars) + 12
-    drawn = "".join(_bar(bar, _TOP + _ROW * number, scale) for number, bar in enumerate(bars))
+    drawn = "".join(_bar(bar, _TOP + _ROW * number, scale, digits) for number, bar in enumerate(bars))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="13" fill="{_INK}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
@@ -34,12 +40,12 @@ def chart(title: str, bars: Sequence[Bar]) -> str:
     )
 
 
-def _bar(bar: Bar, top: int, scale: float) -> str:
+def _bar(bar: Bar, top: int, scale: float, digits: int) -> str:
     middle, base = top + _THICK / 2, top + _THICK - 4
     low, high, end = (_LABEL + value * scale for value in (bar.low, bar.high, bar.value))
     return (
         f'<text x="{_LABEL - 8}" y="{base}" text-anchor="end">{escape(bar.label)}</text>'
-        f'<rect x="{_LABEL}" y="{top}" width="{end - _LABEL:.1f}" height="{_THICK}" fill="{_OURS if bar.ours else _THEIRS}"/>'
+        f'<rect x="{_LABEL}" y="{top}" width="{end - _LABEL:.1f}" height="{_THICK}" fill="{bar.colour}"/>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="{_INK}"/>'
-        f'<text x="{high + 8:.1f}" y="{base}">{bar.value:.1f}</text>\n'
+        f'<text x="{high + 8:.1f}" y="{base}">{bar.value:.{digits}f}</text>\n'
     )

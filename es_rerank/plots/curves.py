@@ -1,4 +1,4 @@
-"""Measurements as curves in SVG: several panels, two beside each other, each with its axes, written by hand as ``chart`` is."""
+"""Measurements as curves in SVG: several panels, two beside each other, each with its axes."""
 
 from __future__ import annotations
 

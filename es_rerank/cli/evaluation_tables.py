@@ -1,0 +1,106 @@
+"""What ``es-rerank evaluate`` prints: one experiment as three rows, several as a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from ..evaluation.comparison import Comparison, Contrast, Mean, labels
+from ..evaluation.experiment import Result
+from ..evaluation.measures import Difference, Measures
+from .output import stderr, stdout
+
+_LEGEND = (
+    "alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, two-sided; +/-: queries that got "
+    "better and worse; recall: share of the relevant documents among the hits that are reranked; ECE: expected calibration error of the scores"
+)
+_ONLY = ("all", "test")
+"""Splits that need no name beside their collection's."""
+
+_ROWS = ("first stage", "cross-encoder alone", "shipped default")
+
+
+def show(result: Result) -> None:
+    """Print a result as a table with what the difference means."""
+    stdout.print(table_of(result))
+    stdout.print(verdict(result), highlight=False, soft_wrap=True)
+    _show_skipped(result)
+
+
+def show_comparison(found: Comparison) -> None:
+    """Print several results: a row each, the means, and what is better than what."""
+    for mean in found.means:
+        stdout.print(_results(found, mean), "")
+    if found.contrasts:
+        stdout.print(_contrasts(found), "")
+    stdout.print(_LEGEND, highlight=False)
+    for result in {result.collection: result for result in found.results}.values():
+        _show_skipped(result)
+
+
+def _show_skipped(result: Result) -> None:
+    if result.skipped_queries:
+        stderr.print(f"{result.collection}: {result.skipped_queries} judged queries have no relevant document and were left out", highlight=False)
+
+
+def table_of(result: Result) -> Table:
+    """Return the three runs, one row each."""
+    title = f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window {result.window}, {result.model}"
+    table = Table("", title=title, title_justify="left")
+    for name in Measures.model_fields.values():
+        table.add_column(str(name.alias), justify="right")
+    table.add_column("difference", justify="right")
+    for label, means in zip(_ROWS, (result.first_stage, result.cross_encoder, result.reranked), strict=True):
+        change = means.ndcg_at_10 - result.first_stage.ndcg_at_10
+        table.add_row(
+            label, *(f"{value:.4f}" for value in (means.ndcg_at_10, means.rr_at_10, means.recall_at_100)), f"{change:+.4f}" if label != _ROWS[0] else ""
+        )
+    return table
+
+
+def verdict(result: Result) -> str:
+    """Return the paired comparison of first stage and shipped default in one line."""
+    change = result.difference
+    chance = "too few queries for a test" if change.p_value is None else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
+    speed = "" if result.pairs_per_second is None else f"; {result.pairs_per_second:.0f} pairs/s"
+    return f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, {change.ties} equal{speed}"
+
+
+def _results(found: Comparison, mean: Mean) -> Table:
+    """Return a row for each collection, and the mean, of one first stage and one reranker; fits 80 columns."""
+    here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
+    table = _table(f"{labels(found.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}", ("nDCG@10",))
+    for name in ("queries", "first stage", "alone", "default", "change", "p", "+/-", "recall", "ECE"):
+        table.add_column(name, justify="right")
+    for result in here:
+        error = "" if result.reliability is None else f"{result.reliability.expected_error:.3f}"
+        values = (f"{means.ndcg_at_10:.4f}" for means in (result.first_stage, result.cross_encoder, result.reranked))
+        table.add_row(_name(result), f"{result.queries:,}", *values, *_change(result.difference), f"{result.recall_at_window:.3f}", error)
+    means = (f"{value:.4f}" for value in (mean.first_stage, mean.cross_encoder, mean.reranked))
+    table.add_row(f"mean of {mean.collections}", "", *means, f"{mean.reranked - mean.first_stage:+.4f}", style="bold")
+    return table
+
+
+def _contrasts(found: Comparison) -> Table:
+    table = _table("one order against another", ("nDCG@10", "order", "against"))
+    for name in ("change", "p", "+/-"):
+        table.add_column(name, justify="right")
+    for each in found.contrasts:
+        table.add_row(_name(each), each.order, each.against, *_change(each.difference))
+    return table
+
+
+def _table(title: str, texts: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _name(of: Result | Contrast) -> str:
+    return of.collection if of.split in _ONLY else f"{of.collection} {of.split}"
+
+
+def _change(change: Difference) -> tuple[str, str, str]:
+    return f"{round(change.ndcg_at_10, 4) + 0.0:+.4f}", "" if change.p_value is None else f"{change.p_value:.2g}", f"{change.wins}/{change.losses}"

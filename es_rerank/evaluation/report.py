@@ -1,0 +1,96 @@
+"""A comparison as a page that needs nothing else: tables and plots for people who were not there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from ..plots.bars import BEFORE, BESIDE, OURS, Bar, chart
+from ..plots.curves import COLOURS, Curve, Panel, curves
+from ..plots.differences import differences
+from .comparison import Comparison, labels
+from .experiment import QueryResult, Result
+
+SHOWN = 5
+"""Queries that won most and lost most, of each experiment."""
+
+_LIBRARIES = ("es-rerank", "elasticsearch", "onnxruntime", "ir-measures")
+
+
+class Section(NamedTuple):
+    """One experiment on the page: its figures, its pictures, and the queries that changed most."""
+
+    title: str
+    result: Result
+    pictures: list[Markup]
+    better: list[QueryResult]
+    worse: list[QueryResult]
+
+
+def page(found: Comparison, arguments: Sequence[str]) -> str:
+    """Return an HTML page of a comparison; ``arguments`` are those of the command that made it."""
+    template = Environment(loader=PackageLoader("es_rerank.evaluation", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    return template.get_template("report.html").render(
+        command=shlex.join(["es-rerank", *arguments]),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        versions=[(name, version(name)) for name in _LIBRARIES],
+        found=found,
+        called=labels(found.results),
+        overview=[Markup(picture) for picture in _overview(found)],  # noqa: S704 our own pictures, whose texts are escaped
+        sections=[_section(result, labels(found.results)) for result in found.results],
+    )
+
+
+def _overview(found: Comparison) -> Iterator[str]:
+    """Yield a picture of nDCG@10 for each first stage and reranker: three bars for each collection, with the mean's 95 % interval."""
+    for mean in found.means:
+        here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
+        bars = [bar for result in here for bar in _three(result)]
+        yield chart(f"nDCG@10, {labels(found.results)[mean.reranker]} over {mean.recalled_by}", bars, digits=3)
+
+
+def _three(result: Result) -> list[Bar]:
+    rows = result.per_query
+    return [
+        _bar(f"{result.collection} · first stage", [row.first_stage for row in rows], BEFORE),
+        _bar("cross-encoder alone", [row.cross_encoder for row in rows], BESIDE),
+        _bar("shipped default", [row.reranked for row in rows], OURS),
+    ]
+
+
+def _bar(label: str, values: Sequence[float], colour: str) -> Bar:
+    """Return the mean of values with its 95 % interval by the normal approximation."""
+    middle = float(np.mean(values))
+    around = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return Bar(label, middle, max(middle - around, 0.0), min(middle + around, 1.0), colour)
+
+
+def _section(result: Result, called: dict[str, str]) -> Section:
+    changed = sorted(result.per_query, key=lambda row: row.first_stage - row.reranked)
+    pictures = [differences("shipped default less first stage", [row.reranked - row.first_stage for row in result.per_query])]
+    if result.reliability is not None:
+        pictures.append(_diagram(result))
+    return Section(
+        f"{result.collection} {result.split}: {called[result.reranker]} over {result.recalled_by}",
+        result,
+        [Markup(picture) for picture in pictures],  # noqa: S704 our own pictures, whose texts are escaped
+        [row for row in changed[:SHOWN] if row.reranked > row.first_stage],
+        [row for row in reversed(changed[-SHOWN:]) if row.reranked < row.first_stage],
+    )
+
+
+def _diagram(result: Result) -> str:
+    """Return the reliability diagram of a result that has one."""
+    assert result.reliability is not None
+    points = [(each.probability, each.relevant) for each in result.reliability.bins]
+    perfect = Curve("as it would be if scores were exact", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
+    seen = Curve(f"{result.reliability.documents:,} documents in bins of 0.1", points)
+    title = f"reliability, expected calibration error {result.reliability.expected_error:.3f}"
+    return curves(title, [Panel("", "score of the hit", "share that is relevant", [seen, perfect])])

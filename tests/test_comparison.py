@@ -1,0 +1,292 @@
+"""Several experiments side by side: arithmetic by hand, the page as a browser would read it, the command on a real node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elasticsearch import Elasticsearch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank.collection import held_out
+from es_rerank.errors import SourceError
+from es_rerank.evaluation.comparison import comparison, labels
+from es_rerank.evaluation.experiment import QueryResult, Result
+from es_rerank.evaluation.measures import Measures, difference
+from es_rerank.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
+from es_rerank.evaluation.report import page
+from es_rerank.evaluation.topics import Source, read_topics
+from es_rerank.node import Node
+from es_rerank.plots.bars import Bar, chart
+from es_rerank.plots.differences import differences
+from es_rerank.retrievers.tree import FirstStage
+
+_SVG = "{http://www.w3.org/2000/svg}"
+
+# --- reliability ---------------------------------------------------------------------------------------------------
+
+
+def test_the_expected_error_is_the_one_worked_out_by_hand() -> None:
+    found = reliability([(0.81, True), (0.89, False), (0.11, False), (0.13, False), (1.0, True)])
+    assert found is not None
+    assert [(each.low, each.high, each.documents) for each in found.bins] == [(0.1, 0.2, 2), (0.8, 0.9, 2), (0.9, 1.0, 1)]
+    assert [each.probability for each in found.bins] == pytest.approx([0.12, 0.85, 1.0])
+    assert [each.relevant for each in found.bins] == [0.0, 0.5, 1.0]
+    assert found.expected_error == pytest.approx((2 * 0.12 + 2 * 0.35) / 5)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))
+def test_every_document_is_in_one_bin_that_holds_its_probability(seen: list[tuple[float, bool]]) -> None:
+    found = reliability(seen)
+    assert found is not None
+    assert found.documents == len(seen) == sum(each.documents for each in found.bins)
+    assert 0 <= found.expected_error <= 1
+    assert all(each.low - 1e-9 <= each.probability <= each.high + 1e-9 for each in found.bins)
+    assert sum(each.documents * each.relevant for each in found.bins) == pytest.approx(sum(relevant for _, relevant in seen))
+
+
+def test_nothing_judged_has_no_reliability() -> None:
+    assert reliability([]) is None
+
+
+def test_a_document_without_a_judgement_is_unknown_only_where_others_are_judged_irrelevant() -> None:
+    pool, positives = {"q": {"a": 1, "b": 0}}, {"q": {"a": 1}}
+    assert says_what_is_irrelevant(pool)
+    assert not says_what_is_irrelevant(positives)
+    probabilities = {"a": 0.9, "b": 0.2, "c": 0.4}
+    assert with_relevance(probabilities, pool["q"], known=True) == [(0.9, True), (0.2, False)]
+    assert with_relevance(probabilities, positives["q"], known=False) == [(0.9, True), (0.2, False), (0.4, False)]
+
+
+# --- what is asked -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("c", Source(Path("c"))),
+        ("some/c:test", Source(Path("some/c"), "test")),
+        ("c:all:held-out", Source(Path("c"), "all", held_out=True)),
+        ("c:held-out", Source(Path("c"), None, held_out=True)),
+    ],
+)
+def test_a_collection_may_name_its_split_and_its_tenth(text: str, source: Source) -> None:
+    assert Source.named(text) == source
+
+
+def test_a_folder_with_a_colon_in_its_name_is_that_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a:test"
+    folder.mkdir()
+    assert Source.named(str(folder)) == Source(folder)
+    assert Source.named(f"{folder}:dev") == Source(folder, "dev")
+    assert Source.named(f"{folder}:held-out") == Source(folder, held_out=True)
+
+
+def _collection(folder: Path, queries: int) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": f"d{i}", "title": "", "text": f"the word w{i} and v{i % 3}"}) + "\n" for i in range(queries))
+    )
+    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{i}", "text": f"where is w{i}"}) + "\n" for i in range(queries)))
+    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(queries)))
+    return folder
+
+
+def test_the_held_out_tenth_is_the_one_that_training_leaves_out(tmp_path: Path) -> None:
+    folder = _collection(tmp_path / "c", 60)
+    topics = read_topics(folder, "all", only_held_out=True)
+    assert set(topics.queries) == {f"q{i}" for i in range(60) if held_out(f"q{i}")}
+    assert 0 < len(topics.queries) < 20
+    assert topics.split == "all:held-out"
+    assert topics.skipped == 0
+    with pytest.raises(SourceError, match="no query of the split 'all' in the tenth that is held out"):
+        read_topics(_collection(tmp_path / "small", 1), "all", only_held_out=True)
+
+
+# --- results by hand -----------------------------------------------------------------------------------------------
+
+
+def _measures(values: Sequence[float]) -> Measures:
+    return Measures(ndcg_at_10=float(np.mean(values)), rr_at_10=0.5, recall_at_100=1.0)
+
+
+def _result(
+    collection: str, recalled_by: FirstStage, reranker: str, *, first: Sequence[float], alone: Sequence[float], default: Sequence[float], model: str = "m"
+) -> Result:
+    rows = [
+        QueryResult(query=str(i), text=f"what is <{i}> & why", first_stage=f, cross_encoder=a, reranked=d)
+        for i, (f, a, d) in enumerate(zip(first, alone, default, strict=True))
+    ]
+    return Result(
+        collection=collection,
+        split="test",
+        queries=len(rows),
+        window=50,
+        first_stage=_measures(first),
+        cross_encoder=_measures(alone),
+        reranked=_measures(default),
+        difference=difference([row.reranked - row.first_stage for row in rows]),
+        pairs_per_second=None,
+        recalled_by=recalled_by,
+        model=model,
+        reranker=reranker,
+        skipped_queries=0,
+        search_p50=0.1,
+        recall_at_window=0.9,
+        reliability=reliability([(0.3, False), (0.7, True)]),
+        per_query=rows,
+    )
+
+
+def _results() -> list[Result]:
+    return [
+        _result("one", "knn", "./fp32", first=[0.2, 0.4], alone=[0.5, 0.5], default=[0.6, 0.4], model="fp32"),
+        _result("one", "knn", "./int8", first=[0.2, 0.4], alone=[0.4, 0.5], default=[0.6, 0.5], model="int8"),
+        _result("one", "bm25", "./fp32", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="fp32"),
+        _result("one", "bm25", "./int8", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="int8"),
+        _result("two", "knn", "./fp32", first=[0.0, 0.0], alone=[1.0, 0.5], default=[1.0, 1.0], model="fp32"),
+        _result("two", "knn", "./int8", first=[0.0, 0.0], alone=[1.0, 0.5], default=[1.0, 0.5], model="int8"),
+    ]
+
+
+def test_means_weigh_collections_alike() -> None:
+    means = {(each.recalled_by, each.reranker): each for each in comparison(_results()).means}
+    knn = means["knn", "./int8"]
+    assert knn.collections == 2
+    assert (knn.first_stage, knn.cross_encoder, knn.reranked) == pytest.approx((0.15, 0.6, 0.65))
+    assert means["bm25", "./int8"].collections == 1
+
+
+def test_every_default_is_held_against_bm25_and_every_other_reranker_against_the_first() -> None:
+    contrasts = {(each.collection, each.order, each.against): each.difference for each in comparison(_results()).contrasts}
+    against_bm25 = contrasts["one", "int8 over knn, default", "bm25 without reranking"]
+    assert (against_bm25.ndcg_at_10, against_bm25.wins, against_bm25.losses) == pytest.approx((-0.05, 1, 1))
+    assert contrasts["one", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(0.05)
+    assert contrasts["one", "int8 over knn, alone", "fp32 over knn, alone"].ndcg_at_10 == pytest.approx(-0.05)
+    assert contrasts["two", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(-0.25)
+    assert {name for name, _, against in contrasts if against == "bm25 without reranking"} == {"one"}  # of two, BM25 was not asked
+    assert len(contrasts) == 2 + 2 * 3
+
+
+def test_rerankers_of_the_same_model_name_are_called_as_they_were_named() -> None:
+    same = [_result("one", "knn", name, first=[0.1], alone=[0.1], default=[0.1]) for name in ("./a", "./b")]
+    assert labels(same) == {"./a": "./a", "./b": "./b"}
+    assert labels(_results()) == {"./fp32": "fp32", "./int8": "int8"}
+
+
+# --- pictures and the page -----------------------------------------------------------------------------------------
+
+
+def test_differences_are_drawn_up_and_down_in_order() -> None:
+    drawn = ET.fromstring(differences("a & b", [-0.5, 0.0, 1.0]))
+    bars = [each.attrib for each in drawn.iter(f"{_SVG}rect") if each.attrib["width"] != "100%"]
+    assert [float(each["height"]) for each in bars] == [150.0, 75.0]  # of 300 pixels for 2; what did not change has none
+    assert float(bars[0]["y"]) + 150 == float(bars[1]["y"])  # one ends at zero, the other begins there
+    assert bars[0]["fill"] != bars[1]["fill"]
+
+
+def test_bars_print_as_many_digits_as_they_are_told() -> None:
+    assert "0.123<" in chart("x", [Bar("a", 0.1234, 0.1, 0.2)], digits=3)
+
+
+class _Page(HTMLParser):
+    """Which tags are open at the end, what was fetched, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
+    html = page(comparison(_results()), ["evaluate", "one dir", "--html", "x.html"])
+    shown = _Page(html)
+    assert shown.open == []
+    assert shown.links == []
+    assert "es-rerank evaluate 'one dir' --html x.html" in shown.text
+    assert "what is <0> & why" in shown.text
+    assert "+0.0500" in shown.text
+    assert html.count("<svg") == 4 + 2 * 6  # an overview of each mean; differences and reliability of each result
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "es_rerank", "evaluate", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.node
+def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Elasticsearch, index: str, tmp_path: Path) -> None:
+    collections = [_collection(tmp_path / f"{index}-{name}", 6) for name in ("a", "b")]
+    rerankers = [str(tiny_cross_encoder(tmp_path / name)) for name in ("first", "second")]
+    page_file = tmp_path / "report.html"
+    arguments = [
+        *(f"{folder}:all" for folder in collections),
+        *(part for name in rerankers for part in ("--reranker", name)),
+        *("--embedder", str(tiny_bi_encoder(tmp_path / "tiny-bi-encoder")), "--first-stage", "hybrid", "--first-stage", "bm25", "--first-stage", "knn"),
+        *("--window", "4", "--elasticsearch-url", node.url, "--html", str(page_file)),
+    ]
+    try:
+        as_json, as_tables = _evaluate(*arguments, "--json"), _evaluate(*arguments)
+    finally:
+        for name in es.indices.get(index=f"es-rerank-evaluate-{index}-*"):
+            es.indices.delete(index=name)
+    assert (as_json.returncode, as_tables.returncode) == (0, 0), as_json.stderr + as_tables.stderr
+    found = json.loads(as_json.stdout)
+    combinations = [(each["collection"], each["recalled_by"], each["reranker"]) for each in found["results"]]
+    assert combinations == [(folder.name, stage, name) for folder in collections for stage in ("knn", "bm25", "hybrid") for name in rerankers]
+    for result in found["results"]:
+        rows = result["per_query"]
+        assert len(rows) == 6
+        for order in ("first_stage", "cross_encoder", "reranked"):
+            assert result[order]["ndcg@10"] == pytest.approx(np.mean([row[order] for row in rows]))
+        assert 0 < result["recall@window"] <= 1
+        assert result["reliability"]["documents"] == sum(each["documents"] for each in result["reliability"]["bins"])
+    # Twice the same weights: the same figures.
+    assert {each["difference"]["ndcg@10"] for each in found["contrasts"] if "bm25 without" not in each["against"]} == {0.0}
+    assert len(found["means"]) == 6
+    assert as_tables.stdout.count("mean of 2") == 6
+    assert max(map(len, as_tables.stdout.splitlines())) <= 80
+    assert "cross-encoder alone" in _Page(page_file.read_text()).text
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) -> None:
+    folders = [_collection(tmp_path / place / "same", 3) for place in ("a", "b")]
+    twice = _evaluate(*map(str, folders))
+    assert twice.returncode == 2
+    assert "same:all is named twice" in twice.stderr
+    unknown = _evaluate(str(folders[0]), "--first-stage", "tfidf")
+    assert unknown.returncode == 2
+    assert "--first-stage tfidf is none that is known; choose of: knn, bm25, hybrid" in unknown.stderr
+    nowhere = _evaluate(str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))
+    assert nowhere.returncode == 2
+    assert "there is no folder" in nowhere.stderr
+    faults = _evaluate(f"{folders[0]}:dev", f"{tmp_path / 'gone'}:test")
+    assert faults.returncode == 3
+    assert "no split 'dev'" in faults.stderr
+    assert "gone" in faults.stderr
