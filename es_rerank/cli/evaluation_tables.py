@@ -12,7 +12,7 @@ from ..evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (
-    "alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, two-sided; +/-: queries that got "
+    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, two-sided; +/-: queries that got "
     "better and worse; recall: share of the relevant documents among the hits that are reranked; ECE: expected calibration error of the scores"
 )
 _ONLY = ("all", "test")
@@ -71,21 +71,21 @@ def _results(found: Comparison, mean: Mean) -> Table:
     """Return a row for each collection, and the mean, of one first stage and one reranker; fits 80 columns."""
     here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
     table = _table(f"{labels(found.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}", ("nDCG@10",))
-    for name in ("queries", "first stage", "alone", "default", "change", "p", "+/-", "recall", "ECE"):
-        table.add_column(name, justify="right")
+    for name in ("queries", "first", "alone", "default", "change", "p", "+/-", "recall", "ECE"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in here:
         error = "" if result.reliability is None else f"{result.reliability.expected_error:.3f}"
         values = (f"{means.ndcg_at_10:.4f}" for means in (result.first_stage, result.cross_encoder, result.reranked))
         table.add_row(_name(result), f"{result.queries:,}", *values, *_change(result.difference), f"{result.recall_at_window:.3f}", error)
     means = (f"{value:.4f}" for value in (mean.first_stage, mean.cross_encoder, mean.reranked))
-    table.add_row(f"mean of {mean.collections}", "", *means, f"{mean.reranked - mean.first_stage:+.4f}", style="bold")
+    table.add_row("mean", "", *means, f"{mean.reranked - mean.first_stage:+.4f}", style="bold")
     return table
 
 
 def _contrasts(found: Comparison) -> Table:
     table = _table("one order against another", ("nDCG@10", "order", "against"))
     for name in ("change", "p", "+/-"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for each in found.contrasts:
         table.add_row(_name(each), each.order, each.against, *_change(each.difference))
     return table
