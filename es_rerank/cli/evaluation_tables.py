@@ -12,8 +12,9 @@ from ..evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (
-    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, two-sided; +/-: queries that got "
-    "better and worse; recall: share of the relevant documents among the hits that are reranked; ECE: expected calibration error of the scores"
+    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, "
+    "two-sided; +/-: queries that got better and worse; recall: share of the relevant documents among the hits that are reranked; "
+    "ECE: expected calibration error of the scores"
 )
 _ONLY = ("all", "test")
 """Splits that need no name beside their collection's."""
