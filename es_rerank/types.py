@@ -75,8 +75,10 @@ class Aggregation(NamedTuple):
 class Calibration(NamedTuple):
     """Turns a model's logit into the log-odds of relevance.
 
-    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (first-stage score, standardised over the window)
-    + ``intercept``. Learned on training splits only, kept in the model's manifest.
+    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (spread of the window's logits) * (first-stage score,
+    standardised over the window) + ``intercept``. The spread, a standard deviation, lets the first stage weigh the same
+    in every window: where the model finds all passages alike, so does the first stage not outvote what little it says.
+    Learned on training splits only, kept in the model's manifest.
     """
 
     logit: float = 1.0

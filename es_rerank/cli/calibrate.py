@@ -16,17 +16,20 @@ from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
 from ..training.calibration import calibrate as learn
-from ..training.recipe import development_lists, read_recipe
+from ..training.recipe import Recipe, read_recipe, trained_lists
 from .output import Json, print_json, stderr, stdout
 
-_DEVELOPMENT = ("nq_open_oracle", "qed", "covidqa", "pubmedqa", "msrd_movies")
+_LEFT_OUT = frozenset({"policyqa"})
+"""Collections whose questions make no sense without their document: no search would ask them."""
 
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Exported cross-encoder; its manifest gets the coefficients.")],
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
-    trained: Annotated[Path | None, typer.Option(help="The training run's lists.jsonl: its queries are left out.", show_default="nothing is left out")] = None,
-    collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default=", ".join(_DEVELOPMENT))] = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="The training run's lists.jsonl: the queries that it reached are left out.", show_default="nothing is left out")
+    ] = None,
+    collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa")] = None,
     recipe: Annotated[Path | None, typer.Option(help="JSON file with the recipe.", show_default="the bundled model's")] = None,
     embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
     as_json: Json = False,
@@ -37,11 +40,11 @@ def calibrate(
         coefficients, table = learn(
             chosen,
             data,
-            _queries(trained, chosen.seed),
+            _queries(trained, chosen),
             reranker,
             first_stage,
             Chunker(first_stage.tokenizer),
-            collections=collection or _DEVELOPMENT,
+            collections=collection or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
             say=lambda text: stderr.print(text, style="dim"),
         )
     record = CalibrationRecord(**coefficients._asdict())
@@ -55,15 +58,15 @@ def calibrate(
     stdout.print(shown, record)
 
 
-def _queries(path: Path | None, seed: int) -> set[str]:
-    """Return the texts of the queries that a training run learned from; its development lists are not among them."""
+def _queries(path: Path | None, recipe: Recipe) -> set[str]:
+    """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
     if path is None:
         return set()
     try:
         with path.open(encoding="utf-8") as lines:
             next(lines, None)  # the recipe stands in the first line
             rows = [json.loads(line) for line in lines]
-        kept = development_lists([number for number, row in enumerate(rows) if row["labels"][0] >= 0], seed)
-        return {row["query"] for number, row in enumerate(rows) if number not in kept}
+        labelled = [number for number, row in enumerate(rows) if row["labels"][0] >= 0]
+        return {rows[number]["query"] for number in trained_lists(len(rows), labelled, recipe)}
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error

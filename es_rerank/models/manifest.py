@@ -54,7 +54,7 @@ class Truncation(_Part):
 
 
 class CalibrationRecord(_Part):
-    """Coefficients of ``types.Calibration``: probability = logistic(logit * x + first_stage * standardised score + intercept)."""
+    """Coefficients of ``types.Calibration``, which says what they multiply; probability is the logistic of their sum."""
 
     logit: float = 1.0
     first_stage: float = 0.0

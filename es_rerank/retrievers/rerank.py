@@ -94,8 +94,9 @@ def calibrated(logits: FloatArray, first_stage: Sequence[float], calibration: Ca
     """Return log-odds of relevance, float32, (n,); NaN stays NaN."""
     if calibration is None:
         return logits
-    prior = standardise(first_stage) * calibration.first_stage if calibration.first_stage else 0.0
-    return np.asarray(calibration.logit * logits + prior + calibration.intercept, dtype=np.float32)
+    known = logits[~np.isnan(logits)].astype(np.float64)
+    spread = float(known.std()) if len(known) else 0.0
+    return np.asarray(calibration.logit * logits + calibration.first_stage * spread * standardise(first_stage) + calibration.intercept, dtype=np.float32)
 
 
 def first_stage_order(candidates: Sequence[Candidate]) -> Ranking:

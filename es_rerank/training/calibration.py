@@ -1,7 +1,8 @@
 """Learning how a model's logit and the first stage's score together become a probability.
 
-log-odds = a * logit + b * standardised first-stage score + c, fitted by logistic regression over whole first-stage
-windows (so that the prior is that of a search) of queries from the training splits that the model was not trained on.
+log-odds = a * logit + b * spread of the window's logits * standardised first-stage score + c, fitted by logistic
+regression over whole first-stage windows (so that the prior is that of a search) of queries from the training splits that
+the model was not trained on.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize
 
 from ..collection import read_corpus
 from ..errors import SourceError
 from ..models import Embedder, Reranker
+from ..retrievers.rerank import calibrated
 from ..scores import standardise
 from ..text.chunking import Chunker
 from ..types import Calibration, FloatArray
@@ -25,7 +28,7 @@ from .queries import draw_queries
 from .recipe import Recipe, Source
 
 WINDOW = 50
-QUERIES_PER_SOURCE = 60
+QUERIES_PER_SOURCE = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,7 @@ class Windows:
 def fit(windows: Sequence[Window]) -> Calibration:
     """Return the coefficients of a logistic regression over all judged candidates, each window weighing the same."""
     known = [~np.isnan(window.labels) for window in windows]
-    features = np.concatenate([np.stack([w.logits[k], w.first_stage[k], np.ones(int(k.sum()))], axis=1) for w, k in zip(windows, known, strict=True)]).astype(
-        np.float64
-    )
+    features = np.concatenate([_features(window)[k] for window, k in zip(windows, known, strict=True)])
     labels = np.concatenate([w.labels[k] for w, k in zip(windows, known, strict=True)]).astype(np.float64)
     weights = np.concatenate([np.full(int(k.sum()), 1.0 / k.sum()) for k in known])
 
@@ -90,6 +91,12 @@ def fit(windows: Sequence[Window]) -> Calibration:
     return Calibration(*(round(float(x), 4) for x in found))
 
 
+def _features(window: Window) -> npt.NDArray[np.float64]:
+    """Return what the coefficients multiply, (n, 3): as in ``types.Calibration``."""
+    logits = window.logits.astype(np.float64)
+    return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
+
+
 def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, dict[str, float]]:
     """Return, per collection, nDCG@10 within the window of first stage, cross-encoder and both, and how many queries."""
     table: dict[str, dict[str, float]] = {}
@@ -98,7 +105,7 @@ def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, di
         orders = {
             "first_stage": [w.first_stage for w in here],
             "cross_encoder": [w.logits for w in here],
-            "calibrated": [calibration.logit * w.logits + calibration.first_stage * w.first_stage for w in here],
+            "calibrated": [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in here],
         }
         table[name] = {"queries": len(here), **{key: round(_ndcg(here, values), 4) for key, values in orders.items()}}
     return table

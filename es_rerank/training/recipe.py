@@ -123,6 +123,12 @@ def development_lists(labelled: Sequence[int], seed: int) -> set[int]:
     return set(random.Random(seed).sample(labelled, DEVELOPMENT_LISTS))
 
 
+def trained_lists(lists: int, labelled: Sequence[int], recipe: Recipe) -> list[int]:
+    """Return which of so many lists a run learned from, by position: in their order, the development lists left out, as far as its steps go."""
+    development = development_lists(labelled, recipe.seed)
+    return [number for number in range(lists) if number not in development][: recipe.steps * recipe.lists_per_step]
+
+
 def read_recipe(path: Path | None) -> Recipe:
     """Return the recipe in a JSON file, or the bundled one.
 
