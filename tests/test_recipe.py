@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from es_rerank.collection import held_out
-from es_rerank.errors import SettingsError
-from es_rerank.training.recipe import BUNDLED, development_lists, read_recipe
+from es_rerank.errors import SettingsError, SourceError
+from es_rerank.testing import WordOverlapReranker
+from es_rerank.training.recipe import BUNDLED, Recipe, read_recipe
+from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:
@@ -41,5 +46,42 @@ def test_a_tenth_of_the_queries_is_held_out() -> None:
     assert 80 < sum(held_out(str(number)) for number in range(1_000)) < 120
 
 
-def test_development_lists_are_the_same_for_the_same_seed() -> None:
-    assert development_lists(range(1_000), 13) == development_lists(range(1_000), 13) != development_lists(range(1_000), 14)
+def _lists(number: int) -> list[TrainingList]:
+    return [TrainingList(f"query {i}", ["a", "b"], [-1, -1] if i % 3 else [1, 0], [2.0, -1.0]) for i in range(number)]
+
+
+def test_development_lists_are_labelled_and_the_same_for_the_same_seed() -> None:
+    lists = _lists(900)
+    development, others = parted(lists, Recipe(sources=()))
+    assert len(development) == 240
+    assert all(item.labels == [1, 0] for item in development)
+    assert sorted([*development, *others], key=lists.index) == lists
+    assert parted(lists, Recipe(sources=()))[0] == development != parted(lists, Recipe(sources=(), seed=14))[0]
+
+
+def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() -> None:
+    lists = _lists(900)
+    first, second = Recipe(sources=(), steps=10), Recipe(sources=(), steps=20, first_list=160, spare_tenth=True)
+    _, others = parted(lists, first)
+    assert learned_from(lists, first) == queue(others, first)[:160] == others[:160]
+    assert queue(others, second) == [item for item in others[160:] if not held_out(item.query)]
+    assert learned_from(lists, second) == [*others[:160], *queue(others, second)[:320]]
+
+
+def test_a_reranker_joins_the_teacher_without_moving_its_logits_apart() -> None:
+    item = TrainingList("the river", ["no such thing", "the river", "the sea"], [-1, -1, -1], [3.0, 1.0, -1.0])
+    (made,) = taught([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=2.0))
+    assert (made.query, made.passages, made.labels) == (item.query, item.passages, item.labels)
+    assert int(np.argmax(made.teacher)) == 1  # twice the weight of the former best
+    assert np.std(made.teacher) == pytest.approx(np.std(item.teacher), abs=1e-3)
+    (alone,) = taught([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=0.0))
+    assert alone.teacher == pytest.approx([2.0, 0.0, -2.0], abs=1e-3)
+
+
+def test_a_file_of_lists_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lists.jsonl"
+    path.write_text("mark\n" + json.dumps(asdict(_lists(1)[0])) + "\n")
+    assert read_lists(path) == ("mark", _lists(1))
+    path.write_text("mark\n{}\n")
+    with pytest.raises(SourceError, match="is not a training run's lists"):
+        read_lists(path)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from ..errors import SourceError
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import load_embedder
 from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
 from ..training.calibration import calibrate as learn
-from ..training.recipe import Recipe, read_recipe, trained_lists
+from ..training.recipe import Recipe, read_recipe
+from ..training.training_list import learned_from, read_lists
 from .output import Json, print_json, stderr, stdout
 
 _LEFT_OUT = frozenset({"policyqa"})
@@ -62,11 +61,4 @@ def _queries(path: Path | None, recipe: Recipe) -> set[str]:
     """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
     if path is None:
         return set()
-    try:
-        with path.open(encoding="utf-8") as lines:
-            next(lines, None)  # the recipe stands in the first line
-            rows = [json.loads(line) for line in lines]
-        labelled = [number for number, row in enumerate(rows) if row["labels"][0] >= 0]
-        return {rows[number]["query"] for number in trained_lists(len(rows), labelled, recipe)}
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error
+    return {item.query for item in learned_from(read_lists(path)[1], recipe)}

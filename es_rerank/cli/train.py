@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import MissingExtraError, SourceError
+from ..models.catalog import EXIT_HEADS
+from ..models.load import load_reranker
 from ..training.recipe import read_recipe
 from .output import Json, print_json, progress, stderr, stdout
 
@@ -18,6 +21,13 @@ def train(
     out: Annotated[Path, typer.Argument(help="Folder for the trained model; its work folder is resumed from.")],
     base: Annotated[
         Path | None, typer.Option(help="Folder of the bi-encoder to start from and to learn from.", show_default="all-MiniLM-L6-v2 of the train extra")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder that a former training run wrote, to go on from.", show_default="a fresh head on the base model")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.", show_default="none"),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="JSON file with a recipe.", show_default="the bundled model's")] = None,
     as_json: Json = False,
@@ -29,13 +39,17 @@ def train(
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
     from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
 
+    if start is not None and not (start / EXIT_HEADS).is_file():
+        raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
     chosen = read_recipe(recipe)
-    with progress(chosen.steps, "training") as bar:
+    with ExitStack() as stack:
+        teaching = None if teacher is None else stack.enter_context(load_reranker(teacher))
+        bar = stack.enter_context(progress(chosen.steps, "training"))
 
         def report(state: dict[str, Any]) -> None:
             bar.update(bar.task_ids[0], completed=state["step"], description=f"training, loss {state['loss']:.3f}, {state['pairs_per_second']} pairs/s")
 
-        summary = cross_encoder.train(chosen, data, base or _bundled_base(), out, say=stderr.print, report=report)
+        summary = cross_encoder.train(chosen, data, base or _bundled_base(), out, start=start, teacher=teaching, say=stderr.print, report=report)
     if as_json:
         print_json(summary)
     else:

@@ -18,13 +18,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ..errors import SourceError
+from ..models import Reranker
 from ..models.catalog import INT8_TEXTS
 from ..types import FloatArray
 from .early_exit import EarlyExit
 from .lists import make_lists
 from .objective import loss_of
-from .recipe import DEVELOPMENT_LISTS, Recipe, development_lists
-from .training_list import TrainingList
+from .recipe import Recipe
+from .training_list import DEVELOPMENT_LISTS, TrainingList, parted, queue, read_lists, taught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,6 +35,8 @@ Report = Callable[[dict[str, Any]], None]
 
 _LOG = "log.jsonl"
 _LISTS = "lists.jsonl"
+_TAUGHT = "taught.jsonl"
+_TAUGHT_AT_ONCE = 1_000
 _INT8_TEXTS = 300
 """Pairs that int8 is fitted to: 1,000 bring the logits no nearer to fp32's (rms 0.101 for both, 0.124 for the export's own 80)."""
 
@@ -54,19 +57,38 @@ def prepare(recipe: Recipe, data: Path, base: Path, work: Path, report: Callable
     """Return the lists of the recipe, from ``work`` when a former run that makes the same lists left them there."""
     path, mark = work / _LISTS, recipe.of_lists()
     if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            if next(lines, "").rstrip("\n") == mark:
-                return [TrainingList(**json.loads(line)) for line in lines]
+        made_by, known = read_lists(path)
+        if made_by == mark:
+            return known
     tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()
     lists = make_lists(recipe, data, tokenizer, bi_encoder(base), report)
+    _write(path, mark, lists)
+    return lists
+
+
+def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as out:
         out.write(mark + "\n")
         out.writelines(json.dumps(asdict(item)) + "\n" for item in lists)
     partial.replace(path)
-    return lists
+
+
+def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, report: Callable[[str], None]) -> list[TrainingList]:
+    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there."""
+    path, mark = work / _TAUGHT, json.dumps([recipe.of_lists(), recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, teacher.name])
+    if path.is_file():
+        made_by, known = read_lists(path)
+        if made_by == mark:
+            return known
+    made: list[TrainingList] = []
+    for start in range(0, len(lists), _TAUGHT_AT_ONCE):
+        made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
+        report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
+    _write(path, mark, made)
+    return made
 
 
 def new_model(base: Path, seed: int) -> BertForSequenceClassification:
@@ -84,18 +106,25 @@ def new_model(base: Path, seed: int) -> BertForSequenceClassification:
     return model
 
 
-class Trainer:
-    """One run of a recipe over lists, in a work folder from which it can be resumed."""
+def _model_of(folder: Path) -> BertForSequenceClassification:
+    """Return the cross-encoder that a former run saved, its word vectors as fixed as they were."""
+    model = BertForSequenceClassification.from_pretrained(folder)
+    model.bert.embeddings.word_embeddings.weight.requires_grad = False
+    return model
 
-    def __init__(self, recipe: Recipe, lists: list[TrainingList], base: Path, work: Path) -> None:
-        if len(lists) < 2 * DEVELOPMENT_LISTS:
-            raise SourceError(f"the recipe gave {len(lists)} training lists; at least {2 * DEVELOPMENT_LISTS} are needed", path=str(work))
+
+class Trainer:
+    """One run of a recipe over lists, in a work folder from which it can be resumed; ``start``: the saved model that it goes on from."""
+
+    def __init__(self, recipe: Recipe, lists: list[TrainingList], development: list[TrainingList], base: Path, work: Path, start: Path | None = None) -> None:
+        if len(lists) < DEVELOPMENT_LISTS:
+            raise SourceError(f"the recipe leaves {len(lists)} lists to train on; at least {DEVELOPMENT_LISTS} are needed", path=str(work))
         self._recipe, self._work = recipe, work
-        development = development_lists([number for number, item in enumerate(lists) if item.labels[0] >= 0], recipe.seed)
-        self._development = [lists[number] for number in sorted(development)]
-        self._lists = [item for number, item in enumerate(lists) if number not in development]
+        self._development, self._lists = development, lists
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
-        self.model = EarlyExit(new_model(base, recipe.seed), recipe.exit_layers)
+        self.model = EarlyExit(new_model(base, recipe.seed) if start is None else _model_of(start), recipe.exit_layers)
+        if start is not None:
+            self.model.load_heads(start)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
         heads = {id(p) for module in (self.model.model.bert.pooler, self.model.model.classifier, self.model.exit) for p in module.parameters()}
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -245,15 +274,30 @@ def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> 
         yield batch
 
 
-def train(recipe: Recipe, data: Path, base: Path, out: Path, *, say: Callable[[str], None], report: Report) -> dict[str, Any]:
+def train(
+    recipe: Recipe,
+    data: Path,
+    base: Path,
+    out: Path,
+    *,
+    start: Path | None = None,
+    teacher: Reranker | None = None,
+    say: Callable[[str], None],
+    report: Report,
+) -> dict[str, Any]:
     """Train a cross-encoder and write it to ``out``; intermediate state lives in ``out/work`` and is resumed from there.
 
-    ``data`` holds the collections that the recipe names, ``base`` the bi-encoder. Returns the summary of the run.
+    ``data`` holds the collections that the recipe names, ``base`` the bi-encoder. ``start``: a folder that a former run
+    wrote, to go on from; ``teacher``: a reranker that teaches beside the bi-encoder. Returns the summary of the run.
     """
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     lists = prepare(recipe, data, base, work, say)
-    trainer = Trainer(recipe, lists, base, work)
+    development, others = parted(lists, recipe)
+    chosen = queue(others, recipe)
+    if teacher is not None:
+        chosen = _taught(chosen, teacher, recipe, work, say)
+    trainer = Trainer(recipe, chosen, development, base, work, start)
     if trainer.resume():
         say(f"resumed at step {trainer.step}")
     started = time.monotonic()

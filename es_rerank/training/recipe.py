@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import SettingsError
-
-DEVELOPMENT_LISTS = 240
 
 Part = Literal["all", "train", "evaluate"]
 Kind = Literal["mined", "pool", "same_title"]
@@ -95,6 +91,12 @@ class Recipe(BaseModel):
     batch_tokens: int = 4_096
     """Padded tokens that are read at once: passages of a pass, sorted by length, so that little is padding."""
     checkpoint_every: int = 100
+    first_list: int = 0
+    """How many lists at the head are passed over: those that the model which this run starts from has learned from."""
+    spare_tenth: bool = False
+    """Pass over the tenth of the queries, by a hash of their text, from which the calibration is learned afterwards."""
+    reranker_weight: float = 2.0
+    """What a teaching reranker's standardised logits weigh in the teacher beside those of bi-encoder and BM25 together."""
 
     def of_lists(self) -> str:
         """Return, as JSON, what of the recipe the training lists depend on: those of another schedule can be used again."""
@@ -116,17 +118,6 @@ BUNDLED = Recipe(
     ),
 )
 """The recipe of the cross-encoder that ships in the package."""
-
-
-def development_lists(labelled: Sequence[int], seed: int) -> set[int]:
-    """Return which of the labelled lists, given by position, are kept out of training to watch it and to calibrate."""
-    return set(random.Random(seed).sample(labelled, DEVELOPMENT_LISTS))
-
-
-def trained_lists(lists: int, labelled: Sequence[int], recipe: Recipe) -> list[int]:
-    """Return which of so many lists a run learned from, by position: in their order, the development lists left out, as far as its steps go."""
-    development = development_lists(labelled, recipe.seed)
-    return [number for number in range(lists) if number not in development][: recipe.steps * recipe.lists_per_step]
 
 
 def read_recipe(path: Path | None) -> Recipe:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
+
+from ..collection import held_out
+from ..errors import SourceError
+from ..models import Reranker
+from ..scores import as_logits, standardise
 from ..types import FloatArray
 from .passages import Passages, with_title
 from .recipe import Recipe
+
+DEVELOPMENT_LISTS = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +47,45 @@ def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> 
 def shown(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
     """Return a passage as the model reads it: with its title, or without."""
     return with_title(passages.titles[number] if chance.random() < title_share else "", passages.texts[number])
+
+
+def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
+    """Return what the lists of a run's ``lists.jsonl`` were made by, and the lists. Raises SourceError for another file."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            mark = next(lines, "").rstrip("\n")
+            return mark, [TrainingList(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error
+
+
+def parted(lists: Sequence[TrainingList], recipe: Recipe) -> tuple[list[TrainingList], list[TrainingList]]:
+    """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order."""
+    labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0]
+    kept = set(random.Random(recipe.seed).sample(labelled, min(DEVELOPMENT_LISTS, len(labelled))))
+    return [lists[number] for number in sorted(kept)], [item for number, item in enumerate(lists) if number not in kept]
+
+
+def queue(others: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
+    """Return, of the lists that are not for development, those of a run in the order of its first epoch."""
+    return [item for item in others[recipe.first_list :] if not (recipe.spare_tenth and held_out(item.query))]
+
+
+def learned_from(lists: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
+    """Return the lists that a run reached, those of the run before it included."""
+    _, others = parted(lists, recipe)
+    return [*others[: recipe.first_list], *queue(others, recipe)[: recipe.steps * recipe.lists_per_step]]
+
+
+def taught(lists: Sequence[TrainingList], reranker: Reranker, recipe: Recipe) -> list[TrainingList]:
+    """Return lists whose teacher a reranker has joined: the sum of both, standardised over the list, as far apart as the teacher's logits were.
+
+    A cross-encoder and its first stage together are better than either, and hence the cheapest teacher that is better
+    than a cross-encoder (self-distillation, https://arxiv.org/abs/1805.04770).
+    """
+    return [replace(item, teacher=_joined(item, as_logits(reranker.score(item.query, item.passages)), recipe)) for item in lists]
+
+
+def _joined(item: TrainingList, logits: FloatArray, recipe: Recipe) -> list[float]:
+    both = recipe.reranker_weight * standardise(logits.tolist()) + standardise(item.teacher)
+    return [round(float(value), 4) for value in np.std(item.teacher) * standardise(both.tolist())]
