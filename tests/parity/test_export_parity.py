@@ -21,13 +21,14 @@ import tiny_torch
 from references import sentence_transformers_logits
 from sentence_transformers import SentenceTransformer
 from table import CASES, TOLERANCE, Case, compared, exported
+from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
 from es_rerank.export.folder import _put
 from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.manifest import MANIFEST, read_manifest
+from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
 
@@ -114,6 +115,18 @@ def test_texts_that_nothing_would_be_fitted_to_are_refused(tmp_path: Path, optio
     with pytest.raises(SettingsError, match=message):
         export_model(str(source), tmp_path / "out", ExportOptions(int8_texts=texts, **options))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_is_taken_from_a_model_of_the_same_weights(tmp_path: Path) -> None:
+    coefficients = CalibrationRecord(logit=0.5, first_stage=0.25, intercept=-1.0)
+    calibrated = ExportOptions(int8=False, calibration=str(tiny_cross_encoder(tmp_path / "calibrated", calibration=coefficients)))
+    assert export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", calibrated).calibration == coefficients
+    without = ExportOptions(calibration=str(tiny_cross_encoder(tmp_path / "plain")))
+    with pytest.raises(SettingsError, match="has no calibration"):
+        export_model(str(tmp_path / "source"), tmp_path / "other", without)
+    with pytest.raises(SettingsError, match="nothing to calibrate"):
+        export_model(str(tiny_torch.bi_encoder(tmp_path / "vectors")), tmp_path / "other", calibrated)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("line", ["", "{}", '{"query": "a", "passages": []}', '{"query": "a", "passages": "b"}', '{"query": 1, "passages": ["b"]}', "a\tb"])

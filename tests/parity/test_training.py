@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.testing import WordOverlapReranker
 from es_rerank.training import cross_encoder
 from es_rerank.training.early_exit import EarlyExit
 from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
 from es_rerank.training.recipe import Recipe, Source
-from es_rerank.training.training_list import TrainingList, teacher_logits
+from es_rerank.training.training_list import TrainingList, parted, queue, read_lists, teacher_logits
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
 RECIPE = Recipe(
@@ -142,6 +144,31 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(run: Path, data: 
     for name in ("model.safetensors", EXIT_HEADS):
         whole, resumed = load_file(run / name), load_file(tmp_path / name)
         assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+    further = RECIPE.model_copy(update={"first_list": RECIPE.steps * RECIPE.lists_per_step, "spare_tenth": True, "steps": 2})
+    said: list[str] = []
+    arguments = {"start": run, "teacher": WordOverlapReranker(), "say": said.append, "report": lambda _: None}
+    cross_encoder.train(further, data, base, tmp_path, **arguments)
+    made_by, taught = read_lists(tmp_path / "work" / "taught.jsonl")
+    development, others = parted(lists_of(run), RECIPE)
+    assert [item.query for item in taught] == [item.query for item in queue(others, further)]
+    assert [item.teacher for item in taught] != [item.teacher for item in queue(others, further)]
+    assert said[-1].endswith(f"{len(taught)} of {len(taught)} lists scored by word-overlap")
+    assert "word-overlap" in made_by
+    for name in ("model.safetensors", EXIT_HEADS):
+        before, after = load_file(run / name), load_file(tmp_path / name)
+        moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
+        assert 0 < max(moved.values()) < 0.01  # two small steps from where the first run ended, not a fresh head
+    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", said.append)
+    assert len(fewer) == len(development) + len(others)
+    again = tmp_path / "again"
+    (again / "work").mkdir(parents=True)
+    shutil.copy(tmp_path / "work" / "taught.jsonl", again / "work")
+    said.clear()
+    cross_encoder.train(further, data, base, again, **arguments)
+    assert not any("scored by" in text for text in said)
 
 
 def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
