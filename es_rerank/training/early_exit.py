@@ -58,7 +58,7 @@ class EarlyExit(torch.nn.Module):
     def _first_tokens(self, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """Return the first token's vectors, float32, (n, dims), after each exit layer and after the last."""
         bert = self.model.bert
-        hidden = bert.embeddings(input_ids=inputs["input_ids"], token_type_ids=inputs["token_type_ids"])
+        hidden = bert.embeddings(input_ids=inputs["input_ids"], token_type_ids=inputs.get("token_type_ids"))
         bias = ((inputs["attention_mask"] - 1) * 1e4).to(torch.bfloat16)[:, None, None, :]
         found = []
         for number, block in enumerate(bert.encoder.layer, 1):

@@ -30,7 +30,7 @@ class LabelledLists:
             judged = {document for query in self.queries for document in self.qrels[query]}
             documents = [document for document in documents if document.id in judged]
         self.passages = cut_passages(documents, tokenizer, recipe.passage_tokens, recipe.seed, embed)
-        self._vectors = embed(list(self.queries.values()))
+        self._vectors = embed(list(self.queries.values()), query=True)
 
     def lists(self) -> Iterator[TrainingList]:
         """Yield the labelled lists of the source, each query ``repeats`` times."""

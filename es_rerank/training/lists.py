@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .contrasts import contrasts
 from .labelled_lists import LabelledLists
 from .passages import Embed
 from .recipe import Recipe
@@ -30,6 +31,7 @@ def make_lists(recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed,
         made = list(maker.lists())
         report(f"{source.collection}: {len(maker.passages.texts)} passages, {len(made)} labelled lists")
         labelled += made
+    labelled += contrasts(recipe, embed)
     weak = list(WeakLists(sources, recipe).lists(embed))
     report(f"{len(weak)} weak lists over all passages")
     first = int(recipe.weak_first * len(weak))

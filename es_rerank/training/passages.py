@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import bm25s
 import numpy as np
 
 from ..collection import Document
+from ..text.boundaries import UNSPACED
 from ..text.chunking import Chunker
 from ..types import FloatArray
 from .queries import plain
@@ -18,11 +20,19 @@ from .queries import plain
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Embed = Callable[[list[str]], FloatArray]
-"""Texts to unit vectors, float32, (n, dims)."""
+
+class Embed(Protocol):
+    """Texts to unit vectors, float32, (n, dims); ``query``: they are asked, not searched."""
+
+    def __call__(self, texts: list[str], *, query: bool = False) -> FloatArray:
+        """Return a vector for each text."""
+
 
 DENSE_NEIGHBOURS = 60
 BM25_NEIGHBOURS = 30
+
+
+_PAIRED = re.compile(f"(?=([{UNSPACED}]{{2}}))")
 
 
 def with_title(title: str, text: str) -> str:
@@ -104,4 +114,5 @@ def together(collections: dict[str, Passages]) -> Passages:
 
 
 def _words(text: str) -> list[str]:
-    return plain(text).split() or ["_"]
+    """Return the words of a text; where none is written, every two neighbouring characters."""
+    return [word for run in plain(text).split() for word in _PAIRED.findall(run) or [run]] or ["_"]

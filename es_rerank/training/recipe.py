@@ -98,9 +98,14 @@ class Recipe(BaseModel):
     reranker_weight: float = 2.0
     """What a teaching reranker's standardised logits weigh in the teacher beside those of bi-encoder and BM25 together."""
 
+    layers: int | None = None
+    """How many of the base's layers are kept, counted from the first; all without it."""
+    contrasts: int = 0
+    """How many lists are made of statements that differ in a word of time alone (``contrasts``)."""
+
     def of_lists(self) -> str:
         """Return, as JSON, what of the recipe the training lists depend on: those of another schedule can be used again."""
-        return self.model_dump_json(include=_OF_LISTS)
+        return self.model_dump_json(include=_OF_LISTS | ({"contrasts"} if self.contrasts else set()))
 
 
 BUNDLED = Recipe(

@@ -12,13 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ..text.boundaries import UNSPACED
 from ..types import FloatArray
 from .labelled_lists import LabelledLists
 from .passages import Embed, together
 from .recipe import Recipe
 from .training_list import TrainingList, shown, teacher_logits
 
-_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])|(?<=[\u3002\uff01\uff1f])")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _BLOCK = 64
 """Queries whose similarities to all passages are held at once."""
 
@@ -36,6 +38,11 @@ class WeakQuery(NamedTuple):
     remains: str | None = None
 
 
+def _length(text: str) -> int:
+    """Return how many words a text has; where they are not parted, two characters count as one."""
+    return len(text.split()) + len(_UNSPACED.findall(text)) // 2
+
+
 class WeakLists:
     """Makes the unlabelled lists of a recipe from the passages and queries of its sources."""
 
@@ -51,7 +58,7 @@ class WeakLists:
     def lists(self, embed: Embed) -> Iterator[TrainingList]:
         """Yield ``recipe.weak`` lists, or a few less where a text holds nothing to ask with."""
         drawn = [query for _ in range(self._recipe.weak) if (query := self._query()) is not None]
-        vectors = embed([query.text for query in drawn])
+        vectors = embed([query.text for query in drawn], query=True)
         for start in range(0, len(drawn), _BLOCK):
             similarities = vectors[start : start + _BLOCK] @ self.passages.vectors.T
             for query, similarity in zip(drawn[start : start + _BLOCK], similarities, strict=True):
@@ -70,10 +77,10 @@ class WeakLists:
         sentence = self._random.choice(sentences)
         if kind == "keywords":
             return self._keywords(sentence if self._random.random() < 0.5 else self.passages.titles[number] or sentence, number)
-        if not 5 <= len(sentence.split()) <= 45:
+        if not 5 <= _length(sentence) <= 45:
             return None
         others = " ".join(other for other in sentences if other is not sentence)
-        return WeakQuery(sentence, number, others if self._random.random() < 0.5 and len(others.split()) > 15 else "")
+        return WeakQuery(sentence, number, others if self._random.random() < 0.5 and _length(others) > 15 else "")
 
     def _keywords(self, text: str, number: int) -> WeakQuery | None:
         """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text."""

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_torch
 import torch
+from now_and_before import PAIRS
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from tiny_models import tiny_tokenizer
@@ -28,9 +29,11 @@ from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.training import cross_encoder
+from es_rerank.training.contrasts import contrasts
 from es_rerank.training.early_exit import EarlyExit
 from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
+from es_rerank.training.passages import Passages
 from es_rerank.training.recipe import Recipe, Source
 from es_rerank.training.training_list import TrainingList, parted, queue, read_lists, teacher_logits
 
@@ -201,9 +204,55 @@ def test_labelled_lists_begin_with_a_positive_and_weak_ones_know_only_the_teache
     assert all(item.labels[0] < 0 for item in lists[: int(RECIPE.weak_first * len(weak))])
 
 
+def vectors_of(texts: list[str], *, query: bool = False) -> Any:
+    return np.ones((len(texts), 4), dtype=np.float32)
+
+
+def test_contrasts_are_of_one_thing_and_two_times_and_never_of_what_is_tested() -> None:
+    lists = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), vectors_of)
+    assert len(lists) == 400
+    assert all(item.labels == [1, 0, 0, 0, 0, 0] and len(set(item.passages)) == 6 for item in lists)
+    texts = {text for item in lists for text in (item.query, *item.passages)}
+    assert {"我爱吃水果", "我以前爱吃水果", "I used to love fruit."} <= texts
+    tested = [pair.thing for pair in PAIRS]
+    assert not [(thing, text) for thing in tested for text in texts if thing in text]
+    again = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), vectors_of)
+    assert again == lists
+
+
+def test_a_recipe_without_contrasts_makes_the_lists_that_it_made_before_there_were_any() -> None:
+    assert "contrasts" not in RECIPE.of_lists()
+    assert "contrasts" in RECIPE.model_copy(update={"contrasts": 1}).of_lists()
+
+
+def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path) -> None:
+    text = "锣鼓经是大陆传统器乐及戏曲里面常用的打击乐记谱方法。以中文字的声音模拟敲击乐的声音纪录打击乐的各种不同的演奏方法。常用的节奏型称为锣鼓点。"
+    (tmp_path / "zh" / "qrels").mkdir(parents=True)
+    rows = [{"_id": str(n), "title": f"第{n}章", "text": text.replace("锣鼓", f"锣{n}")} for n in range(20)]
+    for kind, lines in (("corpus", rows), ("queries", [{"_id": str(n), "text": f"锣{n}经是什么"} for n in range(20)])):
+        (tmp_path / "zh" / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
+    (tmp_path / "zh" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{n}\t1\n" for n in range(20)), encoding="utf-8")
+    sources = (Source(collection="zh", splits=("train",)),)
+    recipe = RECIPE.model_copy(update={"sources": sources, "weak": 40, "weak_kinds": {"sentence": 1.0}, "passage_tokens": (500,)})
+    lists = make_lists(recipe, tmp_path, tiny_tokenizer(), vectors_of, lambda _: None)
+    weak = [item for item in lists if item.labels[0] < 0]
+    assert len(weak) > 10
+    assert all(item.query.endswith("。") and item.query.count("。") == 1 for item in weak)
+    passages = Passages(["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
+    assert passages.bm25("记谱").tolist()[0] > 0 == passages.bm25("记谱").tolist()[1]
+    assert passages.bm25("谱记").tolist() == [0.0, 0.0]
+
+
+def test_a_model_may_keep_the_first_layers_of_its_base_alone(base: Path) -> None:
+    whole, first = cross_encoder.new_model(base, 1), cross_encoder.new_model(base, 1, 1)
+    assert (len(whole.bert.encoder.layer), len(first.bert.encoder.layer), first.config.num_hidden_layers) == (2, 1, 1)
+    state = whole.bert.encoder.layer[0].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in first.bert.encoder.layer[0].state_dict().items())
+
+
 def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None:
     recipe = RECIPE.model_copy(update={"weak_kinds": {"sentence": 1.0}, "title_share": 0.0})
-    lists = make_lists(recipe, data, tiny_tokenizer(), lambda texts: np.ones((len(texts), 4), dtype=np.float32), lambda _: None)
+    lists = make_lists(recipe, data, tiny_tokenizer(), vectors_of, lambda _: None)
     weak = [item for item in lists if item.labels[0] < 0]
     assert weak
     assert not any(item.query in passage for item in weak for passage in item.passages)
