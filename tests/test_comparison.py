@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pytest
 from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_tokenizer
 
-from es_rerank.collection import held_out
+from es_rerank.client import RerankClient
+from es_rerank.collection import held_out, read_corpus
 from es_rerank.errors import SourceError
 from es_rerank.evaluation.comparison import comparison, labels
-from es_rerank.evaluation.experiment import QueryResult, Result
+from es_rerank.evaluation.experiment import QueryResult, Result, Setup, experiments
 from es_rerank.evaluation.measures import Measures, difference
 from es_rerank.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.evaluation.report import page
@@ -29,6 +31,9 @@ from es_rerank.node import Node
 from es_rerank.plots.bars import Bar, chart
 from es_rerank.plots.differences import differences
 from es_rerank.retrievers.tree import FirstStage
+from es_rerank.testing import HashEmbedder, WordOverlapReranker
+from es_rerank.text.chunking import Chunker
+from ingest_pipelines import Ingest
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -110,6 +115,17 @@ def test_the_held_out_tenth_is_the_one_that_training_leaves_out(tmp_path: Path) 
     assert topics.skipped == 0
     with pytest.raises(SourceError, match="no query of the split 'all' in the tenth that is held out"):
         read_topics(_collection(tmp_path / "small", 1), "all", only_held_out=True)
+
+
+def test_a_pool_holds_what_the_split_judges_under_the_titles_of_the_relevant(tmp_path: Path) -> None:
+    folder = _collection(tmp_path / "c", 6)
+    rows = [{"_id": f"d{i}", "title": f"article {i % 2}", "text": f"the word w{i}"} for i in range(6)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\nq0\td2\t0\nq1\td1\t1\nq1\td3\t2\nq3\td4\t1\nq3\td3\t1\n")
+    topics = read_topics(folder, "all", same_title=True)
+    assert {query: sorted(pool) for query, pool in topics.pools.items()} == {"q0": ["d0", "d2", "d4"], "q1": ["d1", "d3"], "q3": ["d0", "d1", "d2", "d3", "d4"]}
+    assert topics.split == "all:same title"
+    assert read_topics(folder, "all").pools == {}
 
 
 # --- results by hand -----------------------------------------------------------------------------------------------
@@ -273,6 +289,24 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
     assert sum(line.startswith("mean ") for line in as_tables.stdout.splitlines()) == 6
     assert max(map(len, as_tables.stdout.splitlines())) <= 80
     assert "cross-encoder alone" in _Page(page_file.read_text()).text
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("first_stage", ["knn", "bm25", "hybrid"])
+def test_each_query_is_asked_of_its_own_pool_alone(es: Elasticsearch, index: str, tmp_path: Path, first_stage: FirstStage) -> None:
+    folder = _collection(tmp_path / index, 6)
+    embedder, words = HashEmbedder(), "the word"
+    Ingest(es, embedder, chunker=Chunker(tiny_tokenizer())).run(index, read_corpus(folder))
+    topics = read_topics(folder, "all")
+    pools = {query: [f"d{(int(query[1:]) + step) % 6}" for step in range(3)] for query in topics.queries}
+    asked = replace(topics, pools=pools, queries=dict.fromkeys(topics.queries, words))
+    client = RerankClient(es, reranker=WordOverlapReranker(), embedder=embedder, timeout_s=None)
+    (result,) = experiments(client, asked, [Setup(index, first_stage, 6)])
+    assert result.recall_at_window == result.first_stage.recall_at_100 == 1.0
+    (whole,) = experiments(client, replace(asked, pools={}), [Setup(index, first_stage, 2)])
+    assert whole.recall_at_window < 1  # of six alike, two are seen
+    (own,) = experiments(client, replace(asked, pools={query: [f"d{query[1:]}"] for query in topics.queries}), [Setup(index, first_stage, 2)])
+    assert own.reranked.ndcg_at_10 == own.recall_at_window == 1.0
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) -> None:

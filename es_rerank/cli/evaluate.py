@@ -64,6 +64,9 @@ def evaluate(
     embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use so many queries, drawn by a hash of their id.", show_default="all")] = None,
     field: Annotated[list[str] | None, typer.Option(help="Field whose text is reranked; several are joined.", show_default="title and nearest passage")] = None,
+    same_title: Annotated[
+        bool, typer.Option("--same-title", help="Ask each query among the judged documents with the title of a relevant one: one article's passages.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables and plots, FILE.html, that needs nothing else.", show_default=False)] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
@@ -73,7 +76,7 @@ def evaluate(
         raise SettingsError(f"--html {html} cannot be written, since there is no folder {html.parent}; make it, or name another file")
     settings = read_settings()
     sources = [Source.named(each) for each in collections]
-    topics = _topics(sources, split, limit)
+    topics = _topics(sources, split, limit, same_title=same_title)
     stages = _stages(first_stage)
     named = list(dict.fromkeys(reranker or [settings.reranker]))
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
@@ -100,13 +103,14 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
     return [stage for stage in _STAGES if stage in (named or ["knn"])]
 
 
-def _topics(sources: Sequence[Source], split: str | None, limit: int | None) -> list[Topics]:
+def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool) -> list[Topics]:
     """Return what is asked of each collection; the faults of all come in one report, before anything is indexed."""
     faults: list[SourceError] = []
     found: list[Topics] = []
     for source in sources:
         try:
-            found.append(read_topics(source.folder, the_split(source.folder, source.split or split), limit=limit, only_held_out=source.held_out))
+            chosen = the_split(source.folder, source.split or split)
+            found.append(read_topics(source.folder, chosen, limit=limit, only_held_out=source.held_out, same_title=same_title))
         except SourceError as error:
             faults.append(error)
     if faults:

@@ -13,7 +13,7 @@ from ..client import RerankClient
 from ..errors import ModelError
 from ..retrievers.facts import facts_of
 from ..retrievers.short_form import DEFAULT_WINDOW, retriever_for
-from ..retrievers.tree import FirstStage
+from ..retrievers.tree import FirstStage, Query
 from ..scores import ranked
 from .measures import Difference, Measures, Run, compared, mean, measured, run_of
 from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
@@ -120,10 +120,11 @@ def experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup], *
     first_stages = [_FirstStage(client, setup) for setup in setups]
     for done, (query, text) in enumerate(topics.queries.items(), 1):
         recalled: dict[FirstStage, list[str]] = {}
+        pool = _among(topics.pools.get(query))
         for setup, first_stage, seen in zip(setups, first_stages, observations, strict=True):
             if setup.first_stage not in recalled:
-                recalled[setup.first_stage] = first_stage.ids(text)
-            seen[query] = observed(_answer(client, text, setup), recalled[setup.first_stage])
+                recalled[setup.first_stage] = first_stage.ids(text, pool)
+            seen[query] = observed(_answer(client, text, setup, pool), recalled[setup.first_stage])
         if on_progress:
             on_progress(done)
     return [result_of(topics, setup, seen) for setup, seen in zip(setups, observations, strict=True)]
@@ -138,16 +139,24 @@ class _FirstStage:
         self._facts = facts_of(client.indices.get_mapping(index=setup.index).body, setup.index)
         self._depth = max(DEPTH, setup.window)
 
-    def ids(self, text: str) -> list[str]:
-        """Return document ids, best first."""
+    def ids(self, text: str, pool: Query | None) -> list[str]:
+        """Return document ids, best first, of those that ``pool`` lets through."""
         setup = self._setup
         tree = retriever_for(text, self._facts, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None)
         child = tree["text_similarity_reranker"]["retriever"]
+        if pool is not None:
+            (body,) = child.values()
+            body["filter"] = [pool]
         answer = self._client.search(index=setup.index, retriever=child, size=self._depth, source=False)
         return [hit["_id"] for hit in answer["hits"]["hits"]]
 
 
-def _answer(client: RerankClient, text: str, setup: Setup) -> dict[str, Any]:
+def _among(pool: list[str] | None) -> Query | None:
+    """Return the filter that lets a pool of documents through."""
+    return None if pool is None else {"ids": {"values": pool}}
+
+
+def _answer(client: RerankClient, text: str, setup: Setup, pool: Query | None) -> dict[str, Any]:
     answer = client.rerank(
         text,
         index=setup.index,
@@ -156,6 +165,7 @@ def _answer(client: RerankClient, text: str, setup: Setup) -> dict[str, Any]:
         first_stage=setup.first_stage,
         field=setup.fields or None,
         inference_id=setup.reranker,
+        filter=pool,
         source=False,
     )
     block = answer["rerank"]

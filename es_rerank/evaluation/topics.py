@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -46,7 +46,8 @@ class Topics:
     """The judged queries of a split: texts and judgements by query id.
 
     ``documents`` counts the corpus; ``skipped`` counts judged queries that were left out because nothing is relevant
-    to them, so that no order could be better than another.
+    to them, so that no order could be better than another. ``pools`` holds, by query id, the documents among which it is
+    asked; nothing of a query that is asked of the whole collection.
     """
 
     collection: str
@@ -55,6 +56,7 @@ class Topics:
     qrels: Qrels
     documents: int
     skipped: int
+    pools: dict[str, list[str]] = field(default_factory=dict)
 
 
 def the_split(folder: Path, named: str | None) -> str:
@@ -72,20 +74,22 @@ def the_split(folder: Path, named: str | None) -> str:
     return known[0]
 
 
-def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held_out: bool = False) -> Topics:
+def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held_out: bool = False, same_title: bool = False) -> Topics:
     """Return the queries of a split that have a relevant document; with ``limit`` the first so many by hash of their id.
 
-    ``only_held_out``: of the tenth of the queries that training leaves out (``collection.held_out``).
+    ``only_held_out``: of the tenth of the queries that training leaves out (``collection.held_out``). ``same_title``: ask
+    each among the documents of its relevant ones' titles, as far as the split judges them: passages of one article
+    against each other.
     Raises SourceError with every fault of the collection in one message: files that are missing or cannot be read,
     judgements of queries or documents that are not there, queries without words, ids that occur twice, nothing relevant.
     """
     faults: list[str] = []
-    corpus = _tried(lambda: Counter(document.id for document in read_corpus(folder)), faults)
+    titles = _tried(lambda: [(document.id, document.title) for document in read_corpus(folder)], faults)
     queries = _tried(lambda: read_queries(folder), faults)
     qrels = _tried(lambda: read_qrels(folder, split), faults)
-    if corpus is not None and queries is not None and qrels is not None:
-        faults += _faults(corpus, queries, qrels)
-    if corpus is None or queries is None or qrels is None or faults:
+    if titles is not None and queries is not None and qrels is not None:
+        faults += _faults(Counter(name for name, _ in titles), queries, qrels)
+    if titles is None or queries is None or qrels is None or faults:
         raise SourceError(f"{folder} cannot be evaluated:" + "".join(f"\n- {fault}" for fault in faults), path=str(folder))
     asked = {query: judged for query, judged in qrels.items() if not only_held_out or held_out(query)}
     wanted = by_hash(query for query, judged in asked.items() if _has_relevant(judged))
@@ -94,12 +98,23 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
     kept = wanted[:limit]
     return Topics(
         folder.resolve().name,
-        f"{split}:{HELD_OUT}" if only_held_out else split,
+        ":".join([split, *([HELD_OUT] if only_held_out else []), *(["same title"] if same_title else [])]),
         {query: queries[query] for query in kept},
         {query: qrels[query] for query in kept},
-        len(corpus),
+        len(titles),
         len(asked) - len(wanted),
+        _pools(dict(titles), qrels, kept) if same_title else {},
     )
+
+
+def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by query, the documents that the split judges and that have the title of one of its relevant documents."""
+    judged = dict.fromkeys(name for grades in qrels.values() for name in grades)
+    by_title: dict[str, list[str]] = {}
+    for name in judged:
+        by_title.setdefault(titles[name], []).append(name)
+    wanted = {query: dict.fromkeys(titles[name] for name, grade in qrels[query].items() if grade > 0) for query in queries}
+    return {query: [name for title in found for name in by_title[title]] for query, found in wanted.items()}
 
 
 def _tried(read: Callable[[], T], faults: list[str]) -> T | None:
