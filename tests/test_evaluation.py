@@ -188,7 +188,7 @@ def test_the_only_split_needs_no_name(tmp_path: Path) -> None:
     one = _write_collection(tmp_path / "one", {}, {}, {"test": []})
     two = _write_collection(tmp_path / "two", {}, {}, {"test": [], "dev": []})
     assert (the_split(one, None), the_split(two, "dev")) == ("test", "dev")
-    with pytest.raises(SettingsError, match=r"\(dev, test\); name one with --split"):
+    with pytest.raises(SettingsError, match=r"\(dev, test\); name one: DIR:SPLIT"):
         the_split(two, None)
     with pytest.raises(SourceError, match="has no judgements"):
         the_split(tmp_path, None)
@@ -371,7 +371,7 @@ def test_evaluate_from_the_command_line(node: Node, es: Elasticsearch, whole: Pa
 def test_faults_of_the_collection_come_before_anything_else(made: Path) -> None:
     several = _evaluate(str(made))
     assert several.returncode == 2
-    assert "name one with --split" in several.stderr
+    assert "name one: DIR:SPLIT, or --split SPLIT" in several.stderr
     dangling = _evaluate(str(made), "--split", "test")  # q6 is judged and not asked
     assert dangling.returncode == 3
     assert "'q6'" in dangling.stderr

@@ -47,20 +47,22 @@ def test_a_tenth_of_the_queries_is_held_out() -> None:
 
 
 def _lists(number: int) -> list[TrainingList]:
-    return [TrainingList(f"query {i}", ["a", "b"], [-1, -1] if i % 3 else [1, 0], [2.0, -1.0]) for i in range(number)]
+    return [TrainingList(f"query {i}", ["a", "b"], [-1, -1] if i % 3 == 1 else [1, 0], [2.0, -1.0], made=i % 3 == 2) for i in range(number)]
 
 
 def test_development_lists_are_labelled_and_the_same_for_the_same_seed() -> None:
-    lists = _lists(900)
+    lists = _lists(1_500)
     development, others = parted(lists, Recipe(sources=()))
     assert len(development) == 240
-    assert all(item.labels == [1, 0] for item in development)
+    assert all(item.labels == [1, 0] and not item.made for item in development)
+    with pytest.raises(SourceError, match="gave 200 labelled lists; 480 are needed"):
+        parted(_lists(600), Recipe(sources=()))
     assert sorted([*development, *others], key=lists.index) == lists
     assert parted(lists, Recipe(sources=()))[0] == development != parted(lists, Recipe(sources=(), seed=14))[0]
 
 
 def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() -> None:
-    lists = _lists(900)
+    lists = _lists(1_500)
     first, second = Recipe(sources=(), steps=10), Recipe(sources=(), steps=20, first_list=160, spare_tenth=True)
     _, others = parted(lists, first)
     assert learned_from(lists, first) == queue(others, first)[:160] == others[:160]

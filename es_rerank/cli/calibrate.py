@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ..errors import SettingsError
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import load_embedder
 from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
@@ -15,7 +16,7 @@ from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
 from ..training.calibration import calibrate as learn
 from ..training.recipe import Recipe, read_recipe
-from ..training.training_list import learned_from, read_lists
+from ..training.training_list import is_of, learned_from, read_lists
 from .output import Json, print_json, stderr, stdout
 
 _LEFT_OUT = frozenset({"policyqa"})
@@ -61,4 +62,7 @@ def _queries(path: Path | None, recipe: Recipe) -> set[str]:
     """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
     if path is None:
         return set()
-    return {item.query for item in learned_from(read_lists(path)[1], recipe)}
+    made_by, lists = read_lists(path)
+    if not is_of(made_by, recipe):
+        raise SettingsError(f"{path} was made by another recipe; give the one of that training run, its recipe.json, with --recipe")
+    return {item.query for item in learned_from(lists, recipe)}

@@ -67,7 +67,7 @@ def demo(
                 _show_index(found, client)
                 _show_queries(searcher, topics, queries, settings.window)
             result = measured(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
-            seconds = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
+            seconds: dict[str, float | None] = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
             print_json(summary(found, client, result, seconds)) if as_json else _show_result(found, result, settings)
     if service is not None:
         sys.stdout.flush()  # what reads the JSON through a pipe must not wait for the end of the sidecar
@@ -80,7 +80,7 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.monotonic() - began
 
 
-def summary(found: node.Node, client: Elasticsearch, result: Result, seconds: dict[str, float]) -> dict[str, Any]:
+def summary(found: node.Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]) -> dict[str, Any]:
     """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them there."""
     documents, passages = _counts(client)
     runs = {"first_stage": result.first_stage, "cross_encoder": result.cross_encoder, "reranked": result.reranked}

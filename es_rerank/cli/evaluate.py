@@ -13,13 +13,14 @@ from typing import Annotated, get_args
 
 import typer
 from elasticsearch import Elasticsearch
+from rich.markup import escape
 from rich.progress import TaskID
 
 from ingest_pipelines import Ingest
 
 from ..client import RerankClient
 from ..collection import Document, find_file, read_corpus
-from ..errors import IndexMismatchError, IngestError, SettingsError, SourceError
+from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
 from ..evaluation.comparison import comparison
 from ..evaluation.experiment import Result, Setup, experiments
 from ..evaluation.report import page
@@ -28,6 +29,7 @@ from ..models import LoadedReranker
 from ..models.bi_encoder import BiEncoder
 from ..models.cached import ScoreCache
 from ..models.load import embedder_of, reranker_of
+from ..node.probe import masked
 from ..retrievers.tree import FirstStage
 from ..settings import Settings, read_settings
 from ..text.chunking import Chunker
@@ -48,7 +50,7 @@ def evaluate(
         typer.Argument(
             metavar=f"DIR[:SPLIT[:{HELD_OUT}]]...",
             help="Collections in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz. "
-            f"With {HELD_OUT}, the tenth of the split's queries that training leaves out.",
+            f"With {HELD_OUT}, the tenth of the split's queries, by a hash of their id, that a training recipe can leave out.",
             show_default=False,
         ),
     ],
@@ -72,12 +74,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."""
-    if html is not None and not html.parent.is_dir():
-        raise SettingsError(f"--html {html} cannot be written, since there is no folder {html.parent}; make it, or name another file")
+    stages = _stages(first_stage)
+    if html is not None and (html.is_dir() or not html.parent.is_dir()):
+        raise SettingsError(f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a file in one that is there")
     settings = read_settings()
     sources = [Source.named(each) for each in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
-    stages = _stages(first_stage)
     named = list(dict.fromkeys(reranker or [settings.reranker]))
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with client, _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers, embedder_of(settings, embedder) as bi_encoder:
@@ -89,12 +91,19 @@ def evaluate(
             setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
             results += measured(searcher, each, [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named])
     found = comparison(results)
-    if html is not None:
-        html.write_text(page(found, sys.argv[1:]), encoding="utf-8")
     if len(results) == 1:
         print_json(results[0].as_json()) if as_json else show(results[0])
     else:
         print_json(found.as_json()) if as_json else show_comparison(found)
+    if html is not None:  # last, so that nothing that was measured is lost with a page that cannot be written
+        _write(html, page(found, [masked(each) for each in sys.argv[1:]]))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--html {path} could not be written: {error}") from error
 
 
 def _stages(named: list[str] | None) -> list[FirstStage]:
@@ -105,16 +114,18 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
 
 def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool) -> list[Topics]:
     """Return what is asked of each collection; the faults of all come in one report, before anything is indexed."""
-    faults: list[SourceError] = []
+    faults: list[EsRerankError] = []
     found: list[Topics] = []
     for source in sources:
         try:
             chosen = the_split(source.folder, source.split or split)
             found.append(read_topics(source.folder, chosen, limit=limit, only_held_out=source.held_out, same_title=same_title))
-        except SourceError as error:
+        except (SourceError, SettingsError) as error:
             faults.append(error)
+    if len(faults) > 1:
+        raise SourceError("\n".join(fault.message for fault in faults), path=str(sources[0].folder))
     if faults:
-        raise SourceError("\n".join(fault.message for fault in faults), path=str(sources[0].folder)) if len(faults) > 1 else faults[0]
+        raise faults[0]
     names = [(each.collection, each.split) for each in found]
     if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
         raise SettingsError(f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them")
@@ -163,5 +174,5 @@ def _ingested(client: Elasticsearch, index: str, folder: Path, embedder: BiEncod
 
 def measured(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
     """Run an experiment for each setup, with a bar on stderr."""
-    with progress(len(topics.queries), f"{topics.collection}: searching, window {setups[0].window}") as bar:
+    with progress(len(topics.queries), f"{escape(topics.collection)}: searching, window {setups[0].window}") as bar:
         return experiments(client, topics, setups, on_progress=lambda done: bar.update(TaskID(0), completed=done))

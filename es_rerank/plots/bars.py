@@ -30,7 +30,7 @@ def chart(title: str, bars: Sequence[Bar], *, digits: int = 1) -> str:
 
     ``digits``: how many of them stand behind the point.
     """
-    scale = _BAR / max(bar.high for bar in bars)
+    scale = _BAR / (max(bar.high for bar in bars) or 1.0)
     height = _TOP + _ROW * len(bars) + 12
     drawn = "".join(_bar(bar, _TOP + _ROW * number, scale, digits) for number, bar in enumerate(bars))
     return (

@@ -45,4 +45,4 @@ def _contrast(language: _Statements, chance: random.Random, recipe: Recipe, embe
     passages = [chance.choice(right).format(thing), *other_time, *other_thing][: recipe.list_size]
     similarity = embed(passages) @ embed([query], query=True)[0]
     nothing = np.zeros(len(passages), dtype=np.float32)
-    return TrainingList(query, passages, [1] + [0] * (len(passages) - 1), teacher_logits(similarity, nothing, recipe))
+    return TrainingList(query, passages, [1] + [0] * (len(passages) - 1), teacher_logits(similarity, nothing, recipe), made=True)

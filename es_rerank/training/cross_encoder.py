@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -17,16 +18,17 @@ from sentence_transformers import SentenceTransformer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from ..errors import SourceError
+from ..errors import SettingsError, SourceError
 from ..models import Reranker
-from ..models.catalog import INT8_TEXTS
+from ..models.catalog import EXIT_LAYERS, INT8_TEXTS
+from ..models.manifest import TOKENIZER
 from ..types import FloatArray
 from .early_exit import EarlyExit
 from .lists import make_lists
 from .objective import loss_of
 from .passages import Embed
 from .recipe import Recipe
-from .training_list import DEVELOPMENT_LISTS, TrainingList, parted, queue, read_lists, taught
+from .training_list import TrainingList, mark_of, parted, queue, read_lists, taught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,6 +37,7 @@ Report = Callable[[dict[str, Any]], None]
 """Told the state of the run after every step: step, steps, loss, accuracy, pairs_per_second."""
 
 _LOG = "log.jsonl"
+_WEIGHTS = "model.safetensors"
 _LISTS = "lists.jsonl"
 _TAUGHT = "taught.jsonl"
 _TAUGHT_AT_ONCE = 1_000
@@ -55,9 +58,14 @@ def bi_encoder(base: Path) -> Embed:
     return embed
 
 
+def digest(folder: Path) -> str:
+    """Return what tells the model in a folder from every other one: SHA-256 of its weights and its tokenizer."""
+    return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER))
+
+
 def prepare(recipe: Recipe, data: Path, base: Path, work: Path, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return the lists of the recipe, from ``work`` when a former run that makes the same lists left them there."""
-    path, mark = work / _LISTS, recipe.of_lists()
+    """Return the lists of the recipe, from ``work`` when a former run that makes the same lists of the same base left them there."""
+    path, mark = work / _LISTS, mark_of(recipe, digest(base))
     if path.is_file():
         made_by, known = read_lists(path)
         if made_by == mark:
@@ -78,9 +86,14 @@ def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
     partial.replace(path)
 
 
-def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there."""
-    path, mark = work / _TAUGHT, json.dumps([recipe.of_lists(), recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, teacher.name])
+def _identity(teacher: Reranker) -> str:
+    """Return what tells a reranker from others; of one that does not say, its name."""
+    return str(getattr(teacher, "identity", teacher.name))
+
+
+def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, lists_of: str, report: Callable[[str], None]) -> list[TrainingList]:
+    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
+    path, mark = work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, _identity(teacher)])
     if path.is_file():
         made_by, known = read_lists(path)
         if made_by == mark:
@@ -117,12 +130,18 @@ def _model_of(folder: Path) -> BertForSequenceClassification:
 
 
 class Trainer:
-    """One run of a recipe over lists, in a work folder from which it can be resumed; ``start``: the saved model that it goes on from."""
+    """One run of a recipe over lists, in a work folder from which it can be resumed.
 
-    def __init__(self, recipe: Recipe, lists: list[TrainingList], development: list[TrainingList], base: Path, work: Path, start: Path | None = None) -> None:
-        if len(lists) < DEVELOPMENT_LISTS:
-            raise SourceError(f"the recipe leaves {len(lists)} lists to train on; at least {DEVELOPMENT_LISTS} are needed", path=str(work))
-        self._recipe, self._work = recipe, work
+    ``start``: the saved model that it goes on from, of the same vocabulary as ``base``. ``run`` tells it from other runs
+    of the same recipe, so that none takes up another's checkpoint.
+    """
+
+    def __init__(
+        self, recipe: Recipe, lists: list[TrainingList], development: list[TrainingList], base: Path, work: Path, *, start: Path | None = None, run: str = ""
+    ) -> None:
+        if len(lists) < recipe.lists_per_step:
+            raise SourceError(f"the recipe leaves {len(lists)} lists to train on; at least {recipe.lists_per_step}, one step, are needed", path=str(work))
+        self._recipe, self._work, self._run = recipe, work, run
         self._development, self._lists = development, lists
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
         self.model = EarlyExit(new_model(base, recipe.seed, recipe.layers) if start is None else _model_of(start), recipe.exit_layers)
@@ -226,6 +245,7 @@ class Trainer:
         torch.save(
             {
                 "recipe": self._recipe.model_dump_json(),
+                "run": self._run,
                 "step": self.step,
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
@@ -242,8 +262,8 @@ class Trainer:
         if not path.is_file():
             return False
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != self._recipe.model_dump_json():
-            raise SourceError(f"{path} belongs to another recipe; choose another work folder or remove it", path=str(path))
+        if (state["recipe"], state.get("run")) != (self._recipe.model_dump_json(), self._run):
+            raise SourceError(f"{path} is of another recipe, base, start or teacher; choose another folder, or remove it", path=str(path))
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -277,6 +297,26 @@ def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> 
         yield batch
 
 
+def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
+    """Raise SettingsError where base, start and recipe do not fit together."""
+    has = BertConfig.from_pretrained(base).num_hidden_layers
+    layers = recipe.layers or has
+    if layers > has or any(layer >= layers for layer in recipe.exit_layers):
+        raise SettingsError(f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers {recipe.exit_layers}; make them fit")
+    if start is None:
+        return
+    if _vocabulary(start) != _vocabulary(base):
+        raise SettingsError(f"{start} was not trained on {base}, for it has another vocabulary; name with --base what it was trained on")
+    config = BertConfig.from_pretrained(start)
+    found = (config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS)))
+    if found != (layers, recipe.exit_layers):
+        raise SettingsError(f"{start} has {found[0]} layers and exits on {found[1]}, the recipe {layers} and {recipe.exit_layers}; make them the same")
+
+
+def _vocabulary(folder: Path) -> Any:  # noqa: ANN401 a table or a list, as the kind of tokenizer has it
+    return json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))["model"]["vocab"]
+
+
 def train(
     recipe: Recipe,
     data: Path,
@@ -295,12 +335,14 @@ def train(
     """
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
+    _check(recipe, base, start)
     lists = prepare(recipe, data, base, work, say)
     development, others = parted(lists, recipe)
-    chosen = queue(others, recipe)
+    chosen, lists_of = queue(others, recipe), mark_of(recipe, digest(base))
     if teacher is not None:
-        chosen = _taught(chosen, teacher, recipe, work, say)
-    trainer = Trainer(recipe, chosen, development, base, work, start)
+        chosen = _taught(chosen, teacher, recipe, work, lists_of, say)
+    run = json.dumps([lists_of, None if start is None else digest(start), None if teacher is None else _identity(teacher)])
+    trainer = Trainer(recipe, chosen, development, base, work, start=start, run=run)
     if trainer.resume():
         say(f"resumed at step {trainer.step}")
     started = time.monotonic()

@@ -32,7 +32,8 @@ DENSE_NEIGHBOURS = 60
 BM25_NEIGHBOURS = 30
 
 
-_PAIRED = re.compile(f"(?=([{UNSPACED}]{{2}}))")
+_RUNS = re.compile(f"[{UNSPACED}]+|[^{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def with_title(title: str, text: str) -> str:
@@ -114,5 +115,9 @@ def together(collections: dict[str, Passages]) -> Passages:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text; where none is written, every two neighbouring characters."""
-    return [word for run in plain(text).split() for word in _PAIRED.findall(run) or [run]] or ["_"]
+    """Return the words of a text, and of what is written without spaces every two neighbouring characters."""
+    return [word for part in plain(text).split() for run in _RUNS.findall(part) for word in _paired(run)] or ["_"]
+
+
+def _paired(run: str) -> list[str]:
+    return [run[place : place + 2] for place in range(len(run) - 1)] if len(run) > 1 and _UNSPACED.match(run) else [run]

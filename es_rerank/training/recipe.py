@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import SettingsError
 
@@ -36,6 +36,9 @@ class Source(BaseModel):
     judged_only: bool = False
     """Read only documents judged for the drawn queries: keeps the texts of other splits out of training altogether."""
 
+
+_CONTRAST_LIST = 8
+"""Half of them say the same of another time, and a language has four ways to say it (``contrasts.json``)."""
 
 _OF_LISTS = {
     *("seed", "sources", "weak", "weak_kinds", "weak_first", "list_size", "passage_tokens", "title_share", "false_negative_margin"),
@@ -91,17 +94,25 @@ class Recipe(BaseModel):
     batch_tokens: int = 4_096
     """Padded tokens that are read at once: passages of a pass, sorted by length, so that little is padding."""
     checkpoint_every: int = 100
-    first_list: int = 0
+    first_list: int = Field(default=0, ge=0)
     """How many lists at the head are passed over: those that the model which this run starts from has learned from."""
     spare_tenth: bool = False
     """Pass over the tenth of the queries, by a hash of their text, from which the calibration is learned afterwards."""
     reranker_weight: float = 2.0
     """What a teaching reranker's standardised logits weigh in the teacher beside those of bi-encoder and BM25 together."""
 
-    layers: int | None = None
+    layers: int | None = Field(default=None, ge=1)
     """How many of the base's layers are kept, counted from the first; all without it."""
-    contrasts: int = 0
+    contrasts: int = Field(default=0, ge=0)
     """How many lists are made of statements that differ in a word of time alone (``contrasts``)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.layers is not None and self.exit_layers and max(self.exit_layers) >= self.layers:
+            raise ValueError(f"exit_layers {self.exit_layers} do not lie below the last of {self.layers} layers")
+        if self.contrasts and self.list_size > _CONTRAST_LIST:
+            raise ValueError(f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast can have")
+        return self
 
     def of_lists(self) -> str:
         """Return, as JSON, what of the recipe the training lists depend on: those of another schedule can be used again."""

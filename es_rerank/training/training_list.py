@@ -23,12 +23,16 @@ DEVELOPMENT_LISTS = 240
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """A query and its passages. ``labels``: 1 or 0, or all -1 when only the teacher knows. ``teacher``: its logits."""
+    """A query and its passages. ``labels``: 1 or 0, or all -1 when only the teacher knows. ``teacher``: its logits.
+
+    ``made``: the query is of our own making, so that others much like it may be trained on: no list to watch training by.
+    """
 
     query: str
     passages: list[str]
     labels: list[int]
     teacher: list[float]
+    made: bool = False
 
 
 def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> list[float]:
@@ -49,6 +53,19 @@ def shown(passages: Passages, number: int, title_share: float, chance: random.Ra
     return with_title(passages.titles[number] if chance.random() < title_share else "", passages.texts[number])
 
 
+def mark_of(recipe: Recipe, base: str) -> str:
+    """Return the first line of a file of lists: what of the recipe they depend on, and the digest of the base that made them."""
+    return json.dumps({"recipe": json.loads(recipe.of_lists()), "base": base})
+
+
+def is_of(mark: str, recipe: Recipe) -> bool:
+    """Whether lists under this mark are those of a recipe, whichever base made them."""
+    try:
+        return bool(json.loads(mark)["recipe"] == json.loads(recipe.of_lists()))
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
 def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
     """Return what the lists of a run's ``lists.jsonl`` were made by, and the lists. Raises SourceError for another file."""
     try:
@@ -60,9 +77,14 @@ def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
 
 
 def parted(lists: Sequence[TrainingList], recipe: Recipe) -> tuple[list[TrainingList], list[TrainingList]]:
-    """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order."""
-    labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0]
-    kept = set(random.Random(recipe.seed).sample(labelled, min(DEVELOPMENT_LISTS, len(labelled))))
+    """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order.
+
+    Raises SourceError where there are so few that none would be left to learn from.
+    """
+    labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0 and not item.made]
+    if len(labelled) < 2 * DEVELOPMENT_LISTS:
+        raise SourceError(f"the recipe gave {len(labelled)} labelled lists; {2 * DEVELOPMENT_LISTS} are needed, {DEVELOPMENT_LISTS} of them to watch by")
+    kept = set(random.Random(recipe.seed).sample(labelled, DEVELOPMENT_LISTS))
     return [lists[number] for number in sorted(kept)], [item for number, item in enumerate(lists) if number not in kept]
 
 

@@ -21,6 +21,7 @@ from .training_list import TrainingList, shown, teacher_logits
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])|(?<=[\u3002\uff01\uff1f])")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
+_UNSPACED_RUN = re.compile(f"[{UNSPACED}]{{2,}}")
 _BLOCK = 64
 """Queries whose similarities to all passages are held at once."""
 
@@ -73,7 +74,9 @@ class WeakLists:
         if kind == "title":
             title = self.passages.titles[number]
             return WeakQuery(title, number, self.passages.texts[number]) if title else None
-        sentences = _SENTENCES.split(self.passages.texts[number])
+        sentences = [sentence for sentence in _SENTENCES.split(self.passages.texts[number]) if sentence]
+        if not sentences:
+            return None
         sentence = self._random.choice(sentences)
         if kind == "keywords":
             return self._keywords(sentence if self._random.random() < 0.5 else self.passages.titles[number] or sentence, number)
@@ -83,7 +86,14 @@ class WeakLists:
         return WeakQuery(sentence, number, others if self._random.random() < 0.5 and _length(others) > 15 else "")
 
     def _keywords(self, text: str, number: int) -> WeakQuery | None:
-        """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text."""
+        """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text.
+
+        Of a text without spaces, two to six neighbouring characters.
+        """
+        if unspaced := _UNSPACED_RUN.findall(text):
+            run, wanted = self._random.choice(unspaced), self._random.randint(2, 6)
+            first = self._random.randint(0, max(0, len(run) - wanted))
+            return WeakQuery(run[first : first + wanted], number)
         words = re.findall(r"[\w'-]+", text.lower())
         length = self._random.randint(1, 5)
         if self._random.random() < 0.5:

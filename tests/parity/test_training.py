@@ -23,6 +23,7 @@ from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from tiny_models import tiny_tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
+from es_rerank.errors import SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
@@ -35,7 +36,7 @@ from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
 from es_rerank.training.passages import Passages
 from es_rerank.training.recipe import Recipe, Source
-from es_rerank.training.training_list import TrainingList, parted, queue, read_lists, teacher_logits
+from es_rerank.training.training_list import TrainingList, is_of, parted, queue, read_lists, teacher_logits
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
 RECIPE = Recipe(
@@ -87,9 +88,10 @@ def run(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def lists_of(run: Path) -> list[TrainingList]:
-    recipe, *rows = (run / "work" / "lists.jsonl").read_text(encoding="utf-8").splitlines()
-    assert recipe == RECIPE.of_lists()
-    return [TrainingList(**json.loads(row)) for row in rows]
+    mark, lists = read_lists(run / "work" / "lists.jsonl")
+    assert is_of(mark, RECIPE)
+    assert not is_of(mark, RECIPE.model_copy(update={"seed": 14}))
+    return lists
 
 
 def pairs(tokenizer: Any) -> Any:
@@ -174,6 +176,34 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
     assert not any("scored by" in text for text in said)
 
 
+def test_a_run_takes_up_no_other_runs_checkpoint(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"say": lambda _: None, "report": lambda _: None}
+    again = shutil.copytree(run, tmp_path / "again")
+    with pytest.raises(SourceError, match="another recipe, base, start or teacher"):
+        cross_encoder.train(RECIPE, data, base, again, start=run, **arguments)
+    with pytest.raises(SourceError, match="another recipe, base, start or teacher"):
+        cross_encoder.train(RECIPE, data, base, again, teacher=WordOverlapReranker(), **arguments)
+
+
+def test_what_does_not_fit_together_is_said_before_anything_is_made(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+    def refused(message: str, start: Path | None = None, **change: object) -> None:
+        recipe = Recipe.model_validate({**RECIPE.model_dump(), **change})
+        with pytest.raises(SettingsError, match=message):
+            cross_encoder.train(recipe, data, base, tmp_path / "out", start=start, say=lambda _: None, report=lambda _: None)
+        assert not list((tmp_path / "out" / "work").iterdir())
+
+    refused("has 2 layers, and the recipe asks for layers 3", layers=3)
+    refused(r"has 2 layers, and the recipe asks for layers None and exit_layers \(2,\)", exit_layers=(2,))
+    refused(r"has 2 layers and exits on \(1,\), the recipe 2 and \(\)", run, exit_layers=())
+    other = shutil.copytree(run, tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"].popitem()
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    refused("was not trained on .*, for it has another vocabulary", other)
+    with pytest.raises(ValueError, match="do not lie below the last of 2 layers"):
+        Recipe(sources=(), layers=2, exit_layers=(2,))
+
+
 def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
     model, tokenizer = BertForSequenceClassification.from_pretrained(run).eval(), AutoTokenizer.from_pretrained(run)
     with torch.no_grad():
@@ -238,6 +268,13 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
     weak = [item for item in lists if item.labels[0] < 0]
     assert len(weak) > 10
     assert all(item.query.endswith("。") and item.query.count("。") == 1 for item in weak)
+    keywords = make_lists(recipe.model_copy(update={"weak_kinds": {"keywords": 1.0}}), tmp_path, tiny_tokenizer(), vectors_of, lambda _: None)
+    asked = [item.query for item in keywords if item.labels[0] < 0]
+    assert asked
+    assert {len(query) for query in asked} <= set(range(2, 7))
+    mixed = Passages(["MH370航班", "航班取消"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
+    assert mixed.bm25("mh370").tolist()[0] > 0 == mixed.bm25("mh370").tolist()[1]
+    assert min(mixed.bm25("航班")) > 0
     passages = Passages(["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
     assert passages.bm25("记谱").tolist()[0] > 0 == passages.bm25("记谱").tolist()[1]
     assert passages.bm25("谱记").tolist() == [0.0, 0.0]
