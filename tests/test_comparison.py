@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -16,14 +17,16 @@ import pytest
 from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_tokenizer
 
+from es_rerank.cli import evaluation_tables
 from es_rerank.client import RerankClient
 from es_rerank.collection import held_out, read_corpus
 from es_rerank.errors import SourceError
 from es_rerank.evaluation.comparison import comparison, labels
 from es_rerank.evaluation.experiment import QueryResult, Result, Setup, experiments
-from es_rerank.evaluation.measures import Measures, difference
+from es_rerank.evaluation.measures import Difference, Measures, difference
 from es_rerank.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.evaluation.report import page
 from es_rerank.evaluation.topics import Source, read_topics
@@ -214,6 +217,39 @@ def test_bars_print_as_many_digits_as_they_are_told() -> None:
     assert "0.123<" in chart("x", [Bar("a", 0.1234, 0.1, 0.2)], digits=3)
 
 
+def test_nothing_found_is_drawn_too() -> None:
+    nothing = _result("none", "knn", "m", first=[0.0], alone=[0.0], default=[0.0])
+    html = page(comparison([nothing.model_copy(update={"reliability": None})]), [])
+    assert "0.000" in html
+    assert "nan" not in html.lower()
+
+
+def test_tables_show_names_as_they_are_and_numbers_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {"queries": 12_345, "difference": Difference(ndcg_at_10=-0.1234, p_value=1.2e-105, wins=4_123, losses=3_187, ties=0)}
+    results = [
+        each.model_copy(update={**many, "collection": "product_qa[en]", "reranker": f"runs[/{each.reranker[2:]}]", "model": "m"}) for each in _results()[:4]
+    ]
+    out = io.StringIO()
+    monkeypatch.setattr(evaluation_tables, "stdout", Console(file=out, width=80))
+    evaluation_tables.show_comparison(comparison(results))
+    lines = out.getvalue().splitlines()
+    assert "runs[/fp32] over knn, window 50" in [line.strip() for line in lines]
+    rows = [line.split() for line in lines if line.startswith("product_qa[en] ") and "12,345" in line]
+    assert [row[-4:] for row in rows] == [[row[4], "-0.1234", "<.0001", "4123/3187"] for row in rows]
+    assert len(rows) == 4
+    assert max(map(len, lines)) <= 80
+
+
+def test_splits_of_one_collection_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(evaluation_tables, "stdout", Console(file=out, width=80))
+    first, other = _results()[0], _results()[4]
+    evaluation_tables.show_comparison(comparison([first, first.model_copy(update={"split": "dev"}), other]))
+    names = [" ".join(line.split()[:2]) for line in out.getvalue().splitlines()]
+    assert {"one test", "one dev"} <= set(names)
+    assert "two test" not in names
+
+
 class _Page(HTMLParser):
     """Which tags are open at the end, what was fetched, and all text."""
 
@@ -259,7 +295,7 @@ def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.node
 def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Elasticsearch, index: str, tmp_path: Path) -> None:
     collections = [_collection(tmp_path / f"{index}-{name}", 6) for name in ("a", "b")]
-    rerankers = [str(tiny_cross_encoder(tmp_path / name)) for name in ("first", "second")]
+    rerankers = [str(tiny_cross_encoder(tmp_path / name, seed)) for seed, name in enumerate(("first", "second"))]
     page_file = tmp_path / "report.html"
     arguments = [
         *(f"{folder}:all" for folder in collections),
@@ -269,6 +305,7 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
     ]
     try:
         as_json, as_tables = _evaluate(*arguments, "--json"), _evaluate(*arguments)
+        one = _evaluate(str(collections[0]), "--reranker", rerankers[1], *arguments[6:8], "--window", "4", "--elasticsearch-url", node.url, "--json")
     finally:
         for name in es.indices.get(index=f"es-rerank-evaluate-{index}-*"):
             es.indices.delete(index=name)
@@ -283,11 +320,12 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
             assert result[order]["ndcg@10"] == pytest.approx(np.mean([row[order] for row in rows]))
         assert 0 < result["recall@window"] <= 1
         assert result["reliability"]["documents"] == sum(each["documents"] for each in result["reliability"]["bins"])
-    # Twice the same weights: the same figures.
-    assert {each["difference"]["ndcg@10"] for each in found["contrasts"] if "bm25 without" not in each["against"]} == {0.0}
+    alone = {(each["collection"], each["recalled_by"], each["reranker"]): [row["cross_encoder"] for row in each["per_query"]] for each in found["results"]}
+    assert any(alone[collections[0].name, stage, rerankers[0]] != alone[collections[0].name, stage, rerankers[1]] for stage in ("knn", "bm25", "hybrid"))
+    assert json.loads(one.stdout)["per_query"] == found["results"][1]["per_query"]
+    assert [each["search_p50"] is None for each in found["results"][:6]] == [False, False, True, True, True, True]  # the later stages were remembered in part
     assert len(found["means"]) == 6
     assert sum(line.startswith("mean ") for line in as_tables.stdout.splitlines()) == 6
-    assert max(map(len, as_tables.stdout.splitlines())) <= 80
     assert "cross-encoder alone" in _Page(page_file.read_text()).text
 
 
@@ -317,6 +355,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) 
     unknown = _evaluate(str(folders[0]), "--first-stage", "tfidf")
     assert unknown.returncode == 2
     assert "--first-stage tfidf is none that is known; choose of: knn, bm25, hybrid" in unknown.stderr
+    assert "is a folder" in _evaluate(str(folders[0]), "--html", str(tmp_path)).stderr
+    assert "have no title" in _evaluate(str(folders[0]), "--same-title").stderr
     nowhere = _evaluate(str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))
     assert nowhere.returncode == 2
     assert "there is no folder" in nowhere.stderr
