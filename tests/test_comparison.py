@@ -301,7 +301,7 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
         *(f"{folder}:all" for folder in collections),
         *(part for name in rerankers for part in ("--reranker", name)),
         *("--embedder", str(tiny_bi_encoder(tmp_path / "tiny-bi-encoder")), "--first-stage", "hybrid", "--first-stage", "bm25", "--first-stage", "knn"),
-        *("--window", "4", "--elasticsearch-url", node.url, "--html", str(page_file)),
+        *("--window", "4", "--elasticsearch-url", node.url.replace("://", "://elastic:secret@"), "--html", str(page_file)),
     ]
     try:
         as_json, as_tables = _evaluate(*arguments, "--json"), _evaluate(*arguments)
@@ -327,6 +327,7 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
     assert len(found["means"]) == 6
     assert sum(line.startswith("mean ") for line in as_tables.stdout.splitlines()) == 6
     assert "cross-encoder alone" in _Page(page_file.read_text()).text
+    assert "secret" not in page_file.read_text()
 
 
 @pytest.mark.node
