@@ -154,7 +154,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(run: Path, data: 
 def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
     further = RECIPE.model_copy(update={"first_list": RECIPE.steps * RECIPE.lists_per_step, "spare_tenth": True, "steps": 2})
     said: list[str] = []
-    arguments = {"start": run, "teacher": WordOverlapReranker(), "say": said.append, "report": lambda _: None}
+    arguments: dict[str, Any] = {"start": run, "teacher": WordOverlapReranker(), "say": said.append, "report": lambda _: None}
     cross_encoder.train(further, data, base, tmp_path, **arguments)
     made_by, taught = read_lists(tmp_path / "work" / "taught.jsonl")
     development, others = parted(lists_of(run), RECIPE)
