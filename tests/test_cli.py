@@ -150,5 +150,11 @@ def test_an_unknown_setting() -> None:
     assert "ES_RERANK_WIDNOW: no such setting" in fault(run("search", "any", "q", ES_RERANK_WIDNOW="3"))
 
 
+def test_no_command_needs_an_extra_to_be_found() -> None:
+    extras = ["bm25s", "torch", "transformers", "safetensors", "sentence_transformers", "onnx", "optimum", "cohere", "openai", "langchain_core"]
+    code = f"import sys, es_rerank.cli.app; print([name for name in {extras} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def test_training_without_its_extra(tmp_path: Path) -> None:
     assert "es-rerank[train]" in fault(run("train", str(tmp_path), str(tmp_path / "out")))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..collection import read_corpus
 from ..types import FloatArray
-from .passages import Embed, cut_passages
+from .passages import Embed, cut_passages, shown
 from .queries import draw_queries
 from .recipe import Recipe, Source
-from .training_list import TrainingList, shown, teacher_logits
+from .training_list import TrainingList, teacher_logits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -103,6 +103,11 @@ def cut_passages(documents: Iterable[Document], tokenizer: Tokenizer, sizes: Seq
     return Passages(texts, titles, owner, embed([with_title(*pair) for pair in zip(titles, texts, strict=True)]))
 
 
+def shown(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
+    """Return a passage as the model reads it: with its title, or without."""
+    return with_title(passages.titles[number] if chance.random() < title_share else "", passages.texts[number])
+
+
 def together(collections: dict[str, Passages]) -> Passages:
     """Return the passages of several collections, by name, as one, in the order given."""
     parts = collections.values()

@@ -15,7 +15,6 @@ from ..errors import SourceError
 from ..models import Reranker
 from ..scores import as_logits, standardise
 from ..types import FloatArray
-from .passages import Passages, with_title
 from .recipe import Recipe
 
 DEVELOPMENT_LISTS = 240
@@ -46,11 +45,6 @@ def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> 
     if bm25.std() > 0:
         logits = logits + recipe.bm25_weight * logits.std() * (bm25 - bm25.mean()) / bm25.std()
     return [round(float(logit), 4) for logit in logits]
-
-
-def shown(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
-    """Return a passage as the model reads it: with its title, or without."""
-    return with_title(passages.titles[number] if chance.random() < title_share else "", passages.texts[number])
 
 
 def mark_of(recipe: Recipe, base: str) -> str:

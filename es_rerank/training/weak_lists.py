@@ -15,9 +15,9 @@ from typing import NamedTuple
 from ..text.boundaries import UNSPACED
 from ..types import FloatArray
 from .labelled_lists import LabelledLists
-from .passages import Embed, together
+from .passages import Embed, shown, together
 from .recipe import Recipe
-from .training_list import TrainingList, shown, teacher_logits
+from .training_list import TrainingList, teacher_logits
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])|(?<=[\u3002\uff01\uff1f])")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
