@@ -29,7 +29,7 @@ from es_rerank.evaluation.experiment import QueryResult, Result, Setup, experime
 from es_rerank.evaluation.measures import Difference, Measures, difference
 from es_rerank.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.evaluation.report import page
-from es_rerank.evaluation.topics import Source, read_topics
+from es_rerank.evaluation.topics import Source, lacks, read_topics
 from es_rerank.node import Node
 from es_rerank.plots.bars import Bar, chart
 from es_rerank.plots.differences import differences
@@ -131,6 +131,19 @@ def test_a_pool_holds_what_the_split_judges_under_the_titles_of_the_relevant(tmp
     assert read_topics(folder, "all").pools == {}
 
 
+def test_judged_documents_that_the_corpus_lacks_are_said_and_count_as_not_found(tmp_path: Path) -> None:
+    folder = _collection(tmp_path / "c", 3)
+    with (folder / "qrels" / "all.tsv").open("a") as qrels:
+        qrels.write("q0\tgone\t1\n")
+    topics = read_topics(folder, "all", same_title=False)
+    assert topics.missing == ["gone"]
+    assert lacks(topics) == "c: 1 judged documents are not in corpus.jsonl and count as not found: 'gone'"
+    assert lacks(read_topics(_collection(tmp_path / "whole", 3), "all")) is None
+    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tgone\t1\nq1\tlost\t1\n")
+    with pytest.raises(SourceError, match=r"2 judged documents are not in corpus\.jsonl, and none is: 'gone', 'lost'"):
+        read_topics(folder, "all")
+
+
 # --- results by hand -----------------------------------------------------------------------------------------------
 
 
@@ -159,6 +172,7 @@ def _result(
         model=model,
         reranker=reranker,
         skipped_queries=0,
+        missing_documents=0,
         search_p50=0.1,
         recall_at_window=0.9,
         reliability=reliability([(0.3, False), (0.7, True)]),

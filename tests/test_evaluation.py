@@ -158,7 +158,6 @@ def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
         "- 1 documents have the id of another one: 'a'",
         "- 1 judged queries are not in queries.jsonl: 'absent'",
         "- 1 judged queries have no words: 'q2'",
-        "- 1 judged documents are not in corpus.jsonl: 'gone'",
         "- no query has a relevant document (a judgement above 0)",
     ]
 

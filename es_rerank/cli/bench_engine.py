@@ -31,7 +31,7 @@ from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
 from ..evaluation.measures import mean, measured, run_of
 from ..evaluation.packaged import packaged
-from ..evaluation.topics import Topics, read_topics, the_split
+from ..evaluation.topics import Topics, lacks, read_topics, the_split
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
@@ -129,6 +129,8 @@ class _Collection:
         self.window = window
         self.topics: Topics = read_topics(folder, the_split(folder, split), limit=max(queries, 1))
         every = read_topics(folder, self.topics.split)
+        if note := lacks(every):
+            stderr.print(note, highlight=False, markup=False)
         stderr.print(f"{every.collection}: first stage by BM25 over {every.documents:,} documents", highlight=False)
         self._windows = windows(folder, every.queries, max(window, CANDIDATES))
         self._wanted = bool(queries)

@@ -24,7 +24,7 @@ from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsErr
 from ..evaluation.comparison import comparison
 from ..evaluation.experiment import Result, Setup, experiments
 from ..evaluation.report import page
-from ..evaluation.topics import HELD_OUT, Source, Topics, read_topics, the_split
+from ..evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
 from ..models import LoadedReranker
 from ..models.bi_encoder import BiEncoder
 from ..models.cached import ScoreCache
@@ -35,7 +35,7 @@ from ..settings import Settings, read_settings
 from ..text.chunking import Chunker
 from .connection import connect
 from .evaluation_tables import show, show_comparison
-from .output import ElasticsearchUrl, Json, print_json, progress
+from .output import ElasticsearchUrl, Json, print_json, progress, stderr
 
 BULK_TIMEOUT_S = 120.0
 """A bulk request of long documents may wait for vectors to be woven into the graph."""
@@ -126,6 +126,9 @@ def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, 
         raise SourceError("\n".join(fault.message for fault in faults), path=str(sources[0].folder))
     if faults:
         raise faults[0]
+    for each in found:
+        if note := lacks(each):
+            stderr.print(note, highlight=False, markup=False)
     names = [(each.collection, each.split) for each in found]
     if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
         raise SettingsError(f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them")

@@ -66,10 +66,11 @@ class Result(BaseModel):
     ``first_stage``, ``cross_encoder`` (the model's own logits alone) and ``reranked`` (what a search returns: calibrated
     with the first stage where the model says so) are means over ``queries`` queries. ``difference`` is reranked minus
     first stage. ``recall_at_window`` is the mean share of a query's relevant documents among the ``window`` hits: no
-    order of them finds more. ``skipped_queries`` have no relevant document. ``search_p50`` is the median search, reranking
-    included, in seconds; it and ``pairs_per_second`` are None where scores were remembered from another first stage, and the
-    latter where the time was too short to measure. ``reliability`` is of the probabilities that are the hits' scores; None
-    where no hit is judged. ``reranker`` is how the model was named.
+    order of them finds more. ``skipped_queries`` have no relevant document; ``missing_documents`` are judged, but not in
+    the corpus, so that no order finds them. ``search_p50`` is the median search, reranking included, in seconds; it and
+    ``pairs_per_second`` are None where scores were remembered from another first stage, and the latter where the time
+    was too short to measure. ``reliability`` is of the probabilities that are the hits' scores; None where no hit is
+    judged. ``reranker`` is how the model was named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -87,6 +88,7 @@ class Result(BaseModel):
     model: str
     reranker: str
     skipped_queries: int
+    missing_documents: int
     search_p50: float | None
     recall_at_window: float = Field(alias="recall@window")
     reliability: Reliability | None
@@ -236,6 +238,7 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         model=seen[0].model,
         reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,
+        missing_documents=len(topics.missing),
         search_p50=None if any(each.remembered for each in seen) else round(median(each.search_s for each in seen), 4),
         recall_at_window=fmean(_recall(topics.qrels[query], each.probabilities) for query, each in observations.items()),
         reliability=reliability(

@@ -46,7 +46,8 @@ class Topics:
     """The judged queries of a split: texts and judgements by query id.
 
     ``documents`` counts the corpus; ``skipped`` counts judged queries that were left out because nothing is relevant
-    to them, so that no order could be better than another. ``pools`` holds, by query id, the documents among which it is
+    to them, so that no order could be better than another. ``missing`` are judged documents that the corpus lacks: no order
+    finds them, as trec_eval has it. ``pools`` holds, by query id, the documents among which it is
     asked; nothing of a query that is asked of the whole collection.
     """
 
@@ -56,6 +57,7 @@ class Topics:
     qrels: Qrels
     documents: int
     skipped: int
+    missing: list[str] = field(default_factory=list)
     pools: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -81,7 +83,7 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
     each among the documents of its relevant ones' titles, as far as the split judges them: passages of one article
     against each other.
     Raises SourceError with every fault of the collection in one message: files that are missing or cannot be read,
-    judgements of queries or documents that are not there, queries without words, ids that occur twice, nothing relevant.
+    judgements of queries that are not there or of no document that is, queries without words, ids that occur twice, nothing relevant.
     """
     faults: list[str] = []
     titles = _tried(lambda: [(document.id, document.title) for document in read_corpus(folder)], faults)
@@ -96,7 +98,7 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
     if not wanted:
         raise SourceError(f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away", path=str(folder))
     kept, title_of = wanted[:limit], dict(titles)
-    if same_title and (untitled := sorted({name for query in kept for name, grade in qrels[query].items() if grade > 0 and not title_of[name]})):
+    if same_title and (untitled := sorted({name for query in kept for name, grade in qrels[query].items() if grade > 0 and not title_of.get(name, name)})):
         raise SourceError(f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave --same-title out", path=str(folder))
     return Topics(
         folder.resolve().name,
@@ -105,17 +107,25 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
         {query: qrels[query] for query in kept},
         len(titles),
         len(asked) - len(wanted),
+        sorted({name for query in kept for name in qrels[query]} - title_of.keys()),
         _pools(title_of, qrels, kept) if same_title else {},
     )
 
 
+def lacks(topics: Topics) -> str | None:
+    """Return what there is to say of judged documents that the corpus lacks; None where there are none."""
+    if not topics.missing:
+        return None
+    return f"{topics.collection}: {len(topics.missing)} judged documents are not in corpus.jsonl and count as not found: {_listed(topics.missing)}"
+
+
 def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict[str, list[str]]:
     """Return, by query, the documents that the split judges and that have the title of one of its relevant documents."""
-    judged = dict.fromkeys(name for grades in qrels.values() for name in grades)
+    judged = dict.fromkeys(name for grades in qrels.values() for name in grades if name in titles)
     by_title: dict[str, list[str]] = {}
     for name in judged:
         by_title.setdefault(titles[name], []).append(name)
-    wanted = {query: dict.fromkeys(titles[name] for name, grade in qrels[query].items() if grade > 0) for query in queries}
+    wanted = {query: dict.fromkeys(titles[name] for name, grade in qrels[query].items() if grade > 0 and name in titles) for query in queries}
     return {query: [name for title in found for name in by_title[title]] for query, found in wanted.items()}
 
 
@@ -137,8 +147,10 @@ def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list
         "documents have the id of another one": [name for name, count in corpus.items() if count > 1],
         "judged queries are not in queries.jsonl": [query for query in qrels if query not in queries],
         "judged queries have no words": [query for query in qrels if not queries.get(query, "-").strip()],
-        "judged documents are not in corpus.jsonl": sorted({name for judged in qrels.values() for name in judged if name not in corpus}),
     }
+    judged_documents = {name for judged in qrels.values() for name in judged}
+    if judged_documents and not judged_documents & corpus.keys():
+        found["judged documents are not in corpus.jsonl, and none is"] = sorted(judged_documents)
     faults = [f"{len(ids)} {what}: {_listed(ids)}" for what, ids in found.items() if ids]
     return faults if any(map(_has_relevant, qrels.values())) else [*faults, "no query has a relevant document (a judgement above 0)"]
 
