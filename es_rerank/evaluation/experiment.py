@@ -116,18 +116,17 @@ class Setup:
 def experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None) -> list[Result]:
     """Search for every query, with the first stage alone and reranked, and measure the orders: a result for each setup.
 
-    All setups take their turn at a query before the next one, so that what one has scored another may remember. Give a
-    client without a deadline (``timeout_s=None``): an answer that is late or unreranked is no measurement. Raises
-    ModelError for such an answer, and whatever the client raises.
+    The setups are of one index, window and fields; they differ in first stage and reranker. All take their turn at a
+    query before the next one, so that what one has scored another may remember. Give a client without a deadline
+    (``timeout_s=None``): an answer that is late or unreranked is no measurement. Raises ModelError for such an answer,
+    and whatever the client raises.
     """
     observations: list[dict[str, Observation]] = [{} for _ in setups]
-    first_stages = [_FirstStage(client, setup) for setup in setups]
+    first_stages = {setup.first_stage: _FirstStage(client, setup) for setup in setups}
     for done, (query, text) in enumerate(topics.queries.items(), 1):
-        recalled: dict[FirstStage, list[str]] = {}
         pool = _among(topics.pools.get(query))
-        for setup, first_stage, seen in zip(setups, first_stages, observations, strict=True):
-            if setup.first_stage not in recalled:
-                recalled[setup.first_stage] = first_stage.ids(text, pool)
+        recalled = {name: first_stage.ids(text, pool) for name, first_stage in first_stages.items()}
+        for setup, seen in zip(setups, observations, strict=True):
             seen[query] = observed(_answer(client, text, setup, pool), recalled[setup.first_stage])
         if on_progress:
             on_progress(done)

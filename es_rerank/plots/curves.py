@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-_WIDTH, _HEIGHT = 420, 300
-"""Size of a panel's axes, in pixels; what stands around them follows."""
+from .frame import AXES_HEIGHT, AXES_WIDTH, BOTTOM, GRID, INK, LEFT, RIGHT, TOP, framed
 
-_LEFT, _TOP, _RIGHT, _BOTTOM = 66, 84, 26, 54
 _LEGEND, _GAP = 20, 20
 _PER_ROW = 2
-_PANEL = _LEFT + _WIDTH + _RIGHT
-_INK, _GRID = "#1c1e23", "#e3e6ea"
+_PANEL = LEFT + AXES_WIDTH + RIGHT
 COLOURS = ("#0b64dd", "#0f9d76", "#8a94a3", "#c2570c")
 """Ours first; peers are grey."""
 
@@ -69,17 +66,13 @@ class _Scale(NamedTuple):
 
 def curves(title: str, panels: Sequence[Panel]) -> str:
     """Return an SVG picture of panels, from left to right and in rows of two."""
-    high = _TOP + _HEIGHT + _BOTTOM + _LEGEND * max(len(panel.curves) for panel in panels)
+    high = TOP + AXES_HEIGHT + BOTTOM + _LEGEND * max(len(panel.curves) for panel in panels)
     width, height = _PANEL * min(len(panels), _PER_ROW), high + (high - _GAP) * (-(-len(panels) // _PER_ROW) - 1)
     drawn = ""
     for number, panel in enumerate(panels):
         row, column = divmod(number, _PER_ROW)
         drawn += f'<g transform="translate({_PANEL * column} {(high - _GAP) * row})">\n{_panel(panel)}</g>\n'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-        f'<text x="16" y="26" font-size="15" font-weight="600">{escape(title)}</text>\n{drawn}</svg>\n'
-    )
+    return framed(title, drawn, width, height)
 
 
 _NOTHING = 1e-300
@@ -88,10 +81,10 @@ _NOTHING = 1e-300
 
 def _panel(panel: Panel) -> str:
     points = [point for curve in panel.curves for point in curve.points]
-    across = _linear([x for x, _ in points], _WIDTH)
+    across = _linear([x for x, _ in points], AXES_WIDTH)
     values = [y for _, y in points]
-    up = _logarithmic(values) if panel.log else _linear(values, _HEIGHT)
-    drawn = [f'<text x="{_LEFT}" y="58" font-size="13" font-weight="600">{escape(panel.title)}</text>\n', _axes(across, up, panel)]
+    up = _logarithmic(values) if panel.log else _linear(values, AXES_HEIGHT)
+    drawn = [f'<text x="{LEFT}" y="58" font-size="13" font-weight="600">{escape(panel.title)}</text>\n', _axes(across, up, panel)]
     for number, curve in enumerate(panel.curves):
         drawn += [_curve(curve, across, up), _legend(curve, number)]
     return "".join(drawn)
@@ -106,7 +99,7 @@ def _linear(values: Sequence[float], pixels: float) -> _Scale:
 def _logarithmic(values: Sequence[float]) -> _Scale:
     """Return a scale between the powers of ten around the values."""
     low = math.floor(math.log10(min(values)))
-    return _Scale(10.0**low, 10.0 ** max(math.ceil(math.log10(max(values))), low + 1), _HEIGHT, log=True)
+    return _Scale(10.0**low, 10.0 ** max(math.ceil(math.log10(max(values))), low + 1), AXES_HEIGHT, log=True)
 
 
 def _ticks(highest: float) -> list[float]:
@@ -126,25 +119,25 @@ def _steps_of(scale: _Scale) -> list[float]:
 
 
 def _axes(across: _Scale, up: _Scale, panel: Panel) -> str:
-    bottom, middle = _TOP + _HEIGHT, _LEFT + _WIDTH / 2
+    bottom, middle = TOP + AXES_HEIGHT, LEFT + AXES_WIDTH / 2
     drawn = []
     for value in _steps_of(up) if up.log else _ticks(up.high):
         y = bottom - up.at(value)
-        drawn.append(f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_GRID}"/>')
-        drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>\n')
+        drawn.append(f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
+        drawn.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>\n')
     for value in _ticks(across.high):
-        x = _LEFT + across.at(value)
-        drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{_INK}"/>')
+        x = LEFT + across.at(value)
+        drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{INK}"/>')
         drawn.append(f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{value:,.10g}</text>\n')
     return (
-        "".join(drawn) + f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{bottom}" y2="{bottom}" stroke="{_INK}"/>\n'
+        "".join(drawn) + f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{bottom}" y2="{bottom}" stroke="{INK}"/>\n'
         f'<text x="{middle}" y="{bottom + 40}" text-anchor="middle">{escape(panel.across)}</text>'
-        f'<text x="{_LEFT}" y="{_TOP - 9}" fill-opacity="0.7">{escape(panel.up)}</text>\n'
+        f'<text x="{LEFT}" y="{TOP - 9}" fill-opacity="0.7">{escape(panel.up)}</text>\n'
     )
 
 
 def _curve(curve: Curve, across: _Scale, up: _Scale) -> str:
-    placed = [(_LEFT + across.at(x), _TOP + _HEIGHT - up.at(y)) for x, y in curve.points]
+    placed = [(LEFT + across.at(x), TOP + AXES_HEIGHT - up.at(y)) for x, y in curve.points]
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{curve.colour}"/>' for x, y in placed)
     return f'<path d="{_path(curve, placed, across, up)}" fill="none" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>{dots}\n'
 
@@ -154,7 +147,7 @@ def _path(curve: Curve, placed: Sequence[tuple[float, float]], across: _Scale, u
     if curve.line is not None:
         values = [x for x, _ in curve.points]
         fitted = [(x, curve.line.intercept + curve.line.slope * x) for x in (_above_axis(curve.line, min(values)), max(values))]
-        ends = [(_LEFT + across.at(x), _TOP + _HEIGHT - up.at(y)) for x, y in fitted]
+        ends = [(LEFT + across.at(x), TOP + AXES_HEIGHT - up.at(y)) for x, y in fitted]
     return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
 
 
@@ -164,10 +157,10 @@ def _above_axis(line: Line, x: float) -> float:
 
 
 def _legend(curve: Curve, number: int) -> str:
-    y = _TOP + _HEIGHT + _BOTTOM + _LEGEND * number
+    y = TOP + AXES_HEIGHT + BOTTOM + _LEGEND * number
     return (
-        f'<line x1="{_LEFT}" x2="{_LEFT + 26}" y1="{y}" y2="{y}" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>'
-        f'<circle cx="{_LEFT + 13}" cy="{y}" r="3" fill="{curve.colour}"/><text x="{_LEFT + 34}" y="{y + 4}">{escape(curve.label)}</text>\n'
+        f'<line x1="{LEFT}" x2="{LEFT + 26}" y1="{y}" y2="{y}" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>'
+        f'<circle cx="{LEFT + 13}" cy="{y}" r="3" fill="{curve.colour}"/><text x="{LEFT + 34}" y="{y + 4}">{escape(curve.label)}</text>\n'
     )
 
 

@@ -63,17 +63,25 @@ def digest(folder: Path) -> str:
     return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER))
 
 
-def prepare(recipe: Recipe, data: Path, base: Path, work: Path, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return the lists of the recipe, from ``work`` when a former run that makes the same lists of the same base left them there."""
-    path, mark = work / _LISTS, mark_of(recipe, digest(base))
+def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None]) -> list[TrainingList]:
+    """Return the lists of the recipe, from ``work`` when a former run left them there under the same ``mark``."""
+
+    def make() -> list[TrainingList]:
+        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
+
+    return _kept(work / _LISTS, mark, make)
+
+
+def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
+    """Return the lists that a file holds under a mark; where it holds none, make them and write them there."""
     if path.is_file():
         made_by, known = read_lists(path)
         if made_by == mark:
             return known
-    tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    lists = make_lists(recipe, data, tokenizer, bi_encoder(base), report)
+    lists = make()
     _write(path, mark, lists)
     return lists
 
@@ -93,17 +101,15 @@ def _identity(teacher: Reranker) -> str:
 
 def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, lists_of: str, report: Callable[[str], None]) -> list[TrainingList]:
     """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
-    path, mark = work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, _identity(teacher)])
-    if path.is_file():
-        made_by, known = read_lists(path)
-        if made_by == mark:
-            return known
-    made: list[TrainingList] = []
-    for start in range(0, len(lists), _TAUGHT_AT_ONCE):
-        made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
-        report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
-    _write(path, mark, made)
-    return made
+
+    def make() -> list[TrainingList]:
+        made: list[TrainingList] = []
+        for start in range(0, len(lists), _TAUGHT_AT_ONCE):
+            made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
+            report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
+        return made
+
+    return _kept(work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, _identity(teacher)]), make)
 
 
 def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
@@ -336,9 +342,10 @@ def train(
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
-    lists = prepare(recipe, data, base, work, say)
+    lists_of = mark_of(recipe, digest(base))
+    lists = prepare(recipe, data, base, work, lists_of, say)
     development, others = parted(lists, recipe)
-    chosen, lists_of = queue(others, recipe), mark_of(recipe, digest(base))
+    chosen = queue(others, recipe)
     if teacher is not None:
         chosen = _taught(chosen, teacher, recipe, work, lists_of, say)
     run = json.dumps([lists_of, None if start is None else digest(start), None if teacher is None else _identity(teacher)])

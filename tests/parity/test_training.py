@@ -36,7 +36,7 @@ from es_rerank.training.lists import make_lists
 from es_rerank.training.objective import loss_of
 from es_rerank.training.passages import Passages
 from es_rerank.training.recipe import Recipe, Source
-from es_rerank.training.training_list import TrainingList, is_of, parted, queue, read_lists, teacher_logits
+from es_rerank.training.training_list import TrainingList, is_of, mark_of, parted, queue, read_lists, teacher_logits
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
 RECIPE = Recipe(
@@ -166,7 +166,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
         before, after = load_file(run / name), load_file(tmp_path / name)
         moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
         assert 0 < max(moved.values()) < 0.01  # two small steps from where the first run ended, not a fresh head
-    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", said.append)
+    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base)), said.append)
     assert len(fewer) == len(development) + len(others)
     again = tmp_path / "again"
     (again / "work").mkdir(parents=True)
