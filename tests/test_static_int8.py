@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from encoder_graphs import WIDTH, encoder, run
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
@@ -137,6 +137,7 @@ def test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer(tmp_pat
     assert error["fitted"] < error["plain"]
 
 
+@example(seed=952, inputs=4, largest=FULL)  # greedy rounding, row by row, leaves this one a third worse
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([FULL, REDUCED]))
 def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(seed: int, inputs: int, largest: int) -> None:
     draw = np.random.default_rng(seed)
