@@ -16,33 +16,41 @@ from torch.nn import functional
 from .recipe import Recipe
 from .training_list import TrainingList
 
+_NOTHING = -1e4
+"""Logit of a place where a shorter list has no passage: its share of a softmax is 0 in float32, and its logarithm finite."""
+
 
 def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe) -> torch.Tensor:
     """Return the sum of the losses of lists; ``logits`` is (heads, total passages) in list order, the last head in the last row."""
-    parts = logits.split([len(item.passages) for item in lists], dim=1)
-    return torch.stack([_all_heads(part, item, recipe) for item, part in zip(lists, parts, strict=True)]).sum()
+    sizes = torch.tensor([len(item.passages) for item in lists])
+    width = int(sizes.max())
+    real = torch.arange(width) < sizes[:, None]
+    places = torch.where(real, (sizes.cumsum(0) - sizes)[:, None] + torch.arange(width), 0).to(logits.device)
+    known = real.to(logits.device)
+    labels = _table([item.labels for item in lists], 0.0, logits.device)
+    teacher = _table([item.teacher for item in lists], _NOTHING, logits.device)
+    table = logits[:, places].masked_fill(~known, _NOTHING)
+
+    labelled = labels[:, 0] >= 0
+    positives = labels.clamp(min=0)
+    towards_teacher = _divergence(teacher, table)
+    listwise = -(torch.log_softmax(table, dim=-1) * positives).sum(dim=-1) / positives.sum(dim=-1).clamp(min=1)
+    terms = functional.binary_cross_entropy_with_logits(table, positives.expand_as(table), reduction="none")
+    binary = terms.masked_fill(~known, 0.0).sum(dim=-1) / known.sum(dim=-1)
+    agrees = positives.gather(1, teacher.argmax(dim=-1, keepdim=True))[:, 0]
+    from_labels = listwise + recipe.binary_weight * binary + recipe.distil_weight_labelled * agrees * towards_teacher
+    heads = torch.where(labelled, from_labels, recipe.distil_weight_weak * towards_teacher).sum(dim=-1)
+
+    towards_last = _divergence(table[-1].detach(), table[:-1]).sum()
+    return heads[-1] + recipe.exit_weight * heads[:-1].sum() + recipe.exit_distil_weight * towards_last
 
 
-def _all_heads(logits: torch.Tensor, item: TrainingList, recipe: Recipe) -> torch.Tensor:
-    *exits, last = logits.unbind()
-    loss = _one_head(last, item, recipe)
-    for early in exits:
-        loss = loss + recipe.exit_weight * _one_head(early, item, recipe) + recipe.exit_distil_weight * _divergence(last.detach(), early)
-    return loss
-
-
-def _one_head(logits: torch.Tensor, item: TrainingList, recipe: Recipe) -> torch.Tensor:
-    teacher = torch.tensor(item.teacher)
-    if item.labels[0] < 0:
-        return recipe.distil_weight_weak * _divergence(teacher, logits)
-    labels = torch.tensor(item.labels, dtype=torch.float32)
-    listwise = -(torch.log_softmax(logits, dim=0) * labels / labels.sum()).sum()
-    loss = listwise + recipe.binary_weight * functional.binary_cross_entropy_with_logits(logits, labels)
-    if item.labels[int(teacher.argmax())] == 1:
-        loss = loss + recipe.distil_weight_labelled * _divergence(teacher, logits)
-    return loss
+def _table(rows: Sequence[Sequence[float]], rest: float, device: torch.device) -> torch.Tensor:
+    """Return rows of different lengths as float32, (rows, longest), filled with ``rest``."""
+    parts = [torch.tensor(row, dtype=torch.float32) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=rest).to(device)
 
 
 def _divergence(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Return the Kullback-Leibler divergence of the student's softmax from the teacher's, over one list."""
-    return functional.kl_div(torch.log_softmax(student, dim=0), torch.softmax(teacher, dim=0), reduction="sum")
+    """Return the Kullback-Leibler divergence of the student's softmax from the teacher's over the last dimension, a list."""
+    return functional.kl_div(torch.log_softmax(student, dim=-1), torch.softmax(teacher, dim=-1), reduction="none").sum(dim=-1)
