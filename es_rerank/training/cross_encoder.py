@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ..errors import SettingsError, SourceError
@@ -41,6 +41,8 @@ _WEIGHTS = "model.safetensors"
 _LISTS = "lists.jsonl"
 _TAUGHT = "taught.jsonl"
 _TAUGHT_AT_ONCE = 1_000
+_READERS = 3
+"""Processes that tokenise for a GPU."""
 _INT8_TEXTS = 300
 """Pairs that int8 is fitted to: 1,000 bring the logits no nearer to fp32's (rms 0.101 for both, 0.124 for the export's own 80)."""
 
@@ -141,6 +143,51 @@ def _model_of(folder: Path) -> BertForSequenceClassification:
     return model
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Lists whose gradients are computed at once, tokenised: batches sorted by length, and where each passage stands in them."""
+
+    lists: Sequence[TrainingList]
+    batches: list[Mapping[str, torch.Tensor]]
+    places: torch.Tensor
+
+
+def _read(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> _Pass:
+    """Return lists tokenised, in batches sorted by length, so that little is padding."""
+    pairs = tokenizer(
+        [item.query for item in lists for _ in item.passages],
+        [text for item in lists for text in item.passages],
+        truncation="longest_first",
+        max_length=recipe.max_tokens,
+    )
+    lengths = [len(ids) for ids in pairs["input_ids"]]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    batches = [
+        dict(tokenizer.pad({name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt"))
+        for batch in token_batches(order, lengths, recipe.batch_tokens)
+    ]
+    return _Pass(lists, batches, torch.tensor(order).argsort())
+
+
+class _Steps(Dataset[list[_Pass]]):
+    """What each step of a run reads, whichever step it is resumed at.
+
+    The first epoch takes the lists in their order, each further one in a seeded order of its own.
+    """
+
+    def __init__(self, lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
+        self._lists, self._tokenizer, self._recipe = lists, tokenizer, recipe
+
+    def __getitem__(self, step: int) -> list[_Pass]:
+        size, at_once = self._recipe.lists_per_step, self._recipe.lists_per_pass
+        epoch, number = divmod(step, len(self._lists) // size)
+        order = list(range(len(self._lists)))
+        if epoch > 0:
+            random.Random(f"{self._recipe.seed}:{epoch}").shuffle(order)
+        lists = [self._lists[i] for i in order[number * size : (number + 1) * size]]
+        return [_read(lists[start : start + at_once], self._tokenizer, self._recipe) for start in range(0, size, at_once)]
+
+
 class Trainer:
     """One run of a recipe over lists, in a work folder from which it can be resumed.
 
@@ -180,48 +227,26 @@ class Trainer:
         warmup = max(1, int(self._recipe.steps * self._recipe.warmup_share))
         return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / (self._recipe.steps - warmup)))
 
-    def _batches(self) -> Iterator[list[TrainingList]]:
-        """Yield the batches from the current step on, so that a resumed run sees what it would have seen.
-
-        The first epoch takes the lists in their order, each further one in a seeded order of its own.
-        """
-        size = self._recipe.lists_per_step
-        per_epoch = len(self._lists) // size
-        for step in itertools.count(self.step):
-            epoch, number = divmod(step, per_epoch)
-            order = list(range(len(self._lists)))
-            if epoch > 0:
-                random.Random(f"{self._recipe.seed}:{epoch}").shuffle(order)
-            yield [self._lists[i] for i in order[number * size : (number + 1) * size]]
-
-    def _logits(self, model: torch.nn.Module, lists: Sequence[TrainingList]) -> torch.Tensor:
-        """Return the logits, float32, (heads, total passages): sorted by length into batches, so that little is padding."""
-        pairs = self._tokenizer(
-            [item.query for item in lists for _ in item.passages],
-            [text for item in lists for text in item.passages],
-            truncation="longest_first",
-            max_length=self._recipe.max_tokens,
-        )
-        lengths = [len(ids) for ids in pairs["input_ids"]]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        parts = [
-            model(self._tokenizer.pad({name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt").to(self._device))
-            for batch in token_batches(order, lengths, self._recipe.batch_tokens)
-        ]
-        return torch.cat(parts, dim=1)[:, torch.tensor(order).argsort().to(self._device)]
+    def _logits(self, model: torch.nn.Module, read: _Pass) -> torch.Tensor:
+        """Return the logits, float32, (heads, total passages), of a pass in its order."""
+        parts = [model({name: values.to(self._device, non_blocking=True) for name, values in batch.items()}) for batch in read.batches]
+        return torch.cat(parts, dim=1)[:, read.places.to(self._device)]
 
     def run(self, report: Report) -> None:
         """Train to the last step, writing a checkpoint at the recipe's interval."""
         started, pairs = time.monotonic(), 0
-        for batch in itertools.islice(self._batches(), self._recipe.steps - self.step):
-            loss = self._backward(batch)
+        steps = _Steps(self._lists, self._tokenizer, self._recipe)
+        # On a GPU the next steps are tokenised meanwhile; on a CPU every core is at work on this one.
+        readers = 0 if self._device.type == "cpu" else _READERS
+        for passes in DataLoader(steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers):
+            loss = self._backward(passes)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
             self._schedule.step()
             self._optimizer.zero_grad()
             self.average.update_parameters(self.model)
             self.step += 1
-            pairs += sum(len(item.passages) for item in batch)
+            pairs += sum(len(each.places) for each in passes)
             state: dict[str, Any] = {
                 "step": self.step,
                 "steps": self._recipe.steps,
@@ -235,12 +260,11 @@ class Trainer:
                 log.write(json.dumps(state) + "\n")
             report(state)
 
-    def _backward(self, lists: list[TrainingList]) -> float:
-        """Add up the gradients of the mean loss over lists, a few lists at a time, and return it."""
-        total = 0.0
-        for start in range(0, len(lists), self._recipe.lists_per_pass):
-            some = lists[start : start + self._recipe.lists_per_pass]
-            loss = loss_of(self._logits(self.model, some), some, self._recipe) / len(lists)
+    def _backward(self, passes: Sequence[_Pass]) -> float:
+        """Add up the gradients of the mean loss over the lists of a step, pass by pass, and return it."""
+        total, lists = 0.0, sum(len(each.lists) for each in passes)
+        for each in passes:
+            loss = loss_of(self._logits(self.model, each), each.lists, self._recipe) / lists
             loss.backward()
             total += loss.item()
         return total
@@ -248,7 +272,7 @@ class Trainer:
     def accuracy(self) -> dict[str, float]:
         """Return, for each head of the averaged model, the share of development lists whose best passage is a positive."""
         with torch.no_grad():
-            logits = self._logits(self.average, self._development)
+            logits = self._logits(self.average, _read(self._development, self._tokenizer, self._recipe)).cpu()
         parts = logits.split([len(item.passages) for item in self._development], dim=1)
         hits = torch.tensor([[item.labels[best] for best in part.argmax(dim=1).tolist()] for item, part in zip(self._development, parts, strict=True)])
         names = [*(f"exit {layer}" for layer in self._recipe.exit_layers), "last"]

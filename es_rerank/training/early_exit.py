@@ -2,9 +2,9 @@
 
 An inner layer's head gives the logit of a model of so many layers; trained together with the last one, the layers below
 learn to be read early (DeeBERT, https://arxiv.org/abs/2004.12993, but trained jointly). The forward pass is written out
-for training on a CPU: matrices in bfloat16, the residual stream in float32; no dropout, which took 40 % of a step, and no
-list is seen often; attention by plain matrix products, for the fused kernel's backward pass took 39 % of what then was a
-step; in the last layer the first token alone, for nothing else of it is read. 12 pairs of 192 tokens on one core with AMX:
+for training: matrices in bfloat16, the residual stream in float32; no dropout, which took 40 % of a step, and no
+list is seen often; attention on a CPU by plain matrix products, for the fused kernel's backward pass took 39 % of what then
+was a step; in the last layer the first token alone, for nothing else of it is read. 12 pairs of 192 tokens on one core with AMX:
 10.0 pairs/s through transformers under autocast, 22 written out. torch.compile gained nothing.
 """
 
@@ -88,12 +88,17 @@ def _layer(block: torch.nn.Module, hidden: torch.Tensor, rows: torch.Tensor, bia
         _linear(linear, tokens).unflatten(-1, (heads, -1)).transpose(1, 2)
         for linear, tokens in ((attention.self.query, query), (attention.self.key, low), (attention.self.value, low))
     )
-    weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias, dim=-1)
-    mixed = _linear(attention.output.dense, (weights @ v).transpose(1, 2).flatten(2))
+    mixed = _linear(attention.output.dense, _attended(q, k, v, bias).transpose(1, 2).flatten(2))
     rows = attention.output.LayerNorm(mixed + rows)
     inner = block.intermediate.intermediate_act_fn(_linear(block.intermediate.dense, rows.to(torch.bfloat16)))
     output: torch.Tensor = block.output.LayerNorm(_linear(block.output.dense, inner) + rows)
     return output
+
+
+def _attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    if q.is_cuda:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias, dim=-1) @ v
 
 
 def _linear(linear: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
