@@ -351,8 +351,10 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
         raise SettingsError(f"{start} has {found[0]} layers and exits on {found[1]}, the recipe {layers} and {recipe.exit_layers}; make them the same")
 
 
-def _vocabulary(folder: Path) -> Any:  # noqa: ANN401 a table or a list, as the kind of tokenizer has it
-    return json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))["model"]["vocab"]
+def _vocabulary(folder: Path) -> list[str]:
+    """Return the pieces in their order; without their scores, whose last digit changes whenever a tokenizer is saved."""
+    pieces: dict[str, int] | list[tuple[str, float]] = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))["model"]["vocab"]
+    return sorted(pieces, key=pieces.__getitem__) if isinstance(pieces, dict) else [piece for piece, _ in pieces]
 
 
 def train(

@@ -186,10 +186,10 @@ def test_a_run_takes_up_no_other_runs_checkpoint(run: Path, data: Path, base: Pa
 
 
 def test_what_does_not_fit_together_is_said_before_anything_is_made(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
-    def refused(message: str, start: Path | None = None, **change: object) -> None:
+    def refused(message: str, start: Path | None = None, on: Path = base, **change: object) -> None:
         recipe = Recipe.model_validate({**RECIPE.model_dump(), **change})
         with pytest.raises(SettingsError, match=message):
-            cross_encoder.train(recipe, data, base, tmp_path / "out", start=start, say=lambda _: None, report=lambda _: None)
+            cross_encoder.train(recipe, data, on, tmp_path / "out", start=start, say=lambda _: None, report=lambda _: None)
         assert not list((tmp_path / "out" / "work").iterdir())
 
     refused("has 2 layers, and the recipe asks for layers 3", layers=3)
@@ -200,6 +200,12 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(run: Path, d
     tokenizer["model"]["vocab"].popitem()
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     refused("was not trained on .*, for it has another vocabulary", other)
+    # Of a unigram tokenizer the scores' last digits change when it is saved: the vocabulary is the same, and what is next is looked at.
+    unigram = shutil.copytree(base, tmp_path / "unigram")
+    for folder, score in ((unigram, -7.4715776443481445), (other, -7.471577644348144)):
+        tokenizer["model"]["vocab"] = [["word", score]]
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    refused(r"has 2 layers and exits on \(1,\), the recipe 2 and \(\)", other, unigram, exit_layers=())
     with pytest.raises(ValueError, match="do not lie below the last of 2 layers"):
         Recipe(sources=(), layers=2, exit_layers=(2,))
 
