@@ -9,8 +9,10 @@ import pytest
 
 from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError, SourceError
+from es_rerank.models.load import model_folder
+from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training.recipe import BUNDLED, Recipe, read_recipe
+from es_rerank.training.recipe import BUNDLED, CONTINUED, Recipe, read_recipe
 from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
@@ -32,6 +34,14 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
 def test_without_a_file_the_bundled_recipe_is_read_and_survives_its_own_json(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(BUNDLED.model_dump_json(), encoding="utf-8")
     assert read_recipe(None) == read_recipe(tmp_path / "recipe.json") == BUNDLED
+    assert read_recipe(None, CONTINUED) == CONTINUED
+
+
+def test_the_recipe_in_the_package_is_that_of_the_second_round() -> None:
+    shipped = read_recipe(model_folder(BUNDLED_RERANKER) / "recipe.json")
+    assert shipped.model_copy(update={"checkpoint_every": CONTINUED.checkpoint_every}) == CONTINUED
+    assert shipped.of_lists() == BUNDLED.of_lists()  # both rounds draw on the same lists
+    assert shipped.first_list == 10_720
 
 
 def test_nothing_is_trained_on_that_is_kept_for_evaluation() -> None:

@@ -15,7 +15,7 @@ from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
 from ..training.calibration import calibrate as learn
-from ..training.recipe import Recipe, read_recipe
+from ..training.recipe import CONTINUED, Recipe, read_recipe
 from ..training.training_list import is_of, learned_from, read_lists
 from .output import Json, print_json, stderr, stdout
 
@@ -30,12 +30,20 @@ def calibrate(
         Path | None, typer.Option(help="The training run's lists.jsonl: the queries that it reached are left out.", show_default="nothing is left out")
     ] = None,
     collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="JSON file with the recipe.", show_default="the bundled model's")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="JSON file with the recipe.", show_default="that of the bundled model's second round")] = None,
+    first_stage_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="What the standardised first stage weighs beside the logits' own spread, where it is known better than these windows tell.",
+            show_default="learned",
+        ),
+    ] = None,
     embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
     as_json: Json = False,
 ) -> None:
     """Learn the calibration of a cross-encoder on training splits and write it into its manifest."""
-    chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
+    chosen, first_stage = read_recipe(recipe, CONTINUED), load_embedder(embedder)
     with CrossEncoder(model) as reranker:
         coefficients, table = learn(
             chosen,
@@ -45,6 +53,7 @@ def calibrate(
             first_stage,
             Chunker(first_stage.tokenizer),
             collections=collection or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
+            weight=first_stage_weight,
             say=lambda text: stderr.print(text, style="dim"),
         )
     record = CalibrationRecord(**coefficients._asdict())

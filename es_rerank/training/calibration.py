@@ -75,19 +75,23 @@ class Windows:
         return Window(self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32))
 
 
-def fit(windows: Sequence[Window]) -> Calibration:
-    """Return the coefficients of a logistic regression over all judged candidates, each window weighing the same."""
+def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
+    """Return the coefficients of a logistic regression over all judged candidates, each window weighing the same.
+
+    ``weight``: what the first stage weighs beside the logit, b / a, where it is not to be learned too.
+    """
     known = [~np.isnan(window.labels) for window in windows]
     features = np.concatenate([_features(window)[k] for window, k in zip(windows, known, strict=True)])
+    joined = np.eye(3) if weight is None else np.array([[1.0, 0.0], [weight, 0.0], [0.0, 1.0]])
     labels = np.concatenate([w.labels[k] for w, k in zip(windows, known, strict=True)]).astype(np.float64)
     weights = np.concatenate([np.full(int(k.sum()), 1.0 / k.sum()) for k in known])
 
     def loss(coefficients: FloatArray) -> tuple[float, Any]:
-        z = features @ coefficients
+        z = features @ joined @ coefficients
         value = float((weights * (np.logaddexp(0.0, z) - labels * z)).sum())
-        return value, features.T @ (weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels))
+        return value, joined.T @ features.T @ (weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels))
 
-    found = minimize(loss, np.array([1.0, 0.5, 0.0]), jac=True, method="BFGS").x
+    found = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
     return Calibration(*(round(float(x), 4) for x in found))
 
 
@@ -127,12 +131,13 @@ def calibrate(
     chunker: Chunker,
     *,
     collections: Sequence[str],
+    weight: float | None = None,
     say: Callable[[str], None],
 ) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Learn the calibration of an exported cross-encoder and return it with what it does on the development windows.
 
-    ``trained`` are the texts of the queries that the model was trained on: they are left out. Raises SourceError when
-    nothing is left.
+    ``trained`` are the texts of the queries that the model was trained on: they are left out. ``weight`` as for ``fit``.
+    Raises SourceError when nothing is left.
     """
     windows: list[Window] = []
     for source in (source for source in recipe.sources if source.collection in collections):
@@ -144,5 +149,5 @@ def calibrate(
         windows += found
     if not windows:
         raise SourceError(f"no query of {', '.join(collections)} was kept out of training; calibrate with other collections", path=str(data))
-    coefficients = fit(windows)
+    coefficients = fit(windows, weight)
     return coefficients, quality(windows, coefficients)
