@@ -225,9 +225,12 @@ def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(es: Elasticsearc
 def test_an_interrupted_run_leaves_nothing_behind(es: Elasticsearch, node: Node, environment: dict[str, str], number: signal.Signals) -> None:
     line = _command(node, "--documents", "100", "--rounds", "100000")
     with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        while not es.indices.get(index="bench-gateway-*").body:
-            assert running.poll() is None
-            time.sleep(0.05)  # between two looks; what is awaited is the index
-        running.send_signal(number)
-        assert running.wait(60) != 0
+        try:
+            while not es.indices.get(index="bench-gateway-*").body:
+                assert running.poll() is None
+                time.sleep(0.05)  # between two looks; what is awaited is the index
+            running.send_signal(number)
+            assert running.wait(60) != 0
+        finally:
+            running.kill()  # a run that ignores the signal, as one started in the background ignores SIGINT, fails the test and does not hang it
     _assert_nothing_is_left(es, environment)
