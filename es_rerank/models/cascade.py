@@ -103,5 +103,7 @@ def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
 
 def _behind(logits: FloatArray, lowest: float) -> FloatArray:
     """Return logits moved as a whole, if need be, so that all are below ``lowest``."""
-    below = float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
-    return logits - np.float32(max(0.0, float(logits.max()) - below))
+    below = np.nextafter(np.float32(lowest), np.float32(-np.inf))
+    moved = logits.astype(np.float64) - max(0.0, float(logits.max()) - float(below))
+    # Rounded to float32 the highest may end on ``lowest`` itself.
+    return np.minimum(moved.astype(np.float32), below)
