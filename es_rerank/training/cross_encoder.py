@@ -147,7 +147,7 @@ class _Pass:
     """Lists whose gradients are computed at once, tokenised: batches sorted by length, and where each passage stands in them."""
 
     lists: Sequence[TrainingList]
-    batches: list[Mapping[str, torch.Tensor]]
+    batches: Sequence[Mapping[str, torch.Tensor]]
     places: torch.Tensor
 
 
