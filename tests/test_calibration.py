@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from es_rerank.cli.app import app
+from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
 from es_rerank.scores import standardise
 from es_rerank.training.calibration import Window, fit, quality
+from es_rerank.training.recipe import Recipe
+from es_rerank.training.training_list import TrainingList, learned_from, mark_of
 from es_rerank.types import Calibration
 
 TRUE = Calibration(0.7, 0.35, -1.0)
@@ -64,22 +68,61 @@ def test_quality_is_that_of_each_order() -> None:
     assert (row["queries"], row["cross_encoder"], row["first_stage"], row["calibrated"]) == (1, 1.0, 0.5, 1.0)
 
 
-def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) -> None:
-    folder = tmp_path / "data" / "facts"
-    (folder / "qrels").mkdir(parents=True)
+def facts(folder: Path, queries: Iterable[str]) -> Path:
+    """A collection of as many documents as queries, each of its own query, in a folder of its own."""
+    (folder / "facts" / "qrels").mkdir(parents=True)
     words = ["river", "mountain", "forest", "desert", "island", "valley", "glacier", "meadow", "canyon", "harbour"]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": w, "title": "", "text": f"a {w} is a {w}"}) + "\n" for w in words), encoding="utf-8")
-    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{w}", "text": f"what is a {w}"}) + "\n" for w in words), encoding="utf-8")
-    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{w}\t{w}\t1\n" for w in words), encoding="utf-8")
-    recipe = tmp_path / "recipe.json"
+    asked = list(enumerate(queries))
+    for name, lines in (
+        ("corpus.jsonl", [json.dumps({"_id": f"d{n}", "title": "", "text": f"a {words[n % 10]} is a {words[n // 10]}"}) for n, _ in asked]),
+        ("queries.jsonl", [json.dumps({"_id": f"q{n}", "text": text}) for n, text in asked]),
+        ("qrels/train.tsv", ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n}\t1" for n, _ in asked)]),
+    ):
+        (folder / "facts" / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def calibrated(tmp_path: Path, data: Path, *options: str) -> Result:
+    """What ``calibrate`` answers for tiny models, which it leaves in ``tmp_path``."""
+    recipe = tmp_path / "facts.json"
     recipe.write_text('{"sources": [{"collection": "facts", "splits": ["train"]}]}', encoding="utf-8")
     model, embedder = tiny_cross_encoder(tmp_path / "model"), tiny_bi_encoder(tmp_path / "embedder")
-    arguments = ["calibrate", str(model), str(tmp_path / "data"), "--recipe", str(recipe), "--embedder", str(embedder), "--json"]
-    done = CliRunner().invoke(app, [*arguments, "--first-stage-weight", "0.5"])
+    return CliRunner().invoke(app, ["calibrate", str(model), str(data), "--recipe", str(recipe), "--embedder", str(embedder), "--json", *options])
+
+
+def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) -> None:
+    done = calibrated(tmp_path, facts(tmp_path / "data", ["what is a river", "where is the mountain", "a forest"]), "--first-stage-weight", "0.5")
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
-    assert answer["development"]["facts"]["queries"] == len(words)
-    learned = read_manifest(model).calibration
+    assert answer["development"]["facts"]["queries"] == 3
+    learned = read_manifest(tmp_path / "model").calibration
     assert learned is not None
     assert learned.model_dump() == answer["calibration"]
     assert learned.first_stage == pytest.approx(0.5 * learned.logit, abs=1e-4)
+
+
+def run_of(folder: Path, queries: Iterable[str]) -> tuple[Path, set[str]]:
+    """The folder of a run of one step over half of the queries' lists, and what it learned from."""
+    recipe = Recipe(sources=(), steps=1, lists_per_step=len(list(queries)) // 4)
+    lists = [TrainingList(query, ["a", "b"], [1, 0], [1.0, 0.0]) for query in queries]
+    (folder / "work").mkdir(parents=True)
+    (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    rows = [mark_of(recipe, "the digest of a base"), *(json.dumps(asdict(item)) for item in lists)]
+    (folder / "work" / "lists.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return folder, {item.query for item in learned_from(lists, recipe)}
+
+
+def test_queries_that_a_run_has_learned_from_are_left_out_whichever_run_it_was(tmp_path: Path) -> None:
+    (one, first), (two, second) = (run_of(tmp_path / name, [f"{name} {n}" for n in range(480)]) for name in ("one", "two"))
+    asked = [*sorted(first)[:4], *sorted(second)[:5], "what is a river", "where is the mountain", "a forest"]
+    done = calibrated(tmp_path, facts(tmp_path / "data", asked), "--trained", str(one), "--trained", str(two))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["development"]["facts"]["queries"] == 3
+
+
+def test_a_run_whose_lists_are_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    run, _ = run_of(tmp_path / "run", [f"query {n}" for n in range(480)])
+    (run / "recipe.json").write_text('{"sources": [], "list_size": 3}', encoding="utf-8")
+    done = calibrated(tmp_path, facts(tmp_path / "data", ["what is a river"]), "--trained", str(run))
+    assert isinstance(done.exception, SettingsError)
+    assert "was made by another recipe than" in str(done.exception)

@@ -12,44 +12,54 @@ from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training.recipe import BUNDLED, CONTINUED, Recipe, read_recipe
+from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, Recipe, read_recipe
 from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text('{"sources": [{"collection": "facts", "splits": ["train"]}], "steps": 7, "exit_layers": [1, 4]}', encoding="utf-8")
-    recipe = read_recipe(path)
+    recipe = read_recipe(str(path))
     assert (recipe.sources[0].collection, recipe.steps, recipe.exit_layers) == ("facts", 7, (1, 4))
-    assert recipe.passage_tokens == BUNDLED.passage_tokens
+    assert recipe.passage_tokens == FIRST_ROUND.passage_tokens
 
 
 def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text('{"sources": [], "stepz": 7}', encoding="utf-8")
     with pytest.raises(SettingsError, match="stepz"):
-        read_recipe(path)
+        read_recipe(str(path))
 
 
-def test_without_a_file_the_bundled_recipe_is_read_and_survives_its_own_json(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(BUNDLED.model_dump_json(), encoding="utf-8")
-    assert read_recipe(None) == read_recipe(tmp_path / "recipe.json") == BUNDLED
-    assert read_recipe(None, CONTINUED) == CONTINUED
+@pytest.mark.parametrize("name", ROUNDS)
+def test_a_round_of_the_bundled_model_is_read_by_its_name_and_survives_its_own_json(name: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(ROUNDS[name].model_dump_json(), encoding="utf-8")
+    assert read_recipe(name) == read_recipe(str(tmp_path / "recipe.json")) == ROUNDS[name]
 
 
-def test_the_recipe_in_the_package_is_that_of_the_second_round() -> None:
-    shipped = read_recipe(model_folder(BUNDLED_RERANKER) / "recipe.json")
-    assert shipped.model_copy(update={"checkpoint_every": CONTINUED.checkpoint_every}) == CONTINUED
-    assert shipped.of_lists() == BUNDLED.of_lists()  # both rounds draw on the same lists
-    assert shipped.first_list == 10_720
+def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
+    with pytest.raises(SettingsError, match="fourth is not a training recipe, nor one of first, second, third"):
+        read_recipe("fourth")
 
 
-def test_nothing_is_trained_on_that_is_kept_for_evaluation() -> None:
-    splits = {source.collection: source.splits for source in BUNDLED.sources}
+def test_the_recipe_in_the_package_is_that_of_the_last_round() -> None:
+    shipped = read_recipe(str(model_folder(BUNDLED_RERANKER) / "recipe.json"))
+    assert shipped.model_copy(update={"checkpoint_every": SECOND_ROUND.checkpoint_every}) == SECOND_ROUND
+
+
+def test_the_second_round_goes_on_where_the_first_ended() -> None:
+    assert SECOND_ROUND.of_lists() == FIRST_ROUND.of_lists()
+    assert SECOND_ROUND.first_list == 10_720
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_nothing_is_trained_on_that_is_kept_for_evaluation(name: str) -> None:
+    sources = ROUNDS[name].sources
+    splits = {source.collection: source.splits for source in sources}
     assert not {"esci_sample", "xquad"} & set(splits)
     assert (splits["scifact"], splits["selqa"]) == (("train",), ("dev",))
     assert all(split.endswith("_dev") for split in splits["product_qa"])
-    assert {source.collection for source in BUNDLED.sources if source.part == "train"} == {"nq_open_oracle", "msrd_movies"}
+    assert {source.collection for source in sources if source.part == "train"} == {"nq_open_oracle", "msrd_movies"}
 
 
 def test_a_tenth_of_the_queries_is_held_out() -> None:

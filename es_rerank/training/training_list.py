@@ -19,6 +19,9 @@ from .recipe import Recipe
 
 DEVELOPMENT_LISTS = 240
 
+WORK, LISTS = "work", "lists.jsonl"
+"""Folder within that of a training run where it keeps what it can be resumed from, and the file of its lists in there."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:

@@ -59,6 +59,8 @@ class WeakLists:
     def lists(self, embed: Embed) -> Iterator[TrainingList]:
         """Yield ``recipe.weak`` lists, or a few less where a text holds nothing to ask with."""
         drawn = [query for _ in range(self._recipe.weak) if (query := self._query()) is not None]
+        if not drawn:
+            return
         vectors = embed([query.text for query in drawn], query=True)
         for start in range(0, len(drawn), _BLOCK):
             similarities = vectors[start : start + _BLOCK] @ self.passages.vectors.T
