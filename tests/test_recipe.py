@@ -12,7 +12,7 @@ from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, Recipe, read_recipe
+from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, Recipe, read_recipe
 from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
@@ -44,7 +44,7 @@ def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -
 
 def test_the_recipe_in_the_package_is_that_of_the_last_round() -> None:
     shipped = read_recipe(str(model_folder(BUNDLED_RERANKER) / "recipe.json"))
-    assert shipped.model_copy(update={"checkpoint_every": SECOND_ROUND.checkpoint_every}) == SECOND_ROUND
+    assert shipped.model_copy(update={"checkpoint_every": THIRD_ROUND.checkpoint_every}) == THIRD_ROUND
 
 
 def test_the_second_round_goes_on_where_the_first_ended() -> None:
