@@ -66,6 +66,8 @@ def test_quality_is_that_of_each_order() -> None:
     logits, first_stage = np.array([3, 2, 1], dtype=np.float32), standardise([1.0, 2.0, 3.0])
     row = quality([Window("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))], Calibration(1.0, 0.0, 0.0))["one"]
     assert (row["queries"], row["cross_encoder"], row["first_stage"], row["calibrated"]) == (1, 1.0, 0.5, 1.0)
+    # The passages lie as far apart in both orders, so that what weighs less gives way.
+    assert {weight: value for weight, value in row["by_weight"].items() if weight != "1"} == dict.fromkeys(("0.2", "0.4", "0.5", "0.65", "0.8"), 1.0)
 
 
 def facts(folder: Path, queries: Iterable[str]) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from ..models.load import load_embedder
 from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
+from ..training.calibration import WEIGHTS, WINDOW, Quality
 from ..training.calibration import calibrate as learn
 from ..training.recipe import RECIPE, read_recipe
 from ..training.training_list import LISTS, WORK, is_of, learned_from, read_lists
@@ -62,10 +65,19 @@ def calibrate(
     if as_json:
         print_json({"calibration": record.model_dump(), "development": table})
         return
-    shown = Table("development collection", "queries", "first stage", "cross-encoder", "calibrated", title="nDCG@10 within windows of 50")
-    for name, row in table.items():
-        shown.add_row(name, f"{row['queries']:.0f}", *(f"{row[key]:.3f}" for key in ("first_stage", "cross_encoder", "calibrated")))
-    stdout.print(shown, record)
+    stdout.print(_table(table), record)
+
+
+def _table(table: Mapping[str, Quality]) -> Table:
+    weights = [f"+ {weight:g}" for weight in WEIGHTS]
+    shown = Table("development collection", "queries", "first stage", "cross-encoder", *weights, "calibrated", title=f"nDCG@10 within windows of {WINDOW}")
+    rows = {name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]] for name, row in table.items()}
+    for name, values in rows.items():
+        shown.add_row(name, f"{table[name]['queries']:,}", *(f"{value:.4f}" for value in values))
+    shown.add_section()
+    shown.add_row("mean", "", *(f"{fmean(values):.4f}" for values in zip(*rows.values(), strict=True)))
+    shown.caption = "+ W: cross-encoder and W times the spread of its logits x standardised first stage"
+    return shown
 
 
 def _queries(run: Path) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import ir_measures
 import numpy as np
@@ -29,6 +29,9 @@ from .recipe import Recipe, Source
 
 WINDOW = 50
 QUERIES_PER_SOURCE = 150
+
+WEIGHTS = (0.2, 0.4, 0.5, 0.65, 0.8, 1.0)
+"""What the first stage may weigh beside the logits' spread: the orders that are compared whichever is learned or chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,32 @@ def _features(window: Window) -> npt.NDArray[np.float64]:
     return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
 
 
-def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, dict[str, float]]:
-    """Return, per collection, nDCG@10 within the window of first stage, cross-encoder and both, and how many queries."""
-    table: dict[str, dict[str, float]] = {}
+class Quality(TypedDict):
+    """nDCG@10 within the windows of one collection, in the order of the first stage, the cross-encoder and both; ``by_weight``: of ``WEIGHTS``."""
+
+    queries: int
+    first_stage: float
+    cross_encoder: float
+    calibrated: float
+    by_weight: dict[str, float]
+
+
+def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Quality]:
+    """Return what each order is worth, per collection."""
+    table: dict[str, Quality] = {}
     for name in sorted({window.collection for window in windows}):
         here = [window for window in windows if window.collection == name]
-        orders = {
-            "first_stage": [w.first_stage for w in here],
-            "cross_encoder": [w.logits for w in here],
-            "calibrated": [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in here],
-        }
-        table[name] = {"queries": len(here), **{key: round(_ndcg(here, values), 4) for key, values in orders.items()}}
+
+        def joined(by: Calibration, of: Sequence[Window] = here) -> float:
+            return _ndcg(of, [calibrated(w.logits, w.first_stage.tolist(), by) for w in of])
+
+        table[name] = Quality(
+            queries=len(here),
+            first_stage=_ndcg(here, [w.first_stage for w in here]),
+            cross_encoder=_ndcg(here, [w.logits for w in here]),
+            calibrated=joined(calibration),
+            by_weight={f"{weight:g}": joined(Calibration(1.0, weight, 0.0)) for weight in WEIGHTS},
+        )
     return table
 
 
@@ -119,7 +137,7 @@ def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
     """Return mean nDCG@10 of the windows ordered by values; what is not judged counts as not relevant."""
     qrels = {str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))} for i, w in enumerate(windows)}
     run = {str(i): {str(j): float(value) for j, value in enumerate(row)} for i, row in enumerate(values)}
-    return float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10])
+    return round(float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]), 4)
 
 
 def calibrate(
@@ -133,7 +151,7 @@ def calibrate(
     collections: Sequence[str],
     weight: float | None = None,
     say: Callable[[str], None],
-) -> tuple[Calibration, dict[str, dict[str, float]]]:
+) -> tuple[Calibration, dict[str, Quality]]:
     """Learn the calibration of an exported cross-encoder and return it with what it does on the development windows.
 
     ``trained`` are the texts of the queries that the model was trained on: they are left out. ``weight`` as for ``fit``.
