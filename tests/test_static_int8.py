@@ -108,6 +108,7 @@ def test_weights_of_several_layers_are_kept_once(tmp_path: Path) -> None:
 
 
 @given(arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.floats(-1e3, 1e3, width=32)), st.sampled_from([FULL, REDUCED]))
+@example(np.array([[3.264e-42]], dtype=np.float32), FULL)
 def test_weights_are_at_most_half_a_step_from_their_grid(weights: np.ndarray, largest: int) -> None:
     grid, steps = on_grid(weights, largest)
     assert grid.dtype == np.int8

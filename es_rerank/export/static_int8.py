@@ -210,7 +210,8 @@ class _Graph:
 def on_grid(weights: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], FloatArray]:
     """Return weights, (rows, columns), as whole numbers up to ``largest``, and the step of each column."""
     steps = np.abs(weights).max(axis=0) / largest
-    steps[steps == 0] = 1
+    # A step below float32's normal numbers would lose its digits; weights so small are nothing beside any other.
+    steps[steps < np.finfo(np.float32).tiny] = 1.0
     return np.clip(np.rint(weights / steps), -largest, largest).astype(np.int8), steps.astype(np.float32)
 
 
