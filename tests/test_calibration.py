@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_quality_is_that_of_each_order() -> None:
     assert {weight: value for weight, value in row["by_weight"].items() if weight != "1"} == dict.fromkeys(("0.2", "0.4", "0.5", "0.65", "0.8"), 1.0)
 
 
-def facts(folder: Path, queries: Iterable[str]) -> Path:
+def facts(folder: Path, queries: Sequence[str]) -> Path:
     """A collection of as many documents as queries, each of its own query, in a folder of its own."""
     (folder / "facts" / "qrels").mkdir(parents=True)
     words = ["river", "mountain", "forest", "desert", "island", "valley", "glacier", "meadow", "canyon", "harbour"]
@@ -103,9 +103,9 @@ def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) ->
     assert learned.first_stage == pytest.approx(0.5 * learned.logit, abs=1e-4)
 
 
-def run_of(folder: Path, queries: Iterable[str]) -> tuple[Path, set[str]]:
-    """The folder of a run of one step over half of the queries' lists, and what it learned from."""
-    recipe = Recipe(sources=(), steps=1, lists_per_step=len(list(queries)) // 4)
+def run_of(folder: Path, queries: Sequence[str]) -> tuple[Path, set[str]]:
+    """The folder of a run of one step over a quarter of the queries' lists, and what it learned from."""
+    recipe = Recipe(sources=(), steps=1, lists_per_step=len(queries) // 4)
     lists = [TrainingList(query, ["a", "b"], [1, 0], [1.0, 0.0]) for query in queries]
     (folder / "work").mkdir(parents=True)
     (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")

@@ -16,7 +16,7 @@ from ..models.load import load_embedder
 from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
-from ..training.calibration import WEIGHTS, WINDOW, Quality
+from ..training.calibration import WINDOW, Quality
 from ..training.calibration import calibrate as learn
 from ..training.recipe import RECIPE, read_recipe
 from ..training.training_list import LISTS, WORK, is_of, learned_from, read_lists
@@ -69,7 +69,7 @@ def calibrate(
 
 
 def _table(table: Mapping[str, Quality]) -> Table:
-    weights = [f"+ {weight:g}" for weight in WEIGHTS]
+    weights = [f"+ {weight}" for weight in next(iter(table.values()))["by_weight"]]
     shown = Table("development collection", "queries", "first stage", "cross-encoder", *weights, "calibrated", title=f"nDCG@10 within windows of {WINDOW}")
     rows = {name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]] for name, row in table.items()}
     for name, values in rows.items():

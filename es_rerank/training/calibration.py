@@ -119,18 +119,19 @@ def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Qu
     table: dict[str, Quality] = {}
     for name in sorted({window.collection for window in windows}):
         here = [window for window in windows if window.collection == name]
-
-        def joined(by: Calibration, of: Sequence[Window] = here) -> float:
-            return _ndcg(of, [calibrated(w.logits, w.first_stage.tolist(), by) for w in of])
-
         table[name] = Quality(
             queries=len(here),
             first_stage=_ndcg(here, [w.first_stage for w in here]),
             cross_encoder=_ndcg(here, [w.logits for w in here]),
-            calibrated=joined(calibration),
-            by_weight={f"{weight:g}": joined(Calibration(1.0, weight, 0.0)) for weight in WEIGHTS},
+            calibrated=_joined_ndcg(here, calibration),
+            by_weight={f"{weight:g}": _joined_ndcg(here, Calibration(1.0, weight, 0.0)) for weight in WEIGHTS},
         )
     return table
+
+
+def _joined_ndcg(windows: Sequence[Window], calibration: Calibration) -> float:
+    """Return mean nDCG@10 of the windows ordered by logit and first stage together."""
+    return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in windows])
 
 
 def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
