@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -229,6 +230,13 @@ def test_differences_are_drawn_up_and_down_in_order() -> None:
 
 def test_bars_print_as_many_digits_as_they_are_told() -> None:
     assert "0.123<" in chart("x", [Bar("a", 0.1234, 0.1, 0.2)], digits=3)
+
+
+def test_bars_of_one_thing_stand_together() -> None:
+    drawn = ET.fromstring(chart("x", [Bar(str(n), 1.0, 1.0, 1.0) for n in range(6)], together=3))
+    tops = [float(bar.attrib["y"]) for bar in drawn.iter() if bar.tag.endswith("rect") and "y" in bar.attrib][-6:]
+    steps = [after - before for before, after in itertools.pairwise(tops)]
+    assert steps[2] > steps[0] == steps[1] == steps[3] == steps[4]
 
 
 def test_nothing_found_is_drawn_too() -> None:

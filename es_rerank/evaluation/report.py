@@ -54,7 +54,7 @@ def _overview(found: Comparison, called: dict[str, str]) -> Iterator[str]:
     for mean in found.means:
         here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
         bars = [bar for result in here for bar in _three(result)]
-        yield chart(f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}", bars, digits=3)
+        yield chart(f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}", bars, digits=3, together=len(bars) // len(here))
 
 
 def _three(result: Result) -> list[Bar]:

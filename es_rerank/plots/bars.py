@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from .frame import INK, framed
 
 _LABEL, _BAR, _RIGHT = 260, 380, 120
-_ROW, _TOP, _THICK = 28, 46, 18
+_ROW, _TOP, _THICK, _BETWEEN = 28, 46, 18, 14
 OURS, BESIDE, BEFORE = "#0b64dd", "#7fb2f5", "#a9b4c2"
 """What a bar shows: the thing itself, what comes near it, and what it is compared with."""
 
@@ -26,14 +26,16 @@ class Bar(NamedTuple):
     colour: str = OURS
 
 
-def chart(title: str, bars: Sequence[Bar], *, digits: int = 1) -> str:
+def chart(title: str, bars: Sequence[Bar], *, digits: int = 1, together: int | None = None) -> str:
     """Return an SVG picture of at least one bar, a line over each bar's end from its lowest to its highest value.
 
-    ``digits``: how many of them stand behind the point.
+    ``digits``: how many of them stand behind the point. ``together``: how many bars are of one thing, with a gap before the
+    next ones; all without it.
     """
     scale = _BAR / (max(bar.high for bar in bars) or 1.0)
-    height = _TOP + _ROW * len(bars) + 12
-    drawn = "".join(_bar(bar, _TOP + _ROW * number, scale, digits) for number, bar in enumerate(bars))
+    tops = [_TOP + _ROW * number + _BETWEEN * (number // (together or len(bars))) for number in range(len(bars))]
+    height = tops[-1] + _ROW + 12
+    drawn = "".join(_bar(bar, top, scale, digits) for bar, top in zip(bars, tops, strict=True))
     return framed(title, drawn, _WIDTH, height, indent=12, font_size=13)
 
 
