@@ -171,6 +171,20 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_not_looked_up() -> None:
         load_reranker("no-such-model")
 
 
+def test_an_installed_package_brings_models_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tiny_cross_encoder(tmp_path / "brought_models" / "brought-l1")
+    (tmp_path / "brought_models" / "__init__.py").touch()
+    about = tmp_path / "brought_models-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brought-models\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[es_rerank.models]\nbrought-l1 = brought_models\n", encoding="utf-8")
+    assert model_folder("brought-l1") == Path("brought-l1")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert model_folder("brought-l1") == tmp_path / "brought_models" / "brought-l1"
+    with load_reranker("brought-l1") as reranker:
+        assert len(reranker.score("a", ["b", "c"]).values) == 2
+
+
 def test_the_hub_out_of_reach_names_the_remedies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.resources import files
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -32,6 +34,9 @@ CASCADE = "cascade:"
 
 EARLY_EXIT = "exit:"
 """What stands before ``SHARE+MODEL``: MODEL reads all passages up to its exit head, and the best SHARE of them to its end."""
+
+MODEL_PACKAGES = "es_rerank.models"
+"""Entry points of other distributions that bring exported models: each is a model's name, and the package that holds its folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -225,11 +230,15 @@ def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
-    """Return the local folder of a model, fetched from the Hub where the name is no folder but a Hub id."""
+    """Return the local folder of a model: bundled, a folder, brought by an installed package, or fetched from the Hub."""
     if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
         return _BUNDLED / name_or_folder
     folder = Path(name_or_folder)
-    if folder.exists() or not _HUB_ID.fullmatch(str(name_or_folder)):
+    if folder.exists():
+        return folder
+    for brought in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
+        return Path(str(files(brought.module) / brought.name))
+    if not _HUB_ID.fullmatch(str(name_or_folder)):
         return folder
     return _from_hub(str(name_or_folder))
 
