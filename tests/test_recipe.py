@@ -12,7 +12,7 @@ from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, Recipe, read_recipe
+from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, ZH_EN_FIRST_ROUND, ZH_EN_SECOND_ROUND, Recipe, read_recipe
 from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
@@ -38,7 +38,7 @@ def test_a_round_of_the_bundled_model_is_read_by_its_name_and_survives_its_own_j
 
 
 def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
-    with pytest.raises(SettingsError, match="fourth is not a training recipe, nor one of first, second, third"):
+    with pytest.raises(SettingsError, match="fourth is not a training recipe, nor one of first, second, third, zh-en-first, zh-en-second"):
         read_recipe("fourth")
 
 
@@ -50,6 +50,8 @@ def test_the_recipe_in_the_package_is_that_of_the_last_round() -> None:
 def test_the_second_round_goes_on_where_the_first_ended() -> None:
     assert SECOND_ROUND.of_lists() == FIRST_ROUND.of_lists()
     assert SECOND_ROUND.first_list == 10_720
+    assert ZH_EN_SECOND_ROUND.of_lists() == ZH_EN_FIRST_ROUND.of_lists()
+    assert ZH_EN_SECOND_ROUND.first_list == 6_400
 
 
 @pytest.mark.parametrize("name", ROUNDS)
@@ -58,8 +60,11 @@ def test_nothing_is_trained_on_that_is_kept_for_evaluation(name: str) -> None:
     splits = {source.collection: source.splits for source in sources}
     assert not {"esci_sample", "xquad"} & set(splits)
     assert (splits["scifact"], splits["selqa"]) == (("train",), ("dev",))
-    assert all(split.endswith("_dev") for split in splits["product_qa"])
-    assert {source.collection for source in sources if source.part == "train"} == {"nq_open_oracle", "msrd_movies"}
+    assert splits.get("cmrc2018", ("trial",)) == ("trial",)
+    assert splits.get("drcd", ("dev",)) == ("dev",)
+    assert all(split.endswith("_dev") for split in splits.get("product_qa", ()))
+    parted = {"nq_open_oracle", "msrd_movies"} & set(splits)
+    assert {source.collection for source in sources if source.part == "train"} == parted
 
 
 def test_a_tenth_of_the_queries_is_held_out() -> None:

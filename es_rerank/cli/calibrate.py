@@ -34,7 +34,7 @@ def calibrate(
         typer.Option(help="Folder of a training run: the queries that it learned from are left out.", show_default="nothing is left out"),
     ] = None,
     collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa")] = None,
-    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or a round of the bundled model: where the queries come from.")] = "first",
+    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or one of ours by name: where the queries come from.")] = "first",
     first_stage_weight: Annotated[
         float | None,
         typer.Option(

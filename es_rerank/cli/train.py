@@ -41,7 +41,7 @@ def train(
         typer.Option(help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.", show_default="none"),
     ] = None,
     pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
-    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or a round of the bundled model: first, second, third.")] = "first",
+    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or one of ours: first, second, third, zh-en-first, zh-en-second.")] = "first",
     as_json: Json = False,
 ) -> None:
     """Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."""
