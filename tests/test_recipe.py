@@ -32,7 +32,7 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_a_round_of_the_bundled_model_is_read_by_its_name_and_survives_its_own_json(name: str, tmp_path: Path) -> None:
+def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(ROUNDS[name].model_dump_json(), encoding="utf-8")
     assert read_recipe(name) == read_recipe(str(tmp_path / "recipe.json")) == ROUNDS[name]
 
@@ -63,8 +63,8 @@ def test_nothing_is_trained_on_that_is_kept_for_evaluation(name: str) -> None:
     assert splits.get("cmrc2018", ("trial",)) == ("trial",)
     assert splits.get("drcd", ("dev",)) == ("dev",)
     assert all(split.endswith("_dev") for split in splits.get("product_qa", ()))
-    parted = {"nq_open_oracle", "msrd_movies"} & set(splits)
-    assert {source.collection for source in sources if source.part == "train"} == parted
+    with_held_out_tenth = {"nq_open_oracle", "msrd_movies"} & set(splits)
+    assert {source.collection for source in sources if source.part == "train"} == with_held_out_tenth
 
 
 def test_a_tenth_of_the_queries_is_held_out() -> None:

@@ -67,7 +67,7 @@ def load_reranker(
     cache: ScoreCache | None = None,
     provider: str = CPU,
 ) -> LoadedReranker:
-    """Return the reranker that is named: a bundled name, an exported folder, a Hub id of an exported repository,
+    """Return the reranker that is named: bundled or brought by an installed package, an exported folder, a Hub id of an exported repository,
     ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, ``exit:SHARE+MODEL`` for a model
     that was exported with an exit head, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
 
@@ -147,7 +147,7 @@ def _share_of(text: str, *, models: int) -> tuple[float, list[str]] | None:
 
 
 def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> LocalReranker:
-    """Return the reranker of a bundled name, a folder or a Hub id, whichever its kind.
+    """Return the reranker of a bundled or an installed name, a folder or a Hub id, whichever its kind.
 
     Raises ModelFolderError when it is not found or is no reranker.
     """
@@ -222,7 +222,7 @@ def _manifest_of(folder: Path) -> Manifest:
 
 
 def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> BiEncoder:
-    """Return the bi-encoder of a bundled name, an exported folder, or a Hub id of an exported repository.
+    """Return the bi-encoder of a name that is bundled or brought by an installed package, an exported folder, or a Hub id of an exported repository.
 
     Raises ModelFolderError when it is not found or not a bi-encoder.
     """
