@@ -29,6 +29,9 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
     path.write_text('{"sources": [], "stepz": 7}', encoding="utf-8")
     with pytest.raises(SettingsError, match="stepz"):
         read_recipe(str(path))
+    path.write_text('{"sources": [], "steps": 1}', encoding="utf-8")
+    with pytest.raises(SettingsError, match="steps\n  Input should be greater than or equal to 2"):
+        read_recipe(str(path))
 
 
 @pytest.mark.parametrize("name", ROUNDS)

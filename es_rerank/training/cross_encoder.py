@@ -69,10 +69,17 @@ def digest(folder: Path) -> str:
     return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER))
 
 
-def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return the lists of the recipe, from ``work`` when a former run left them there under the same ``mark``."""
+def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None], *, start: Path | None = None) -> list[TrainingList]:
+    """Return the lists of the recipe: those in ``work`` under the same ``mark``, or in that of the run that this one starts from, or new ones.
+
+    A second round over the same lists would otherwise embed every passage of every collection again.
+    """
 
     def make() -> list[TrainingList]:
+        known = None if start is None else _under(start / WORK / LISTS, mark)
+        if known is not None:
+            report(f"{len(known):,} lists of {start}")
+            return known
         tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -83,13 +90,20 @@ def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, repor
 
 def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
     """Return the lists that a file holds under a mark; where it holds none, make them and write them there."""
-    if path.is_file():
-        made_by, known = read_lists(path)
-        if made_by == mark:
-            return known
+    known = _under(path, mark)
+    if known is not None:
+        return known
     lists = make()
     _write(path, mark, lists)
     return lists
+
+
+def _under(path: Path, mark: str) -> list[TrainingList] | None:
+    """Return the lists that a file holds under a mark, or None."""
+    if not path.is_file():
+        return None
+    made_by, known = read_lists(path)
+    return known if made_by == mark else None
 
 
 def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
@@ -376,7 +390,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
     lists_of = mark_of(recipe, digest(base))
-    lists = prepare(recipe, data, base, work, lists_of, say)
+    lists = prepare(recipe, data, base, work, lists_of, say, start=start)
     development, others = parted(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:

@@ -160,7 +160,8 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
     development, others = parted(lists_of(run), RECIPE)
     assert [item.query for item in taught] == [item.query for item in queue(others, further)]
     assert [item.teacher for item in taught] != [item.teacher for item in queue(others, further)]
-    assert said[-1].endswith(f"{len(taught)} of {len(taught)} lists scored by word-overlap")
+    assert said == [f"{len(lists_of(run)):,} lists of {run}", f"{len(taught):,} of {len(taught):,} lists scored by word-overlap"]
+    assert lists_of(tmp_path) == lists_of(run)
     assert "word-overlap" in made_by
     for name in ("model.safetensors", EXIT_HEADS):
         before, after = load_file(run / name), load_file(tmp_path / name)
@@ -174,6 +175,15 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
     said.clear()
     cross_encoder.train(further, data, base, again, **arguments)
     assert not any("scored by" in text for text in said)
+
+
+def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    longer = RECIPE.model_copy(update={"list_size": RECIPE.list_size + 1, "steps": 2})
+    cross_encoder.train(longer, data, base, tmp_path, start=run, say=said.append, report=lambda _: None)
+    assert not any(text.endswith(f"lists of {run}") for text in said)
+    _, made = read_lists(tmp_path / "work" / "lists.jsonl")
+    assert max(len(item.passages) for item in made) > max(len(item.passages) for item in lists_of(run))
 
 
 def test_a_run_takes_up_no_other_runs_checkpoint(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
