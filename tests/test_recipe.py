@@ -29,8 +29,8 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
     path.write_text('{"sources": [], "stepz": 7}', encoding="utf-8")
     with pytest.raises(SettingsError, match="stepz"):
         read_recipe(str(path))
-    path.write_text('{"sources": [], "steps": 1}', encoding="utf-8")
-    with pytest.raises(SettingsError, match="steps\n  Input should be greater than or equal to 2"):
+    path.write_text('{"sources": [], "steps": 0}', encoding="utf-8")
+    with pytest.raises(SettingsError, match="steps\n  Input should be greater than or equal to 1"):
         read_recipe(str(path))
 
 

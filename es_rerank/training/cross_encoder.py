@@ -237,7 +237,7 @@ class Trainer:
     def _rate(self, step: int) -> float:
         """Linear warm-up, then linear decay to zero."""
         warmup = max(1, int(self._recipe.steps * self._recipe.warmup_share))
-        return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / (self._recipe.steps - warmup)))
+        return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / max(1, self._recipe.steps - warmup)))
 
     def _logits(self, model: torch.nn.Module, read: _Pass) -> torch.Tensor:
         """Return the logits, float32, (heads, total passages), of a pass in its order."""

@@ -73,8 +73,7 @@ class Recipe(BaseModel):
     """Share of the passages that are read with their title before them."""
     false_negative_margin: float = 0.08
     """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
-    steps: int = Field(default=670, ge=2)
-    """At least two: the rates rise and then fall."""
+    steps: int = Field(default=670, ge=1)
     warmup_share: float = 0.06
     body_rate: float = 8e-5
     head_rate: float = 5e-4

@@ -179,7 +179,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
 
 def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    longer = RECIPE.model_copy(update={"list_size": RECIPE.list_size + 1, "steps": 2})
+    longer = RECIPE.model_copy(update={"list_size": RECIPE.list_size + 1, "steps": 1})
     cross_encoder.train(longer, data, base, tmp_path, start=run, say=said.append, report=lambda _: None)
     assert not any(text.endswith(f"lists of {run}") for text in said)
     _, made = read_lists(tmp_path / "work" / "lists.jsonl")
