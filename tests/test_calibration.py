@@ -109,7 +109,7 @@ def run_of(folder: Path, queries: Sequence[str]) -> tuple[Path, set[str]]:
     lists = [TrainingList(query, ["a", "b"], [1, 0], [1.0, 0.0]) for query in queries]
     (folder / "work").mkdir(parents=True)
     (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
-    rows = [mark_of(recipe, "the digest of a base"), *(json.dumps(asdict(item)) for item in lists)]
+    rows = [mark_of(recipe, "the digest of a base", folder), *(json.dumps(asdict(item)) for item in lists)]
     (folder / "work" / "lists.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     return folder, {item.query for item in learned_from(lists, recipe)}
 

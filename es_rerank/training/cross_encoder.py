@@ -389,7 +389,7 @@ def train(
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
-    lists_of = mark_of(recipe, digest(base))
+    lists_of = mark_of(recipe, digest(base), data)
     lists = prepare(recipe, data, base, work, lists_of, say, start=start)
     development, others = parted(lists, recipe)
     chosen = queue(others, recipe)

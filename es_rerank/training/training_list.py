@@ -50,9 +50,9 @@ def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> 
     return [round(float(logit), 4) for logit in logits]
 
 
-def mark_of(recipe: Recipe, base: str) -> str:
-    """Return the first line of a file of lists: what of the recipe they depend on, and the digest of the base that made them."""
-    return json.dumps({"recipe": json.loads(recipe.of_lists()), "base": base})
+def mark_of(recipe: Recipe, base: str, data: Path) -> str:
+    """Return the first line of a file of lists: what of the recipe they depend on, the digest of the base that made them, and of which folder."""
+    return json.dumps({"recipe": json.loads(recipe.of_lists()), "base": base, "data": str(data.resolve())})
 
 
 def is_of(mark: str, recipe: Recipe) -> bool:

@@ -167,7 +167,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
         before, after = load_file(run / name), load_file(tmp_path / name)
         moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
         assert 0 < max(moved.values()) < 0.01  # two small steps from where the first run ended, not a fresh head
-    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base)), said.append)
+    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base), data), said.append)
     assert len(fewer) == len(development) + len(others)
     again = tmp_path / "again"
     (again / "work").mkdir(parents=True)
@@ -179,6 +179,8 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
 
 def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
     said: list[str] = []
+    elsewhere = shutil.copytree(data, tmp_path / "elsewhere")
+    cross_encoder.train(RECIPE, elsewhere, base, tmp_path / "of other data", start=run, say=said.append, report=lambda _: None)
     longer = RECIPE.model_copy(update={"list_size": RECIPE.list_size + 1, "steps": 1})
     cross_encoder.train(longer, data, base, tmp_path, start=run, say=said.append, report=lambda _: None)
     assert not any(text.endswith(f"lists of {run}") for text in said)
