@@ -51,6 +51,8 @@ class IngestReport:
         return {name: getattr(self, name) for name in shown} | {"seconds": round(self.seconds, 3)}
 
 
+_TOO_LARGE = 413
+
 Progress = Callable[[IngestReport], None]
 
 
@@ -175,6 +177,8 @@ class Ingest:
 def _reason(info: dict[str, Any]) -> str:
     """Return why Elasticsearch refused a document, with the cause that it gives for it."""
     error = info["error"]
+    if info["status"] == _TOO_LARGE:
+        return f"{_TOO_LARGE}: the document is larger than Elasticsearch takes in one request (its setting http.max_content_length, 100 MB unless set)"
     if not isinstance(error, dict):
         return f"{info['status']}: {error}"
     cause = error.get("caused_by") or {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
-import structlog
 import typer
 from elasticsearch import ApiError, TransportError
 
@@ -50,8 +48,6 @@ app.add_typer(bench)
 
 def main() -> None:
     """Run the program; every known error becomes one sentence on stderr and its exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # output into `head` ends quietly, as Unix programs do
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
     try:
         app()
     except (EsRerankError, ApiError, TransportError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..text.citations import Citations
 from ..text.pairs import open_tokenizer
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
 from ..text.selection import RankedPassage
-from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .output import ElasticsearchUrl, Json, print_json, print_text, stderr, stdout
 from .search_options import (
     EmbedderName,
     Fields,
@@ -107,7 +106,7 @@ def ask(
     if chat is None and as_json:
         print_json(report)
     elif chat is None:
-        sys.stdout.write(prompt.text + "\n")
+        print_text(prompt.text + "\n")
     else:
         _answer(chat, prompt, report if as_json else None)
 
@@ -226,14 +225,13 @@ def _said(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
             parts.append(delta.text)
             finish_reason = delta.finish_reason or finish_reason
             if show:
-                sys.stdout.write(delta.text)
-                sys.stdout.flush()
+                print_text(delta.text)
     except GenerationError as error:
         if not any(parts):
             raise
         fault = error
     if show:
-        sys.stdout.write("\n")
+        print_text("\n")
     return _Answer("".join(parts), finish_reason, fault)
 
 

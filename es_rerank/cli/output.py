@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from elasticsearch import ApiError, TransportError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..addresses import masked_in
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
@@ -20,14 +22,53 @@ ElasticsearchUrl = Annotated[
     str | None, typer.Option("--elasticsearch-url", help="Elasticsearch to use instead of ELASTICSEARCH_URL or a running local node.", show_default=False)
 ]
 
-stdout = Console()
-stderr = Console(stderr=True)
+OUTPUT_CLOSED = 141
+"""Exit code after the reader of stdout has gone, as ``head`` does: what a shell reports of a program that SIGPIPE ended."""
+
+
+class _Stdout(Console):
+    """The console of answers. A reader that has gone ends the program, for nobody reads the answer."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave without a message."""
+        leave_quietly()
+
+
+class _Stderr(Console):
+    """The console of messages. A reader that has gone does not end the work that the messages are about."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on."""
+        self.quiet = True
+
+
+stdout = _Stdout()
+stderr = _Stderr(stderr=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
     """Print one JSON document on stdout, plain, so that other programs can read it."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
-    sys.stdout.write("\n")
+    print_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a text on stdout as it is, at once; where its reader has gone, leave without a message."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()
+
+
+def leave_quietly() -> NoReturn:
+    """End the program because nobody reads its output.
+
+    The process keeps ignoring SIGPIPE, as Python does: the same signal comes from a socket whose other side has
+    closed, and a server or an ingest must not end by that.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())  # what is still buffered has somewhere to go at exit
+    raise SystemExit(OUTPUT_CLOSED)
 
 
 @contextmanager
@@ -45,7 +86,7 @@ def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterato
 def leave(error: Exception) -> NoReturn:
     """Print one sentence on stderr and exit with the code of the error's class."""
     known = as_known(error)
-    stderr.print(f"[bold red]error:[/] {_escaped(known.message)}", highlight=False, soft_wrap=True)
+    stderr.print(f"[bold red]error:[/] {_escaped(masked_in(known.message))}", highlight=False, soft_wrap=True)
     raise SystemExit(outcome_of(known).exit_code)
 
 
