@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AliasChoices, BeforeValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .addresses import masked_in
 from .errors import SettingsError
 
 PREFIX = "ES_RERANK_"
@@ -20,8 +22,46 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+_OF_OTHERS = re.compile(
+    r"(?:\w+_)?(?:"
+    r"SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=.*|PORT=(?:tcp|udp|sctp)://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*"
+    r"|NAME=/.*|ENV_\w+=.*)",
+    re.DOTALL,
+)
+"""What stands behind our prefix in variables that Kubernetes sets in every container of a namespace with a Service ``es-rerank``
+or ``es-rerank-*`` (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a
+link of that name (https://docs.docker.com/engine/network/links/#environment-variables)."""
+
+
+def _hashes(value: object) -> object:
+    """Check the hashes of keys. Their values are not repeated: whoever mistakes the setting writes a key there."""
+    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
+    for place, item in enumerate(items, 1):
+        if not _HASH.fullmatch(item):
+            raise ValueError(
+                f"item {place} of {len(items)} {_fault_of_hash(item)}; give the SHA-256 of each key as 64 digits of hexadecimal in lower "
+                "case, with commas between them (printf %s KEY | sha256sum), or leave the setting out so that no key is asked for"
+            )
+    return tuple(items)
+
+
+def _fault_of_hash(item: str) -> str:
+    if not item:
+        return "is empty"
+    if _HASH.fullmatch(item.lower()):
+        return "is in upper case"
+    if ":" in item:
+        return "has something before the hash"
+    return f"has {len(item)} characters and is not a SHA-256"
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several names in one variable, with commas between them."""
+
+Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
+"""Hashes of keys in one variable, with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -74,14 +114,14 @@ class Settings(BaseSettings):
     score_cache: int = Field(
         default=100_000, ge=0, description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone."
     )
-    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes.")
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on.")
     max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
     elasticsearch_runs: Names = Field(
         default=(),
         description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, text_similarity_reranker, pinned, query_vector_builder.",
     )
     pass_through: bool = Field(default=False, description="Whether the sidecar sends paths that it does not serve on to Elasticsearch.")
-    api_key_hashes: Names = Field(
+    api_key_hashes: Hashes = Field(
         default=(), description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths ask for; none: no key is asked for."
     )
     state_dir: Path = Field(
@@ -96,13 +136,22 @@ def read_settings() -> Settings:
     Raises SettingsError for a value that does not fit and for a variable with our prefix that names no setting.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name, value in os.environ.items() if name.startswith(PREFIX) and name not in known and not _is_of_others(name, value))
     if unknown:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}")
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(
-            f"setting {PREFIX}{'.'.join(str(part) for part in first['loc']).upper().removeprefix(PREFIX)}: {first['msg']} (found {first['input']!r})"
-        ) from error
+        name = PREFIX + ".".join(str(part) for part in first["loc"]).upper().removeprefix(PREFIX)
+        found = "" if name.endswith(_SECRET) else f" (found {masked_in(repr(first['input']))})"
+        raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{found}") from None
+
+
+_SECRET = ("_KEY", "_KEY_HASHES")
+"""Ends of the names of settings whose values are not shown."""
+
+
+def _is_of_others(name: str, value: str) -> bool:
+    """Whether a variable with our prefix was set by Kubernetes or Docker, for a service that bears our name."""
+    return _OF_OTHERS.fullmatch(f"{name.removeprefix(PREFIX)}={value}") is not None

@@ -55,3 +55,19 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
             pass
         time.sleep(0.05)  # between two looks; what is awaited is the answer
     raise AssertionError(f"the sidecar is not ready: {log.read_text()}")
+
+
+def started(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> str:
+    """Run ``serve`` until it listens, end it, and return what it said by then."""
+    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", *arguments]
+    environment = os.environ | environment | {"COLUMNS": "200"}
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=environment) as process:
+        try:
+            deadline = time.monotonic() + _READY_S
+            while "sidecar on http://" not in (said := log.read_text()) and time.monotonic() < deadline:
+                assert process.poll() is None, said
+                time.sleep(0.05)  # between two looks; what is awaited is the line
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+    return log.read_text()

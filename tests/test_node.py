@@ -18,11 +18,12 @@ import psutil
 import pytest
 from elasticsearch import Elasticsearch
 
+from es_rerank.addresses import masked
 from es_rerank.errors import NodeError, SettingsError, UnreachableError
 from es_rerank.node import VERSION, Node, address, distribution, docker, doctor, down, java, process, running, up
 from es_rerank.node.account import name_of
 from es_rerank.node.lifecycle import obstacles
-from es_rerank.node.probe import masked, probe
+from es_rerank.node.probe import probe
 from es_rerank.node.record import ContainerRecord, ProcessRecord, Record, read, write
 
 REPOSITORY = Path(__file__).parents[1]

@@ -10,8 +10,9 @@ import certifi
 from elasticsearch import AuthorizationException, Elasticsearch, SSLError, TransportError, UnsupportedProductError
 
 from .. import node
+from ..addresses import masked
 from ..errors import SettingsError, UnreachableError
-from ..node.probe import masked, probe
+from ..node.probe import probe
 from ..settings import Settings
 from .output import stderr
 

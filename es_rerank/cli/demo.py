@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +15,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from .. import node
+from ..addresses import masked
 from ..client import RerankClient
 from ..evaluation.experiment import Result, Setup, by_first_stage
 from ..evaluation.packaged import SPLIT, packaged
 from ..evaluation.topics import Topics, read_topics
 from ..models.load import embedder_of, reranker_of
-from ..node.probe import masked
 from ..settings import Settings, read_settings
 from .connection import connect, found_or_started
 from .evaluate import BULK_TIMEOUT_S, indexed, measured
@@ -70,7 +69,6 @@ def demo(
             seconds: dict[str, float | None] = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
             print_json(summary(found, client, result, seconds)) if as_json else _show_result(found, result, settings)
     if service is not None:
-        sys.stdout.flush()  # what reads the JSON through a pipe must not wait for the end of the sidecar
         with suppress(KeyboardInterrupt):  # the way to end a demo, not a fault of it
             run_sidecar(service, listen(_HOST, port), f"index {INDEX}; Ctrl-C ends it")
 

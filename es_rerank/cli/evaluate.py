@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.progress import TaskID
 
 from ingest_pipelines import Ingest
 
+from ..addresses import masked
 from ..client import RerankClient
 from ..collection import Document, find_file, read_corpus
 from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
@@ -29,7 +30,6 @@ from ..models import LoadedReranker
 from ..models.bi_encoder import BiEncoder
 from ..models.cached import ScoreCache
 from ..models.load import embedder_of, reranker_of
-from ..node.probe import masked
 from ..retrievers.tree import FirstStage
 from ..settings import Settings, read_settings
 from ..text.chunking import Chunker
@@ -80,7 +80,7 @@ def evaluate(
     settings = read_settings()
     sources = [Source.named(each) for each in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
-    named = list(dict.fromkeys(reranker or [settings.reranker]))
+    named = {masked(name): name for name in reranker or [settings.reranker]}
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with client, _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers, embedder_of(settings, embedder) as bi_encoder:
         searcher = RerankClient(client, reranker=rerankers, embedder=bi_encoder, timeout_s=None)
@@ -136,10 +136,10 @@ def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, 
 
 
 @contextmanager
-def _rerankers(settings: Settings, named: Sequence[str], cache: ScoreCache | None) -> Iterator[dict[str, LoadedReranker]]:
+def _rerankers(settings: Settings, named: Mapping[str, str], cache: ScoreCache | None) -> Iterator[dict[str, LoadedReranker]]:
     """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the block."""
     with ExitStack() as stack:
-        yield {name: stack.enter_context(reranker_of(settings, name, cache=cache)) for name in named}
+        yield {shown: stack.enter_context(reranker_of(settings, name, cache=cache)) for shown, name in named.items()}
 
 
 def index_name(folder: Path, embedder: str) -> str:

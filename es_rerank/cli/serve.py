@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 import uvicorn
 from elasticsearch import AsyncElasticsearch
 
 from .. import node
+from ..addresses import has_credentials, masked
 from ..engine.pool import Pool
 from ..errors import SettingsError
 from ..models import Embedder, Reranker
@@ -21,6 +22,7 @@ from ..models.manifest import read_manifest
 from ..retrievers.searching import check_runs
 from ..settings import Settings, read_settings
 from ..sidecar.app import create_app
+from ..sidecar.log import configure_log
 from ..sidecar.service import Limits, Service
 from .connection import ca_certs, with_port
 from .output import ElasticsearchUrl, stderr
@@ -51,7 +53,7 @@ def serve(
         settings = settings.model_copy(update={"pass_through": pass_through})
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
-    run(service, listen(host, port), f"Elasticsearch at {url}")
+    run(service, listen(host, port), f"Elasticsearch at {masked(url)}")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,9 +73,22 @@ def listen(host: str, port: int) -> socket.socket:
 def run(service: Service, listener: socket.socket, about: str) -> None:
     """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
     host, port = listener.getsockname()[:2]
+    if not service.api_key_hashes and not _is_loopback(host):
+        stderr.print(
+            f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: whoever reaches it may use its models; set "
+            "ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
+            soft_wrap=True,
+            highlight=False,
+        )
     stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}", soft_wrap=True, highlight=False)
-    config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=_DRAIN_S, server_header=False)
+    configure_log()
+    config = uvicorn.Config(create_app(service), log_config=None, timeout_graceful_shutdown=_DRAIN_S, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host.partition("%")[0])
+    return address.is_loopback or bool(getattr(address, "ipv4_mapped", None) and address.ipv4_mapped.is_loopback)  # type: ignore[union-attr]
 
 
 def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None) -> Service:
@@ -84,7 +99,7 @@ def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None 
     Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
     its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
     """
-    if urlsplit(url).username:
+    if has_credentials(url):
         raise SettingsError(
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
         )

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from ..addresses import masked
 from ..errors import GenerationError, MissingExtraError, SettingsError
+from ..forks import in_every_child, leave_to_the_parent
 from ..text.pairs import well_formed
 from ..text.prompt import Message
 
@@ -39,18 +41,34 @@ class ChatModel:
 
     ``base_url``: the address to which ``/chat/completions`` is added, such as ``http://localhost:8000/v1``. ``model``: its
     name there; None takes the only one that the server has. ``api_key``: sent as ``Authorization: Bearer``; without it
-    no such header is sent. Prompts, and with them the text of documents, leave the machine for that address.
-    Raises SettingsError for an address that cannot be used.
+    no such header is sent. Prompts, and with them the text of documents, leave the machine for that address. A forked child
+    opens connections of its own. Raises SettingsError for an address that cannot be used.
     """
 
     def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
         _check_address(base_url)
         self.base_url = base_url
         self._model = model
-        self._has_key = api_key is not None
-        # The SDK asks for a key even where none is sent.
-        self._client = OpenAI(base_url=base_url, api_key=api_key.get_secret_value() if api_key else "none")
+        self._key = api_key
+        self._opened: OpenAI | None = self._open()
         self._headers = {} if api_key else {"Authorization": Omit()}
+        in_every_child(self, ChatModel._disconnect)
+
+    def _open(self) -> OpenAI:
+        # The SDK asks for a key even where none is sent.
+        return OpenAI(base_url=self.base_url, api_key=self._key.get_secret_value() if self._key else "none")
+
+    def _disconnect(self) -> None:
+        """Give up the parent's connections; the next request makes others, which would take long in every child."""
+        if self._opened is not None and not self._opened.is_closed():
+            leave_to_the_parent(self._opened)
+            self._opened = None
+
+    @property
+    def _client(self) -> OpenAI:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
 
     @property
     def model(self) -> str:
@@ -120,7 +138,7 @@ class ChatModel:
 
     def _remedy(self, status: int) -> str:
         if status in (401, 403):
-            return f"; check the key in {_KEY}" if self._has_key else f"; put the key in {_KEY}"
+            return f"; check the key in {_KEY}" if self._key else f"; put the key in {_KEY}"
         if status == 404:
             return "; check the name (--llm-model) and that the address (--llm) is the one to which /chat/completions is added, often with /v1 at its end"
         return ""
@@ -151,6 +169,6 @@ def _check_address(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{url!r} is no address of a language model's server; write it as http://HOST:PORT/v1")
+        raise SettingsError(f"{masked(url)!r} is no address of a language model's server; write it as http://HOST:PORT/v1")
     if parts.username or parts.password:
         raise SettingsError(f"the address of the language model's server holds credentials; leave them out and put the key in {_KEY}")

@@ -13,12 +13,13 @@ from typing import Literal
 
 import psutil
 
+from ..addresses import masked
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from . import distribution, docker, java
 from .account import default_cache, home_of
 from .lifecycle import NONE_RUNS, obstacles, running
-from .probe import Health, masked, probe
+from .probe import Health, probe
 from .record import How
 
 Status = Literal["ok", "warn", "fail"]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ..addresses import masked
 from ..errors import NodeError, SettingsError, UnreachableError
 from ..settings import read_settings
 from . import distribution, docker, java, process
 from .account import default_cache, home_of
-from .probe import await_health, masked, probe
+from .probe import await_health, probe
 from .record import How, ProcessRecord, Record, forget, locked, read, write
 
 NONE_RUNS = "no Elasticsearch: start one with `es-rerank up`, or give an address with --elasticsearch-url or ELASTICSEARCH_URL"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from ..addresses import masked, masked_in
 from ..errors import UnreachableError
 
 _TOLERATED = frozenset({403, 405})
@@ -43,7 +44,7 @@ def probe(url: str, *, api_key: str | None = None, ca_certs: Path | None = None,
             version, node_id = _identity(http)
             licence = _ask(http, "/_license").get("license", {}).get("type")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise UnreachableError(f"no Elasticsearch answers at {masked(url)} ({str(error) or type(error).__name__})", url=masked(url)) from error
+        raise UnreachableError(f"no Elasticsearch answers at {masked(url)} ({masked_in(str(error)) or type(error).__name__})", url=masked(url)) from error
     return Health(health.get("status"), version, node_id, licence)
 
 
@@ -61,13 +62,6 @@ def await_health(url: str, *, deadline: float, dead: Callable[[], bool]) -> Heal
             return health
         time.sleep(_INTERVAL_S)
     return None
-
-
-def masked(url: str) -> str:
-    """Return ``url`` without the password in it."""
-    before, at, after = url.rpartition("@")
-    scheme, slashes, user = before.partition("://")
-    return f"{scheme}{slashes}{user.partition(':')[0]}:***@{after}" if at and slashes else url
 
 
 def _ask(http: httpx.Client, path: str) -> dict[str, Any]:
