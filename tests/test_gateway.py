@@ -203,7 +203,7 @@ async def test_other_paths_pass_through_when_asked_and_only_then(caller: httpx.A
     assert (await caller.delete(f"/{index}/_doc/7")).json()["result"] == "deleted"
     async for closed in caller_of(service(node.url)):
         refused = await closed.get(f"/{index}/_doc/8")
-        assert (refused.status_code, refused.json()["error"]["type"]) == (404, "resource_not_found_exception")
+        assert (refused.status_code, refused.json()["error"]["type"]) == (501, "not_implemented_exception")
         assert f"no handler found for uri [/{index}/_doc/8] and method [GET]" in refused.json()["error"]["reason"]
         assert (await closed.put(f"/{index}/_search", json={})).json()["status"] == 405
         assert (await closed.get(f"/{index}/_count")).status_code == 404

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from elasticsearch import ApiError, TransportError
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
-from . import health, inference, passthrough, rescore, search, tei
-from .authority import require_key
+from . import existence, health, inference, passthrough, rescore, search, tei
+from .log import without_values
 from .service import Service
 from .wire import ClientLeftError, error_response, not_served
 
@@ -27,6 +31,7 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(_log_lost)
         loading = asyncio.create_task(service.start())
         loading.add_done_callback(_log_fault)
         try:
@@ -37,20 +42,50 @@ def create_app(service: Service) -> FastAPI:
 
     app: FastAPI = FastAPIOffline(title="es-rerank sidecar", summary="Reranking for Elasticsearch, on any licence.", lifespan=lifespan)
     app.state.service = service
-    for room in (health, search):
+    for room in (health, search, inference, rescore, tei, existence):
         app.include_router(room.router)
-    for room in (inference, rescore, tei):
-        app.include_router(room.router, dependencies=[Depends(require_key)])
     if service.pass_through:
         app.include_router(passthrough.router)
-    for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, HTTPException, Exception):
+    for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, _on_error)
+    app.add_middleware(_Unexpected)
     return app
+
+
+class _Unexpected:
+    """Answers what no handler expects with 500 and logs it. The web server would log it as well, with the values in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Any) -> None:  # noqa: ANN401 an ASGI message
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            route = getattr(scope.get("route"), "path", None)
+            _LOG.error(f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}")
+            if not begun:  # of an answer that has begun the server closes the connection
+                await error_response(Request(scope), error)(scope, receive, send)
+
+
+def _log_lost(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception that nobody waits for. asyncio's own line repeats its message, and with that what a caller sent."""
+    error = context.get("exception")
+    _LOG.error(f"unexpected {type(error).__qualname__} in the background" + (f"\n{without_values(error)}" if error else ""))
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        _LOG.error("the model cannot be served", reason=str(error))
+        _LOG.error("the model cannot be served", reason=masked_in(str(error)))
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -61,9 +96,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
         where = ".".join(str(part) for part in fault["loc"][1:])
         error = RequestError(f"the request body is not JSON: {fault['ctx']['error']} at {where}" if broken else f"[{where}] {fault['msg'].lower()}")
     if isinstance(error, HTTPException):
-        return not_served(request, error.status_code)
+        if error.status_code in {404, 405}:
+            return not_served(request, error.status_code)
+        error = RequestError(f"the request cannot be read: {error.detail}")
     if request.url.path == "/rerank" and isinstance(error, EsRerankError):
         return tei.tei_error(request, error)
-    if not isinstance(error, (EsRerankError, ApiError, TransportError, ClientLeftError)):
-        _LOG.exception("unexpected error", path=request.url.path, exc_info=error)
     return error_response(request, error)

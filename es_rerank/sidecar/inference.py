@@ -13,11 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..errors import UnknownModelError
 from ..scores import as_logits, logistic, ranked
+from .authority import KeyedRoute
 from .search import Running
 from .service import Service
 from .wire import answer, timeout_s, unless_left
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(route_class=KeyedRoute, tags=["inference"])
 
 
 def _as_list(value: object) -> object:

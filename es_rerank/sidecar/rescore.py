@@ -14,10 +14,11 @@ from ..retrievers.long_texts import in_parts
 from ..retrievers.rerank import texts_of
 from ..retrievers.rescore import rescore_candidates, rescored
 from ..retrievers.tree import DEFAULT_INFERENCE_ID
+from .authority import KeyedRoute
 from .search import Running
 from .wire import answer, timeout_s, unless_left
 
-router = APIRouter(tags=["rescore"])
+router = APIRouter(route_class=KeyedRoute, tags=["rescore"])
 
 
 class RescoreRequest(BaseModel):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from ..errors import RequestError
-from ..retrievers.parameters import SEARCH_PARAMETERS
+from ..retrievers.parameters import SEARCH_PARAMETERS, whole_number
+from ..retrievers.suggestions import close_to
 from ..retrievers.tree import needs_us
 from .service import Service
 from .wire import answer, decoded, json_object, json_value, read_bytes, timeout_s, unless_left
@@ -24,6 +24,10 @@ _FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores",
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})
 _WORDS = frozenset({"timeout", "q"})
+_INT = range(-(2**31), 2**31)
+_MOST_NAMED = 10
+"""Unknown parameters that a message names, with what they may mean: an address may hold ten thousand."""
+
 _WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
 _MSEARCH = frozenset({"ccs_minimize_roundtrips", "index", "max_concurrent_searches", "max_concurrent_shard_requests", "pre_filter_shard_size"})
 
@@ -88,22 +92,29 @@ def _parameters(request: Request) -> dict[str, Any]:
 
 
 def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -> RequestError:
-    close = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
-    named = ", ".join(f"[{name}]{f' -> did you mean [{close[name][0]}]?' if close[name] else ''}" for name in unknown)
-    return RequestError(f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}")
+    named = ", ".join(f"[{name}]{_suggestion(name, known)}" for name in unknown[:_MOST_NAMED])
+    more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+    return RequestError(f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}{more}")
+
+
+def _suggestion(name: str, known: frozenset[str]) -> str:
+    close = close_to(name, known)
+    return f" -> did you mean [{close[0]}]?" if close else ""
 
 
 def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 as the parameter wants it
     if name in _NUMBERS:
-        if not value.lstrip("-").isdecimal():
+        number = whole_number(value)
+        if number is None or number not in _INT:
             raise RequestError(f"Failed to parse int parameter [{name}] with value [{value}]")
-        return int(value)
+        return number
     if name in _FLAGS or (name in {"_source", "track_total_hits"} and value in {"", "true", "false"}):
         if value not in {"", "true", "false"}:
             raise RequestError(f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]")
         return value != "false"
     if name == "track_total_hits":
-        return int(value) if value.isdecimal() else value
+        number = whole_number(value)
+        return value if number is None else number
     return value.split(",") if name in _LISTS or name == "_source" else value
 
 

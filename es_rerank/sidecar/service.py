@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from elasticsearch import AsyncElasticsearch, TransportError
 
+from ..addresses import masked_in
 from ..client import AsyncRerankClient
 from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
@@ -71,7 +72,7 @@ class Service:
                 if isinstance(reranker, LongTextReranker):  # others are services: a pair costs money, and they may come later
                     await reranker.ascore("ready", ["steady"])
         except EsRerankError as error:
-            self.fault = error.message
+            self.fault = masked_in(error.message)
             raise
         self._models, self.fault = Served(rerankers, embedder), ""
 

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
 from ..retrievers.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, ranked
+from .authority import KeyedRoute
 from .search import Running
 from .wire import answer, timeout_s, unless_left
 
-router = APIRouter(tags=["TEI"])
+router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
 
 _MOST_POSITIONS = 1_000
 """Positions that a header carries: more would pass the 8 kB that servers and proxies allow their headers."""

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from elasticsearch import ApiError, TransportError
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
+from ..retrievers.parameters import whole_number
 from .upstream import CHECK
 
 T = TypeVar("T")
@@ -30,16 +32,28 @@ class ClientLeftError(Exception):
     """The caller closed the connection; the work was cancelled and there is nobody to answer."""
 
 
+def check_length(request: Request, limit: int) -> None:
+    """Raise TooLargeError for a request whose headers say that its body is over ``limit`` bytes: nothing of it is read."""
+    declared = whole_number(request.headers.get("content-length", "0"))
+    if declared is None or declared > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"the request body is over {limit} bytes (setting max_body_bytes)")
+
+
 async def read_bytes(request: Request, limit: int) -> bytes:
     """Return the request's body as it came.
 
     Raises TooLargeError for a body over ``limit`` bytes.
     """
+    check_length(request, limit)
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > limit:
-            raise TooLargeError(f"the request body is over {limit} bytes (setting max_body_bytes)")
+            raise _too_large(limit)
     return bytes(data)
 
 
@@ -91,9 +105,10 @@ def timeout_s(request: Request) -> float | None:
     value = request.headers.get(TIMEOUT_HEADER)
     if value is None:
         return None
-    if not value.isdecimal() or int(value) == 0:
+    milliseconds = whole_number(value)
+    if milliseconds is None or milliseconds < 1:
         raise RequestError(f"header {TIMEOUT_HEADER} must be a positive number of milliseconds, found {value!r}")
-    return int(value) / 1000
+    return milliseconds / 1000
 
 
 async def unless_left(request: Request, work: Awaitable[T]) -> T:
@@ -127,11 +142,15 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
 
 
 def not_served(request: Request, status: int) -> Response:
-    """Return, in Elasticsearch's shape and words, that a path or a method is not served here."""
+    """Return, in Elasticsearch's shape and words, that a path (501) or a method (405) is not served here.
+
+    Never 404: a client of Elasticsearch reads that as an index or a document that does not exist.
+    """
+    status = 501 if status == 404 else status
     reason = (
         f"no handler found for uri [{request.url.path}] and method [{request.method}]; es-rerank serve --pass-through sends such requests on to Elasticsearch"
     )
-    cause = {"type": "resource_not_found_exception" if status == 404 else "illegal_argument_exception", "reason": reason}
+    cause = {"type": "not_implemented_exception" if status == 501 else "illegal_argument_exception", "reason": reason}
     return answer(request, {"error": {"root_cause": [cause], **cause}, "status": status}, status)
 
 
@@ -139,7 +158,7 @@ def error_response(request: Request, error: Exception) -> Response:
     """Return an error in Elasticsearch's shape; Elasticsearch's own errors keep their body and status."""
     if isinstance(error, ApiError):
         return answer(request, error.body, error.meta.status)
-    if isinstance(error, ClientLeftError):
+    if isinstance(error, (ClientLeftError, ClientDisconnect)):
         return Response(status_code=_CLOSED)
     if isinstance(error, TransportError):
         error = UnreachableError(f"Elasticsearch does not answer: {error.message}; {CHECK}")
