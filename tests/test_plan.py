@@ -9,6 +9,8 @@ import pytest
 
 from es_rerank.errors import IndexMismatchError, RequestError
 from es_rerank.retrievers.facts import FieldGroup, IndexFacts, facts_of
+from es_rerank.retrievers.long_texts import Watch
+from es_rerank.retrievers.long_texts import chunks as nearest_chunks
 from es_rerank.retrievers.multi_field import expanded, uses_fields
 from es_rerank.retrievers.parsing import parse
 from es_rerank.retrievers.plan import (
@@ -478,24 +480,26 @@ def test_the_nearest_chunks_of_a_plain_field_are_read_in_document_order() -> Non
     text = " ".join(chunks)
     hit = {"fields": {"title": ["Peace", "War"], "text": [text]}}
     settings = WordSettings(strategy="word", max_chunk_size=10, overlap=0)
-    read = with_texts(document("a"), hit, Reading(("title",), nearest=2, chunked="text", chunking=settings), "a dog, a treaty")
+    read = with_texts(document("a"), hit, Reading(("title",), nearest=2, chunked="text", chunking=settings))
     assert read.context == "Peace\nWar"
-    assert read.passages == (Passage(chunks[0], 0, len(chunks[0])), Passage(chunks[2], text.index(chunks[2]), len(text)))
-    assert read.capped is False
-    assert with_texts(document("a"), {}, Reading((), nearest=1, chunked="text", chunking=settings), "q").passages == ()
+    assert read.passages == (Passage(text, 0, 0),), "whole, until the driver of the steps has cut it"
+    assert (read.whole, read.capped) == (False, False)
+    found = nearest_chunks("a dog, a treaty", [text, ""], settings, 2, Watch())
+    assert found == [[Passage(chunks[0], 0, len(chunks[0])), Passage(chunks[2], text.index(chunks[2]), len(text))], []]
+    assert with_texts(document("a"), {}, Reading((), nearest=1, chunked="text", chunking=settings)).passages == ()
 
 
 def test_stored_passages_are_read_from_the_hit_or_its_inner_hits() -> None:
     rows = [{"text": [f"p{number}"], "start": [10 * number], "end": [10 * number + 2]} for number in range(40)]
     every = Reading(("title",), "passages.text", "passages", offsets=True)
-    read = with_texts(document("a"), {"fields": {"passages": rows}}, every, "q")
+    read = with_texts(document("a"), {"fields": {"passages": rows}}, every)
     assert (read.context, read.capped, len(read.passages)) == ("", True, 32)
     assert read.passages[:2] == (Passage("p0", 0, 2), Passage("p1", 10, 12))
-    assert with_texts(document("a"), {"fields": {"passages": rows[:32]}}, every, "q").capped is False
-    assert with_texts(document("a"), {"fields": {"passages": [{"text": ["p"]}]}}, every, "q").passages == (Passage("p", 0, 0),)
+    assert with_texts(document("a"), {"fields": {"passages": rows[:32]}}, every).capped is False
+    assert with_texts(document("a"), {"fields": {"passages": [{"text": ["p"]}]}}, every).passages == (Passage("p", 0, 0),)
     nearest = Reading((), "passages.text", "passages", 2)
     inner = {"inner_hits": {INNER_HITS: {"hits": {"hits": [{"fields": {"passages": [row]}} for row in (rows[7], {"text": [""]}, rows[3])]}}}}
-    assert with_texts(document("a"), inner, nearest, "q").passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))
+    assert with_texts(document("a"), inner, nearest).passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))
 
 
 # --- one query over many fields ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ..errors import RequestError, UnknownModelError
 from ..models import Embedder, Reranker
+from ..text.strategies import Strategy
 from ..types import Candidate
 from .answer import Account
 from .facts import IndexFacts
@@ -72,7 +73,17 @@ class Cut:
     model: str
 
 
-Effect = Ask | Forward | ReadMapping | Embed | Cut | Score
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Of each text those chunks that are nearest to a query, ``size`` at most."""
+
+    query: str
+    texts: Sequence[str]
+    chunking: Strategy
+    size: int
+
+
+Effect = Ask | Forward | ReadMapping | Embed | Cut | Chunk | Score
 Steps = Generator[Effect, Any, T]
 
 

@@ -1,13 +1,57 @@
-"""Long texts that no index has cut: read whole, in as many parts as the model's window asks for. Pure but for the model's tokenizer."""
+"""Long texts that no index has cut: read in the chunks that a request asks for, or whole, in parts of a model's window.
+
+Pure but for the clock and the model's tokenizer.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..errors import DeadlineError
 from ..models import LongTextReranker, Reranker
+from ..text.nearest import asked, nearest
+from ..text.strategies import Strategy, cut
 from ..types import Candidate, Passage
 from .plan import PASSAGE_CAP
+
+
+class _TimeUpError(Exception):
+    """The work is to end."""
+
+
+class Watch:
+    """Tells work when it is to end: at ``deadline``, a moment of ``time.monotonic()``, or where nobody waits for it any more."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self._deadline = deadline
+        self._ended = False
+
+    def end(self) -> None:
+        """Let the work end, from whichever thread."""
+        self._ended = True
+
+    def __call__(self) -> None:
+        """Do nothing while the work may go on."""
+        if self._ended or (self._deadline is not None and time.monotonic() > self._deadline):
+            raise _TimeUpError
+
+
+def chunks(query: str, texts: Sequence[str], chunking: Strategy, size: int, watch: Watch) -> list[list[Passage]]:
+    """Return, of each text, the ``size`` chunks that are nearest to the query, in the text's order.
+
+    Raises DeadlineError as soon as ``watch`` says so.
+    """
+    found: list[list[Passage]] = []
+    try:
+        wanted = asked(query, watch)
+        for text in texts:
+            watch()
+            found.append(nearest(cut(text, chunking, watch), wanted, size, watch))
+    except _TimeUpError as error:
+        raise DeadlineError(f"the deadline came when {len(found)} of {len(texts)} texts were cut") from error
+    return found
 
 
 def in_parts(reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None) -> list[Candidate]:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RequestError
-from ..text.nearest import nearest
-from ..text.strategies import Strategy, cut, strategy_of
+from ..text.strategies import Strategy, strategy_of
 from ..types import Candidate, Passage
 from .facts import IndexFacts
 from .tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
@@ -342,20 +341,21 @@ def _candidate(hit: dict[str, Any], rank: int) -> Candidate:
     return Candidate(hit["_index"], hit["_id"], float("nan") if score is None else score, rank, routing=hit.get("_routing"), shard_doc=shard_doc, hit=hit)
 
 
-def with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading, text: str) -> Candidate:
-    """Return a candidate with what is read of it, from a hit that was fetched with the reading's fields."""
+def with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading) -> Candidate:
+    """Return a candidate with what is read of it, from a hit that was fetched with the reading's fields.
+
+    A text that is to be cut first, as ``reading.chunking`` says, is its one passage.
+    """
     fields = hit.get("fields") or {}
     context = "\n".join(value for name in reading.context if (value := _joined(fields.get(name))))
-    rows = _passages(hit, fields, reading, text)
+    rows = _passages(hit, fields, reading)
     whole = reading.chunked is not None and reading.chunking is None and bool(rows)
     if reading.nearest is None:
         return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), whole=whole, capped=len(rows) > PASSAGE_CAP)
     return replace(candidate, context=context, passages=tuple(rows), whole=whole, capped=False)
 
 
-def _passages(hit: dict[str, Any], fields: dict[str, Any], reading: Reading, text: str) -> list[Passage]:
-    if reading.chunking is not None:
-        return nearest(cut(_joined(fields.get(reading.chunked or "")), reading.chunking), text, reading.nearest or 1)
+def _passages(hit: dict[str, Any], fields: dict[str, Any], reading: Reading) -> list[Passage]:
     if not reading.nested:
         text = _joined(fields.get(reading.chunked or ""))
         return [Passage(text, 0, 0)] if text else []

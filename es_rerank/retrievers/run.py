@@ -16,9 +16,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, Transport
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from .answer import Account
-from .effects import Ask, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
+from .effects import Ask, Chunk, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
 from .facts import IndexFacts, facts_of
-from .long_texts import in_parts
+from .long_texts import Watch, chunks, in_parts
 from .parameters import OF_INDICES
 
 T = TypeVar("T")
@@ -72,12 +72,14 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
             _quietly(connection.client, context.opened)
 
 
-def _perform(effect: Effect, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+def _perform(effect: Effect, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each effect has its own result
     match effect:
         case Embed(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
         case Cut(query, candidates, model):
             return in_parts(context.served.reranker(model), query, candidates, context.deadline)
+        case Chunk(query, texts, chunking, size):
+            return chunks(query, texts, chunking, size, Watch(context.deadline))
         case Score(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
@@ -107,13 +109,19 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
             await asyncio.shield(_aquietly(connection.client, context.opened))
 
 
-async def _aperform(effect: Effect, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+async def _aperform(effect: Effect, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each effect has its own result
     match effect:
         case Embed(text, model):
             embedder = context.served.embedder_for(model)
             return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
         case Cut(query, candidates, model):
             return await asyncio.to_thread(in_parts, context.served.reranker(model), query, candidates, context.deadline)
+        case Chunk(query, texts, chunking, size):
+            watch = Watch(context.deadline)
+            try:
+                return await asyncio.to_thread(chunks, query, texts, chunking, size, watch)
+            finally:
+                watch.end()  # whoever waits may have left; a thread goes on until it is told
         case Score(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
@@ -238,7 +246,7 @@ async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
         return
 
 
-_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Cut: "cut", Score: "rerank"}
+_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Cut: "cut", Chunk: "cut", Score: "rerank"}
 
 
 def _charge(account: Account, effect: Effect, began: float, started: float) -> None:

@@ -1,7 +1,7 @@
 """What a search does, step by step, without doing it: no I/O here.
 
 A search is written once, as a generator that yields what it wants done (``Ask``, ``Forward``, ``ReadMapping``,
-``Embed``, ``Score``) and receives the result; ``run`` does it, blocking or not.
+``Embed``, ``Chunk``, ``Score``) and receives the result; ``run`` does it, blocking or not.
 
 The plan of a tree that needs us: 1. a point in time where several searches must see the same index; 2. all searches of
 the first stage in one request, ids and scores only; 3. fusing, and for each reranker one request for the texts of its
@@ -20,9 +20,9 @@ import numpy as np
 
 from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError
 from ..models import Embedder, LongTextReranker
-from ..types import Candidate, DocumentKey, Scores
+from ..types import Candidate, DocumentKey, Passage, Scores
 from .answer import Account, assemble
-from .effects import Ask, Context, Cut, Embed, ReadMapping, Score, Steps, closing
+from .effects import Ask, Chunk, Context, Cut, Embed, ReadMapping, Score, Steps, closing
 from .evaluated import Evaluated, everything, first_stage, has_min_score
 from .facts import IndexFacts
 from .fusion import linear, normalised, pinned_scores, renumbered, rrf
@@ -64,6 +64,8 @@ from .tree import (
 )
 
 T = TypeVar("T")
+
+_MORE_TIME = "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
 
 KEEP_ALIVE = "1m"
 """How long Elasticsearch keeps a point in time of ours that could not be closed."""
@@ -126,6 +128,7 @@ class _Search:
     timed_out: bool = False
     readings: dict[int, Reading] = field(default_factory=dict)
     texts: dict[tuple[Reading, str], dict[DocumentKey, Candidate]] = field(default_factory=dict)
+    chunks: dict[tuple[Reading, str], dict[DocumentKey, tuple[Passage, ...]]] = field(default_factory=dict)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -289,10 +292,29 @@ class _Search:
     def _keep_texts(self, reading: Reading, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
         kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
         found = {hit.key: hit.hit for hit in hits}
-        kept.update({candidate.key: with_texts(candidate, found[candidate.key], reading, text) for candidate in wanted if candidate.key in found})
+        kept.update({candidate.key: with_texts(candidate, found[candidate.key], reading) for candidate in wanted if candidate.key in found})
+
+    def _chunked(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[list[Candidate]]:
+        """Return a window with the chunks that are read of each text in its place, where the node asks for chunks; each text is cut once."""
+        reading, text = self.readings[id(node)], node.inference_text
+        if reading.chunking is None:
+            return candidates
+        kept = self.chunks.setdefault((reading, text), {})
+        missing = [candidate for candidate in candidates if candidate.passages and candidate.key not in kept]
+        if missing:
+            found = yield Chunk(text, [candidate.passages[0].text for candidate in missing], reading.chunking, reading.nearest or 1)
+            kept.update((candidate.key, tuple(chunks)) for candidate, chunks in zip(missing, found, strict=True))
+        return [replace(candidate, passages=kept.get(candidate.key, ())) for candidate in candidates]
 
     def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
         account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
+        try:
+            candidates = yield from self._chunked(node, candidates)
+        except DeadlineError as error:
+            if not node.allow_rerank_failures:
+                raise DeadlineError(f"{error}; {_MORE_TIME}") from error
+            account.fail(str(error), reached=False)
+            return first_stage_order(candidates)
         try:
             if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
                 candidates = yield Cut(node.inference_text, candidates, node.inference_id)
@@ -393,7 +415,7 @@ def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ra
     done = int(scores.done.sum())
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:
-        raise DeadlineError(f"{reason}; allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures")
+        raise DeadlineError(f"{reason}; {_MORE_TIME}")
     account.fail(reason, reached=done > 0)
     return ranking if done else first_stage_order(candidates)
 
