@@ -79,7 +79,8 @@ class RerankClient(Elasticsearch):
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            return run(self._searching.search(context, tree, arguments), self._connection, context)
+            steps = self._searching.search(context, tree, arguments, self._connection.as_json)
+            return run(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -99,7 +100,7 @@ class RerankClient(Elasticsearch):
         """
         began = time.monotonic()
         try:
-            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs)
+            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs, self._connection.as_json, options.get("filter_path"))
         except EsRerankError as error:
             raise client_error(error) from error
         if not batch.ours:
@@ -142,7 +143,8 @@ class RerankClient(Elasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            return run(self._searching.short_form(context, query, (from_, size), window, choices, options), self._connection, context)
+            steps = self._searching.short_form(context, query, (from_, size), window, choices, options, self._connection.as_json)
+            return run(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -188,7 +190,8 @@ class AsyncRerankClient(AsyncElasticsearch):
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            return await arun(self._searching.search(context, tree, arguments), self._connection, context)
+            steps = self._searching.search(context, tree, arguments, self._connection.as_json)
+            return await arun(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
 
@@ -204,7 +207,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         """Run several searches as ``RerankClient.msearch`` does, ours and Elasticsearch's side by side."""
         began = time.monotonic()
         try:
-            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs)
+            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs, self._connection.as_json, options.get("filter_path"))
         except EsRerankError as error:
             raise client_error(error) from error
         if not batch.ours:
@@ -249,6 +252,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            return await arun(self._searching.short_form(context, query, (from_, size), window, choices, options), self._connection, context)
+            steps = self._searching.short_form(context, query, (from_, size), window, choices, options, self._connection.as_json)
+            return await arun(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error

@@ -114,7 +114,9 @@ class Settings(BaseSettings):
     score_cache: int = Field(
         default=100_000, ge=0, description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone."
     )
-    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on.")
+    max_body_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on."
+    )
     max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
     elasticsearch_runs: Names = Field(
         default=(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,15 @@ from elasticsearch import ApiError
 
 from ..errors import RequestError
 from .client_answers import response
-from .filter_path import selected
-from .parameters import given
+from .filter_path import FilterPath, check_filter_path, selected
+from .parameters import OF_HEADERS, given
 from .tree import needs_us
+
+_SHOWN = 100
+"""Characters of a caller's key that a message repeats."""
+
+_HEADER = frozenset({"index", *OF_HEADERS})
+"""What Elasticsearch documents for the line before each search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +31,20 @@ class Batch:
     ours: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
 
     @classmethod
-    def of(cls, searches: Iterable[Mapping[str, Any]], elasticsearch_runs: Collection[str]) -> Batch:
-        """Return pairs of header and body, taken apart.
+    def of(cls, searches: Iterable[Mapping[str, Any]], elasticsearch_runs: Collection[str], as_json: Callable[[Any], Any], filter_path: FilterPath) -> Batch:
+        """Return pairs of header and body, taken apart; ``as_json`` makes plain JSON values of them.
 
-        Raises RequestError for a header without a body.
+        Raises RequestError for a header without a body, for a header of one of our searches that Elasticsearch would
+        not take, and for a ``filter_path`` that is too long.
         """
-        lines = list(searches)
+        check_filter_path(filter_path)
+        lines = as_json(list(searches))
         if len(lines) % 2:
             raise RequestError("[searches] must alternate between a header and a body; the last header has no body")
         pairs = dict(enumerate(zip(lines[::2], lines[1::2], strict=True)))
         ours = {i: pair for i, pair in pairs.items() if needs_us(pair[1].get("retriever"), elasticsearch_runs)}
+        for header, _ in ours.values():
+            _check_header(header)
         return cls({i: pair for i, pair in pairs.items() if i not in ours}, ours)
 
     def arguments(self, position: int, index: str | Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +59,17 @@ class Batch:
         took = round((time.monotonic() - began) * 1000)
         body = {"took": took, "responses": [answers[i] for i in sorted(answers)]}
         return response(selected(body, options.get("filter_path")), took)
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raise RequestError for a key that is no parameter of a search in an ``_msearch``, and for a value of the wrong kind."""
+    for key, value in header.items():
+        if key not in _HEADER:
+            raise RequestError(f"key [{key[:_SHOWN]}] is not supported in the metadata section; it may hold {', '.join(sorted(_HEADER))}")
+        values = value if isinstance(value, list) else [value]
+        kinds: tuple[type, ...] = (str,) if key == "index" else (str, int, float)
+        if value is not None and not all(isinstance(each, kinds) for each in values):
+            raise RequestError(f"[{key}] in the metadata section must be a name or a list of names, found {type(value).__name__}")
 
 
 def item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:

@@ -159,8 +159,22 @@ class Context:
 
     @property
     def path(self) -> str:
-        """Return the index expression as the beginning of a path."""
-        return f"/{quote(self.index, safe=',*<>')}" if self.index else ""
+        """Return the index expression as the beginning of a path. Raises what ``index_path`` raises."""
+        return index_path(self.index) if self.index else ""
+
+
+def index_path(expression: str) -> str:
+    """Return the path of an index expression, ``/a,b*``: one segment, whatever characters it holds.
+
+    Raises RequestError for what Elasticsearch takes for no index: ``.`` and ``..``, which HTTP clients resolve as
+    folders, and names that begin with ``_``, under which its other paths are (``_all`` apart).
+    """
+    for name in expression.split(","):
+        if name in {".", ".."}:
+            raise RequestError(f"Invalid index name [{name}], must not be '.' or '..'")
+        if name.startswith("_") and name != "_all":
+            raise RequestError(f"Invalid index name [{name}], must not start with '_'")
+    return f"/{quote(expression, safe=',*<>')}"
 
 
 def closing(pit: str) -> Ask:

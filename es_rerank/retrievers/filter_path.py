@@ -24,7 +24,16 @@ MOST_PATTERNS = 100
 _NOTHING: Any = object()
 
 
-def selected(answer: dict[str, Any], paths: str | Iterable[str] | None) -> dict[str, Any]:
+FilterPath = str | Iterable[str] | None
+"""Paths with commas between them, or a list of paths."""
+
+
+def check_filter_path(paths: FilterPath) -> None:
+    """Raise, before anything is searched, what ``selected`` raises."""
+    selected({}, paths)
+
+
+def selected(answer: dict[str, Any], paths: FilterPath) -> dict[str, Any]:
     """Return the answer with only the paths that are asked for; all of it where none is asked.
 
     Raises RequestError for a filter that is longer than ``LONGEST`` or holds more than ``MOST_PATTERNS``.
@@ -36,7 +45,7 @@ def selected(answer: dict[str, Any], paths: str | Iterable[str] | None) -> dict[
     return {} if left is _NOTHING else left
 
 
-def _written(paths: str | Iterable[str] | None) -> list[str]:
+def _written(paths: FilterPath) -> list[str]:
     given = [paths] if isinstance(paths, str) else list(paths or ())
     length = sum(map(len, given))
     if length > LONGEST:

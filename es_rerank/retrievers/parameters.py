@@ -38,6 +38,16 @@ ALIASES = {
 """How elasticsearch-py spells body keys and query parameters that are Python keywords or private names."""
 
 
+_LONGEST_NUMBER = 20
+"""Characters of a 64-bit integer: longer ones are refused before they are read, which takes quadratic time."""
+
+
+def whole_number(text: str) -> int | None:
+    """Return the integer that a text writes, with a minus sign or without; None for any other text and for longer numbers."""
+    digits = text.removeprefix("-")
+    return int(text) if len(text) <= _LONGEST_NUMBER and digits.isdecimal() else None
+
+
 def given(parameters: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return those of the parameters that are among the names."""
     return {name: parameters[name] for name in names if name in parameters}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -11,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from ..errors import RetrieverParsingError
 from ..types import Aggregation
+from .suggestions import did_you_mean
 from .tree import (
     ALL_KINDS,
     KINDS,
@@ -49,8 +52,11 @@ _NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
 _MAY_BE_NULL = frozenset({"chunking_settings"})
 
 _INTEGER_RANGE = range(-(2**31), 2**31)
-_JAVA_NUMBER = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)")
-"""What Double.parseDouble reads, its hexadecimal form apart."""
+_JAVA_NUMBER = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[dDfF]?)")
+"""What Java's ``Double.parseDouble`` reads, its hexadecimal form apart. Nothing is tried twice: the time is linear."""
+
+_MOST_FIELDS = 1024
+"""Most ``fields`` of a multi-field query: Elasticsearch's own limit for the clauses of one query, where nobody has set it."""
 
 
 class _Item(Grammar):
@@ -90,7 +96,9 @@ def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
         raise _parsing(f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name", f"{path}.{kind}")
     if kind not in ALL_KINDS:
         raise RetrieverParsingError(
-            f"[{path}] unknown retriever [{kind}]{_suggest(kind, ALL_KINDS)}", path=path, cause=("named_object_not_found_exception", f"unknown field [{kind}]")
+            f"[{path}] unknown retriever [{kind}]{did_you_mean(kind, ALL_KINDS)}",
+            path=path,
+            cause=("named_object_not_found_exception", f"unknown field [{kind}]"),
         )
     if len(body) > 1:
         raise _parsing(f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]", path)
@@ -187,6 +195,8 @@ def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     fields = dict(content)
     if isinstance(fields.get("docs"), (list, dict)):
         fields["docs"] = _each(fields["docs"])
+        if len(fields["docs"]) > MAX_PINNED:
+            raise _illegal(f"[pinned] Max of {MAX_PINNED} docs exceeded: {len(fields['docs'])} provided.", path)
         for i, doc in enumerate(fields["docs"]):
             item = _model(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
             if "*" in (item.index or ""):
@@ -243,6 +253,8 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     if kind == "linear" and "normalizer" in fields:
         fields["normalizer"] = _normalizer(kind, fields["normalizer"], path)
     node: Rrf | Linear = _model(Linear, kind, fields, path) if kind == "linear" else _model(Rrf, kind, fields, path)
+    if len(node.fields) > _MOST_FIELDS:
+        raise _illegal(f"[{kind}] [fields] names {len(node.fields)} fields; at most {_MOST_FIELDS} can be asked at once", path)
     if isinstance(node, Rrf) and node.rank_constant < 1:
         raise _illegal(f"[rank_constant] must be greater or equal to [1] for [rrf], found [{node.rank_constant}]", path)
     return node
@@ -316,6 +328,8 @@ def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # 
     if not isinstance(content, dict):
         raise _content(f"[{kind}] Expected START_OBJECT but was: {_token(content)}", path)
     known = {field.alias or name for name, field in model.model_fields.items()}
+    # One key more than there are known ones holds an unknown one, and nothing behind that is read.
+    content = dict(islice(content.items(), len(known) + 1))
     values, faults = dict(content), {}
     for key in known.intersection(content):
         try:
@@ -390,6 +404,8 @@ def _number(value: object) -> float:
         return float(written.rstrip("dDfF") if written[-1] in "dDfF" else written)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _NotTakenError
+    if abs(value) > sys.float_info.max and isinstance(value, int):
+        raise _NotTakenError(("input_coercion_exception", f"a number of {len(str(value))} digits is out of range"))
     return value
 
 
@@ -460,7 +476,7 @@ def _each(value: Any) -> list[Any]:  # noqa: ANN401 one or several
 
 
 def _unknown(kind: str, key: str, known: Iterable[str], path: str) -> RetrieverParsingError:
-    return _content(f"[{kind}] unknown field [{key}]{_suggest(key, known)}", path)
+    return _content(f"[{kind}] unknown field [{key}]{did_you_mean(key, known)}", path)
 
 
 def _required(names: Sequence[str], path: str) -> RetrieverParsingError:
@@ -485,25 +501,6 @@ def _illegal(message: str, path: str) -> RetrieverParsingError:
 
 def _parsing(message: str, path: str) -> RetrieverParsingError:
     return RetrieverParsingError(f"[{path}] {message}", path=path)
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    """Return Elasticsearch's «did you mean» for a word that is close to known ones (SuggestingErrorOnUnknown)."""
-    nearness = {each: 1 - _edits(word, each) / max(len(word), len(each)) for each in known}
-    close = sorted((each for each in nearness if nearness[each] > 0.5), key=lambda each: (-nearness[each], each))
-    if not close:
-        return ""
-    return f" did you mean [{close[0]}]?" if len(close) == 1 else f" did you mean any of [{', '.join(close)}]?"
-
-
-def _edits(left: str, right: str) -> int:
-    """Return the Levenshtein distance."""
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        before, row = row, [i]
-        for j, b in enumerate(right, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b)))
-    return row[-1]
 
 
 def _token(value: object) -> str:

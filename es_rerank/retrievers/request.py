@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidSearchError, RequestError, RetrieverParsingError
+from .parameters import whole_number
 from .parsing import check_children, faults_of, parse
+from .suggestions import did_you_mean
 from .tree import Retriever
 
 # The words that Elasticsearch refuses beside a retriever, in its order: SearchSourceBuilder.validate, checked on 9.5.
@@ -69,8 +70,7 @@ def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = 
     """
     unknown = next((key for key in body if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice")), None)
     if unknown is not None:
-        close = difflib.get_close_matches(unknown, [*_PAGE, *_BOTH, *_OURS], n=1)
-        raise RetrieverParsingError(f"Unknown key in [{unknown}].{f' did you mean [{close[0]}]?' if close else ''}", path=unknown)
+        raise RetrieverParsingError(f"Unknown key in [{unknown}].{did_you_mean(unknown, [*_PAGE, *_BOTH, *_OURS])}", path=unknown)
     if "slice" in body:
         raise RequestError("[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out")
     tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
@@ -95,8 +95,9 @@ def _count(body: Mapping[str, Any], key: str) -> int | None:
     value = body.get(key)
     if value is None:
         return None
-    if isinstance(value, str) and value.lstrip("-").isdecimal():
-        value = int(value)
+    if isinstance(value, str):
+        number = whole_number(value)
+        value = value if number is None else number
     if isinstance(value, bool) or not isinstance(value, int):
         raise RequestError(f"[{key}] parameter must be a non-negative integer, found [{value}]")
     if value < 0:

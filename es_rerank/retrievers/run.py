@@ -16,8 +16,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, Transport
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from .answer import Account
-from .effects import Ask, Chunk, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing
+from .effects import Ask, Chunk, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing, index_path
 from .facts import IndexFacts, facts_of
+from .json_values import as_json
 from .long_texts import Watch, chunks, in_parts
 from .parameters import OF_INDICES
 
@@ -40,6 +41,10 @@ class Connection(Generic[C]):
     def __init__(self, client: C) -> None:
         self.client = client
         self._bounded: dict[int, C] = {}
+
+    def as_json(self, body: Any) -> Any:  # noqa: ANN401 whatever the client takes
+        """Return a body as the client sends it (``json_values.as_json``)."""
+        return as_json(body, self.client)
 
     def within(self, timeout_s: float | None) -> C:
         """Return the client for a request that may take ``timeout_s`` seconds, up to a quarter more."""
@@ -170,7 +175,7 @@ def _asked(effect: Effect, connection: Connection[Any], context: Context) -> Any
         parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
             name: context.parameters[name] for name in OF_INDICES if name in context.parameters
         }
-        return bounded.perform_request("GET", f"/{effect.index}", params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
+        return bounded.perform_request("GET", index_path(effect.index), params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
     assert isinstance(effect, Ask)
     headers = _LINES if isinstance(effect.body, list) else _JSON
     return bounded.perform_request(

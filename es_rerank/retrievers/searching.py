@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..models import Embedder, Reranker
 from .answer import Account
 from .client_answers import response
 from .effects import Context, Forward, MappingCache, ReadMapping, Served, Steps
-from .filter_path import selected
+from .filter_path import check_filter_path, selected
 from .parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, written
 from .request import read_request
 from .short_form import check_query, retriever_for
@@ -23,6 +23,9 @@ from .tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
 
 DEFAULT_TIMEOUT_S = 8.0
 """Deadline of a search that names none: under the official client's request timeout of 10 s."""
+
+AsJson = Callable[[Any], Any]
+"""Turns what the elasticsearch client takes in a body into plain JSON values (``json_values.as_json``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,15 @@ class Searching:
         deadline = None if allowed is None else time.monotonic() + allowed
         return Context(expression, written(parameters), self.served, self.mappings, Account(), deadline, self.elasticsearch_runs)
 
-    def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any]) -> Steps[ObjectApiResponse[Any]]:
+    def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any], as_json: AsJson) -> Steps[ObjectApiResponse[Any]]:
         """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
+        tree = as_json(tree)
         if not needs_us(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
             return whole_answer
         keys, parameters = split_parameters({key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")})
-        whole = {**(arguments.get("body") or {}), **keys, "retriever": tree}
+        check_filter_path(arguments.get("filter_path"))
+        whole = as_json({**(arguments.get("body") or {}), **keys, "retriever": tree})
         if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
             others = {key: value for key, value in arguments.items() if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING}
@@ -57,14 +62,23 @@ class Searching:
         return response(selected(answer, arguments.get("filter_path")), answer["took"])
 
     def short_form(
-        self, context: Context, query: str, page: tuple[int, int], window: int, choices: dict[str, Any], options: Mapping[str, Any]
+        self,
+        context: Context,
+        query: str,
+        page: tuple[int, int],
+        window: int,
+        choices: dict[str, Any],
+        options: Mapping[str, Any],
+        as_json: AsJson,
     ) -> Steps[ObjectApiResponse[Any]]:
         """Build the tree from what the index is, then search; ``page`` is (from, size)."""
         check_query(query)
+        check_filter_path(options.get("filter_path"))
         facts = yield ReadMapping(context.index or "_all")
         tree = retriever_for(query, facts, window=max(window, sum(page)), **choices)
         keys, _ = split_parameters(options)
-        answer = yield from search_steps(read_request({**keys, "retriever": tree, "from": page[0], "size": page[1]}), context)
+        whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
+        answer = yield from search_steps(read_request(whole), context)
         return response(selected(answer, options.get("filter_path")), answer["took"])
 
     def with_credentials(self) -> Searching:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..types import Aggregation
+from .parameters import whole_number
 
 DEFAULT_INFERENCE_ID = ".rerank-v1-elasticsearch"
 """Elastic's own default for ``inference_id``; here an alias of the served default model."""
@@ -254,7 +255,8 @@ class Native(Grammar):
     def window(self) -> int | None:
         """Return the window that the subtree's root names, None where it names none."""
         size = self.body.get("rank_window_size")
-        return int(size) if isinstance(size, (int, str)) and str(size).isdecimal() else None
+        number = whole_number(size) if isinstance(size, str) else size
+        return number if isinstance(number, int) and number >= 0 else None
 
     @property
     def name(self) -> str | None:
