@@ -869,6 +869,7 @@ FEATURES = [
             "text_similarity_reranker",
             f"`chunk_rescorer.chunking_settings`: `{settings['strategy']}`",
             reranker(match("AI"), chunk_rescorer={"chunking_settings": settings}),
+            note="`separators` in RE2's syntax, which has no look-around" if settings["strategy"] == "recursive" else "",
         )
         for settings in (
             {"strategy": "sentence", "max_chunk_size": 20, "sentence_overlap": 1},
