@@ -23,12 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
-from es_rerank.bench import machine as about
-from es_rerank.bench.gateway import CASES, measure, questions, rows
-from es_rerank.bench.machine import machine
-from es_rerank.bench.paired import added, spread
 from es_rerank.errors import SearchError
 from es_rerank.node import Node
+from es_rerank.research.bench import machine as about
+from es_rerank.research.bench.gateway import CASES, measure, questions, rows
+from es_rerank.research.bench.machine import machine
+from es_rerank.research.bench.paired import added, spread
 from es_rerank.settings import PREFIX
 
 times = st.lists(st.floats(min_value=0.01, max_value=1e4), min_size=1, max_size=40)

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from tiny_models import GRAPH, reseal, tiny_cross_encoder, tiny_monot5
 from typer.testing import CliRunner
 
-from es_rerank.bench.cost import (
+from es_rerank.cli import bench_cost
+from es_rerank.cli.app import app
+from es_rerank.cli.bench_cost import _Texts
+from es_rerank.errors import ModelFolderError, SettingsError
+from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.load import load_embedder, model_folder
+from es_rerank.models.manifest import file_record
+from es_rerank.research.bench.cost import (
     CANDIDATES,
     LINE_CANDIDATES,
     LINE_TOKENS,
@@ -30,14 +37,7 @@ from es_rerank.bench.cost import (
     thread_counts,
     timed,
 )
-from es_rerank.cli import bench_cost
-from es_rerank.cli.app import app
-from es_rerank.cli.bench_cost import _Texts
-from es_rerank.errors import ModelFolderError, SettingsError
-from es_rerank.evaluation.packaged import packaged
-from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.models.load import load_embedder, model_folder
-from es_rerank.models.manifest import file_record
+from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.settings import BUNDLED_RERANKER
 
 # --- arithmetic ----------------------------------------------------------------------------------------------------

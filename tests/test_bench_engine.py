@@ -28,26 +28,26 @@ from rich.console import Console
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
-from es_rerank.bench import peers as table
-from es_rerank.bench.engine import BATCHES, Contest, Entrant, Row, label
-from es_rerank.bench.first_stage import Bm25
-from es_rerank.bench.paired import Added, ratio
-from es_rerank.bench.peers import PEERS, SYSTEMS, Peer, System
-from es_rerank.bench.peers import environment as environments
-from es_rerank.bench.peers import worker as script
-from es_rerank.bench.peers.environment import installed
-from es_rerank.bench.weights import dequantised, flat_folder
-from es_rerank.bench.workers import Worker, WorkerError, last_words
 from es_rerank.cli import bench_engine
 from es_rerank.cli.app import app
 from es_rerank.cli.bench_engine import _Collection, _Report, _timed_lists
 from es_rerank.collection import read_qrels
 from es_rerank.errors import SettingsError
-from es_rerank.evaluation.packaged import packaged
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import file_record
-from es_rerank.plots.bars import BEFORE, Bar, chart
+from es_rerank.research.bench import peers as table
+from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, Row, label
+from es_rerank.research.bench.first_stage import Bm25
+from es_rerank.research.bench.paired import Added, ratio
+from es_rerank.research.bench.peers import PEERS, SYSTEMS, Peer, System
+from es_rerank.research.bench.peers import environment as environments
+from es_rerank.research.bench.peers import worker as script
+from es_rerank.research.bench.peers.environment import installed
+from es_rerank.research.bench.weights import dequantised, flat_folder
+from es_rerank.research.bench.workers import Worker, WorkerError, last_words
+from es_rerank.research.evaluation.packaged import packaged
+from es_rerank.research.plots.bars import BEFORE, Bar, chart
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
 from es_rerank.types import Calibration
@@ -468,7 +468,7 @@ def test_what_a_system_cannot_load_is_what_the_worker_answers(tmp_path: Path) ->
 def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> None:
     task = json.dumps({"system": "es-rerank-fp32", "folder": str(tiny_cross_encoder(tmp_path / "model")), "threads": 1, "max_length": 128})
     program = (
-        "import sys, time, pathlib; from es_rerank.bench.workers import Worker\n"
+        "import sys, time, pathlib; from es_rerank.research.bench.workers import Worker\n"
         f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "with worker.awake(): pass\n"
         "print(worker._process.pid, flush=True); time.sleep(600)"

@@ -22,19 +22,19 @@ from hypothesis import strategies as st
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
-from es_rerank.bench import servers, under_load
-from es_rerank.bench.load import Outcome, Reply, arrivals, capacity, offer, percentile, step_of, without_collection
-from es_rerank.bench.peers import System
-from es_rerank.bench.peers.environment import installed
-from es_rerank.bench.servers import INFINITY, INFINITY_DIALECT, TEI_DIALECT, Server, in_precision, infinity, sidecar
-from es_rerank.bench.under_load import Contender, UnderLoad, reference
-from es_rerank.bench.windows import Candidates, requests_of
-from es_rerank.bench.workers import WorkerError
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
-from es_rerank.plots.curves import COLOURS, Curve, Line, Panel, curves
+from es_rerank.research.bench import servers, under_load
+from es_rerank.research.bench.load import Outcome, Reply, arrivals, capacity, offer, percentile, step_of, without_collection
+from es_rerank.research.bench.peers import System
+from es_rerank.research.bench.peers.environment import installed
+from es_rerank.research.bench.servers import INFINITY, INFINITY_DIALECT, TEI_DIALECT, Server, in_precision, infinity, sidecar
+from es_rerank.research.bench.under_load import Contender, UnderLoad, reference
+from es_rerank.research.bench.windows import Candidates, requests_of
+from es_rerank.research.bench.workers import WorkerError
+from es_rerank.research.plots.curves import COLOURS, Curve, Line, Panel, curves
 
 T = TypeVar("T")
 

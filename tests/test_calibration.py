@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 from es_rerank.cli.app import app
 from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
+from es_rerank.research.training.calibration import Window, fit, quality
+from es_rerank.research.training.recipe import Recipe
+from es_rerank.research.training.training_list import TrainingList, learned_from, mark_of
 from es_rerank.scores import standardise
-from es_rerank.training.calibration import Window, fit, quality
-from es_rerank.training.recipe import Recipe
-from es_rerank.training.training_list import TrainingList, learned_from, mark_of
 from es_rerank.types import Calibration
 
 TRUE = Calibration(0.7, 0.35, -1.0)

@@ -25,15 +25,15 @@ from es_rerank.cli import evaluation_tables
 from es_rerank.client import RerankClient
 from es_rerank.collection import held_out, read_corpus
 from es_rerank.errors import SourceError
-from es_rerank.evaluation.comparison import comparison, labels
-from es_rerank.evaluation.experiment import QueryResult, Result, Setup, experiments
-from es_rerank.evaluation.measures import Difference, Measures, difference
-from es_rerank.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
-from es_rerank.evaluation.report import page
-from es_rerank.evaluation.topics import Source, lacks, read_topics
 from es_rerank.node import Node
-from es_rerank.plots.bars import Bar, chart
-from es_rerank.plots.differences import differences
+from es_rerank.research.evaluation.comparison import comparison, labels
+from es_rerank.research.evaluation.experiment import QueryResult, Result, Setup, experiments
+from es_rerank.research.evaluation.measures import Difference, Measures, difference
+from es_rerank.research.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
+from es_rerank.research.evaluation.report import page
+from es_rerank.research.evaluation.topics import Source, lacks, read_topics
+from es_rerank.research.plots.bars import Bar, chart
+from es_rerank.research.plots.differences import differences
 from es_rerank.retrievers.tree import FirstStage
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker

@@ -21,12 +21,12 @@ from es_rerank.cli.evaluation_tables import table_of, verdict
 from es_rerank.client import RerankClient
 from es_rerank.collection import read_corpus, read_qrels, read_queries
 from es_rerank.errors import ModelError, SettingsError, SourceError
-from es_rerank.evaluation.experiment import Progress, Result, Setup, experiments, observed
-from es_rerank.evaluation.measures import Measures, compared, mean, measured, run_of
-from es_rerank.evaluation.packaged import Drawn, by_hash, draw, packaged
-from es_rerank.evaluation.topics import read_topics, the_split
 from es_rerank.models.bi_encoder import BiEncoder
 from es_rerank.node import Node
+from es_rerank.research.evaluation.experiment import Progress, Result, Setup, experiments, observed
+from es_rerank.research.evaluation.measures import Measures, compared, mean, measured, run_of
+from es_rerank.research.evaluation.packaged import Drawn, by_hash, draw, packaged
+from es_rerank.research.evaluation.topics import read_topics, the_split
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
 from es_rerank.types import Calibration, Scores

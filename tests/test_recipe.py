@@ -10,10 +10,10 @@ import pytest
 from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
+from es_rerank.research.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, ZH_EN_FIRST_ROUND, ZH_EN_SECOND_ROUND, Recipe, read_recipe
+from es_rerank.research.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, ZH_EN_FIRST_ROUND, ZH_EN_SECOND_ROUND, Recipe, read_recipe
-from es_rerank.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
 
 
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:

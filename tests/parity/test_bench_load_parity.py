@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import tiny_torch
 
-from es_rerank.bench.servers import INFINITY
-from es_rerank.bench.under_load import BATCHES, SHARES
+from es_rerank.research.bench.servers import INFINITY
+from es_rerank.research.bench.under_load import BATCHES, SHARES
 
 STAND_IN = """
 import json, sys

@@ -22,10 +22,10 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from es_rerank.bench.peers import PEERS, Peer
-from es_rerank.bench.weights import bundled_weights
 from es_rerank.export.pairs import PAIRS
 from es_rerank.models.load import model_folder
+from es_rerank.research.bench.peers import PEERS, Peer
+from es_rerank.research.bench.weights import bundled_weights
 from es_rerank.settings import BUNDLED_RERANKER
 
 

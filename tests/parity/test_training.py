@@ -28,15 +28,15 @@ from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.research.training import cross_encoder
+from es_rerank.research.training.contrasts import contrasts
+from es_rerank.research.training.early_exit import EarlyExit
+from es_rerank.research.training.lists import make_lists
+from es_rerank.research.training.objective import loss_of
+from es_rerank.research.training.passages import Passages
+from es_rerank.research.training.recipe import Recipe, Source
+from es_rerank.research.training.training_list import TrainingList, is_of, mark_of, parted, queue, read_lists, teacher_logits
 from es_rerank.testing import WordOverlapReranker
-from es_rerank.training import cross_encoder
-from es_rerank.training.contrasts import contrasts
-from es_rerank.training.early_exit import EarlyExit
-from es_rerank.training.lists import make_lists
-from es_rerank.training.objective import loss_of
-from es_rerank.training.passages import Passages
-from es_rerank.training.recipe import Recipe, Source
-from es_rerank.training.training_list import TrainingList, is_of, mark_of, parted, queue, read_lists, teacher_logits
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
 RECIPE = Recipe(

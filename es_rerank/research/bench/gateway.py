@@ -18,8 +18,8 @@ from uuid import uuid4
 import numpy as np
 from elasticsearch import Elasticsearch
 
-from ..errors import IngestError, SearchError
-from ..testing import HashEmbedder
+from ...errors import IngestError, SearchError
+from ...testing import HashEmbedder
 from .paired import Added, Milliseconds, Spread, added, spread
 
 DOCUMENTS = 20_000

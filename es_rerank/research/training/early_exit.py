@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
+from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
 
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..collection import read_corpus
+from ...collection import read_corpus
 from .first_stage import Bm25
 
 

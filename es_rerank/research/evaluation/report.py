@@ -36,7 +36,7 @@ class Section(NamedTuple):
 
 def page(found: Comparison, arguments: Sequence[str]) -> str:
     """Return an HTML page of a comparison; ``arguments`` are those of the command that made it."""
-    template = Environment(loader=PackageLoader("es_rerank.evaluation", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    template = Environment(loader=PackageLoader("es_rerank.research.evaluation", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     called = labels(found.results)
     return template.get_template("report.html").render(
         command=shlex.join(["es-rerank", *arguments]),

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..collection import held_out
-from ..errors import SourceError
-from ..models import Reranker
-from ..scores import as_logits, standardise
-from ..types import FloatArray
+from ...collection import held_out
+from ...errors import SourceError
+from ...models import Reranker
+from ...scores import as_logits, standardise
+from ...types import FloatArray
 from .recipe import Recipe
 
 DEVELOPMENT_LISTS = 240

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from ..collection import Document, Qrels, read_corpus, read_qrels, read_queries
-from ..errors import SourceError
+from ...collection import Document, Qrels, read_corpus, read_qrels, read_queries
+from ...errors import SourceError
 
 NAME = "selqa"
 SPLIT = "test"

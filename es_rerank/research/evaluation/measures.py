@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..collection import Qrels
+from ...collection import Qrels
 
 Run = dict[str, dict[str, float]]
 """Query id to document id to score; a higher score is nearer to the top."""

@@ -19,11 +19,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from ..errors import SettingsError, SourceError
-from ..models import Reranker
-from ..models.catalog import EXIT_LAYERS, INT8_TEXTS
-from ..models.manifest import TOKENIZER
-from ..types import FloatArray
+from ...errors import SettingsError, SourceError
+from ...models import Reranker
+from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
+from ...models.manifest import TOKENIZER
+from ...types import FloatArray
 from .early_exit import EarlyExit
 from .lists import make_lists
 from .objective import loss_of

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..errors import SettingsError
+from ...errors import SettingsError
 
 RECIPE = "recipe.json"
 """Where a training run writes its recipe, in its folder."""

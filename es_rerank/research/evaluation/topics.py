@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ..collection import Qrels, held_out, read_corpus, read_qrels, read_queries, splits
-from ..errors import SettingsError, SourceError
+from ...collection import Qrels, held_out, read_corpus, read_qrels, read_queries, splits
+from ...errors import SettingsError, SourceError
 from .packaged import by_hash
 
 T = TypeVar("T")

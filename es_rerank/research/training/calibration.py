@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from ..collection import read_corpus
-from ..errors import SourceError
-from ..models import Embedder, Reranker
-from ..retrievers.rerank import calibrated
-from ..scores import standardise
-from ..text.chunking import Chunker
-from ..types import Calibration, FloatArray
+from ...collection import read_corpus
+from ...errors import SourceError
+from ...models import Embedder, Reranker
+from ...retrievers.rerank import calibrated
+from ...scores import standardise
+from ...text.chunking import Chunker
+from ...types import Calibration, FloatArray
 from .queries import draw_queries
 from .recipe import Recipe, Source
 

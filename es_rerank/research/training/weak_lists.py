@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ..text.boundaries import UNSPACED
-from ..types import FloatArray
+from ...text.boundaries import UNSPACED
+from ...types import FloatArray
 from .labelled_lists import LabelledLists
 from .passages import Embed, shown, together
 from .recipe import Recipe

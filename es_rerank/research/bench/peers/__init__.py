@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...models.manifest import Precision
+from ....models.manifest import Precision
 
 Scale = Literal["logit", "probability"]
 Weights = Literal["ours", "torch", "optimum", "flat", "flat int8"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import SettingsError
-from ..models.manifest import Precision
+from ...errors import SettingsError
+from ...models.manifest import Precision
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

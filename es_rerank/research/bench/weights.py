@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError, ModelFolderError
-from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
-from ..models.load import model_folder
-from ..models.manifest import TOKENIZER, read_manifest
-from ..settings import BUNDLED_RERANKER
+from ...errors import MissingExtraError, ModelFolderError
+from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
+from ...models.load import model_folder
+from ...models.manifest import TOKENIZER, read_manifest
+from ...settings import BUNDLED_RERANKER
 
 if TYPE_CHECKING:
     import onnx

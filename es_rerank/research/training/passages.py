@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import bm25s
 import numpy as np
 
-from ..collection import Document
-from ..text.boundaries import UNSPACED
-from ..text.chunking import Chunker
-from ..types import FloatArray
+from ...collection import Document
+from ...text.boundaries import UNSPACED
+from ...text.chunking import Chunker
+from ...types import FloatArray
 from .queries import plain
 
 if TYPE_CHECKING:

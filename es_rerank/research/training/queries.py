@@ -6,7 +6,7 @@ import random
 import re
 from pathlib import Path
 
-from ..collection import Qrels, held_out, read_qrels, read_queries
+from ...collection import Qrels, held_out, read_qrels, read_queries
 from .recipe import Source
 
 

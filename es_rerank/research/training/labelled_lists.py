@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..collection import read_corpus
-from ..types import FloatArray
+from ...collection import read_corpus
+from ...types import FloatArray
 from .passages import Embed, cut_passages, shown
 from .queries import draw_queries
 from .recipe import Recipe, Source

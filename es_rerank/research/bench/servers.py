@@ -17,9 +17,9 @@ import aiohttp
 import httpx
 import numpy as np
 
-from ..errors import DeadlineError, outcome_of
-from ..models.manifest import MANIFEST, Precision, read_manifest, write_manifest
-from ..settings import PREFIX
+from ...errors import DeadlineError, outcome_of
+from ...models.manifest import MANIFEST, Precision, read_manifest, write_manifest
+from ...settings import PREFIX
 from .family import Family
 from .load import Ask, Outcome
 from .peers import Peer

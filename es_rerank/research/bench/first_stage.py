@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ..text.strategies import words_of
+from ...text.strategies import words_of
 
 _K1, _B = 1.2, 0.75
 """Lucene's BM25 parameters (BM25Similarity)."""

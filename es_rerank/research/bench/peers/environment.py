@@ -16,7 +16,7 @@ INSTALL_TIMEOUT_S = 1800.0
 """torch is gigabytes."""
 
 _DONE = "installed"
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[4]
 
 
 def default_cache() -> Path:
