@@ -10,7 +10,7 @@ from .client import AsyncRerankClient, RerankClient
 from .errors import DeadlineError, EsRerankError, ModelError, OverloadError, RequestError, SearchError
 from .models import Embedder, Reranker
 from .models.load import load_embedder, load_reranker
-from .retrievers.passages import passages_of
+from .retrievers.planning.passages import passages_of
 from .text.prompt import assemble_prompt
 from .types import Calibration, Passage, Scores
 

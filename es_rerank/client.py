@@ -12,13 +12,13 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 from .errors import EsRerankError
 from .models import Embedder, Reranker
-from .retrievers.batch import Batch, item, unfiltered
-from .retrievers.client_answers import client_error
-from .retrievers.parameters import split_parameters
-from .retrievers.run import Connection, arun, run
-from .retrievers.searching import DEFAULT_TIMEOUT_S, search_arguments, searching, short_form_choices
-from .retrievers.short_form import DEFAULT_SIZE, DEFAULT_WINDOW
-from .retrievers.tree import FirstStage, Query
+from .retrievers.execution.batch import Batch, item, unfiltered
+from .retrievers.execution.run import Connection, arun, run
+from .retrievers.execution.searching import DEFAULT_TIMEOUT_S, search_arguments, searching, short_form_choices
+from .retrievers.grammar.parameters import split_parameters
+from .retrievers.grammar.tree import FirstStage, Query
+from .retrievers.planning.short_form import DEFAULT_SIZE, DEFAULT_WINDOW
+from .retrievers.response.client_answers import client_error
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})
 

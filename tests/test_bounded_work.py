@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import EsRerankError
 from es_rerank.node import Node
-from es_rerank.retrievers.parameters import whole_number
-from es_rerank.retrievers.parsing import parse
-from es_rerank.retrievers.request import read_request
-from es_rerank.retrievers.suggestions import close_to, did_you_mean
+from es_rerank.retrievers.grammar.parameters import whole_number
+from es_rerank.retrievers.grammar.parsing import parse
+from es_rerank.retrievers.grammar.request import read_request
+from es_rerank.retrievers.grammar.suggestions import close_to, did_you_mean
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker

@@ -26,9 +26,10 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from es_rerank.client import AsyncRerankClient, RerankClient
 from es_rerank.errors import DeadlineError, RequestError
 from es_rerank.node import Node
-from es_rerank.retrievers import filter_path, run
-from es_rerank.retrievers.long_texts import Watch, chunks
-from es_rerank.retrievers.wildcards import matches
+from es_rerank.retrievers.execution import run
+from es_rerank.retrievers.grammar.wildcards import matches
+from es_rerank.retrievers.planning.long_texts import Watch, chunks
+from es_rerank.retrievers.response import filter_path
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.separators import GROUPS, LONGEST, MOST, separators_of
 from es_rerank.text.strategies import SentenceSettings, cut, strategy_of, words_of

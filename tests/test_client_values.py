@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.node import Node
-from es_rerank.retrievers.json_values import as_json
+from es_rerank.retrievers.grammar.json_values import as_json
 from es_rerank.testing import WordOverlapReranker
 
 QUESTION = "who signed the treaty"

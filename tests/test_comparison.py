@@ -34,7 +34,7 @@ from es_rerank.research.evaluation.report import page
 from es_rerank.research.evaluation.topics import Source, lacks, read_topics
 from es_rerank.research.plots.bars import Bar, chart
 from es_rerank.research.plots.differences import differences
-from es_rerank.retrievers.tree import FirstStage
+from es_rerank.retrievers.grammar.tree import FirstStage
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest

@@ -9,7 +9,7 @@ from elasticsearch import Elasticsearch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from es_rerank.retrievers.filter_path import selected
+from es_rerank.retrievers.response.filter_path import selected
 
 ANSWER = {
     "took": 3,

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from es_rerank.errors import IndexMismatchError, RequestError
-from es_rerank.retrievers.facts import FieldGroup, IndexFacts, facts_of
-from es_rerank.retrievers.long_texts import Watch
-from es_rerank.retrievers.long_texts import chunks as nearest_chunks
-from es_rerank.retrievers.multi_field import expanded, uses_fields
-from es_rerank.retrievers.parsing import parse
-from es_rerank.retrievers.plan import (
+from es_rerank.retrievers.grammar.parsing import parse
+from es_rerank.retrievers.grammar.tree import Knn, Linear, Native, Pinned, Query, Rescorer, Rrf, Standard, TextSimilarityReranker, Weighted
+from es_rerank.retrievers.planning.facts import FieldGroup, IndexFacts, facts_of
+from es_rerank.retrievers.planning.long_texts import Watch
+from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
+from es_rerank.retrievers.planning.multi_field import expanded, uses_fields
+from es_rerank.retrievers.planning.plan import (
     INNER_HITS,
     LeafSearch,
     Reading,
@@ -33,8 +34,7 @@ from es_rerank.retrievers.plan import (
     with_texts,
     without_inner_hits,
 )
-from es_rerank.retrievers.short_form import retriever_for
-from es_rerank.retrievers.tree import Knn, Linear, Native, Pinned, Query, Rescorer, Rrf, Standard, TextSimilarityReranker, Weighted
+from es_rerank.retrievers.planning.short_form import retriever_for
 from es_rerank.text.strategies import SentenceSettings, WordSettings
 from es_rerank.types import Candidate, Passage
 

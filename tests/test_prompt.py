@@ -15,8 +15,8 @@ from tiny_models import tiny_tokenizer
 from es_rerank.errors import RequestError
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import TOKENIZER
-from es_rerank.retrievers.facts import IndexFacts
-from es_rerank.retrievers.passages import passages_of, source_for
+from es_rerank.retrievers.planning.facts import IndexFacts
+from es_rerank.retrievers.planning.passages import passages_of, source_for
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.text.citations import read_citations
 from es_rerank.text.pairs import open_tokenizer

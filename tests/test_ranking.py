@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import ScoreError
-from es_rerank.retrievers.rerank import calibrated, of_documents, rank
+from es_rerank.retrievers.ranking.rerank import calibrated, of_documents, rank
 from es_rerank.scores import logistic, ranked, standardise
 from es_rerank.types import Calibration, Candidate, Passage, Scores
 

@@ -18,7 +18,7 @@ from es_rerank.collection import Document
 from es_rerank.models.bi_encoder import BiEncoder
 from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.node import Node
-from es_rerank.retrievers.passages import passages_of
+from es_rerank.retrievers.planning.passages import passages_of
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.prompt import assemble_prompt
 from ingest_pipelines import Ingest

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from es_rerank.errors import InvalidSearchError, RequestError, RetrieverParsingError, error_body
-from es_rerank.retrievers.parsing import check_children, faults_of, parse
-from es_rerank.retrievers.request import SearchRequest, read_request
-from es_rerank.retrievers.tree import (
+from es_rerank.retrievers.grammar.parsing import check_children, faults_of, parse
+from es_rerank.retrievers.grammar.request import SearchRequest, read_request
+from es_rerank.retrievers.grammar.tree import (
     ChunkRescorer,
     Knn,
     Linear,

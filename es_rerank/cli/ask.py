@@ -18,9 +18,9 @@ from ..models import Reranker
 from ..models.load import model_folder
 from ..models.local import LocalReranker
 from ..models.manifest import TOKENIZER
-from ..retrievers.facts import IndexFacts, facts_of
-from ..retrievers.passages import passages_of, source_for
-from ..retrievers.short_form import retriever_for
+from ..retrievers.planning.facts import IndexFacts, facts_of
+from ..retrievers.planning.passages import passages_of, source_for
+from ..retrievers.planning.short_form import retriever_for
 from ..settings import Settings, read_settings
 from ..text.citations import Citations
 from ..text.pairs import open_tokenizer

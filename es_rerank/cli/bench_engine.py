@@ -37,7 +37,7 @@ from ..research.evaluation.measures import mean, measured, run_of
 from ..research.evaluation.packaged import packaged
 from ..research.evaluation.topics import Topics, lacks, read_topics, the_split
 from ..research.plots.bars import BEFORE, OURS, Bar, chart
-from ..retrievers.rerank import calibrated
+from ..retrievers.ranking.rerank import calibrated
 from ..scores import ranked
 from ..settings import BUNDLED_RERANKER
 from ..types import Calibration

@@ -30,7 +30,7 @@ from ..research.evaluation.comparison import comparison
 from ..research.evaluation.experiment import Result, Setup, experiments
 from ..research.evaluation.report import page
 from ..research.evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
-from ..retrievers.tree import FirstStage
+from ..retrievers.grammar.tree import FirstStage
 from ..settings import Settings, read_settings
 from ..text.chunking import Chunker
 from .connection import connect

@@ -14,7 +14,7 @@ from ..client import RerankClient
 from ..errors import RequestError
 from ..models import LoadedReranker
 from ..models.load import embedder_of, reranker_of
-from ..retrievers.tree import FirstStage
+from ..retrievers.grammar.tree import FirstStage
 from ..settings import Settings
 from .connection import connect
 

@@ -19,7 +19,7 @@ from ..models import Embedder, Reranker
 from ..models.cached import ScoreCache
 from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
 from ..models.manifest import read_manifest
-from ..retrievers.searching import check_runs
+from ..retrievers.execution.searching import check_runs
 from ..settings import Settings, read_settings
 from ..sidecar.app import create_app
 from ..sidecar.log import configure_log

@@ -14,7 +14,7 @@ from ..client import AsyncRerankClient, RerankClient
 from ..errors import MissingExtraError
 from ..models import Reranker
 from ..models.whole_texts import WholeTexts
-from ..retrievers.tree import FirstStage, Query
+from ..retrievers.grammar.tree import FirstStage, Query
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 

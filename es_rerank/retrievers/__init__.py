@@ -1,7 +1,11 @@
-"""Elastic's retriever tree: parsed, planned into Elasticsearch bodies, run, and answered.
+"""Elastic's retriever tree, in rooms along the way of a search.
 
-``request`` takes a body apart with ``tree`` and ``parsing``; ``steps`` says what is wanted next (``effects``), with ``plan``,
-``fusion`` and ``rerank`` for the bodies and the orders; ``run`` does it, the only place that talks to Elasticsearch and to
-models; ``answer`` and ``evaluated`` make the response; ``searching`` and ``batch`` are what both clients share. All but
-``run`` is pure: dictionaries in, dictionaries out.
+    grammar     what a caller writes: the tree, the body around it, and the faults of both
+    planning    what Elasticsearch is asked for: searches of the first stage, texts, the page
+    ranking     the order of documents: fusion, a reranker's scores, ties
+    response    what goes back, in Elasticsearch's shape
+    execution   the steps of a search, and the only place that talks to Elasticsearch and to models
+
+All but ``execution.run`` is pure: dictionaries in, dictionaries out. A room imports only from rooms above it in this list,
+``planning`` and ``ranking`` not from one another.
 """

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..retrievers.answer import Account
-from ..retrievers.long_texts import in_parts
-from ..retrievers.rerank import texts_of
-from ..retrievers.rescore import rescore_candidates, rescored
-from ..retrievers.tree import DEFAULT_INFERENCE_ID
+from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
+from ..retrievers.planning.long_texts import in_parts
+from ..retrievers.ranking.rerank import texts_of
+from ..retrievers.response.answer import Account
+from ..retrievers.response.rescore import rescore_candidates, rescored
 from .authority import KeyedRoute
 from .search import Running
 from .wire import answer, timeout_s, unless_left

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from ..errors import RequestError
-from ..retrievers.parameters import SEARCH_PARAMETERS, whole_number
-from ..retrievers.suggestions import close_to
-from ..retrievers.tree import needs_us
+from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
+from ..retrievers.grammar.suggestions import close_to
+from ..retrievers.grammar.tree import needs_us
 from .service import Service
 from .wire import answer, decoded, json_object, json_value, read_bytes, timeout_s, unless_left
 

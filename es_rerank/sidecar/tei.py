@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
-from ..retrievers.tree import DEFAULT_INFERENCE_ID
+from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, ranked
 from .authority import KeyedRoute
 from .search import Running

@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
-from ..retrievers.parameters import whole_number
+from ..retrievers.grammar.parameters import whole_number
 from .upstream import CHECK
 
 T = TypeVar("T")

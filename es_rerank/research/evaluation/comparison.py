@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ...retrievers.tree import FirstStage
+from ...retrievers.grammar.tree import FirstStage
 from .experiment import QueryResult, Result
 from .measures import Difference, difference
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...client import RerankClient
 from ...errors import ModelError
-from ...retrievers.facts import facts_of
-from ...retrievers.short_form import DEFAULT_WINDOW, retriever_for
-from ...retrievers.tree import FirstStage, Query
+from ...retrievers.grammar.tree import FirstStage, Query
+from ...retrievers.planning.facts import facts_of
+from ...retrievers.planning.short_form import DEFAULT_WINDOW, retriever_for
 from ...scores import ranked
 from .measures import Difference, Measures, Run, compared, mean, measured, run_of
 from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance

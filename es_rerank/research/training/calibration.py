@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from ...collection import read_corpus
 from ...errors import SourceError
 from ...models import Embedder, Reranker
-from ...retrievers.rerank import calibrated
+from ...retrievers.ranking.rerank import calibrated
 from ...scores import standardise
 from ...text.chunking import Chunker
 from ...types import Calibration, FloatArray

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from ..errors import RetrieverParsingError
-from ..types import Aggregation
+from ...errors import RetrieverParsingError
+from ...types import Aggregation
 from .suggestions import did_you_mean
 from .tree import (
     ALL_KINDS,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import RequestError
-from ..types import Calibration, Candidate, Passage, Scores
+from ...errors import RequestError
+from ...types import Calibration, Candidate, Passage, Scores
+from ..planning.plan import PASSAGE_CAP, candidates_of
+from ..ranking.evaluated import shown
+from ..ranking.rerank import Reranked, rank
 from .answer import Account, fields_of
-from .evaluated import shown
-from .plan import PASSAGE_CAP, candidates_of
-from .rerank import Reranked, rank
 
 
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:

@@ -9,7 +9,7 @@ from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectAp
 from elasticsearch import ApiError
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
-from ..errors import EsRerankError, error_body, outcome_of
+from ...errors import EsRerankError, error_body, outcome_of
 
 
 def response(body: dict[str, Any], took_ms: int) -> ObjectApiResponse[Any]:

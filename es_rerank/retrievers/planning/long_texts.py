@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import DeadlineError
-from ..models import LongTextReranker, Reranker
-from ..text.nearest import asked, nearest
-from ..text.strategies import Strategy, cut
-from ..types import Candidate, Passage
+from ...errors import DeadlineError
+from ...models import LongTextReranker, Reranker
+from ...text.nearest import asked, nearest
+from ...text.strategies import Strategy, cut
+from ...types import Candidate, Passage
 from .plan import PASSAGE_CAP
 
 

@@ -18,17 +18,29 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import DeadlineError, IndexMismatchError, InvalidSearchError
-from ..models import Embedder, LongTextReranker
-from ..types import Candidate, DocumentKey, Passage, Scores
-from .answer import Account, assemble
-from .effects import Ask, Chunk, Context, Cut, Embed, ReadMapping, Score, Steps, closing
-from .evaluated import Evaluated, everything, first_stage, has_min_score
-from .facts import IndexFacts
-from .fusion import linear, normalised, pinned_scores, renumbered, rrf
-from .multi_field import expanded, uses_fields
-from .parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
-from .plan import (
+from ...errors import DeadlineError, IndexMismatchError, InvalidSearchError
+from ...models import Embedder, LongTextReranker
+from ...types import Candidate, DocumentKey, Passage, Scores
+from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
+from ..grammar.request import SearchRequest
+from ..grammar.tree import (
+    Compound,
+    Knn,
+    Linear,
+    Native,
+    Pinned,
+    Query,
+    Rescorer,
+    Retriever,
+    Rrf,
+    Standard,
+    TextSimilarityReranker,
+    builders,
+    nodes_of,
+)
+from ..planning.facts import IndexFacts
+from ..planning.multi_field import expanded, uses_fields
+from ..planning.plan import (
     LeafSearch,
     PageQuery,
     Reading,
@@ -45,23 +57,11 @@ from .plan import (
     with_texts,
     without_inner_hits,
 )
-from .request import SearchRequest
-from .rerank import Ranking, first_stage_order, rank, texts_of
-from .tree import (
-    Compound,
-    Knn,
-    Linear,
-    Native,
-    Pinned,
-    Query,
-    Rescorer,
-    Retriever,
-    Rrf,
-    Standard,
-    TextSimilarityReranker,
-    builders,
-    nodes_of,
-)
+from ..ranking.evaluated import Evaluated, everything, first_stage, has_min_score
+from ..ranking.fusion import linear, normalised, pinned_scores, renumbered, rrf
+from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
+from ..response.answer import Account, assemble
+from .effects import Ask, Chunk, Context, Cut, Embed, ReadMapping, Score, Steps, closing
 
 T = TypeVar("T")
 

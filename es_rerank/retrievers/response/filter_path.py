@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import RequestError
-from .wildcards import matches
+from ...errors import RequestError
+from ..grammar.wildcards import matches
 
 LONGEST = 4_096
 """Characters of a filter: Elasticsearch takes no longer address (``http.max_initial_line_length``)."""

@@ -10,11 +10,11 @@ from typing import Any
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError
 
-from ..errors import RequestError
-from .client_answers import response
-from .filter_path import FilterPath, check_filter_path, selected
-from .parameters import OF_HEADERS, given
-from .tree import needs_us
+from ...errors import RequestError
+from ..grammar.parameters import OF_HEADERS, given
+from ..grammar.tree import needs_us
+from ..response.client_answers import response
+from ..response.filter_path import FilterPath, check_filter_path, selected
 
 _SHOWN = 100
 """Characters of a caller's key that a message repeats."""

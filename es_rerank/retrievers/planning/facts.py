@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import IndexMismatchError
+from ...errors import IndexMismatchError
 
 ALL_FIELDS = ("*",)
 """Elasticsearch's default for ``index.query.default_field``."""

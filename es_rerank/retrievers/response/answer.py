@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..types import Candidate, DocumentKey
-from .evaluated import Evaluated, details, explanation, shown
-from .plan import PageQuery
-from .request import SearchRequest
-from .rerank import Reranked
+from ...types import Candidate, DocumentKey
+from ..grammar.request import SearchRequest
+from ..planning.plan import PageQuery
+from ..ranking.evaluated import Evaluated, details, explanation, shown
+from ..ranking.rerank import Reranked
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
 

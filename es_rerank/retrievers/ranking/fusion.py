@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..types import Candidate, DocumentKey, FloatArray
-from .tree import Normalizer
+from ...types import Candidate, DocumentKey, FloatArray
+from ..grammar.tree import Normalizer
 
 _EPSILON = 1e-6
 """MinMaxScoreNormalizer and L2ScoreNormalizer: a spread or norm under it counts as none."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ScoreError
-from ..scores import aggregated, as_logits, logistic, ranked, standardise
-from ..types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
+from ...errors import ScoreError
+from ...scores import aggregated, as_logits, logistic, ranked, standardise
+from ...types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
 
 BEST_PASSAGE = Aggregation("max")
 """What decides unless a request names something else."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RequestError
-from ..text.strategies import Strategy, strategy_of
-from ..types import Candidate, Passage
+from ...errors import RequestError
+from ...text.strategies import Strategy, strategy_of
+from ...types import Candidate, Passage
+from ..grammar.tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
 from .facts import IndexFacts
-from .tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
 
 INNER_HITS = "rerank.passages"
 """Name of the inner hits that carry a document's nearest passages."""

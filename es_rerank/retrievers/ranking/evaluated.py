@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Candidate, DocumentKey
+from ...types import Candidate, DocumentKey
+from ..grammar.tree import Compound, Linear, Pinned, Retriever, Rrf, TextSimilarityReranker
 from .rerank import Reranked
-from .tree import Compound, Linear, Pinned, Retriever, Rrf, TextSimilarityReranker
 
 
 @dataclass(frozen=True, slots=True)

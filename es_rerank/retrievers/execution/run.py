@@ -15,12 +15,12 @@ from elastic_transport import ApiResponseMeta
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
-from .answer import Account
+from ..grammar.json_values import as_json
+from ..grammar.parameters import OF_INDICES
+from ..planning.facts import IndexFacts, facts_of
+from ..planning.long_texts import Watch, chunks, in_parts
+from ..response.answer import Account
 from .effects import Ask, Chunk, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing, index_path
-from .facts import IndexFacts, facts_of
-from .json_values import as_json
-from .long_texts import Watch, chunks, in_parts
-from .parameters import OF_INDICES
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)

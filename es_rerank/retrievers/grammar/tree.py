@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..types import Aggregation
+from ...types import Aggregation
 from .parameters import whole_number
 
 DEFAULT_INFERENCE_ID = ".rerank-v1-elasticsearch"

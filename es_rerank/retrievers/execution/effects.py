@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ..errors import RequestError, UnknownModelError
-from ..models import Embedder, Reranker
-from ..text.strategies import Strategy
-from ..types import Candidate
-from .answer import Account
-from .facts import IndexFacts
-from .tree import DEFAULT_INFERENCE_ID
+from ...errors import RequestError, UnknownModelError
+from ...models import Embedder, Reranker
+from ...text.strategies import Strategy
+from ...types import Candidate
+from ..grammar.tree import DEFAULT_INFERENCE_ID
+from ..planning.facts import IndexFacts
+from ..response.answer import Account
 
 T = TypeVar("T")
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from elastic_transport import ObjectApiResponse
 
-from ..errors import RequestError
-from ..models import Embedder, Reranker
-from .answer import Account
-from .client_answers import response
+from ...errors import RequestError
+from ...models import Embedder, Reranker
+from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, written
+from ..grammar.request import read_request
+from ..grammar.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
+from ..planning.short_form import check_query, retriever_for
+from ..response.answer import Account
+from ..response.client_answers import response
+from ..response.filter_path import check_filter_path, selected
 from .effects import Context, Forward, MappingCache, ReadMapping, Served, Steps
-from .filter_path import check_filter_path, selected
-from .parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, written
-from .request import read_request
-from .short_form import check_query, retriever_for
 from .steps import search_steps, vector_steps
-from .tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
 
 DEFAULT_TIMEOUT_S = 8.0
 """Deadline of a search that names none: under the official client's request timeout of 10 s."""

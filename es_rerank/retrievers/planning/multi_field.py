@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import RequestError
+from ...errors import RequestError
+from ..grammar.tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
+from ..grammar.wildcards import matches
 from .facts import FieldGroup, IndexFacts
-from .tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
-from .wildcards import matches
 
 _EVERYWHERE = FieldGroup(())
 """What is assumed of an index whose mapping may not be read: no semantic fields."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import IndexMismatchError, RequestError
+from ...errors import IndexMismatchError, RequestError
+from ..grammar.tree import FirstStage, Query
 from .facts import IndexFacts
-from .tree import FirstStage, Query
 
 DEFAULT_WINDOW = 50
 DEFAULT_SIZE = 10

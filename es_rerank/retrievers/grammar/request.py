@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InvalidSearchError, RequestError, RetrieverParsingError
+from ...errors import InvalidSearchError, RequestError, RetrieverParsingError
 from .parameters import whole_number
 from .parsing import check_children, faults_of, parse
 from .suggestions import did_you_mean

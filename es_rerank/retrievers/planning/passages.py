@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..text.selection import RankedPassage
-from ..types import Passage
+from ...text.selection import RankedPassage
+from ...types import Passage
 from .facts import IndexFacts
 
 DEFAULT_FIELDS = ("title", "text")
