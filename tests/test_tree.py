@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from es_rerank.errors import InvalidSearchError, RequestError, RetrieverParsingError, error_body
-from es_rerank.retrievers.grammar.parsing import check_children, faults_of, parse
+from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.grammar.request import SearchRequest, read_request
 from es_rerank.retrievers.grammar.tree import (
     ChunkRescorer,
@@ -32,6 +32,7 @@ from es_rerank.retrievers.grammar.tree import (
     needs_us,
     nodes_of,
 )
+from es_rerank.retrievers.grammar.validation import check_children, faults_of
 
 ILLEGAL, CONTENT, PARSING, NOT_A_NUMBER = "illegal_argument_exception", "x_content_parse_exception", "parsing_exception", "number_format_exception"
 UNKNOWN = "named_object_not_found_exception"

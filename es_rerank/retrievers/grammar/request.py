@@ -8,9 +8,10 @@ from typing import Any
 
 from ...errors import InvalidSearchError, RequestError, RetrieverParsingError
 from .parameters import whole_number
-from .parsing import check_children, faults_of, parse
+from .parsing import parse
 from .suggestions import did_you_mean
 from .tree import Retriever
+from .validation import check_children, faults_of
 
 # The words that Elasticsearch refuses beside a retriever, in its order: SearchSourceBuilder.validate, checked on 9.5.
 _REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "rank")

@@ -1,0 +1,65 @@
+"""What Elasticsearch's validation says of a tree that is well written."""
+
+from __future__ import annotations
+
+from .faults import illegal_argument
+from .tree import (
+    Compound,
+    Linear,
+    Retriever,
+    Rrf,
+    Standard,
+)
+
+
+def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
+    """Return what Elasticsearch's validation says of a tree, in its order (CompoundRetrieverBuilder.validate)."""
+    if not isinstance(node, Compound):
+        return []
+    faults = []
+    if size > node.window:
+        faults.append(f"[{node.kind}] requires [{node.window_key}: {node.window}] be greater than or equal to [size: {size}]")
+    if scroll:
+        faults.append(f"cannot specify [{node.kind}] and [scroll]")
+    if node.window < 0:
+        faults.append(f"[{node.window_key}] parameter cannot be negative, found [{node.window}]")
+    for child in node.children:
+        faults += faults_of(child, size, scroll=scroll)
+        if isinstance(child, Compound) and node.window > child.window:
+            faults.append(
+                f"[{node.kind}] requires [{node.window_key}: {node.window}] to be smaller than or equal to its sub retriever's {child.kind} "
+                f"[{child.window_key}: {child.window}]"
+            )
+    return faults + (_fusion_faults(node) if isinstance(node, (Rrf, Linear)) else [])
+
+
+def _fusion_faults(node: Rrf | Linear) -> list[str]:
+    """Return the faults of the multi-field format (MultiFieldsInnerRetrieverUtils.validateParams)."""
+    faults = []
+    given = "fields" in node.model_fields_set
+    if node.query is None and given:
+        return [f"[{node.kind}] [query] must be provided when [fields] is specified"]
+    if node.query is not None:
+        if not node.query:
+            faults.append(f"[{node.kind}] [query] cannot be empty")
+        if given and not node.fields:
+            faults.append(f"[{node.kind}] [fields] cannot be empty")
+        if node.retrievers:
+            faults.append(f"[{node.kind}] cannot combine [retrievers] and [query]")
+        if isinstance(node, Linear) and node.normalizer is None:
+            faults.append("[linear] [normalizer] must be provided when [query] is specified")
+    elif not node.retrievers:
+        faults.append(f"[{node.kind}] must provide [retrievers] or [query]")
+    return faults
+
+
+def check_children(node: Retriever, path: str = "retriever") -> None:
+    """Raise RetrieverParsingError for what a standard retriever may carry only where it stands alone."""
+    if not isinstance(node, Compound):
+        return
+    for child in node.children:
+        if isinstance(child, Standard):
+            key = next((key for key in ("search_after", "terminate_after") if getattr(child, key) is not None), None)
+            if key is not None:
+                raise illegal_argument(f"[{key}] cannot be used in children of compound retrievers", f"{path}.{node.kind}")
+        check_children(child, f"{path}.{node.kind}")
