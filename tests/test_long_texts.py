@@ -20,7 +20,7 @@ from es_rerank.models.whole_texts import WholeTexts
 from es_rerank.node import Node
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.long_texts import in_parts
-from es_rerank.retrievers.planning.plan import PASSAGE_CAP
+from es_rerank.retrievers.planning.text_source import PASSAGE_CAP
 from es_rerank.scores import aggregated
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Aggregation, Candidate, Passage

@@ -10,31 +10,15 @@ import pytest
 from es_rerank.errors import IndexMismatchError, RequestError
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.grammar.tree import Knn, Linear, Native, Pinned, Query, Rescorer, Rrf, Standard, TextSimilarityReranker, Weighted
+from es_rerank.retrievers.planning.documents import candidates_of, only, rescore_body, scored
 from es_rerank.retrievers.planning.facts import FieldGroup, IndexFacts, facts_of
+from es_rerank.retrievers.planning.leaves import LeafSearch, filtered, leaf_body, leaf_searches, pinned_query, with_reading, without_inner_hits
 from es_rerank.retrievers.planning.long_texts import Watch
 from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
 from es_rerank.retrievers.planning.multi_field import expanded, uses_fields
-from es_rerank.retrievers.planning.plan import (
-    INNER_HITS,
-    LeafSearch,
-    Reading,
-    candidates_of,
-    filtered,
-    leaf_body,
-    leaf_searches,
-    only,
-    page_query,
-    pinned_query,
-    reading_of,
-    rescore_body,
-    scored,
-    texts_body,
-    union_of,
-    with_reading,
-    with_texts,
-    without_inner_hits,
-)
+from es_rerank.retrievers.planning.page import page_query, union_of
 from es_rerank.retrievers.planning.short_form import retriever_for
+from es_rerank.retrievers.planning.text_source import INNER_HITS, Reading, reading_of, texts_body, with_texts
 from es_rerank.text.strategies import SentenceSettings, WordSettings
 from es_rerank.types import Candidate, Passage
 

@@ -38,25 +38,12 @@ from ..grammar.tree import (
     builders,
     nodes_of,
 )
+from ..planning.documents import candidates_of, named, rescore_body
 from ..planning.facts import IndexFacts
+from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_reading, without_inner_hits
 from ..planning.multi_field import expanded, uses_fields
-from ..planning.plan import (
-    LeafSearch,
-    PageQuery,
-    Reading,
-    candidates_of,
-    leaf_body,
-    leaf_searches,
-    named,
-    page_query,
-    reading_of,
-    rescore_body,
-    texts_body,
-    union_of,
-    with_reading,
-    with_texts,
-    without_inner_hits,
-)
+from ..planning.page import PageQuery, page_query, union_of
+from ..planning.text_source import Reading, reading_of, texts_body, with_texts
 from ..ranking.evaluated import Evaluated, everything, first_stage, has_min_score
 from ..ranking.fusion import linear, normalised, pinned_scores, renumbered, rrf
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of

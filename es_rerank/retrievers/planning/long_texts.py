@@ -14,7 +14,7 @@ from ...models import LongTextReranker, Reranker
 from ...text.nearest import asked, nearest
 from ...text.strategies import Strategy, cut
 from ...types import Candidate, Passage
-from .plan import PASSAGE_CAP
+from .text_source import PASSAGE_CAP
 
 
 class _TimeUpError(Exception):

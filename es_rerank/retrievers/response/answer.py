@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...types import Candidate, DocumentKey
 from ..grammar.request import SearchRequest
-from ..planning.plan import PageQuery
+from ..planning.page import PageQuery
 from ..ranking.evaluated import Evaluated, details, explanation, shown
 from ..ranking.rerank import Reranked
 

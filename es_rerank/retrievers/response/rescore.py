@@ -8,7 +8,8 @@ from typing import Any
 
 from ...errors import RequestError
 from ...types import Calibration, Candidate, Passage, Scores
-from ..planning.plan import PASSAGE_CAP, candidates_of
+from ..planning.documents import candidates_of
+from ..planning.text_source import PASSAGE_CAP
 from ..ranking.evaluated import shown
 from ..ranking.rerank import Reranked, rank
 from .answer import Account, fields_of
