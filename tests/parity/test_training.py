@@ -28,7 +28,7 @@ from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.research.training import cross_encoder
+from es_rerank.research.training import batches, cross_encoder, kept_lists
 from es_rerank.research.training.contrasts import contrasts
 from es_rerank.research.training.early_exit import EarlyExit
 from es_rerank.research.training.lists import make_lists
@@ -167,7 +167,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
         before, after = load_file(run / name), load_file(tmp_path / name)
         moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
         assert 0 < max(moved.values()) < 0.01  # two small steps from where the first run ended, not a fresh head
-    fewer = cross_encoder.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base), data), said.append)
+    fewer = kept_lists.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base), data), said.append)
     assert len(fewer) == len(development) + len(others)
     again = tmp_path / "again"
     (again / "work").mkdir(parents=True)
@@ -350,5 +350,5 @@ def test_the_last_head_does_not_learn_from_the_exits() -> None:
 
 def test_batches_hold_no_more_padded_tokens_than_allowed() -> None:
     lengths = [3, 3, 4, 8, 40]
-    assert list(cross_encoder.token_batches(range(5), lengths, 12)) == [[0, 1, 2], [3], [4]]
-    assert list(cross_encoder.token_batches([], [], 12)) == []
+    assert list(batches.token_batches(range(5), lengths, 12)) == [[0, 1, 2], [3], [4]]
+    assert list(batches.token_batches([], [], 12)) == []

@@ -7,129 +7,46 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ...errors import SettingsError, SourceError
 from ...models import Reranker
 from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
 from ...models.manifest import TOKENIZER
-from ...types import FloatArray
 from .early_exit import EarlyExit
-from .lists import make_lists
 from .objective import loss_of
-from .passages import Embed
 from .recipe import RECIPE, Recipe
-from .training_list import LISTS, WORK, TrainingList, mark_of, parted, queue, read_lists, taught
+from .training_list import WORK, TrainingList, mark_of, parted, queue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+from .batches import Pass, StepBatches, tokenised
+from .kept_lists import device, identity_of, lists_with_teacher, prepare
 
 Report = Callable[[dict[str, Any]], None]
 """Told the state of the run after every step: step, steps, loss, accuracy, pairs_per_second."""
 
+
 _LOG = "log.jsonl"
+
+
 _WEIGHTS = "model.safetensors"
-_TAUGHT = "taught.jsonl"
-_TAUGHT_AT_ONCE = 1_000
+
+
 _INT8_TEXTS = 300
 """Pairs that int8 is fitted to: 1,000 bring the logits no nearer to fp32's (rms 0.101 for both, 0.124 for the export's own 80)."""
-
-
-def device() -> torch.device:
-    """Return what is trained on: a CUDA device where torch sees one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def bi_encoder(base: Path) -> Embed:
-    """Return the base model as a teacher, with the prompts that it states."""
-    used = device()
-    model = SentenceTransformer(str(base), device=str(used))
-
-    def embed(texts: list[str], *, query: bool = False) -> FloatArray:
-        encode = model.encode_query if query else model.encode_document
-        with torch.autocast(used.type, dtype=torch.bfloat16):
-            vectors = encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, dtype=np.float32)
-
-    return embed
 
 
 def digest(folder: Path) -> str:
     """Return what tells the model in a folder from every other one: SHA-256 of its weights and its tokenizer."""
     return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER))
-
-
-def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None], *, start: Path | None = None) -> list[TrainingList]:
-    """Return the lists of the recipe: those in ``work`` under the same ``mark``, or in that of the run that this one starts from, or new ones.
-
-    A second round over the same lists would otherwise embed every passage of every collection again.
-    """
-
-    def make() -> list[TrainingList]:
-        known = None if start is None else _under(start / WORK / LISTS, mark)
-        if known is not None:
-            report(f"{len(known):,} lists of {start}")
-            return known
-        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
-
-    return _kept(work / LISTS, mark, make)
-
-
-def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
-    """Return the lists that a file holds under a mark; where it holds none, make them and write them there."""
-    known = _under(path, mark)
-    if known is not None:
-        return known
-    lists = make()
-    _write(path, mark, lists)
-    return lists
-
-
-def _under(path: Path, mark: str) -> list[TrainingList] | None:
-    """Return the lists that a file holds under a mark, or None."""
-    if not path.is_file():
-        return None
-    made_by, known = read_lists(path)
-    return known if made_by == mark else None
-
-
-def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        out.write(mark + "\n")
-        out.writelines(json.dumps(asdict(item)) + "\n" for item in lists)
-    partial.replace(path)
-
-
-def _identity(teacher: Reranker) -> str:
-    """Return what tells a reranker from others; of one that does not say, its name."""
-    return str(getattr(teacher, "identity", teacher.name))
-
-
-def _taught(lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, lists_of: str, report: Callable[[str], None]) -> list[TrainingList]:
-    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
-
-    def make() -> list[TrainingList]:
-        made: list[TrainingList] = []
-        for start in range(0, len(lists), _TAUGHT_AT_ONCE):
-            made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
-            report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
-        return made
-
-    return _kept(work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, _identity(teacher)]), make)
 
 
 def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
@@ -153,51 +70,6 @@ def _model_of(folder: Path) -> BertForSequenceClassification:
     model = BertForSequenceClassification.from_pretrained(folder)
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Lists whose gradients are computed at once, tokenised: batches sorted by length, and where each passage stands in them."""
-
-    lists: Sequence[TrainingList]
-    batches: Sequence[Mapping[str, torch.Tensor]]
-    places: torch.Tensor
-
-
-def _read(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> _Pass:
-    """Return lists tokenised, in batches sorted by length, so that little is padding."""
-    pairs = tokenizer(
-        [item.query for item in lists for _ in item.passages],
-        [text for item in lists for text in item.passages],
-        truncation="longest_first",
-        max_length=recipe.max_tokens,
-    )
-    lengths = [len(ids) for ids in pairs["input_ids"]]
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    batches = [
-        dict(tokenizer.pad({name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt"))
-        for batch in token_batches(order, lengths, recipe.batch_tokens)
-    ]
-    return _Pass(lists, batches, torch.tensor(order).argsort())
-
-
-class _Steps(Dataset[list[_Pass]]):
-    """What each step of a run reads, whichever step it is resumed at.
-
-    The first epoch takes the lists in their order, each further one in a seeded order of its own.
-    """
-
-    def __init__(self, lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
-        self._lists, self._tokenizer, self._recipe = lists, tokenizer, recipe
-
-    def __getitem__(self, step: int) -> list[_Pass]:
-        size, at_once = self._recipe.lists_per_step, self._recipe.lists_per_pass
-        epoch, number = divmod(step, len(self._lists) // size)
-        order = list(range(len(self._lists)))
-        if epoch > 0:
-            random.Random(f"{self._recipe.seed}:{epoch}").shuffle(order)
-        lists = [self._lists[i] for i in order[number * size : (number + 1) * size]]
-        return [_read(lists[start : start + at_once], self._tokenizer, self._recipe) for start in range(0, size, at_once)]
 
 
 class Trainer:
@@ -239,7 +111,7 @@ class Trainer:
         warmup = max(1, int(self._recipe.steps * self._recipe.warmup_share))
         return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / max(1, self._recipe.steps - warmup)))
 
-    def _logits(self, model: torch.nn.Module, read: _Pass) -> torch.Tensor:
+    def _logits(self, model: torch.nn.Module, read: Pass) -> torch.Tensor:
         """Return the logits, float32, (heads, total passages), of a pass in its order."""
         parts = [model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches]
         return torch.cat(parts, dim=1)[:, read.places.to(self._device)]
@@ -247,7 +119,7 @@ class Trainer:
     def run(self, report: Report) -> None:
         """Train to the last step, writing a checkpoint at the recipe's interval."""
         started, pairs = time.monotonic(), 0
-        steps = _Steps(self._lists, self._tokenizer, self._recipe)
+        steps = StepBatches(self._lists, self._tokenizer, self._recipe)
         # On a GPU the next steps are tokenised meanwhile, by every core: an H200 takes more than 2,400 pairs/s, a reader gave
         # about 150. On a CPU every core is at work on this step.
         readers = 0 if self._device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
@@ -273,7 +145,7 @@ class Trainer:
                 log.write(json.dumps(state) + "\n")
             report(state)
 
-    def _backward(self, passes: Sequence[_Pass]) -> float:
+    def _backward(self, passes: Sequence[Pass]) -> float:
         """Add up the gradients of the mean loss over the lists of a step, pass by pass, and return it."""
         total, lists = 0.0, sum(len(each.lists) for each in passes)
         for each in passes:
@@ -285,7 +157,7 @@ class Trainer:
     def accuracy(self) -> dict[str, float]:
         """Return, for each head of the averaged model, the share of development lists whose best passage is a positive."""
         with torch.no_grad():
-            logits = self._logits(self.average, _read(self._development, self._tokenizer, self._recipe)).cpu()
+            logits = self._logits(self.average, tokenised(self._development, self._tokenizer, self._recipe)).cpu()
         parts = logits.split([len(item.passages) for item in self._development], dim=1)
         hits = torch.tensor([[item.labels[best] for best in part.argmax(dim=1).tolist()] for item, part in zip(self._development, parts, strict=True)])
         names = [*(f"exit {layer}" for layer in self._recipe.exit_layers), "last"]
@@ -336,18 +208,6 @@ class Trainer:
         (out / INT8_TEXTS).write_text("".join(lines), encoding="utf-8")
 
 
-def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Yield ``order``, sorted by length, in batches of at most ``tokens`` padded tokens, and at least one text."""
-    batch: list[int] = []
-    for number in order:
-        if batch and lengths[number] * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
-
-
 def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     """Raise SettingsError where base, start and recipe do not fit together."""
     has = BertConfig.from_pretrained(base).num_hidden_layers
@@ -394,8 +254,8 @@ def train(
     development, others = parted(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:
-        chosen = _taught(chosen, teacher, recipe, work, lists_of, say)
-    run = json.dumps([lists_of, None if start is None else digest(start), None if teacher is None else _identity(teacher)])
+        chosen = lists_with_teacher(chosen, teacher, recipe, work, lists_of, say)
+    run = json.dumps([lists_of, None if start is None else digest(start), None if teacher is None else identity_of(teacher)])
     trainer = Trainer(recipe, chosen, development, base, work, start=start, run=run)
     if trainer.resume():
         say(f"resumed at step {trainer.step}")

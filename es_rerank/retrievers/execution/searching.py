@@ -19,7 +19,8 @@ from ..response.answer import Account
 from ..response.client_answers import response
 from ..response.filter_path import check_filter_path, selected
 from .effects import Context, Forward, MappingCache, ReadMapping, Served, Steps
-from .steps import search_steps, vector_steps
+from .steps import search_steps
+from .vectors import vector_steps
 
 DEFAULT_TIMEOUT_S = 8.0
 """Deadline of a search that names none: under the official client's request timeout of 10 s."""

@@ -12,14 +12,11 @@ inner hits over the union of the leaves; 5. the point in time closed. One leaf: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
-from ...errors import DeadlineError, IndexMismatchError, InvalidSearchError
-from ...models import Embedder, LongTextReranker
+from ...errors import DeadlineError, InvalidSearchError
+from ...models import LongTextReranker
 from ...types import Candidate, DocumentKey, Passage, Scores
 from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from ..grammar.request import SearchRequest
@@ -27,32 +24,34 @@ from ..grammar.tree import (
     Compound,
     Knn,
     Linear,
-    Native,
     Pinned,
-    Query,
     Rescorer,
     Retriever,
     Rrf,
     Standard,
     TextSimilarityReranker,
-    builders,
     nodes_of,
 )
-from ..planning.documents import candidates_of, named, rescore_body
+from ..planning.documents import candidates_of, rescore_body
 from ..planning.facts import IndexFacts
-from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_reading, without_inner_hits
+from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_reading
 from ..planning.multi_field import expanded, uses_fields
-from ..planning.page import PageQuery, page_query, union_of
+from ..planning.page import PageQuery, page_query
 from ..planning.text_source import Reading, reading_of, texts_body, with_texts
-from ..ranking.evaluated import Evaluated, everything, first_stage, has_min_score
-from ..ranking.fusion import linear, normalised, pinned_scores, renumbered, rrf
+from ..ranking.compound import at_least, combined, with_pins
+from ..ranking.evaluated import Evaluated, has_min_score
+from ..ranking.fusion import renumbered, rrf
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
 from ..response.answer import Account, assemble
 from .effects import Ask, Chunk, Context, Cut, Embed, ReadMapping, Score, Steps, closing
+from .union import union_for, wants_union
+from .vectors import check_embedder
 
 T = TypeVar("T")
 
+
 _MORE_TIME = "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
+
 
 KEEP_ALIVE = "1m"
 """How long Elasticsearch keeps a point in time of ours that could not be closed."""
@@ -78,7 +77,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
             context.served.reranker(node.inference_id)
     search = _Search(context, request)
     root = yield from search.evaluated()
-    window = _at_least(root.window, request.min_score)
+    window = at_least(root.window, request.min_score)
     page = search.page(root, window)
     fetched = yield Ask("page", "POST", search.path, page.body | search.common, search.parameters | given(context.parameters, OF_PAGE))
     yield from search.close()
@@ -95,13 +94,6 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
     clashes += ["indicesOptions"] if any(name in context.parameters for name in OF_INDICES) else []
     if clashes:
         raise InvalidSearchError.of([f"[{clash}] cannot be used with point in time" for clash in clashes])
-
-
-def _at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidate, ...]:
-    """Return the documents whose score reaches ``least``, compared as float32; one without a score is kept."""
-    if least is None:
-        return tuple(window)
-    return tuple(candidate for candidate in window if np.isnan(candidate.score) or np.float32(candidate.score) >= np.float32(least))
 
 
 @dataclass(slots=True)
@@ -217,7 +209,7 @@ class _Search:
             return Evaluated(node, tuple(next(found)))
         if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
             leaf = Evaluated(node.retriever, tuple(next(found)))
-            return Evaluated(node, tuple(renumbered(_at_least(leaf.window, node.min_score))), (leaf,))
+            return Evaluated(node, tuple(renumbered(at_least(leaf.window, node.min_score))), (leaf,))
         pinned = next(found) if isinstance(node, Pinned) else []
         children = yield from _each(self._evaluated(child, found) for child in node.children)
         lists = [child.window[: node.window] for child in children]
@@ -230,10 +222,10 @@ class _Search:
             case Rrf():
                 window = rrf(lists, [child.weight for child in node.retrievers], node.rank_constant, node.window)
             case Linear():
-                return _combined(node, below)
+                return combined(node, below)
             case Pinned():
-                return _with_pins(node, pinned, below)
-        return Evaluated(node, tuple(renumbered(_at_least(window, node.min_score))), below)
+                return with_pins(node, pinned, below)
+        return Evaluated(node, tuple(renumbered(at_least(window, node.min_score))), below)
 
     def _rescored(self, node: Rescorer, candidates: Sequence[Candidate]) -> Steps[list[Candidate]]:
         if not candidates:
@@ -327,75 +319,9 @@ class _Search:
         request, account = self.request, self.context.account
         account.window = root.node.window if isinstance(root.node, Compound) else len(window)
         window_only = request.min_score is not None or has_min_score(root)
-        union = _union(root) if _wants_union(request, len(window)) else []
+        union = union_for(root) if wants_union(request, len(window)) else []
         size = len(window) if request.size is None else request.size
         return page_query(window, request.offset, size, request.page, union, window_only=window_only)
-
-
-def _union(root: Evaluated) -> list[Query]:
-    names = [named(each.window, each.node.name) for each in everything(root) if each.node.name is not None and isinstance(each.node, (Compound, Native))]
-    return union_of(root.node, (), first_stage(root)) + names
-
-
-def _wants_union(request: SearchRequest, window: int) -> bool:
-    """Whether anything of the answer is about more than the page's own documents.
-
-    A total is, unless it is switched off or not to be counted beyond the window.
-    """
-    limit = request.page.get("track_total_hits", True)
-    return (
-        (limit > window if isinstance(limit, int) and not isinstance(limit, bool) else limit is not False)
-        or any(request.page.get(key) for key in ("aggs", "aggregations", "highlight", "profile", "explain"))
-        or _has_inner_hits(request.retriever)
-    )
-
-
-def _has_inner_hits(node: Retriever) -> bool:
-    return any(isinstance(each, Standard) and without_inner_hits(each.query) != each.query for each in nodes_of(node))
-
-
-def _combined(node: Linear, children: tuple[Evaluated, ...]) -> Evaluated:
-    normalizers = [child.normalizer or node.normalizer or "none" for child in node.retrievers]
-    window = linear([child.window for child in children], [child.weight for child in node.retrievers], normalizers, node.window)
-    scores = tuple(
-        dict(zip([candidate.key for candidate in child.window], normalised([c.score for c in child.window], how).tolist(), strict=True))
-        for child, how in zip(children, normalizers, strict=True)
-    )
-    return Evaluated(node, tuple(renumbered(_at_least(window, node.min_score))), children, normalised=scores)
-
-
-def _with_pins(node: Pinned, existing: Sequence[Candidate], children: tuple[Evaluated, ...]) -> Evaluated:
-    """Put the pinned documents that exist first, each with the score of its place in the list, the others after them."""
-    scores = pinned_scores(len(node.pins))
-    pinned = [
-        replace(candidate, score=score)
-        for (index, name), score in zip(node.pins, scores, strict=True)
-        for candidate in existing
-        if candidate.id == name and index in (None, candidate.index)
-    ]
-    keys = frozenset(candidate.key for candidate in pinned)
-    others = [candidate for child in children for candidate in child.window if candidate.key not in keys]
-    window = renumbered(_at_least([*pinned, *others][: node.window], node.min_score))
-    return Evaluated(node, tuple(window), children, pinned=keys)
-
-
-def check_embedder(embedder: Embedder, name: str, facts: IndexFacts) -> None:
-    """Check that query vectors will mean what the index's vectors mean.
-
-    Raises IndexMismatchError when the index records another embedder, or vectors of another length.
-    """
-    if facts.embedders and facts.embedders != {embedder.name}:
-        recorded = ", ".join(sorted(facts.embedders))
-        raise IndexMismatchError(
-            f"index [{facts.index}] holds vectors of [{recorded}], the query would be embedded with [{embedder.name}]; choose that embedder", index=facts.index
-        )
-    dims = facts.dims.get(name, embedder.dims)
-    if dims != embedder.dims:
-        raise IndexMismatchError(
-            f"field [{name}] of index [{facts.index}] holds vectors of {dims} dimensions, embedder [{embedder.name}] makes {embedder.dims}; "
-            "give the query vector yourself or choose the embedder that filled the index",
-            index=facts.index,
-        )
 
 
 def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ranking, scores: Scores, account: Account) -> Ranking:
@@ -405,17 +331,3 @@ def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ra
         raise DeadlineError(f"{reason}; {_MORE_TIME}")
     account.fail(reason, reached=done > 0)
     return ranking if done else first_stage_order(candidates)
-
-
-def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str, Any]]:
-    """Return a native tree with every ``query_vector_builder`` that is made here replaced by the vector that it asks for."""
-    tree = deepcopy(retriever)
-    facts = yield ReadMapping(context.index or "_all")
-    for leaf in builders(tree, context.elasticsearch_runs):
-        node = Knn.model_validate(leaf)
-        assert node.builder is not None, "builders yields only those made here"
-        facts.require(node.field, "vector")
-        check_embedder(context.served.embedder_for(node.builder.model_id), node.field, facts)
-        leaf["query_vector"] = yield Embed(node.builder.model_text, node.builder.model_id)
-        del leaf["query_vector_builder"]
-    return tree

@@ -1,0 +1,113 @@
+"""Lists to train on, made once and kept in the work folder of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer
+
+from ...models import Reranker
+from ...types import FloatArray
+from .lists import make_lists
+from .passages import Embed
+from .recipe import Recipe
+from .training_list import LISTS, WORK, TrainingList, read_lists, taught
+
+if TYPE_CHECKING:
+    pass
+
+_TAUGHT = "taught.jsonl"
+
+
+_TAUGHT_AT_ONCE = 1_000
+
+
+def device() -> torch.device:
+    """Return what is trained on: a CUDA device where torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def bi_encoder(base: Path) -> Embed:
+    """Return the base model as a teacher, with the prompts that it states."""
+    used = device()
+    model = SentenceTransformer(str(base), device=str(used))
+
+    def embed(texts: list[str], *, query: bool = False) -> FloatArray:
+        encode = model.encode_query if query else model.encode_document
+        with torch.autocast(used.type, dtype=torch.bfloat16):
+            vectors = encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32)
+
+    return embed
+
+
+def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None], *, start: Path | None = None) -> list[TrainingList]:
+    """Return the lists of the recipe: those in ``work`` under the same ``mark``, or in that of the run that this one starts from, or new ones.
+
+    A second round over the same lists would otherwise embed every passage of every collection again.
+    """
+
+    def make() -> list[TrainingList]:
+        known = None if start is None else _under(start / WORK / LISTS, mark)
+        if known is not None:
+            report(f"{len(known):,} lists of {start}")
+            return known
+        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
+
+    return _kept(work / LISTS, mark, make)
+
+
+def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
+    """Return the lists that a file holds under a mark; where it holds none, make them and write them there."""
+    known = _under(path, mark)
+    if known is not None:
+        return known
+    lists = make()
+    _write(path, mark, lists)
+    return lists
+
+
+def _under(path: Path, mark: str) -> list[TrainingList] | None:
+    """Return the lists that a file holds under a mark, or None."""
+    if not path.is_file():
+        return None
+    made_by, known = read_lists(path)
+    return known if made_by == mark else None
+
+
+def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as out:
+        out.write(mark + "\n")
+        out.writelines(json.dumps(asdict(item)) + "\n" for item in lists)
+    partial.replace(path)
+
+
+def identity_of(teacher: Reranker) -> str:
+    """Return what tells a reranker from others; of one that does not say, its name."""
+    return str(getattr(teacher, "identity", teacher.name))
+
+
+def lists_with_teacher(
+    lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, lists_of: str, report: Callable[[str], None]
+) -> list[TrainingList]:
+    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
+
+    def make() -> list[TrainingList]:
+        made: list[TrainingList] = []
+        for start in range(0, len(lists), _TAUGHT_AT_ONCE):
+            made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
+            report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
+        return made
+
+    return _kept(work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]), make)
