@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.errors import InvalidSearchError, RequestError, RetrieverParsingError
 from es_rerank.node import Node
-from es_rerank.retrievers.ranking.evaluated import shown
 from es_rerank.retrievers.ranking.fusion import pinned_scores
+from es_rerank.retrievers.ranking.ranked_node import shown
 from es_rerank.testing import WordOverlapReranker
 
 WORDS = ["treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer", "rain", "signed", "sealed", "night"]

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from es_rerank.retrievers.grammar.tree import Normalizer
-from es_rerank.retrievers.ranking.evaluated import shown
 from es_rerank.retrievers.ranking.fusion import linear, normalised, pinned_scores, renumbered, rrf
+from es_rerank.retrievers.ranking.ranked_node import shown
 from es_rerank.types import Candidate
 
 ALL = 1000

@@ -11,14 +11,14 @@ from es_rerank.errors import IndexMismatchError, RequestError
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.grammar.tree import Knn, Linear, Native, Pinned, Query, Rescorer, Rrf, Standard, TextSimilarityReranker, Weighted
 from es_rerank.retrievers.planning.documents import candidates_of, only, rescore_body, scored
-from es_rerank.retrievers.planning.facts import FieldGroup, IndexFacts, facts_of
-from es_rerank.retrievers.planning.leaves import LeafSearch, filtered, leaf_body, leaf_searches, pinned_query, with_reading, without_inner_hits
+from es_rerank.retrievers.planning.index_schema import FieldGroup, IndexSchema, schema_of
+from es_rerank.retrievers.planning.leaves import LeafSearch, filtered, leaf_body, leaf_searches, pinned_query, with_texts_of_source, without_inner_hits
 from es_rerank.retrievers.planning.long_texts import Watch
 from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
 from es_rerank.retrievers.planning.multi_field import expanded, uses_fields
 from es_rerank.retrievers.planning.page import page_query, union_of
 from es_rerank.retrievers.planning.short_form import retriever_for
-from es_rerank.retrievers.planning.text_source import INNER_HITS, Reading, reading_of, texts_body, with_texts
+from es_rerank.retrievers.planning.text_source import INNER_HITS, TextSource, text_source_of, texts_body, with_texts
 from es_rerank.text.strategies import SentenceSettings, WordSettings
 from es_rerank.types import Candidate, Passage
 
@@ -36,7 +36,7 @@ OWN: dict[str, Any] = {
     },
 }
 FLAT = {"docs": {"mappings": {"properties": {"content": {"type": "text"}, "embedding": {"type": "dense_vector", "dims": 3}, "year": {"type": "integer"}}}}}
-ARTICLES = facts_of({"a": {"mappings": {"properties": {**OWN, "notes": {"type": "nested", "properties": {"text": {"type": "text"}}}}}}}, "articles")
+ARTICLES = schema_of({"a": {"mappings": {"properties": {**OWN, "notes": {"type": "nested", "properties": {"text": {"type": "text"}}}}}}}, "articles")
 
 
 def term(number: int) -> Query:
@@ -72,55 +72,55 @@ def document(name: str, *, index: str = "i", routing: str | None = None, score: 
 
 
 def test_plain_fields_are_read_whole_one_line_each() -> None:
-    reading = reading_of(parsed_reranker(field=["title", "text"]), ARTICLES)
-    assert reading == Reading(("title",), chunked="text")
-    assert (reading.fields(), reading.asks_nearest) == (["title", "text"], False)
+    source = text_source_of(parsed_reranker(field=["title", "text"]), ARTICLES)
+    assert source == TextSource(("title",), chunked="text")
+    assert (source.fields(), source.asks_nearest) == (["title", "text"], False)
 
 
 def test_the_last_plain_field_is_cut_where_chunks_are_asked_for() -> None:
-    reading = reading_of(parsed_reranker(field=["title", "text"], chunk_rescorer={"size": 3}), ARTICLES)
-    assert reading == Reading(("title",), nearest=3, chunked="text", chunking=SentenceSettings(max_chunk_size=300, sentence_overlap=0))
-    assert (reading.fields(), reading.asks_nearest) == (["title", "text"], False)
+    source = text_source_of(parsed_reranker(field=["title", "text"], chunk_rescorer={"size": 3}), ARTICLES)
+    assert source == TextSource(("title",), nearest=3, chunked="text", chunking=SentenceSettings(max_chunk_size=300, sentence_overlap=0))
+    assert (source.fields(), source.asks_nearest) == (["title", "text"], False)
     settings = {"strategy": "word", "max_chunk_size": 10, "overlap": 2}
-    reading = reading_of(parsed_reranker(chunk_rescorer={"chunking_settings": settings}), ARTICLES)
-    assert (reading.context, reading.nearest, reading.chunking) == ((), 1, WordSettings(strategy="word", max_chunk_size=10, overlap=2))
+    source = text_source_of(parsed_reranker(chunk_rescorer={"chunking_settings": settings}), ARTICLES)
+    assert (source.context, source.nearest, source.chunking) == ((), 1, WordSettings(strategy="word", max_chunk_size=10, overlap=2))
     with pytest.raises(RequestError, match=r"\[chunking_settings\] \[overlap\]"):
-        reading_of(parsed_reranker(chunk_rescorer={"chunking_settings": {**settings, "overlap": -1}}), ARTICLES)
+        text_source_of(parsed_reranker(chunk_rescorer={"chunking_settings": {**settings, "overlap": -1}}), ARTICLES)
 
 
 def test_stored_passages_are_read_with_their_title_and_position() -> None:
-    reading = reading_of(parsed_reranker(field=["title", "passages.text"], chunk_rescorer={"size": 2}), ARTICLES)
-    assert reading == Reading(("title",), "passages.text", "passages", 2, offsets=True)
-    assert (reading.fields(), reading.asks_nearest) == (["title"], True)
-    assert reading.passage_fields() == ["passages.text", "passages.start", "passages.end"]
-    every = reading_of(parsed_reranker(field="passages.text"), ARTICLES)
+    source = text_source_of(parsed_reranker(field=["title", "passages.text"], chunk_rescorer={"size": 2}), ARTICLES)
+    assert source == TextSource(("title",), "passages.text", "passages", 2, offsets=True)
+    assert (source.fields(), source.asks_nearest) == (["title"], True)
+    assert source.passage_fields() == ["passages.text", "passages.start", "passages.end"]
+    every = text_source_of(parsed_reranker(field="passages.text"), ARTICLES)
     assert (every.nearest, every.asks_nearest, every.fields()) == (None, False, ["passages.text", "passages.start", "passages.end"])
 
 
 def test_passages_without_positions_are_read_without_and_never_more_than_elasticsearch_hands_out() -> None:
-    reading = reading_of(parsed_reranker(field="notes.text", chunk_rescorer={"size": 500}), ARTICLES)
-    assert reading == Reading((), "notes.text", "notes", 100, offsets=False)
-    assert reading.passage_fields() == ["notes.text"]
+    source = text_source_of(parsed_reranker(field="notes.text", chunk_rescorer={"size": 500}), ARTICLES)
+    assert source == TextSource((), "notes.text", "notes", 100, offsets=False)
+    assert source.passage_fields() == ["notes.text"]
 
 
 @pytest.mark.parametrize("missing", ["start", "end"])
 def test_half_a_position_is_none(missing: str) -> None:
     passages = {"type": "nested", "properties": {name: field for name, field in OWN["passages"]["properties"].items() if name != missing}}
-    found = facts_of({"a": {"mappings": {"properties": {"passages": passages}}}}, "a")
-    assert reading_of(parsed_reranker(field="passages.text"), found).passage_fields() == ["passages.text"]
+    found = schema_of({"a": {"mappings": {"properties": {"passages": passages}}}}, "a")
+    assert text_source_of(parsed_reranker(field="passages.text"), found).passage_fields() == ["passages.text"]
 
 
 def test_fields_that_cannot_be_read_are_refused() -> None:
     with pytest.raises(IndexMismatchError, match=r"no field \[body\]; its text fields are: text, title, notes.text, passages.text"):
-        reading_of(parsed_reranker(field="body"), ARTICLES)
+        text_source_of(parsed_reranker(field="body"), ARTICLES)
     with pytest.raises(RequestError, match=r"\[field\] names several nested fields \[passages.text, notes.text\]"):
-        reading_of(parsed_reranker(field=["passages.text", "notes.text"]), ARTICLES)
+        text_source_of(parsed_reranker(field=["passages.text", "notes.text"]), ARTICLES)
     with pytest.raises(RequestError, match=r"\[chunking_settings\] cannot cut \[passages.text\]: its passages were cut when they were indexed"):
-        reading_of(parsed_reranker(field="passages.text", chunk_rescorer={"chunking_settings": {"strategy": "none"}}), ARTICLES)
+        text_source_of(parsed_reranker(field="passages.text", chunk_rescorer={"chunking_settings": {"strategy": "none"}}), ARTICLES)
 
 
 def test_without_a_readable_mapping_nothing_is_missing_and_nothing_nested() -> None:
-    assert reading_of(parsed_reranker(field="a.b"), IndexFacts("secret")) == Reading((), chunked="a.b")
+    assert text_source_of(parsed_reranker(field="a.b"), IndexSchema("secret")) == TextSource((), chunked="a.b")
 
 
 # --- the searches of the first stage ----------------------------------------------------------------------------------
@@ -177,16 +177,16 @@ def test_leaves_are_searched_depth_first_with_the_parents_window_and_all_filters
     assert isinstance(tree, Rrf)
     outer, pinned = tree.retrievers[1].retriever, tree.retrievers[2].retriever
     assert isinstance(pinned, Pinned)
-    readings = {id(outer): Reading(("outer",)), id(pinned.retriever): Reading(("inner",))}
+    sources = {id(outer): TextSource(("outer",)), id(pinned.retriever): TextSource(("inner",))}
     rescore: tuple[Query, ...] = ({"window_size": 60, "query": {"a": 1}}, {"query": {}})
-    assert list(leaf_searches(tree, readings)) == [
+    assert list(leaf_searches(tree, sources)) == [
         LeafSearch(Standard.model_validate({"query": match("one"), "filter": term(11)}), 40, (term(1),)),
         # Read are only the hits that a reranker is given by a search; a linear retriever needs scores.
         LeafSearch(Knn.model_validate(KNN["knn"]), 50, (term(1), term(2), term(3)), scored=True),
         LeafSearch(Standard(query=match("two")), 10, (term(1), term(2), term(3), term(4)), rescore),
         # No filter keeps a pinned document out.
         LeafSearch(pinned_query(pinned), 2),
-        LeafSearch(Standard(query=match("three")), 80, (term(1), term(5)), reading=Reading(("inner",)), text="inner"),
+        LeafSearch(Standard(query=match("three")), 80, (term(1), term(5)), source=TextSource(("inner",)), text="inner"),
         LeafSearch(Standard(query=match("four")), 95, (term(1),)),
         LeafSearch(Native(kind="rule", body={"retriever": standard("five")}, children=(Standard(query=match("five")),)), 40, (term(1),)),
     ]
@@ -294,14 +294,14 @@ def test_a_query_is_wrapped_only_where_it_must_be() -> None:
 
 
 def test_the_nearest_passages_come_along_where_the_search_can_bring_them() -> None:
-    reading = Reading(("title",), "passages.text", "passages", 2, offsets=True)
+    source = TextSource(("title",), "passages.text", "passages", 2, offsets=True)
     inner = {"name": INNER_HITS, "size": 2, "_source": False, "fields": ["passages.text", "passages.start", "passages.end"]}
     near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {"passages.text": "who"}}]}}
     nested = {"nested": {"path": "passages", "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": inner}}
 
     def read(node: Any, **changes: Any) -> tuple[dict[str, Any], bool]:
-        search = LeafSearch(node, 5, reading=changes.get("reading", reading), text="who")
-        return with_reading(leaf_body(search, [1.0]), search, ARTICLES)
+        search = LeafSearch(node, 5, source=changes.get("source", source), text="who")
+        return with_texts_of_source(leaf_body(search, [1.0]), search, ARTICLES)
 
     body, complete = read(Standard(query=match("q")))
     assert (body["query"], body["fields"], complete) == ({"bool": {"must": [match("q")], "should": [nested]}}, ["title"], True)
@@ -310,10 +310,10 @@ def test_the_nearest_passages_come_along_where_the_search_can_bring_them() -> No
     body, complete = read(Knn(field="elsewhere", k=5))
     assert ("inner_hits" in body["knn"], body["fields"], complete) == (False, ["title"], False)
     assert read(Native(kind="rule", body={}))[1] is False
-    body, complete = read(Knn(field="elsewhere", k=5), reading=Reading(("title",)))
+    body, complete = read(Knn(field="elsewhere", k=5), source=TextSource(("title",)))
     assert (body["fields"], complete) == (["title"], True)
-    assert texts_body(reading, "who", [document("a")])["query"] == {"bool": {"filter": [only([document("a")])], "should": [nested]}}
-    assert texts_body(Reading(("title",)), "who", [document("a")]) == {**IDS_ONLY, "query": only([document("a")]), "size": 1, "fields": ["title"]}
+    assert texts_body(source, "who", [document("a")])["query"] == {"bool": {"filter": [only([document("a")])], "should": [nested]}}
+    assert texts_body(TextSource(("title",)), "who", [document("a")]) == {**IDS_ONLY, "query": only([document("a")]), "size": 1, "fields": ["title"]}
 
 
 # --- documents by name and by score -----------------------------------------------------------------------------------
@@ -464,24 +464,24 @@ def test_the_nearest_chunks_of_a_plain_field_are_read_in_document_order() -> Non
     text = " ".join(chunks)
     hit = {"fields": {"title": ["Peace", "War"], "text": [text]}}
     settings = WordSettings(strategy="word", max_chunk_size=10, overlap=0)
-    read = with_texts(document("a"), hit, Reading(("title",), nearest=2, chunked="text", chunking=settings))
+    read = with_texts(document("a"), hit, TextSource(("title",), nearest=2, chunked="text", chunking=settings))
     assert read.context == "Peace\nWar"
     assert read.passages == (Passage(text, 0, 0),), "whole, until the driver of the steps has cut it"
     assert (read.whole, read.capped) == (False, False)
     found = nearest_chunks("a dog, a treaty", [text, ""], settings, 2, Watch())
     assert found == [[Passage(chunks[0], 0, len(chunks[0])), Passage(chunks[2], text.index(chunks[2]), len(text))], []]
-    assert with_texts(document("a"), {}, Reading((), nearest=1, chunked="text", chunking=settings)).passages == ()
+    assert with_texts(document("a"), {}, TextSource((), nearest=1, chunked="text", chunking=settings)).passages == ()
 
 
 def test_stored_passages_are_read_from_the_hit_or_its_inner_hits() -> None:
     rows = [{"text": [f"p{number}"], "start": [10 * number], "end": [10 * number + 2]} for number in range(40)]
-    every = Reading(("title",), "passages.text", "passages", offsets=True)
+    every = TextSource(("title",), "passages.text", "passages", offsets=True)
     read = with_texts(document("a"), {"fields": {"passages": rows}}, every)
     assert (read.context, read.capped, len(read.passages)) == ("", True, 32)
     assert read.passages[:2] == (Passage("p0", 0, 2), Passage("p1", 10, 12))
     assert with_texts(document("a"), {"fields": {"passages": rows[:32]}}, every).capped is False
     assert with_texts(document("a"), {"fields": {"passages": [{"text": ["p"]}]}}, every).passages == (Passage("p", 0, 0),)
-    nearest = Reading((), "passages.text", "passages", 2)
+    nearest = TextSource((), "passages.text", "passages", 2)
     inner = {"inner_hits": {INNER_HITS: {"hits": {"hits": [{"fields": {"passages": [row]}} for row in (rows[7], {"text": [""]}, rows[3])]}}}}
     assert with_texts(document("a"), inner, nearest).passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))
 
@@ -493,8 +493,8 @@ def group(*indices: str, semantic: tuple[str, ...] = (), default: tuple[str, ...
     return FieldGroup(indices, semantic, default)
 
 
-def facts(*groups: FieldGroup) -> IndexFacts:
-    return IndexFacts("all", known=True, groups=groups)
+def schema(*groups: FieldGroup) -> IndexSchema:
+    return IndexSchema("all", known=True, groups=groups)
 
 
 def lexical(*fields: str, **more: Any) -> Weighted:
@@ -509,7 +509,7 @@ def test_lexical_fields_are_asked_together_and_semantic_ones_fused_apart() -> No
     node = parse(
         {"rrf": {"query": "q", "fields": ["title", "meaning", "body"], "rank_window_size": 30, "rank_constant": 5, "filter": term(1), "min_score": 0.1}}
     )
-    assert expanded(node, facts(group("i", semantic=("meaning",)))) == Rrf.model_validate(
+    assert expanded(node, schema(group("i", semantic=("meaning",)))) == Rrf.model_validate(
         {
             "rank_window_size": 30,
             "rank_constant": 5,
@@ -522,7 +522,7 @@ def test_lexical_fields_are_asked_together_and_semantic_ones_fused_apart() -> No
 
 def test_weights_multiply_what_a_field_gets() -> None:
     node = parse({"linear": {"query": "q", "normalizer": "minmax", "fields": ["title^2", "body", "meaning^3", "mean*^0.5"], "_name": "me"}})
-    tree = expanded(node, facts(group("i", semantic=("meaning", "meant", "other"))))
+    tree = expanded(node, schema(group("i", semantic=("meaning", "meant", "other"))))
     assert isinstance(tree, Linear)
     inner = Linear(retrievers=(semantic("meaning", 1.5), semantic("meant", 0.5)), normalizer="minmax")
     assert tree.retrievers == (lexical("title^2.0", "body", "mean*^0.5"), Weighted(inner))
@@ -530,22 +530,22 @@ def test_weights_multiply_what_a_field_gets() -> None:
 
 
 def test_a_star_reaches_every_semantic_field_and_stays_lexical_for_the_rest() -> None:
-    tree = expanded(parse({"rrf": {"query": "q"}}), facts(group("i", semantic=("a", "b"))))
+    tree = expanded(parse({"rrf": {"query": "q"}}), schema(group("i", semantic=("a", "b"))))
     assert isinstance(tree, Rrf)
     assert tree.retrievers == (lexical("*"), Weighted(Rrf(retrievers=(semantic("a"), semantic("b")))))
-    alone = expanded(parse({"rrf": {"query": "q", "fields": ["a"]}}), facts(group("i", semantic=("a", "b"))))
+    alone = expanded(parse({"rrf": {"query": "q", "fields": ["a"]}}), schema(group("i", semantic=("a", "b"))))
     assert isinstance(alone, Rrf)
     assert alone.retrievers == (Weighted(Rrf(retrievers=(semantic("a"),))),)
 
 
 def test_an_index_may_name_its_own_default_fields() -> None:
-    tree = expanded(parse({"rrf": {"query": "q"}}), facts(group("i", semantic=("a", "b"), default=("title", "b"))))
+    tree = expanded(parse({"rrf": {"query": "q"}}), schema(group("i", semantic=("a", "b"), default=("title", "b"))))
     assert isinstance(tree, Rrf)
     assert tree.retrievers == (lexical("title"), Weighted(Rrf(retrievers=(semantic("b"),))))
 
 
 def test_indices_that_differ_are_asked_apart() -> None:
-    tree = expanded(parse({"rrf": {"query": "q", "fields": ["t", "m"]}}), facts(group("i", "j", semantic=("m",)), group("k")))
+    tree = expanded(parse({"rrf": {"query": "q", "fields": ["t", "m"]}}), schema(group("i", "j", semantic=("m",)), group("k")))
     assert isinstance(tree, Rrf)
     first: dict[str, Any] = {"filter": {"terms": {"_index": ["i", "j"]}}}
     second: dict[str, Any] = {"filter": {"terms": {"_index": ["k"]}}}
@@ -553,7 +553,7 @@ def test_indices_that_differ_are_asked_apart() -> None:
 
 
 def test_without_a_readable_mapping_every_field_is_lexical() -> None:
-    tree = expanded(parse({"rrf": {"query": "q", "fields": ["m"]}}), IndexFacts("secret"))
+    tree = expanded(parse({"rrf": {"query": "q", "fields": ["m"]}}), IndexSchema("secret"))
     assert isinstance(tree, Rrf)
     assert tree.retrievers == (lexical("m"),)
 
@@ -573,12 +573,12 @@ def test_fusions_are_expanded_at_any_depth_and_nothing_else_is_touched() -> None
     }
     tree = parse(wrapped)
     assert uses_fields(tree)
-    done = expanded(tree, facts(group("i")))
+    done = expanded(tree, schema(group("i")))
     assert not uses_fields(done)
     inner["rrf"] = {"retrievers": [{"standard": lexical("t").retriever.model_dump(include={"query"})}]}
     assert done == parse(wrapped)
     plain = parse({"rrf": {"retrievers": [KNN]}})
-    assert expanded(plain, facts(group("i"))) is plain
+    assert expanded(plain, schema(group("i"))) is plain
 
 
 @pytest.mark.parametrize(
@@ -591,9 +591,9 @@ def test_fusions_are_expanded_at_any_depth_and_nothing_else_is_touched() -> None
 )
 def test_weights_that_cannot_be_are_refused(body: dict[str, Any], fault: str) -> None:
     with pytest.raises(RequestError) as caught:
-        expanded(parse(body), facts(group("i")))
+        expanded(parse(body), schema(group("i")))
     assert str(caught.value) == fault
-    assert expanded(parse({"rrf": {"query": "q", "fields": ["title^1"]}}), facts(group("i"))).children[0] == lexical("title").retriever  # type: ignore[union-attr]
+    assert expanded(parse({"rrf": {"query": "q", "fields": ["title^1"]}}), schema(group("i"))).children[0] == lexical("title").retriever  # type: ignore[union-attr]
 
 
 def test_facts_group_indices_by_semantic_and_default_fields() -> None:
@@ -601,7 +601,7 @@ def test_facts_group_indices_by_semantic_and_default_fields() -> None:
         settings = {"index": {"query": {"default_field": default}}} if default else {}
         return {"mappings": {"properties": {name: {"type": kind} for name, kind in fields.items()}}, "settings": settings}
 
-    found = facts_of(
+    found = schema_of(
         {
             "i": entry({"t": "text", "m": "semantic_text"}),
             "j": entry({"m": "semantic_text"}),
@@ -619,7 +619,7 @@ def test_facts_group_indices_by_semantic_and_default_fields() -> None:
 
 
 def test_short_form_reads_title_and_nearest_passage_of_our_own_index() -> None:
-    tree = retriever_for("who", facts_of({"a": {"mappings": {"_meta": {"embedder": "tiny"}, "properties": OWN}}}, "a"), window=20)
+    tree = retriever_for("who", schema_of({"a": {"mappings": {"_meta": {"embedder": "tiny"}, "properties": OWN}}}, "a"), window=20)
     assert tree == reranker(
         retriever={"knn": {"field": "passages.vector", "k": 20, "num_candidates": 100, "query_vector_builder": {"text_embedding": {"model_text": "who"}}}},
         field=["title", "passages.text"],
@@ -632,7 +632,7 @@ def test_short_form_reads_title_and_nearest_passage_of_our_own_index() -> None:
 
 def test_short_form_serves_an_index_that_was_there_before() -> None:
     recent = {"range": {"year": {"gte": 2020}}}
-    tree = retriever_for("who", facts_of(FLAT, "docs"), query_vector=[1, 0, 0], filters=[recent], inference_id="mine", window=60)
+    tree = retriever_for("who", schema_of(FLAT, "docs"), query_vector=[1, 0, 0], filters=[recent], inference_id="mine", window=60)
     assert tree == reranker(
         retriever={"knn": {"field": "embedding", "k": 60, "num_candidates": 120, "query_vector": [1, 0, 0]}},
         field=["content"],
@@ -645,16 +645,16 @@ def test_short_form_serves_an_index_that_was_there_before() -> None:
 
 
 def test_short_form_fuses_words_and_vectors_where_asked() -> None:
-    tree = retriever_for("who", facts_of(FLAT, "docs"), first_stage="hybrid", window=30)["text_similarity_reranker"]
+    tree = retriever_for("who", schema_of(FLAT, "docs"), first_stage="hybrid", window=30)["text_similarity_reranker"]
     words, vectors = tree["retriever"]["rrf"]["retrievers"]
     assert tree["retriever"]["rrf"]["rank_window_size"] == 30
     assert words == {"standard": {"query": {"multi_match": {"query": "who", "fields": ["content"], "type": "most_fields"}}}}
     assert (vectors["knn"]["field"], vectors["knn"]["k"]) == ("embedding", 30)
-    assert parse(retriever_for("who", facts_of(FLAT, "docs"), first_stage="hybrid")), "it is Elastic's grammar"
+    assert parse(retriever_for("who", schema_of(FLAT, "docs"), first_stage="hybrid")), "it is Elastic's grammar"
 
 
 def test_short_form_over_an_index_without_vectors_says_what_to_do() -> None:
-    plain = facts_of({"p": {"mappings": {"properties": {"content": {"type": "text"}}}}}, "p")
+    plain = schema_of({"p": {"mappings": {"properties": {"content": {"type": "text"}}}}}, "p")
     with pytest.raises(IndexMismatchError, match=r"no dense_vector field.*bm25.*es-rerank ingest"):
         retriever_for("who", plain)
     assert retriever_for("who", plain, first_stage="bm25")["text_similarity_reranker"]["retriever"]["standard"]["query"]["multi_match"]["fields"] == ["content"]
@@ -662,11 +662,11 @@ def test_short_form_over_an_index_without_vectors_says_what_to_do() -> None:
 
 def test_an_empty_query_is_refused() -> None:
     with pytest.raises(RequestError, match="query is empty"):
-        retriever_for(" \n", facts_of(FLAT, "docs"))
+        retriever_for(" \n", schema_of(FLAT, "docs"))
 
 
 def test_several_vector_fields_must_be_chosen_from() -> None:
-    two = facts_of({"p": {"mappings": {"properties": {"a": {"type": "dense_vector"}, "b": {"type": "dense_vector"}, "t": {"type": "text"}}}}}, "p")
+    two = schema_of({"p": {"mappings": {"properties": {"a": {"type": "dense_vector"}, "b": {"type": "dense_vector"}, "t": {"type": "text"}}}}}, "p")
     with pytest.raises(RequestError, match=r"several vector fields \(a, b\)"):
         retriever_for("who", two)
     assert retriever_for("who", two, vector_field="b")["text_similarity_reranker"]["retriever"]["knn"]["field"] == "b"

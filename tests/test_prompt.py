@@ -15,7 +15,7 @@ from tiny_models import tiny_tokenizer
 from es_rerank.errors import RequestError
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import TOKENIZER
-from es_rerank.retrievers.planning.facts import IndexFacts
+from es_rerank.retrievers.planning.index_schema import IndexSchema
 from es_rerank.retrievers.planning.passages import passages_of, source_for
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.text.citations import read_citations
@@ -410,7 +410,7 @@ def test_passages_come_in_the_order_of_the_hits_with_their_scores() -> None:
 
 
 def test_only_what_is_read_is_fetched() -> None:
-    facts = IndexFacts("articles", {"title": "text", "title.raw": "text", "doc": "object", "doc.body": "text", "p": "nested", "p.text": "text"}, known=True)
-    assert source_for(["title", "p.text"], facts) == {"includes": ["title", "p.text", "p.start", "p.end"]}
-    assert source_for(["title.raw", "doc.body"], facts) == {"includes": ["title", "doc.body"]}
-    assert source_for(["title"], IndexFacts("articles")) is True
+    schema = IndexSchema("articles", {"title": "text", "title.raw": "text", "doc": "object", "doc.body": "text", "p": "nested", "p.text": "text"}, known=True)
+    assert source_for(["title", "p.text"], schema) == {"includes": ["title", "p.text", "p.start", "p.end"]}
+    assert source_for(["title.raw", "doc.body"], schema) == {"includes": ["title", "doc.body"]}
+    assert source_for(["title"], IndexSchema("articles")) is True

@@ -18,7 +18,7 @@ from ..models import Reranker
 from ..models.load import model_folder
 from ..models.local import LocalReranker
 from ..models.manifest import TOKENIZER
-from ..retrievers.planning.facts import IndexFacts, facts_of
+from ..retrievers.planning.index_schema import IndexSchema, schema_of
 from ..retrievers.planning.passages import passages_of, source_for
 from ..retrievers.planning.short_form import retriever_for
 from ..settings import Settings, read_settings
@@ -82,9 +82,9 @@ def ask(
     hits = window or settings.window
     with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:
         count = _counter(tokenizer, opened.reranker, embedder or settings.embedder)
-        facts = _facts(opened.client, index)
+        schema = _schemas(opened.client, index)
         # What the short form reads where no field is named, so that the prompt shows what was scored.
-        tree = retriever_for(question, facts, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
+        tree = retriever_for(question, schema, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
         fields = tree["text_similarity_reranker"]["field"]
         answer = opened.client.rerank(
             question,
@@ -96,7 +96,7 @@ def ask(
             vector_field=vector_field,
             query_vector=vector,
             filter=filters_of(filter_),
-            source=source_for(fields, facts),
+            source=source_for(fields, schema),
         ).body
         prompt = assemble_prompt(question, passages_of(answer, fields), count=count, budget=tokens, most=passages, order=order, instructions=wording)
     if not prompt.passages:
@@ -142,11 +142,11 @@ def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[
     return token_count(open_tokenizer(model_folder(embedder) / TOKENIZER))
 
 
-def _facts(client: RerankClient, index: str) -> IndexFacts:
+def _schemas(client: RerankClient, index: str) -> IndexSchema:
     try:
-        return facts_of(client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index)
+        return schema_of(client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index)
     except AuthorizationException:
-        return IndexFacts(index)  # searching may be allowed all the same
+        return IndexSchema(index)  # searching may be allowed all the same
 
 
 def _nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..retrievers.planning.long_texts import in_parts
 from ..retrievers.ranking.rerank import texts_of
-from ..retrievers.response.answer import Account
+from ..retrievers.response.answer import SearchStats
 from ..retrievers.response.rescore import rescore_candidates, rescored
 from .authority import KeyedRoute
 from .search import Running
@@ -43,6 +43,6 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     found = rescore_candidates(wanted.response, fields)
     candidates = await unless_left(request, asyncio.to_thread(in_parts, reranker, wanted.query, found, started + seconds))
     scores = await unless_left(request, service.score(wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker))
-    account = Account(models=[reranker.name])
-    account.seconds["rerank"] = account.seconds["total"] = time.monotonic() - started
-    return answer(request, rescored(wanted.response, candidates, scores, reranker.calibration, account, wanted.min_score))
+    stats = SearchStats(models=[reranker.name])
+    stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
+    return answer(request, rescored(wanted.response, candidates, scores, reranker.calibration, stats, wanted.min_score))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...client import RerankClient
 from ...errors import ModelError
 from ...retrievers.grammar.tree import FirstStage, Query
-from ...retrievers.planning.facts import facts_of
+from ...retrievers.planning.index_schema import schema_of
 from ...retrievers.planning.short_form import DEFAULT_WINDOW, retriever_for
 from ...scores import ranked
 from .measures import Difference, Measures, Run, compared, mean, measured, run_of
@@ -139,13 +139,13 @@ class _FirstStage:
     def __init__(self, client: RerankClient, setup: Setup) -> None:
         self._client = client
         self._setup = setup
-        self._facts = facts_of(client.indices.get_mapping(index=setup.index).body, setup.index)
+        self._schemas = schema_of(client.indices.get_mapping(index=setup.index).body, setup.index)
         self._depth = max(DEPTH, setup.window)
 
     def ids(self, text: str, pool: Query | None) -> list[str]:
         """Return document ids, best first, of those that ``pool`` lets through."""
         setup = self._setup
-        tree = retriever_for(text, self._facts, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None)
+        tree = retriever_for(text, self._schemas, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None)
         child = tree["text_similarity_reranker"]["retriever"]
         if pool is not None:
             (body,) = child.values()

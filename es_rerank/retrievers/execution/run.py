@@ -17,10 +17,10 @@ from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from ..grammar.json_values import as_json
 from ..grammar.parameters import OF_INDICES
-from ..planning.facts import IndexFacts, facts_of
+from ..planning.index_schema import IndexSchema, schema_of
 from ..planning.long_texts import Watch, chunks, in_parts
-from ..response.answer import Account
-from .effects import Ask, Chunk, Context, Cut, Effect, Embed, Forward, ReadMapping, Score, Steps, closing, index_path
+from ..response.answer import SearchStats
+from .commands import ChunkTexts, Command, Context, EmbedQuery, EsRequest, Forward, ReadMapping, ScoreTexts, SplitLongTexts, Steps, closing, index_path
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
@@ -65,7 +65,7 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
     try:
         while not driver.finished:
             try:
-                result = _perform(driver.effect, connection, context)
+                result = _perform(driver.command, connection, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
                 driver.fail(error)
             else:
@@ -77,22 +77,22 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
             _quietly(connection.client, context.opened)
 
 
-def _perform(effect: Effect, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each effect has its own result
-    match effect:
-        case Embed(text, model):
+def _perform(command: Command, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
+    match command:
+        case EmbedQuery(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
-        case Cut(query, candidates, model):
+        case SplitLongTexts(query, candidates, model):
             return in_parts(context.served.reranker(model), query, candidates, context.deadline)
-        case Chunk(query, texts, chunking, size):
+        case ChunkTexts(query, texts, chunking, size):
             return chunks(query, texts, chunking, size, Watch(context.deadline))
-        case Score(query, texts, model):
+        case ScoreTexts(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(effect, _asked(effect, connection, context), context)
+        return _received(command, _asked(command, connection, context), context)
     except ApiError as error:
-        return _allowed(effect, error)
+        return _allowed(command, error)
 
 
 async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context) -> T:
@@ -101,7 +101,7 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
     try:
         while not driver.finished:
             try:
-                result = await _aperform(driver.effect, connection, context)
+                result = await _aperform(driver.command, connection, context)
             except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
                 driver.fail(error)
             else:
@@ -114,95 +114,95 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
             await asyncio.shield(_aquietly(connection.client, context.opened))
 
 
-async def _aperform(effect: Effect, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each effect has its own result
-    match effect:
-        case Embed(text, model):
+async def _aperform(command: Command, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
+    match command:
+        case EmbedQuery(text, model):
             embedder = context.served.embedder_for(model)
             return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
-        case Cut(query, candidates, model):
+        case SplitLongTexts(query, candidates, model):
             return await asyncio.to_thread(in_parts, context.served.reranker(model), query, candidates, context.deadline)
-        case Chunk(query, texts, chunking, size):
+        case ChunkTexts(query, texts, chunking, size):
             watch = Watch(context.deadline)
             try:
                 return await asyncio.to_thread(chunks, query, texts, chunking, size, watch)
             finally:
                 watch.end()  # whoever waits may have left; a thread goes on until it is told
-        case Score(query, texts, model):
+        case ScoreTexts(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(effect, await _asked(effect, connection, context), context)
+        return _received(command, await _asked(command, connection, context), context)
     except ApiError as error:
-        return _allowed(effect, error)
+        return _allowed(command, error)
 
 
 class _Driver:
-    """Steps on their way: the effect that is wanted now, and the account of what each cost."""
+    """Steps on their way: the command that is wanted now, and what each cost."""
 
     def __init__(self, steps: Steps[Any], context: Context) -> None:
         self._steps = steps
-        self._account = context.account
+        self._stats = context.stats
         self._started = self._began = time.monotonic()
         self.finished = False
         self.result: Any = None
-        self.effect: Effect
+        self.command: Command
         self._advance(lambda: next(steps))
 
-    def give(self, result: Any) -> None:  # noqa: ANN401 each effect has its own result
-        """Hand over what the effect gave."""
-        _charge(self._account, self.effect, self._began, self._started)
+    def give(self, result: Any) -> None:  # noqa: ANN401 each command has its own result
+        """Hand over the result of the command."""
+        _charge(self._stats, self.command, self._began, self._started)
         self._advance(lambda: self._steps.send(result))
 
     def fail(self, error: Exception) -> None:
-        """Hand over that the effect failed; raises what the steps do not allow."""
+        """Hand over that the command failed; raises what the steps do not allow."""
         self._advance(lambda: self._steps.throw(error))
 
     def _advance(self, step: Any) -> None:  # noqa: ANN401
         try:
-            self.effect = step()
+            self.command = step()
         except StopIteration as stop:
             self.finished, self.result = True, stop.value
         self._began = time.monotonic()
 
 
-def _asked(effect: Effect, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
-    """Send an effect's request with either kind of client."""
-    if isinstance(effect, Forward):
-        return connection.client.search(**effect.arguments)
+def _asked(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
+    """Send the request of a command with either kind of client."""
+    if isinstance(command, Forward):
+        return connection.client.search(**command.arguments)
     bounded = connection.within(context.remaining_s())
-    if isinstance(effect, ReadMapping):
+    if isinstance(command, ReadMapping):
         parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
             name: context.parameters[name] for name in OF_INDICES if name in context.parameters
         }
-        return bounded.perform_request("GET", index_path(effect.index), params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
-    assert isinstance(effect, Ask)
-    headers = _LINES if isinstance(effect.body, list) else _JSON
+        return bounded.perform_request("GET", index_path(command.index), params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
+    assert isinstance(command, EsRequest)
+    headers = _LINES if isinstance(command.body, list) else _JSON
     return bounded.perform_request(
-        effect.method, effect.path, params=effect.parameters or None, headers=headers, body=effect.body, endpoint_id=_ENDPOINTS.get(effect.stage, "search")
+        command.method, command.path, params=command.parameters or None, headers=headers, body=command.body, endpoint_id=_ENDPOINTS.get(command.stage, "search")
     )
 
 
 _ENDPOINTS = {"point_in_time": "open_point_in_time"}
 
 
-def _received(effect: Effect, answer: Any, context: Context) -> Any:  # noqa: ANN401 each effect has its own result
+def _received(command: Command, answer: Any, context: Context) -> Any:  # noqa: ANN401 each command has its own result
     """Count a response of Elasticsearch and return what the steps want of it.
 
     Raises ApiError for a request of several searches of which some failed.
     """
-    if isinstance(effect, Forward):
+    if isinstance(command, Forward):
         return answer
     body: Any = answer.body
-    account = context.account
-    account.requests += 1
+    stats = context.stats
+    stats.requests += 1
     # Elasticsearch streams large answers without a length; their size is that of the same JSON written again.
-    account.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
-    if isinstance(effect, ReadMapping):
-        return context.mappings.put(facts_of(body, effect.index))
-    assert isinstance(effect, Ask)
-    account.sent_bytes += 0 if effect.body is None else _size(effect.body)
-    if isinstance(effect.body, list):
+    stats.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
+    if isinstance(command, ReadMapping):
+        return context.mappings.put(schema_of(body, command.index))
+    assert isinstance(command, EsRequest)
+    stats.sent_bytes += 0 if command.body is None else _size(command.body)
+    if isinstance(command.body, list):
         _raise_for(body["responses"], answer.meta)
     return body
 
@@ -227,10 +227,10 @@ def _raise_for(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
     raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
-def _allowed(effect: Effect, error: ApiError) -> IndexFacts:
+def _allowed(command: Command, error: ApiError) -> IndexSchema:
     """A mapping that may not be read (401, 403) is unknown, not an error; anything else is Elasticsearch's to say."""
-    if isinstance(effect, ReadMapping) and error.status_code in (401, 403):
-        return IndexFacts(effect.index)
+    if isinstance(command, ReadMapping) and error.status_code in (401, 403):
+        return IndexSchema(command.index)
     raise error
 
 
@@ -251,11 +251,11 @@ async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
         return
 
 
-_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", Embed: "embed", Cut: "cut", Chunk: "cut", Score: "rerank"}
+_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", EmbedQuery: "embed", SplitLongTexts: "cut", ChunkTexts: "cut", ScoreTexts: "rerank"}
 
 
-def _charge(account: Account, effect: Effect, began: float, started: float) -> None:
-    stage = effect.stage if isinstance(effect, Ask) else _STAGES[type(effect)]
+def _charge(stats: SearchStats, command: Command, began: float, started: float) -> None:
+    stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
     now = time.monotonic()
-    account.seconds[stage] = account.seconds.get(stage, 0.0) + now - began
-    account.seconds["total"] = now - started
+    stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began
+    stats.seconds["total"] = now - started

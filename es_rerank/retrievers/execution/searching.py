@@ -15,10 +15,10 @@ from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_p
 from ..grammar.request import read_request
 from ..grammar.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
 from ..planning.short_form import check_query, retriever_for
-from ..response.answer import Account
+from ..response.answer import SearchStats
 from ..response.client_answers import response
 from ..response.filter_path import check_filter_path, selected
-from .effects import Context, Forward, MappingCache, ReadMapping, Served, Steps
+from .commands import Context, Forward, MappingCache, ReadMapping, Served, Steps
 from .steps import search_steps
 from .vectors import vector_steps
 
@@ -43,7 +43,7 @@ class Searching:
         expression = index if isinstance(index, str) or index is None else ",".join(index)
         allowed = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if allowed is None else time.monotonic() + allowed
-        return Context(expression, written(parameters), self.served, self.mappings, Account(), deadline, self.elasticsearch_runs)
+        return Context(expression, written(parameters), self.served, self.mappings, SearchStats(), deadline, self.elasticsearch_runs)
 
     def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any], as_json: AsJson) -> Steps[ObjectApiResponse[Any]]:
         """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
@@ -75,8 +75,8 @@ class Searching:
         """Build the tree from what the index is, then search; ``page`` is (from, size)."""
         check_query(query)
         check_filter_path(options.get("filter_path"))
-        facts = yield ReadMapping(context.index or "_all")
-        tree = retriever_for(query, facts, window=max(window, sum(page)), **choices)
+        schema = yield ReadMapping(context.index or "_all")
+        tree = retriever_for(query, schema, window=max(window, sum(page)), **choices)
         keys, _ = split_parameters(options)
         whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
         answer = yield from search_steps(read_request(whole), context)

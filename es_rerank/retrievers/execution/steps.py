@@ -1,7 +1,7 @@
 """What a search does, step by step, without doing it: no I/O here.
 
-A search is written once, as a generator that yields what it wants done (``Ask``, ``Forward``, ``ReadMapping``,
-``Embed``, ``Chunk``, ``Score``) and receives the result; ``run`` does it, blocking or not.
+A search is written once, as a generator that yields what it wants done (``EsRequest``, ``Forward``, ``ReadMapping``,
+``EmbedQuery``, ``ChunkTexts``, ``ScoreTexts``) and receives the result; ``run`` does it, blocking or not.
 
 The plan of a tree that needs us: 1. a point in time where several searches must see the same index; 2. all searches of
 the first stage in one request, ids and scores only; 3. fusing, and for each reranker one request for the texts of its
@@ -33,17 +33,17 @@ from ..grammar.tree import (
     nodes_of,
 )
 from ..planning.documents import candidates_of, rescore_body
-from ..planning.facts import IndexFacts
-from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_reading
+from ..planning.index_schema import IndexSchema
+from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expanded, uses_fields
 from ..planning.page import PageQuery, page_query
-from ..planning.text_source import Reading, reading_of, texts_body, with_texts
+from ..planning.text_source import TextSource, text_source_of, texts_body, with_texts
 from ..ranking.compound import at_least, combined, with_pins
-from ..ranking.evaluated import Evaluated, has_min_score
 from ..ranking.fusion import renumbered, rrf
+from ..ranking.ranked_node import RankedNode, has_min_score
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
-from ..response.answer import Account, assemble
-from .effects import Ask, Chunk, Context, Cut, Embed, ReadMapping, Score, Steps, closing
+from ..response.answer import SearchStats, assemble
+from .commands import ChunkTexts, Context, EmbedQuery, EsRequest, ReadMapping, ScoreTexts, SplitLongTexts, Steps, closing
 from .union import union_for, wants_union
 from .vectors import check_embedder
 
@@ -79,9 +79,9 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     root = yield from search.evaluated()
     window = at_least(root.window, request.min_score)
     page = search.page(root, window)
-    fetched = yield Ask("page", "POST", search.path, page.body | search.common, search.parameters | given(context.parameters, OF_PAGE))
+    fetched = yield EsRequest("page", "POST", search.path, page.body | search.common, search.parameters | given(context.parameters, OF_PAGE))
     yield from search.close()
-    return assemble(root, window, page, fetched, context.account, request, timed_out=search.timed_out)
+    return assemble(root, window, page, fetched, context.stats, request, timed_out=search.timed_out)
 
 
 def _check_pit(request: SearchRequest, context: Context) -> None:
@@ -102,12 +102,12 @@ class _Search:
 
     context: Context
     request: SearchRequest
-    facts: IndexFacts = field(default_factory=IndexFacts)
+    schema: IndexSchema = field(default_factory=IndexSchema)
     pit: str | None = None
     timed_out: bool = False
-    readings: dict[int, Reading] = field(default_factory=dict)
-    texts: dict[tuple[Reading, str], dict[DocumentKey, Candidate]] = field(default_factory=dict)
-    chunks: dict[tuple[Reading, str], dict[DocumentKey, tuple[Passage, ...]]] = field(default_factory=dict)
+    sources: dict[int, TextSource] = field(default_factory=dict)
+    texts: dict[tuple[TextSource, str], dict[DocumentKey, Candidate]] = field(default_factory=dict)
+    chunks: dict[tuple[TextSource, str], dict[DocumentKey, tuple[Passage, ...]]] = field(default_factory=dict)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -130,29 +130,29 @@ class _Search:
             yield closing(self.pit)
             self.context.opened = None
 
-    def evaluated(self) -> Steps[Evaluated]:
+    def evaluated(self) -> Steps[RankedNode]:
         """Ask for the first stage of all leaves at once, then evaluate the tree."""
         tree = self.request.retriever
         reads = any(isinstance(node, TextSimilarityReranker) for node in nodes_of(tree))
         builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
         located = self.context.index or ("_all" if "pit" not in self.request.common else None)
         if located and (reads or builds or uses_fields(tree)):
-            self.facts = yield ReadMapping(located)
-        tree = expanded(tree, self.facts)
+            self.schema = yield ReadMapping(located)
+        tree = expanded(tree, self.schema)
         if reads and located:
-            self._plan_readings(tree)
-        found = yield from self._first_stage(list(leaf_searches(tree, self.readings)))
+            self._plan_sources(tree)
+        found = yield from self._first_stage(list(leaf_searches(tree, self.sources)))
         if reads and not located:
             # Only the hits of a caller's point in time say which indices it is over.
             indices = sorted({candidate.index for candidates in found for candidate in candidates})
-            self.facts = (yield ReadMapping(",".join(indices))) if indices else self.facts
-            self._plan_readings(tree)
+            self.schema = (yield ReadMapping(",".join(indices))) if indices else self.schema
+            self._plan_sources(tree)
         return (yield from self._evaluated(tree, iter(found)))
 
-    def _plan_readings(self, tree: Retriever) -> None:
+    def _plan_sources(self, tree: Retriever) -> None:
         for node in nodes_of(tree):
             if isinstance(node, TextSimilarityReranker):
-                self.readings[id(node)] = reading_of(node, self.facts)
+                self.sources[id(node)] = text_source_of(node, self.schema)
 
     def _first_stage(self, searches: Sequence[LeafSearch]) -> Steps[list[list[Candidate]]]:
         """Ask for every leaf in one request and return what each found, in order, with the texts that came along."""
@@ -163,8 +163,8 @@ class _Search:
         bodies, read = [], []
         for search, vector in zip(searches, vectors, strict=True):
             body, whole = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
-            if search.reading is not None:
-                body, whole = with_reading(body, search, self.facts)
+            if search.source is not None:
+                body, whole = with_texts_of_source(body, search, self.schema)
             bodies.append(body | self.common)
             read.append(whole)
         answers = yield from self._ask_all(bodies)
@@ -172,21 +172,21 @@ class _Search:
         for search, answer, whole in zip(searches, answers, read, strict=True):
             self.timed_out |= bool(answer.get("timed_out"))
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
-            if whole and search.reading is not None:
-                self._keep_texts(search.reading, search.text, candidates, candidates)
+            if whole and search.source is not None:
+                self._keep_texts(search.source, search.text, candidates, candidates)
             found.append(candidates)
         return found
 
     def _open(self) -> Steps[None]:
         path = f"{self.context.path or '/_all'}/_pit"
-        answer = yield Ask("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **given(self.context.parameters, OF_SHARDS)})
+        answer = yield EsRequest("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **given(self.context.parameters, OF_SHARDS)})
         self.pit = self.context.opened = answer["id"]
 
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
-            return [(yield Ask("first_stage", "POST", self.path, bodies[0], self.parameters))]
+            return [(yield EsRequest("first_stage", "POST", self.path, bodies[0], self.parameters))]
         header, address = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
-        answer = yield Ask("first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address)
+        answer = yield EsRequest("first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address)
         responses: list[dict[str, Any]] = answer["responses"]
         return responses
 
@@ -196,20 +196,20 @@ class _Search:
         if not isinstance(leaf, Knn):
             return None
         if "pit" not in self.request.common:
-            self.facts.require(leaf.field, "vector")
+            self.schema.require(leaf.field, "vector")
         if leaf.query_vector is not None or leaf.builder is None:
             return leaf.query_vector
-        check_embedder(self.context.served.embedder_for(leaf.builder.model_id), leaf.field, self.facts)
-        vector: list[float] = yield Embed(leaf.builder.model_text, leaf.builder.model_id)
+        check_embedder(self.context.served.embedder_for(leaf.builder.model_id), leaf.field, self.schema)
+        vector: list[float] = yield EmbedQuery(leaf.builder.model_text, leaf.builder.model_id)
         return vector
 
-    def _evaluated(self, node: Retriever, found: Iterator[list[Candidate]]) -> Steps[Evaluated]:
+    def _evaluated(self, node: Retriever, found: Iterator[list[Candidate]]) -> Steps[RankedNode]:
         """Evaluate a node; ``found`` gives what the leaves found, in the order of the tree."""
         if not isinstance(node, Compound):
-            return Evaluated(node, tuple(next(found)))
+            return RankedNode(node, tuple(next(found)))
         if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
-            leaf = Evaluated(node.retriever, tuple(next(found)))
-            return Evaluated(node, tuple(renumbered(at_least(leaf.window, node.min_score))), (leaf,))
+            leaf = RankedNode(node.retriever, tuple(next(found)))
+            return RankedNode(node, tuple(renumbered(at_least(leaf.window, node.min_score))), (leaf,))
         pinned = next(found) if isinstance(node, Pinned) else []
         children = yield from _each(self._evaluated(child, found) for child in node.children)
         lists = [child.window[: node.window] for child in children]
@@ -225,42 +225,42 @@ class _Search:
                 return combined(node, below)
             case Pinned():
                 return with_pins(node, pinned, below)
-        return Evaluated(node, tuple(renumbered(at_least(window, node.min_score))), below)
+        return RankedNode(node, tuple(renumbered(at_least(window, node.min_score))), below)
 
     def _rescored(self, node: Rescorer, candidates: Sequence[Candidate]) -> Steps[list[Candidate]]:
         if not candidates:
             return []
-        answer = yield Ask("rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters)
+        answer = yield EsRequest("rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters)
         known = {candidate.key: candidate for candidate in candidates}
         rescored = candidates_of(answer["hits"]["hits"])
         return [replace(known[each.key], score=each.score, rank=each.rank) for each in rescored if each.key in known]
 
-    def _reranked(self, node: TextSimilarityReranker, child: Evaluated) -> Steps[Evaluated]:
+    def _reranked(self, node: TextSimilarityReranker, child: RankedNode) -> Steps[RankedNode]:
         """Read and score a child's window; where failures are allowed, a broken or late reranker leaves its order, marked."""
-        account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
-        if reranker.name not in account.models:
-            account.models.append(reranker.name)
+        stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
+        if reranker.name not in stats.models:
+            stats.models.append(reranker.name)
         candidates = yield from self._read(child.window, node)
-        account.candidates += len(candidates)
+        stats.candidates += len(candidates)
         ranking = (yield from self._scored(node, candidates)) if candidates else Ranking([], complete=True, truncated=0, cached=0)
         if not ranking.complete and all(hit.logit is None for hit in ranking.hits):
-            return Evaluated(node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+            return RankedNode(node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
         scored = [
             replace(hit.candidate, score=float("nan") if hit.probability is None else hit.probability, rank=position)
             for position, hit in enumerate(ranking.hits, 1)
         ]
-        return Evaluated(node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+        return RankedNode(node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
 
     def _read(self, window: Sequence[Candidate], node: TextSimilarityReranker) -> Steps[list[Candidate]]:
         """Return a window with its texts, order kept, fetched once per reading; a document deleted meanwhile drops out."""
         if not window:
             return []
-        reading, text = self.readings[id(node)], node.inference_text
-        kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
+        source, text = self.sources[id(node)], node.inference_text
+        kept = self.texts.setdefault((source, text if source.nearest else ""), {})
         missing = [candidate for candidate in window if candidate.key not in kept]
         if missing:
-            answer = yield Ask("passages", "POST", self.path, texts_body(reading, text, missing) | self.common, self.parameters)
-            self._keep_texts(reading, text, missing, candidates_of(answer["hits"]["hits"]))
+            answer = yield EsRequest("passages", "POST", self.path, texts_body(source, text, missing) | self.common, self.parameters)
+            self._keep_texts(source, text, missing, candidates_of(answer["hits"]["hits"]))
         pairs = [(candidate, kept.get(candidate.key)) for candidate in window]
         return [
             replace(candidate, context=read.context, passages=read.passages, whole=read.whole, capped=read.capped)
@@ -268,66 +268,66 @@ class _Search:
             if read is not None
         ]
 
-    def _keep_texts(self, reading: Reading, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
-        kept = self.texts.setdefault((reading, text if reading.nearest else ""), {})
+    def _keep_texts(self, source: TextSource, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
+        kept = self.texts.setdefault((source, text if source.nearest else ""), {})
         found = {hit.key: hit.hit for hit in hits}
-        kept.update({candidate.key: with_texts(candidate, found[candidate.key], reading) for candidate in wanted if candidate.key in found})
+        kept.update({candidate.key: with_texts(candidate, found[candidate.key], source) for candidate in wanted if candidate.key in found})
 
     def _chunked(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[list[Candidate]]:
         """Return a window with the chunks that are read of each text in its place, where the node asks for chunks; each text is cut once."""
-        reading, text = self.readings[id(node)], node.inference_text
-        if reading.chunking is None:
+        source, text = self.sources[id(node)], node.inference_text
+        if source.chunking is None:
             return candidates
-        kept = self.chunks.setdefault((reading, text), {})
+        kept = self.chunks.setdefault((source, text), {})
         missing = [candidate for candidate in candidates if candidate.passages and candidate.key not in kept]
         if missing:
-            found = yield Chunk(text, [candidate.passages[0].text for candidate in missing], reading.chunking, reading.nearest or 1)
+            found = yield ChunkTexts(text, [candidate.passages[0].text for candidate in missing], source.chunking, source.nearest or 1)
             kept.update((candidate.key, tuple(chunks)) for candidate, chunks in zip(missing, found, strict=True))
         return [replace(candidate, passages=kept.get(candidate.key, ())) for candidate in candidates]
 
     def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
-        account, reranker = self.context.account, self.context.served.reranker(node.inference_id)
+        stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
         try:
             candidates = yield from self._chunked(node, candidates)
         except DeadlineError as error:
             if not node.allow_rerank_failures:
                 raise DeadlineError(f"{error}; {_MORE_TIME}") from error
-            account.fail(str(error), reached=False)
+            stats.fail(str(error), reached=False)
             return first_stage_order(candidates)
         try:
             if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
-                candidates = yield Cut(node.inference_text, candidates, node.inference_id)
+                candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
             if node.aggregation.kind == "first":
                 candidates = [replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates]
-            scores: Scores = yield Score(node.inference_text, texts_of(candidates), node.inference_id)
+            scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
             ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
         except Exception as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
             if not node.allow_rerank_failures:
                 raise
-            account.fail(f"the reranker failed: {error}", reached=False)
+            stats.fail(f"the reranker failed: {error}", reached=False)
             return first_stage_order(candidates)
-        account.capped += sum(candidate.capped for candidate in candidates)
-        account.truncated += ranking.truncated
-        account.cached += ranking.cached
+        stats.capped += sum(candidate.capped for candidate in candidates)
+        stats.truncated += ranking.truncated
+        stats.cached += ranking.cached
         if ranking.complete:
-            account.reranked = True
+            stats.reranked = True
             return ranking
-        return _late(node, candidates, ranking, scores, account)
+        return _late(node, candidates, ranking, scores, stats)
 
-    def page(self, root: Evaluated, window: Sequence[Candidate]) -> PageQuery:
+    def page(self, root: RankedNode, window: Sequence[Candidate]) -> PageQuery:
         """Return the request for the page."""
-        request, account = self.request, self.context.account
-        account.window = root.node.window if isinstance(root.node, Compound) else len(window)
+        request, stats = self.request, self.context.stats
+        stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
         window_only = request.min_score is not None or has_min_score(root)
         union = union_for(root) if wants_union(request, len(window)) else []
         size = len(window) if request.size is None else request.size
         return page_query(window, request.offset, size, request.page, union, window_only=window_only)
 
 
-def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ranking, scores: Scores, account: Account) -> Ranking:
+def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ranking, scores: Scores, stats: SearchStats) -> Ranking:
     done = int(scores.done.sum())
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:
         raise DeadlineError(f"{reason}; {_MORE_TIME}")
-    account.fail(reason, reached=done > 0)
+    stats.fail(reason, reached=done > 0)
     return ranking if done else first_stage_order(candidates)

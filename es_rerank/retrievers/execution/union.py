@@ -14,10 +14,10 @@ from ..grammar.tree import (
 from ..planning.documents import named
 from ..planning.leaves import without_inner_hits
 from ..planning.page import union_of
-from ..ranking.evaluated import Evaluated, everything, first_stage
+from ..ranking.ranked_node import RankedNode, everything, first_stage
 
 
-def union_for(root: Evaluated) -> list[Query]:
+def union_for(root: RankedNode) -> list[Query]:
     """Return the queries of all leaves, and one for each compound retriever that has a name."""
     names = [named(each.window, each.node.name) for each in everything(root) if each.node.name is not None and isinstance(each.node, (Compound, Native))]
     return union_of(root.node, (), first_stage(root)) + names

@@ -11,38 +11,39 @@ from ..grammar.tree import (
     Knn,
     builders,
 )
-from ..planning.facts import IndexFacts
-from .effects import Context, Embed, ReadMapping, Steps
+from ..planning.index_schema import IndexSchema
+from .commands import Context, EmbedQuery, ReadMapping, Steps
 
 
-def check_embedder(embedder: Embedder, name: str, facts: IndexFacts) -> None:
+def check_embedder(embedder: Embedder, name: str, schema: IndexSchema) -> None:
     """Check that query vectors will mean what the index's vectors mean.
 
     Raises IndexMismatchError when the index records another embedder, or vectors of another length.
     """
-    if facts.embedders and facts.embedders != {embedder.name}:
-        recorded = ", ".join(sorted(facts.embedders))
+    if schema.embedders and schema.embedders != {embedder.name}:
+        recorded = ", ".join(sorted(schema.embedders))
         raise IndexMismatchError(
-            f"index [{facts.index}] holds vectors of [{recorded}], the query would be embedded with [{embedder.name}]; choose that embedder", index=facts.index
+            f"index [{schema.index}] holds vectors of [{recorded}], the query would be embedded with [{embedder.name}]; choose that embedder",
+            index=schema.index,
         )
-    dims = facts.dims.get(name, embedder.dims)
+    dims = schema.dims.get(name, embedder.dims)
     if dims != embedder.dims:
         raise IndexMismatchError(
-            f"field [{name}] of index [{facts.index}] holds vectors of {dims} dimensions, embedder [{embedder.name}] makes {embedder.dims}; "
+            f"field [{name}] of index [{schema.index}] holds vectors of {dims} dimensions, embedder [{embedder.name}] makes {embedder.dims}; "
             "give the query vector yourself or choose the embedder that filled the index",
-            index=facts.index,
+            index=schema.index,
         )
 
 
 def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str, Any]]:
     """Return a native tree with every ``query_vector_builder`` that is made here replaced by the vector that it asks for."""
     tree = deepcopy(retriever)
-    facts = yield ReadMapping(context.index or "_all")
+    schema = yield ReadMapping(context.index or "_all")
     for leaf in builders(tree, context.elasticsearch_runs):
         node = Knn.model_validate(leaf)
         assert node.builder is not None, "builders yields only those made here"
-        facts.require(node.field, "vector")
-        check_embedder(context.served.embedder_for(node.builder.model_id), node.field, facts)
-        leaf["query_vector"] = yield Embed(node.builder.model_text, node.builder.model_id)
+        schema.require(node.field, "vector")
+        check_embedder(context.served.embedder_for(node.builder.model_id), node.field, schema)
+        leaf["query_vector"] = yield EmbedQuery(node.builder.model_text, node.builder.model_id)
         del leaf["query_vector_builder"]
     return tree

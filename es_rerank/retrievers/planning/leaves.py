@@ -8,8 +8,8 @@ from typing import Any
 
 from ..grammar.tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
 from ..grammar.values import as_list
-from .facts import IndexFacts
-from .text_source import Reading, inner_hits_of, nearest_query
+from .index_schema import IndexSchema
+from .text_source import TextSource, inner_hits_of, nearest_query
 
 _CARRIES_INNER_HITS = frozenset({"nested", "has_child", "has_parent"})
 
@@ -20,7 +20,7 @@ class LeafSearch:
 
     ``window``: how many documents the parent takes. ``filters``: those of all retrievers above. ``rescore``: what a
     rescorer right above adds. ``scored``: whether the parent needs scores where the leaf sorts by something else.
-    ``reading`` and ``text``: what a reranker right above reads, and for which text.
+    ``source`` and ``text``: what a reranker right above reads, and for which text.
     """
 
     node: Leaf
@@ -28,17 +28,17 @@ class LeafSearch:
     filters: tuple[Query, ...] = ()
     rescore: tuple[Query, ...] = ()
     scored: bool = False
-    reading: Reading | None = None
+    source: TextSource | None = None
     text: str = ""
 
 
 def leaf_searches(
-    node: Retriever, readings: Mapping[int, Reading], *, window: int = 0, filters: tuple[Query, ...] = (), parent: Compound | None = None
+    node: Retriever, sources: Mapping[int, TextSource], *, window: int = 0, filters: tuple[Query, ...] = (), parent: Compound | None = None
 ) -> Iterator[LeafSearch]:
-    """Yield the searches of a tree, depth first; ``readings`` says by ``id`` of a reranker what it reads."""
+    """Yield the searches of a tree, depth first; ``sources`` says by ``id`` of a reranker what it reads."""
     if not isinstance(node, Compound):
         text = parent.inference_text if isinstance(parent, TextSimilarityReranker) else ""
-        yield LeafSearch(node, window, filters, scored=isinstance(parent, Linear), reading=readings.get(id(parent)), text=text)
+        yield LeafSearch(node, window, filters, scored=isinstance(parent, Linear), source=sources.get(id(parent)), text=text)
         return
     every = (*filters, *node.filter)
     if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
@@ -47,7 +47,7 @@ def leaf_searches(
     if isinstance(node, Pinned):
         yield LeafSearch(pinned_query(node), len(node.pins))
     for child in node.children:
-        yield from leaf_searches(child, readings, window=node.window, filters=every, parent=node)
+        yield from leaf_searches(child, sources, window=node.window, filters=every, parent=node)
 
 
 def pinned_query(node: Pinned) -> Standard:
@@ -121,20 +121,20 @@ def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
     }
 
 
-def with_reading(body: dict[str, Any], search: LeafSearch, facts: IndexFacts) -> tuple[dict[str, Any], bool]:
+def with_texts_of_source(body: dict[str, Any], search: LeafSearch, schema: IndexSchema) -> tuple[dict[str, Any], bool]:
     """Return a leaf's body that also fetches the texts, and whether it fetches all of them.
 
     The passages nearest to the text come along with a kNN over the same nested object (nearest by vector) and with a
     query (nearest by BM25); a kNN over another field, and a subtree that Elasticsearch runs, need ``passages_body``.
     """
-    reading, leaf = search.reading, search.node
-    assert reading is not None, "only a leaf under a reranker is read"
-    body = {**body, "fields": reading.fields()}
-    if not reading.asks_nearest:
+    source, leaf = search.source, search.node
+    assert source is not None, "only a leaf under a reranker is read"
+    body = {**body, "fields": source.fields()}
+    if not source.asks_nearest:
         return body, True
     if isinstance(leaf, Standard):
         # With a must beside it, a should clause of boost 0 changes neither what matches nor its score.
-        return {**body, "query": {"bool": {"must": [body["query"]], "should": [nearest_query(reading, search.text)]}}}, True
-    if isinstance(leaf, Knn) and facts.nested_path(leaf.field) == reading.nested:
-        return {**body, "knn": {**body["knn"], "inner_hits": inner_hits_of(reading)}}, True
+        return {**body, "query": {"bool": {"must": [body["query"]], "should": [nearest_query(source, search.text)]}}}, True
+    if isinstance(leaf, Knn) and schema.nested_path(leaf.field) == source.nested:
+        return {**body, "knn": {**body["knn"], "inner_hits": inner_hits_of(source)}}, True
     return body, False

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import RequestError
 from ..grammar.tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
 from ..grammar.wildcards import matches
-from .facts import FieldGroup, IndexFacts
+from .index_schema import FieldGroup, IndexSchema
 
 _EVERYWHERE = FieldGroup(())
 """What is assumed of an index whose mapping may not be read: no semantic fields."""
@@ -23,7 +23,7 @@ def uses_fields(node: Retriever) -> bool:
     return any(isinstance(each, (Rrf, Linear)) and each.query is not None for each in nodes_of(node))
 
 
-def expanded(node: Retriever, facts: IndexFacts) -> Retriever:
+def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
     """Return the tree with every multi-field fusion replaced by one over retrievers.
 
     Raises RequestError for weights of fields that cannot be.
@@ -32,16 +32,16 @@ def expanded(node: Retriever, facts: IndexFacts) -> Retriever:
         return node
     if isinstance(node, (Rrf, Linear)):
         if node.query is not None:
-            return _over_fields(node, facts)
-        return node.model_copy(update={"retrievers": tuple(child._replace(retriever=expanded(child.retriever, facts)) for child in node.retrievers)})
+            return _over_fields(node, schema)
+        return node.model_copy(update={"retrievers": tuple(child._replace(retriever=expanded(child.retriever, schema)) for child in node.retrievers)})
     assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
     assert node.retriever is not None, "a fusion stands below"
-    return node.model_copy(update={"retriever": expanded(node.retriever, facts)})
+    return node.model_copy(update={"retriever": expanded(node.retriever, schema)})
 
 
-def _over_fields(node: Rrf | Linear, facts: IndexFacts) -> Rrf | Linear:
+def _over_fields(node: Rrf | Linear, schema: IndexSchema) -> Rrf | Linear:
     weights = _weights(node)
-    groups = facts.groups or (_EVERYWHERE,)
+    groups = schema.groups or (_EVERYWHERE,)
     children = [child for group in groups for child in _group(node, weights, group, apart=len(groups) > 1)]
     return node.model_copy(update={"query": None, "fields": (), "retrievers": tuple(children)})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...text.selection import RankedPassage
 from ...types import Passage
-from .facts import IndexFacts
+from .index_schema import IndexSchema
 
 DEFAULT_FIELDS = ("title", "text")
 """What ``es-rerank ingest`` fills and the short form reads of its documents."""
@@ -25,17 +25,17 @@ def passages_of(response: Mapping[str, Any], fields: Sequence[str] = DEFAULT_FIE
     return [passage for hit in response["hits"]["hits"] for passage in _passages(hit, context, text)]
 
 
-def source_for(fields: Sequence[str], facts: IndexFacts) -> bool | dict[str, list[str]]:
+def source_for(fields: Sequence[str], schema: IndexSchema) -> bool | dict[str, list[str]]:
     """Return which part of ``_source`` ``passages_of`` needs: no vectors, for one; all of it where the mapping may not be read."""
-    return {"includes": [name for field in fields for name in _stored_under(field, facts)]} if facts.known else True
+    return {"includes": [name for field in fields for name in _stored_under(field, schema)]} if schema.known else True
 
 
-def _stored_under(field: str, facts: IndexFacts) -> list[str]:
-    path = facts.nested_path(field)
+def _stored_under(field: str, schema: IndexSchema) -> list[str]:
+    path = schema.nested_path(field)
     if path:
         return [field, f"{path}.start", f"{path}.end"]
     parent = field.rpartition(".")[0]
-    return [field] if facts.types.get(parent, "object") == "object" else [parent]  # of a multi-field its parent is stored
+    return [field] if schema.types.get(parent, "object") == "object" else [parent]  # of a multi-field its parent is stored
 
 
 def _passages(hit: Mapping[str, Any], context: Sequence[str], field: str) -> Iterator[RankedPassage]:

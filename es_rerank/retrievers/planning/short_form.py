@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import IndexMismatchError, RequestError
 from ..grammar.tree import FirstStage, Query
-from .facts import IndexFacts
+from .index_schema import IndexSchema
 
 DEFAULT_WINDOW = 50
 DEFAULT_SIZE = 10
@@ -19,7 +19,7 @@ _PREFERRED_TEXTS = ("text", "content", "body", "passage")
 
 def retriever_for(
     query: str,
-    facts: IndexFacts,
+    schema: IndexSchema,
     *,
     first_stage: FirstStage = "knn",
     window: int = DEFAULT_WINDOW,
@@ -35,15 +35,15 @@ def retriever_for(
     does not. Raises RequestError for an empty query, IndexMismatchError where the index lacks vectors or text.
     """
     check_query(query)
-    vector = _vector_field(facts, vector_field) if first_stage != "bm25" or vector_field else None
-    fields = [field] if isinstance(field, str) else list(field or _text_fields(facts, vector))
+    vector = _vector_field(schema, vector_field) if first_stage != "bm25" or vector_field else None
+    fields = [field] if isinstance(field, str) else list(field or _text_fields(schema, vector))
     leaves: dict[str, dict[str, Any]] = {}
     if first_stage != "knn":
-        leaves["standard"] = {"query": _bm25(query, facts, fields)}
+        leaves["standard"] = {"query": _bm25(query, schema, fields)}
     if first_stage != "bm25":
         leaves["knn"] = _knn(query, vector or "", window, query_vector)
     child = {"rrf": {"retrievers": [{kind: leaf} for kind, leaf in leaves.items()], "rank_window_size": window}} if len(leaves) > 1 else leaves
-    nested = any(facts.nested_path(name) for name in fields)
+    nested = any(schema.nested_path(name) for name in fields)
     reranker: dict[str, Any] = {
         "retriever": child,
         "field": fields,
@@ -66,37 +66,39 @@ def check_query(query: str) -> None:
         raise RequestError("the query is empty; give the words to search for")
 
 
-def _vector_field(facts: IndexFacts, name: str | None) -> str:
+def _vector_field(schema: IndexSchema, name: str | None) -> str:
     if name is not None:
-        facts.require(name, "vector")
-        if facts.known and name not in facts.dims and facts.types.get(name) != "dense_vector":
-            raise IndexMismatchError(f"field [{name}] of index [{facts.index}] is of type [{facts.types[name]}]; a dense_vector is needed", index=facts.index)
+        schema.require(name, "vector")
+        if schema.known and name not in schema.dims and schema.types.get(name) != "dense_vector":
+            raise IndexMismatchError(
+                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; a dense_vector is needed", index=schema.index
+            )
         return name
-    found = facts.vectors()
-    if not facts.known:
-        raise RequestError(f"the mapping of [{facts.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)")
+    found = schema.vectors()
+    if not schema.known:
+        raise RequestError(f"the mapping of [{schema.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)")
     if not found:
         raise IndexMismatchError(
-            f"index [{facts.index}] has no dense_vector field, so kNN cannot recall from it; "
+            f"index [{schema.index}] has no dense_vector field, so kNN cannot recall from it; "
             "use the first stage bm25, or index the documents with: es-rerank ingest",
-            index=facts.index,
+            index=schema.index,
         )
     if len(found) > 1:
-        raise RequestError(f"index [{facts.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)")
+        raise RequestError(f"index [{schema.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)")
     return found[0]
 
 
-def _text_fields(facts: IndexFacts, vector: str | None) -> list[str]:
+def _text_fields(schema: IndexSchema, vector: str | None) -> list[str]:
     """Return the title, where there is one, and the text beside the vector, else the document's own text."""
-    texts, vectors = facts.texts(), facts.vectors()
-    path = facts.nested_path(vector or vectors[0]) if vector or vectors else None
-    beside = [name for name in texts if facts.nested_path(name) == path]
+    texts, vectors = schema.texts(), schema.vectors()
+    path = schema.nested_path(vector or vectors[0]) if vector or vectors else None
+    beside = [name for name in texts if schema.nested_path(name) == path]
     named = [name for wanted in _PREFERRED_TEXTS for name in beside if name.rsplit(".", 1)[-1] == wanted]
     chosen = named[:1] or [name for name in beside if name not in _CONTEXT]
     if len(chosen) != 1:
         found = ", ".join(texts) or "none"
         raise IndexMismatchError(
-            f"which text of index [{facts.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}", index=facts.index
+            f"which text of index [{schema.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}", index=schema.index
         )
     return [*(name for name in _CONTEXT if name in texts), *chosen]
 
@@ -106,10 +108,10 @@ def _knn(query: str, field: str, window: int, vector: Sequence[float] | None) ->
     return {"field": field, "k": window, "num_candidates": min(max(2 * window, _NUM_CANDIDATES), _MAX_CANDIDATES), **source}
 
 
-def _bm25(query: str, facts: IndexFacts, fields: Sequence[str]) -> Query:
+def _bm25(query: str, schema: IndexSchema, fields: Sequence[str]) -> Query:
     """Return a match over the document's own text fields, or over its passages where it has no other."""
-    top = [name for name in facts.texts() if facts.nested_path(name) is None and "." not in name] or [name for name in fields if not facts.nested_path(name)]
+    top = [name for name in schema.texts() if schema.nested_path(name) is None and "." not in name] or [name for name in fields if not schema.nested_path(name)]
     flat = [name for name in top if name in fields or name in (*_CONTEXT, *_PREFERRED_TEXTS)] or top
     if flat:
         return {"multi_match": {"query": query, "fields": flat, "type": "most_fields"}}
-    return {"nested": {"path": facts.nested_path(fields[-1]), "query": {"match": {fields[-1]: query}}, "score_mode": "max"}}
+    return {"nested": {"path": schema.nested_path(fields[-1]), "query": {"match": {fields[-1]: query}}, "score_mode": "max"}}

@@ -11,7 +11,7 @@ from ...text.strategies import Strategy, strategy_of
 from ...types import Candidate, Passage
 from ..grammar.tree import Query, TextSimilarityReranker
 from .documents import only
-from .facts import IndexFacts
+from .index_schema import IndexSchema
 
 INNER_HITS = "rerank.passages"
 """Name of the inner hits that carry a document's nearest passages."""
@@ -27,7 +27,7 @@ _INNER_HITS_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextSource:
     """Which texts the reranker reads.
 
     ``context``: fields of the document, read once, or before each passage. ``passage``: the text field inside the
@@ -60,82 +60,82 @@ class Reading:
         return self.nested is not None and self.nearest is not None
 
 
-def reading_of(node: TextSimilarityReranker, facts: IndexFacts) -> Reading:
+def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSource:
     """Return what a reranker node reads, given the index.
 
     Raises IndexMismatchError for a field that is not mapped, RequestError for fields that cannot be read together.
     """
     for name in node.field:
-        facts.require(name, "text")
-    nested = [name for name in node.field if facts.nested_path(name)]
+        schema.require(name, "text")
+    nested = [name for name in node.field if schema.nested_path(name)]
     chunks = node.chunk_rescorer
     if len(nested) > 1:
         raise RequestError(
             f"[field] names several nested fields [{', '.join(nested)}]; one field of passages can be reranked, joined with fields of the document"
         )
     if not nested and chunks:
-        return Reading(node.field[:-1], nearest=chunks.size, chunked=node.field[-1], chunking=strategy_of(chunks.chunking_settings))
+        return TextSource(node.field[:-1], nearest=chunks.size, chunked=node.field[-1], chunking=strategy_of(chunks.chunking_settings))
     if not nested:
-        return Reading(node.field[:-1], chunked=node.field[-1])
+        return TextSource(node.field[:-1], chunked=node.field[-1])
     if chunks and chunks.chunking_settings is not None:
         raise RequestError(
             f"[chunking_settings] cannot cut [{nested[0]}]: its passages were cut when they were indexed; "
             "leave the settings out, or name a field of the document"
         )
-    path = facts.nested_path(nested[0])
-    return Reading(
+    path = schema.nested_path(nested[0])
+    return TextSource(
         tuple(name for name in node.field if name != nested[0]),
         nested[0],
         path,
         min(chunks.size, _INNER_HITS_LIMIT) if chunks else None,
-        offsets=f"{path}.start" in facts.types and f"{path}.end" in facts.types,
+        offsets=f"{path}.start" in schema.types and f"{path}.end" in schema.types,
     )
 
 
-def inner_hits_of(reading: Reading) -> dict[str, Any]:
+def inner_hits_of(source: TextSource) -> dict[str, Any]:
     """Return the inner hits that bring the nearest passages of a document."""
-    return {"name": INNER_HITS, "size": reading.nearest, "_source": False, "fields": reading.passage_fields()}
+    return {"name": INNER_HITS, "size": source.nearest, "_source": False, "fields": source.passage_fields()}
 
 
-def nearest_query(reading: Reading, text: str) -> Query:
+def nearest_query(source: TextSource, text: str) -> Query:
     """Return a nested query of no weight whose inner hits are the passages that match a text best; none is left out."""
-    near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {reading.passage: text}}]}}
-    return {"nested": {"path": reading.nested, "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": inner_hits_of(reading)}}
+    near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {source.passage: text}}]}}
+    return {"nested": {"path": source.nested, "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": inner_hits_of(source)}}
 
 
-def texts_body(reading: Reading, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Return a search for the texts of known documents; of stored passages, where so asked, those that match a text best (BM25)."""
-    query = {"bool": {"filter": [only(candidates)], "should": [nearest_query(reading, text)]}} if reading.asks_nearest else only(candidates)
-    return {"query": query, "size": len(candidates), "_source": False, "track_total_hits": False, "fields": reading.fields()}
+    query = {"bool": {"filter": [only(candidates)], "should": [nearest_query(source, text)]}} if source.asks_nearest else only(candidates)
+    return {"query": query, "size": len(candidates), "_source": False, "track_total_hits": False, "fields": source.fields()}
 
 
-def with_texts(candidate: Candidate, hit: dict[str, Any], reading: Reading) -> Candidate:
+def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> Candidate:
     """Return a candidate with what is read of it, from a hit that was fetched with the reading's fields.
 
-    A text that is to be cut first, as ``reading.chunking`` says, is its one passage.
+    A text that is to be cut first, as ``source.chunking`` says, is its one passage.
     """
     fields = hit.get("fields") or {}
-    context = "\n".join(value for name in reading.context if (value := joined_values(fields.get(name))))
-    rows = _passages(hit, fields, reading)
-    whole = reading.chunked is not None and reading.chunking is None and bool(rows)
-    if reading.nearest is None:
+    context = "\n".join(value for name in source.context if (value := joined_values(fields.get(name))))
+    rows = _passages(hit, fields, source)
+    whole = source.chunked is not None and source.chunking is None and bool(rows)
+    if source.nearest is None:
         return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), whole=whole, capped=len(rows) > PASSAGE_CAP)
     return replace(candidate, context=context, passages=tuple(rows), whole=whole, capped=False)
 
 
-def _passages(hit: dict[str, Any], fields: dict[str, Any], reading: Reading) -> list[Passage]:
-    if not reading.nested:
-        text = joined_values(fields.get(reading.chunked or ""))
+def _passages(hit: dict[str, Any], fields: dict[str, Any], source: TextSource) -> list[Passage]:
+    if not source.nested:
+        text = joined_values(fields.get(source.chunked or ""))
         return [Passage(text, 0, 0)] if text else []
-    if reading.asks_nearest:
+    if source.asks_nearest:
         found = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
-        return [row for inner in found for row in _rows(inner.get("fields") or {}, reading)]
-    return _rows(fields, reading)
+        return [row for inner in found for row in _rows(inner.get("fields") or {}, source)]
+    return _rows(fields, source)
 
 
-def _rows(fields: dict[str, Any], reading: Reading) -> list[Passage]:
+def _rows(fields: dict[str, Any], source: TextSource) -> list[Passage]:
     """Return the passages in a ``fields`` block: nested objects come grouped under their path."""
-    path, names = reading.nested or "", reading.passage_fields()
+    path, names = source.nested or "", source.passage_fields()
     rows = []
     for row in fields.get(path, []):
         text, *offsets = (row.get(name.removeprefix(f"{path}."), []) for name in names)

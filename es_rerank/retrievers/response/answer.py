@@ -9,14 +9,14 @@ from typing import Any, Literal
 from ...types import Candidate, DocumentKey
 from ..grammar.request import SearchRequest
 from ..planning.page import PageQuery
-from ..ranking.evaluated import Evaluated, details, explanation, shown
+from ..ranking.ranked_node import RankedNode, details, explanation, shown
 from ..ranking.rerank import Reranked
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
 
 
 @dataclass(slots=True)
-class Account:
+class SearchStats:
     """What a search cost and how it went; becomes the answer's ``rerank`` block.
 
     ``models``: those that scored, in the order in which they did. ``candidates``: documents that they were given.
@@ -85,9 +85,9 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
 
 
 def assemble(
-    root: Evaluated, window: Sequence[Candidate], page: PageQuery, fetched: Mapping[str, Any], account: Account, request: SearchRequest, *, timed_out: bool
+    root: RankedNode, window: Sequence[Candidate], page: PageQuery, fetched: Mapping[str, Any], stats: SearchStats, request: SearchRequest, *, timed_out: bool
 ) -> dict[str, Any]:
-    """Return the response: everything that Elasticsearch says of the page and of the union, our scores and our account.
+    """Return the response: everything that Elasticsearch says of the page and of the union, our scores and our statistics.
 
     A hit that was deleted between the two requests is no hit any more and is left out.
     """
@@ -103,16 +103,16 @@ def assemble(
     best = shown(window[0].score) if window and hits else None
     return {
         **pit,
-        "took": round(account.seconds.get("total", 0.0) * 1000),
+        "took": round(stats.seconds.get("total", 0.0) * 1000),
         **rest,
         "timed_out": bool(fetched.get("timed_out")) or timed_out,
         "hits": {**total, "max_score": best, "hits": hits},
-        "rerank": account.block(),
+        "rerank": stats.block(),
     }
 
 
 def _hit(
-    hit: Mapping[str, Any], candidate: Candidate, root: Evaluated, found: Mapping[DocumentKey, Reranked], page: PageQuery, request: SearchRequest
+    hit: Mapping[str, Any], candidate: Candidate, root: RankedNode, found: Mapping[DocumentKey, Reranked], page: PageQuery, request: SearchRequest
 ) -> dict[str, Any]:
     shaped = {**hit, "_score": shown(candidate.score)}
     reranked = found.get(candidate.key)

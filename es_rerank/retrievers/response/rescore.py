@@ -10,9 +10,9 @@ from ...errors import RequestError
 from ...types import Calibration, Candidate, Passage, Scores
 from ..planning.documents import candidates_of
 from ..planning.text_source import PASSAGE_CAP
-from ..ranking.evaluated import shown
+from ..ranking.ranked_node import shown
 from ..ranking.rerank import Reranked, rank
-from .answer import Account, fields_of
+from .answer import SearchStats, fields_of
 
 
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
@@ -69,19 +69,24 @@ def _values(hit: dict[str, Any], name: str) -> list[str]:
 
 
 def rescored(
-    response: dict[str, Any], candidates: Sequence[Candidate], scores: Scores, calibration: Calibration | None, account: Account, min_score: float | None = None
+    response: dict[str, Any],
+    candidates: Sequence[Candidate],
+    scores: Scores,
+    calibration: Calibration | None,
+    stats: SearchStats,
+    min_score: float | None = None,
 ) -> dict[str, Any]:
     """Return the response with its hits in the reranker's order; everything else of it is kept."""
     ranking = rank(candidates, scores, calibration, min_score)
-    account.candidates = account.window = len(candidates)
-    account.truncated, account.cached = ranking.truncated, ranking.cached
-    account.capped = sum(candidate.capped for candidate in candidates)
+    stats.candidates = stats.window = len(candidates)
+    stats.truncated, stats.cached = ranking.truncated, ranking.cached
+    stats.capped = sum(candidate.capped for candidate in candidates)
     if not ranking.complete:
         done = int(scores.done.sum())
-        account.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
+        stats.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
     hits = [_rescored(hit) for hit in ranking.hits]
     shown_hits = {**response["hits"], "max_score": hits[0]["_score"] if hits else None, "hits": hits}
-    return {**response, "took": round(account.seconds.get("total", 0.0) * 1000), "hits": shown_hits, "rerank": account.block()}
+    return {**response, "took": round(stats.seconds.get("total", 0.0) * 1000), "hits": shown_hits, "rerank": stats.block()}
 
 
 def _rescored(hit: Reranked) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from ...models import Embedder, Reranker
 from ...text.strategies import Strategy
 from ...types import Candidate
 from ..grammar.tree import DEFAULT_INFERENCE_ID
-from ..planning.facts import IndexFacts
-from ..response.answer import Account
+from ..planning.index_schema import IndexSchema
+from ..response.answer import SearchStats
 
 T = TypeVar("T")
 
@@ -23,8 +23,8 @@ _MAPPING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request to Elasticsearch; ``stage`` names it in the account. A list as ``body`` goes as one line per item."""
+class EsRequest:
+    """One request to Elasticsearch; ``stage`` names it in the statistics. A list as ``body`` goes as one line per item."""
 
     stage: str
     method: str
@@ -42,13 +42,13 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class ReadMapping:
-    """The facts of the indices that an expression names, from the cache where they are fresh."""
+    """The schema of the indices that an expression names; from the cache, where it is fresh."""
 
     index: str
 
 
 @dataclass(frozen=True, slots=True)
-class Embed:
+class EmbedQuery:
     """A query vector."""
 
     text: str
@@ -56,7 +56,7 @@ class Embed:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ScoreTexts:
     """Scores of texts, by the model that an inference id names."""
 
     query: str
@@ -65,7 +65,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SplitLongTexts:
     """Candidates with the whole texts that are too long for a model cut into parts."""
 
     query: str
@@ -74,7 +74,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ChunkTexts:
     """Of each text those chunks that are nearest to a query, ``size`` at most."""
 
     query: str
@@ -83,8 +83,8 @@ class Chunk:
     size: int
 
 
-Effect = Ask | Forward | ReadMapping | Embed | Cut | Chunk | Score
-Steps = Generator[Effect, Any, T]
+Command = EsRequest | Forward | ReadMapping | EmbedQuery | SplitLongTexts | ChunkTexts | ScoreTexts
+Steps = Generator[Command, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +123,17 @@ class MappingCache:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._facts: dict[str, tuple[float, IndexFacts]] = {}
+        self._schemas: dict[str, tuple[float, IndexSchema]] = {}
 
-    def get(self, index: str) -> IndexFacts | None:
-        """Return facts that are still fresh."""
-        found = self._facts.get(index)
+    def get(self, index: str) -> IndexSchema | None:
+        """Return a schema that is still fresh."""
+        found = self._schemas.get(index)
         return found[1] if found and self._clock() < found[0] else None
 
-    def put(self, facts: IndexFacts) -> IndexFacts:
-        """Keep facts and return them."""
-        self._facts[facts.index] = (self._clock() + _MAPPING_SECONDS, facts)
-        return facts
+    def put(self, schema: IndexSchema) -> IndexSchema:
+        """Keep a schema and return it."""
+        self._schemas[schema.index] = (self._clock() + _MAPPING_SECONDS, schema)
+        return schema
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class Context:
     parameters: dict[str, Any]
     served: Served
     mappings: MappingCache
-    account: Account
+    stats: SearchStats
     deadline: float | None = None
     elasticsearch_runs: Collection[str] = ()
     opened: str | None = None
@@ -177,6 +177,6 @@ def index_path(expression: str) -> str:
     return f"/{quote(expression, safe=',*<>')}"
 
 
-def closing(pit: str) -> Ask:
+def closing(pit: str) -> EsRequest:
     """Return the request that closes a point in time."""
-    return Ask("point_in_time", "DELETE", "/_pit", {"id": pit})
+    return EsRequest("point_in_time", "DELETE", "/_pit", {"id": pit})

@@ -14,7 +14,7 @@ from .rerank import Reranked
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class RankedNode:
     """A retriever's documents, best first; ``score`` and ``rank`` of each candidate are this retriever's.
 
     ``children`` in the order of the tree. ``normalised``: per child of a linear retriever, the normalised scores by
@@ -23,7 +23,7 @@ class Evaluated:
 
     node: Retriever
     window: tuple[Candidate, ...]
-    children: tuple[Evaluated, ...] = ()
+    children: tuple[RankedNode, ...] = ()
     normalised: tuple[Mapping[DocumentKey, float], ...] = ()
     pinned: frozenset[DocumentKey] = frozenset()
     reranked: Mapping[DocumentKey, Reranked] = field(default_factory=dict)
@@ -33,14 +33,14 @@ class Evaluated:
         return next((candidate for candidate in self.window if candidate.key == key), None)
 
 
-def everything(root: Evaluated) -> Iterator[Evaluated]:
+def everything(root: RankedNode) -> Iterator[RankedNode]:
     """Yield a retriever and all below it, outermost first."""
     yield root
     for child in root.children:
         yield from everything(child)
 
 
-def first_stage(root: Evaluated) -> Iterator[tuple[Candidate, ...]]:
+def first_stage(root: RankedNode) -> Iterator[tuple[Candidate, ...]]:
     """Yield what each search of the first stage found, in the order of ``plan.leaf_searches``."""
     if isinstance(root.node, Pinned):
         yield tuple(candidate for candidate in root.window if candidate.key in root.pinned)
@@ -50,7 +50,7 @@ def first_stage(root: Evaluated) -> Iterator[tuple[Candidate, ...]]:
         yield from first_stage(child)
 
 
-def details(root: Evaluated) -> dict[DocumentKey, Reranked]:
+def details(root: RankedNode) -> dict[DocumentKey, Reranked]:
     """Return what the outermost reranker that saw a document said of it."""
     found: dict[DocumentKey, Reranked] = {}
     for each in everything(root):
@@ -59,12 +59,12 @@ def details(root: Evaluated) -> dict[DocumentKey, Reranked]:
     return found
 
 
-def has_min_score(root: Evaluated) -> bool:
+def has_min_score(root: RankedNode) -> bool:
     """Whether a least score stands anywhere in the tree: totals then count the window alone, as Elasticsearch documents."""
     return any(each.node.min_score is not None for each in everything(root))
 
 
-def explanation(root: Evaluated, key: DocumentKey) -> dict[str, Any]:
+def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:
     """Return how a document came to its score, stage by stage, in Elasticsearch's words (the ``explain`` of its RankDocs)."""
     candidate = root.candidate(key)
     if candidate is None:
@@ -86,7 +86,7 @@ def explanation(root: Evaluated, key: DocumentKey) -> dict[str, Any]:
     )
 
 
-def _rrf(root: Evaluated, node: Rrf, candidate: Candidate) -> dict[str, Any]:
+def _rrf(root: RankedNode, node: Rrf, candidate: Candidate) -> dict[str, Any]:
     found = [child.candidate(candidate.key) for child in root.children]
     lines = []
     for i, (child, inner) in enumerate(zip(root.children, found, strict=True)):
@@ -113,7 +113,7 @@ def _rrf(root: Evaluated, node: Rrf, candidate: Candidate) -> dict[str, Any]:
     )
 
 
-def _linear(root: Evaluated, node: Linear, candidate: Candidate) -> dict[str, Any]:
+def _linear(root: RankedNode, node: Linear, candidate: Candidate) -> dict[str, Any]:
     weights = [child.weight for child in node.retrievers]
     scores = [root.normalised[i].get(candidate.key, 0.0) for i in range(len(root.children))]
     lines = []
@@ -139,7 +139,7 @@ def _linear(root: Evaluated, node: Linear, candidate: Candidate) -> dict[str, An
     )
 
 
-def _reranker(root: Evaluated, node: TextSimilarityReranker, candidate: Candidate) -> dict[str, Any]:
+def _reranker(root: RankedNode, node: TextSimilarityReranker, candidate: Candidate) -> dict[str, Any]:
     (child,) = root.children
     chunks = f"and rescoring considering only top [{node.chunk_rescorer.size}] best chunks" if node.chunk_rescorer else ""
     return _line(
@@ -150,7 +150,7 @@ def _reranker(root: Evaluated, node: TextSimilarityReranker, candidate: Candidat
     )
 
 
-def _alias(child: Evaluated) -> str:
+def _alias(child: RankedNode) -> str:
     return f" [{child.node.name}]" if child.node.name else ""
 
 

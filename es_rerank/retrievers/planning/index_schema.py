@@ -22,7 +22,7 @@ class FieldGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexFacts:
+class IndexSchema:
     """Facts of one or several indices, merged. ``known`` is false where the mapping may not be read."""
 
     index: str = ""
@@ -61,8 +61,8 @@ class IndexFacts:
             raise IndexMismatchError(f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}", index=self.index)
 
 
-def facts_of(answer: Mapping[str, Any], index: str) -> IndexFacts:
-    """Return the merged facts of the answer to ``GET /{index}``."""
+def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
+    """Return the merged schema of the answer to ``GET /{index}``."""
     types: dict[str, str] = {}
     dims: dict[str, int] = {}
     embedders: set[str] = set()
@@ -80,7 +80,7 @@ def facts_of(answer: Mapping[str, Any], index: str) -> IndexFacts:
         if isinstance(recorded, str):
             embedders.add(recorded)
     found = tuple(FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items())
-    return IndexFacts(index, types, dims, frozenset(embedders), known=True, groups=found)
+    return IndexSchema(index, types, dims, frozenset(embedders), known=True, groups=found)
 
 
 def _default_fields(settings: Mapping[str, Any]) -> tuple[str, ...]:
