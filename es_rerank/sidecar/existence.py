@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from ..retrievers.execution.effects import index_path
+from ..retrievers.execution.commands import index_path
 from .search import Running
 from .wire import unless_left
 

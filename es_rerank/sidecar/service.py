@@ -15,7 +15,7 @@ from ..addresses import masked_in
 from ..client import AsyncRerankClient
 from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
-from ..retrievers.execution.effects import Served
+from ..retrievers.execution.commands import Served
 from ..retrievers.execution.searching import DEFAULT_TIMEOUT_S
 from ..types import Scores
 from .upstream import Upstream
