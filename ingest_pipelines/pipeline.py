@@ -18,10 +18,10 @@ from es_rerank.errors import IngestError
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
 
-from .ahead import ahead
 from .mapping import Recipe
+from .prefetch import prefetch
 from .rejects import Reject, RejectsFile, rejected
-from .stages import Batch, InFlight, batches, changed, embedded
+from .stages import Batch, InFlight, batches, embedded, skip_unchanged
 from .vectors import written_for
 from .versions import writable_index
 
@@ -123,8 +123,8 @@ class Ingest:
         in_flight = InFlight()
         stamp = datetime.now(UTC).isoformat()
         read = batches(documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters)
-        fresh = changed(read, self._client, report.version, stamp, in_flight)
-        with closing(ahead(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))) as ready:
+        fresh = skip_unchanged(read, self._client, report.version, stamp, in_flight)
+        with closing(prefetch(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))) as ready:
             for batch in ready:
                 report = self._written(batch, report, refused)
                 in_flight.leave(batch.documents)

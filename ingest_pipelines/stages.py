@@ -101,7 +101,7 @@ def _fault(document: Document) -> Reject | None:
     return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
 
 
-def changed(incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight) -> Iterator[Batch]:
+def skip_unchanged(incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight) -> Iterator[Batch]:
     """Yield the batches without documents that the index already holds with the same hash.
 
     ``stamp`` is the ``@timestamp`` of this run: a stored document that bears it was written by this run, so that its

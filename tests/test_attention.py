@@ -9,8 +9,8 @@ import onnx
 import pytest
 from encoder_graphs import encoder, run
 
-from es_rerank.export.attention import fuse
-from es_rerank.export.first_row import narrow
+from es_rerank.export.attention import fuse_attention
+from es_rerank.export.first_row import first_token_only
 
 LONGEST = 96
 
@@ -24,7 +24,7 @@ def test_the_logits_stay_and_the_mask_is_gone(tmp_path: Path, tokens: int) -> No
     ids = np.random.default_rng(tokens).integers(0, 100, (3, tokens))
     path = encoder(tmp_path / "model.onnx", scaled=True)
     (before,) = run(path, ids)
-    assert fuse(path, LONGEST)
+    assert fuse_attention(path, LONGEST)
     (after,) = run(path, ids)
     assert np.abs(after - before).max() < 1e-5
     assert operators(path).count("MultiHeadAttention") == 2
@@ -36,8 +36,8 @@ def test_the_last_layer_of_a_fused_graph_has_one_row_of_queries(tmp_path: Path) 
     ids = np.arange(14).reshape(2, 7)
     path = encoder(tmp_path / "model.onnx", scaled=True)
     (before,) = run(path, ids)
-    assert fuse(path, LONGEST)
-    assert narrow(path)
+    assert fuse_attention(path, LONGEST)
+    assert first_token_only(path)
     after, queries, keys, first = run(path, ids, "b.q0", "b.k0", "a.q0")
     assert np.abs(after - before).max() < 1e-5
     assert [each.shape[1] for each in (queries, keys, first)] == [1, 7, 7]
@@ -47,6 +47,6 @@ def test_the_last_layer_of_a_fused_graph_has_one_row_of_queries(tmp_path: Path) 
 def test_another_kind_of_attention_is_left_alone(tmp_path: Path, other: dict[str, bool]) -> None:
     path = encoder(tmp_path / "model.onnx", **other)  # type: ignore[arg-type] # flags alone
     content = path.read_bytes()
-    assert not fuse(path, LONGEST)
+    assert not fuse_attention(path, LONGEST)
     assert path.read_bytes() == content
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]

@@ -18,7 +18,7 @@ from tiny_models import REST, tiny_cross_encoder, tiny_monot5, with_exit
 from es_rerank import load_reranker
 from es_rerank.engine.session import EXIT_LOGITS, HIDDEN, Continued, Session
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
-from es_rerank.export.attention import fuse
+from es_rerank.export.attention import fuse_attention
 from es_rerank.export.early_exit import split
 from es_rerank.models import LongTextReranker, early_exit
 from es_rerank.models.cached import ScoreCache
@@ -177,7 +177,7 @@ def with_hidden(path: Path, name: str) -> Path:
 def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Path) -> None:
     width = 64
     path, first, rest = encoder(tmp_path / "model.onnx", scaled=True, width=width), tmp_path / "first.onnx", tmp_path / "rest.onnx"
-    assert fuse(path, width)
+    assert fuse_attention(path, width)
     size, ids = path.stat().st_size, np.random.default_rng(9).integers(0, 100, (3, 21)).tolist()
     before = Session(path).run(ids, ids)
     split(with_hidden(path, "a.out"), first, rest)

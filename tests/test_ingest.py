@@ -32,7 +32,7 @@ from es_rerank.settings import Settings
 from es_rerank.testing import HashEmbedder
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest, IngestReport, Reject, read_sources
-from ingest_pipelines.ahead import ahead
+from ingest_pipelines.prefetch import prefetch
 from ingest_pipelines.vectors import as_numbers, packed, written_for
 
 TREATY = {
@@ -509,7 +509,7 @@ def test_long_texts_close_a_batch_early(es: Elasticsearch, index: str) -> None:
 
 @given(st.lists(st.integers()), st.integers(1, 4))
 def test_working_ahead_keeps_the_order(items: list[int], depth: int) -> None:
-    assert list(ahead(iter(items), depth)) == items
+    assert list(prefetch(iter(items), depth)) == items
 
 
 def test_an_error_comes_in_its_place() -> None:
@@ -518,7 +518,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield 2
         raise ModelError("third")
 
-    stream = ahead(items(), depth=3)
+    stream = prefetch(items(), depth=3)
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(ModelError, match="third"):
         next(stream)
@@ -532,7 +532,7 @@ def test_closing_early_asks_for_no_more() -> None:
             asked.append(number)
             yield number
 
-    stream = ahead(items(), depth=2)
+    stream = prefetch(items(), depth=2)
     next(stream)
     stream.close()
     assert len(asked) <= 4

@@ -11,7 +11,7 @@ from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
 from es_rerank.research.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, ZH_EN_FIRST_ROUND, ZH_EN_SECOND_ROUND, Recipe, read_recipe
-from es_rerank.research.training.training_list import TrainingList, learned_from, parted, queue, read_lists, taught
+from es_rerank.research.training.training_list import TrainingList, add_teacher, learned_from, queue, read_lists, split_development
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
 
@@ -80,19 +80,19 @@ def _lists(number: int) -> list[TrainingList]:
 
 def test_development_lists_are_labelled_and_the_same_for_the_same_seed() -> None:
     lists = _lists(1_500)
-    development, others = parted(lists, Recipe(sources=()))
+    development, others = split_development(lists, Recipe(sources=()))
     assert len(development) == 240
     assert all(item.labels == [1, 0] and not item.made for item in development)
     with pytest.raises(SourceError, match="gave 200 labelled lists; 480 are needed"):
-        parted(_lists(600), Recipe(sources=()))
+        split_development(_lists(600), Recipe(sources=()))
     assert sorted([*development, *others], key=lists.index) == lists
-    assert parted(lists, Recipe(sources=()))[0] == development != parted(lists, Recipe(sources=(), seed=14))[0]
+    assert split_development(lists, Recipe(sources=()))[0] == development != split_development(lists, Recipe(sources=(), seed=14))[0]
 
 
 def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() -> None:
     lists = _lists(1_500)
     first, second = Recipe(sources=(), steps=10), Recipe(sources=(), steps=20, first_list=160, spare_tenth=True)
-    _, others = parted(lists, first)
+    _, others = split_development(lists, first)
     assert learned_from(lists, first) == queue(others, first)[:160] == others[:160]
     assert queue(others, second) == [item for item in others[160:] if not held_out(item.query)]
     assert learned_from(lists, second) == [*others[:160], *queue(others, second)[:320]]
@@ -100,11 +100,11 @@ def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() 
 
 def test_a_reranker_joins_the_teacher_without_moving_its_logits_apart() -> None:
     item = TrainingList("the river", ["no such thing", "the river", "the sea"], [-1, -1, -1], [3.0, 1.0, -1.0])
-    (made,) = taught([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=2.0))
+    (made,) = add_teacher([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=2.0))
     assert (made.query, made.passages, made.labels) == (item.query, item.passages, item.labels)
     assert int(np.argmax(made.teacher)) == 1  # twice the weight of the former best
     assert np.std(made.teacher) == pytest.approx(np.std(item.teacher), abs=1e-3)
-    (alone,) = taught([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=0.0))
+    (alone,) = add_teacher([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=0.0))
     assert alone.teacher == pytest.approx([2.0, 0.0, -2.0], abs=1e-3)
 
 

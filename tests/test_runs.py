@@ -20,8 +20,8 @@ from es_rerank.engine.pool import Pool
 from es_rerank.engine.runs import RUN_SEQUENCES, Runs, equal_lengths
 from es_rerank.engine.session import Session
 from es_rerank.errors import SettingsError
-from es_rerank.export.attention import fuse
-from es_rerank.export.first_row import narrow
+from es_rerank.export.attention import fuse_attention
+from es_rerank.export.first_row import first_token_only
 from es_rerank.types import FloatArray
 
 WINDOW = 128
@@ -63,8 +63,8 @@ def test_equal_sequences_are_shared_out_over_the_threads() -> None:
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of one layer as wide as MiniLM."""
     path = encoder(tmp_path_factory.mktemp("wide") / GRAPH, scaled=True, width=384, heads=12, layers=1)
-    assert fuse(path, WINDOW)
-    assert narrow(path)
+    assert fuse_attention(path, WINDOW)
+    assert first_token_only(path)
     return path
 
 

@@ -36,7 +36,7 @@ class _Attention(NamedTuple):
     out: str
 
 
-def fuse(path: Path, max_length: int) -> bool:
+def fuse_attention(path: Path, max_length: int) -> bool:
     """Rewrite the graph file ``path`` of an encoder and return whether that could be done.
 
     It is left as it is where not every attention is one of BERT's kind, without positions of its own, and where the

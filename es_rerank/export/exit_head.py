@@ -24,7 +24,7 @@ _HEAD = re.compile(r"\.pooler\.|^classifier\.")
 _OF_HEAD = {"pooler.weight": "bert.pooler.dense.weight", "pooler.bias": "bert.pooler.dense.bias"}
 
 
-def attach(graph: Path, source: Path, layer: int) -> None:
+def add_exit_head(graph: Path, source: Path, layer: int) -> None:
     """Let a BERT cross-encoder's graph also give the hidden states after a layer, and the logits of the exit head on it.
 
     ``source``: the torch folder in which the head lies. Raises ModelFolderError for a graph without such a layer.

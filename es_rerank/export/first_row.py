@@ -35,7 +35,7 @@ class _Use(NamedTuple):
     input: int
 
 
-def narrow(path: Path) -> bool:
+def first_token_only(path: Path) -> bool:
     """Rewrite the graph file ``path`` of a cross-encoder and return whether that could be done.
 
     It is left as it is where no head takes a first row, and where the narrowed graph does not give the same logits.

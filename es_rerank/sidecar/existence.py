@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from ..retrievers.execution.commands import index_path
 from .search import Running
-from .wire import unless_left
+from .wire import cancel_on_disconnect
 
 
 class _ExactRoute(APIRoute):
@@ -33,7 +33,7 @@ router = APIRouter(route_class=_ExactRoute, include_in_schema=False)
 @router.head("/")
 async def about(request: Request, service: Running) -> Response:
     """Return Elasticsearch's own answer to who it is."""
-    return await unless_left(request, service.upstream.send(request, b"", again=True))
+    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))
 
 
 @router.head("/{index}")
@@ -42,4 +42,4 @@ async def exists(request: Request, index: str, service: Running) -> Response:
     if index.startswith("_") and index != "_all":
         raise HTTPException(404)
     index_path(index)
-    return await unless_left(request, service.upstream.send(request, b"", again=True))
+    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))

@@ -16,7 +16,7 @@ from ..scores import as_logits, logistic, ranked
 from .authority import KeyedRoute
 from .search import Running
 from .service import Service
-from .wire import answer, timeout_s, unless_left
+from .wire import answer, cancel_on_disconnect, timeout_s
 
 router = APIRouter(route_class=KeyedRoute, tags=["inference"])
 
@@ -78,7 +78,7 @@ def _endpoints(service: Service) -> list[dict[str, Any]]:
 async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
     """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first; the score is the probability."""
     served = service.served(inference_id)
-    scores = await unless_left(request, service.score_all(wanted.query, wanted.input, timeout_s(request), served))
+    scores = await cancel_on_disconnect(request, service.score_all(wanted.query, wanted.input, timeout_s(request), served))
     settings = wanted.task_settings
     texts = wanted.return_documents or settings.get("return_documents") is True
     logits = as_logits(scores)
@@ -94,5 +94,5 @@ async def text_embedding(request: Request, inference_id: str, wanted: EmbeddingT
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
-    vectors = await unless_left(request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose))
+    vectors = await cancel_on_disconnect(request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose))
     return answer(request, {"text_embedding": [{"embedding": vector} for vector in vectors.tolist()]})

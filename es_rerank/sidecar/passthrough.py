@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from .search import Running
-from .wire import unless_left
+from .wire import cancel_on_disconnect
 
 router = APIRouter(include_in_schema=False)
 
@@ -19,4 +19,4 @@ async def pass_through(request: Request, service: Running) -> Response:
     if carries:
         # The body is on its way while the answer is awaited: who left is seen when the stream ends.
         return await service.upstream.send(request, request.stream())
-    return await unless_left(request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"}))
+    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"}))

@@ -12,7 +12,7 @@ from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
 from ..retrievers.grammar.suggestions import close_to
 from ..retrievers.grammar.tree import needs_us
 from .service import Service
-from .wire import answer, decoded, json_object, json_value, read_bytes, timeout_s, unless_left
+from .wire import answer, cancel_on_disconnect, decoded, json_object, json_value, read_bytes, timeout_s
 
 router = APIRouter(tags=["Elasticsearch"])
 
@@ -69,12 +69,12 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     data = await read_bytes(request, service.limits.body_bytes)
     written = decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
     if _RETRIEVER not in written:
-        return await unless_left(request, service.upstream.send(request, data, again=True))
+        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     body = json_object(written)
     if not needs_us(body.get("retriever"), service.elasticsearch_runs):
-        return await unless_left(request, service.upstream.send(request, data, again=True))
+        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     client = service.client(request.headers)
-    found = await unless_left(request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request)))
+    found = await cancel_on_disconnect(request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request)))
     return answer(request, found.body)
 
 
@@ -136,10 +136,10 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     data = await read_bytes(request, service.limits.body_bytes)
     written = decoded(request, data, service.limits.body_bytes)
     if _RETRIEVER not in written:
-        return await unless_left(request, service.upstream.send(request, data, again=True))
+        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     searches = _lines(written)
     if not any(needs_us(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
-        return await unless_left(request, service.upstream.send(request, data, again=True))
+        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     options: dict[str, Any] = {name: value for name, value in request.query_params.items() if name not in _WRITING}
     known = _MSEARCH | {"typed_keys", "rest_total_hits_as_int", "filter_path"}
     unknown = [name for name in options if name not in known]
@@ -147,7 +147,7 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
         raise _unrecognized(request, unknown, known)
     client = service.client(request.headers)
     where = options.pop("index", None) or index
-    found = await unless_left(request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options))
+    found = await cancel_on_disconnect(request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options))
     return answer(request, found.body)
 
 
@@ -172,11 +172,11 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
 async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the path goes on as it is
     """Open a point in time; Elasticsearch's own answer."""
     data = await read_bytes(request, service.limits.body_bytes)
-    return await unless_left(request, service.upstream.send(request, data, again=True))
+    return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
 
 
 @router.delete("/_pit")
 async def close_point_in_time(request: Request, service: Running) -> Response:
     """Close a point in time; Elasticsearch's own answer."""
     data = await read_bytes(request, service.limits.body_bytes)
-    return await unless_left(request, service.upstream.send(request, data, again=True))
+    return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))

@@ -16,7 +16,7 @@ from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, ranked
 from .authority import KeyedRoute
 from .search import Running
-from .wire import answer, timeout_s, unless_left
+from .wire import answer, cancel_on_disconnect, timeout_s
 
 router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
 
@@ -56,7 +56,7 @@ async def rerank(request: Request, wanted: TeiRequest, service: Running, model: 
     ``model`` in the address chooses among the served models. Headers say how many texts were cut to the model's window,
     and which (``x-rerank-truncated-at``, where they are at most a thousand).
     """
-    scores = await unless_left(request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model)))
+    scores = await cancel_on_disconnect(request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model)))
     if wanted.truncate is False and scores.truncated.any():
         raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
     logits = as_logits(scores)

@@ -111,7 +111,7 @@ def timeout_s(request: Request) -> float | None:
     return milliseconds / 1000
 
 
-async def unless_left(request: Request, work: Awaitable[T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
     """Return the result of ``work``, cancelling it when the caller closes the connection.
 
     Raises ClientLeftError then.

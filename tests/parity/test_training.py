@@ -35,7 +35,7 @@ from es_rerank.research.training.lists import make_lists
 from es_rerank.research.training.objective import loss_of
 from es_rerank.research.training.passages import Passages
 from es_rerank.research.training.recipe import Recipe, Source
-from es_rerank.research.training.training_list import TrainingList, is_of, mark_of, parted, queue, read_lists, teacher_logits
+from es_rerank.research.training.training_list import TrainingList, is_of, mark_of, queue, read_lists, split_development, teacher_logits
 from es_rerank.testing import WordOverlapReranker
 
 WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
@@ -157,7 +157,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
     arguments: dict[str, Any] = {"start": run, "teacher": WordOverlapReranker(), "say": said.append, "report": lambda _: None}
     cross_encoder.train(further, data, base, tmp_path, **arguments)
     made_by, taught = read_lists(tmp_path / "work" / "taught.jsonl")
-    development, others = parted(lists_of(run), RECIPE)
+    development, others = split_development(lists_of(run), RECIPE)
     assert [item.query for item in taught] == [item.query for item in queue(others, further)]
     assert [item.teacher for item in taught] != [item.teacher for item in queue(others, further)]
     assert said == [f"{len(lists_of(run)):,} lists of {run}", f"{len(taught):,} of {len(taught):,} lists scored by word-overlap"]

@@ -20,10 +20,10 @@ import numpy as np
 from ...errors import DeadlineError, outcome_of
 from ...models.manifest import MANIFEST, Precision, read_manifest, write_manifest
 from ...settings import PREFIX
-from .family import Family
 from .load import Ask, Outcome
 from .peers import Peer
 from .peers.environment import variables
+from .process_tree import ProcessTree
 from .workers import Lists, Values, WorkerError, last_words
 
 INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]")
@@ -73,7 +73,7 @@ class Server:
                 self._process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)  # noqa: S603 a server of our own table
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
-        self.family = Family(self._process.pid)
+        self.process_tree = ProcessTree(self._process.pid)
         try:
             self._wait(time.monotonic() + timeout_s)
         except BaseException:
@@ -114,7 +114,7 @@ class Server:
 
     def close(self) -> None:
         """End the process and its children."""
-        self.family.kill()
+        self.process_tree.kill()
         self._process.wait()
 
     def __enter__(self) -> Self:

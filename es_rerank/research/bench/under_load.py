@@ -119,7 +119,7 @@ class UnderLoad:
                 if row.capacity is not None and place in self._servers:
                     with self._kept(place):
                         row.steps.append(self._step(self._servers[place], rates[turn] if rates else shares[turn] * row.capacity))
-                        row.peak_rss_mb = self._servers[place].family.peak_rss_mb()
+                        row.peak_rss_mb = self._servers[place].process_tree.peak_rss_mb()
 
     def _try(self, place: int, batch: int | None) -> None:
         """Start a server, and keep it where it is quicker than the one of the sizes before."""
@@ -130,7 +130,7 @@ class UnderLoad:
             if row.capacity is not None and found <= row.capacity:
                 server.close()
                 return
-            server.family.sleep()
+            server.process_tree.sleep()
         except BaseException:
             server.close()
             raise
@@ -152,7 +152,7 @@ class UnderLoad:
 
     def _step(self, server: Server, rate: float) -> Step:
         due = arrivals(rate, len(self._requests))
-        with server.family.awake():
+        with server.process_tree.awake():
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
             server.scores(*self._requests[0], timeout_s=_LEFT_S)  # behind what was given up, so that the next step finds no queue

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from .family import Family
+from .process_tree import ProcessTree
 
 Lists = Sequence[tuple[str, Sequence[str]]]
 """Queries, each with the passages that are scored against it."""
@@ -55,7 +55,7 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
-        self._family = Family(self._process.pid)
+        self._process_tree = ProcessTree(self._process.pid)
         assert self._process.stdout is not None
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         try:
@@ -80,16 +80,16 @@ class Worker:
     @contextmanager
     def awake(self) -> Iterator[Self]:
         """Let the process run for a block; it was put to sleep, and is again when the block ends."""
-        with self._family.awake():
+        with self._process_tree.awake():
             yield self
 
     def note_memory(self) -> None:
         """Take down how much memory the process and its children took at most until now."""
-        self.peak_rss_mb = max(self.peak_rss_mb, self._family.peak_rss_mb())
+        self.peak_rss_mb = max(self.peak_rss_mb, self._process_tree.peak_rss_mb())
 
     def close(self) -> None:
         """End the process and its children."""
-        self._family.kill()
+        self._process_tree.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

@@ -23,7 +23,7 @@ from ...models.manifest import TOKENIZER
 from .early_exit import EarlyExit
 from .objective import loss_of
 from .recipe import RECIPE, Recipe
-from .training_list import WORK, TrainingList, mark_of, parted, queue
+from .training_list import WORK, TrainingList, mark_of, queue, split_development
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -251,7 +251,7 @@ def train(
     _check(recipe, base, start)
     lists_of = mark_of(recipe, digest(base), data)
     lists = prepare(recipe, data, base, work, lists_of, say, start=start)
-    development, others = parted(lists, recipe)
+    development, others = split_development(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:
         chosen = lists_with_teacher(chosen, teacher, recipe, work, lists_of, say)

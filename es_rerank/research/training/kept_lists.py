@@ -18,7 +18,7 @@ from ...types import FloatArray
 from .lists import make_lists
 from .passages import Embed
 from .recipe import Recipe
-from .training_list import LISTS, WORK, TrainingList, read_lists, taught
+from .training_list import LISTS, WORK, TrainingList, add_teacher, read_lists
 
 if TYPE_CHECKING:
     pass
@@ -106,7 +106,7 @@ def lists_with_teacher(
     def make() -> list[TrainingList]:
         made: list[TrainingList] = []
         for start in range(0, len(lists), _TAUGHT_AT_ONCE):
-            made += taught(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
+            made += add_teacher(lists[start : start + _TAUGHT_AT_ONCE], teacher, recipe)
             report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
         return made
 

@@ -73,7 +73,7 @@ def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
         raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error
 
 
-def parted(lists: Sequence[TrainingList], recipe: Recipe) -> tuple[list[TrainingList], list[TrainingList]]:
+def split_development(lists: Sequence[TrainingList], recipe: Recipe) -> tuple[list[TrainingList], list[TrainingList]]:
     """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order.
 
     Raises SourceError where there are so few that none would be left to learn from.
@@ -92,11 +92,11 @@ def queue(others: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
 
 def learned_from(lists: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
     """Return the lists that a run reached, those of the run before it included."""
-    _, others = parted(lists, recipe)
+    _, others = split_development(lists, recipe)
     return [*others[: recipe.first_list], *queue(others, recipe)[: recipe.steps * recipe.lists_per_step]]
 
 
-def taught(lists: Sequence[TrainingList], reranker: Reranker, recipe: Recipe) -> list[TrainingList]:
+def add_teacher(lists: Sequence[TrainingList], reranker: Reranker, recipe: Recipe) -> list[TrainingList]:
     """Return lists whose teacher a reranker has joined: the sum of both, standardised over the list, as far apart as the teacher's logits were.
 
     A cross-encoder and its first stage together are better than either, and hence the cheapest teacher that is better

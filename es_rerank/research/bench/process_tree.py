@@ -12,7 +12,7 @@ _END_S = 10.0
 _STATUS = "/proc/{}/status"
 
 
-class Family:
+class ProcessTree:
     """The process ``pid`` and whatever it has started. Nothing here raises for a process that is gone."""
 
     def __init__(self, pid: int) -> None:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], depth: int = 1) -> Generator[T]:
+def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:
     """Yield the items in order, having asked for up to ``depth`` more of them in one other thread.
 
     At most ``depth`` + 1 items are held. An error of ``items`` is raised in its place, after the items before it.
