@@ -58,7 +58,9 @@ class RerankClient(Elasticsearch):
     def options(self, **options: Any) -> RerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options (``api_key``, ``headers``, …), as ``Elasticsearch.options`` does."""
         other = RerankClient(self._client.options(**options))
-        other._searching = self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+        other._searching = (
+            self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+        )
         return other
 
     def search(
@@ -100,17 +102,28 @@ class RerankClient(Elasticsearch):
         """
         began = time.monotonic()
         try:
-            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs, self._connection.as_json, options.get("filter_path"))
+            batch = Batch.of(
+                searches or body or (),
+                self._searching.elasticsearch_runs,
+                self._connection.as_json,
+                options.get("filter_path"),
+            )
         except EsRerankError as error:
             raise client_error(error) from error
         if not batch.ours:
             return self._client.msearch(searches=searches or body, index=index, **options)
         theirs = [line for pair in batch.theirs.values() for line in pair]
-        answered = self._client.msearch(searches=theirs, index=index, **unfiltered(options))["responses"] if theirs else []
+        answered = (
+            self._client.msearch(searches=theirs, index=index, **unfiltered(options))["responses"]
+            if theirs
+            else []
+        )
         ours = {i: item(self._answer(timeout_s, batch.arguments(i, index, options))) for i in batch.ours}
         return batch.joined(answered, ours, began, options)
 
-    def _answer(self, timeout_s: float | None, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+    def _answer(
+        self, timeout_s: float | None, arguments: dict[str, Any]
+    ) -> ObjectApiResponse[Any] | ApiError:
         try:
             return self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
@@ -143,7 +156,9 @@ class RerankClient(Elasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            steps = self._searching.short_form(context, query, (from_, size), window, choices, options, self._connection.as_json)
+            steps = self._searching.short_form(
+                context, query, (from_, size), window, choices, options, self._connection.as_json
+            )
             return run(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error
@@ -174,7 +189,9 @@ class AsyncRerankClient(AsyncElasticsearch):
     def options(self, **options: Any) -> AsyncRerankClient:  # noqa: ANN401 passed through to elasticsearch
         """Return a client with other transport options, as ``AsyncElasticsearch.options`` does."""
         other = AsyncRerankClient(self._client.options(**options))
-        other._searching = self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+        other._searching = (
+            self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+        )
         return other
 
     async def search(
@@ -207,25 +224,38 @@ class AsyncRerankClient(AsyncElasticsearch):
         """Run several searches as ``RerankClient.msearch`` does, ours and Elasticsearch's side by side."""
         began = time.monotonic()
         try:
-            batch = Batch.of(searches or body or (), self._searching.elasticsearch_runs, self._connection.as_json, options.get("filter_path"))
+            batch = Batch.of(
+                searches or body or (),
+                self._searching.elasticsearch_runs,
+                self._connection.as_json,
+                options.get("filter_path"),
+            )
         except EsRerankError as error:
             raise client_error(error) from error
         if not batch.ours:
             return await self._client.msearch(searches=searches or body, index=index, **options)
         answered, *ours = await asyncio.gather(
-            self._theirs([line for pair in batch.theirs.values() for line in pair], index, unfiltered(options)),
+            self._theirs(
+                [line for pair in batch.theirs.values() for line in pair], index, unfiltered(options)
+            ),
             *(self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.ours),
         )
-        return batch.joined(answered, {i: item(each) for i, each in zip(batch.ours, ours, strict=True)}, began, options)
+        return batch.joined(
+            answered, {i: item(each) for i, each in zip(batch.ours, ours, strict=True)}, began, options
+        )
 
-    async def _theirs(self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]) -> list[Any]:
+    async def _theirs(
+        self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]
+    ) -> list[Any]:
         if not searches:
             return []
         answer = await self._client.msearch(searches=searches, index=index, **options)
         responses: list[Any] = answer["responses"]
         return responses
 
-    async def _answer(self, timeout_s: float | None, arguments: dict[str, Any]) -> ObjectApiResponse[Any] | ApiError:
+    async def _answer(
+        self, timeout_s: float | None, arguments: dict[str, Any]
+    ) -> ObjectApiResponse[Any] | ApiError:
         try:
             return await self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
@@ -252,7 +282,9 @@ class AsyncRerankClient(AsyncElasticsearch):
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
-            steps = self._searching.short_form(context, query, (from_, size), window, choices, options, self._connection.as_json)
+            steps = self._searching.short_form(
+                context, query, (from_, size), window, choices, options, self._connection.as_json
+            )
             return await arun(steps, self._connection, context)
         except EsRerankError as error:
             raise client_error(error) from error

@@ -40,13 +40,23 @@ def create_app(service: Service) -> FastAPI:
             loading.cancel()
             await service.close()
 
-    app: FastAPI = FastAPIOffline(title="es-rerank sidecar", summary="Reranking for Elasticsearch, on any licence.", lifespan=lifespan)
+    app: FastAPI = FastAPIOffline(
+        title="es-rerank sidecar", summary="Reranking for Elasticsearch, on any licence.", lifespan=lifespan
+    )
     app.state.service = service
     for room in (health, search, inference, rescore, tei, existence):
         app.include_router(room.router)
     if service.pass_through:
         app.include_router(passthrough.router)
-    for kind in (EsRerankError, ApiError, TransportError, RequestValidationError, ClientLeftError, HTTPException, ClientDisconnect):
+    for kind in (
+        EsRerankError,
+        ApiError,
+        TransportError,
+        RequestValidationError,
+        ClientLeftError,
+        HTTPException,
+        ClientDisconnect,
+    ):
         app.add_exception_handler(kind, _on_error)
     app.add_middleware(_Unexpected)
     return app
@@ -72,7 +82,9 @@ class _Unexpected:
             if scope["type"] != "http":
                 raise
             route = getattr(scope.get("route"), "path", None)
-            _LOG.error(f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}")
+            _LOG.error(
+                f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}"
+            )
             if not begun:  # of an answer that has begun the server closes the connection
                 await error_response(Request(scope), error)(scope, receive, send)
 
@@ -80,7 +92,10 @@ class _Unexpected:
 def _log_lost(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an exception that nobody waits for. asyncio's own line repeats its message, and with that what a caller sent."""
     error = context.get("exception")
-    _LOG.error(f"unexpected {type(error).__qualname__} in the background" + (f"\n{without_values(error)}" if error else ""))
+    _LOG.error(
+        f"unexpected {type(error).__qualname__} in the background"
+        + (f"\n{without_values(error)}" if error else "")
+    )
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:
@@ -94,7 +109,11 @@ async def _on_error(request: Request, error: Exception) -> Response:
         fault = error.errors()[0]
         broken = fault["type"] == "json_invalid"
         where = ".".join(str(part) for part in fault["loc"][1:])
-        error = RequestError(f"the request body is not JSON: {fault['ctx']['error']} at {where}" if broken else f"[{where}] {fault['msg'].lower()}")
+        error = RequestError(
+            f"the request body is not JSON: {fault['ctx']['error']} at {where}"
+            if broken
+            else f"[{where}] {fault['msg'].lower()}"
+        )
     if isinstance(error, HTTPException):
         if error.status_code in {404, 405}:
             return not_served(request, error.status_code)

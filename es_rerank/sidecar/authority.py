@@ -32,7 +32,9 @@ def require_key(request: Request) -> None:
     # Every hash is compared, in constant time, so that the time taken says nothing of them.
     known = [hmac.compare_digest(given, each) for each in hashes]
     if scheme.lower() not in {"bearer", "apikey"} or not any(known):
-        raise UnauthorizedError("this path needs a key of the sidecar: send Authorization: Bearer KEY (setting api_key_hashes holds the hashes of its keys)")
+        raise UnauthorizedError(
+            "this path needs a key of the sidecar: send Authorization: Bearer KEY (setting api_key_hashes holds the hashes of its keys)"
+        )
 
 
 class KeyedRoute(APIRoute):

@@ -20,4 +20,8 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request, service: Running) -> Response:
     """Return 200 when the model is warm and Elasticsearch answers, else 503 with the reasons."""
     faults = await service.faults()
-    return answer(request, {"status": "ready"} if not faults else {"status": "not ready", "reasons": faults}, 503 if faults else 200)
+    return answer(
+        request,
+        {"status": "ready"} if not faults else {"status": "not ready", "reasons": faults},
+        503 if faults else 200,
+    )

@@ -59,40 +59,67 @@ async def endpoints(request: Request, service: Running) -> Response:
 
 @router.get("/_inference/{inference_id}")
 @router.get("/_inference/{task_type}/{inference_id}")
-async def endpoint(request: Request, service: Running, inference_id: str, task_type: str | None = None) -> Response:
+async def endpoint(
+    request: Request, service: Running, inference_id: str, task_type: str | None = None
+) -> Response:
     """Return what is served under one name."""
-    found = [each for each in _endpoints(service) if each["inference_id"] == inference_id and task_type in (None, each["task_type"])]
+    found = [
+        each
+        for each in _endpoints(service)
+        if each["inference_id"] == inference_id and task_type in (None, each["task_type"])
+    ]
     if not found:
         known = ", ".join(each["inference_id"] for each in _endpoints(service))
-        raise UnknownModelError(f"inference endpoint [{inference_id}] is not served here; served: {known}", name=inference_id)
+        raise UnknownModelError(
+            f"inference endpoint [{inference_id}] is not served here; served: {known}", name=inference_id
+        )
     return answer(request, {"endpoints": found})
 
 
 def _endpoints(service: Service) -> list[dict[str, Any]]:
     served = service.models()
-    names = [("rerank", name) for name in served.rerankers] + ([("text_embedding", served.embedder.name)] if served.embedder else [])
-    return [{"inference_id": name, "task_type": task, "service": "es-rerank", "service_settings": {"model_id": name}} for task, name in names]
+    names = [("rerank", name) for name in served.rerankers] + (
+        [("text_embedding", served.embedder.name)] if served.embedder else []
+    )
+    return [
+        {
+            "inference_id": name,
+            "task_type": task,
+            "service": "es-rerank",
+            "service_settings": {"model_id": name},
+        }
+        for task, name in names
+    ]
 
 
 @router.post("/_inference/rerank/{inference_id}")
 async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
     """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first; the score is the probability."""
     served = service.served(inference_id)
-    scores = await cancel_on_disconnect(request, service.score_all(wanted.query, wanted.input, timeout_s(request), served))
+    scores = await cancel_on_disconnect(
+        request, service.score_all(wanted.query, wanted.input, timeout_s(request), served)
+    )
     settings = wanted.task_settings
     texts = wanted.return_documents or settings.get("return_documents") is True
     logits = as_logits(scores)
     values = logistic(logits)
     order = ranked(logits)[: wanted.top_n or settings.get("top_n")]
-    rows = [{"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})} for i in order]
+    rows = [
+        {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}
+        for i in order
+    ]
     return answer(request, {"rerank": rows})
 
 
 @router.post("/_inference/text_embedding/{inference_id}")
-async def text_embedding(request: Request, inference_id: str, wanted: EmbeddingTask, service: Running) -> Response:
+async def text_embedding(
+    request: Request, inference_id: str, wanted: EmbeddingTask, service: Running
+) -> Response:
     """Return ``{"text_embedding": [{"embedding"}]}``, one unit vector per text, in order."""
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
-    vectors = await cancel_on_disconnect(request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose))
+    vectors = await cancel_on_disconnect(
+        request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose)
+    )
     return answer(request, {"text_embedding": [{"embedding": vector} for vector in vectors.tolist()]})

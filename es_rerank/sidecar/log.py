@@ -26,7 +26,11 @@ def without_values(error: BaseException) -> str:
     step: BaseException | None = error
     while step is not None and len(parts) < _CHAINED:
         frames = traceback.extract_tb(step.__traceback__, limit=-_FRAMES)
-        within = f" of {', '.join(type(each).__qualname__ for each in step.exceptions)}" if isinstance(step, BaseExceptionGroup) else ""
+        within = (
+            f" of {', '.join(type(each).__qualname__ for each in step.exceptions)}"
+            if isinstance(step, BaseExceptionGroup)
+            else ""
+        )
         parts.append("".join(frames.format()) + f"{type(step).__module__}.{type(step).__qualname__}{within}")
         step = step.__cause__ or (None if step.__suppress_context__ else step.__context__)
     return "\nbecause of\n".join(parts)

@@ -19,4 +19,6 @@ async def pass_through(request: Request, service: Running) -> Response:
     if carries:
         # The body is on its way while the answer is awaited: who left is seen when the stream ends.
         return await service.upstream.send(request, request.stream())
-    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"}))
+    return await cancel_on_disconnect(
+        request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"})
+    )

@@ -41,8 +41,17 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     seconds = timeout_s(request) or service.limits.timeout_s
     reranker = service.served(wanted.inference_id)
     found = rescore_candidates(wanted.response, fields)
-    candidates = await cancel_on_disconnect(request, asyncio.to_thread(in_parts, reranker, wanted.query, found, started + seconds))
-    scores = await cancel_on_disconnect(request, service.score(wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker))
+    candidates = await cancel_on_disconnect(
+        request, asyncio.to_thread(in_parts, reranker, wanted.query, found, started + seconds)
+    )
+    scores = await cancel_on_disconnect(
+        request,
+        service.score(
+            wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker
+        ),
+    )
     stats = SearchStats(models=[reranker.name])
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
-    return answer(request, rescored(wanted.response, candidates, scores, reranker.calibration, stats, wanted.min_score))
+    return answer(
+        request, rescored(wanted.response, candidates, scores, reranker.calibration, stats, wanted.min_score)
+    )

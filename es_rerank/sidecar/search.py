@@ -29,7 +29,15 @@ _MOST_NAMED = 10
 """Unknown parameters that a message names, with what they may mean: an address may hold ten thousand."""
 
 _WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
-_MSEARCH = frozenset({"ccs_minimize_roundtrips", "index", "max_concurrent_searches", "max_concurrent_shard_requests", "pre_filter_shard_size"})
+_MSEARCH = frozenset(
+    {
+        "ccs_minimize_roundtrips",
+        "index",
+        "max_concurrent_searches",
+        "max_concurrent_shard_requests",
+        "pre_filter_shard_size",
+    }
+)
 
 
 async def service_of(request: Request) -> Service:
@@ -42,10 +50,25 @@ Running = Annotated[Service, Depends(service_of)]
 
 _BODY = {
     "requestBody": {
-        "content": {"application/json": {"schema": {"type": "object", "description": "Elasticsearch's _search body; a retriever in it is run here."}}}
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "description": "Elasticsearch's _search body; a retriever in it is run here.",
+                }
+            }
+        }
     }
 }
-_LINES = {"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string", "description": "Elasticsearch's _msearch body."}}}}}
+_LINES = {
+    "requestBody": {
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "Elasticsearch's _msearch body."}
+            }
+        }
+    }
+}
 
 
 @router.get("/_search", include_in_schema=False)
@@ -67,14 +90,18 @@ async def search_index(request: Request, index: str, service: Running) -> Respon
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
     data = await read_bytes(request, service.limits.body_bytes)
-    written = decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
+    written = (
+        decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
+    )
     if _RETRIEVER not in written:
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     body = json_object(written)
     if not needs_us(body.get("retriever"), service.elasticsearch_runs):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     client = service.client(request.headers)
-    found = await cancel_on_disconnect(request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request)))
+    found = await cancel_on_disconnect(
+        request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request))
+    )
     return answer(request, found.body)
 
 
@@ -83,8 +110,19 @@ def _parameters(request: Request) -> dict[str, Any]:
 
     Raises RequestError for one that we cannot honour: nothing is ignored.
     """
-    given = {name: value for name, value in request.query_params.items() if name not in _WRITING and name != "source"}
-    known = SEARCH_PARAMETERS | _FLAGS | _LISTS | _NUMBERS | _WORDS | {"_source", "filter_path", "track_total_hits"}
+    given = {
+        name: value
+        for name, value in request.query_params.items()
+        if name not in _WRITING and name != "source"
+    }
+    known = (
+        SEARCH_PARAMETERS
+        | _FLAGS
+        | _LISTS
+        | _NUMBERS
+        | _WORDS
+        | {"_source", "filter_path", "track_total_hits"}
+    )
     unknown = [name for name in given if name not in known]
     if unknown:
         raise _unrecognized(request, unknown, known)
@@ -94,7 +132,9 @@ def _parameters(request: Request) -> dict[str, Any]:
 def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -> RequestError:
     named = ", ".join(f"[{name}]{_suggestion(name, known)}" for name in unknown[:_MOST_NAMED])
     more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
-    return RequestError(f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}{more}")
+    return RequestError(
+        f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}{more}"
+    )
 
 
 def _suggestion(name: str, known: frozenset[str]) -> str:
@@ -110,7 +150,9 @@ def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 as the parameter want
         return number
     if name in _FLAGS or (name in {"_source", "track_total_hits"} and value in {"", "true", "false"}):
         if value not in {"", "true", "false"}:
-            raise RequestError(f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]")
+            raise RequestError(
+                f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]"
+            )
         return value != "false"
     if name == "track_total_hits":
         number = whole_number(value)
@@ -140,14 +182,18 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     searches = _lines(written)
     if not any(needs_us(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    options: dict[str, Any] = {name: value for name, value in request.query_params.items() if name not in _WRITING}
+    options: dict[str, Any] = {
+        name: value for name, value in request.query_params.items() if name not in _WRITING
+    }
     known = _MSEARCH | {"typed_keys", "rest_total_hits_as_int", "filter_path"}
     unknown = [name for name in options if name not in known]
     if unknown:
         raise _unrecognized(request, unknown, known)
     client = service.client(request.headers)
     where = options.pop("index", None) or index
-    found = await cancel_on_disconnect(request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options))
+    found = await cancel_on_disconnect(
+        request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options)
+    )
     return answer(request, found.body)
 
 
@@ -164,7 +210,9 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     values = [{} if not line.strip() else json_value(line) for line in lines]
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
-        raise RequestError(f"line {wrong} of the msearch request must be a JSON object, found {json.dumps(values[wrong - 1])[:60]}")
+        raise RequestError(
+            f"line {wrong} of the msearch request must be a JSON object, found {json.dumps(values[wrong - 1])[:60]}"
+        )
     return values
 
 

@@ -69,7 +69,9 @@ class Service:
         try:
             rerankers, embedder = await asyncio.to_thread(self.load)
             for reranker in rerankers.values():
-                if isinstance(reranker, LongTextReranker):  # others are services: a pair costs money, and they may come later
+                if isinstance(
+                    reranker, LongTextReranker
+                ):  # others are services: a pair costs money, and they may come later
                     await reranker.ascore("ready", ["steady"])
         except EsRerankError as error:
             self.fault = masked_in(error.message)
@@ -115,7 +117,11 @@ class Service:
             served = self.models()
             inner = self.elasticsearch.options(headers=carried) if carried else self.elasticsearch
             self._clients[key] = AsyncRerankClient(
-                inner, reranker=served.rerankers, embedder=served.embedder, timeout_s=self.limits.timeout_s, elasticsearch_runs=self.elasticsearch_runs
+                inner,
+                reranker=served.rerankers,
+                embedder=served.embedder,
+                timeout_s=self.limits.timeout_s,
+                elasticsearch_runs=self.elasticsearch_runs,
             )
         self._clients.move_to_end(key)
         while len(self._clients) > _CREDENTIALS_KEPT:
@@ -126,9 +132,13 @@ class Service:
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError for more documents than one request may hold."""
         if count > self.limits.documents:
-            raise TooLargeError(f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts")
+            raise TooLargeError(
+                f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts"
+            )
 
-    async def score(self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker) -> Scores:
+    async def score(
+        self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
+    ) -> Scores:
         """Score texts against a query within the limits.
 
         Raises TooLargeError for more documents than one request may hold.
@@ -137,11 +147,15 @@ class Service:
         deadline = time.monotonic() + (self.limits.timeout_s if timeout_s is None else timeout_s)
         return await reranker.ascore(query, texts, deadline=deadline)
 
-    async def score_all(self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker) -> Scores:
+    async def score_all(
+        self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
+    ) -> Scores:
         """Score as ``score`` does, every text or none; raises DeadlineError besides when time ran out before the last."""
         scores = await self.score(query, texts, timeout_s, reranker)
         if not scores.done.all():
-            raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time")
+            raise DeadlineError(
+                f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time"
+            )
         return scores
 
     async def faults(self) -> list[str]:
@@ -149,7 +163,9 @@ class Service:
         found = [self.fault] if self._models is None else []
         try:
             # Any HTTP answer will do, a 401 or a 405 too: the callers bring their own credentials.
-            await self.elasticsearch.options(request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)).perform_request("GET", "/_cluster/health")
+            await self.elasticsearch.options(
+                request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)
+            ).perform_request("GET", "/_cluster/health")
         except TransportError as error:
             found.append(f"Elasticsearch does not answer: {error.message}")
         return found

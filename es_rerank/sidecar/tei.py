@@ -45,23 +45,44 @@ async def info(request: Request, service: Running, model: str = DEFAULT_INFERENC
     """Return what TEI says of its model, as far as it is known here; and how its logits become log-odds, which another sidecar reads."""
     served = service.served(model)
     calibration = {"calibration": served.calibration._asdict()} if served.calibration else {}
-    about = {"model_id": served.name, "model_type": {"reranker": {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}}}
-    return answer(request, {**about, "max_client_batch_size": service.limits.documents, "auto_truncate": True, "served_by": "es-rerank", **calibration})
+    about = {
+        "model_id": served.name,
+        "model_type": {"reranker": {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}},
+    }
+    return answer(
+        request,
+        {
+            **about,
+            "max_client_batch_size": service.limits.documents,
+            "auto_truncate": True,
+            "served_by": "es-rerank",
+            **calibration,
+        },
+    )
 
 
 @router.post("/rerank")
-async def rerank(request: Request, wanted: TeiRequest, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
+async def rerank(
+    request: Request, wanted: TeiRequest, service: Running, model: str = DEFAULT_INFERENCE_ID
+) -> Response:
     """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit.
 
     ``model`` in the address chooses among the served models. Headers say how many texts were cut to the model's window,
     and which (``x-rerank-truncated-at``, where they are at most a thousand).
     """
-    scores = await cancel_on_disconnect(request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model)))
+    scores = await cancel_on_disconnect(
+        request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model))
+    )
     if wanted.truncate is False and scores.truncated.any():
-        raise RequestError(f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate")
+        raise RequestError(
+            f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate"
+        )
     logits = as_logits(scores)
     values = logits if wanted.raw_scores else logistic(logits)
-    rows = [{"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])} for i in ranked(logits)[: wanted.top_n]]
+    rows = [
+        {"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])}
+        for i in ranked(logits)[: wanted.top_n]
+    ]
     cut = np.flatnonzero(scores.truncated)
     positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= _MOST_POSITIONS else {}
     return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions})
@@ -70,10 +91,26 @@ async def rerank(request: Request, wanted: TeiRequest, service: Running, model: 
 def tei_error(request: Request, error: EsRerankError) -> Response:
     """Return an error in TEI's shape: validation 422, overload 429, everything of ours 424 as its backend errors."""
     if isinstance(error, OverloadError):
-        return answer(request, {"error": error.message, "error_type": "Overloaded"}, 429, {"Retry-After": str(error.retry_after_s)})
+        return answer(
+            request,
+            {"error": error.message, "error_type": "Overloaded"},
+            429,
+            {"Retry-After": str(error.retry_after_s)},
+        )
     status = outcome_of(error).status
     if isinstance(error, UnauthorizedError):
-        return answer(request, {"error": error.message, "error_type": "Unauthorized"}, status, {"WWW-Authenticate": "Bearer"})
+        return answer(
+            request,
+            {"error": error.message, "error_type": "Unauthorized"},
+            status,
+            {"WWW-Authenticate": "Bearer"},
+        )
     if isinstance(error, RequestError):
-        return answer(request, {"error": error.message, "error_type": "Validation"}, 413 if status == 413 else 422)
-    return answer(request, {"error": error.message, "error_type": "Backend"}, status if isinstance(error, DeadlineError) else 424)
+        return answer(
+            request, {"error": error.message, "error_type": "Validation"}, 413 if status == 413 else 422
+        )
+    return answer(
+        request,
+        {"error": error.message, "error_type": "Backend"},
+        status if isinstance(error, DeadlineError) else 424,
+    )

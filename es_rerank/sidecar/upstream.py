@@ -14,7 +14,17 @@ from ..errors import UnreachableError
 
 # RFC 9110 section 7.6.1: they are about one connection, not about the request.
 _HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 _OURS = frozenset({"expect", "host", "x-rerank-timeout-ms"})
 
@@ -37,7 +47,9 @@ class Upstream:
         self._tls = ssl.create_default_context(cafile=ca_certs) if base_url.startswith("https:") else True
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, request: Request, body: bytes | AsyncIterator[bytes], *, again: bool = False) -> Response:
+    async def send(
+        self, request: Request, body: bytes | AsyncIterator[bytes], *, again: bool = False
+    ) -> Response:
         """Return Elasticsearch's answer to a request, status, headers and bytes unchanged.
 
         ``again`` allows one more try where the connection was found closed, for requests that change nothing. Raises
@@ -45,24 +57,39 @@ class Upstream:
         """
         query = request.scope["query_string"]
         path = request.scope.get("raw_path") or request.url.path.encode()
-        target = URL(self._base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""), encoded=True)
+        target = URL(
+            self._base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
+            encoded=True,
+        )
         headers = _without(request.headers.items(), _HOP_BY_HOP | _OURS)
         try:
             reply = await self._open(request.method, target, headers, body, again=again)
             return await _response(reply)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnreachableError(f"Elasticsearch does not answer: {error or type(error).__name__}; {CHECK}") from error
+            raise UnreachableError(
+                f"Elasticsearch does not answer: {error or type(error).__name__}; {CHECK}"
+            ) from error
 
     async def _open(
-        self, method: str, target: URL, headers: list[tuple[str, str]], body: bytes | AsyncIterator[bytes], *, again: bool
+        self,
+        method: str,
+        target: URL,
+        headers: list[tuple[str, str]],
+        body: bytes | AsyncIterator[bytes],
+        *,
+        again: bool,
     ) -> aiohttp.ClientResponse:
         session = self._connected()
         try:
-            return await session.request(method, target, headers=headers, data=body or None, allow_redirects=False)
+            return await session.request(
+                method, target, headers=headers, data=body or None, allow_redirects=False
+            )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not again:
                 raise
-            return await session.request(method, target, headers=headers, data=body or None, allow_redirects=False)
+            return await session.request(
+                method, target, headers=headers, data=body or None, allow_redirects=False
+            )
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -86,7 +113,11 @@ def _without(headers: Iterable[tuple[str, str]], names: frozenset[str]) -> list[
 
 
 async def _response(reply: aiohttp.ClientResponse) -> Response:
-    headers = [(name.lower(), value) for name, value in reply.raw_headers if name.decode("latin-1").lower() not in _HOP_BY_HOP]
+    headers = [
+        (name.lower(), value)
+        for name, value in reply.raw_headers
+        if name.decode("latin-1").lower() not in _HOP_BY_HOP
+    ]
     if reply.method == "HEAD" or (reply.content_length is not None and reply.content_length <= _WHOLE_BYTES):
         whole = Response(await reply.read(), reply.status)
         whole.raw_headers = headers

@@ -69,9 +69,13 @@ def decoded(request: Request, data: bytes, limit: int) -> bytes:
     try:
         plain = inflate.decompress(data, limit + 1)
     except zlib.error as error:
-        raise RequestError(f"the request body is not gzip, though its content-encoding says so: {error}") from error
+        raise RequestError(
+            f"the request body is not gzip, though its content-encoding says so: {error}"
+        ) from error
     if len(plain) > limit:
-        raise TooLargeError(f"the request body is over {limit} bytes when decompressed (setting max_body_bytes)")
+        raise TooLargeError(
+            f"the request body is over {limit} bytes when decompressed (setting max_body_bytes)"
+        )
     return plain
 
 
@@ -107,7 +111,9 @@ def timeout_s(request: Request) -> float | None:
         return None
     milliseconds = whole_number(value)
     if milliseconds is None or milliseconds < 1:
-        raise RequestError(f"header {TIMEOUT_HEADER} must be a positive number of milliseconds, found {value!r}")
+        raise RequestError(
+            f"header {TIMEOUT_HEADER} must be a positive number of milliseconds, found {value!r}"
+        )
     return milliseconds / 1000
 
 
@@ -136,9 +142,16 @@ async def _left(request: Request) -> None:
 def answer(request: Request, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 any JSON value
     """Return a JSON response in the media type that the caller asked for, Elasticsearch's vendor type included."""
     vendor = _VENDOR.search(request.headers.get("accept", ""))
-    media = f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
+    media = (
+        f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
+    )
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
-    return Response(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent), status, {**PRODUCT, **(headers or {})}, media)
+    return Response(
+        json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent),
+        status,
+        {**PRODUCT, **(headers or {})},
+        media,
+    )
 
 
 def not_served(request: Request, status: int) -> Response:
@@ -148,9 +161,13 @@ def not_served(request: Request, status: int) -> Response:
     """
     status = 501 if status == 404 else status
     reason = (
-        f"no handler found for uri [{request.url.path}] and method [{request.method}]; es-rerank serve --pass-through sends such requests on to Elasticsearch"
+        f"no handler found for uri [{request.url.path}] and method [{request.method}]; "
+        "es-rerank serve --pass-through sends such requests on to Elasticsearch"
     )
-    cause = {"type": "not_implemented_exception" if status == 501 else "illegal_argument_exception", "reason": reason}
+    cause = {
+        "type": "not_implemented_exception" if status == 501 else "illegal_argument_exception",
+        "reason": reason,
+    }
     return answer(request, {"error": {"root_cause": [cause], **cause}, "status": status}, status)
 
 

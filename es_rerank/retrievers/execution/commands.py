@@ -104,7 +104,10 @@ class Served:
         if inference_id == DEFAULT_INFERENCE_ID and self.rerankers:
             return next(iter(self.rerankers.values()))
         known = ", ".join(self.rerankers) or "none"
-        raise UnknownModelError(f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}", name=inference_id)
+        raise UnknownModelError(
+            f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}",
+            name=inference_id,
+        )
 
     def embedder_for(self, model: str | None) -> Embedder:
         """Return the embedder of queries.
@@ -112,9 +115,14 @@ class Served:
         Raises UnknownModelError when another model is named, RequestError when there is none.
         """
         if self.embedder is None:
-            raise RequestError("[query_vector_builder] needs an embedder and none is configured; give [query_vector] yourself or configure an embedder")
+            raise RequestError(
+                "[query_vector_builder] needs an embedder and none is configured; give [query_vector] yourself or configure an embedder"
+            )
         if model not in (None, self.embedder.name):
-            raise UnknownModelError(f"embedding model [{model}] is not served here; served: {self.embedder.name}", name=model or "")
+            raise UnknownModelError(
+                f"embedding model [{model}] is not served here; served: {self.embedder.name}",
+                name=model or "",
+            )
         return self.embedder
 
 

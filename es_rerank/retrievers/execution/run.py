@@ -20,7 +20,20 @@ from ..grammar.parameters import OF_INDICES
 from ..planning.index_schema import IndexSchema, schema_of
 from ..planning.long_texts import Watch, chunks, in_parts
 from ..response.answer import SearchStats
-from .commands import ChunkTexts, Command, Context, EmbedQuery, EsRequest, Forward, ReadMapping, ScoreTexts, SplitLongTexts, Steps, closing, index_path
+from .commands import (
+    ChunkTexts,
+    Command,
+    Context,
+    EmbedQuery,
+    EsRequest,
+    Forward,
+    ReadMapping,
+    ScoreTexts,
+    SplitLongTexts,
+    Steps,
+    closing,
+    index_path,
+)
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
@@ -120,7 +133,9 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             embedder = context.served.embedder_for(model)
             return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
         case SplitLongTexts(query, candidates, model):
-            return await asyncio.to_thread(in_parts, context.served.reranker(model), query, candidates, context.deadline)
+            return await asyncio.to_thread(
+                in_parts, context.served.reranker(model), query, candidates, context.deadline
+            )
         case ChunkTexts(query, texts, chunking, size):
             watch = Watch(context.deadline)
             try:
@@ -175,11 +190,22 @@ def _asked(command: Command, connection: Connection[Any], context: Context) -> A
         parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
             name: context.parameters[name] for name in OF_INDICES if name in context.parameters
         }
-        return bounded.perform_request("GET", index_path(command.index), params=parameters, headers={"accept": "application/json"}, endpoint_id="indices.get")
+        return bounded.perform_request(
+            "GET",
+            index_path(command.index),
+            params=parameters,
+            headers={"accept": "application/json"},
+            endpoint_id="indices.get",
+        )
     assert isinstance(command, EsRequest)
     headers = _LINES if isinstance(command.body, list) else _JSON
     return bounded.perform_request(
-        command.method, command.path, params=command.parameters or None, headers=headers, body=command.body, endpoint_id=_ENDPOINTS.get(command.stage, "search")
+        command.method,
+        command.path,
+        params=command.parameters or None,
+        headers=headers,
+        body=command.body,
+        endpoint_id=_ENDPOINTS.get(command.stage, "search"),
     )
 
 
@@ -238,7 +264,9 @@ def _quietly(client: Elasticsearch, pit: str) -> None:
     """Close a point in time after a failure; where that fails too, Elasticsearch lets it lapse."""
     ask = closing(pit)
     try:
-        client.options(request_timeout=1.0).perform_request(ask.method, ask.path, headers=_JSON, body=ask.body)
+        client.options(request_timeout=1.0).perform_request(
+            ask.method, ask.path, headers=_JSON, body=ask.body
+        )
     except (ApiError, TransportError):
         return
 
@@ -246,12 +274,21 @@ def _quietly(client: Elasticsearch, pit: str) -> None:
 async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
     ask = closing(pit)
     try:
-        await client.options(request_timeout=1.0).perform_request(ask.method, ask.path, headers=_JSON, body=ask.body)
+        await client.options(request_timeout=1.0).perform_request(
+            ask.method, ask.path, headers=_JSON, body=ask.body
+        )
     except (ApiError, TransportError):
         return
 
 
-_STAGES = {Forward: "elasticsearch", ReadMapping: "mapping", EmbedQuery: "embed", SplitLongTexts: "cut", ChunkTexts: "cut", ScoreTexts: "rerank"}
+_STAGES = {
+    Forward: "elasticsearch",
+    ReadMapping: "mapping",
+    EmbedQuery: "embed",
+    SplitLongTexts: "cut",
+    ChunkTexts: "cut",
+    ScoreTexts: "rerank",
+}
 
 
 def _charge(stats: SearchStats, command: Command, began: float, started: float) -> None:

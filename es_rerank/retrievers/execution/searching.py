@@ -38,28 +38,50 @@ class Searching:
     elasticsearch_runs: frozenset[str] = frozenset()
     mappings: MappingCache = field(default_factory=MappingCache)
 
-    def context(self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None) -> Context:
+    def context(
+        self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None
+    ) -> Context:
         """Return where one search runs; its deadline counts from now."""
         expression = index if isinstance(index, str) or index is None else ",".join(index)
         allowed = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if allowed is None else time.monotonic() + allowed
-        return Context(expression, written(parameters), self.served, self.mappings, SearchStats(), deadline, self.elasticsearch_runs)
+        return Context(
+            expression,
+            written(parameters),
+            self.served,
+            self.mappings,
+            SearchStats(),
+            deadline,
+            self.elasticsearch_runs,
+        )
 
-    def search(self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any], as_json: AsJson) -> Steps[ObjectApiResponse[Any]]:
+    def search(
+        self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any], as_json: AsJson
+    ) -> Steps[ObjectApiResponse[Any]]:
         """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
         tree = as_json(tree)
         if not needs_us(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
             return whole_answer
-        keys, parameters = split_parameters({key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")})
+        keys, parameters = split_parameters(
+            {key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")}
+        )
         check_filter_path(arguments.get("filter_path"))
         whole = as_json({**(arguments.get("body") or {}), **keys, "retriever": tree})
         if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
-            others = {key: value for key, value in arguments.items() if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING}
-            native_answer: ObjectApiResponse[Any] = yield Forward({**others, "index": context.index, "body": body})
+            others = {
+                key: value
+                for key, value in arguments.items()
+                if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
+            }
+            native_answer: ObjectApiResponse[Any] = yield Forward(
+                {**others, "index": context.index, "body": body}
+            )
             return native_answer
-        answer = yield from search_steps(read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context)
+        answer = yield from search_steps(
+            read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context
+        )
         return response(selected(answer, arguments.get("filter_path")), answer["took"])
 
     def short_form(
@@ -88,14 +110,19 @@ class Searching:
 
 
 def searching(
-    reranker: Reranker | Mapping[str, Reranker] | None, embedder: Embedder | None, timeout_s: float | None, elasticsearch_runs: Collection[str]
+    reranker: Reranker | Mapping[str, Reranker] | None,
+    embedder: Embedder | None,
+    timeout_s: float | None,
+    elasticsearch_runs: Collection[str],
 ) -> Searching:
     """Return what a client searches with; a single reranker is known by its own name.
 
     Raises RequestError for a deadline that leaves no time, and for names that are no retrievers.
     """
     if timeout_s is not None and not timeout_s > 0:
-        raise RequestError(f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None")
+        raise RequestError(
+            f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None"
+        )
     rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
     return Searching(Served(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
 
@@ -107,12 +134,17 @@ def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:
     """
     unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
     if unknown:
-        raise RequestError(f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}")
+        raise RequestError(
+            f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}"
+        )
     return frozenset(elasticsearch_runs)
 
 
 def search_arguments(
-    index: str | Sequence[str] | None, retriever: Mapping[str, Any] | None, body: Mapping[str, Any] | None, options: Mapping[str, Any]
+    index: str | Sequence[str] | None,
+    retriever: Mapping[str, Any] | None,
+    body: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
     """Return (what was given, as ``Elasticsearch.search`` takes it; the retriever tree, wherever it stands)."""
     given: dict[str, Any] = {"index": index, **options}

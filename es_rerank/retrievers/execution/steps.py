@@ -43,14 +43,26 @@ from ..ranking.fusion import renumbered, rrf
 from ..ranking.ranked_node import RankedNode, has_min_score
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
 from ..response.answer import SearchStats, assemble
-from .commands import ChunkTexts, Context, EmbedQuery, EsRequest, ReadMapping, ScoreTexts, SplitLongTexts, Steps, closing
+from .commands import (
+    ChunkTexts,
+    Context,
+    EmbedQuery,
+    EsRequest,
+    ReadMapping,
+    ScoreTexts,
+    SplitLongTexts,
+    Steps,
+    closing,
+)
 from .union import union_for, wants_union
 from .vectors import check_embedder
 
 T = TypeVar("T")
 
 
-_MORE_TIME = "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
+_MORE_TIME = (
+    "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
+)
 
 
 KEEP_ALIVE = "1m"
@@ -79,7 +91,13 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     root = yield from search.evaluated()
     window = at_least(root.window, request.min_score)
     page = search.page(root, window)
-    fetched = yield EsRequest("page", "POST", search.path, page.body | search.common, search.parameters | given(context.parameters, OF_PAGE))
+    fetched = yield EsRequest(
+        "page",
+        "POST",
+        search.path,
+        page.body | search.common,
+        search.parameters | given(context.parameters, OF_PAGE),
+    )
     yield from search.close()
     return assemble(root, window, page, fetched, context.stats, request, timed_out=search.timed_out)
 
@@ -89,7 +107,9 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
     if "pit" not in request.common:
         return
     if context.index:
-        raise InvalidSearchError.of(["[indices] cannot be used with point in time. Do not specify any index with point in time."])
+        raise InvalidSearchError.of(
+            ["[indices] cannot be used with point in time. Do not specify any index with point in time."]
+        )
     clashes: list[str] = [name for name in ("routing", "preference") if name in context.parameters]
     clashes += ["indicesOptions"] if any(name in context.parameters for name in OF_INDICES) else []
     if clashes:
@@ -121,7 +141,11 @@ class _Search:
     @property
     def parameters(self) -> dict[str, Any]:
         """Return the query parameters that every search carries."""
-        names = [name for name in self.context.parameters if name not in OF_PAGE and not ("pit" in self.common and name in OF_SHARDS)]
+        names = [
+            name
+            for name in self.context.parameters
+            if name not in OF_PAGE and not ("pit" in self.common and name in OF_SHARDS)
+        ]
         return given(self.context.parameters, names)
 
     def close(self) -> Steps[None]:
@@ -179,14 +203,22 @@ class _Search:
 
     def _open(self) -> Steps[None]:
         path = f"{self.context.path or '/_all'}/_pit"
-        answer = yield EsRequest("point_in_time", "POST", path, None, {"keep_alive": KEEP_ALIVE, **given(self.context.parameters, OF_SHARDS)})
+        answer = yield EsRequest(
+            "point_in_time",
+            "POST",
+            path,
+            None,
+            {"keep_alive": KEEP_ALIVE, **given(self.context.parameters, OF_SHARDS)},
+        )
         self.pit = self.context.opened = answer["id"]
 
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
             return [(yield EsRequest("first_stage", "POST", self.path, bodies[0], self.parameters))]
         header, address = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
-        answer = yield EsRequest("first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address)
+        answer = yield EsRequest(
+            "first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address
+        )
         responses: list[dict[str, Any]] = answer["responses"]
         return responses
 
@@ -220,7 +252,9 @@ class _Search:
             case Rescorer():
                 window = yield from self._rescored(node, below[0].window)
             case Rrf():
-                window = rrf(lists, [child.weight for child in node.retrievers], node.rank_constant, node.window)
+                window = rrf(
+                    lists, [child.weight for child in node.retrievers], node.rank_constant, node.window
+                )
             case Linear():
                 return combined(node, below)
             case Pinned():
@@ -230,10 +264,16 @@ class _Search:
     def _rescored(self, node: Rescorer, candidates: Sequence[Candidate]) -> Steps[list[Candidate]]:
         if not candidates:
             return []
-        answer = yield EsRequest("rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters)
+        answer = yield EsRequest(
+            "rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters
+        )
         known = {candidate.key: candidate for candidate in candidates}
         rescored = candidates_of(answer["hits"]["hits"])
-        return [replace(known[each.key], score=each.score, rank=each.rank) for each in rescored if each.key in known]
+        return [
+            replace(known[each.key], score=each.score, rank=each.rank)
+            for each in rescored
+            if each.key in known
+        ]
 
     def _reranked(self, node: TextSimilarityReranker, child: RankedNode) -> Steps[RankedNode]:
         """Read and score a child's window; where failures are allowed, a broken or late reranker leaves its order, marked."""
@@ -242,14 +282,26 @@ class _Search:
             stats.models.append(reranker.name)
         candidates = yield from self._read(child.window, node)
         stats.candidates += len(candidates)
-        ranking = (yield from self._scored(node, candidates)) if candidates else Ranking([], complete=True, truncated=0, cached=0)
+        ranking = (
+            (yield from self._scored(node, candidates))
+            if candidates
+            else Ranking([], complete=True, truncated=0, cached=0)
+        )
         if not ranking.complete and all(hit.logit is None for hit in ranking.hits):
-            return RankedNode(node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+            return RankedNode(
+                node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
+            )
         scored = [
-            replace(hit.candidate, score=float("nan") if hit.probability is None else hit.probability, rank=position)
+            replace(
+                hit.candidate,
+                score=float("nan") if hit.probability is None else hit.probability,
+                rank=position,
+            )
             for position, hit in enumerate(ranking.hits, 1)
         ]
-        return RankedNode(node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits})
+        return RankedNode(
+            node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
+        )
 
     def _read(self, window: Sequence[Candidate], node: TextSimilarityReranker) -> Steps[list[Candidate]]:
         """Return a window with its texts, order kept, fetched once per reading; a document deleted meanwhile drops out."""
@@ -259,19 +311,35 @@ class _Search:
         kept = self.texts.setdefault((source, text if source.nearest else ""), {})
         missing = [candidate for candidate in window if candidate.key not in kept]
         if missing:
-            answer = yield EsRequest("passages", "POST", self.path, texts_body(source, text, missing) | self.common, self.parameters)
+            answer = yield EsRequest(
+                "passages",
+                "POST",
+                self.path,
+                texts_body(source, text, missing) | self.common,
+                self.parameters,
+            )
             self._keep_texts(source, text, missing, candidates_of(answer["hits"]["hits"]))
         pairs = [(candidate, kept.get(candidate.key)) for candidate in window]
         return [
-            replace(candidate, context=read.context, passages=read.passages, whole=read.whole, capped=read.capped)
+            replace(
+                candidate, context=read.context, passages=read.passages, whole=read.whole, capped=read.capped
+            )
             for candidate, read in pairs
             if read is not None
         ]
 
-    def _keep_texts(self, source: TextSource, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]) -> None:
+    def _keep_texts(
+        self, source: TextSource, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]
+    ) -> None:
         kept = self.texts.setdefault((source, text if source.nearest else ""), {})
         found = {hit.key: hit.hit for hit in hits}
-        kept.update({candidate.key: with_texts(candidate, found[candidate.key], source) for candidate in wanted if candidate.key in found})
+        kept.update(
+            {
+                candidate.key: with_texts(candidate, found[candidate.key], source)
+                for candidate in wanted
+                if candidate.key in found
+            }
+        )
 
     def _chunked(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[list[Candidate]]:
         """Return a window with the chunks that are read of each text in its place, where the node asks for chunks; each text is cut once."""
@@ -281,8 +349,15 @@ class _Search:
         kept = self.chunks.setdefault((source, text), {})
         missing = [candidate for candidate in candidates if candidate.passages and candidate.key not in kept]
         if missing:
-            found = yield ChunkTexts(text, [candidate.passages[0].text for candidate in missing], source.chunking, source.nearest or 1)
-            kept.update((candidate.key, tuple(chunks)) for candidate, chunks in zip(missing, found, strict=True))
+            found = yield ChunkTexts(
+                text,
+                [candidate.passages[0].text for candidate in missing],
+                source.chunking,
+                source.nearest or 1,
+            )
+            kept.update(
+                (candidate.key, tuple(chunks)) for candidate, chunks in zip(missing, found, strict=True)
+            )
         return [replace(candidate, passages=kept.get(candidate.key, ())) for candidate in candidates]
 
     def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
@@ -298,10 +373,15 @@ class _Search:
             if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
                 candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
             if node.aggregation.kind == "first":
-                candidates = [replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates]
+                candidates = [
+                    replace(candidate, passages=candidate.passages[:1], capped=False)
+                    for candidate in candidates
+                ]
             scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
             ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
-        except Exception as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
+        except (
+            Exception
+        ) as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
             if not node.allow_rerank_failures:
                 raise
             stats.fail(f"the reranker failed: {error}", reached=False)
@@ -324,7 +404,13 @@ class _Search:
         return page_query(window, request.offset, size, request.page, union, window_only=window_only)
 
 
-def _late(node: TextSimilarityReranker, candidates: list[Candidate], ranking: Ranking, scores: Scores, stats: SearchStats) -> Ranking:
+def _late(
+    node: TextSimilarityReranker,
+    candidates: list[Candidate],
+    ranking: Ranking,
+    scores: Scores,
+    stats: SearchStats,
+) -> Ranking:
     done = int(scores.done.sum())
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:

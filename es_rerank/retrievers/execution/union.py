@@ -19,7 +19,11 @@ from ..ranking.ranked_node import RankedNode, everything, first_stage
 
 def union_for(root: RankedNode) -> list[Query]:
     """Return the queries of all leaves, and one for each compound retriever that has a name."""
-    names = [named(each.window, each.node.name) for each in everything(root) if each.node.name is not None and isinstance(each.node, (Compound, Native))]
+    names = [
+        named(each.window, each.node.name)
+        for each in everything(root)
+        if each.node.name is not None and isinstance(each.node, (Compound, Native))
+    ]
     return union_of(root.node, (), first_stage(root)) + names
 
 
@@ -37,4 +41,6 @@ def wants_union(request: SearchRequest, window: int) -> bool:
 
 
 def _has_inner_hits(node: Retriever) -> bool:
-    return any(isinstance(each, Standard) and without_inner_hits(each.query) != each.query for each in nodes_of(node))
+    return any(
+        isinstance(each, Standard) and without_inner_hits(each.query) != each.query for each in nodes_of(node)
+    )

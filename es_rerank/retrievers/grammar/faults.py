@@ -25,7 +25,9 @@ def required_fields(names: Sequence[str], path: str) -> RetrieverParsingError:
 
 def failed_build(kind: str, reason: str, path: str) -> RetrieverParsingError:
     """Return the fault of fields that are well written and do not go together."""
-    return content_fault(f"Failed to build [{kind}] after last required field arrived: {reason}", path, (ILLEGAL, reason))
+    return content_fault(
+        f"Failed to build [{kind}] after last required field arrived: {reason}", path, (ILLEGAL, reason)
+    )
 
 
 def wrong_type(kind: str, key: str, value: object, path: str) -> RetrieverParsingError:
@@ -52,5 +54,9 @@ def token_of(value: object) -> str:
     """Return the name of a JSON value's first token, as Elasticsearch's parser calls it."""
     if value is None or isinstance(value, bool):
         return "VALUE_NULL" if value is None else "VALUE_BOOLEAN"
-    names: tuple[tuple[type | tuple[type, ...], str], ...] = (((int, float), "VALUE_NUMBER"), (str, "VALUE_STRING"), (dict, "START_OBJECT"))
+    names: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        ((int, float), "VALUE_NUMBER"),
+        (str, "VALUE_STRING"),
+        (dict, "START_OBJECT"),
+    )
     return next((name for kinds, name in names if isinstance(value, kinds)), "START_ARRAY")

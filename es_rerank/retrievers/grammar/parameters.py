@@ -58,15 +58,25 @@ def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
     A query in the address (``q``) is a query beside the body's retriever, and refused as one.
     """
-    found = {ALIASES.get(key, key): value for key, value in options.items() if value is not None and key not in FORMATTING}
+    found = {
+        ALIASES.get(key, key): value
+        for key, value in options.items()
+        if value is not None and key not in FORMATTING
+    }
     if "q" in found:
         found["query"] = found.pop("q")
-    return {key: value for key, value in found.items() if key not in SEARCH_PARAMETERS}, given(found, SEARCH_PARAMETERS & found.keys())
+    return {key: value for key, value in found.items() if key not in SEARCH_PARAMETERS}, given(
+        found, SEARCH_PARAMETERS & found.keys()
+    )
 
 
 def written(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return query parameters as an address takes them."""
     return {
-        key: str(value).lower() if isinstance(value, bool) else ",".join(value) if isinstance(value, (list, tuple)) else value
+        key: str(value).lower()
+        if isinstance(value, bool)
+        else ",".join(value)
+        if isinstance(value, (list, tuple))
+        else value
         for key, value in parameters.items()
     }

@@ -10,7 +10,18 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ...errors import RetrieverParsingError
-from .faults import ILLEGAL, PARSING, content_fault, failed_build, illegal_argument, parsing_fault, required_fields, token_of, unknown_field, wrong_type
+from .faults import (
+    ILLEGAL,
+    PARSING,
+    content_fault,
+    failed_build,
+    illegal_argument,
+    parsing_fault,
+    required_fields,
+    token_of,
+    unknown_field,
+    wrong_type,
+)
 from .suggestions import did_you_mean
 from .tree import (
     ALL_KINDS,
@@ -87,7 +98,9 @@ def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
         raise parsing_fault("retriever malformed, empty clause found", path)
     kind, content = next(iter(body.items()))
     if not isinstance(content, dict):
-        raise parsing_fault(f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name", f"{path}.{kind}")
+        raise parsing_fault(
+            f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name", f"{path}.{kind}"
+        )
     if kind not in ALL_KINDS:
         raise RetrieverParsingError(
             f"[{path}] unknown retriever [{kind}]{did_you_mean(kind, ALL_KINDS)}",
@@ -95,7 +108,9 @@ def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
             cause=("named_object_not_found_exception", f"unknown field [{kind}]"),
         )
     if len(body) > 1:
-        raise parsing_fault(f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]", path)
+        raise parsing_fault(
+            f"[{kind}] malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]", path
+        )
     return kind, content
 
 
@@ -104,7 +119,11 @@ def _native(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     child = content.get("retriever")
     children: list[Retriever] = [] if child is None else [parse(child, f"{path}.retriever", runs)]
     children += [
-        parse(entry.get("retriever", entry) if isinstance(entry, dict) else entry, f"{path}.retrievers[{i}]", runs)
+        parse(
+            entry.get("retriever", entry) if isinstance(entry, dict) else entry,
+            f"{path}.retrievers[{i}]",
+            runs,
+        )
         for i, entry in enumerate(as_list(content.get("retrievers")))
     ]
     ours = next((node for node in children if not _goes_whole(node)), None)
@@ -142,9 +161,20 @@ def _check_knn(node: Knn, path: str, runs: Collection[str]) -> None:
     if node.query_vector is None and node.query_vector_builder is None:
         raise failed_build("knn", "either [query_vector] or [query_vector_builder] must be provided", path)
     if node.query_vector is not None and node.query_vector_builder is not None:
-        raise failed_build("knn", "only one of [query_vector] and [query_vector_builder] must be provided", path)
-    if VECTOR_BUILDER not in runs and node.query_vector_builder and "text_embedding" in node.query_vector_builder:
-        _model(TextEmbedding, "text_embedding", node.query_vector_builder["text_embedding"], f"{path}.{VECTOR_BUILDER}.text_embedding")
+        raise failed_build(
+            "knn", "only one of [query_vector] and [query_vector_builder] must be provided", path
+        )
+    if (
+        VECTOR_BUILDER not in runs
+        and node.query_vector_builder
+        and "text_embedding" in node.query_vector_builder
+    ):
+        _model(
+            TextEmbedding,
+            "text_embedding",
+            node.query_vector_builder["text_embedding"],
+            f"{path}.{VECTOR_BUILDER}.text_embedding",
+        )
     if node.k < 1:
         raise illegal_argument("[k] must be greater than 0", path)
     if (_MAX_CANDIDATES if node.num_candidates is None else node.num_candidates) < node.k:
@@ -173,15 +203,22 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     if isinstance(fields.get("chunk_rescorer"), dict):
         chunks = _model(ChunkRescorer, "chunk_rescorer", fields["chunk_rescorer"], f"{path}.chunk_rescorer")
         if chunks.size < 1:
-            raise illegal_argument(f"size must be greater than 0, was: {chunks.size}", f"{path}.chunk_rescorer")
+            raise illegal_argument(
+                f"size must be greater than 0, was: {chunks.size}", f"{path}.chunk_rescorer"
+            )
         fields["chunk_rescorer"] = chunks
     node: TextSimilarityReranker = _with_child(kind, fields, path, runs)
     if not node.field:
         raise illegal_argument("[field] names no field; name the one whose text is read", path)
     if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
-        raise illegal_argument("[aggregation] first reads a document's first passage, [chunk_rescorer] those nearest to the query; name one of the two", path)
+        raise illegal_argument(
+            "[aggregation] first reads a document's first passage, [chunk_rescorer] those nearest to the query; name one of the two",
+            path,
+        )
     if not node.inference_text:
-        raise illegal_argument("[inference_text] is empty; give the text that the documents are compared with", path)
+        raise illegal_argument(
+            "[inference_text] is empty; give the text that the documents are compared with", path
+        )
     return node
 
 
@@ -190,24 +227,36 @@ def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     if isinstance(fields.get("docs"), (list, dict)):
         fields["docs"] = as_list(fields["docs"])
         if len(fields["docs"]) > MAX_PINNED:
-            raise illegal_argument(f"[pinned] Max of {MAX_PINNED} docs exceeded: {len(fields['docs'])} provided.", path)
+            raise illegal_argument(
+                f"[pinned] Max of {MAX_PINNED} docs exceeded: {len(fields['docs'])} provided.", path
+            )
         for i, doc in enumerate(fields["docs"]):
             item = _model(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
             if "*" in (item.index or ""):
-                raise failed_build(_Item.kind, "Item index cannot contain wildcard expressions", f"{path}.docs[{i}]")
+                raise failed_build(
+                    _Item.kind, "Item index cannot contain wildcard expressions", f"{path}.docs[{i}]"
+                )
     node: Pinned = _with_child(kind, fields, path, runs)
     if node.ids is not None and node.docs is not None:
         raise failed_build(kind, "Both 'ids' and 'docs' cannot be specified at the same time", path)
     if not node.ids and not node.docs:
-        raise failed_build(kind, "Either 'ids' or 'docs' must be provided and non-empty for pinned retriever", path)
+        raise failed_build(
+            kind, "Either 'ids' or 'docs' must be provided and non-empty for pinned retriever", path
+        )
     word = "ids" if node.ids else "docs"
     if len(node.pins) > MAX_PINNED:
-        raise illegal_argument(f"[pinned] Max of {MAX_PINNED} {word} exceeded: {len(node.pins)} provided.", path)
+        raise illegal_argument(
+            f"[pinned] Max of {MAX_PINNED} {word} exceeded: {len(node.pins)} provided.", path
+        )
     twice = next((pin for i, pin in enumerate(node.pins) if pin in node.pins[:i]), None)
     if twice is not None:
         raise illegal_argument(f"[pinned] duplicate {word.removesuffix('s')} found in list: {twice[1]}", path)
-    if isinstance(node.retriever, Standard) and not all(each in _BY_SCORE for each in as_list(node.retriever.sort)):
-        raise illegal_argument("[pinned] retriever only supports sorting by score; leave [sort] out of its retriever", path)
+    if isinstance(node.retriever, Standard) and not all(
+        each in _BY_SCORE for each in as_list(node.retriever.sort)
+    ):
+        raise illegal_argument(
+            "[pinned] retriever only supports sorting by score; leave [sort] out of its retriever", path
+        )
     return node
 
 
@@ -217,7 +266,10 @@ _BY_SCORE: tuple[Any, ...] = ("_score", {"_score": "desc"}, {"_score": {}}, {"_s
 def _rescorer(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Rescorer:
     fields = dict(content)
     if isinstance(fields.get("rescore"), (list, dict)):
-        fields["rescore"] = [_with_window(each, path) if isinstance(each, dict) and "window_size" in each else each for each in as_list(fields["rescore"])]
+        fields["rescore"] = [
+            _with_window(each, path) if isinstance(each, dict) and "window_size" in each else each
+            for each in as_list(fields["rescore"])
+        ]
     node: Rescorer = _with_child(kind, fields, path, runs)
     if not node.rescore:
         raise failed_build(kind, "Missing rescore definition", path)
@@ -233,7 +285,10 @@ def _with_window(rescore: dict[str, Any], path: str) -> dict[str, Any]:
         token = f"VALUE_{window}".upper() if isinstance(window, bool) else token_of(window)
         odd = (PARSING, f"unexpected token [{token}] after [window_size]")
         if isinstance(window, bool):
-            odd = ("json_parse_exception", f"Current token ({token}) not numeric, can not use numeric value accessors")
+            odd = (
+                "json_parse_exception",
+                f"Current token ({token}) not numeric, can not use numeric value accessors",
+            )
         raise content_fault("[rescorer] failed to parse field [rescore]", path, error.cause or odd) from error
 
 
@@ -243,14 +298,24 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
         if not isinstance(fields["retrievers"], (list, dict)):
             raise wrong_type(kind, "retrievers", fields["retrievers"], path)
         wrapped = _wrapped if kind == "linear" else _wrapped_or_direct
-        fields["retrievers"] = tuple(wrapped(entry, f"{path}.retrievers[{i}]", runs) for i, entry in enumerate(as_list(fields["retrievers"])))
+        fields["retrievers"] = tuple(
+            wrapped(entry, f"{path}.retrievers[{i}]", runs)
+            for i, entry in enumerate(as_list(fields["retrievers"]))
+        )
     if kind == "linear" and "normalizer" in fields:
         fields["normalizer"] = _normalizer(kind, fields["normalizer"], path)
-    node: Rrf | Linear = _model(Linear, kind, fields, path) if kind == "linear" else _model(Rrf, kind, fields, path)
+    node: Rrf | Linear = (
+        _model(Linear, kind, fields, path) if kind == "linear" else _model(Rrf, kind, fields, path)
+    )
     if len(node.fields) > _MOST_FIELDS:
-        raise illegal_argument(f"[{kind}] [fields] names {len(node.fields)} fields; at most {_MOST_FIELDS} can be asked at once", path)
+        raise illegal_argument(
+            f"[{kind}] [fields] names {len(node.fields)} fields; at most {_MOST_FIELDS} can be asked at once",
+            path,
+        )
     if isinstance(node, Rrf) and node.rank_constant < 1:
-        raise illegal_argument(f"[rank_constant] must be greater or equal to [1] for [rrf], found [{node.rank_constant}]", path)
+        raise illegal_argument(
+            f"[rank_constant] must be greater or equal to [1] for [rrf], found [{node.rank_constant}]", path
+        )
     return node
 
 
@@ -305,7 +370,9 @@ def _normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 
         raise wrong_type(kind, "normalizer", name, path)
     found: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
     if found is None:
-        raise illegal_argument(f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path)
+        raise illegal_argument(
+            f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path
+        )
     return found
 
 
@@ -344,7 +411,9 @@ def _first_fault(faults: dict[str, RetrieverParsingError], content: dict[str, An
     return next(faults[key] for key in (*content, "") if key in faults)
 
 
-def _worded(model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str) -> dict[str, RetrieverParsingError]:
+def _worded(
+    model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str
+) -> dict[str, RetrieverParsingError]:
     """Return pydantic's faults by key in Elasticsearch's words; keys that are missing are one fault, under no key."""
     names = [field.alias or name for name, field in model.model_fields.items()]
     worded = {}

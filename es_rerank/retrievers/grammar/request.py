@@ -63,17 +63,30 @@ class SearchRequest:
         return self.page.get("explain") is True
 
 
-def read_request(body: Mapping[str, Any], elasticsearch_runs: Collection[str] = (), *, scroll: bool = False) -> SearchRequest:
+def read_request(
+    body: Mapping[str, Any], elasticsearch_runs: Collection[str] = (), *, scroll: bool = False
+) -> SearchRequest:
     """Take a ``_search`` body apart.
 
     Raises RetrieverParsingError for a tree or a key that Elasticsearch's grammar does not know, InvalidSearchError for
     what it refuses beside a retriever, RequestError for sizes that are not counts: nothing is dropped silently.
     """
-    unknown = next((key for key in body if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice")), None)
+    unknown = next(
+        (
+            key
+            for key in body
+            if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice")
+        ),
+        None,
+    )
     if unknown is not None:
-        raise RetrieverParsingError(f"Unknown key in [{unknown}].{did_you_mean(unknown, [*_PAGE, *_BOTH, *_OURS])}", path=unknown)
+        raise RetrieverParsingError(
+            f"Unknown key in [{unknown}].{did_you_mean(unknown, [*_PAGE, *_BOTH, *_OURS])}", path=unknown
+        )
     if "slice" in body:
-        raise RequestError("[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out")
+        raise RequestError(
+            "[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out"
+        )
     tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
     check_children(tree)
     offset, size = _count(body, "from") or 0, _count(body, "size")

@@ -16,8 +16,14 @@ def close_to(word: str, known: Iterable[str]) -> list[str]:
     A known word that is half as long, or twice as long, cannot be close. It is not compared, so that a long ``word``
     costs no more than its length.
     """
-    nearness = {each: _nearness(word, each) for each in known if max(len(word), len(each)) < 2 * min(len(word), len(each))}
-    return sorted((each for each, value in nearness.items() if value > _CLOSE), key=lambda each: (-nearness[each], each))
+    nearness = {
+        each: _nearness(word, each)
+        for each in known
+        if max(len(word), len(each)) < 2 * min(len(word), len(each))
+    }
+    return sorted(
+        (each for each, value in nearness.items() if value > _CLOSE), key=lambda each: (-nearness[each], each)
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -25,7 +31,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = close_to(word, known)
     if not close:
         return ""
-    return f" did you mean [{close[0]}]?" if len(close) == 1 else f" did you mean any of [{', '.join(close)}]?"
+    return (
+        f" did you mean [{close[0]}]?" if len(close) == 1 else f" did you mean any of [{', '.join(close)}]?"
+    )
 
 
 def _nearness(left: str, right: str) -> float:

@@ -197,7 +197,10 @@ class Pinned(_Windowed):
     @property
     def pins(self) -> list[tuple[str | None, str]]:
         """Return (index or None, id) of the pinned documents, in order."""
-        return [*((None, each) for each in self.ids or ()), *((doc.get("_index"), doc["_id"]) for doc in self.docs or ())]
+        return [
+            *((None, each) for each in self.ids or ()),
+            *((doc.get("_index"), doc["_id"]) for doc in self.docs or ()),
+        ]
 
 
 class Rescorer(Compound):

@@ -18,7 +18,9 @@ def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
         return []
     faults = []
     if size > node.window:
-        faults.append(f"[{node.kind}] requires [{node.window_key}: {node.window}] be greater than or equal to [size: {size}]")
+        faults.append(
+            f"[{node.kind}] requires [{node.window_key}: {node.window}] be greater than or equal to [size: {size}]"
+        )
     if scroll:
         faults.append(f"cannot specify [{node.kind}] and [scroll]")
     if node.window < 0:
@@ -59,7 +61,11 @@ def check_children(node: Retriever, path: str = "retriever") -> None:
         return
     for child in node.children:
         if isinstance(child, Standard):
-            key = next((key for key in ("search_after", "terminate_after") if getattr(child, key) is not None), None)
+            key = next(
+                (key for key in ("search_after", "terminate_after") if getattr(child, key) is not None), None
+            )
             if key is not None:
-                raise illegal_argument(f"[{key}] cannot be used in children of compound retrievers", f"{path}.{node.kind}")
+                raise illegal_argument(
+                    f"[{key}] cannot be used in children of compound retrievers", f"{path}.{node.kind}"
+                )
         check_children(child, f"{path}.{node.kind}")

@@ -16,7 +16,9 @@ _MAY_BE_NULL = frozenset({"chunking_settings"})
 _INTEGER_RANGE = range(-(2**31), 2**31)
 
 
-_JAVA_NUMBER = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[dDfF]?)")
+_JAVA_NUMBER = re.compile(
+    r"[+-]?(?:NaN|Infinity|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[dDfF]?)"
+)
 """What Java's ``Double.parseDouble`` reads, its hexadecimal form apart. Nothing is tried twice: the time is linear."""
 
 
@@ -51,7 +53,12 @@ def as_integer(value: object) -> int:
     if isinstance(value, str) and not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
         raise NotTakenError((ILLEGAL, f"Value [{value}] is out of range for an integer"))
     if not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
-        raise NotTakenError(("input_coercion_exception", f"Numeric value ({value}) out of range of int (-2147483648 - 2147483647)"))
+        raise NotTakenError(
+            (
+                "input_coercion_exception",
+                f"Numeric value ({value}) out of range of int (-2147483648 - 2147483647)",
+            )
+        )
     return int(number)
 
 
@@ -60,12 +67,16 @@ def as_number(value: object) -> float:
     if isinstance(value, str):
         written = value.strip("".join(map(chr, range(33))))
         if not _JAVA_NUMBER.fullmatch(written):
-            raise NotTakenError((NOT_A_NUMBER, f'For input string: "{written}"' if written else "empty String"))
+            raise NotTakenError(
+                (NOT_A_NUMBER, f'For input string: "{written}"' if written else "empty String")
+            )
         return float(written.rstrip("dDfF") if written[-1] in "dDfF" else written)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise NotTakenError
     if abs(value) > sys.float_info.max and isinstance(value, int):
-        raise NotTakenError(("input_coercion_exception", f"a number of {len(str(value))} digits is out of range"))
+        raise NotTakenError(
+            ("input_coercion_exception", f"a number of {len(str(value))} digits is out of range")
+        )
     return value
 
 
@@ -75,7 +86,9 @@ def _truth(value: object) -> bool:
     if not isinstance(value, str):
         raise NotTakenError
     if value not in {"true", "false"}:
-        raise NotTakenError((ILLEGAL, f"Failed to parse value [{value}] as only [true] or [false] are allowed."))
+        raise NotTakenError(
+            (ILLEGAL, f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+        )
     return value == "true"
 
 
@@ -84,7 +97,9 @@ def _texts(value: object) -> list[str]:
     found = []
     for each in as_list(value):
         if not isinstance(each, (str, int, float)):
-            raise NotTakenError((ILLEGAL, f"Expected text but found {token_of(each)}") if isinstance(value, list) else None)
+            raise NotTakenError(
+                (ILLEGAL, f"Expected text but found {token_of(each)}") if isinstance(value, list) else None
+            )
         found.append(str(each).lower() if isinstance(each, bool) else str(each))
     return found
 
@@ -105,7 +120,9 @@ def _dimension(value: object) -> float:
     try:
         return as_number(value)
     except NotTakenError as error:
-        raise NotTakenError(error.cause or (PARSING, f"Type [{token_of(value)}] not supported for query vector")) from error
+        raise NotTakenError(
+            error.cause or (PARSING, f"Type [{token_of(value)}] not supported for query vector")
+        ) from error
 
 
 def _aggregation(value: object) -> Aggregation:
@@ -117,11 +134,15 @@ def _aggregation(value: object) -> Aggregation:
         if count < 1:
             raise NotTakenError((ILLEGAL, f"[top_k_mean] must be greater than 0, was: {count}"))
         return Aggregation("top_k_mean", count)
-    raise NotTakenError((ILLEGAL, f'Unknown aggregation [{value}]; give "max", "first", "mean" or {{"top_k_mean": k}}'))
+    raise NotTakenError(
+        (ILLEGAL, f'Unknown aggregation [{value}]; give "max", "first", "mean" or {{"top_k_mean": k}}')
+    )
 
 
 _READERS: dict[str, Callable[[object], Any]] = {
-    **dict.fromkeys(("k", "num_candidates", "rank_constant", "rank_window_size", "size", "terminate_after"), as_integer),
+    **dict.fromkeys(
+        ("k", "num_candidates", "rank_constant", "rank_window_size", "size", "terminate_after"), as_integer
+    ),
     **dict.fromkeys(("min_score", "similarity", "visit_percentage", "weight"), as_number),
     **dict.fromkeys(("fields", "ids"), _texts),
     "aggregation": _aggregation,

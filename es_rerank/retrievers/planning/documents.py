@@ -14,7 +14,13 @@ from ..grammar.tree import Query, Rescorer
 def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Return the search that rescores known documents from their present scores, as Elasticsearch does over a compound child."""
     query = scored(candidates, [candidate.score for candidate in candidates])
-    return {"query": query, "rescore": list(node.rescore), "size": node.window, "_source": False, "track_total_hits": False}
+    return {
+        "query": query,
+        "rescore": list(node.rescore),
+        "size": node.window,
+        "_source": False,
+        "track_total_hits": False,
+    }
 
 
 def only(candidates: Iterable[Candidate]) -> Query:
@@ -29,14 +35,25 @@ def only(candidates: Iterable[Candidate]) -> Query:
 
 
 def _in_group(index: str, routing: str | None, ids: list[str]) -> Query:
-    return {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}, *([{"term": {"_routing": routing}}] if routing is not None else [])]}}
+    return {
+        "bool": {
+            "filter": [
+                {"term": {"_index": index}},
+                {"ids": {"values": ids}},
+                *([{"term": {"_routing": routing}}] if routing is not None else []),
+            ]
+        }
+    }
 
 
 def scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
     """Return a query that gives each of these documents its score (float32), and matches no other."""
     if not candidates:
         return {"match_none": {}}
-    each = [{"constant_score": {"filter": only([candidate]), "boost": float(np.float32(score))}} for candidate, score in zip(candidates, scores, strict=True)]
+    each = [
+        {"constant_score": {"filter": only([candidate]), "boost": float(np.float32(score))}}
+        for candidate, score in zip(candidates, scores, strict=True)
+    ]
     return {"bool": {"should": each}}
 
 
@@ -53,4 +70,12 @@ def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:
 def _candidate(hit: dict[str, Any], rank: int) -> Candidate:
     score, sort = hit.get("_score"), hit.get("sort")
     shard_doc = sort[-1] if sort and isinstance(sort[-1], int) else None
-    return Candidate(hit["_index"], hit["_id"], float("nan") if score is None else score, rank, routing=hit.get("_routing"), shard_doc=shard_doc, hit=hit)
+    return Candidate(
+        hit["_index"],
+        hit["_id"],
+        float("nan") if score is None else score,
+        rank,
+        routing=hit.get("_routing"),
+        shard_doc=shard_doc,
+        hit=hit,
+    )

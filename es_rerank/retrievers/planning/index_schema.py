@@ -48,7 +48,9 @@ class IndexSchema:
 
     def texts(self) -> list[str]:
         """Return the full-text fields, those outside nested objects first."""
-        names = [name for name, kind in self.types.items() if kind in ("text", "match_only_text", "semantic_text")]
+        names = [
+            name for name, kind in self.types.items() if kind in ("text", "match_only_text", "semantic_text")
+        ]
         return sorted(names, key=lambda name: (self.nested_path(name) is not None, name))
 
     def require(self, name: str, purpose: str) -> None:
@@ -58,7 +60,10 @@ class IndexSchema:
         """
         if self.known and name not in self.types:
             others = ", ".join(self.vectors() if purpose == "vector" else self.texts()) or "none"
-            raise IndexMismatchError(f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}", index=self.index)
+            raise IndexMismatchError(
+                f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}",
+                index=self.index,
+            )
 
 
 def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
@@ -74,12 +79,16 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
             types.setdefault(name, definition.get("type", "object"))
             if "dims" in definition:
                 dims.setdefault(name, definition["dims"])
-        semantic = tuple(name for name, definition in fields.items() if definition.get("type") == "semantic_text")
+        semantic = tuple(
+            name for name, definition in fields.items() if definition.get("type") == "semantic_text"
+        )
         groups.setdefault((semantic, _default_fields(entry.get("settings", {}))), []).append(concrete)
         recorded = mapping.get("_meta", {}).get("embedder")
         if isinstance(recorded, str):
             embedders.add(recorded)
-    found = tuple(FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items())
+    found = tuple(
+        FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items()
+    )
     return IndexSchema(index, types, dims, frozenset(embedders), known=True, groups=found)
 
 

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..grammar.tree import Compound, Knn, Leaf, Linear, Native, Pinned, Query, Rescorer, Retriever, Standard, TextSimilarityReranker
+from ..grammar.tree import (
+    Compound,
+    Knn,
+    Leaf,
+    Linear,
+    Native,
+    Pinned,
+    Query,
+    Rescorer,
+    Retriever,
+    Standard,
+    TextSimilarityReranker,
+)
 from ..grammar.values import as_list
 from .index_schema import IndexSchema
 from .text_source import TextSource, inner_hits_of, nearest_query
@@ -33,12 +45,24 @@ class LeafSearch:
 
 
 def leaf_searches(
-    node: Retriever, sources: Mapping[int, TextSource], *, window: int = 0, filters: tuple[Query, ...] = (), parent: Compound | None = None
+    node: Retriever,
+    sources: Mapping[int, TextSource],
+    *,
+    window: int = 0,
+    filters: tuple[Query, ...] = (),
+    parent: Compound | None = None,
 ) -> Iterator[LeafSearch]:
     """Yield the searches of a tree, depth first; ``sources`` says by ``id`` of a reranker what it reads."""
     if not isinstance(node, Compound):
         text = parent.inference_text if isinstance(parent, TextSimilarityReranker) else ""
-        yield LeafSearch(node, window, filters, scored=isinstance(parent, Linear), source=sources.get(id(parent)), text=text)
+        yield LeafSearch(
+            node,
+            window,
+            filters,
+            scored=isinstance(parent, Linear),
+            source=sources.get(id(parent)),
+            text=text,
+        )
         return
     every = (*filters, *node.filter)
     if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
@@ -52,21 +76,30 @@ def leaf_searches(
 
 def pinned_query(node: Pinned) -> Standard:
     """Return the search for the pinned documents that exist; filters do not apply to them."""
-    each = [{"bool": {"filter": [{"ids": {"values": [name]}}, *([{"term": {"_index": index}}] if index else [])]}} for index, name in node.pins]
+    each = [
+        {"bool": {"filter": [{"ids": {"values": [name]}}, *([{"term": {"_index": index}}] if index else [])]}}
+        for index, name in node.pins
+    ]
     return Standard(query={"bool": {"should": each, "minimum_should_match": 1}})
 
 
-def leaf_body(search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False, explain: bool = False) -> dict[str, Any]:
+def leaf_body(
+    search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False, explain: bool = False
+) -> dict[str, Any]:
     """Return the body of a leaf's search: ids and scores of its first hits.
 
     ``vector`` is the query vector of a kNN. Within a point in time (``pit``) hits carry their place in the shard, by
     which Elasticsearch orders equal scores.
     """
     node = search.node
-    common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False} | ({"explain": True} if explain else {})
+    common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False} | (
+        {"explain": True} if explain else {}
+    )
     if isinstance(node, Native):
         window = min(search.window, node.window or search.window)
-        content = node.body | ({"filter": [*as_list(node.body.get("filter")), *search.filters]} if search.filters else {})
+        content = node.body | (
+            {"filter": [*as_list(node.body.get("filter")), *search.filters]} if search.filters else {}
+        )
         return {**common, "retriever": {node.kind: content}, "size": window}
     every = [*node.filter, *search.filters]
     body = common | (_knn_body(node, every, vector) if isinstance(node, Knn) else _standard_body(node, every))
@@ -92,12 +125,20 @@ def _knn_body(node: Knn, filters: list[Query], vector: list[float] | str | None)
         "rescore_vector": node.rescore_vector,
         "visit_percentage": node.visit_percentage,
     }
-    return {"knn": {"field": node.field, "k": node.k} | {key: value for key, value in optional.items() if value is not None}}
+    return {
+        "knn": {"field": node.field, "k": node.k}
+        | {key: value for key, value in optional.items() if value is not None}
+    }
 
 
 def _standard_body(node: Standard, filters: list[Query]) -> dict[str, Any]:
     body: dict[str, Any] = {"query": without_inner_hits(filtered(node.query, filters))}
-    optional = {"sort": node.sort, "collapse": node.collapse, "search_after": node.search_after, "terminate_after": node.terminate_after}
+    optional = {
+        "sort": node.sort,
+        "collapse": node.collapse,
+        "search_after": node.search_after,
+        "terminate_after": node.terminate_after,
+    }
     return body | {key: value for key, value in optional.items() if value is not None}
 
 
@@ -106,7 +147,9 @@ def filtered(query: Query | None, filters: Sequence[Query], name: str | None = N
     query = query or {"match_all": {}}
     if not filters and name is None:
         return query
-    return {"bool": {"must": [query], "filter": list(filters), **({"_name": name} if name is not None else {})}}
+    return {
+        "bool": {"must": [query], "filter": list(filters), **({"_name": name} if name is not None else {})}
+    }
 
 
 def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
@@ -116,12 +159,18 @@ def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
     if not isinstance(query, dict):
         return query
     return {
-        key: without_inner_hits({k: v for k, v in part.items() if k != "inner_hits"} if key in _CARRIES_INNER_HITS and isinstance(part, dict) else part)
+        key: without_inner_hits(
+            {k: v for k, v in part.items() if k != "inner_hits"}
+            if key in _CARRIES_INNER_HITS and isinstance(part, dict)
+            else part
+        )
         for key, part in query.items()
     }
 
 
-def with_texts_of_source(body: dict[str, Any], search: LeafSearch, schema: IndexSchema) -> tuple[dict[str, Any], bool]:
+def with_texts_of_source(
+    body: dict[str, Any], search: LeafSearch, schema: IndexSchema
+) -> tuple[dict[str, Any], bool]:
     """Return a leaf's body that also fetches the texts, and whether it fetches all of them.
 
     The passages nearest to the text come along with a kNN over the same nested object (nearest by vector) and with a
@@ -134,7 +183,10 @@ def with_texts_of_source(body: dict[str, Any], search: LeafSearch, schema: Index
         return body, True
     if isinstance(leaf, Standard):
         # With a must beside it, a should clause of boost 0 changes neither what matches nor its score.
-        return {**body, "query": {"bool": {"must": [body["query"]], "should": [nearest_query(source, search.text)]}}}, True
+        return {
+            **body,
+            "query": {"bool": {"must": [body["query"]], "should": [nearest_query(source, search.text)]}},
+        }, True
     if isinstance(leaf, Knn) and schema.nested_path(leaf.field) == source.nested:
         return {**body, "knn": {**body["knn"], "inner_hits": inner_hits_of(source)}}, True
     return body, False

@@ -38,7 +38,9 @@ class Watch:
             raise _TimeUpError
 
 
-def chunks(query: str, texts: Sequence[str], chunking: Strategy, size: int, watch: Watch) -> list[list[Passage]]:
+def chunks(
+    query: str, texts: Sequence[str], chunking: Strategy, size: int, watch: Watch
+) -> list[list[Passage]]:
     """Return, of each text, the ``size`` chunks that are nearest to the query, in the text's order.
 
     Raises DeadlineError as soon as ``watch`` says so.
@@ -54,7 +56,9 @@ def chunks(query: str, texts: Sequence[str], chunking: Strategy, size: int, watc
     return found
 
 
-def in_parts(reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None) -> list[Candidate]:
+def in_parts(
+    reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None
+) -> list[Candidate]:
     """Return the candidates, those whose whole text is longer than the model reads at once with its parts as passages.
 
     Parts beyond the cap are left out, which is marked. A reranker that does not say how much it reads, a service over
@@ -63,7 +67,9 @@ def in_parts(reranker: Reranker, query: str, candidates: Sequence[Candidate], de
     whole = [candidate for candidate in candidates if candidate.whole]
     if not whole or not isinstance(reranker, LongTextReranker):
         return list(candidates)
-    parts = reranker.cut(query, [(candidate.context, candidate.passages[0].text) for candidate in whole], deadline=deadline)
+    parts = reranker.cut(
+        query, [(candidate.context, candidate.passages[0].text) for candidate in whole], deadline=deadline
+    )
     cut = {candidate.key: _with_parts(candidate, each) for candidate, each in zip(whole, parts, strict=True)}
     return [cut.get(candidate.key, candidate) for candidate in candidates]
 
@@ -71,4 +77,6 @@ def in_parts(reranker: Reranker, query: str, candidates: Sequence[Candidate], de
 def _with_parts(candidate: Candidate, parts: Sequence[Passage]) -> Candidate:
     if len(parts) < 2:
         return candidate
-    return replace(candidate, passages=tuple(parts[:PASSAGE_CAP]), whole=False, capped=len(parts) > PASSAGE_CAP)
+    return replace(
+        candidate, passages=tuple(parts[:PASSAGE_CAP]), whole=False, capped=len(parts) > PASSAGE_CAP
+    )

@@ -10,7 +10,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import RequestError
-from ..grammar.tree import Compound, Linear, Pinned, Query, Rescorer, Retriever, Rrf, Standard, TextSimilarityReranker, Weighted, nodes_of
+from ..grammar.tree import (
+    Compound,
+    Linear,
+    Pinned,
+    Query,
+    Rescorer,
+    Retriever,
+    Rrf,
+    Standard,
+    TextSimilarityReranker,
+    Weighted,
+    nodes_of,
+)
 from ..grammar.wildcards import matches
 from .index_schema import FieldGroup, IndexSchema
 
@@ -33,7 +45,13 @@ def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
     if isinstance(node, (Rrf, Linear)):
         if node.query is not None:
             return _over_fields(node, schema)
-        return node.model_copy(update={"retrievers": tuple(child._replace(retriever=expanded(child.retriever, schema)) for child in node.retrievers)})
+        return node.model_copy(
+            update={
+                "retrievers": tuple(
+                    child._replace(retriever=expanded(child.retriever, schema)) for child in node.retrievers
+                )
+            }
+        )
     assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
     assert node.retriever is not None, "a fusion stands below"
     return node.model_copy(update={"retriever": expanded(node.retriever, schema)})
@@ -54,7 +72,9 @@ def _weights(node: Rrf | Linear) -> dict[str, float]:
         try:
             weights[name] = float(weight) if weight else 1.0
         except ValueError as error:
-            raise RequestError(f"[{node.kind}] [fields] holds [{written}], whose weight is not a number") from error
+            raise RequestError(
+                f"[{node.kind}] [fields] holds [{written}], whose weight is not a number"
+            ) from error
         if isinstance(node, Rrf) and weights[name] != 1.0:
             raise RequestError("[rrf] does not support per-field weights in [fields]")
         if weights[name] < 0:
@@ -62,7 +82,9 @@ def _weights(node: Rrf | Linear) -> dict[str, float]:
     return weights
 
 
-def _group(node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, *, apart: bool) -> Iterable[Weighted]:
+def _group(
+    node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, *, apart: bool
+) -> Iterable[Weighted]:
     """Yield the lexical and the semantic child for one group of indices."""
     asked = weights or dict.fromkeys(group.default_fields, 1.0)
     semantic: dict[str, float] = {}
@@ -74,8 +96,24 @@ def _group(node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, 
     only: tuple[Query, ...] = ({"terms": {"_index": list(group.indices)}},) if apart else ()
     if lexical:
         fields = [name if weight == 1.0 else f"{name}^{weight}" for name, weight in lexical.items()]
-        query: dict[str, Any] = {"multi_match": {"query": node.query, "type": "most_fields", "fields": fields}}
+        query: dict[str, Any] = {
+            "multi_match": {"query": node.query, "type": "most_fields", "fields": fields}
+        }
         yield Weighted(Standard(query=query, filter=only))
     if semantic:
-        children = tuple(Weighted(Standard(query={"match": {name: node.query}}, filter=only), weight) for name, weight in semantic.items())
-        yield Weighted(node.model_copy(update={"query": None, "fields": (), "retrievers": children, "filter": (), "min_score": None, "name": None}))
+        children = tuple(
+            Weighted(Standard(query={"match": {name: node.query}}, filter=only), weight)
+            for name, weight in semantic.items()
+        )
+        yield Weighted(
+            node.model_copy(
+                update={
+                    "query": None,
+                    "fields": (),
+                    "retrievers": children,
+                    "filter": (),
+                    "min_score": None,
+                    "name": None,
+                }
+            )
+        )

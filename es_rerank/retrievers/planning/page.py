@@ -27,7 +27,15 @@ class PageQuery:
         return self.listed[position] if score and 0 <= position < len(self.listed) else None
 
 
-def page_query(window: Sequence[Candidate], offset: int, size: int, asked: Mapping[str, Any], union: Sequence[Query], *, window_only: bool) -> PageQuery:
+def page_query(
+    window: Sequence[Candidate],
+    offset: int,
+    size: int,
+    asked: Mapping[str, Any],
+    union: Sequence[Query],
+    *,
+    window_only: bool,
+) -> PageQuery:
     """Return the request for one page of a window, with what the caller asked of it.
 
     Elasticsearch sorts by scores that are the places in our order, so that everything that it does with a page
@@ -48,7 +56,9 @@ def page_query(window: Sequence[Candidate], offset: int, size: int, asked: Mappi
     return PageQuery(body, listed)
 
 
-def union_of(node: Retriever, filters: Sequence[Query], first_stage: Iterator[Sequence[Candidate]]) -> list[Query]:
+def union_of(
+    node: Retriever, filters: Sequence[Query], first_stage: Iterator[Sequence[Candidate]]
+) -> list[Query]:
     """Return the queries of all leaves, in the order of ``leaf_searches``, whose hits ``first_stage`` yields in step.
 
     A kNN stands for the documents that it found, as in Elasticsearch.
@@ -61,9 +71,18 @@ def union_of(node: Retriever, filters: Sequence[Query], first_stage: Iterator[Se
     if isinstance(node, Native):
         found = next(first_stage)
         every = [*filters, *as_list(node.body.get("filter"))]
-        return [query for child in node.children for query in union_of(child, every, repeat(found))] or [only(found)]
+        return [query for child in node.children for query in union_of(child, every, repeat(found))] or [
+            only(found)
+        ]
     pins = [only(next(first_stage))] if isinstance(node, Pinned) else []
-    return [*pins, *(query for child in node.children for query in union_of(child, [*filters, *node.filter], first_stage))]
+    return [
+        *pins,
+        *(
+            query
+            for child in node.children
+            for query in union_of(child, [*filters, *node.filter], first_stage)
+        ),
+    ]
 
 
 def _named(query: Query, name: str | None) -> Query:

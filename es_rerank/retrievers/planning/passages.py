@@ -27,7 +27,11 @@ def passages_of(response: Mapping[str, Any], fields: Sequence[str] = DEFAULT_FIE
 
 def source_for(fields: Sequence[str], schema: IndexSchema) -> bool | dict[str, list[str]]:
     """Return which part of ``_source`` ``passages_of`` needs: no vectors, for one; all of it where the mapping may not be read."""
-    return {"includes": [name for field in fields for name in _stored_under(field, schema)]} if schema.known else True
+    return (
+        {"includes": [name for field in fields for name in _stored_under(field, schema)]}
+        if schema.known
+        else True
+    )
 
 
 def _stored_under(field: str, schema: IndexSchema) -> list[str]:
@@ -35,7 +39,9 @@ def _stored_under(field: str, schema: IndexSchema) -> list[str]:
     if path:
         return [field, f"{path}.start", f"{path}.end"]
     parent = field.rpartition(".")[0]
-    return [field] if schema.types.get(parent, "object") == "object" else [parent]  # of a multi-field its parent is stored
+    return (
+        [field] if schema.types.get(parent, "object") == "object" else [parent]
+    )  # of a multi-field its parent is stored
 
 
 def _passages(hit: Mapping[str, Any], context: Sequence[str], field: str) -> Iterator[RankedPassage]:
@@ -53,12 +59,18 @@ def _stored(source: Mapping[str, Any], field: str) -> list[Passage]:
     path, _, name = field.rpartition(".")
     objects = [each for each in _values(source, path) if isinstance(each, Mapping)] if path else []
     stored = [_passage(each[name], each) for each in objects if isinstance(each.get(name), str)]
-    return stored if len(stored) > 1 or any(passage.end for passage in stored) else [_whole(list(_values(source, field)))]
+    return (
+        stored
+        if len(stored) > 1 or any(passage.end for passage in stored)
+        else [_whole(list(_values(source, field)))]
+    )
 
 
 def _passage(text: str, place: Mapping[str, Any]) -> Passage:
     start, end = place.get("start"), place.get("end")
-    return Passage(text, start, end) if isinstance(start, int) and isinstance(end, int) else Passage(text, 0, 0)
+    return (
+        Passage(text, start, end) if isinstance(start, int) and isinstance(end, int) else Passage(text, 0, 0)
+    )
 
 
 def _whole(values: Sequence[Any]) -> Passage:

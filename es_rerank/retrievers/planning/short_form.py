@@ -42,7 +42,11 @@ def retriever_for(
         leaves["standard"] = {"query": _bm25(query, schema, fields)}
     if first_stage != "bm25":
         leaves["knn"] = _knn(query, vector or "", window, query_vector)
-    child = {"rrf": {"retrievers": [{kind: leaf} for kind, leaf in leaves.items()], "rank_window_size": window}} if len(leaves) > 1 else leaves
+    child = (
+        {"rrf": {"retrievers": [{kind: leaf} for kind, leaf in leaves.items()], "rank_window_size": window}}
+        if len(leaves) > 1
+        else leaves
+    )
     nested = any(schema.nested_path(name) for name in fields)
     reranker: dict[str, Any] = {
         "retriever": child,
@@ -71,12 +75,15 @@ def _vector_field(schema: IndexSchema, name: str | None) -> str:
         schema.require(name, "vector")
         if schema.known and name not in schema.dims and schema.types.get(name) != "dense_vector":
             raise IndexMismatchError(
-                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; a dense_vector is needed", index=schema.index
+                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; a dense_vector is needed",
+                index=schema.index,
             )
         return name
     found = schema.vectors()
     if not schema.known:
-        raise RequestError(f"the mapping of [{schema.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)")
+        raise RequestError(
+            f"the mapping of [{schema.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)"
+        )
     if not found:
         raise IndexMismatchError(
             f"index [{schema.index}] has no dense_vector field, so kNN cannot recall from it; "
@@ -84,7 +91,9 @@ def _vector_field(schema: IndexSchema, name: str | None) -> str:
             index=schema.index,
         )
     if len(found) > 1:
-        raise RequestError(f"index [{schema.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)")
+        raise RequestError(
+            f"index [{schema.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)"
+        )
     return found[0]
 
 
@@ -98,20 +107,38 @@ def _text_fields(schema: IndexSchema, vector: str | None) -> list[str]:
     if len(chosen) != 1:
         found = ", ".join(texts) or "none"
         raise IndexMismatchError(
-            f"which text of index [{schema.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}", index=schema.index
+            f"which text of index [{schema.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}",
+            index=schema.index,
         )
     return [*(name for name in _CONTEXT if name in texts), *chosen]
 
 
 def _knn(query: str, field: str, window: int, vector: Sequence[float] | None) -> dict[str, Any]:
-    source: dict[str, Any] = {"query_vector": list(vector)} if vector is not None else {"query_vector_builder": {"text_embedding": {"model_text": query}}}
-    return {"field": field, "k": window, "num_candidates": min(max(2 * window, _NUM_CANDIDATES), _MAX_CANDIDATES), **source}
+    source: dict[str, Any] = (
+        {"query_vector": list(vector)}
+        if vector is not None
+        else {"query_vector_builder": {"text_embedding": {"model_text": query}}}
+    )
+    return {
+        "field": field,
+        "k": window,
+        "num_candidates": min(max(2 * window, _NUM_CANDIDATES), _MAX_CANDIDATES),
+        **source,
+    }
 
 
 def _bm25(query: str, schema: IndexSchema, fields: Sequence[str]) -> Query:
     """Return a match over the document's own text fields, or over its passages where it has no other."""
-    top = [name for name in schema.texts() if schema.nested_path(name) is None and "." not in name] or [name for name in fields if not schema.nested_path(name)]
+    top = [name for name in schema.texts() if schema.nested_path(name) is None and "." not in name] or [
+        name for name in fields if not schema.nested_path(name)
+    ]
     flat = [name for name in top if name in fields or name in (*_CONTEXT, *_PREFERRED_TEXTS)] or top
     if flat:
         return {"multi_match": {"query": query, "fields": flat, "type": "most_fields"}}
-    return {"nested": {"path": schema.nested_path(fields[-1]), "query": {"match": {fields[-1]: query}}, "score_mode": "max"}}
+    return {
+        "nested": {
+            "path": schema.nested_path(fields[-1]),
+            "query": {"match": {fields[-1]: query}},
+            "score_mode": "max",
+        }
+    }

@@ -52,7 +52,11 @@ class TextSource:
 
     def fields(self) -> list[str]:
         """Return the fields to fetch of each hit."""
-        return [*self.context, *([self.chunked] if self.chunked else []), *([] if self.asks_nearest else self.passage_fields())]
+        return [
+            *self.context,
+            *([self.chunked] if self.chunked else []),
+            *([] if self.asks_nearest else self.passage_fields()),
+        ]
 
     @property
     def asks_nearest(self) -> bool:
@@ -74,7 +78,12 @@ def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSou
             f"[field] names several nested fields [{', '.join(nested)}]; one field of passages can be reranked, joined with fields of the document"
         )
     if not nested and chunks:
-        return TextSource(node.field[:-1], nearest=chunks.size, chunked=node.field[-1], chunking=strategy_of(chunks.chunking_settings))
+        return TextSource(
+            node.field[:-1],
+            nearest=chunks.size,
+            chunked=node.field[-1],
+            chunking=strategy_of(chunks.chunking_settings),
+        )
     if not nested:
         return TextSource(node.field[:-1], chunked=node.field[-1])
     if chunks and chunks.chunking_settings is not None:
@@ -100,13 +109,31 @@ def inner_hits_of(source: TextSource) -> dict[str, Any]:
 def nearest_query(source: TextSource, text: str) -> Query:
     """Return a nested query of no weight whose inner hits are the passages that match a text best; none is left out."""
     near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {source.passage: text}}]}}
-    return {"nested": {"path": source.nested, "query": near, "score_mode": "max", "boost": 0.0, "inner_hits": inner_hits_of(source)}}
+    return {
+        "nested": {
+            "path": source.nested,
+            "query": near,
+            "score_mode": "max",
+            "boost": 0.0,
+            "inner_hits": inner_hits_of(source),
+        }
+    }
 
 
 def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Return a search for the texts of known documents; of stored passages, where so asked, those that match a text best (BM25)."""
-    query = {"bool": {"filter": [only(candidates)], "should": [nearest_query(source, text)]}} if source.asks_nearest else only(candidates)
-    return {"query": query, "size": len(candidates), "_source": False, "track_total_hits": False, "fields": source.fields()}
+    query = (
+        {"bool": {"filter": [only(candidates)], "should": [nearest_query(source, text)]}}
+        if source.asks_nearest
+        else only(candidates)
+    )
+    return {
+        "query": query,
+        "size": len(candidates),
+        "_source": False,
+        "track_total_hits": False,
+        "fields": source.fields(),
+    }
 
 
 def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> Candidate:
@@ -119,7 +146,13 @@ def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) ->
     rows = _passages(hit, fields, source)
     whole = source.chunked is not None and source.chunking is None and bool(rows)
     if source.nearest is None:
-        return replace(candidate, context=context, passages=tuple(rows[:PASSAGE_CAP]), whole=whole, capped=len(rows) > PASSAGE_CAP)
+        return replace(
+            candidate,
+            context=context,
+            passages=tuple(rows[:PASSAGE_CAP]),
+            whole=whole,
+            capped=len(rows) > PASSAGE_CAP,
+        )
     return replace(candidate, context=context, passages=tuple(rows), whole=whole, capped=False)
 
 

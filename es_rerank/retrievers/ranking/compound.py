@@ -20,15 +20,30 @@ def at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidat
     """Return the documents whose score reaches ``least``, compared as float32; one without a score is kept."""
     if least is None:
         return tuple(window)
-    return tuple(candidate for candidate in window if np.isnan(candidate.score) or np.float32(candidate.score) >= np.float32(least))
+    return tuple(
+        candidate
+        for candidate in window
+        if np.isnan(candidate.score) or np.float32(candidate.score) >= np.float32(least)
+    )
 
 
 def combined(node: Linear, children: tuple[RankedNode, ...]) -> RankedNode:
     """Return a linear retriever over its children: the sum of their scores, each normalised and weighted."""
     normalizers = [child.normalizer or node.normalizer or "none" for child in node.retrievers]
-    window = linear([child.window for child in children], [child.weight for child in node.retrievers], normalizers, node.window)
+    window = linear(
+        [child.window for child in children],
+        [child.weight for child in node.retrievers],
+        normalizers,
+        node.window,
+    )
     scores = tuple(
-        dict(zip([candidate.key for candidate in child.window], normalised([c.score for c in child.window], how).tolist(), strict=True))
+        dict(
+            zip(
+                [candidate.key for candidate in child.window],
+                normalised([c.score for c in child.window], how).tolist(),
+                strict=True,
+            )
+        )
         for child, how in zip(children, normalizers, strict=True)
     )
     return RankedNode(node, tuple(renumbered(at_least(window, node.min_score))), children, normalised=scores)

@@ -27,19 +27,27 @@ class _Fused:
     score: np.float32 = field(default_factory=lambda: np.float32(0.0))
 
 
-def rrf(lists: Sequence[Sequence[Candidate]], weights: Sequence[float], rank_constant: int, size: int) -> list[Candidate]:
+def rrf(
+    lists: Sequence[Sequence[Candidate]], weights: Sequence[float], rank_constant: int, size: int
+) -> list[Candidate]:
     """Return the documents of all lists by the sum of weight / (rank_constant + rank), the first ``size`` of them.
 
     Formula: Cormack, Clarke and Buettcher, SIGIR 2009; weights as in Elasticsearch 9.2 (RRFRetrieverBuilder).
     """
     one = np.float32(1.0)
     shares = [
-        [np.float32(weight) * (one / np.float32(rank_constant + rank)) for rank in range(1, len(each) + 1)] for each, weight in zip(lists, weights, strict=True)
+        [np.float32(weight) * (one / np.float32(rank_constant + rank)) for rank in range(1, len(each) + 1)]
+        for each, weight in zip(lists, weights, strict=True)
     ]
     return _summed(lists, shares, size)
 
 
-def linear(lists: Sequence[Sequence[Candidate]], weights: Sequence[float], normalizers: Sequence[Normalizer], size: int) -> list[Candidate]:
+def linear(
+    lists: Sequence[Sequence[Candidate]],
+    weights: Sequence[float],
+    normalizers: Sequence[Normalizer],
+    size: int,
+) -> list[Candidate]:
     """Return the documents of all lists by the sum of weight * normalised score, the first ``size`` of them.
 
     A document that a list lacks, or holds without a score, gets nothing from it (LinearRetrieverBuilder).
@@ -69,7 +77,9 @@ def normalised(scores: Sequence[float], normalizer: Normalizer) -> FloatArray:
     return values if norm < _EPSILON else np.asarray(values.astype(np.float64) / norm, dtype=np.float32)
 
 
-def _summed(lists: Sequence[Sequence[Candidate]], shares: Sequence[Sequence[np.float32]], size: int) -> list[Candidate]:
+def _summed(
+    lists: Sequence[Sequence[Candidate]], shares: Sequence[Sequence[np.float32]], size: int
+) -> list[Candidate]:
     """Return documents by their summed shares; equal sums by shard and position in it, else by where they were first seen."""
     found: dict[DocumentKey, _Fused] = {}
     for each, share in zip(lists, shares, strict=True):
@@ -78,7 +88,14 @@ def _summed(lists: Sequence[Sequence[Candidate]], shares: Sequence[Sequence[np.f
             if fused.candidate.shard_doc is None and candidate.shard_doc is not None:
                 fused.candidate = candidate
             fused.score = np.float32(fused.score + value)
-    order = sorted(found.values(), key=lambda fused: (-fused.score, _LAST if fused.candidate.shard_doc is None else fused.candidate.shard_doc, fused.seen))
+    order = sorted(
+        found.values(),
+        key=lambda fused: (
+            -fused.score,
+            _LAST if fused.candidate.shard_doc is None else fused.candidate.shard_doc,
+            fused.seen,
+        ),
+    )
     return _ranked_as(order[:size])
 
 
@@ -89,7 +106,10 @@ def _ranked_as(fused: Sequence[_Fused]) -> list[Candidate]:
 
 def renumbered(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return candidates with ranks counted anew from 1."""
-    return [candidate if candidate.rank == rank else replace(candidate, rank=rank) for rank, candidate in enumerate(candidates, 1)]
+    return [
+        candidate if candidate.rank == rank else replace(candidate, rank=rank)
+        for rank, candidate in enumerate(candidates, 1)
+    ]
 
 
 def pinned_scores(count: int) -> list[float]:
@@ -98,4 +118,7 @@ def pinned_scores(count: int) -> list[float]:
     PinnedQueryBuilder: the integers above the bits of its largest organic score, 2^127, read as floats.
     """
     highest_organic = np.array([np.float32(2.0**127)]).view(np.int32)[0]
-    return [float(np.array([highest_organic + 1 + count - position], dtype=np.int32).view(np.float32)[0]) for position in range(count)]
+    return [
+        float(np.array([highest_organic + 1 + count - position], dtype=np.int32).view(np.float32)[0])
+        for position in range(count)
+    ]

@@ -94,7 +94,10 @@ def _rrf(root: RankedNode, node: Rrf, candidate: Candidate) -> dict[str, Any]:
         if inner is None:
             lines.append(_line(0.0, f"rrf score: [0], result not found in query {where}", []))
             continue
-        weight, share = node.retrievers[i].weight, np.float32(1.0) / np.float32(inner.rank + node.rank_constant)
+        weight, share = (
+            node.retrievers[i].weight,
+            np.float32(1.0) / np.float32(inner.rank + node.rank_constant),
+        )
         formula = f"1 / ({inner.rank} + {node.rank_constant})"
         lines.append(
             _line(
@@ -122,7 +125,10 @@ def _linear(root: RankedNode, node: Linear, candidate: Candidate) -> dict[str, A
         if not score > 0:
             lines.append(_line(0.0, f"weighted score: [0], result not found in query {where}", []))
             continue
-        weighted, normalizer = np.float32(weights[i]) * np.float32(score), node.retrievers[i].normalizer or node.normalizer or "none"
+        weighted, normalizer = (
+            np.float32(weights[i]) * np.float32(score),
+            node.retrievers[i].normalizer or node.normalizer or "none",
+        )
         lines.append(
             _line(
                 weighted,
@@ -141,7 +147,11 @@ def _linear(root: RankedNode, node: Linear, candidate: Candidate) -> dict[str, A
 
 def _reranker(root: RankedNode, node: TextSimilarityReranker, candidate: Candidate) -> dict[str, Any]:
     (child,) = root.children
-    chunks = f"and rescoring considering only top [{node.chunk_rescorer.size}] best chunks" if node.chunk_rescorer else ""
+    chunks = (
+        f"and rescoring considering only top [{node.chunk_rescorer.size}] best chunks"
+        if node.chunk_rescorer
+        else ""
+    )
     return _line(
         candidate.score,
         f"text_similarity_reranker match using inference endpoint: [{node.inference_id}] on document field: [{', '.join(node.field)}] "
@@ -155,7 +165,11 @@ def _alias(child: RankedNode) -> str:
 
 
 def _line(value: float | np.float32, description: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"value": value if isinstance(value, int) else shown(value), "description": description, "details": lines}
+    return {
+        "value": value if isinstance(value, int) else shown(value),
+        "description": description,
+        "details": lines,
+    }
 
 
 def shown(score: float | np.float32) -> float | None:

@@ -45,14 +45,18 @@ def texts_of(candidates: Sequence[Candidate]) -> list[str]:
     return [text for candidate in candidates for text in candidate.texts()]
 
 
-def of_documents(scores: Scores, counts: Sequence[int], aggregation: Aggregation = BEST_PASSAGE) -> tuple[FloatArray, list[int]]:
+def of_documents(
+    scores: Scores, counts: Sequence[int], aggregation: Aggregation = BEST_PASSAGE
+) -> tuple[FloatArray, list[int]]:
     """Return, per document, the logit of its passages that are done (NaN where it has none) and the position of the best.
 
     ``counts`` says how many consecutive scores belong to each document. Raises ScoreError when they do not add up or
     a score is not finite.
     """
     if sum(counts) != len(scores):
-        raise ScoreError(f"the reranker returned {len(scores)} scores for {sum(counts)} passages; a reranker must return one score per passage")
+        raise ScoreError(
+            f"the reranker returned {len(scores)} scores for {sum(counts)} passages; a reranker must return one score per passage"
+        )
     logits = np.where(scores.done, as_logits(scores), np.float32(np.nan)).astype(np.float32)
     parts = np.split(logits, np.cumsum(counts)[:-1]) if len(counts) else []
     values = np.asarray([aggregated(part, aggregation) for part in parts], dtype=np.float32)
@@ -76,27 +80,52 @@ def rank(
     logits = calibrated(model_logits, [candidate.score for candidate in candidates], calibration)
     done = ~np.isnan(model_logits)
     probabilities = logistic(np.where(done, logits, 0.0))
-    order = [*(i for i in ranked(np.where(done, logits, -np.inf)) if done[i]), *(i for i in range(len(candidates)) if not done[i])]
+    order = [
+        *(i for i in ranked(np.where(done, logits, -np.inf)) if done[i]),
+        *(i for i in range(len(candidates)) if not done[i]),
+    ]
     hits = [
-        _reranked(candidates[i], float(probabilities[i]), float(logits[i]), float(model_logits[i]), best[i]) if done[i] else Reranked(candidates[i])
+        _reranked(candidates[i], float(probabilities[i]), float(logits[i]), float(model_logits[i]), best[i])
+        if done[i]
+        else Reranked(candidates[i])
         for i in order
     ]
     if min_score is not None:
-        hits = [hit for hit in hits if hit.probability is None or np.float32(hit.probability) >= np.float32(min_score)]
-    return Ranking(hits, complete=bool(done.all()), truncated=int(scores.truncated.sum()), cached=int(scores.cached.sum()))
+        hits = [
+            hit
+            for hit in hits
+            if hit.probability is None or np.float32(hit.probability) >= np.float32(min_score)
+        ]
+    return Ranking(
+        hits,
+        complete=bool(done.all()),
+        truncated=int(scores.truncated.sum()),
+        cached=int(scores.cached.sum()),
+    )
 
 
-def _reranked(candidate: Candidate, probability: float, logit: float, model_logit: float, best: int) -> Reranked:
-    return Reranked(candidate, probability, logit, model_logit, candidate.passages[best] if candidate.passages else None)
+def _reranked(
+    candidate: Candidate, probability: float, logit: float, model_logit: float, best: int
+) -> Reranked:
+    return Reranked(
+        candidate, probability, logit, model_logit, candidate.passages[best] if candidate.passages else None
+    )
 
 
-def calibrated(logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None) -> FloatArray:
+def calibrated(
+    logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None
+) -> FloatArray:
     """Return log-odds of relevance, float32, (n,); NaN stays NaN."""
     if calibration is None:
         return logits
     known = logits[~np.isnan(logits)].astype(np.float64)
     spread = float(known.std()) if len(known) else 0.0
-    return np.asarray(calibration.logit * logits + calibration.first_stage * spread * standardise(first_stage) + calibration.intercept, dtype=np.float32)
+    return np.asarray(
+        calibration.logit * logits
+        + calibration.first_stage * spread * standardise(first_stage)
+        + calibration.intercept,
+        dtype=np.float32,
+    )
 
 
 def first_stage_order(candidates: Sequence[Candidate]) -> Ranking:

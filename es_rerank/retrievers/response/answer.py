@@ -85,7 +85,14 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
 
 
 def assemble(
-    root: RankedNode, window: Sequence[Candidate], page: PageQuery, fetched: Mapping[str, Any], stats: SearchStats, request: SearchRequest, *, timed_out: bool
+    root: RankedNode,
+    window: Sequence[Candidate],
+    page: PageQuery,
+    fetched: Mapping[str, Any],
+    stats: SearchStats,
+    request: SearchRequest,
+    *,
+    timed_out: bool,
 ) -> dict[str, Any]:
     """Return the response: everything that Elasticsearch says of the page and of the union, our scores and our statistics.
 
@@ -112,7 +119,12 @@ def assemble(
 
 
 def _hit(
-    hit: Mapping[str, Any], candidate: Candidate, root: RankedNode, found: Mapping[DocumentKey, Reranked], page: PageQuery, request: SearchRequest
+    hit: Mapping[str, Any],
+    candidate: Candidate,
+    root: RankedNode,
+    found: Mapping[DocumentKey, Reranked],
+    page: PageQuery,
+    request: SearchRequest,
 ) -> dict[str, Any]:
     shaped = {**hit, "_score": shown(candidate.score)}
     reranked = found.get(candidate.key)
@@ -122,7 +134,10 @@ def _hit(
         shaped["_explanation"] = explanation(root, candidate.key)
     names = _collapsed_names(request)
     if names:
-        shaped["inner_hits"] = {name: _regrouped(group, page) if name in names else group for name, group in hit.get("inner_hits", {}).items()}
+        shaped["inner_hits"] = {
+            name: _regrouped(group, page) if name in names else group
+            for name, group in hit.get("inner_hits", {}).items()
+        }
     return shaped
 
 
@@ -137,7 +152,10 @@ def _collapsed_names(request: SearchRequest) -> set[str]:
 def _regrouped(group: Mapping[str, Any], page: PageQuery) -> dict[str, Any]:
     """Return a collapsed group with our scores; a member that is not of the window has 0, as in Elasticsearch."""
     hits = [{**hit, "_score": _score(hit.get("_score"), page)} for hit in group["hits"]["hits"]]
-    return {**group, "hits": {**group["hits"], "max_score": _score(group["hits"].get("max_score"), page), "hits": hits}}
+    return {
+        **group,
+        "hits": {**group["hits"], "max_score": _score(group["hits"].get("max_score"), page), "hits": hits},
+    }
 
 
 def _score(place: float | None, page: PageQuery) -> float | None:

@@ -45,5 +45,11 @@ def _both(ours: type[EsRerankError], theirs: type[ApiError]) -> type[ApiError]:
     def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: ANN401, N807 survives a process boundary
         return client_error, (self._ours,)
 
-    names = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": __str__, "__reduce__": __reduce__, "error": property(error)}
+    names = {
+        "__module__": ours.__module__,
+        "__doc__": ours.__doc__,
+        "__str__": __str__,
+        "__reduce__": __reduce__,
+        "error": property(error),
+    }
     return type(ours.__name__, (ours, theirs), names)

@@ -49,7 +49,9 @@ def _written(paths: FilterPath) -> list[str]:
     given = [paths] if isinstance(paths, str) else list(paths or ())
     length = sum(map(len, given))
     if length > LONGEST:
-        raise RequestError(f"[filter_path] has {length} characters, at most {LONGEST} are read; name fewer paths, or shorten them by wildcards")
+        raise RequestError(
+            f"[filter_path] has {length} characters, at most {LONGEST} are read; name fewer paths, or shorten them by wildcards"
+        )
     return [path.strip() for path in (paths.split(",") if isinstance(paths, str) else given)]
 
 
@@ -91,7 +93,9 @@ class _Paths:
             self._met |= bit
             bit <<= 1
         if len(self._patterns) > MOST_PATTERNS:
-            raise RequestError(f"[filter_path] holds {len(self._patterns)} different names with wildcards, at most {MOST_PATTERNS} can be tried; name fewer")
+            raise RequestError(
+                f"[filter_path] holds {len(self._patterns)} different names with wildcards, at most {MOST_PATTERNS} can be tried; name fewer"
+            )
 
     def kept(self, value: Any, state: int) -> Any:  # noqa: ANN401 any JSON value
         """Return of a value what the paths meet; ``_NOTHING`` where they meet nothing."""

@@ -24,8 +24,12 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
     """
     hits = response.get("hits", {}).get("hits") if isinstance(response.get("hits"), dict) else None
     if not isinstance(hits, list) or not all(isinstance(hit, dict) and "_id" in hit for hit in hits):
-        raise RequestError("[response] is not an Elasticsearch search response: [hits.hits] must be a list of hits")
-    candidates = [_with_texts(candidate, field) for candidate in candidates_of([{"_index": "", **hit} for hit in hits])]
+        raise RequestError(
+            "[response] is not an Elasticsearch search response: [hits.hits] must be a list of hits"
+        )
+    candidates = [
+        _with_texts(candidate, field) for candidate in candidates_of([{"_index": "", **hit} for hit in hits])
+    ]
     if candidates and not any(candidate.context or candidate.passages for candidate in candidates):
         raise RequestError(
             f"no hit of [response] carries text in [{', '.join(field)}], neither in [_source] nor in [fields]; search with that field in _source"
@@ -41,14 +45,25 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
         path, _, last = name.rpartition(".")
         rows = _rows(candidate.hit.get("_source") or {}, path)
         if rows and path:
-            passages += [Passage(str(row[last]), int(row.get("start", 0)), int(row.get("end", 0))) for row in rows if row.get(last)]
+            passages += [
+                Passage(str(row[last]), int(row.get("start", 0)), int(row.get("end", 0)))
+                for row in rows
+                if row.get(last)
+            ]
         elif name == field[-1] and not passages:
             last_text = "\n".join(_values(candidate.hit, name))
         else:
             context += _values(candidate.hit, name)
     if last_text:
-        return replace(candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True)
-    return replace(candidate, context="\n".join(context), passages=tuple(passages[:PASSAGE_CAP]), capped=len(passages) > PASSAGE_CAP)
+        return replace(
+            candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True
+        )
+    return replace(
+        candidate,
+        context="\n".join(context),
+        passages=tuple(passages[:PASSAGE_CAP]),
+        capped=len(passages) > PASSAGE_CAP,
+    )
 
 
 def _rows(source: dict[str, Any], path: str) -> list[dict[str, Any]]:
@@ -86,9 +101,18 @@ def rescored(
         stats.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
     hits = [_rescored(hit) for hit in ranking.hits]
     shown_hits = {**response["hits"], "max_score": hits[0]["_score"] if hits else None, "hits": hits}
-    return {**response, "took": round(stats.seconds.get("total", 0.0) * 1000), "hits": shown_hits, "rerank": stats.block()}
+    return {
+        **response,
+        "took": round(stats.seconds.get("total", 0.0) * 1000),
+        "hits": shown_hits,
+        "rerank": stats.block(),
+    }
 
 
 def _rescored(hit: Reranked) -> dict[str, Any]:
     score = None if hit.probability is None else shown(hit.probability)
-    return {**hit.candidate.hit, "_score": score, "fields": {**hit.candidate.hit.get("fields", {}), **fields_of(hit)}}
+    return {
+        **hit.candidate.hit,
+        "_score": score,
+        "fields": {**hit.candidate.hit.get("fields", {}), **fields_of(hit)},
+    }
