@@ -37,7 +37,10 @@ def find_file(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
-    raise SourceError(f"{folder} holds neither {name} nor {name}.gz; a collection needs one of them", path=str(folder / name))
+    raise SourceError(
+        f"{folder} holds neither {name} nor {name}.gz; a collection needs one of them",
+        path=str(folder / name),
+    )
 
 
 def is_collection(folder: Path) -> bool:
@@ -57,7 +60,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
         where = f" after line {number}" if number else ""
-        raise SourceError(f"cannot read {path}{where}: {_cause(error)}", path=str(path), line=number or None) from error
+        raise SourceError(
+            f"cannot read {path}{where}: {_cause(error)}", path=str(path), line=number or None
+        ) from error
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -86,9 +91,15 @@ def parse_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         value = json.loads(line.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}, line {number}: not JSON ({error})", path=str(path), line=number) from error
+        raise SourceError(
+            f"{path}, line {number}: not JSON ({error})", path=str(path), line=number
+        ) from error
     if not isinstance(value, dict):
-        raise SourceError(f"{path}, line {number}: a JSON object is expected, found {type(value).__name__}", path=str(path), line=number)
+        raise SourceError(
+            f"{path}, line {number}: a JSON object is expected, found {type(value).__name__}",
+            path=str(path),
+            line=number,
+        )
     return value
 
 
@@ -107,13 +118,25 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
     if identifier is None:
         identifier = rest.pop("id", None)
     if isinstance(identifier, bool) or not isinstance(identifier, (str, int)) or identifier == "":
-        raise SourceError(f'{path}, line {line}: "_id" must be a non-empty string or a number, found {identifier!r}', path=str(path), line=line)
+        raise SourceError(
+            f'{path}, line {line}: "_id" must be a non-empty string or a number, found {identifier!r}',
+            path=str(path),
+            line=line,
+        )
     title, text = rest.pop("title", None) or "", rest.pop("text", None)
     if not isinstance(text, str) or not isinstance(title, str):
-        raise SourceError(f'{path}, line {line}: "text" (and "title", where given) must be a string', path=str(path), line=line)
+        raise SourceError(
+            f'{path}, line {line}: "text" (and "title", where given) must be a string',
+            path=str(path),
+            line=line,
+        )
     nested = rest.pop("metadata", None)
     if nested is not None and not isinstance(nested, dict):
-        raise SourceError(f'{path}, line {line}: "metadata" must be an object, found {type(nested).__name__}', path=str(path), line=line)
+        raise SourceError(
+            f'{path}, line {line}: "metadata" must be an object, found {type(nested).__name__}',
+            path=str(path),
+            line=line,
+        )
     return Document(str(identifier), title, text, {**rest, **(nested or {})})
 
 
@@ -131,7 +154,9 @@ def read_queries(folder: Path) -> dict[str, str]:
     for line, record in read_jsonl(path):
         identifier, text = record.get("_id"), record.get("text")
         if not isinstance(identifier, (str, int)) or not isinstance(text, str):
-            raise SourceError(f'{path}, line {line}: a query needs "_id" and "text"', path=str(path), line=line)
+            raise SourceError(
+                f'{path}, line {line}: a query needs "_id" and "text"', path=str(path), line=line
+            )
         queries[str(identifier)] = text
     return queries
 
@@ -149,7 +174,9 @@ def read_qrels(folder: Path, split: str) -> Qrels:
     """
     if split not in splits(folder):
         known = ", ".join(splits(folder)) or "none"
-        raise SourceError(f"{folder} has no split {split!r}; splits with judgements: {known}", path=str(folder / "qrels"))
+        raise SourceError(
+            f"{folder} has no split {split!r}; splits with judgements: {known}", path=str(folder / "qrels")
+        )
     path = find_file(folder / "qrels", f"{split}.tsv")
     qrels: Qrels = {}
     for number, line in read_lines(path):
@@ -159,7 +186,9 @@ def read_qrels(folder: Path, split: str) -> Qrels:
             qrels.setdefault(query, {})[document] = grade
         elif number > 1 and line.strip():
             raise SourceError(
-                f"{path}, line {number}: expected query-id, corpus-id and a whole number as grade, separated by tabs", path=str(path), line=number
+                f"{path}, line {number}: expected query-id, corpus-id and a whole number as grade, separated by tabs",
+                path=str(path),
+                line=number,
             )
     return qrels
 

@@ -53,7 +53,14 @@ class RetrieverParsingError(RequestError):
     what lies beneath, where Elasticsearch gives one.
     """
 
-    def __init__(self, message: str, *, path: str = "", kind: str = "parsing_exception", cause: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str = "",
+        kind: str = "parsing_exception",
+        cause: tuple[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.path = path
         self.kind = kind
@@ -70,7 +77,10 @@ class InvalidSearchError(RequestError):
     @classmethod
     def of(cls, faults: Sequence[str]) -> InvalidSearchError:
         """Return the error that names all ``faults``."""
-        return cls("Validation Failed: " + "".join(f"{number}: {fault};" for number, fault in enumerate(faults, 1)), faults=faults)
+        return cls(
+            "Validation Failed: " + "".join(f"{number}: {fault};" for number, fault in enumerate(faults, 1)),
+            faults=faults,
+        )
 
 
 class UnknownModelError(RequestError):

@@ -27,7 +27,9 @@ def as_logits(scores: Scores) -> FloatArray:
     """
     values = scores.values
     if not np.isfinite(values[scores.done]).all():
-        raise ScoreError("the reranker returned a score that is not a finite number; the model's graph or weights are broken, export it again")
+        raise ScoreError(
+            "the reranker returned a score that is not a finite number; the model's graph or weights are broken, export it again"
+        )
     if scores.scale == "logit":
         return values
     clipped = np.clip(values.astype(np.float64), _PROBABILITY_EDGE, 1 - _PROBABILITY_EDGE)

@@ -58,7 +58,9 @@ class Candidate:
         """Return what the model reads: one text per passage, at least one (it may be empty)."""
         if not self.passages:
             return [self.context]
-        return [f"{self.context}\n{passage.text}" if self.context else passage.text for passage in self.passages]
+        return [
+            f"{self.context}\n{passage.text}" if self.context else passage.text for passage in self.passages
+        ]
 
 
 class Aggregation(NamedTuple):

@@ -53,12 +53,22 @@ def index_body(recipe: Recipe) -> dict[str, Any]:
             "date_detection": True,
             "dynamic_date_formats": [_DATES],
             "dynamic_templates": [
-                {"strings": {"path_match": "metadata.*", "match_mapping_type": "string", "mapping": {"type": "keyword", "ignore_above": _KEYWORD_LIMIT}}},
+                {
+                    "strings": {
+                        "path_match": "metadata.*",
+                        "match_mapping_type": "string",
+                        "mapping": {"type": "keyword", "ignore_above": _KEYWORD_LIMIT},
+                    }
+                },
             ],
             "properties": {
                 "title": {"type": "text"},
                 "text": {"type": "text"},
-                "passages": {"type": "nested", "dynamic": "strict", "properties": _passage_fields(recipe.dims)},
+                "passages": {
+                    "type": "nested",
+                    "dynamic": "strict",
+                    "properties": _passage_fields(recipe.dims),
+                },
                 "metadata": {"type": "object", "dynamic": True},
                 "@timestamp": {"type": "date"},
                 "content_hash": {"type": "keyword"},
@@ -71,7 +81,13 @@ def _passage_fields(dims: int) -> dict[str, Any]:
     return {
         "text": {"type": "text"},
         # Vectors are unit vectors, so the dot product is the cosine. Plain hnsw keeps the first stage exact to float32.
-        "vector": {"type": "dense_vector", "dims": dims, "index": True, "similarity": "dot_product", "index_options": {"type": "hnsw"}},
+        "vector": {
+            "type": "dense_vector",
+            "dims": dims,
+            "index": True,
+            "similarity": "dot_product",
+            "index_options": {"type": "hnsw"},
+        },
         "start": {"type": "integer"},
         "end": {"type": "integer"},
     }
@@ -79,7 +95,13 @@ def _passage_fields(dims: int) -> dict[str, Any]:
 
 def _meta(recipe: Recipe) -> dict[str, Any]:
     chunking = {"size": recipe.size, "overlap": recipe.overlap}
-    return {"managed_by": MANAGED_BY, "version": recipe.layout, "embedder": recipe.embedder, "dims": recipe.dims, "chunking": chunking}
+    return {
+        "managed_by": MANAGED_BY,
+        "version": recipe.layout,
+        "embedder": recipe.embedder,
+        "dims": recipe.dims,
+        "chunking": chunking,
+    }
 
 
 def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
@@ -87,7 +109,13 @@ def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
     if meta.get("managed_by") != MANAGED_BY:
         return None
     try:
-        return Recipe(meta["embedder"], meta["dims"], meta["chunking"]["size"], meta["chunking"]["overlap"], meta["version"])
+        return Recipe(
+            meta["embedder"],
+            meta["dims"],
+            meta["chunking"]["size"],
+            meta["chunking"]["overlap"],
+            meta["version"],
+        )
     except (KeyError, TypeError):
         return None
 

@@ -106,7 +106,10 @@ class Ingest:
         for a damaged source, and the elasticsearch client's errors; run again, and it goes on where it stopped.
         """
         started = time.monotonic()
-        with writable_index(self._client, index, self._recipe, rebuild=rebuild) as version, closing(RejectsFile(index, rejects)) as refused:
+        with (
+            writable_index(self._client, index, self._recipe, rebuild=rebuild) as version,
+            closing(RejectsFile(index, rejects)) as refused,
+        ):
             report = IngestReport(index, version)
             with closing(self._reports(report, documents, refused)) as reports:
                 for so_far in reports:
@@ -115,16 +118,25 @@ class Ingest:
                         on_progress(report)
             self._client.indices.refresh(index=version)
             if rebuild and not report.documents:
-                raise IngestError(f"nothing was indexed, so {index} is left as it was; {report.failed} documents failed", failed=report.failed)
+                raise IngestError(
+                    f"nothing was indexed, so {index} is left as it was; {report.failed} documents failed",
+                    failed=report.failed,
+                )
         return replace(report, seconds=time.monotonic() - started)
 
-    def _reports(self, report: IngestReport, documents: Iterable[Document | Reject], refused: RejectsFile) -> Generator[IngestReport]:
+    def _reports(
+        self, report: IngestReport, documents: Iterable[Document | Reject], refused: RejectsFile
+    ) -> Generator[IngestReport]:
         """Yield the report as it stands after every batch."""
         in_flight = InFlight()
         stamp = datetime.now(UTC).isoformat()
-        read = batches(documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters)
+        read = batches(
+            documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters
+        )
         fresh = skip_unchanged(read, self._client, report.version, stamp, in_flight)
-        with closing(prefetch(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))) as ready:
+        with closing(
+            prefetch(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))
+        ) as ready:
             for batch in ready:
                 report = self._written(batch, report, refused)
                 in_flight.leave(batch.documents)

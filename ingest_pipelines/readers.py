@@ -33,9 +33,15 @@ def _source_file(source: Path) -> Path:
     if source.is_dir():
         return find_file(source, "corpus.jsonl")
     if not source.is_file():
-        raise SourceError(f"{source} does not exist; a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz", path=str(source))
+        raise SourceError(
+            f"{source} does not exist; a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz",
+            path=str(source),
+        )
     if not source.name.endswith(SUFFIXES):
-        raise SourceError(f"{source} is not read: its name ends in none of {', '.join(SUFFIXES)}; turn it into JSONL first", path=str(source))
+        raise SourceError(
+            f"{source} is not read: its name ends in none of {', '.join(SUFFIXES)}; turn it into JSONL first",
+            path=str(source),
+        )
     return source
 
 
@@ -61,7 +67,11 @@ def _read_line(line: bytes, path: Path, number: int) -> Document | Reject:
         record = parse_object(line, path, number)
         if is_reject(record):
             record = record["document"]
-            record = record if isinstance(record, dict) else parse_object(str(record).encode("utf-8", "replace"), path, number)
+            record = (
+                record
+                if isinstance(record, dict)
+                else parse_object(str(record).encode("utf-8", "replace"), path, number)
+            )
         return as_document(_identified(record), path, number)
     except SourceError as error:
         return Reject(error.message, record, _id_of(record), str(path), number)

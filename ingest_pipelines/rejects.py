@@ -26,7 +26,12 @@ class Reject(NamedTuple):
 
 def rejected(document: Document, reason: str) -> Reject:
     """Return the reject of a document that was read well but cannot be indexed."""
-    record = {"_id": document.id, "title": document.title, "text": document.text, "metadata": document.metadata}
+    record = {
+        "_id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "metadata": document.metadata,
+    }
     return Reject(reason, record, document.id)
 
 

@@ -64,7 +64,9 @@ class InFlight:
             return {identifier for identifier in ids if self._ids[identifier]}
 
 
-def batches(items: Iterable[Document | Reject], recipe: Recipe, *, documents: int, characters: int) -> Iterator[Batch]:
+def batches(
+    items: Iterable[Document | Reject], recipe: Recipe, *, documents: int, characters: int
+) -> Iterator[Batch]:
     """Yield batches of at most ``documents`` documents, each closed once it holds ``characters`` characters of text.
 
     Of documents with one id in a batch the last stays. A document that cannot be stored is a reject.
@@ -101,14 +103,18 @@ def _fault(document: Document) -> Reject | None:
     return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
 
 
-def skip_unchanged(incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight) -> Iterator[Batch]:
+def skip_unchanged(
+    incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight
+) -> Iterator[Batch]:
     """Yield the batches without documents that the index already holds with the same hash.
 
     ``stamp`` is the ``@timestamp`` of this run: a stored document that bears it was written by this run, so that its
     id has come before. That tells duplicates without keeping every id.
     """
     for batch in incoming:
-        on_their_way = in_flight.among(batch.documents)  # asked first: what has left by now is seen by the look-up
+        on_their_way = in_flight.among(
+            batch.documents
+        )  # asked first: what has left by now is seen by the look-up
         stored = _stored(client, index, list(batch.documents))
         for identifier in list(batch.documents):
             known_hash, known_stamp = stored.get(identifier, (None, None))
@@ -129,13 +135,20 @@ def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tupl
         return {}
     answer = client.mget(index=index, ids=ids, source_includes=["content_hash", "@timestamp"])
     sources = {hit["_id"]: hit["_source"] for hit in answer["docs"] if hit.get("found")}
-    return {identifier: (source.get("content_hash"), source.get("@timestamp")) for identifier, source in sources.items()}
+    return {
+        identifier: (source.get("content_hash"), source.get("@timestamp"))
+        for identifier, source in sources.items()
+    }
 
 
-def embedded(incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, written: Written, stamp: str) -> Iterator[Batch]:
+def embedded(
+    incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, written: Written, stamp: str
+) -> Iterator[Batch]:
     """Yield the batches with their passages and index actions; all passages of a batch are embedded in one call."""
     for batch in incoming:
-        batch.passages = {identifier: passages_of(document, chunker) for identifier, document in batch.documents.items()}
+        batch.passages = {
+            identifier: passages_of(document, chunker) for identifier, document in batch.documents.items()
+        }
         vectors = map(written, _vectors(batch, embedder))
         batch.actions = [_action(document, batch, vectors, stamp) for document in batch.documents.values()]
         yield batch
@@ -156,12 +169,19 @@ def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
     texts: list[str] = []
     for identifier, passages in batch.passages.items():
         title = batch.documents[identifier].title.strip()
-        texts += [f"{title}\n{passage.text}" if title and passage.end else passage.text for passage in passages]
+        texts += [
+            f"{title}\n{passage.text}" if title and passage.end else passage.text for passage in passages
+        ]
     return iter(embedder.embed(texts, purpose="passage")) if texts else iter(())
 
 
-def _action(document: Document, batch: Batch, vectors: Iterator[str | list[float]], stamp: str) -> dict[str, Any]:
-    passages = [{"text": text, "vector": next(vectors), "start": start, "end": end} for text, start, end in batch.passages[document.id]]
+def _action(
+    document: Document, batch: Batch, vectors: Iterator[str | list[float]], stamp: str
+) -> dict[str, Any]:
+    passages = [
+        {"text": text, "vector": next(vectors), "start": start, "end": end}
+        for text, start, end in batch.passages[document.id]
+    ]
     return {
         "_id": document.id,
         "_source": {

@@ -69,21 +69,39 @@ class Runs(Generic[T]):
     def run(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
         """Return what ``Pool.run`` returns, raising what it raises; None for a sequence whose run had not begun."""
         groups = self._groups(sequences)
-        return _in_order(groups, self._pool.run(self._one, _chosen(sequences, groups), length=_length, deadline=deadline), len(sequences))
+        return _in_order(
+            groups,
+            self._pool.run(self._one, _chosen(sequences, groups), length=_length, deadline=deadline),
+            len(sequences),
+        )
 
     async def arun(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
         """Return the same as ``run`` without blocking the event loop."""
         groups = self._groups(sequences)
-        return _in_order(groups, await self._pool.arun(self._one, _chosen(sequences, groups), length=_length, deadline=deadline), len(sequences))
+        return _in_order(
+            groups,
+            await self._pool.arun(self._one, _chosen(sequences, groups), length=_length, deadline=deadline),
+            len(sequences),
+        )
 
     def _groups(self, sequences: Sequence[Tokens]) -> list[list[int]]:
-        return equal_lengths([len(each.ids) for each in sequences], most=self._most, side_by_side=self._pool.threads, tokens=self._tokens)
+        return equal_lengths(
+            [len(each.ids) for each in sequences],
+            most=self._most,
+            side_by_side=self._pool.threads,
+            tokens=self._tokens,
+        )
 
     def _one(self, group: Sequence[Tokens]) -> list[T]:
-        return [self._read(each) for each in self._session.run([each.ids for each in group], [each.type_ids for each in group])]
+        return [
+            self._read(each)
+            for each in self._session.run([each.ids for each in group], [each.type_ids for each in group])
+        ]
 
 
-def equal_lengths(lengths: Sequence[int], *, most: int, side_by_side: int, tokens: int = RUN_TOKENS) -> list[list[int]]:
+def equal_lengths(
+    lengths: Sequence[int], *, most: int, side_by_side: int, tokens: int = RUN_TOKENS
+) -> list[list[int]]:
     """Return the positions of sequences in groups of one length each, the longest first, in the order given within a length.
 
     A group has at most ``most`` sequences and, unless it has one alone, at most ``tokens`` tokens, and no more than its
@@ -105,7 +123,9 @@ def _chosen(sequences: Sequence[Tokens], groups: Sequence[Sequence[int]]) -> lis
     return [[sequences[position] for position in group] for group in groups]
 
 
-def _in_order(groups: Sequence[Sequence[int]], found: Sequence[Sequence[T] | None], sequences: int) -> list[T | None]:
+def _in_order(
+    groups: Sequence[Sequence[int]], found: Sequence[Sequence[T] | None], sequences: int
+) -> list[T | None]:
     """Return what was found in the order of the sequences, None for those of a group that was not run."""
     ordered: list[T | None] = [None] * sequences
     for group, results in zip(groups, found, strict=True):

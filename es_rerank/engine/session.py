@@ -52,7 +52,9 @@ class Session:
         self._path = path
         self._inputs = {node.name for node in self._session.get_inputs()}
         if unknown := self._inputs - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
-            raise ModelFolderError(f"{path} asks for inputs that are not known here: {', '.join(sorted(unknown))}; export the model with: es-rerank export")
+            raise ModelFolderError(
+                f"{path} asks for inputs that are not known here: {', '.join(sorted(unknown))}; export the model with: es-rerank export"
+            )
         names = [node.name for node in self._session.get_outputs()]
         self._output = next((name for name in _OUTPUTS if name in names), names[0])
 
@@ -61,9 +63,14 @@ class Session:
         (output,) = self._session.run([self._output], feeds(self._inputs, ids, type_ids))
         return np.asarray(output, dtype=np.float32)
 
-    def outputs(self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
+    def outputs(
+        self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+    ) -> list[FloatArray]:
         """Return these outputs for sequences of one length, float32."""
-        return [np.asarray(found, dtype=np.float32) for found in self._session.run(list(names), feeds(self._inputs, ids, type_ids))]
+        return [
+            np.asarray(found, dtype=np.float32)
+            for found in self._session.run(list(names), feeds(self._inputs, ids, type_ids))
+        ]
 
     def labels(self) -> int:
         """Return how many logits the head gives, 1 or 2. Raises ModelFolderError for a graph without such a head.
@@ -73,14 +80,18 @@ class Session:
         """
         shape = self._probe()
         if shape not in {(1, 1), (1, 2)}:
-            raise ModelFolderError(f"{self._path} gives {shape} for one pair and not one or two logits: it was exported without its head; export it again")
+            raise ModelFolderError(
+                f"{self._path} gives {shape} for one pair and not one or two logits: it was exported without its head; export it again"
+            )
         return shape[1]
 
     def dims(self) -> int:
         """Return the length of the hidden states. Raises ModelFolderError for a graph that does not give one per token."""
         shape = self._probe()
         if len(shape) != 3 or shape[:2] != (1, len(_PROBE)):
-            raise ModelFolderError(f"{self._path} gives {shape} for {len(_PROBE)} tokens and not one hidden state per token; export it again as a bi-encoder")
+            raise ModelFolderError(
+                f"{self._path} gives {shape} for {len(_PROBE)} tokens and not one hidden state per token; export it again as a bi-encoder"
+            )
         return shape[2]
 
     def shares_runs(self, most: int) -> bool:
@@ -90,13 +101,18 @@ class Session:
         """
         draw = np.random.default_rng(0)
         probes = [draw.integers(0, _PROBED_WORDS, (most, tokens)) for tokens in _TOGETHER]
-        return all(_same_bits(lambda rows: self.run(rows.tolist(), np.zeros_like(rows).tolist()), probe) for probe in probes)
+        return all(
+            _same_bits(lambda rows: self.run(rows.tolist(), np.zeros_like(rows).tolist()), probe)
+            for probe in probes
+        )
 
     def _probe(self) -> tuple[int, ...]:
         try:
             return self.run([_PROBE], [[0] * len(_PROBE)]).shape
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            raise ModelFolderError(f"{self._path} loads but does not run ({error}); export the model again") from error
+            raise ModelFolderError(
+                f"{self._path} loads but does not run ({error}); export the model again"
+            ) from error
 
 
 class Continued:
@@ -108,7 +124,9 @@ class Continued:
     def __init__(self, path: Path, provider: str = CPU) -> None:
         self._session = _loaded(path, provider)
         if [node.name for node in self._session.get_inputs()] != [HIDDEN]:
-            raise ModelFolderError(f"{path} does not begin with hidden states; export the model again with --exit-layer")
+            raise ModelFolderError(
+                f"{path} does not begin with hidden states; export the model again with --exit-layer"
+            )
 
     def run(self, hidden: FloatArray) -> FloatArray:
         """Return logits, float32, (n, labels), for hidden states, (n, n_tokens, dims)."""
@@ -118,13 +136,19 @@ class Continued:
     def shares_runs(self, most: int, dims: int) -> bool:
         """Whether up to ``most`` sequences in one run give the bits that each gives alone, as ``Session.shares_runs`` finds it."""
         draw = np.random.default_rng(0)
-        return all(_same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32)) for tokens in _TOGETHER)
+        return all(
+            _same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32))
+            for tokens in _TOGETHER
+        )
 
 
 def _same_bits(run: Callable[[npt.NDArray[Any]], FloatArray], rows: npt.NDArray[Any]) -> bool:
     """Whether runs of any size up to that of all ``rows`` give the same bits."""
     most = len(rows)
-    found = {b"".join(run(rows[start : start + size]).tobytes() for start in range(0, most, size)) for size in range(1, most + 1)}
+    found = {
+        b"".join(run(rows[start : start + size]).tobytes() for start in range(0, most, size))
+        for size in range(1, most + 1)
+    }
     return len(found) == 1
 
 
@@ -133,7 +157,9 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
     import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
 
     if provider not in (installed := onnxruntime.get_available_providers()):
-        raise SettingsError(f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; install the build that has it, such as onnxruntime-gpu")
+        raise SettingsError(
+            f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; install the build that has it, such as onnxruntime-gpu"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -144,12 +170,18 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
     options.enable_mem_pattern = True
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([provider, CPU])), disabled_optimizers=_SLOWER)
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=list(dict.fromkeys([provider, CPU])), disabled_optimizers=_SLOWER
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-        raise ModelFolderError(f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again") from error
+        raise ModelFolderError(
+            f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again"
+        ) from error
 
 
-def feeds(names: Iterable[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+def feeds(
+    names: Iterable[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+) -> dict[str, npt.NDArray[np.int64]]:
     """Return what the inputs ``names`` read for sequences of one length: nothing is masked, positions count from 0."""
     rows = np.asarray(ids, dtype=np.int64)
     known = {

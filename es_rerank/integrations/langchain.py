@@ -19,12 +19,17 @@ from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 
 try:
-    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+        Callbacks,
+    )
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.retrievers import BaseRetriever
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"the LangChain integration needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[langchain]'", extra="langchain"
+        f"the LangChain integration needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[langchain]'",
+        extra="langchain",
     ) from error
 
 _CONTENT_FIELDS = ("text", "content", "body")
@@ -71,10 +76,17 @@ class RerankRetriever(BaseRetriever):
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     content_field: str | None = None
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:  # noqa: ARG002 LangChain reports
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 LangChain's signature
+    ) -> list[Document]:
         return self._documents(self.client.rerank(query, **self._arguments()).body)
 
-    async def _aget_relevant_documents(self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun) -> list[Document]:
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    ) -> list[Document]:
         if self.async_client is None:
             return await super()._aget_relevant_documents(query, run_manager=run_manager)
         return self._documents((await self.async_client.rerank(query, **self._arguments())).body)
@@ -106,18 +118,30 @@ def _document(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> D
         **{name: hit.get(name) for name in ("_index", "_id", "_score")},
         "_status": status,
     }
-    return Document(id=hit["_id"], page_content=passage.get("text") or (_text(source, content) if content else ""), metadata=metadata)
+    return Document(
+        id=hit["_id"],
+        page_content=passage.get("text") or (_text(source, content) if content else ""),
+        metadata=metadata,
+    )
 
 
 def _source_metadata(source: Mapping[str, Any], content: str | None) -> dict[str, Any]:
     own = source.get("metadata")
     if isinstance(own, dict):
         return own
-    return {name: value for name, value in source.items() if name not in (content, _PASSAGES_FIELD) and not _is_vector(value)}
+    return {
+        name: value
+        for name, value in source.items()
+        if name not in (content, _PASSAGES_FIELD) and not _is_vector(value)
+    }
 
 
 def _is_vector(value: object) -> bool:
-    return isinstance(value, list) and len(value) >= _SHORTEST_VECTOR and all(isinstance(item, int | float) for item in value)
+    return (
+        isinstance(value, list)
+        and len(value) >= _SHORTEST_VECTOR
+        and all(isinstance(item, int | float) for item in value)
+    )
 
 
 def _text(source: Mapping[str, Any], path: str) -> str:
@@ -125,7 +149,9 @@ def _text(source: Mapping[str, Any], path: str) -> str:
     value: Any = source
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return "\n".join(item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
+    return "\n".join(
+        item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)
+    )
 
 
 class RerankCompressor(BaseDocumentCompressor):
@@ -147,21 +173,46 @@ class RerankCompressor(BaseDocumentCompressor):
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     timeout_s: Annotated[float, Field(gt=0)] | None = None
 
-    def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None) -> list[Document]:  # noqa: ARG002 LangChain's signature
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002 LangChain's signature
+    ) -> list[Document]:
         """Return the documents to keep, best first; for none, none. Raises DeadlineError, ScoreError."""
         if not documents:
             return []
-        return self._kept(documents, WholeTexts(self.reranker).score(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
+        return self._kept(
+            documents,
+            WholeTexts(self.reranker).score(
+                query, _contents(documents), deadline=deadline_after(self.timeout_s)
+            ),
+        )
 
-    async def acompress_documents(self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None) -> list[Document]:  # noqa: ARG002 LangChain's signature
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002 LangChain's signature
+    ) -> list[Document]:
         """Return the same as ``compress_documents`` without blocking the event loop; cancelling it frees the work."""
         if not documents:
             return []
-        return self._kept(documents, await WholeTexts(self.reranker).ascore(query, _contents(documents), deadline=deadline_after(self.timeout_s)))
+        return self._kept(
+            documents,
+            await WholeTexts(self.reranker).ascore(
+                query, _contents(documents), deadline=deadline_after(self.timeout_s)
+            ),
+        )
 
     def _kept(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
         kept = best_first(scores, len(documents), self.top_n, self.min_score)
-        return [documents[i].model_copy(update={"metadata": {**documents[i].metadata, "relevance_score": probability}}) for i, probability in kept]
+        return [
+            documents[i].model_copy(
+                update={"metadata": {**documents[i].metadata, "relevance_score": probability}}
+            )
+            for i, probability in kept
+        ]
 
 
 def _contents(documents: Sequence[Document]) -> list[str]:

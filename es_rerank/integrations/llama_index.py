@@ -57,29 +57,48 @@ class RerankPostprocessor(BaseNodePostprocessor):
         """Return the name under which LlamaIndex shows the component."""
         return "RerankPostprocessor"
 
-    def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
         query = _words(query_bundle)
         if not nodes:
             return []
         self._tell_start(nodes, query)
-        return self._kept(nodes, WholeTexts(self.reranker).score(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+        return self._kept(
+            nodes,
+            WholeTexts(self.reranker).score(
+                query, self._texts(nodes), deadline=deadline_after(self.timeout_s)
+            ),
+        )
 
-    async def _apostprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
         query = _words(query_bundle)
         if not nodes:
             return []
         self._tell_start(nodes, query)
-        return self._kept(nodes, await WholeTexts(self.reranker).ascore(query, self._texts(nodes), deadline=deadline_after(self.timeout_s)))
+        return self._kept(
+            nodes,
+            await WholeTexts(self.reranker).ascore(
+                query, self._texts(nodes), deadline=deadline_after(self.timeout_s)
+            ),
+        )
 
     def _tell_start(self, nodes: Sequence[NodeWithScore], query: str) -> None:
         top_n = len(nodes) if self.top_n is None else self.top_n
-        _dispatcher.event(ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=self.reranker.name))
+        _dispatcher.event(
+            ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=self.reranker.name)
+        )
 
     def _texts(self, nodes: Sequence[NodeWithScore]) -> list[str]:
         return [item.node.get_content(metadata_mode=self.metadata_mode) for item in nodes]
 
     def _kept(self, nodes: Sequence[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
-        kept = [self._scored(nodes[i], probability) for i, probability in best_first(scores, len(nodes), self.top_n, self.min_score)]
+        kept = [
+            self._scored(nodes[i], probability)
+            for i, probability in best_first(scores, len(nodes), self.top_n, self.min_score)
+        ]
         _dispatcher.event(ReRankEndEvent(nodes=kept))
         return kept
 
@@ -92,5 +111,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
 def _words(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
-        raise RequestError("reranking needs the query and there is none; call postprocess_nodes with query_bundle or query_str")
+        raise RequestError(
+            "reranking needs the query and there is none; call postprocess_nodes with query_bundle or query_str"
+        )
     return query_bundle.query_str

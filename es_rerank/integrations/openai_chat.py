@@ -20,10 +20,16 @@ from ..text.prompt import Message
 
 try:
     from openai import APIConnectionError, APIError, APIStatusError, Omit, OpenAI
-    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionSystemMessageParam, ChatCompletionUserMessageParam
+    from openai.types.chat import (
+        ChatCompletionChunk,
+        ChatCompletionMessageParam,
+        ChatCompletionSystemMessageParam,
+        ChatCompletionUserMessageParam,
+    )
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"asking a language model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[llm]'", extra="llm"
+        f"asking a language model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[llm]'",
+        extra="llm",
     ) from error
 
 _KEY = "ES_RERANK_LLM_API_KEY"
@@ -79,7 +85,9 @@ class ChatModel:
             names = self._names()
             if len(names) != 1:
                 found = ", ".join(names) or "none"
-                raise GenerationError(f"{self.base_url} serves several models or none ({found}); name one (model, --llm-model)")
+                raise GenerationError(
+                    f"{self.base_url} serves several models or none ({found}); name one (model, --llm-model)"
+                )
             self._model = names[0]
         return self._model
 
@@ -91,7 +99,9 @@ class ChatModel:
         """
         model, chat = self.model, [_param(message) for message in messages]
         with self._answering(f"model {model}"):
-            chunks = self._client.chat.completions.create(model=model, messages=chat, stream=True, extra_headers=self._headers)
+            chunks = self._client.chat.completions.create(
+                model=model, messages=chat, stream=True, extra_headers=self._headers
+            )
         finished, characters = False, 0
         with chunks:
             try:
@@ -99,7 +109,10 @@ class ChatModel:
                     finished |= delta.finish_reason is not None
                     characters += len(delta.text)
                     yield delta
-            except (APIError, ValueError) as error:  # the SDK lets a line that is not JSON through as a ValueError
+            except (
+                APIError,
+                ValueError,
+            ) as error:  # the SDK lets a line that is not JSON through as a ValueError
                 raise self._broken(characters, _cause(error)) from error
         if not finished:
             raise self._broken(characters, "the stream ended without a finish_reason")
@@ -119,7 +132,9 @@ class ChatModel:
             return [model.id for model in self._client.models.list(extra_headers=self._headers)]
 
     def _broken(self, characters: int, cause: str) -> GenerationError:
-        return GenerationError(f"the answer from {self.base_url} broke off after {characters} characters: {cause}; ask again")
+        return GenerationError(
+            f"the answer from {self.base_url} broke off after {characters} characters: {cause}; ask again"
+        )
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:
@@ -127,13 +142,18 @@ class ChatModel:
         try:
             yield
         except APIConnectionError as error:
-            raise GenerationError(f"no server answers at {self.base_url} ({_cause(error)}); check the address (--llm)") from error
+            raise GenerationError(
+                f"no server answers at {self.base_url} ({_cause(error)}); check the address (--llm)"
+            ) from error
         except APIStatusError as error:
             raise GenerationError(
-                f"{self.base_url}, asked for {what}, answered {error.status_code}: {error.message}{self._remedy(error.status_code)}", status=error.status_code
+                f"{self.base_url}, asked for {what}, answered {error.status_code}: {error.message}{self._remedy(error.status_code)}",
+                status=error.status_code,
             ) from error
         except (APIError, ValueError) as error:
-            raise GenerationError(f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; check the address (--llm)") from error
+            raise GenerationError(
+                f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; check the address (--llm)"
+            ) from error
 
     def _remedy(self, status: int) -> str:
         if status in (401, 403):
@@ -164,10 +184,18 @@ def _cause(error: Exception) -> str:
 def _check_address(url: str) -> None:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{masked(url)!r} is no address of a language model's server; write it as http://HOST:PORT/v1")
+        raise SettingsError(
+            f"{masked(url)!r} is no address of a language model's server; write it as http://HOST:PORT/v1"
+        )
     if parts.username or parts.password:
-        raise SettingsError(f"the address of the language model's server holds credentials; leave them out and put the key in {_KEY}")
+        raise SettingsError(
+            f"the address of the language model's server holds credentials; leave them out and put the key in {_KEY}"
+        )

@@ -17,17 +17,25 @@ def deadline_after(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 
-def best_first(scores: Scores, passages: int, top_n: int | None, min_score: float | None) -> list[tuple[int, float]]:
+def best_first(
+    scores: Scores, passages: int, top_n: int | None, min_score: float | None
+) -> list[tuple[int, float]]:
     """Return (position, probability 0..1) of the passages to keep, in descending order of logit; ties keep their order.
 
     ``min_score`` is a probability and leaves out what is below it; ``top_n`` bounds the rest, None keeps all. Raises
     ScoreError when there is not one finite score per passage, DeadlineError when some were not scored in time.
     """
     if len(scores) != passages:
-        raise ScoreError(f"the reranker returned {len(scores)} scores for {passages} passages; a reranker must return one score per passage")
+        raise ScoreError(
+            f"the reranker returned {len(scores)} scores for {passages} passages; a reranker must return one score per passage"
+        )
     if not scores.done.all():
-        raise DeadlineError(f"the deadline came when {int(scores.done.sum())} of {passages} passages were scored; send fewer or allow more time (timeout_s)")
+        raise DeadlineError(
+            f"the deadline came when {int(scores.done.sum())} of {passages} passages were scored; send fewer or allow more time (timeout_s)"
+        )
     logits = as_logits(scores)
     probabilities: list[float] = logistic(logits).tolist()
-    kept = [(i, probabilities[i]) for i in ranked(logits) if min_score is None or probabilities[i] >= min_score]
+    kept = [
+        (i, probabilities[i]) for i in ranked(logits) if min_score is None or probabilities[i] >= min_score
+    ]
     return kept[:top_n]

@@ -28,7 +28,10 @@ _OLDEST_PYTHON = (3, 11)
 _MIB = 1024**2
 _NODE_DISK_MIB = 1024
 _NODE_MEMORY_MIB = 1024
-_MODEL_ROWS = {"cross-encoder": ("Reranker", "ES_RERANK_RERANKER"), "bi-encoder": ("Embedder", "ES_RERANK_EMBEDDER")}
+_MODEL_ROWS = {
+    "cross-encoder": ("Reranker", "ES_RERANK_RERANKER"),
+    "bi-encoder": ("Embedder", "ES_RERANK_EMBEDDER"),
+}
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,19 @@ def doctor(
     health, elasticsearch = _elasticsearch(seen, api_key, ca_certs)
     machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
     runtime = _onnxruntime()
-    models = [_model("cross-encoder", reranker), _model("bi-encoder", embedder)] if runtime.status == "ok" else []
+    models = (
+        [_model("cross-encoder", reranker), _model("bi-encoder", embedder)] if runtime.status == "ok" else []
+    )
     checks = (elasticsearch, *machine, runtime, *models)
     version = health.version if health else None
-    return Diagnosis(checks, masked(seen) if seen else None, version, node.how if node else "given" if url else None)
+    return Diagnosis(
+        checks, masked(seen) if seen else None, version, node.how if node else "given" if url else None
+    )
 
 
-def _elasticsearch(url: str | None, api_key: str | None, ca_certs: Path | None) -> tuple[Health | None, Check]:
+def _elasticsearch(
+    url: str | None, api_key: str | None, ca_certs: Path | None
+) -> tuple[Health | None, Check]:
     if url is None:
         return None, _no_elasticsearch()
     try:
@@ -95,7 +104,12 @@ def _elasticsearch(url: str | None, api_key: str | None, ca_certs: Path | None) 
         )
     found = f"{health.version or 'unknown version'}, {health.licence or 'unknown'} licence, {health.status or 'unknown'} health, at {masked(url)}"
     if health.status == "red":
-        return health, Check("Elasticsearch", "fail", found, "some shards are not there: GET _cluster/allocation/explain says why")
+        return health, Check(
+            "Elasticsearch",
+            "fail",
+            found,
+            "some shards are not there: GET _cluster/allocation/explain says why",
+        )
     return health, Check("Elasticsearch", "ok", found)
 
 
@@ -119,7 +133,12 @@ def _jdk() -> Check:
     if jdk is not None:
         return Check("JDK", "ok", str(jdk))
     others = "; ".join(f"{other}: {other.problem}" for other in java.survey(os.environ))
-    return Check("JDK", "warn", others or "none", f"a node without Docker needs a JDK {java.OLDEST} or newer; name it in ES_JAVA_HOME")
+    return Check(
+        "JDK",
+        "warn",
+        others or "none",
+        f"a node without Docker needs a JDK {java.OLDEST} or newer; name it in ES_JAVA_HOME",
+    )
 
 
 def _maven() -> Check:
@@ -143,7 +162,12 @@ def _disk(state_dir: Path) -> Check:
     free_mib = shutil.disk_usage(existing).free // _MIB
     found = f"{free_mib} MiB free at {existing}"
     if free_mib < _NODE_DISK_MIB:
-        return Check("Disk", "warn", found, f"a local node wants {_NODE_DISK_MIB} MiB; free some, or move the state with ES_RERANK_STATE_DIR")
+        return Check(
+            "Disk",
+            "warn",
+            found,
+            f"a local node wants {_NODE_DISK_MIB} MiB; free some, or move the state with ES_RERANK_STATE_DIR",
+        )
     return Check("Disk", "ok", found)
 
 
@@ -151,7 +175,12 @@ def _memory() -> Check:
     free_mib = psutil.virtual_memory().available // _MIB
     found = f"{free_mib} MiB available"
     if free_mib < _NODE_MEMORY_MIB:
-        return Check("Memory", "warn", found, f"a local node wants {_NODE_MEMORY_MIB} MiB with its default heap; start it with a smaller --heap-mb")
+        return Check(
+            "Memory",
+            "warn",
+            found,
+            f"a local node wants {_NODE_MEMORY_MIB} MiB with its default heap; start it with a smaller --heap-mb",
+        )
     return Check("Memory", "ok", found)
 
 
@@ -169,19 +198,41 @@ def _cpu_flags() -> set[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return set()
-    return next((set(line.split(":", 1)[1].split()) for line in text.splitlines() if line.startswith(("flags", "Features"))), set())
+    return next(
+        (
+            set(line.split(":", 1)[1].split())
+            for line in text.splitlines()
+            if line.startswith(("flags", "Features"))
+        ),
+        set(),
+    )
 
 
 def _onnxruntime() -> Check:
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:
-        return Check("ONNX Runtime", "fail", f"cannot be imported: {error}", "install it with: pip install --force-reinstall onnxruntime")
+        return Check(
+            "ONNX Runtime",
+            "fail",
+            f"cannot be imported: {error}",
+            "install it with: pip install --force-reinstall onnxruntime",
+        )
     return Check("ONNX Runtime", "ok", f"{module.__version__}, {' '.join(module.get_available_providers())}")
 
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
-    from ..models.load import CASCADE, COHERE, EARLY_EXIT, REMOTE, check_reranker, model_folder, reranker_manifest, stages  # noqa: PLC0415 loads the runtime, whose absence is a row of its own
+    # This import loads ONNX Runtime. Where it is absent, the doctor has a row of its own for that.
+    from ..models.load import (  # noqa: PLC0415 see above
+        CASCADE,
+        COHERE,
+        EARLY_EXIT,
+        REMOTE,
+        check_reranker,
+        model_folder,
+        reranker_manifest,
+        stages,
+    )
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
@@ -196,10 +247,24 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
         return Check(row, "ok", f"{name}: a service over the network; text leaves this machine")
     early = kind == "cross-encoder" and name.startswith(EARLY_EXIT)
     if not early and "/" in name and not Path(name).exists():
-        return Check(row, "warn", f"{name} is no folder here", f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}")
+        return Check(
+            row,
+            "warn",
+            f"{name} is no folder here",
+            f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}",
+        )
     try:
-        manifest = reranker_manifest(name.partition("+")[2] if early else name) if kind == "cross-encoder" else read_manifest(model_folder(name), kind=kind)
+        manifest = (
+            reranker_manifest(name.partition("+")[2] if early else name)
+            if kind == "cross-encoder"
+            else read_manifest(model_folder(name), kind=kind)
+        )
         checked = check_reranker(name) if early else name
     except (ModelFolderError, SettingsError) as error:
-        return Check(row, "fail", error.message, f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one")
+        return Check(
+            row,
+            "fail",
+            error.message,
+            f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one",
+        )
     return Check(row, "ok", f"{checked} ({manifest.source})")

@@ -41,7 +41,9 @@ def fetch(cache: Path, java_home: Path) -> Path:
     with locked(cache):
         if (folder := unpacked(cache)) is not None:
             return folder
-        for draft in cache.glob(_DRAFT + "*"):  # of a process that was killed while it unpacked: the lock says that it is gone
+        for draft in cache.glob(
+            _DRAFT + "*"
+        ):  # of a process that was killed while it unpacked: the lock says that it is gone
             shutil.rmtree(draft)
         with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT) as draft_name:
             return unpack(_download(Path(draft_name), java_home), _folder(cache))
@@ -58,7 +60,9 @@ def unpack(archive: Path, target: Path) -> Path:
             for entry in source.infolist():
                 _extract(source, entry, draft)
     except (zipfile.BadZipFile, OSError) as error:
-        raise NodeError(f"{archive.name} cannot be unpacked into {draft} ({error}); check the disk, or delete Maven's copy in ~/.m2 and try again") from error
+        raise NodeError(
+            f"{archive.name} cannot be unpacked into {draft} ({error}); check the disk, or delete Maven's copy in ~/.m2 and try again"
+        ) from error
     (folder,) = draft.iterdir()
     return folder.rename(target)
 
@@ -76,16 +80,24 @@ def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> No
 def _download(folder: Path, java_home: Path) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
-        raise NodeError(f"Elasticsearch {VERSION} is not in the cache and Maven (mvn) is not on PATH to fetch it; install Maven")
+        raise NodeError(
+            f"Elasticsearch {VERSION} is not in the cache and Maven (mvn) is not on PATH to fetch it; install Maven"
+        )
     command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
     environ = {**os.environ, "JAVA_HOME": str(java_home)}
     try:
-        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_DOWNLOAD_S, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_DOWNLOAD_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise NodeError(f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_S:.0f} seconds; check the network and the mirrors in ~/.m2/settings.xml") from error
+        raise NodeError(
+            f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_S:.0f} seconds; check the network and the mirrors in ~/.m2/settings.xml"
+        ) from error
     archives = list(folder.glob("*.zip"))
     if done.returncode != 0 or not archives:
-        raise NodeError(f"Maven cannot fetch {_ARTIFACT}: {_complaint(done)}; check the network and the mirrors in ~/.m2/settings.xml")
+        raise NodeError(
+            f"Maven cannot fetch {_ARTIFACT}: {_complaint(done)}; check the network and the mirrors in ~/.m2/settings.xml"
+        )
     return archives[0]
 
 

@@ -84,7 +84,10 @@ def remove_data(place: ContainerRecord) -> None:
 
 def is_running(container: str) -> bool:
     """Return whether the container with that id runs."""
-    return _docker("inspect", "--format", "{{.State.Running}}", container, limit_s=_ASK_S).stdout.strip() == "true"
+    return (
+        _docker("inspect", "--format", "{{.State.Running}}", container, limit_s=_ASK_S).stdout.strip()
+        == "true"
+    )
 
 
 def _has_compose() -> bool:
@@ -101,7 +104,16 @@ def _run(project: str, heap_mb: int) -> str:
     }
     options = [part for key, value in settings.items() for part in ("--env", f"{key}={value}")]
     return _must(
-        *("run", "--detach", "--name", project, "--publish", "127.0.0.1::9200", "--volume", f"{project}:{_DATA}"),
+        *(
+            "run",
+            "--detach",
+            "--name",
+            project,
+            "--publish",
+            "127.0.0.1::9200",
+            "--volume",
+            f"{project}:{_DATA}",
+        ),
         *options,
         IMAGE,
     )
@@ -120,14 +132,18 @@ def _is_composed(place: ContainerRecord) -> bool:
 
 
 def _compose(place: ContainerRecord, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
-    return _must("compose", "--project-name", place.project, "--file", str(place.compose), *arguments, environ=environ)
+    return _must(
+        "compose", "--project-name", place.project, "--file", str(place.compose), *arguments, environ=environ
+    )
 
 
 def _await(place: ContainerRecord, deadline: float) -> Record:
     url = _url(place.id)
     health = await_health(url, deadline=deadline, dead=lambda: not is_running(place.id))
     if health is None or health.node_id is None or health.version is None:
-        raise NodeError(f"Elasticsearch in Docker did not become healthy at {url} in time; give it longer with --timeout-s. Its log ends:\n  {_log(place.id)}")
+        raise NodeError(
+            f"Elasticsearch in Docker did not become healthy at {url} in time; give it longer with --timeout-s. Its log ends:\n  {_log(place.id)}"
+        )
     return Record(url=url, version=health.version, node_id=health.node_id, place=place)
 
 
@@ -143,11 +159,19 @@ def _must(*arguments: str, environ: Mapping[str, str] | None = None) -> str:
     return done.stdout.strip()
 
 
-def _docker(*arguments: str, limit_s: float = _ACT_S, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def _docker(
+    *arguments: str, limit_s: float = _ACT_S, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [shutil.which("docker") or "docker", *arguments]
     try:
         return subprocess.run(
-            command, env={**os.environ, **(environ or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
+            command,
+            env={**os.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))

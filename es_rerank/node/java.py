@@ -15,7 +15,14 @@ from .account import is_reachable
 OLDEST = 21
 MODULE = "jdk.incubator.vector"
 _ASK_S = 20.0
-FOLDERS = ("/usr/lib/jvm/*", "/opt/java*", "/opt/java/*", "/opt/jdk*", "~/.sdkman/candidates/java/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home")
+FOLDERS = (
+    "/usr/lib/jvm/*",
+    "/opt/java*",
+    "/opt/java/*",
+    "/opt/jdk*",
+    "~/.sdkman/candidates/java/*",
+    "/Library/Java/JavaVirtualMachines/*/Contents/Home",
+)
 """Patterns of the folders that packagers and version managers put JDKs into."""
 
 
@@ -90,7 +97,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _ask(home: Path, option: str) -> str:
     try:
-        done = subprocess.run([home / "bin" / "java", option], capture_output=True, text=True, timeout=_ASK_S, check=False)
+        done = subprocess.run(
+            [home / "bin" / "java", option], capture_output=True, text=True, timeout=_ASK_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stderr + done.stdout if done.returncode == 0 else ""

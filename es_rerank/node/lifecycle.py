@@ -50,7 +50,9 @@ class Down(NamedTuple):
     purged: bool
 
 
-def up(state_dir: Path, *, heap_mb: int = 512, timeout_s: float = 180.0, cache_dir: Path | None = None) -> Node:
+def up(
+    state_dir: Path, *, heap_mb: int = 512, timeout_s: float = 180.0, cache_dir: Path | None = None
+) -> Node:
     """Return the node of ``state_dir``, started unless it runs: in Docker when its daemon answers, else from Maven Central on a JDK.
 
     ``heap_mb`` is the heap in MiB; ``timeout_s`` is how many seconds a node may take until it serves, downloads not counted;
@@ -101,12 +103,19 @@ def address(url: str | None, state_dir: Path) -> str:
     raise NodeError(NONE_RUNS)
 
 
-def obstacles(cache: Path, environ: Mapping[str, str], folders: Iterable[str] = java.FOLDERS) -> list[Obstacle]:
+def obstacles(
+    cache: Path, environ: Mapping[str, str], folders: Iterable[str] = java.FOLDERS
+) -> list[Obstacle]:
     """Return what keeps Maven's distribution from starting here; empty when nothing does. ``folders`` are where JDKs are looked for."""
     missing = []
     if java.find(environ, folders) is None:
         others = "; ".join(f"{jdk}: {jdk.problem}" for jdk in java.survey(environ, folders))
-        missing.append(Obstacle(f"no JDK {java.OLDEST} or newer with module {java.MODULE} ({others or 'no Java at all'})", f"a JDK {java.OLDEST} or newer"))
+        missing.append(
+            Obstacle(
+                f"no JDK {java.OLDEST} or newer with module {java.MODULE} ({others or 'no Java at all'})",
+                f"a JDK {java.OLDEST} or newer",
+            )
+        )
     if distribution.unpacked(cache) is None and not distribution.has_maven(environ):
         missing.append(Obstacle("Maven (mvn) is not on PATH", "Maven"))
     return missing
@@ -135,7 +144,9 @@ def _start_from_maven(home: Path, cache: Path, *, heap_mb: int, timeout_s: float
     health = await_health(url, deadline=deadline, dead=lambda: not process.is_running(place))
     if health is None or health.node_id is None or health.version is None:
         process.stop(place.pid)
-        raise NodeError(f"Elasticsearch (process {place.pid}) started and did not become healthy within {timeout_s:.0f} seconds; its log is in {home / 'logs'}")
+        raise NodeError(
+            f"Elasticsearch (process {place.pid}) started and did not become healthy within {timeout_s:.0f} seconds; its log is in {home / 'logs'}"
+        )
     return Record(url=url, version=health.version, node_id=health.node_id, place=place)
 
 
@@ -143,7 +154,11 @@ def _is_alive(record: Record) -> bool:
     """Return whether what the record tells of still runs; whether it answers is another question."""
     if not record.running:
         return False
-    return process.is_running(record.place) if isinstance(record.place, ProcessRecord) else docker.is_running(record.place.id)
+    return (
+        process.is_running(record.place)
+        if isinstance(record.place, ProcessRecord)
+        else docker.is_running(record.place.id)
+    )
 
 
 def _answers(record: Record) -> bool:
@@ -199,5 +214,7 @@ def _checked(url: str) -> str:
     except ValueError:  # brackets that do not close, a port that is no number
         usable = False
     if not usable:
-        raise SettingsError(f"Elasticsearch address {masked(url)!r} is not a URL such as http://localhost:9200")
+        raise SettingsError(
+            f"Elasticsearch address {masked(url)!r} is not a URL such as http://localhost:9200"
+        )
     return url

@@ -28,7 +28,9 @@ class Health(NamedTuple):
     licence: str | None
 
 
-def probe(url: str, *, api_key: str | None = None, ca_certs: Path | None = None, timeout_s: float = 5.0) -> Health:
+def probe(
+    url: str, *, api_key: str | None = None, ca_certs: Path | None = None, timeout_s: float = 5.0
+) -> Health:
     """Ask the node at ``url`` for its health, version and licence, waiting up to ``timeout_s`` seconds for each answer.
 
     ``ca_certs``: a file with the CA to trust, else the public ones are.
@@ -39,12 +41,17 @@ def probe(url: str, *, api_key: str | None = None, ca_certs: Path | None = None,
     try:
         # Proxies of the environment are left aside, as the elasticsearch client leaves them.
         verify = ssl.create_default_context(cafile=ca_certs) if ca_certs else True
-        with httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=verify) as http:
+        with httpx.Client(
+            base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=verify
+        ) as http:
             health = _ask(http, "/_cluster/health")
             version, node_id = _identity(http)
             licence = _ask(http, "/_license").get("license", {}).get("type")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise UnreachableError(f"no Elasticsearch answers at {masked(url)} ({masked_in(str(error)) or type(error).__name__})", url=masked(url)) from error
+        raise UnreachableError(
+            f"no Elasticsearch answers at {masked(url)} ({masked_in(str(error)) or type(error).__name__})",
+            url=masked(url),
+        ) from error
     return Health(health.get("status"), version, node_id, licence)
 
 

@@ -50,7 +50,9 @@ def prepare(home: Path, distribution: Path) -> None:
     Raises NodeError when there is a folder of somebody else's in its place, or it cannot be written.
     """
     if home.is_dir() and any(home.iterdir()) and not is_ours(home):
-        raise NodeError(f"folder {home} was not made by es-rerank and is left alone; name another state folder with ES_RERANK_STATE_DIR")
+        raise NodeError(
+            f"folder {home} was not made by es-rerank and is left alone; name another state folder with ES_RERANK_STATE_DIR"
+        )
     try:
         make_reachable(home)
         for name in ("config", "data", "logs", "tmp"):
@@ -59,10 +61,14 @@ def prepare(home: Path, distribution: Path) -> None:
         _configure(home, distribution)
         _hand_over(home)
     except OSError as error:
-        raise NodeError(f"the node's folder {home} cannot be written ({error.strerror}); name another state folder with ES_RERANK_STATE_DIR") from error
+        raise NodeError(
+            f"the node's folder {home} cannot be written ({error.strerror}); name another state folder with ES_RERANK_STATE_DIR"
+        ) from error
 
 
-def start(home: Path, distribution: Path, java_home: Path, *, heap_mb: int, timeout_s: float) -> tuple[ProcessRecord, str]:
+def start(
+    home: Path, distribution: Path, java_home: Path, *, heap_mb: int, timeout_s: float
+) -> tuple[ProcessRecord, str]:
     """Start the node of ``home`` with a heap of ``heap_mb`` MiB; return its process and address once it serves HTTP, within ``timeout_s`` seconds.
 
     Raises NodeError, quoting its log, when it ends or does not come up in time.
@@ -75,7 +81,9 @@ def start(home: Path, distribution: Path, java_home: Path, *, heap_mb: int, time
         status = launcher.wait(timeout_s)
     except subprocess.TimeoutExpired as error:
         _kill_session(launcher)
-        raise NodeError(f"Elasticsearch did not come up within {timeout_s:.0f} seconds; give it longer with --timeout-s. {_log(home)}") from error
+        raise NodeError(
+            f"Elasticsearch did not come up within {timeout_s:.0f} seconds; give it longer with --timeout-s. {_log(home)}"
+        ) from error
     except BaseException:  # an interrupted start leaves no process behind
         _kill_session(launcher)
         raise
@@ -96,7 +104,9 @@ def stop(pid: int) -> None:
     except psutil.NoSuchProcess:
         return
     except psutil.AccessDenied as error:
-        raise NodeError(f"process {pid} of the node belongs to another account; stop it as that account, or as root") from error
+        raise NodeError(
+            f"process {pid} of the node belongs to another account; stop it as that account, or as root"
+        ) from error
 
 
 def is_running(place: ProcessRecord) -> bool:
@@ -105,7 +115,9 @@ def is_running(place: ProcessRecord) -> bool:
         difference_s = abs(psutil.Process(place.pid).create_time() - place.started_at)
     except psutil.NoSuchProcess:
         return False
-    return difference_s < 2.0 and _is_node_of(place.pid, place.home)  # clocks are corrected by less, pids return later
+    return difference_s < 2.0 and _is_node_of(
+        place.pid, place.home
+    )  # clocks are corrected by less, pids return later
 
 
 def is_ours(home: Path) -> bool:
@@ -171,8 +183,12 @@ def _kill_session(launcher: subprocess.Popen[bytes]) -> None:
 def _started(home: Path) -> tuple[ProcessRecord, str]:
     try:
         pid = int(_pid_file(home).read_text(encoding="ascii"))
-        address = next(line for line in _ports_file(home).read_text(encoding="ascii").split() if not line.startswith("["))
-        return ProcessRecord(pid=pid, started_at=psutil.Process(pid).create_time(), home=home), f"http://{address}"
+        address = next(
+            line for line in _ports_file(home).read_text(encoding="ascii").split() if not line.startswith("[")
+        )
+        return ProcessRecord(
+            pid=pid, started_at=psutil.Process(pid).create_time(), home=home
+        ), f"http://{address}"
     except (OSError, ValueError, StopIteration, psutil.NoSuchProcess) as error:
         raise NodeError(f"Elasticsearch came up and ended at once. {_log(home)}") from error
 
@@ -200,7 +216,9 @@ def _await_end(process: psutil.Process) -> None:
     # A zombie has ended; only whoever adopted it has not looked yet, and in a container nobody may ever look.
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > deadline:
-            raise NodeError(f"the node (process {process.pid}) did not end within {_STOP_S:.0f} seconds after SIGTERM; end it with: kill -9 {process.pid}")
+            raise NodeError(
+                f"the node (process {process.pid}) did not end within {_STOP_S:.0f} seconds after SIGTERM; end it with: kill -9 {process.pid}"
+            )
         time.sleep(_INTERVAL_S)
 
 
@@ -222,6 +240,10 @@ def _log(home: Path) -> str:
         lines = _console(home).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    telling = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(("at ", "...")) and "[INFO " not in line]
+    telling = [
+        line.strip()
+        for line in lines
+        if line.strip() and not line.lstrip().startswith(("at ", "...")) and "[INFO " not in line
+    ]
     quoted = "\n  ".join(telling[-_QUOTED_LINES:]) or "(no line of warning or error)"
     return f"Its log, {_console(home)}, ends:\n  {quoted}"

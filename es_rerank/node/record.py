@@ -90,7 +90,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a")
     except OSError as error:
-        raise NodeError(f"folder {folder} cannot be written ({error.strerror}); name another one with ES_RERANK_STATE_DIR or XDG_CACHE_HOME") from error
+        raise NodeError(
+            f"folder {folder} cannot be written ({error.strerror}); name another one with ES_RERANK_STATE_DIR or XDG_CACHE_HOME"
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -30,8 +30,14 @@ class WordOverlapReranker:
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the overlap of every passage, nothing where the deadline has passed; never truncated."""
         wanted = set(_words(query))
-        scores = Scores.of([8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages])
-        return scores if deadline is None or time.monotonic() < deadline else replace(scores, done=np.zeros(len(passages), dtype=np.bool_))
+        scores = Scores.of(
+            [8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages]
+        )
+        return (
+            scores
+            if deadline is None or time.monotonic() < deadline
+            else replace(scores, done=np.zeros(len(passages), dtype=np.bool_))
+        )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score``; it can be cancelled."""
@@ -51,7 +57,10 @@ class HashEmbedder:
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in _words(text):
-                vectors[row, int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % self.dims] += 1.0
+                vectors[
+                    row,
+                    int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % self.dims,
+                ] += 1.0
             if not vectors[row].any():
                 vectors[row, 0] = 1.0
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)

@@ -48,7 +48,9 @@ class RerankerContract:
         assert scores.done.all()
         assert not scores.truncated.any()
         assert np.isfinite(scores.values).all()
-        assert len(np.unique(scores.values)) > 1, "every passage has the same score: the model does not read them"
+        assert len(np.unique(scores.values)) > 1, (
+            "every passage has the same score: the model does not read them"
+        )
 
     def test_a_probability_lies_between_0_and_1(self, reranker: Reranker) -> None:
         scores = reranker.score(QUERY, PASSAGES)
@@ -116,7 +118,9 @@ class RerankerContract:
 
     def test_a_cancelled_call_ends_and_leaves_the_reranker_usable(self, reranker: Reranker) -> None:
         async def cancelled() -> Scores:
-            task = asyncio.ensure_future(reranker.ascore(QUERY, [f"{passage} {i}" for i in range(200) for passage in PASSAGES]))
+            task = asyncio.ensure_future(
+                reranker.ascore(QUERY, [f"{passage} {i}" for i in range(200) for passage in PASSAGES])
+            )
             await asyncio.sleep(0)
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -142,7 +146,12 @@ class RerankerContract:
 
 
 def _check_shape(scores: Scores, passages: int) -> None:
-    for values, kind in ((scores.values, np.float32), (scores.done, np.bool_), (scores.truncated, np.bool_), (scores.cached, np.bool_)):
+    for values, kind in (
+        (scores.values, np.float32),
+        (scores.done, np.bool_),
+        (scores.truncated, np.bool_),
+        (scores.cached, np.bool_),
+    ):
         assert values.shape == (passages,)
         assert values.dtype == kind
 

@@ -73,14 +73,22 @@ def inside_character(text: str, at: int) -> bool:
         return before == "\r" and after == "\n"
     if before.isspace() or unicodedata.category(before) == "Cc":
         return False
-    if "\u200d" in (before, after) or after == "\u200c" or unicodedata.category(after).startswith("M") or after in _SPACING or _modifies(after):
+    if (
+        "\u200d" in (before, after)
+        or after == "\u200c"
+        or unicodedata.category(after).startswith("M")
+        or after in _SPACING
+        or _modifies(after)
+    ):
         return True
     if _is_flag_half(before) and _is_flag_half(after):
         start, farthest = at, max(0, at - _FARTHEST)
         while start > farthest and _is_flag_half(text[start - 1]):
             start -= 1
         return (at - start) % 2 == 1
-    return ("\u1100" <= before <= "\u11ff" and "\u1160" <= after <= "\u11ff") or ("\uac00" <= before <= "\ud7a3" and "\u11a8" <= after <= "\u11ff")
+    return ("\u1100" <= before <= "\u11ff" and "\u1160" <= after <= "\u11ff") or (
+        "\uac00" <= before <= "\ud7a3" and "\u11a8" <= after <= "\u11ff"
+    )
 
 
 def _closes(character: str) -> bool:

@@ -32,7 +32,9 @@ class Chunker:
     Raises SettingsError when ``size`` is under 1 or ``overlap`` is not between 0 and half of ``size``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, size: int = PASSAGE_TOKENS, overlap: int = OVERLAP_TOKENS) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, size: int = PASSAGE_TOKENS, overlap: int = OVERLAP_TOKENS
+    ) -> None:
         if size < 1 or not 0 <= overlap <= size // 2:
             raise SettingsError(
                 f"passages of {size} tokens with an overlap of {overlap} cannot be cut; choose a size of at least 1 and an overlap of at most half of it"

@@ -12,7 +12,9 @@ _OPEN, _CLOSE = "[［【", "]］】"  # noqa: RUF001 the wide ones are meant
 _SEPARATOR = r"[,;，、،；؛]"  # noqa: RUF001 they are meant
 _DASH = "[-\u2010-\u2015]"
 _NUMBER = r"\d{1,6}"
-_GROUP = re.compile(rf"[{re.escape(_OPEN)}]\s*({_NUMBER}(?:\s*(?:{_SEPARATOR}|{_DASH})\s*{_NUMBER})*)\s*[{re.escape(_CLOSE)}]")
+_GROUP = re.compile(
+    rf"[{re.escape(_OPEN)}]\s*({_NUMBER}(?:\s*(?:{_SEPARATOR}|{_DASH})\s*{_NUMBER})*)\s*[{re.escape(_CLOSE)}]"
+)
 _PART = re.compile(rf"({_NUMBER})(?:\s*{_DASH}\s*({_NUMBER}))?")
 
 
@@ -35,7 +37,9 @@ class Citations:
     @property
     def passages(self) -> tuple[NumberedPassage, ...]:
         """The passages that are cited, in the order of their first mention."""
-        return tuple(dict.fromkeys(mention.passage for mention in self.mentions if mention.passage is not None))
+        return tuple(
+            dict.fromkeys(mention.passage for mention in self.mentions if mention.passage is not None)
+        )
 
     @property
     def unknown(self) -> tuple[int, ...]:
@@ -50,13 +54,19 @@ def read_citations(answer: str, passages: Sequence[NumberedPassage]) -> Citation
     beyond the passages counts as its two ends.
     """
     known = {passage.number: passage for passage in passages}
-    return Citations(tuple(Citation(number, *span, known.get(number)) for span, number in _numbers(answer, len(known))))
+    return Citations(
+        tuple(Citation(number, *span, known.get(number)) for span, number in _numbers(answer, len(known)))
+    )
 
 
 def _numbers(answer: str, last: int) -> Iterator[tuple[tuple[int, int], int]]:
     for group in _GROUP.finditer(answer):
         for first, end in _PART.findall(group[1]):
             lowest, highest = int(first), int(end or first)
-            numbers = range(lowest, highest + 1) if 1 <= lowest <= highest <= last else dict.fromkeys((lowest, highest))
+            numbers = (
+                range(lowest, highest + 1)
+                if 1 <= lowest <= highest <= last
+                else dict.fromkeys((lowest, highest))
+            )
             for number in numbers:
                 yield group.span(), number

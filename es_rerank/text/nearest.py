@@ -19,7 +19,9 @@ def asked(query: str, look: Look = go_on) -> Counter[str]:
     return Counter(words_of(query, look))
 
 
-def nearest(passages: Sequence[Passage], query: str | Counter[str], size: int, look: Look = go_on) -> list[Passage]:
+def nearest(
+    passages: Sequence[Passage], query: str | Counter[str], size: int, look: Look = go_on
+) -> list[Passage]:
     """Return the ``size`` passages that match a query best, in document order; the earlier one where they match equally.
 
     A word that the query repeats counts as often. The time grows with the passages and the query together, not with one
@@ -41,7 +43,10 @@ def nearest(passages: Sequence[Passage], query: str | Counter[str], size: int, l
     weights = {word: wanted[word] * _idf(number, len(passages)) for word, number in holding.items()}
     # fsum, so that equal shares in another order are an equal score.
     scores = [
-        math.fsum(weights[word] * times / (times + _K1 * (1 - _B + _B * length / average)) for word, times in count.items())
+        math.fsum(
+            weights[word] * times / (times + _K1 * (1 - _B + _B * length / average))
+            for word, times in count.items()
+        )
         for count, length in zip(counts, lengths, strict=True)
     ]
     best = sorted(range(len(passages)), key=lambda i: (-scores[i], i))[:size]

@@ -72,7 +72,9 @@ def open_tokenizer(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception for every fault of the file
-        raise ModelFolderError(f"{path} is not a tokenizer that can be read ({error}); export the model again") from error
+        raise ModelFolderError(
+            f"{path} is not a tokenizer that can be read ({error}); export the model again"
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
@@ -100,7 +102,11 @@ class _Texts:
         while some := [well_formed(text) for text in islice(texts, _AT_ONCE)]:
             for encoded in self._tokenizer.encode_batch_fast(some, add_special_tokens=False):
                 ids: list[int] = encoded.ids
-                yield ids if self._structural.isdisjoint(ids) else [token for token in ids if token not in self._structural]
+                yield (
+                    ids
+                    if self._structural.isdisjoint(ids)
+                    else [token for token in ids if token not in self._structural]
+                )
 
 
 class TextEncoder:
@@ -124,7 +130,14 @@ class PairEncoder:
     disturb each other.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, strategy: Strategy = "longest_first", query_share: float = BGE_QUERY_SHARE) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        strategy: Strategy = "longest_first",
+        query_share: float = BGE_QUERY_SHARE,
+    ) -> None:
         self._layout = special_layout(tokenizer, texts=2)
         self._texts = _Texts(tokenizer, self._layout)
         self._room = text_room(self._layout, max_length)
@@ -137,7 +150,9 @@ class PairEncoder:
         first = self._texts.ids(query)
         for second in self._texts.each(passages):
             lengths = self._lengths(len(first), len(second))
-            yield self._layout.fill([first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second)))
+            yield self._layout.fill(
+                [first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second))
+            )
 
     def room_beside(self, query: str) -> int:
         """Return how many tokens of a passage are read beside a query, however long the passage."""
@@ -192,7 +207,9 @@ def special_layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
             segments.append(segment)
             fixed.append(_Stretch([], []))
     if order != list(range(texts)):
-        raise ModelFolderError(f"the tokenizer does not place {texts} texts in order; export the model again with its own tokenizer")
+        raise ModelFolderError(
+            f"the tokenizer does not place {texts} texts in order; export the model again with its own tokenizer"
+        )
     return _Layout(fixed, segments)
 
 
@@ -200,5 +217,7 @@ def text_room(layout: _Layout, max_length: int) -> int:
     """Return how many tokens a window leaves to the texts. Raises ModelFolderError where that is less than two."""
     room = max_length - len(layout.structural)
     if room < 2:
-        raise ModelFolderError(f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length")
+        raise ModelFolderError(
+            f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length"
+        )
     return room

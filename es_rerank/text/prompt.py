@@ -96,15 +96,27 @@ def assemble_prompt(
     frame = _Frame(well_formed(question).strip(), well_formed(instructions).strip(), order)
     bare = count(frame.text([]))
     if bare > budget:
-        raise RequestError(f"instructions and question take {bare} tokens, over the budget of {budget}; shorten them, or raise the budget (--tokens)")
-    readable = [replace(passage, text=well_formed(passage.text), context=well_formed(passage.context)) for passage in passages]
+        raise RequestError(
+            f"instructions and question take {bare} tokens, over the budget of {budget}; shorten them, or raise the budget (--tokens)"
+        )
+    readable = [
+        replace(passage, text=well_formed(passage.text), context=well_formed(passage.context))
+        for passage in passages
+    ]
     taken, left_out = select(readable, lambda chosen: count(frame.text(chosen)) <= budget, most=most)
     if not taken and any(left.reason == "budget" for left in left_out):
         raise RequestError(
             f"a budget of {budget} tokens has no room for a passage beside instructions and question, which take {bare}; raise the budget (--tokens)"
         )
     chosen = [numbered.passage for numbered in taken]
-    return Prompt(frame.text(chosen), frame.messages(chosen), tuple(taken), tuple(left_out), count(frame.text(chosen)), budget)
+    return Prompt(
+        frame.text(chosen),
+        frame.messages(chosen),
+        tuple(taken),
+        tuple(left_out),
+        count(frame.text(chosen)),
+        budget,
+    )
 
 
 def token_count(tokenizer: Tokenizer) -> Callable[[str], int]:
@@ -113,7 +125,9 @@ def token_count(tokenizer: Tokenizer) -> Callable[[str], int]:
     Raises RequestError for a tokenizer that pads or truncates, whose count would be another.
     """
     if tokenizer.padding is not None or tokenizer.truncation is not None:
-        raise RequestError("the tokenizer pads or truncates, so it cannot count; call its no_padding() and no_truncation() first")
+        raise RequestError(
+            "the tokenizer pads or truncates, so it cannot count; call its no_padding() and no_truncation() first"
+        )
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
@@ -132,7 +146,10 @@ class _Frame:
     def messages(self, passages: Sequence[RankedPassage]) -> tuple[Message, ...]:
         """Return the prompt as messages; without instructions there is no system message."""
         numbered = [f"[{number}]\n{_quoted(passage)}" for number, passage in enumerate(passages, 1)]
-        user: Message = {"role": "user", "content": "\n\n".join([*_laid_out(numbered, self.order), f"Question: {self.question}"])}
+        user: Message = {
+            "role": "user",
+            "content": "\n\n".join([*_laid_out(numbered, self.order), f"Question: {self.question}"]),
+        }
         system: Message = {"role": "system", "content": self.instructions}
         return (system, user) if self.instructions else (user,)
 
@@ -153,6 +170,8 @@ def _check(question: str, most: int | None, order: Order) -> None:
     if not question.strip():
         raise RequestError("the question is empty; give the words to answer")
     if most is not None and most < 1:
-        raise RequestError(f"a prompt of at most {most} passages holds none; give a number of 1 or more, or None")
+        raise RequestError(
+            f"a prompt of at most {most} passages holds none; give a number of 1 or more, or None"
+        )
     if order not in get_args(Order):
         raise RequestError(f"there is no order {order!r}; the orders are {', '.join(get_args(Order))}")

@@ -59,7 +59,14 @@ class PromptEncoder:
     ModelFolderError for a prompt without its two places, and for a window that the prompt alone would fill.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = MONOT5_PROMPT, truncation: PromptTruncation = "document") -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        prompt: str = MONOT5_PROMPT,
+        truncation: PromptTruncation = "document",
+    ) -> None:
         self._tokenizer, self._truncation = tokenizer, truncation
         self._before, self._between, self._after = _template(prompt)
         self._layout = special_layout(tokenizer, texts=1)
@@ -94,16 +101,33 @@ class PromptEncoder:
             return self._layout.fill([ids[: self._room]], truncated=True)
         room = self._room - prompt.fixed
         of_query = min(len(prompt.query), max(int(room * QUERY_SHARE), room - len(prompt.document)))
-        kept = [*prompt.head, *prompt.query[:of_query], *prompt.between, *prompt.document[: room - of_query], *prompt.tail]
+        kept = [
+            *prompt.head,
+            *prompt.query[:of_query],
+            *prompt.between,
+            *prompt.document[: room - of_query],
+            *prompt.tail,
+        ]
         return self._layout.fill([kept], truncated=True)
 
     def _split(self, query: str, document: str) -> _Prompt:
         """Return the ids by what they stand for; the space before a text is of the text, which most vocabularies join to its first word."""
-        encoded = self._tokenizer.encode(f"{self._before}{query}{self._between}{document}{self._after}", add_special_tokens=False)
-        read = [(token, end) for token, (_, end) in zip(encoded.ids, encoded.offsets, strict=True) if token not in self._structural]
+        encoded = self._tokenizer.encode(
+            f"{self._before}{query}{self._between}{document}{self._after}", add_special_tokens=False
+        )
+        read = [
+            (token, end)
+            for token, (_, end) in zip(encoded.ids, encoded.offsets, strict=True)
+            if token not in self._structural
+        ]
         query_ends = len(self._before) + len(query)
         document_ends = query_ends + len(self._between) + len(document)
-        places = (len(self._before.rstrip()), query_ends, query_ends + len(self._between.rstrip()), document_ends)
+        places = (
+            len(self._before.rstrip()),
+            query_ends,
+            query_ends + len(self._between.rstrip()),
+            document_ends,
+        )
         cuts = [0, *(bisect_right(read, place, key=_end) for place in places), len(read)]
         return _Prompt(*([token for token, _ in read[start:stop]] for start, stop in pairwise(cuts)))
 
@@ -113,7 +137,9 @@ def _template(prompt: str) -> tuple[str, str, str]:
     before, query, rest = prompt.partition("{query}")
     between, document, after = rest.partition("{document}")
     if not query or not document:
-        raise ModelFolderError(f"the prompt {prompt!r} has no {{query}} with {{document}} behind it; export the model again")
+        raise ModelFolderError(
+            f"the prompt {prompt!r} has no {{query}} with {{document}} behind it; export the model again"
+        )
     return before, between, after
 
 
@@ -124,7 +150,9 @@ def _structural(tokenizer: Tokenizer, delimiters: Iterable[int]) -> frozenset[in
     would give their ids although the tokenizer reads special tokens as text; also where only the normaliser spells them.
     """
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    return frozenset({*special, *delimiters}.difference(tokenizer.encode(_UNKNOWN, add_special_tokens=False).ids))
+    return frozenset(
+        {*special, *delimiters}.difference(tokenizer.encode(_UNKNOWN, add_special_tokens=False).ids)
+    )
 
 
 def _end(read: tuple[int, int]) -> int:

@@ -77,7 +77,9 @@ class _Entry:
 Fits = Callable[[Sequence[RankedPassage]], bool]
 
 
-def select(passages: Sequence[RankedPassage], fits: Fits, *, most: int | None = None) -> tuple[list[NumberedPassage], list[LeftOut]]:
+def select(
+    passages: Sequence[RankedPassage], fits: Fits, *, most: int | None = None
+) -> tuple[list[NumberedPassage], list[LeftOut]]:
     """Return the passages that are taken, numbered by rank, and all others with the reason.
 
     ``passages`` come best first. Each is taken whole where it ``fits`` beside those taken before it; one that does not is
@@ -111,14 +113,22 @@ class _Selection:
             self._leave(rank, passage, "empty")
         elif holder is not None:
             held = self._entries[holder]
-            self._entries[holder] = replace(held, absorbed=(*held.absorbed, _Absorbed(rank, passage, "duplicate")))
+            self._entries[holder] = replace(
+                held, absorbed=(*held.absorbed, _Absorbed(rank, passage, "duplicate"))
+            )
         else:
             self._propose(_Entry(rank, passage, words))
 
     def numbered(self) -> tuple[list[NumberedPassage], list[LeftOut]]:
         """Return both, the others in order of rank."""
-        taken = [NumberedPassage(number, entry.passage, entry.cut) for number, entry in enumerate(self._entries, 1)]
-        within = [(each.rank, LeftOut(each.passage, each.reason, number)) for number, entry in enumerate(self._entries, 1) for each in entry.absorbed]
+        taken = [
+            NumberedPassage(number, entry.passage, entry.cut) for number, entry in enumerate(self._entries, 1)
+        ]
+        within = [
+            (each.rank, LeftOut(each.passage, each.reason, number))
+            for number, entry in enumerate(self._entries, 1)
+            for each in entry.absorbed
+        ]
         return taken, [left for _, left in sorted([*self._others, *within], key=lambda other: other[0])]
 
     def _propose(self, new: _Entry) -> None:
@@ -157,13 +167,21 @@ def _with(entries: Sequence[_Entry], new: _Entry) -> list[_Entry]:
     )
     taken = _Entry(keeper.rank, replace(whole, score=keeper.passage.score), words, absorbed)
     place = next(i for i, entry in enumerate(entries) if entry in kin or entry in held)
-    return [taken if i == place else entry for i, entry in enumerate(entries) if i == place or (entry not in kin and entry not in held)]
+    return [
+        taken if i == place else entry
+        for i, entry in enumerate(entries)
+        if i == place or (entry not in kin and entry not in held)
+    ]
 
 
 def _joined(one: RankedPassage, other: RankedPassage) -> RankedPassage | None:
     """Return two passages of one document as one, where they overlap or touch and say the same of what they share."""
     first, second = sorted((one, other), key=lambda passage: (passage.start, -passage.end))
-    if (one.index, one.id) != (other.index, other.id) or not (one.located and other.located) or second.start > first.end:
+    if (
+        (one.index, one.id) != (other.index, other.id)
+        or not (one.located and other.located)
+        or second.start > first.end
+    ):
         return None
     shared = first.text[second.start - first.start :][: len(second.text)]
     if not second.text.startswith(shared):
@@ -174,7 +192,9 @@ def _joined(one: RankedPassage, other: RankedPassage) -> RankedPassage | None:
 def _within(inner: str, outer: str) -> bool:
     """Whether a text stands in another, at its first or last place there, and not as part of a longer word."""
     places = {outer.find(inner), outer.rfind(inner)} - {-1}
-    return any(not _splits_a_word(outer, place) and not _splits_a_word(outer, place + len(inner)) for place in places)
+    return any(
+        not _splits_a_word(outer, place) and not _splits_a_word(outer, place + len(inner)) for place in places
+    )
 
 
 def _splits_a_word(text: str, place: int) -> bool:
@@ -184,7 +204,9 @@ def _splits_a_word(text: str, place: int) -> bool:
 
 def _cut(passage: RankedPassage, fits: Fits) -> RankedPassage | None:
     """Return as much of a passage's beginning as fits by itself; None where nothing does."""
-    longest = bisect_left(range(1, len(passage.text)), True, key=lambda length: not fits([_shortened(passage, length)]))
+    longest = bisect_left(
+        range(1, len(passage.text)), True, key=lambda length: not fits([_shortened(passage, length)])
+    )
     shortened = (_shortened(passage, end) for end in _good_ends(passage.text, longest))
     return next((short for short in shortened if short.text and fits([short])), None)
 

@@ -31,7 +31,16 @@ def go_on() -> None:
 
 GROUPS = {
     "plaintext": (r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"),
-    "markdown": (r"\n# ", r"\n## ", r"\n### ", r"\n#### ", r"\n##### ", r"\n###### ", r"\n^(?!\s*$).*\n-{1,}\n", r"\n^(?!\s*$).*\n={1,}\n"),
+    "markdown": (
+        r"\n# ",
+        r"\n## ",
+        r"\n### ",
+        r"\n#### ",
+        r"\n##### ",
+        r"\n###### ",
+        r"\n^(?!\s*$).*\n-{1,}\n",
+        r"\n^(?!\s*$).*\n={1,}\n",
+    ),
 }
 """ChunkingSettings' separator groups, as Elastic documents them."""
 
@@ -41,7 +50,9 @@ _LINEAR = {
 }
 """Those that look ahead over all blank lines, from each of them anew, and expressions of the same matches that do not."""
 
-_KNOWN = {pattern: re.compile(_LINEAR.get(pattern, pattern)) for group in GROUPS.values() for pattern in group}
+_KNOWN = {
+    pattern: re.compile(_LINEAR.get(pattern, pattern)) for group in GROUPS.values() for pattern in group
+}
 
 MOST = 32
 """Separators that a list may hold: the text is read once for each."""
@@ -79,10 +90,14 @@ def separators_of(patterns: Sequence[str]) -> tuple[Separator, ...]:
     does not take.
     """
     if len(patterns) > MOST:
-        raise ValueError(f"[separators] holds {len(patterns)} patterns, at most {MOST} can be tried; join some as (?:a|b)")
+        raise ValueError(
+            f"[separators] holds {len(patterns)} patterns, at most {MOST} can be tried; join some as (?:a|b)"
+        )
     for pattern in patterns:
         if len(pattern) > LONGEST:
-            raise ValueError(f"[separators] holds a pattern of {len(pattern)} characters, at most {LONGEST} can be read: {pattern[:40]!r}…")
+            raise ValueError(
+                f"[separators] holds a pattern of {len(pattern)} characters, at most {LONGEST} can be read: {pattern[:40]!r}…"
+            )
     separators: list[Separator] = []
     size = 0
     for pattern in patterns:
@@ -95,7 +110,9 @@ def separators_of(patterns: Sequence[str]) -> tuple[Separator, ...]:
         separators.append(_Asked(compiled))
         size += compiled.programsize
         if size > _LARGEST:
-            raise ValueError(f"[separators] holds {pattern!r}, with which the patterns are too large ({size} instructions, at most {_LARGEST}); {_SMALLER}")
+            raise ValueError(
+                f"[separators] holds {pattern!r}, with which the patterns are too large ({size} instructions, at most {_LARGEST}); {_SMALLER}"
+            )
     return tuple(separators)
 
 
@@ -114,13 +131,17 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 re2 has no types
         pattern.encode()
         return re2.compile(f"(?m){pattern}", options)
     except UnicodeEncodeError as error:
-        raise ValueError(f"[separators] holds {pattern!r}, which has half a character (a lone surrogate); write the whole one") from error
+        raise ValueError(
+            f"[separators] holds {pattern!r}, which has half a character (a lone surrogate); write the whole one"
+        ) from error
     except re2.error as error:
         reason = error.args[0].decode(errors="replace").replace("(?m)", "", 1)
         if "too large" in reason:
             raise ValueError(f"[separators] holds {pattern!r}, which is too large; {_SMALLER}") from error
         remedy = f"; {_REMEDY}" if reason.startswith(_OF_JAVA_ALONE) else ""
-        raise ValueError(f"[separators] holds {pattern!r}, which is not a regular expression: {reason}{remedy}") from error
+        raise ValueError(
+            f"[separators] holds {pattern!r}, which is not a regular expression: {reason}{remedy}"
+        ) from error
     finally:
         re2.purge()  # the module keeps what it compiled, with the callers' words, for later
 

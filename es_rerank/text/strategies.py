@@ -37,12 +37,16 @@ _ALONE = "\u3005-\u3007\u3040-\u3096\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf90
 
 _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 
-_MARKS = "\u00ad\u200c\u200d" + "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
+_MARKS = "\u00ad\u200c\u200d" + "".join(
+    chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M")
+)
 """What belongs to the letter before it: accents, vowel signs, joiners. ``re`` counts none of them as of a word."""
 
 _LETTER = rf"[^\W_{_ALONE}{_KATAKANA}]"
 _BETWEEN = rf"(?<=\d)[.,](?=\d)|(?<=[^\W\d])[.:·'’](?=[^\W\d_{_ALONE}{_KATAKANA}])"  # noqa: RUF001 the typographic apostrophe is meant
-_WORD = re.compile(rf"[{_ALONE}][{_MARKS}]*|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_BETWEEN})*")
+_WORD = re.compile(
+    rf"[{_ALONE}][{_MARKS}]*|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_BETWEEN})*"
+)
 """A word as the standard analyzer reads it (Unicode Standard Annex 29), emoji and Hebrew quotation marks apart."""
 
 _CLOSERS = r"[\"'”’)\]}»›〉》」』】〕）］｝｣]"  # noqa: RUF001 they are meant
@@ -94,7 +98,9 @@ class WordSettings(_Settings):
     @model_validator(mode="after")
     def _half_at_most(self) -> WordSettings:
         if self.overlap > self.max_chunk_size // 2:
-            raise ValueError(f"[overlap] must be at most half of [max_chunk_size], found [{self.overlap}] of [{self.max_chunk_size}]")
+            raise ValueError(
+                f"[overlap] must be at most half of [max_chunk_size], found [{self.overlap}] of [{self.max_chunk_size}]"
+            )
         return self
 
     def spans(self, text: str, look: Look = go_on) -> Iterator[tuple[int, int]]:
@@ -129,7 +135,9 @@ class RecursiveSettings(_Settings):
         """Yield (start, end) of the chunks."""
         yield from self._split(_Words(text, look), 0, len(text), self.compiled)
 
-    def _split(self, words: _Words, start: int, end: int, separators: tuple[Separator, ...]) -> Iterator[tuple[int, int]]:
+    def _split(
+        self, words: _Words, start: int, end: int, separators: tuple[Separator, ...]
+    ) -> Iterator[tuple[int, int]]:
         """Yield the chunks of a stretch; as deep as there are separators, which are few."""
         words.look()
         if words.count(start, end) <= self.max_chunk_size:
@@ -139,7 +147,9 @@ class RecursiveSettings(_Settings):
             yield from _packed(words, start, end, self.max_chunk_size, 0)
             return
         cuts = chain((start,), separators[0].starts(words.text, start, end, words.look), (end,))
-        yield from self._joined(words, (piece for a, b in pairwise(cuts) for piece in self._split(words, a, b, separators[1:])))
+        yield from self._joined(
+            words, (piece for a, b in pairwise(cuts) for piece in self._split(words, a, b, separators[1:]))
+        )
 
     def _joined(self, words: _Words, pieces: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Put neighbours together again as long as they fit."""
@@ -173,7 +183,12 @@ def strategy_of(settings: Mapping[str, Any] | None) -> Strategy:
     Raises RequestError, naming the setting, for settings that cannot be used.
     """
     if not settings or set(settings) == {"max_chunk_size"}:
-        settings = {"strategy": "sentence", "max_chunk_size": DEFAULT_MAX_CHUNK_SIZE, "sentence_overlap": 0, **(settings or {})}
+        settings = {
+            "strategy": "sentence",
+            "max_chunk_size": DEFAULT_MAX_CHUNK_SIZE,
+            "sentence_overlap": 0,
+            **(settings or {}),
+        }
     try:
         return _BY_NAME.validate_python({"strategy": "sentence", **settings})
     except ValidationError as error:
