@@ -59,7 +59,13 @@ class ExportOptions:
     pieces_seen: int = 1
 
 
-def export_model(model: str, out: Path, options: ExportOptions | None = None, *, say: Callable[[str], None] = lambda _: None) -> Manifest:
+def export_model(
+    model: str,
+    out: Path,
+    options: ExportOptions | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Manifest:
     """Write the exported folder ``out`` of a Hub id or a local torch folder, and return its manifest.
 
     ``say`` is told what is being done. Raises MissingExtraError without the export extra, SettingsError for options
@@ -70,6 +76,7 @@ def export_model(model: str, out: Path, options: ExportOptions | None = None, *,
         from .folder import write_folder  # noqa: PLC0415 torch comes with the extra alone
     except ImportError as error:
         raise MissingExtraError(
-            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'", extra="export"
+            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'",
+            extra="export",
         ) from error
     return write_folder(model, out, options or ExportOptions(), say)

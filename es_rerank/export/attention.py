@@ -17,7 +17,19 @@ from typing import NamedTuple
 import onnx
 from onnx import helper
 
-from .rewriting import DOMAIN, LENGTHS, array, constants, keep_if_it_agrees, order_of, read_inside, readers_of, replace_nodes, state_domain, trailing
+from .rewriting import (
+    DOMAIN,
+    LENGTHS,
+    array,
+    constants,
+    keep_if_it_agrees,
+    order_of,
+    read_inside,
+    readers_of,
+    replace_nodes,
+    state_domain,
+    trailing,
+)
 
 _MASK = "attention_mask"
 _HEADS, _KEYS = (0, 2, 1, 3), (0, 2, 3, 1)
@@ -64,8 +76,16 @@ class _Pass:
         if not found or len(fused) < len(found):
             return False
         # Of unknown length: the other passes ask for ranks, and the quantiser for the type.
-        self._graph.value_info.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 3) for name in fused)
-        replace_nodes(self._graph, [_operator(fused[node.output[0]]) if node.output[0] in fused else node for node in self._graph.node])
+        self._graph.value_info.extend(
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 3) for name in fused
+        )
+        replace_nodes(
+            self._graph,
+            [
+                _operator(fused[node.output[0]]) if node.output[0] in fused else node
+                for node in self._graph.node
+            ],
+        )
         self._leave_mask_out()
         state_domain(self._model)
         return True
@@ -84,11 +104,21 @@ class _Pass:
         if weighted is None or product is None or weighted.input[0] != softmax.output[0]:
             return None
         merged = self._reader(weighted.output[0], "Transpose")
-        out = None if merged is None or order_of(merged) != _HEADS else self._reader(merged.output[0], "Reshape")
+        out = (
+            None
+            if merged is None or order_of(merged) != _HEADS
+            else self._reader(merged.output[0], "Reshape")
+        )
         queries = self._split(self._unscaled(product.input[0]), _HEADS)
         keys = self._split(self._unscaled(product.input[1]), _KEYS)
         values = self._split(weighted.input[1], _HEADS)
-        if out is None or queries is None or keys is None or values is None or len({queries[1], keys[1], values[1]}) > 1:
+        if (
+            out is None
+            or queries is None
+            or keys is None
+            or values is None
+            or len({queries[1], keys[1], values[1]}) > 1
+        ):
             return None
         return _Attention(queries[0], keys[0], values[0], queries[1], out.output[0])
 
@@ -121,7 +151,9 @@ class _Pass:
             whole = array(self._values, name)
             return whole is not None and (whole.size == 1 or whole.dtype.kind == "i")
         node = self._made.get(name)
-        return node is not None and (node.op_type in _SHAPES or all(self._of_mask(each) for each in node.input if each))
+        return node is not None and (
+            node.op_type in _SHAPES or all(self._of_mask(each) for each in node.input if each)
+        )
 
     def _split(self, name: str, order: tuple[int, ...]) -> tuple[str, int] | None:
         """Return what was split into heads and put into an order, and the number of heads."""
@@ -144,5 +176,10 @@ class _Pass:
 
 def _operator(found: _Attention) -> onnx.NodeProto:
     return helper.make_node(
-        "MultiHeadAttention", [found.queries, found.keys, found.values], [found.out], name=f"{found.out}/attention", domain=DOMAIN, num_heads=found.heads
+        "MultiHeadAttention",
+        [found.queries, found.keys, found.values],
+        [found.out],
+        name=f"{found.out}/attention",
+        domain=DOMAIN,
+        num_heads=found.heads,
     )

@@ -59,11 +59,20 @@ def _begin_at_hidden(model: onnx.ModelProto, name: str) -> None:
     logits = [output for output in model.graph.output if output.name == LOGITS]
     del model.graph.output[:], model.graph.input[:]
     model.graph.output.extend(logits)
-    model.graph.input.append(helper.make_tensor_value_info(HIDDEN, onnx.TensorProto.FLOAT, ["batch", "tokens", "dims"]))
+    model.graph.input.append(
+        helper.make_tensor_value_info(HIDDEN, onnx.TensorProto.FLOAT, ["batch", "tokens", "dims"])
+    )
     replace_nodes(model.graph, kept)
-    there = {HIDDEN, "", *(each.name for each in model.graph.initializer), *(each for node in model.graph.node for each in node.output)}
+    there = {
+        HIDDEN,
+        "",
+        *(each.name for each in model.graph.initializer),
+        *(each for node in model.graph.node for each in node.output),
+    }
     if missing := sorted({each for node in model.graph.node for each in node.input} - there):
-        raise ModelFolderError(f"what follows the exit in {name} also reads {', '.join(missing)}, so that it cannot go on from there; leave out --exit-layer")
+        raise ModelFolderError(
+            f"what follows the exit in {name} also reads {', '.join(missing)}, so that it cannot go on from there; leave out --exit-layer"
+        )
 
 
 def _made_from(graph: onnx.GraphProto, name: str) -> set[str]:

@@ -18,13 +18,58 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from .rewriting import array, attribute, constants, keep_if_it_agrees, order_of, read_inside, replace_nodes, trailing
+from .rewriting import (
+    array,
+    attribute,
+    constants,
+    keep_if_it_agrees,
+    order_of,
+    read_inside,
+    replace_nodes,
+    trailing,
+)
 
 _ROWWISE = frozenset(
-    {"Abs", "Cast", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "Neg", "Not", "Reciprocal", "Relu", "Sigmoid", "Sin"}
+    {
+        "Abs",
+        "Cast",
+        "Cos",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "Identity",
+        "IsNaN",
+        "LeakyRelu",
+        "Neg",
+        "Not",
+        "Reciprocal",
+        "Relu",
+        "Sigmoid",
+        "Sin",
+    }
     | {"Softplus", "Sqrt", "Tanh"}
 )
-_BROADCAST = frozenset({"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Pow", "Sub", "Where"})
+_BROADCAST = frozenset(
+    {
+        "Add",
+        "And",
+        "Div",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mul",
+        "Or",
+        "Pow",
+        "Sub",
+        "Where",
+    }
+)
 _PRODUCTS = frozenset({"MatMul", "MatMulInteger"})
 
 
@@ -79,8 +124,15 @@ class _Pass:
                 narrowed += 1
             else:
                 behind[number] = [each for name in node.output for each in self._gathers(name)]
-        before = [each for name in (*self._values, *(each.name for each in self._graph.input)) for each in self._gathers(name, constants=False)]
-        ordered = [*before, *(each for number, node in enumerate(self._nodes) for each in (node, *behind.get(number, ())))]
+        before = [
+            each
+            for name in (*self._values, *(each.name for each in self._graph.input))
+            for each in self._gathers(name, constants=False)
+        ]
+        ordered = [
+            *before,
+            *(each for number, node in enumerate(self._nodes) for each in (node, *behind.get(number, ()))),
+        ]
         replace_nodes(self._graph, ordered)
         return narrowed > 0
 
@@ -98,7 +150,13 @@ class _Pass:
         if len(axes) != 1:
             return None
         axis = axes.pop()
-        return axis if all(use in self._wanted or self._asks_elsewhere(use, axis, self._ranks.get(name)) for use in uses) else None
+        return (
+            axis
+            if all(
+                use in self._wanted or self._asks_elsewhere(use, axis, self._ranks.get(name)) for use in uses
+            )
+            else None
+        )
 
     def _asks_elsewhere(self, use: _Use, axis: int, rank: int | None) -> bool:
         """Whether a use asks for the tensor's shape alone, and of that for other axes than the one of the rows."""
@@ -187,14 +245,22 @@ class _Pass:
         return {0: axis} if attribute(node, "axis", -1) % rank > axis else None
 
     def _of_mean(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        axes = self._constant(node.input[1]) if len(node.input) > 1 else next((np.asarray(each.ints) for each in node.attribute if each.name == "axes"), None)
+        axes = (
+            self._constant(node.input[1])
+            if len(node.input) > 1
+            else next((np.asarray(each.ints) for each in node.attribute if each.name == "axes"), None)
+        )
         if axes is None or attribute(node, "keepdims", 1) != 1:
             return None
         return {0: axis} if axis not in {int(each) % rank for each in axes.ravel()} else None
 
     def _of_slice(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         axes = self._constant(node.input[3]) if len(node.input) > 3 else None
-        return {0: axis} if axes is not None and axis not in {int(each) % rank for each in axes.ravel()} else None
+        return (
+            {0: axis}
+            if axes is not None and axis not in {int(each) % rank for each in axes.ravel()}
+            else None
+        )
 
     def _of_transpose(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         order = order_of(node) or tuple(range(rank))[::-1]
@@ -206,7 +272,9 @@ class _Pass:
         if axis != 1 or own is None or own < 2 or behind is None or attribute(node, "allowzero", 0):
             return None
         name = f"{node.output[0]}/first_row_shape"
-        self._graph.initializer.append(numpy_helper.from_array(np.asarray([0, 0, *behind], dtype=np.int64), name))
+        self._graph.initializer.append(
+            numpy_helper.from_array(np.asarray([0, 0, *behind], dtype=np.int64), name)
+        )
         node.input[1] = name
         return {0: 1}
 

@@ -26,8 +26,12 @@ def fitted(weights: FloatArray, steps: FloatArray, read: FloatArray, largest: in
     """
     products = read.T.astype(np.float64) @ read
     squares = products.copy()
-    squares[np.diag_indices_from(squares)] += _DAMPING * np.trace(squares) / len(squares) + np.finfo(np.float32).tiny
-    order = np.argsort(-np.diag(squares), kind="stable")  # what weighs most while most rows can still make it good
+    squares[np.diag_indices_from(squares)] += (
+        _DAMPING * np.trace(squares) / len(squares) + np.finfo(np.float32).tiny
+    )
+    order = np.argsort(
+        -np.diag(squares), kind="stable"
+    )  # what weighs most while most rows can still make it good
     passed_on = np.linalg.cholesky(np.linalg.inv(squares[np.ix_(order, order)])).T
     left = weights[order].astype(np.float64)
     grid = np.empty_like(weights, dtype=np.int8)

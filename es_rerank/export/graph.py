@@ -55,7 +55,15 @@ def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> No
         _trace_modules(source.folder, folder)
     else:
         # "transformers" also for a bi-encoder: pooling is ours, and sentence-transformers' graph would pool itself.
-        main_export(str(source.folder), str(folder), task=_TASKS[source.kind], library_name="transformers", device="cpu", dtype="fp32", do_validation=False)
+        main_export(
+            str(source.folder),
+            str(folder),
+            task=_TASKS[source.kind],
+            library_name="transformers",
+            device="cpu",
+            dtype="fp32",
+            do_validation=False,
+        )
 
 
 class OneDecoderStep(torch.nn.Module):
@@ -77,7 +85,9 @@ class OneDecoderStep(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the logits of prompts, float32, (batch, 2)."""
         start = torch.full_like(input_ids[:, :1], self._model.config.decoder_start_token_id)
-        return self._model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=start, use_cache=False).logits[:, 0]
+        return self._model(
+            input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=start, use_cache=False
+        ).logits[:, 0]
 
 
 class Modules(torch.nn.Module):
@@ -94,9 +104,13 @@ class Modules(torch.nn.Module):
 
 def _trace_modules(source: Path, folder: Path) -> None:
     """Write the graph of all modules, the encoder's masks patched as optimum does it to make them traceable."""
-    model = CrossEncoder(str(source), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}).eval()
+    model = CrossEncoder(
+        str(source), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    ).eval()
     encoder = model.transformers_model
-    config = TasksManager.get_exporter_config_constructor("onnx", encoder, task="feature-extraction", library_name="transformers")(encoder.config)
+    config = TasksManager.get_exporter_config_constructor(
+        "onnx", encoder, task="feature-extraction", library_name="transformers"
+    )(encoder.config)
     inputs = list(config.ordered_inputs(encoder))
     with config.patch_model_for_export(encoder):
         _trace(Modules(model, inputs), inputs, folder)
@@ -108,7 +122,9 @@ def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
     raw.parent.mkdir()
     torch.onnx.export(
         module.eval(),
-        tuple(torch.ones((2, 8), dtype=torch.long) for _ in inputs),  # two rows, so that no row is taken for the only one
+        tuple(
+            torch.ones((2, 8), dtype=torch.long) for _ in inputs
+        ),  # two rows, so that no row is taken for the only one
         str(raw),
         input_names=inputs,
         output_names=["logits"],
@@ -149,7 +165,9 @@ def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Iterable[Feeds
     ``feeds``: what the graph reads, to find static scales on; asked for where there are such.
     """
     if scheme.scheme == _STATIC:
-        quantise_static(fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL, fit=scheme.fitted)
+        quantise_static(
+            fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL, fit=scheme.fitted
+        )
         return
     nodes = onnx.load(fp32, load_external_data=False).graph.node
     quantize_dynamic(

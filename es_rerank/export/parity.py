@@ -24,11 +24,20 @@ def largest_difference(name: str, torch: FloatArray, fp32: FloatArray, tolerance
     """
     difference = float(np.abs(torch - fp32).max())
     if not difference <= tolerance:  # also when it is not a number
-        raise ParityError(f"the exported graph of {name} differs from torch by {difference:.2e}, more than the tolerance of {tolerance:.0e}; nothing was kept")
+        raise ParityError(
+            f"the exported graph of {name} differs from torch by {difference:.2e}, more than the tolerance of {tolerance:.0e}; nothing was kept"
+        )
     return difference
 
 
-def int8_figures(name: str, torch: FloatArray, int8: FloatArray, *, torch_vectors: FloatArray | None = None, vectors: FloatArray | None = None) -> Int8Parity:
+def int8_figures(
+    name: str,
+    torch: FloatArray,
+    int8: FloatArray,
+    *,
+    torch_vectors: FloatArray | None = None,
+    vectors: FloatArray | None = None,
+) -> Int8Parity:
     """Return how far the int8 scores, (n_pairs,), are from torch's.
 
     Raises ParityError below LEAST_AGREEMENT or LEAST_MEAN_COSINE.
@@ -62,7 +71,11 @@ def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
     is twice this share minus one.
     """
     same, counted = 0, 0
-    for first, second in zip(reference.reshape(len(QUERIES), len(PASSAGES)), other.reshape(len(QUERIES), len(PASSAGES)), strict=True):
+    for first, second in zip(
+        reference.reshape(len(QUERIES), len(PASSAGES)),
+        other.reshape(len(QUERIES), len(PASSAGES)),
+        strict=True,
+    ):
         order, found = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
         counted += int((order != 0).sum())
         same += int(((order == found) & (order != 0)).sum())

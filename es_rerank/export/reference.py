@@ -53,13 +53,19 @@ def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
 def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -> Iterator[torch.Tensor]:  # noqa: ANN401 transformers' classes
     assert source.bi_encoder is not None  # a bi-encoder's source
     for text in texts:
-        hidden = model(**tokenizer(text, truncation=True, max_length=source.max_length, return_tensors="pt")).last_hidden_state[0]
+        hidden = model(
+            **tokenizer(text, truncation=True, max_length=source.max_length, return_tensors="pt")
+        ).last_hidden_state[0]
         yield hidden[0] if source.bi_encoder.pooling == "cls" else hidden.mean(dim=0)
 
 
 def _by_head(source: Source) -> Logit:
     """Return how a cross-encoder scores: by the head that transformers knows, or by sentence-transformers' modules."""
-    model = _modules(source.folder) if source.modular else AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()
+    model = (
+        _modules(source.folder)
+        if source.modular
+        else AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()
+    )
     tokenizer = _tokenizer(source.folder)
 
     def logit(query: str, passage: str) -> float:
@@ -71,7 +77,9 @@ def _by_head(source: Source) -> Logit:
 
 
 def _modules(folder: Path) -> CrossEncoder:
-    return CrossEncoder(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}).eval()
+    return CrossEncoder(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    ).eval()
 
 
 def _by_answer(source: Source) -> Logit:
@@ -84,7 +92,9 @@ def _by_answer(source: Source) -> Logit:
     start = torch.full((1, 1), model.config.decoder_start_token_id)
 
     def logit(query: str, passage: str) -> float:
-        last = model(**_prompt(tokenizer, contract, source.max_length, query, passage), decoder_input_ids=start).logits[:, -1]
+        last = model(
+            **_prompt(tokenizer, contract, source.max_length, query, passage), decoder_input_ids=start
+        ).logits[:, -1]
         false, true = torch.nn.functional.log_softmax(last[:, answers], dim=1)[0]
         return float(true - false)
 
@@ -99,7 +109,9 @@ def _prompt(tokenizer: Any, contract: MonoT5Contract, window: int, query: str, p
         return whole
     if contract.truncation == "prompt":
         return tokenizer(text, truncation=True, max_length=window, return_tensors="pt")
-    ids = tokenizer.build_inputs_with_special_tokens(_cut_document(tokenizer, contract.prompt, window, query, passage))
+    ids = tokenizer.build_inputs_with_special_tokens(
+        _cut_document(tokenizer, contract.prompt, window, query, passage)
+    )
     return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones((1, len(ids)), dtype=torch.long)}
 
 
@@ -111,7 +123,13 @@ def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage:
 
     before, between, after = (part.strip() for part in re.split(r"{query}|{document}", prompt))
     asked, read = ids(before, query)[len(ids(before)) :], ids(between, passage)[len(ids(between)) :]
-    room = window - tokenizer.num_special_tokens_to_add() - len(ids(before)) - len(ids(between)) - len(ids(after))
+    room = (
+        window
+        - tokenizer.num_special_tokens_to_add()
+        - len(ids(before))
+        - len(ids(between))
+        - len(ids(after))
+    )
     kept = min(len(asked), max(int(room * QUERY_SHARE), room - len(read)))
     return [*ids(before), *asked[:kept], *ids(between), *read[: room - kept], *ids(after)]
 
@@ -123,24 +141,42 @@ def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # n
     if truncation.strategy == "longest_first":
         # As lists: given two strings, transformers takes an empty passage for none and leaves its separator out, which
         # it does not do in a batch, the way sentence-transformers calls it.
-        return tokenizer([query], [passage], truncation="longest_first", max_length=source.max_length, return_tensors="pt")
+        return tokenizer(
+            [query], [passage], truncation="longest_first", max_length=source.max_length, return_tensors="pt"
+        )
     # FlagEmbedding, inference/reranker/encoder_only/base.py: both alone without special tokens, then put together.
     first, second = (
         tokenizer(text, add_special_tokens=False, truncation=True, max_length=length)["input_ids"]
-        for text, length in ((query, int(source.max_length * truncation.query_share)), (passage, source.max_length))
+        for text, length in (
+            (query, int(source.max_length * truncation.query_share)),
+            (passage, source.max_length),
+        )
     )
-    return tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=source.max_length, return_tensors="pt", prepend_batch_axis=True)
+    return tokenizer.prepare_for_model(
+        first,
+        second,
+        truncation="only_second",
+        max_length=source.max_length,
+        return_tensors="pt",
+        prepend_batch_axis=True,
+    )
 
 
 def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 transformers' classes
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelFolderError(f"{folder} has no tokenizer that transformers can load ({error}); fetch the whole model") from error
+        raise ModelFolderError(
+            f"{folder} has no tokenizer that transformers can load ({error}); fetch the whole model"
+        ) from error
     if not tokenizer.is_fast:
-        raise ModelFolderError(f"the tokenizer of {folder} has no tokenizer.json and cannot be converted to one; it cannot be exported")
+        raise ModelFolderError(
+            f"the tokenizer of {folder} has no tokenizer.json and cannot be converted to one; it cannot be exported"
+        )
     if module_settings(folder).get("do_lower_case"):
         # sentence-transformers' own setting (base/modules/transformer.py), of which transformers knows nothing.
         backend = tokenizer.backend_tokenizer
-        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+        )
     return tokenizer

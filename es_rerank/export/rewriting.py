@@ -29,13 +29,21 @@ Values = dict[str, onnx.TensorProto]
 def constants(graph: onnx.GraphProto) -> Values:
     """Return the tensors of a graph that are constants, by name."""
     values = {each.name: each for each in graph.initializer}
-    return values | {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"}
+    return values | {
+        node.output[0]: node.attribute[0].t
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    }
 
 
 def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:
     """Return a constant; None where the tensor is none, or lies in a file beside the graph."""
     value = values.get(name)
-    return None if value is None or value.data_location == onnx.TensorProto.EXTERNAL else numpy_helper.to_array(value)
+    return (
+        None
+        if value is None or value.data_location == onnx.TensorProto.EXTERNAL
+        else numpy_helper.to_array(value)
+    )
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
@@ -60,7 +68,11 @@ def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: 
     if node is None or node.op_type != "Concat" or len(node.input) != rank:
         return None
     parts = [array(values, name) for name in node.input[2:]]
-    return [int(part.ravel()[0]) for part in parts if part is not None] if all(part is not None for part in parts) else None
+    return (
+        [int(part.ravel()[0]) for part in parts if part is not None]
+        if all(part is not None for part in parts)
+        else None
+    )
 
 
 def read_inside(node: onnx.NodeProto) -> set[str]:
@@ -96,7 +108,11 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
             read.update(node.input, read_inside(node))
             kept.append(node)
     initializers = [each for each in graph.initializer if each.name in read]
-    stated = [each for each in graph.value_info if each.name in {name for node in kept if node.domain for name in node.output}]
+    stated = [
+        each
+        for each in graph.value_info
+        if each.name in {name for node in kept if node.domain for name in node.output}
+    ]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(initializers)
@@ -120,11 +136,20 @@ def _agree(before: Path, after: Path, lengths: Sequence[int]) -> bool:
     """Whether two graphs give the same outputs for whole sequences of several lengths."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    sessions = [onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]) for path in (before, after)]
+    sessions = [
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for path in (before, after)
+    ]
     draw = np.random.default_rng(0)
     for tokens in lengths:
         ids, types = draw.integers(0, 100, (2, tokens)).tolist(), [[0] * tokens] * 2
-        expected, found = (session.run(None, feeds([node.name for node in session.get_inputs()], ids, types))[0] for session in sessions)
-        if expected.shape != found.shape or not (np.abs(expected - found) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all():
+        expected, found = (
+            session.run(None, feeds([node.name for node in session.get_inputs()], ids, types))[0]
+            for session in sessions
+        )
+        if (
+            expected.shape != found.shape
+            or not (np.abs(expected - found) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all()
+        ):
             return False
     return True

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ModelFolderError, SettingsError
 from ..models.catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
-from ..models.manifest import BiEncoderContract, CrossEncoderContract, Kind, MonoT5Contract, StatedActivation, Truncation
+from ..models.manifest import (
+    BiEncoderContract,
+    CrossEncoderContract,
+    Kind,
+    MonoT5Contract,
+    StatedActivation,
+    Truncation,
+)
 from . import ExportOptions
 
 if TYPE_CHECKING:
@@ -21,7 +28,10 @@ _MODULES = {"Transformer", "Pooling", "Normalize"}
 """What a bi-encoder may consist of; our runtime pools and normalises itself."""
 _SCORING_MODULES = {"Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"}
 """What a modular cross-encoder may consist of: its graph reads the tokens of a pair and nothing else."""
-_ACTIVATIONS: dict[int, dict[str, StatedActivation]] = {1: {"Sigmoid": "Sigmoid", "Identity": "Identity"}, 2: {"Softmax": "Softmax", "Identity": "Identity"}}
+_ACTIVATIONS: dict[int, dict[str, StatedActivation]] = {
+    1: {"Sigmoid": "Sigmoid", "Identity": "Identity"},
+    2: {"Softmax": "Softmax", "Identity": "Identity"},
+}
 """By number of labels, the activations beside which a logit's logistic is a probability. Sigmoid of two labels is not
 among them: it answers two questions, and the difference of their logits answers neither."""
 
@@ -51,7 +61,9 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
     """
     config = _json(folder / "config.json")
     if config is None:
-        raise ModelFolderError(f"{folder} has no config.json: it is not a torch model in the layout of transformers; give such a folder or a Hub id")
+        raise ModelFolderError(
+            f"{folder} has no config.json: it is not a torch model in the layout of transformers; give such a folder or a Hub id"
+        )
     architecture = next(iter(config.get("architectures") or ()), "")
     _refuse(folder, config, architecture)
     kind = options.kind or _kind(folder, config)
@@ -59,9 +71,18 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
     if not modular:
         _check_head(folder, kind, architecture)
     if kind != "monot5" and (options.false_token or options.true_token or options.truncation != "document"):
-        raise SettingsError(f"--false-token, --true-token and --truncation are a monot5's, and this is a {kind}; leave them out")
+        raise SettingsError(
+            f"--false-token, --true-token and --truncation are a monot5's, and this is a {kind}; leave them out"
+        )
     family = _family(kind, architecture, options, modular=modular)
-    source = Source(folder, kind, architecture, family, _window(folder, config, family, options.max_length), modular=modular)
+    source = Source(
+        folder,
+        kind,
+        architecture,
+        family,
+        _window(folder, config, family, options.max_length),
+        modular=modular,
+    )
     match kind:
         case "cross-encoder":
             return replace(source, cross_encoder=_cross_encoder(source, config))
@@ -90,7 +111,9 @@ def answer_ids(contract: MonoT5Contract, tokenizer: Tokenizer) -> tuple[int, int
 
 def _refuse(folder: Path, config: Mapping[str, Any], architecture: str) -> None:
     """Raise ModelFolderError for what no kind can be made of."""
-    known = {name for family in FAMILIES for name in (*family.cross_encoders, *family.monot5s, *family.bi_encoders)}
+    known = {
+        name for family in FAMILIES for name in (*family.cross_encoders, *family.monot5s, *family.bi_encoders)
+    }
     if config.get("auto_map") and architecture not in known:
         raise ModelFolderError(
             f"{folder} is a model with program code of its own (auto_map in config.json, architecture {architecture or 'not stated'}), and code from a model "
@@ -113,7 +136,9 @@ def _check_head(folder: Path, kind: Kind, architecture: str) -> None:
         )
     known = [name for family in FAMILIES for name in family.monot5s]
     if kind == "monot5" and architecture not in known:
-        raise ModelFolderError(f"{shown}, and a monot5 is one of {', '.join(known)}; give such a model, or another --kind")
+        raise ModelFolderError(
+            f"{shown}, and a monot5 is one of {', '.join(known)}; give such a model, or another --kind"
+        )
 
 
 def _family(kind: Kind, architecture: str, options: ExportOptions, *, modular: bool) -> Family:
@@ -122,7 +147,9 @@ def _family(kind: Kind, architecture: str, options: ExportOptions, *, modular: b
         return family_of(architecture, "bi-encoder" if modular else kind)
     family = family_named(options.family)
     if (family.answers is not None) != (kind == "monot5"):
-        fitting = ", ".join(other.name for other in FAMILIES if (other.answers is not None) == (kind == "monot5"))
+        fitting = ", ".join(
+            other.name for other in FAMILIES if (other.answers is not None) == (kind == "monot5")
+        )
         raise SettingsError(f"the family {family.name} is none of a {kind}; choose one of {fitting}")
     return family
 
@@ -131,15 +158,21 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> Kind:
     """Return the kind where the files leave no doubt. Raises SettingsError where they do."""
     if kind := _kind_of_modules(folder):
         return kind
-    if any(name.endswith(_HEAD) for name in config.get("architectures") or ()) and len(_label_names(config)) in {1, 2}:
+    if any(name.endswith(_HEAD) for name in config.get("architectures") or ()) and len(
+        _label_names(config)
+    ) in {1, 2}:
         return "cross-encoder"
-    raise SettingsError(f"the files of {folder} do not say what it is for; name it with --kind cross-encoder, --kind monot5 or --kind bi-encoder")
+    raise SettingsError(
+        f"the files of {folder} do not say what it is for; name it with --kind cross-encoder, --kind monot5 or --kind bi-encoder"
+    )
 
 
 def _kind_of_modules(folder: Path) -> Kind | None:
     """Return what sentence-transformers states of a model that it saved; None where it states nothing."""
     modules = _module_types(folder)
-    stated = (_json(folder / "config_sentence_transformers.json") or {}).get("model_type") if modules else None
+    stated = (
+        (_json(folder / "config_sentence_transformers.json") or {}).get("model_type") if modules else None
+    )
     match stated:
         case "CrossEncoder":
             return "cross-encoder"
@@ -148,7 +181,9 @@ def _kind_of_modules(folder: Path) -> Kind | None:
         case None:  # older bi-encoders state none (base/model.py, _get_model_type)
             return "bi-encoder" if "Pooling" in modules and set(modules) <= _MODULES else None
         case other:
-            raise ModelFolderError(f"{folder} is a {other} of sentence-transformers, which is neither a cross-encoder nor a bi-encoder; choose another model")
+            raise ModelFolderError(
+                f"{folder} is a {other} of sentence-transformers, which is neither a cross-encoder nor a bi-encoder; choose another model"
+            )
 
 
 def _module_types(folder: Path) -> list[str]:
@@ -160,7 +195,9 @@ def _scores_of_modules(folder: Path) -> int:
     """Return how many scores the last module gives. Raises ModelFolderError where it gives none, or something else is in the way."""
     modules = _json(folder / "modules.json")
     if unknown := sorted(set(_module_types(folder)) - _SCORING_MODULES):
-        raise ModelFolderError(f"{folder} has the modules {', '.join(unknown)}, which are not exported here; choose a model without them")
+        raise ModelFolderError(
+            f"{folder} has the modules {', '.join(unknown)}, which are not exported here; choose a model without them"
+        )
     last = _json(folder / str(modules[-1].get("path", "")) / "config.json") or {}
     if last.get("module_output_name") != "scores":
         raise ModelFolderError(
@@ -175,17 +212,27 @@ def _scores_of_modules(folder: Path) -> int:
     return int(last.get("out_features", 0))
 
 
-def _monot5(folder: Path, config: Mapping[str, Any], family: Family, options: ExportOptions) -> MonoT5Contract:
+def _monot5(
+    folder: Path, config: Mapping[str, Any], family: Family, options: ExportOptions
+) -> MonoT5Contract:
     if config.get("decoder_start_token_id") is None:
-        raise ModelFolderError(f"{folder / 'config.json'} states no decoder_start_token_id, without which no answer can be decoded; fetch the model again")
+        raise ModelFolderError(
+            f"{folder / 'config.json'} states no decoder_start_token_id, without which no answer can be decoded; fetch the model again"
+        )
     assert family.answers is not None  # what _family gives for a monot5
     false, true = family.answers
-    return MonoT5Contract(false_token=options.false_token or false, true_token=options.true_token or true, truncation=options.truncation)
+    return MonoT5Contract(
+        false_token=options.false_token or false,
+        true_token=options.true_token or true,
+        truncation=options.truncation,
+    )
 
 
 def _label_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return id2label; where the file has none, transformers makes it from num_labels, and without that for two labels."""
-    return config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(config.get("num_labels") or 2)}
+    return config.get("id2label") or {
+        str(number): f"LABEL_{number}" for number in range(config.get("num_labels") or 2)
+    }
 
 
 def _labels(count: int) -> Literal[1, 2]:
@@ -195,7 +242,9 @@ def _labels(count: int) -> Literal[1, 2]:
         case 2:
             return 2
         case other:
-            raise SettingsError(f"a head with {other} labels is a classifier and not a reranker; a cross-encoder has one label or two")
+            raise SettingsError(
+                f"a head with {other} labels is a classifier and not a reranker; a cross-encoder has one label or two"
+            )
 
 
 def _cross_encoder(source: Source, config: Mapping[str, Any]) -> CrossEncoderContract:
@@ -204,7 +253,9 @@ def _cross_encoder(source: Source, config: Mapping[str, Any]) -> CrossEncoderCon
     _refuse_changed_inputs(folder)
     labels = _labels(_scores_of_modules(folder) if source.modular else len(_label_names(config)))
     truncation = Truncation(strategy=source.family.truncation)
-    return CrossEncoderContract(truncation=truncation, labels=labels, stated_activation=_stated_activation(folder, config, labels))
+    return CrossEncoderContract(
+        truncation=truncation, labels=labels, stated_activation=_stated_activation(folder, config, labels)
+    )
 
 
 def _stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> StatedActivation | None:
@@ -240,7 +291,9 @@ def _refuse_changed_inputs(folder: Path) -> None:
             "choose another model, or take default_prompt_name out of its config_sentence_transformers.json"
         )
     if changed := module_settings(folder).get("processing_kwargs"):
-        raise ModelFolderError(f"{folder} calls its tokenizer with {json.dumps(changed)}, which is not done here; choose another model")
+        raise ModelFolderError(
+            f"{folder} calls its tokenizer with {json.dumps(changed)}, which is not done here; choose another model"
+        )
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:
@@ -252,7 +305,10 @@ def module_settings(folder: Path) -> Mapping[str, Any]:
     """Return its settings of the Transformer module, read as rarely; the file was once called after the architecture."""
     if not _module_types(folder):
         return {}
-    return _json(next(iter(sorted(folder.glob("sentence_*_config.json"))), folder / "sentence_bert_config.json")) or {}
+    return (
+        _json(next(iter(sorted(folder.glob("sentence_*_config.json"))), folder / "sentence_bert_config.json"))
+        or {}
+    )
 
 
 def _window(folder: Path, config: Mapping[str, Any], family: Family, asked: int | None) -> int:
@@ -261,9 +317,13 @@ def _window(folder: Path, config: Mapping[str, Any], family: Family, asked: int 
     positions = int(table or DEFAULT_WINDOW) - family.reserved_positions
     if asked is not None:
         if table and asked > positions:
-            raise SettingsError(f"--max-length {asked} is more than the {positions} positions of the model; choose at most {positions}")
+            raise SettingsError(
+                f"--max-length {asked} is more than the {positions} positions of the model; choose at most {positions}"
+            )
         return asked
-    stated = module_settings(folder).get("max_seq_length") or (_json(folder / "tokenizer_config.json") or {}).get("model_max_length")
+    stated = module_settings(folder).get("max_seq_length") or (
+        _json(folder / "tokenizer_config.json") or {}
+    ).get("model_max_length")
     return int(min(positions, DEFAULT_WINDOW, stated or DEFAULT_WINDOW))
 
 
@@ -271,10 +331,14 @@ def _bi_encoder(folder: Path, config: Mapping[str, Any], options: ExportOptions)
     """Return the contract that sentence-transformers' files state; without them, mean pooling."""
     types = _module_types(folder)
     if unknown := sorted(set(types) - _MODULES):
-        raise ModelFolderError(f"{folder} has the modules {', '.join(unknown)} after its transformer, which are not exported here; choose a model without them")
+        raise ModelFolderError(
+            f"{folder} has the modules {', '.join(unknown)} after its transformer, which are not exported here; choose a model without them"
+        )
     settings = _json(folder / "config_sentence_transformers.json") or {}
     if types and "Normalize" not in types and settings.get("similarity_fn_name") in {"dot", "dot_product"}:
-        raise ModelFolderError(f"the vectors of {folder} are compared by dot product and not by angle, unit vectors would lose their lengths; choose another")
+        raise ModelFolderError(
+            f"the vectors of {folder} are compared by dot product and not by angle, unit vectors would lose their lengths; choose another"
+        )
     prompts = settings.get("prompts") or {}
     query, passage = prompts.get("query", ""), prompts.get("document", "") or prompts.get("passage", "")
     return BiEncoderContract(
@@ -287,7 +351,11 @@ def _bi_encoder(folder: Path, config: Mapping[str, Any], options: ExportOptions)
 
 def _pooling(folder: Path) -> Literal["mean", "cls"]:
     stated = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
-    modes = {key.removeprefix("pooling_mode_") for key, value in stated.items() if key.startswith("pooling_mode_") and value is True}
+    modes = {
+        key.removeprefix("pooling_mode_")
+        for key, value in stated.items()
+        if key.startswith("pooling_mode_") and value is True
+    }
     if isinstance(stated.get("pooling_mode"), str):  # sentence-transformers 5 writes one word
         modes = {stated["pooling_mode"]}
     match sorted(modes):
@@ -296,7 +364,9 @@ def _pooling(folder: Path) -> Literal["mean", "cls"]:
         case ["cls_token"] | ["cls"]:
             return "cls"
         case other:
-            raise ModelFolderError(f"{folder} pools by {', '.join(other) or 'nothing'}; only mean and cls are exported here")
+            raise ModelFolderError(
+                f"{folder} pools by {', '.join(other) or 'nothing'}; only mean and cls are exported here"
+            )
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401 any JSON value

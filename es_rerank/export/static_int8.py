@@ -51,7 +51,9 @@ _STRENGTHS = (0.5, 0.65, 0.8)
 _CAPS = (0.9, 0.95, 0.99)
 
 
-def quantise_static(fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, fit: bool = False) -> None:
+def quantise_static(
+    fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, fit: bool = False
+) -> None:
     """Write the int8 variant of a graph; ``feeds``: what it reads for calibration; ``largest``: FULL or REDUCED.
 
     ``fit``: the texts are like those that will be read, so that the rounding of weights may be fitted to them.
@@ -84,7 +86,10 @@ class _Seen:
 
     def add(self, values: FloatArray, rows: int) -> None:
         """Take in (n, columns) values; so many of the rows, evenly spread, are kept."""
-        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
+        self.low, self.high = (
+            np.minimum(self.low, values.min(axis=0)),
+            np.maximum(self.high, values.max(axis=0)),
+        )
         self.rows.append(values[np.unique(np.linspace(0, len(values) - 1, rows).astype(int))])
 
 
@@ -111,7 +116,9 @@ def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterat
         seen: dict[str, _Seen] = {}
         watched = onnx.load(path, load_external_data=False)
         del watched.graph.output[:]
-        watched.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in some)
+        watched.graph.output.extend(
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in some
+        )
         beside = path.with_name(f"watched_{path.name}")  # where weights in files of their own are found
         onnx.save(watched, beside)
         try:
@@ -131,12 +138,20 @@ class _Graph:
     def __init__(self, model: onnx.ModelProto, home: Path) -> None:
         self._graph, self._home = model.graph, home
         self._made: set[str] = set()
-        self._weights = {name: value for name, value in constants(model.graph).items() if value.data_type == onnx.TensorProto.FLOAT}
+        self._weights = {
+            name: value
+            for name, value in constants(model.graph).items()
+            if value.data_type == onnx.TensorProto.FLOAT
+        }
         readers = readers_of(model.graph)
         self.products: dict[str, list[_Product]] = {}
         """Products with constant weights, by the activation that they multiply."""
         for node in model.graph.node:
-            if node.op_type == "MatMul" and node.input[0] not in self._weights and self._columns(node.input[1]) >= _LEAST_COLUMNS:
+            if (
+                node.op_type == "MatMul"
+                and node.input[0] not in self._weights
+                and self._columns(node.input[1]) >= _LEAST_COLUMNS
+            ):
                 following = readers.get(node.output[0], [])
                 alone = following[0] if len(following) == 1 and self._adds_bias(following[0], node) else None
                 self.products.setdefault(node.input[0], []).append(_Product(node, alone))
@@ -144,7 +159,9 @@ class _Graph:
         self._shared = {name for name, count in uses.items() if count > 1}
         """Weights of several layers, as ALBERT's: kept once, so the same for every activation."""
 
-    def with_products(self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, fit: bool) -> list[onnx.NodeProto]:
+    def with_products(
+        self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, fit: bool
+    ) -> list[onnx.NodeProto]:
         """Return the nodes with the products of one activation done in int8."""
         products = self.products[name]
         weights = [self._array(product.node.input[1]) for product in products]
@@ -153,14 +170,23 @@ class _Graph:
         chosen = _range(seen, np.ones_like(seen.low)) if shared else _best_range(seen, rows, weights, largest)
         first, read, quantised = products[0].node.output[0], name, f"{name}/int8"
         made: dict[str, list[onnx.NodeProto]] = {first: []}
-        scale, zero = self._constant(f"{name}/scale", chosen.scale), self._constant(f"{name}/zero", chosen.zero)
+        scale, zero = (
+            self._constant(f"{name}/scale", chosen.scale),
+            self._constant(f"{name}/zero", chosen.zero),
+        )
         if (chosen.factors != 1).any():
             read = f"{name}/smoothed"
-            made[first] += [helper.make_node("Mul", [name, self._constant(f"{name}/factors", 1 / chosen.factors)], [read], name=read)]
+            made[first] += [
+                helper.make_node(
+                    "Mul", [name, self._constant(f"{name}/factors", 1 / chosen.factors)], [read], name=read
+                )
+            ]
         made[first] += [helper.make_node("QuantizeLinear", [read, scale, zero], [quantised], name=quantised)]
         dropped = {product.bias.output[0] for product in products if product.bias is not None}
         seen_as = chosen.read(rows)
-        for product, values, grid, steps in zip(products, weights, *_grids(weights, chosen, seen_as, largest, fit=fit and not shared), strict=True):
+        for product, values, grid, steps in zip(
+            products, weights, *_grids(weights, chosen, seen_as, largest, fit=fit and not shared), strict=True
+        ):
             own = f"{name}/{product.node.input[1]}"
             base = product.node.input[1] if shared else own
             bias = rows.mean(axis=0) @ values - seen_as.mean(axis=0) @ (grid * steps)
@@ -168,9 +194,18 @@ class _Graph:
             if product.bias is not None:
                 bias += self._array(next(each for each in product.bias.input if each != out))
                 out = product.bias.output[0]
-            inputs = [quantised, self._constant(f"{base}/int8", grid), scale, self._constant(f"{base}/scale", steps), zero, ""]
+            inputs = [
+                quantised,
+                self._constant(f"{base}/int8", grid),
+                scale,
+                self._constant(f"{base}/scale", steps),
+                zero,
+                "",
+            ]
             inputs.append(self._constant(f"{own}/bias", bias))
-            node = helper.make_node("MatMulIntegerToFloat", inputs, [out], name=f"{product.node.output[0]}/product", domain=DOMAIN)
+            node = helper.make_node(
+                "MatMulIntegerToFloat", inputs, [out], name=f"{product.node.output[0]}/product", domain=DOMAIN
+            )
             made.setdefault(product.node.output[0], []).append(node)
         kept = [node for node in nodes if not dropped.intersection(node.output)]
         return [each for node in kept for each in made.get(node.output[0], [node])]
@@ -183,14 +218,26 @@ class _Graph:
             return
         grid, steps = on_grid(self._array(node.input[0]).T, FULL)
         names = [f"{node.output[0]}/{part}" for part in ("row_int8", "row_numbers", "row_step")]
-        yield helper.make_node("Gather", [self._constant(f"{node.input[0]}/int8", grid.T.copy()), node.input[1]], names[:1], name=names[0])
+        yield helper.make_node(
+            "Gather",
+            [self._constant(f"{node.input[0]}/int8", grid.T.copy()), node.input[1]],
+            names[:1],
+            name=names[0],
+        )
         yield helper.make_node("Cast", names[:1], names[1:2], name=names[1], to=onnx.TensorProto.FLOAT)
-        yield helper.make_node("Gather", [self._constant(f"{node.input[0]}/scale", steps[:, None]), node.input[1]], names[2:], name=names[2])
+        yield helper.make_node(
+            "Gather",
+            [self._constant(f"{node.input[0]}/scale", steps[:, None]), node.input[1]],
+            names[2:],
+            name=names[2],
+        )
         yield helper.make_node("Mul", names[1:], list(node.output), name=f"{node.output[0]}/row")
 
     def _adds_bias(self, node: onnx.NodeProto, product: onnx.NodeProto) -> bool:
         other = [self._weights.get(name) for name in node.input if name != product.output[0]]
-        return node.op_type == "Add" and [None if each is None else list(each.dims) for each in other] == [[self._columns(product.input[1])]]
+        return node.op_type == "Add" and [None if each is None else list(each.dims) for each in other] == [
+            [self._columns(product.input[1])]
+        ]
 
     def _columns(self, name: str) -> int:
         """Return the columns of constant weights, 0 for anything else."""
@@ -215,7 +262,9 @@ def on_grid(weights: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], Fl
     return np.clip(np.rint(weights / steps), -largest, largest).astype(np.int8), steps.astype(np.float32)
 
 
-def _grids(weights: Sequence[FloatArray], chosen: _Range, read: FloatArray, largest: int, *, fit: bool) -> tuple[list[npt.NDArray[np.int8]], list[FloatArray]]:
+def _grids(
+    weights: Sequence[FloatArray], chosen: _Range, read: FloatArray, largest: int, *, fit: bool
+) -> tuple[list[npt.NDArray[np.int8]], list[FloatArray]]:
     """Return the whole numbers and the steps of each product's weights."""
     scaled = np.concatenate(weights, axis=1) * chosen.factors[:, None]
     grid, steps = on_grid(scaled, largest)
@@ -230,7 +279,9 @@ def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], la
     some, together = rows[:: max(1, len(rows) // _COMPARED)], np.concatenate(weights, axis=1)
     exact = some @ together
     tried = [_range(seen, factors) for factors in _factors(seen, together)]
-    return min(tried, key=lambda each: float(np.square(_product(some, together, each, largest) - exact).sum()))
+    return min(
+        tried, key=lambda each: float(np.square(_product(some, together, each, largest) - exact).sum())
+    )
 
 
 def _factors(seen: _Seen, weights: FloatArray) -> Iterator[FloatArray]:

@@ -25,9 +25,21 @@ def read_texts(path: Path) -> list[Asked]:
     found = []
     for line, record in read_jsonl(path):
         query, passages = record.get("query"), record.get("passages")
-        if not isinstance(query, str) or not isinstance(passages, list) or not passages or not all(isinstance(each, str) for each in passages):
-            raise SourceError(f'{path}, line {line}: "query" must be a string and "passages" a list of at least one', path=str(path), line=line)
+        if (
+            not isinstance(query, str)
+            or not isinstance(passages, list)
+            or not passages
+            or not all(isinstance(each, str) for each in passages)
+        ):
+            raise SourceError(
+                f'{path}, line {line}: "query" must be a string and "passages" a list of at least one',
+                path=str(path),
+                line=line,
+            )
         found.append(Asked(query, passages))
     if not found:
-        raise SourceError(f"{path} holds no texts; give some hundred lines like " + '{"query": "...", "passages": ["..."]}', path=str(path))
+        raise SourceError(
+            f"{path} holds no texts; give some hundred lines like " + '{"query": "...", "passages": ["..."]}',
+            path=str(path),
+        )
     return found

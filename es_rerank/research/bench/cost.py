@@ -49,7 +49,11 @@ class Fit(NamedTuple):
 
     def as_json(self) -> dict[str, float]:
         """Return the line, rounded."""
-        return {"slope": float(f"{self.slope:.4g}"), "intercept": float(f"{self.intercept:.4g}"), "r2": round(self.r2, 5)}
+        return {
+            "slope": float(f"{self.slope:.4g}"),
+            "intercept": float(f"{self.intercept:.4g}"),
+            "r2": round(self.r2, 5),
+        }
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
@@ -146,7 +150,9 @@ def thread_counts(most: int) -> list[int]:
     return sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
 
 
-def passages_of(texts: Sequence[str], tokenizer: Tokenizer, length: Length, tokens: int, number: int = max(CANDIDATES)) -> list[str]:
+def passages_of(
+    texts: Sequence[str], tokenizer: Tokenizer, length: Length, tokens: int, number: int = max(CANDIDATES)
+) -> list[str]:
     """Return so many different passages, each of which the model reads as exactly ``tokens`` tokens.
 
     Each begins with another of the ``texts`` and goes on with those that follow it, cut where the tokenizer ends a token.
@@ -159,7 +165,9 @@ def passages_of(texts: Sequence[str], tokenizer: Tokenizer, length: Length, toke
             found[cut] = None
         if len(found) == number:
             return list(found)
-    raise SettingsError(f"the collection gives {len(found)} passages that are read as {tokens} tokens, fewer than {number}; give a larger one with --data")
+    raise SettingsError(
+        f"the collection gives {len(found)} passages that are read as {tokens} tokens, fewer than {number}; give a larger one with --data"
+    )
 
 
 def _cut(following: Iterator[str], tokenizer: Tokenizer, length: Length, tokens: int) -> str | None:

@@ -93,7 +93,9 @@ class Row:
             "max": _rounded(self.high, 1),
             **ratios,
             "peak_rss_mb": _rounded(self.peak_rss_mb, 0),
-            "largest_difference": None if self.largest_difference is None else float(f"{self.largest_difference:.3g}"),
+            "largest_difference": None
+            if self.largest_difference is None
+            else float(f"{self.largest_difference:.3g}"),
             "reason": self.reason,
         }
 
@@ -131,7 +133,14 @@ class Contest:
     ``batches`` are the sizes that are tried.
     """
 
-    def __init__(self, entrants: Sequence[Entrant], lists: Lists, reference: Values, *, batches: Sequence[int] = BATCHES) -> None:
+    def __init__(
+        self,
+        entrants: Sequence[Entrant],
+        lists: Lists,
+        reference: Values,
+        *,
+        batches: Sequence[int] = BATCHES,
+    ) -> None:
         self._runs = [_Run(entrant) for entrant in entrants]
         self._lists, self._reference, self._batches = lists, reference, batches
 
@@ -167,7 +176,9 @@ class Contest:
         tried = [(query, passages[:_TRIED]) for query, passages in self._lists[:1]]
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
-            difference(entrant.system, first, self._reference[: first.size])  # before minutes are spent on wrong scores
+            difference(
+                entrant.system, first, self._reference[: first.size]
+            )  # before minutes are spent on wrong scores
             seconds: dict[int, float] = {}
             for batch in self._batches:
                 seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
@@ -222,11 +233,22 @@ class Contest:
 
     def rows(self) -> list[Row]:
         """Return what was found, the fastest first, what could not be measured last."""
-        peers = {label(run.entrant.system): run for run in self._runs if run.entrant.system.peer is not None and _whole(run)}
+        peers = {
+            label(run.entrant.system): run
+            for run in self._runs
+            if run.entrant.system.peer is not None and _whole(run)
+        }
         best_any = min(peers.values(), key=_median, default=None)
-        best_fp32 = min((run for run in peers.values() if run.entrant.system.precision == "fp32"), key=_median, default=None)
+        best_fp32 = min(
+            (run for run in peers.values() if run.entrant.system.precision == "fp32"),
+            key=_median,
+            default=None,
+        )
         pairs = sum(len(passages) for _, passages in self._lists)
-        return sorted((_row(run, pairs, best_fp32, best_any) for run in self._runs), key=lambda row: -(row.pairs_per_second or 0.0))
+        return sorted(
+            (_row(run, pairs, best_fp32, best_any) for run in self._runs),
+            key=lambda row: -(row.pairs_per_second or 0.0),
+        )
 
     def _live(self) -> list[_Run]:
         return [run for run in self._runs if run.worker is not None]
@@ -242,9 +264,17 @@ def difference(system: System, scores: Values, reference: Values) -> float:
     expected = reference if system.scale == "logit" else 1 / (1 + np.exp(-reference))
     largest = float(np.abs(scores - expected).max())
     if system.precision == "fp32" and not largest <= TOLERANCE:
-        raise WorkerError(f"wrong scores: they differ from torch's by up to {largest:.2g}, more than {TOLERANCE:g}")
-    if system.precision == "int8" and system.exit_layer is None and not (correlation := _correlation(scores, expected)) >= LEAST_CORRELATION:
-        raise WorkerError(f"wrong scores: their correlation with torch's is {correlation:.2f}, less than {LEAST_CORRELATION}")
+        raise WorkerError(
+            f"wrong scores: they differ from torch's by up to {largest:.2g}, more than {TOLERANCE:g}"
+        )
+    if (
+        system.precision == "int8"
+        and system.exit_layer is None
+        and not (correlation := _correlation(scores, expected)) >= LEAST_CORRELATION
+    ):
+        raise WorkerError(
+            f"wrong scores: their correlation with torch's is {correlation:.2f}, less than {LEAST_CORRELATION}"
+        )
     return largest
 
 

@@ -28,7 +28,10 @@ class Bm25:
         norms = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
         holding = np.bincount(columns, minlength=len(self._numbers))
         idf = np.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
-        self._weights = sparse.csc_array((idf[columns] * times / (times + norms[rows]), (rows, columns)), shape=(len(texts), len(self._numbers)))
+        self._weights = sparse.csc_array(
+            (idf[columns] * times / (times + norms[rows]), (rows, columns)),
+            shape=(len(texts), len(self._numbers)),
+        )
 
     def best(self, query: str, size: int) -> list[tuple[int, float]]:
         """Return position and score of the ``size`` texts that match best, the earlier one first where two match equally; none that match nothing."""

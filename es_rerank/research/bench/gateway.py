@@ -84,7 +84,9 @@ def rrf(question: Question) -> dict[str, Any]:
 
 
 def _leaf(question: Question) -> dict[str, Any]:
-    return {"knn": {"field": "vector", "query_vector": question.vector, "k": _SIZE, "num_candidates": _CANDIDATES}}
+    return {
+        "knn": {"field": "vector", "query_vector": question.vector, "k": _SIZE, "num_candidates": _CANDIDATES}
+    }
 
 
 class Case(NamedTuple):
@@ -122,8 +124,13 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """Return the row with milliseconds of three decimals, null where nothing was compared."""
         times = dict(zip(("p50_ms", "p95_ms", "min_ms", "max_ms"), self.spread, strict=True))
-        differences = dict(zip(("added_ms", "added_low_ms", "added_high_ms"), self.added or (None, None, None), strict=True))
-        rounded = {key: value if value is None else round(value, 3) for key, value in {**times, **differences}.items()}
+        differences = dict(
+            zip(("added_ms", "added_low_ms", "added_high_ms"), self.added or (None, None, None), strict=True)
+        )
+        rounded = {
+            key: value if value is None else round(value, 3)
+            for key, value in {**times, **differences}.items()
+        }
         return {"name": self.case.name, "baseline": self.case.baseline, **rounded}
 
 
@@ -152,7 +159,10 @@ def fill(client: Elasticsearch, index: str, documents: int, on_progress: Callabl
         part = texts[start : start + _BULK]
         operations: list[dict[str, Any]] = []
         for number, (text, vector) in enumerate(zip(part, _EMBEDDER.embed(part), strict=True), start):
-            operations += [{"index": {"_id": str(number)}}, {"text": text, "number": number, "vector": vector.tolist()}]
+            operations += [
+                {"index": {"_id": str(number)}},
+                {"text": text, "number": number, "vector": vector.tolist()},
+            ]
         _bulk(client, index, operations)
         on_progress(start + len(part))
     # A merge under way would take turns with what is timed.
@@ -164,7 +174,10 @@ def _bulk(client: Elasticsearch, index: str, operations: list[dict[str, Any]]) -
     answer = client.bulk(index=index, operations=operations)
     reasons = [item["index"]["error"]["reason"] for item in answer["items"] if "error" in item["index"]]
     if reasons:
-        raise IngestError(f"Elasticsearch refused {len(reasons)} documents of the bench's own index {index}: {reasons[0]}", failed=len(reasons))
+        raise IngestError(
+            f"Elasticsearch refused {len(reasons)} documents of the bench's own index {index}: {reasons[0]}",
+            failed=len(reasons),
+        )
 
 
 def _texts(number: int, words: tuple[int, int], draw: np.random.Generator) -> list[str]:
@@ -178,10 +191,14 @@ def _texts(number: int, words: tuple[int, int], draw: np.random.Generator) -> li
 def questions(number: int) -> list[Question]:
     """Return so many questions, the same every time, in words of the documents."""
     texts = _texts(number, (_QUESTION_WORDS, _QUESTION_WORDS), np.random.default_rng(_SEED + 1))
-    return [Question(text, vector.tolist()) for text, vector in zip(texts, _EMBEDDER.embed(texts), strict=True)]
+    return [
+        Question(text, vector.tolist()) for text, vector in zip(texts, _EMBEDDER.embed(texts), strict=True)
+    ]
 
 
-def measure(ways: Mapping[Way, Searcher], index: str, rounds: int, on_round: Callable[[int], None]) -> list[Row]:
+def measure(
+    ways: Mapping[Way, Searcher], index: str, rounds: int, on_round: Callable[[int], None]
+) -> list[Row]:
     """Ask every case in every round, in an order drawn anew for each, and return a row for each case.
 
     As many rounds again, 100 at most, come first and do not count; ``on_round`` is told how many of the rounds are
@@ -212,7 +229,9 @@ def _quiet_memory() -> Iterator[None]:
             gc.enable()
 
 
-def _round(ways: Mapping[Way, Searcher], index: str, question: Question, draw: np.random.Generator) -> Milliseconds:
+def _round(
+    ways: Mapping[Way, Searcher], index: str, question: Question, draw: np.random.Generator
+) -> Milliseconds:
     taken, found = np.empty(len(CASES)), {}
     for place in draw.permutation(len(CASES)):
         case = CASES[place]
@@ -229,10 +248,19 @@ def _check(found: Mapping[str, list[str]]) -> None:
     """Hold that every way did the same work: a quick wrong answer is worth nothing."""
     for case in CASES:
         if case.baseline is not None and found[case.name] != found[case.baseline]:
-            raise SearchError(f"{case.name} finds other hits {found[case.name]} than {case.baseline} {found[case.baseline]}: nothing can be compared")
+            raise SearchError(
+                f"{case.name} finds other hits {found[case.name]} than {case.baseline} {found[case.baseline]}: nothing can be compared"
+            )
 
 
 def rows(taken: Milliseconds) -> list[Row]:
     """Return a row for each case from its column of timings, one line a round, in milliseconds."""
     times = {case.name: taken[:, place] for place, case in enumerate(CASES)}
-    return [Row(case, spread(times[case.name]), added(times[case.name], times[case.baseline]) if case.baseline else None) for case in CASES]
+    return [
+        Row(
+            case,
+            spread(times[case.name]),
+            added(times[case.name], times[case.baseline]) if case.baseline else None,
+        )
+        for case in CASES
+    ]

@@ -62,7 +62,13 @@ class Step:
         """Return the step, null for a percentile that falls on a late request."""
         latencies = {name: _finite(getattr(self, name)) for name in ("p50_ms", "p95_ms", "p99_ms")}
         counts = {"requests": self.requests, "rejected": self.rejected, "late": self.late}
-        return {"offered": round(self.offered, 3), "achieved": round(self.achieved, 3), **counts, **latencies, "behind_ms": round(self.behind_ms, 2)}
+        return {
+            "offered": round(self.offered, 3),
+            "achieved": round(self.achieved, 3),
+            **counts,
+            **latencies,
+            "behind_ms": round(self.behind_ms, 2),
+        }
 
 
 def arrivals(rate: float, requests: int, *, seed: int = _SEED) -> Seconds:
@@ -122,7 +128,11 @@ async def capacity(ask: Ask, requests: int, *, side_by_side: int) -> float:
 
 def step_of(rate: float, due: Seconds, replies: Sequence[Reply]) -> Step:
     """Return what was found at an offered rate; achieved counts until the last answer, or until the last request could have come."""
-    answered = [at + reply.seconds for at, reply in zip(due.tolist(), replies, strict=True) if reply.outcome == "answered"]
+    answered = [
+        at + reply.seconds
+        for at, reply in zip(due.tolist(), replies, strict=True)
+        if reply.outcome == "answered"
+    ]
     outcomes = Counter(reply.outcome for reply in replies)
     waited = [reply.seconds * 1000 for reply in replies if reply.outcome != "rejected"]
     return Step(

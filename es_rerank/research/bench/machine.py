@@ -11,7 +11,12 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 def machine(elasticsearch: str) -> dict[str, str | int]:
     """Return the CPU's name, its number of cores, and the versions of Python and of Elasticsearch, the last as given."""
-    return {"cpu": _cpu(), "cores": os.cpu_count() or 1, "python": platform.python_version(), "elasticsearch": elasticsearch}
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+        "elasticsearch": elasticsearch,
+    }
 
 
 def _cpu() -> str:

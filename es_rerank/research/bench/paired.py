@@ -32,7 +32,9 @@ class Added(NamedTuple):
 
 def spread(times: Milliseconds) -> Spread:
     """Return how timings in milliseconds, at least one, spread."""
-    return Spread(float(np.median(times)), float(np.percentile(times, 95)), float(times.min()), float(times.max()))
+    return Spread(
+        float(np.median(times)), float(np.percentile(times, 95)), float(times.min()), float(times.max())
+    )
 
 
 def added(times: Milliseconds, baseline: Milliseconds, *, seed: int = 0) -> Added:
@@ -44,7 +46,10 @@ def added(times: Milliseconds, baseline: Milliseconds, *, seed: int = 0) -> Adde
     if times.shape != baseline.shape:
         raise ValueError(f"{times.shape} timings cannot be paired with {baseline.shape}")
     differences, draw = times - baseline, np.random.default_rng(seed)
-    medians = [np.median(differences[draw.integers(differences.size, size=differences.size)]) for _ in range(_RESAMPLES)]
+    medians = [
+        np.median(differences[draw.integers(differences.size, size=differences.size)])
+        for _ in range(_RESAMPLES)
+    ]
     low, high = np.percentile(medians, _TAILS)
     return Added(float(np.median(differences)), float(low), float(high))
 

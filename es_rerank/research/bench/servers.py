@@ -32,7 +32,12 @@ INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]
 READY_TIMEOUT_S = 300.0
 _ASK_S = 30.0
 _INTERVAL_S = 0.1
-_STATUS: dict[int, Outcome] = {200: "answered", 429: "rejected", 503: "rejected", outcome_of(DeadlineError("")).status: "late"}
+_STATUS: dict[int, Outcome] = {
+    200: "answered",
+    429: "rejected",
+    503: "rejected",
+    outcome_of(DeadlineError("")).status: "late",
+}
 _NO_ELASTICSEARCH = "http://127.0.0.1:9"
 """Port 9 discards: reranking asks no Elasticsearch."""
 
@@ -65,12 +70,23 @@ class Server:
     ``timeout_s``.
     """
 
-    def __init__(self, command: Sequence[str], port: int, dialect: Dialect, log: Path, *, env: Mapping[str, str], timeout_s: float = READY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        dialect: Dialect,
+        log: Path,
+        *,
+        env: Mapping[str, str],
+        timeout_s: float = READY_TIMEOUT_S,
+    ) -> None:
         self._log, self._dialect = log, dialect
         self._url = f"http://127.0.0.1:{port}{dialect.path}"
         try:
             with log.open("wb") as out:
-                self._process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)  # noqa: S603 a server of our own table
+                self._process = subprocess.Popen(  # noqa: S603 a server of our own table
+                    list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+                )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
         self.process_tree = ProcessTree(self._process.pid)
@@ -83,12 +99,16 @@ class Server:
     def scores(self, query: str, texts: Sequence[str], *, timeout_s: float = _ASK_S) -> Values:
         """Return the raw scores of texts, in their order. Raises WorkerError for anything else than one for each."""
         try:
-            answer = httpx.post(self._url, json=self._dialect.body(query, texts), timeout=timeout_s, trust_env=False)
+            answer = httpx.post(
+                self._url, json=self._dialect.body(query, texts), timeout=timeout_s, trust_env=False
+            )
             answer.raise_for_status()
             found = self._dialect.scores(answer.json())
             return np.asarray([found[position] for position in range(len(texts))], dtype=np.float64)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise WorkerError(f"gave no scores ({type(error).__name__}: {error}); it said: {self._said()}") from error
+            raise WorkerError(
+                f"gave no scores ({type(error).__name__}: {error}); it said: {self._said()}"
+            ) from error
 
     @asynccontextmanager
     async def asked(self, requests: Lists) -> AsyncIterator[Ask]:
@@ -98,14 +118,18 @@ class Server:
         """
         bodies = [json.dumps(self._dialect.body(*each)).encode() for each in requests]
         headers, unbounded = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded) as http:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded
+        ) as http:
 
             async def ask(number: int) -> Outcome:
                 try:
                     async with http.post(self._url, data=bodies[number]) as answer:
                         text = await answer.text()
                 except aiohttp.ClientError as error:
-                    raise WorkerError(f"broke the connection ({error or type(error).__name__}); it said: {self._said()}") from error
+                    raise WorkerError(
+                        f"broke the connection ({error or type(error).__name__}); it said: {self._said()}"
+                    ) from error
                 if answer.status not in _STATUS:
                     raise WorkerError(f"answered {answer.status}: {text[:200]}")
                 return _STATUS[answer.status]
@@ -142,9 +166,22 @@ class Server:
 def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> Server:
     """Start the sidecar with the reranker of an exported folder; its score cache is off, so that every pair is scored."""
     port = _free_port()
-    command = [sys.executable, "-m", "es_rerank", "serve", "--port", str(port), "--elasticsearch-url", _NO_ELASTICSEARCH, "--reranker", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "serve",
+        "--port",
+        str(port),
+        "--elasticsearch-url",
+        _NO_ELASTICSEARCH,
+        "--reranker",
+        str(folder),
+    ]
     settings = {"SCORE_CACHE": 0, "THREADS": threads, "TIMEOUT_MS": round(timeout_s * 1000)}
-    kept = {name: value for name, value in variables(scratch, own=True).items() if not name.startswith(PREFIX)}
+    kept = {
+        name: value for name, value in variables(scratch, own=True).items() if not name.startswith(PREFIX)
+    }
     env = {**kept, **{PREFIX + name: str(value) for name, value in settings.items()}}
     return Server(command, port, TEI_DIALECT, scratch / f"sidecar-{port}.log", env=env)
 
@@ -152,8 +189,25 @@ def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> S
 def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: int) -> Server:
     """Start infinity's server from its environment's ``python`` on a torch folder: the torch engine, since its ONNX engine leaves token types out."""
     port = _free_port()
-    options = {"model-id": folder, "served-model-name": "bench", "engine": "torch", "device": "cpu", "dtype": "float32", "batch-size": batch}
-    command = [str(python.with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", str(port), "--no-model-warmup", "--log-level", "warning"]
+    options = {
+        "model-id": folder,
+        "served-model-name": "bench",
+        "engine": "torch",
+        "device": "cpu",
+        "dtype": "float32",
+        "batch-size": batch,
+    }
+    command = [
+        str(python.with_name("infinity_emb")),
+        "v2",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-model-warmup",
+        "--log-level",
+        "warning",
+    ]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     env = {**variables(scratch, own=False), "OMP_NUM_THREADS": str(threads)}
     return Server(command, port, INFINITY_DIALECT, scratch / f"infinity-{port}.log", env=env)

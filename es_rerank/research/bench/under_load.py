@@ -86,7 +86,14 @@ class UnderLoad:
     holds them; None leaves that out.
     """
 
-    def __init__(self, contenders: Sequence[Contender], requests: Lists, expected: Sequence[Values] | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        requests: Lists,
+        expected: Sequence[Values] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.rows = [Row(each) for each in contenders]
         self._servers: dict[int, Server] = {}
         self._requests, self._expected, self._timeout_s = requests, expected, timeout_s
@@ -111,14 +118,20 @@ class UnderLoad:
         """Return how many steps ``prepare`` takes."""
         return sum(len(row.contender.batches) for row in self.rows)
 
-    def time(self, told: Told, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES) -> None:
+    def time(
+        self, told: Told, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES
+    ) -> None:
         """Offer every server each of the ``rates``, in requests per second, or each of the ``shares`` of its own capacity."""
         for turn in range(len(rates or shares)):
             for place, row in enumerate(self.rows):
                 told(row.contender.system.name)
                 if row.capacity is not None and place in self._servers:
                     with self._kept(place):
-                        row.steps.append(self._step(self._servers[place], rates[turn] if rates else shares[turn] * row.capacity))
+                        row.steps.append(
+                            self._step(
+                                self._servers[place], rates[turn] if rates else shares[turn] * row.capacity
+                            )
+                        )
                         row.peak_rss_mb = self._servers[place].process_tree.peak_rss_mb()
 
     def _try(self, place: int, batch: int | None) -> None:
@@ -145,7 +158,9 @@ class UnderLoad:
     async def _capacity(self, server: Server) -> float:
         async with server.asked(self._requests) as ask:
             await capacity(ask, min(_WARM_UP, len(self._requests)), side_by_side=_SIDE_BY_SIDE)
-            found = await capacity(ask, min(_CAPACITY_REQUESTS, len(self._requests)), side_by_side=_SIDE_BY_SIDE)
+            found = await capacity(
+                ask, min(_CAPACITY_REQUESTS, len(self._requests)), side_by_side=_SIDE_BY_SIDE
+            )
         if not found:
             raise WorkerError(f"answered none of {_SIDE_BY_SIDE} requests that were under way at a time")
         return found
@@ -155,7 +170,9 @@ class UnderLoad:
         with server.process_tree.awake():
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
-            server.scores(*self._requests[0], timeout_s=_LEFT_S)  # behind what was given up, so that the next step finds no queue
+            server.scores(
+                *self._requests[0], timeout_s=_LEFT_S
+            )  # behind what was given up, so that the next step finds no queue
         return step_of(rate, due, replies)
 
     async def _offered(self, server: Server, due: Seconds) -> list[Reply]:

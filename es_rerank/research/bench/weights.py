@@ -29,7 +29,13 @@ _EXIT = "exit."
 """What the names of an exit head's weights begin with, in the graph and in torch's folder."""
 
 _TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", TOKENIZER)
-_SPECIAL_TOKENS = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+_SPECIAL_TOKENS = {
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+}
 
 
 def bundled_weights(out: Path) -> Path:
@@ -44,7 +50,8 @@ def bundled_weights(out: Path) -> Path:
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            f"the bench needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'", extra="export"
+            f"the bench needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'",
+            extra="export",
         ) from error
     folder = model_folder(BUNDLED_RERANKER)
     manifest = read_manifest(folder, kind="cross-encoder")
@@ -52,15 +59,35 @@ def bundled_weights(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
-    tokenizer = {"tokenizer_class": "BertTokenizerFast", "model_max_length": manifest.max_length, "do_lower_case": True, **_SPECIAL_TOKENS}
+    tokenizer = {
+        "tokenizer_class": "BertTokenizerFast",
+        "model_max_length": manifest.max_length,
+        "do_lower_case": True,
+        **_SPECIAL_TOKENS,
+    }
     config = _config(tensors)
     if manifest.early_exit is not None:
         layer = manifest.early_exit.layer
         config[EXIT_LAYERS] = [layer]
         first = onnx.load(folder / manifest.early_exit.first["int8"], load_external_data=False)
-        head = {each.name.removeprefix(_EXIT): numpy_helper.to_array(each) for each in first.graph.initializer if each.name.startswith(_EXIT)}
-        save_file({f"{_EXIT}{layer}.{name}": value for name, value in head.items() if name.endswith((".weight", ".bias"))}, out / EXIT_HEADS)
-    files = {"config.json": config, "tokenizer_config.json": tokenizer, "special_tokens_map.json": _SPECIAL_TOKENS}
+        head = {
+            each.name.removeprefix(_EXIT): numpy_helper.to_array(each)
+            for each in first.graph.initializer
+            if each.name.startswith(_EXIT)
+        }
+        save_file(
+            {
+                f"{_EXIT}{layer}.{name}": value
+                for name, value in head.items()
+                if name.endswith((".weight", ".bias"))
+            },
+            out / EXIT_HEADS,
+        )
+    files = {
+        "config.json": config,
+        "tokenizer_config.json": tokenizer,
+        "special_tokens_map.json": _SPECIAL_TOKENS,
+    }
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return out
@@ -74,15 +101,21 @@ def dequantised(model: onnx.ModelProto) -> Tensors:
     from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
 
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    tensors: Tensors = {name: _fp32(value) for name, value in held.items() if name.endswith((".weight", ".bias"))}
+    tensors: Tensors = {
+        name: _fp32(value) for name, value in held.items() if name.endswith((".weight", ".bias"))
+    }
     for node in model.graph.node:
-        if node.op_type == "MatMulIntegerToFloat":  # of x, divided by a factor for each column, and W with shape (in, out); torch holds (out, in)
+        if (
+            node.op_type == "MatMulIntegerToFloat"
+        ):  # of x, divided by a factor for each column, and W with shape (in, out); torch holds (out, in)
             name = node.name.strip("/").removesuffix("/MatMul_output_0/product").replace("/", ".")
             factors = held.get(node.input[0].removesuffix("int8") + "factors")
             weights = held[node.input[1]] * held[node.input[3]]
             tensors[f"{name}.weight"] = _fp32((weights if factors is None else weights * factors[:, None]).T)
             tensors[f"{name}.bias"] = _fp32(held[node.input[6]])
-        elif node.op_type == "Gather" and node.input[0].endswith(".weight/int8"):  # of rows of a table, each with a step of its own
+        elif node.op_type == "Gather" and node.input[0].endswith(
+            ".weight/int8"
+        ):  # of rows of a table, each with a step of its own
             name = node.input[0].removesuffix("/int8")
             tensors[name] = _fp32(held[node.input[0]] * held[f"{name}/scale"])
     return tensors
@@ -93,7 +126,10 @@ def _fp32(value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def _config(tensors: Tensors) -> dict[str, Any]:
-    embeddings = {part: tensors[f"bert.embeddings.{part}_embeddings.weight"] for part in ("word", "position", "token_type")}
+    embeddings = {
+        part: tensors[f"bert.embeddings.{part}_embeddings.weight"]
+        for part in ("word", "position", "token_type")
+    }
     words, hidden = embeddings["word"].shape
     return {
         "architectures": ["BertForSequenceClassification"],
@@ -119,7 +155,13 @@ def source_folder(model: str) -> Path:
 
     folder = Path(model)
     try:
-        return folder if folder.is_dir() else Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+        return (
+            folder
+            if folder.is_dir()
+            else Path(
+                snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
+            )
+        )
     except (OSError, ValueError) as error:
         raise ModelFolderError(
             f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
@@ -133,7 +175,9 @@ def flat_folder(source: Path, graph: Path, out: Path) -> Path:
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
-    if not (out / "special_tokens_map.json").is_file():  # transformers 5 writes none; FlashRank insists on one
+    if not (
+        out / "special_tokens_map.json"
+    ).is_file():  # transformers 5 writes none; FlashRank insists on one
         (out / "special_tokens_map.json").write_text("{}\n", encoding="utf-8")
     shutil.copyfile(graph, out / "model.onnx")
     return out

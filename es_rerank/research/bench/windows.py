@@ -24,13 +24,18 @@ def windows(folder: Path, queries: Mapping[str, str], size: int) -> dict[str, Ca
 
     ``folder`` is a collection in BEIR layout; a document's title stands before its text.
     """
-    corpus = {document.id: f"{document.title}\n{document.text}" if document.title else document.text for document in read_corpus(folder)}
+    corpus = {
+        document.id: f"{document.title}\n{document.text}" if document.title else document.text
+        for document in read_corpus(folder)
+    }
     ids, bm25 = list(corpus), Bm25(list(corpus.values()))
     found: dict[str, Candidates] = {}
     for name, query in queries.items():
         if best := bm25.best(query, size):
             documents = [ids[position] for position, _ in best]
-            found[name] = Candidates(query, documents, [corpus[each] for each in documents], [score for _, score in best])
+            found[name] = Candidates(
+                query, documents, [corpus[each] for each in documents], [score for _, score in best]
+            )
     return found
 
 

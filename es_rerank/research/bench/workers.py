@@ -43,7 +43,14 @@ class Worker:
     ``load_timeout_s``; so does ``score`` for a process that ends, hangs, or answers something else than finite scores.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, load_timeout_s: float = LOAD_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+    ) -> None:
         self._log = log
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.peak_rss_mb = 0.0
@@ -51,7 +58,12 @@ class Worker:
         try:
             with log.open("wb") as err:
                 self._process = subprocess.Popen(  # noqa: S603 the worker of a system of our own table
-                    list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=env, encoding="utf-8"
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=err,
+                    env=env,
+                    encoding="utf-8",
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
@@ -74,7 +86,9 @@ class Worker:
         answer = self._answer(timeout_s)
         scores = np.asarray(answer.get("scores", ()), dtype=np.float64)
         if scores.shape != (passages,) or not np.isfinite(scores).all():
-            raise WorkerError(f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of them not finite")
+            raise WorkerError(
+                f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of them not finite"
+            )
         return Answer(float(answer["seconds"]), scores)
 
     @contextmanager

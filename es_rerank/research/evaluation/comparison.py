@@ -59,7 +59,11 @@ def comparison(results: Sequence[Result]) -> Comparison:
     and where there are several rerankers, every other one's shipped default and order alone against the first's. A
     p-value is of its contrast by itself, not corrected for the number of them.
     """
-    return Comparison(results=list(results), means=_means(results), contrasts=[*_with_bm25(results), *_with_first_reranker(results)])
+    return Comparison(
+        results=list(results),
+        means=_means(results),
+        contrasts=[*_with_bm25(results), *_with_first_reranker(results)],
+    )
 
 
 def labels(results: Sequence[Result]) -> dict[str, str]:
@@ -73,7 +77,9 @@ def _means(results: Sequence[Result]) -> list[Mean]:
     kinds = dict.fromkeys((result.recalled_by, result.reranker) for result in results)
     means = []
     for recalled_by, reranker in kinds:
-        here = [result for result in results if (result.recalled_by, result.reranker) == (recalled_by, reranker)]
+        here = [
+            result for result in results if (result.recalled_by, result.reranker) == (recalled_by, reranker)
+        ]
         means.append(
             Mean(
                 recalled_by=recalled_by,
@@ -88,13 +94,22 @@ def _means(results: Sequence[Result]) -> list[Mean]:
 
 
 def _with_bm25(results: Sequence[Result]) -> Iterator[Contrast]:
-    by_bm25 = {(result.collection, result.split): result for result in results if result.recalled_by == "bm25"}
+    by_bm25 = {
+        (result.collection, result.split): result for result in results if result.recalled_by == "bm25"
+    }
     called = labels(results)
     for result in results:
         bm25 = by_bm25.get((result.collection, result.split))
         if bm25 is not None and result.recalled_by != "bm25":
             name = f"{called[result.reranker]} over {result.recalled_by}, default"
-            yield _contrast(result, lambda row: row.reranked, name, bm25, lambda row: row.first_stage, "bm25 without reranking")
+            yield _contrast(
+                result,
+                lambda row: row.reranked,
+                name,
+                bm25,
+                lambda row: row.first_stage,
+                "bm25 without reranking",
+            )
 
 
 def _with_first_reranker(results: Sequence[Result]) -> Iterator[Contrast]:
@@ -104,14 +119,36 @@ def _with_first_reranker(results: Sequence[Result]) -> Iterator[Contrast]:
         first = firsts.setdefault((result.collection, result.split, result.recalled_by), result)
         if first is not result:
             name, against = (f"{called[each.reranker]} over {each.recalled_by}" for each in (result, first))
-            yield _contrast(result, lambda row: row.reranked, f"{name}, default", first, lambda row: row.reranked, f"{against}, default")
-            yield _contrast(result, lambda row: row.cross_encoder, f"{name}, alone", first, lambda row: row.cross_encoder, f"{against}, alone")
+            yield _contrast(
+                result,
+                lambda row: row.reranked,
+                f"{name}, default",
+                first,
+                lambda row: row.reranked,
+                f"{against}, default",
+            )
+            yield _contrast(
+                result,
+                lambda row: row.cross_encoder,
+                f"{name}, alone",
+                first,
+                lambda row: row.cross_encoder,
+                f"{against}, alone",
+            )
 
 
 Value = Callable[[QueryResult], float]
 
 
-def _contrast(result: Result, value: Value, order: str, other: Result, other_value: Value, against: str) -> Contrast:
+def _contrast(
+    result: Result, value: Value, order: str, other: Result, other_value: Value, against: str
+) -> Contrast:
     before = {row.query: other_value(row) for row in other.per_query}
     changes = [value(row) - before[row.query] for row in result.per_query]
-    return Contrast(collection=result.collection, split=result.split, order=order, against=against, difference=difference(changes))
+    return Contrast(
+        collection=result.collection,
+        split=result.split,
+        order=order,
+        against=against,
+        difference=difference(changes),
+    )

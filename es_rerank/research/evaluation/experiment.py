@@ -113,7 +113,9 @@ class Setup:
     reranker: str | None = None
 
 
-def experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None) -> list[Result]:
+def experiments(
+    client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None
+) -> list[Result]:
     """Search for every query, with the first stage alone and reranked, and measure the orders: a result for each setup.
 
     The setups are of one index, window and fields; they differ in first stage and reranker. All take their turn at a
@@ -145,7 +147,9 @@ class _FirstStage:
     def ids(self, text: str, pool: Query | None) -> list[str]:
         """Return document ids, best first, of those that ``pool`` lets through."""
         setup = self._setup
-        tree = retriever_for(text, self._schemas, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None)
+        tree = retriever_for(
+            text, self._schemas, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None
+        )
         child = tree["text_similarity_reranker"]["retriever"]
         if pool is not None:
             (body,) = child.values()
@@ -173,7 +177,9 @@ def _answer(client: RerankClient, text: str, setup: Setup, pool: Query | None) -
     )
     block = answer["rerank"]
     if block["status"] != "reranked":
-        raise ModelError(f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an experiment needs every score")
+        raise ModelError(
+            f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an experiment needs every score"
+        )
     body: dict[str, Any] = answer.body
     return body
 
@@ -220,7 +226,9 @@ def model_logit(hit: dict[str, Any]) -> float:
 
 def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]) -> Result:
     """Return the measures of all observations, of which there is at least one."""
-    first_stage, cross_encoder, reranked = (measured(topics.qrels, _run(name, observations)) for name in Orders._fields)
+    first_stage, cross_encoder, reranked = (
+        measured(topics.qrels, _run(name, observations)) for name in Orders._fields
+    )
     seen = list(observations.values())
     known = says_what_is_irrelevant(topics.qrels)
     return Result(
@@ -238,10 +246,18 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,
         missing_documents=len(topics.missing),
-        search_p50=None if any(each.remembered for each in seen) else round(median(each.search_s for each in seen), 4),
-        recall_at_window=fmean(_recall(topics.qrels[query], each.probabilities) for query, each in observations.items()),
+        search_p50=None
+        if any(each.remembered for each in seen)
+        else round(median(each.search_s for each in seen), 4),
+        recall_at_window=fmean(
+            _recall(topics.qrels[query], each.probabilities) for query, each in observations.items()
+        ),
         reliability=reliability(
-            [pair for query, each in observations.items() for pair in with_relevance(each.probabilities, topics.qrels[query], known=known)]
+            [
+                pair
+                for query, each in observations.items()
+                for pair in with_relevance(each.probabilities, topics.qrels[query], known=known)
+            ]
         ),
         per_query=[
             QueryResult(
@@ -268,4 +284,8 @@ def _run(name: str, observations: dict[str, Observation]) -> Run:
 
 def _speed(seen: Sequence[Observation]) -> float | None:
     seconds = sum(each.rerank_s for each in seen)
-    return None if any(each.remembered for each in seen) or not seconds else round(sum(each.texts for each in seen) / seconds, 1)
+    return (
+        None
+        if any(each.remembered for each in seen) or not seconds
+        else round(sum(each.texts for each in seen) / seconds, 1)
+    )

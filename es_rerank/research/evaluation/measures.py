@@ -56,7 +56,11 @@ def measured(qrels: Qrels, run: Run) -> dict[str, Measures]:
     """
     import ir_measures  # noqa: PLC0415 brings pytrec_eval, which no other command needs
 
-    wanted = {"ndcg@10": ir_measures.nDCG @ 10, "rr@10": ir_measures.RR @ 10, "recall@100": ir_measures.R @ 100}
+    wanted = {
+        "ndcg@10": ir_measures.nDCG @ 10,
+        "rr@10": ir_measures.RR @ 10,
+        "recall@100": ir_measures.R @ 100,
+    }
     names = {measure: name for name, measure in wanted.items()}
     values: dict[str, dict[str, Any]] = {query: dict.fromkeys(wanted, 0.0) for query in qrels}
     for metric in ir_measures.iter_calc(list(names), qrels, run):
@@ -80,7 +84,13 @@ def difference(changes: Sequence[float]) -> Difference:
     """Return what the changes of nDCG@10, one for each query and at least one, come to."""
     differences = np.asarray(changes, dtype=np.float64)
     wins, losses = int((differences > _SAME).sum()), int((differences < -_SAME).sum())
-    return Difference(ndcg_at_10=float(differences.mean()), p_value=_p_value(differences), wins=wins, losses=losses, ties=len(differences) - wins - losses)
+    return Difference(
+        ndcg_at_10=float(differences.mean()),
+        p_value=_p_value(differences),
+        wins=wins,
+        losses=losses,
+        ties=len(differences) - wins - losses,
+    )
 
 
 def _p_value(differences: npt.NDArray[np.float64]) -> float | None:
@@ -90,4 +100,6 @@ def _p_value(differences: npt.NDArray[np.float64]) -> float | None:
         return 1.0 if abs(differences[0]) < _SAME else 0.0
     from scipy import stats  # noqa: PLC0415 takes a second to import, which no other command should pay
 
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)  # the paired test is the one-sample test of differences
+    return float(
+        stats.ttest_1samp(differences, 0.0).pvalue
+    )  # the paired test is the one-sample test of differences

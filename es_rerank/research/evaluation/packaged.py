@@ -54,10 +54,14 @@ def draw(source: Path, out: Path, *, questions: int = QUESTIONS, others: int = O
     trained = {_same(_document(corpus, name, source)) for name in _judged(read_qrels(source, _TRAINED_ON))}
     test = read_qrels(source, SPLIT)
     unseen = {name for name in _judged(test) if _same(_document(corpus, name, source)) not in trained}
-    eligible = [query for query, judged in test.items() if max(judged.values()) > 0 and unseen.issuperset(judged)]
+    eligible = [
+        query for query, judged in test.items() if max(judged.values()) > 0 and unseen.issuperset(judged)
+    ]
     qrels = {query: test[query] for query in by_hash(eligible)[:questions]}
     kept = _judged(qrels) | _others(corpus, unseen, _judged(qrels), others)
-    return _write(out, [document for document in corpus.values() if document.id in kept], read_queries(source), qrels)
+    return _write(
+        out, [document for document in corpus.values() if document.id in kept], read_queries(source), qrels
+    )
 
 
 def _judged(qrels: Qrels) -> set[str]:
@@ -83,10 +87,19 @@ def _others(corpus: dict[str, Document], unseen: set[str], judged: set[str], num
 
 def _write(out: Path, documents: list[Document], queries: dict[str, str], qrels: Qrels) -> Drawn:
     (out / "qrels").mkdir(parents=True, exist_ok=True)
-    _write_jsonl(out / "corpus.jsonl.gz", ({"_id": document.id, "title": document.title, "text": document.text} for document in documents))
+    _write_jsonl(
+        out / "corpus.jsonl.gz",
+        ({"_id": document.id, "title": document.title, "text": document.text} for document in documents),
+    )
     _write_jsonl(out / "queries.jsonl.gz", ({"_id": query, "text": queries[query]} for query in qrels))
-    rows = [f"{query}\t{document}\t{grade}" for query, judged in qrels.items() for document, grade in judged.items()]
-    (out / "qrels" / f"{SPLIT}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]), encoding="utf-8")
+    rows = [
+        f"{query}\t{document}\t{grade}"
+        for query, judged in qrels.items()
+        for document, grade in judged.items()
+    ]
+    (out / "qrels" / f"{SPLIT}.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *rows, ""]), encoding="utf-8"
+    )
     relevant = sum(grade > 0 for judged in qrels.values() for grade in judged.values())
     return Drawn(len(qrels), len(documents), len(rows), relevant)
 

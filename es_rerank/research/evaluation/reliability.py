@@ -43,9 +43,15 @@ def says_what_is_irrelevant(qrels: Qrels) -> bool:
     return any(grade <= 0 for judged in qrels.values() for grade in judged.values())
 
 
-def with_relevance(probabilities: dict[str, float], grades: dict[str, int], *, known: bool) -> list[tuple[float, bool]]:
+def with_relevance(
+    probabilities: dict[str, float], grades: dict[str, int], *, known: bool
+) -> list[tuple[float, bool]]:
     """Return, for one query, the probability of each document and whether it is relevant; with ``known``, of judged documents alone."""
-    return [(probability, grades.get(name, 0) > 0) for name, probability in probabilities.items() if name in grades or not known]
+    return [
+        (probability, grades.get(name, 0) > 0)
+        for name, probability in probabilities.items()
+        if name in grades or not known
+    ]
 
 
 def reliability(seen: Sequence[tuple[float, bool]]) -> Reliability | None:

@@ -36,7 +36,12 @@ class Section(NamedTuple):
 
 def page(found: Comparison, arguments: Sequence[str]) -> str:
     """Return an HTML page of a comparison; ``arguments`` are those of the command that made it."""
-    template = Environment(loader=PackageLoader("es_rerank.research.evaluation", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    template = Environment(
+        loader=PackageLoader("es_rerank.research.evaluation", "."),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     called = labels(found.results)
     return template.get_template("report.html").render(
         command=shlex.join(["es-rerank", *arguments]),
@@ -52,9 +57,18 @@ def page(found: Comparison, arguments: Sequence[str]) -> str:
 def _overview(found: Comparison, called: dict[str, str]) -> Iterator[str]:
     """Yield a picture of nDCG@10 for each first stage and reranker: three bars for each collection, with the mean's 95 % interval."""
     for mean in found.means:
-        here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
+        here = [
+            result
+            for result in found.results
+            if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
+        ]
         bars = [bar for result in here for bar in _three(result)]
-        yield chart(f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}", bars, digits=3, together=len(bars) // len(here))
+        yield chart(
+            f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}",
+            bars,
+            digits=3,
+            together=len(bars) // len(here),
+        )
 
 
 def _three(result: Result) -> list[Bar]:
@@ -75,7 +89,11 @@ def _bar(label: str, values: Sequence[float], colour: str) -> Bar:
 
 def _section(result: Result, called: dict[str, str]) -> Section:
     changed = sorted(result.per_query, key=lambda row: row.first_stage - row.reranked)
-    pictures = [differences("shipped default less first stage", [row.reranked - row.first_stage for row in result.per_query])]
+    pictures = [
+        differences(
+            "shipped default less first stage", [row.reranked - row.first_stage for row in result.per_query]
+        )
+    ]
     if result.reliability is not None:
         pictures.append(_diagram(result))
     return Section(

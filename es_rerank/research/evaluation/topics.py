@@ -38,7 +38,11 @@ class Source(NamedTuple):
         if last != HELD_OUT:
             return cls(Path(before), last)
         folder, _, split = before.rpartition(":")
-        return cls(Path(folder), split, held_out=True) if folder and not Path(before).exists() else cls(Path(before), held_out=True)
+        return (
+            cls(Path(folder), split, held_out=True)
+            if folder and not Path(before).exists()
+            else cls(Path(before), held_out=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,25 @@ def the_split(folder: Path, named: str | None) -> str:
     if named is not None:
         return named
     if not known:
-        raise SourceError(f"{folder} has no judgements; a split is a file qrels/NAME.tsv or .tsv.gz: query-id, corpus-id, score", path=str(folder))
+        raise SourceError(
+            f"{folder} has no judgements; a split is a file qrels/NAME.tsv or .tsv.gz: query-id, corpus-id, score",
+            path=str(folder),
+        )
     if len(known) > 1:
-        raise SettingsError(f"{folder} has several splits with judgements ({', '.join(known)}); name one: DIR:SPLIT, or --split SPLIT")
+        raise SettingsError(
+            f"{folder} has several splits with judgements ({', '.join(known)}); name one: DIR:SPLIT, or --split SPLIT"
+        )
     return known[0]
 
 
-def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held_out: bool = False, same_title: bool = False) -> Topics:
+def read_topics(
+    folder: Path,
+    split: str,
+    *,
+    limit: int | None = None,
+    only_held_out: bool = False,
+    same_title: bool = False,
+) -> Topics:
     """Return the queries of a split that have a relevant document; with ``limit`` the first so many by hash of their id.
 
     ``only_held_out``: of a tenth of the queries, by a hash of their id (``collection.held_out``). ``same_title``: ask
@@ -92,14 +108,31 @@ def read_topics(folder: Path, split: str, *, limit: int | None = None, only_held
     if titles is not None and queries is not None and qrels is not None:
         faults += _faults(Counter(name for name, _ in titles), queries, qrels)
     if titles is None or queries is None or qrels is None or faults:
-        raise SourceError(f"{folder} cannot be evaluated:" + "".join(f"\n- {fault}" for fault in faults), path=str(folder))
+        raise SourceError(
+            f"{folder} cannot be evaluated:" + "".join(f"\n- {fault}" for fault in faults), path=str(folder)
+        )
     asked = {query: judged for query, judged in qrels.items() if not only_held_out or held_out(query)}
     wanted = by_hash(query for query, judged in asked.items() if _has_relevant(judged))
     if not wanted:
-        raise SourceError(f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away", path=str(folder))
+        raise SourceError(
+            f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away",
+            path=str(folder),
+        )
     kept, title_of = wanted[:limit], dict(titles)
-    if same_title and (untitled := sorted({name for query in kept for name, grade in qrels[query].items() if grade > 0 and not title_of.get(name, name)})):
-        raise SourceError(f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave --same-title out", path=str(folder))
+    if same_title and (
+        untitled := sorted(
+            {
+                name
+                for query in kept
+                for name, grade in qrels[query].items()
+                if grade > 0 and not title_of.get(name, name)
+            }
+        )
+    ):
+        raise SourceError(
+            f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave --same-title out",
+            path=str(folder),
+        )
     return Topics(
         folder.resolve().name,
         ":".join([split, *([HELD_OUT] if only_held_out else []), *(["same title"] if same_title else [])]),
@@ -125,7 +158,12 @@ def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict
     by_title: dict[str, list[str]] = {}
     for name in judged:
         by_title.setdefault(titles[name], []).append(name)
-    wanted = {query: dict.fromkeys(titles[name] for name, grade in qrels[query].items() if grade > 0 and name in titles) for query in queries}
+    wanted = {
+        query: dict.fromkeys(
+            titles[name] for name, grade in qrels[query].items() if grade > 0 and name in titles
+        )
+        for query in queries
+    }
     return {query: [name for title in found for name in by_title[title]] for query, found in wanted.items()}
 
 
@@ -152,8 +190,14 @@ def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list
     if judged_documents and not judged_documents & corpus.keys():
         found["judged documents are not in corpus.jsonl, and none is"] = sorted(judged_documents)
     faults = [f"{len(ids)} {what}: {_listed(ids)}" for what, ids in found.items() if ids]
-    return faults if any(map(_has_relevant, qrels.values())) else [*faults, "no query has a relevant document (a judgement above 0)"]
+    return (
+        faults
+        if any(map(_has_relevant, qrels.values()))
+        else [*faults, "no query has a relevant document (a judgement above 0)"]
+    )
 
 
 def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(map(repr, ids[:_NAMED])) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+    return ", ".join(map(repr, ids[:_NAMED])) + (
+        f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    )

@@ -33,7 +33,9 @@ def chart(title: str, bars: Sequence[Bar], *, digits: int = 1, together: int | N
     next ones; all without it.
     """
     scale = _BAR / (max(bar.high for bar in bars) or 1.0)
-    tops = [_TOP + _ROW * number + _BETWEEN * (number // (together or len(bars))) for number in range(len(bars))]
+    tops = [
+        _TOP + _ROW * number + _BETWEEN * (number // (together or len(bars))) for number in range(len(bars))
+    ]
     height = tops[-1] + _ROW + 12
     drawn = "".join(_bar(bar, top, scale, digits) for bar, top in zip(bars, tops, strict=True))
     return framed(title, drawn, _WIDTH, height, indent=12, font_size=13)

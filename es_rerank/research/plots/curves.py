@@ -67,7 +67,10 @@ class _Scale(NamedTuple):
 def curves(title: str, panels: Sequence[Panel]) -> str:
     """Return an SVG picture of panels, from left to right and in rows of two."""
     high = TOP + AXES_HEIGHT + BOTTOM + _LEGEND * max(len(panel.curves) for panel in panels)
-    width, height = _PANEL * min(len(panels), _PER_ROW), high + (high - _GAP) * (-(-len(panels) // _PER_ROW) - 1)
+    width, height = (
+        _PANEL * min(len(panels), _PER_ROW),
+        high + (high - _GAP) * (-(-len(panels) // _PER_ROW) - 1),
+    )
     drawn = ""
     for number, panel in enumerate(panels):
         row, column = divmod(number, _PER_ROW)
@@ -84,7 +87,10 @@ def _panel(panel: Panel) -> str:
     across = _linear([x for x, _ in points], AXES_WIDTH)
     values = [y for _, y in points]
     up = _logarithmic(values) if panel.log else _linear(values, AXES_HEIGHT)
-    drawn = [f'<text x="{LEFT}" y="58" font-size="13" font-weight="600">{escape(panel.title)}</text>\n', _axes(across, up, panel)]
+    drawn = [
+        f'<text x="{LEFT}" y="58" font-size="13" font-weight="600">{escape(panel.title)}</text>\n',
+        _axes(across, up, panel),
+    ]
     for number, curve in enumerate(panel.curves):
         drawn += [_curve(curve, across, up), _legend(curve, number)]
     return "".join(drawn)
@@ -108,14 +114,23 @@ def _ticks(highest: float) -> list[float]:
     rough = (highest or 1.0) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(size * power for size in _STEPS if size * power >= rough * (1 - 1e-9))
-    return [step * number for number in range(math.ceil(highest / step * (1 - 1e-9)) + 1)] if highest else [0.0, step]
+    return (
+        [step * number for number in range(math.ceil(highest / step * (1 - 1e-9)) + 1)]
+        if highest
+        else [0.0, step]
+    )
 
 
 def _steps_of(scale: _Scale) -> list[float]:
     """Return the ticks of a logarithmic scale: powers of ten, and what lies at 2 and 5 between where that leaves room."""
     low, high = round(math.log10(scale.low)), round(math.log10(scale.high))
     between = (1, 2, 5) if high - low <= _DENSE_DECADES else (1,)
-    return [value for power in range(low, high + 1) for size in between if (value := size * 10.0**power) <= scale.high * (1 + 1e-9)]
+    return [
+        value
+        for power in range(low, high + 1)
+        for size in between
+        if (value := size * 10.0**power) <= scale.high * (1 + 1e-9)
+    ]
 
 
 def _axes(across: _Scale, up: _Scale, panel: Panel) -> str:
@@ -123,14 +138,17 @@ def _axes(across: _Scale, up: _Scale, panel: Panel) -> str:
     drawn = []
     for value in _steps_of(up) if up.log else _ticks(up.high):
         y = bottom - up.at(value)
-        drawn.append(f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
+        drawn.append(
+            f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>'
+        )
         drawn.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>\n')
     for value in _ticks(across.high):
         x = LEFT + across.at(value)
         drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{INK}"/>')
         drawn.append(f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{value:,.10g}</text>\n')
     return (
-        "".join(drawn) + f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{bottom}" y2="{bottom}" stroke="{INK}"/>\n'
+        "".join(drawn)
+        + f'<line x1="{LEFT}" x2="{LEFT + AXES_WIDTH}" y1="{bottom}" y2="{bottom}" stroke="{INK}"/>\n'
         f'<text x="{middle}" y="{bottom + 40}" text-anchor="middle">{escape(panel.across)}</text>'
         f'<text x="{LEFT}" y="{TOP - 9}" fill-opacity="0.7">{escape(panel.up)}</text>\n'
     )
@@ -146,7 +164,10 @@ def _path(curve: Curve, placed: Sequence[tuple[float, float]], across: _Scale, u
     ends = placed
     if curve.line is not None:
         values = [x for x, _ in curve.points]
-        fitted = [(x, curve.line.intercept + curve.line.slope * x) for x in (_above_axis(curve.line, min(values)), max(values))]
+        fitted = [
+            (x, curve.line.intercept + curve.line.slope * x)
+            for x in (_above_axis(curve.line, min(values)), max(values))
+        ]
         ends = [(LEFT + across.at(x), TOP + AXES_HEIGHT - up.at(y)) for x, y in fitted]
     return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
 

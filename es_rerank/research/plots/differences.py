@@ -15,11 +15,11 @@ def differences(title: str, values: Sequence[float]) -> str:
     ordered = sorted(values, reverse=True)
     wide = AXES_WIDTH / len(ordered)
     bars = "".join(_bar(LEFT + wide * place, wide, value) for place, value in enumerate(ordered) if value)
-    across = (
-        f'<text x="{LEFT + AXES_WIDTH / 2}" y="{TOP + AXES_HEIGHT + 40}" text-anchor="middle">{len(ordered):,} queries, from the best to the worst</text>\n'
-    )
+    across = f'<text x="{LEFT + AXES_WIDTH / 2}" y="{TOP + AXES_HEIGHT + 40}" text-anchor="middle">{len(ordered):,} queries, from the best to the worst</text>\n'
     up = f'<text x="{LEFT}" y="{TOP - 9}" fill-opacity="0.7">difference of nDCG@10</text>\n'
-    return framed(title, f"{up}{_grid()}{bars}{across}", LEFT + AXES_WIDTH + RIGHT, TOP + AXES_HEIGHT + BOTTOM)
+    return framed(
+        title, f"{up}{_grid()}{bars}{across}", LEFT + AXES_WIDTH + RIGHT, TOP + AXES_HEIGHT + BOTTOM
+    )
 
 
 def _at(value: float) -> float:

@@ -37,7 +37,11 @@ def tokenised(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast,
     lengths = [len(ids) for ids in pairs["input_ids"]]
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     batches = [
-        dict(tokenizer.pad({name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt"))
+        dict(
+            tokenizer.pad(
+                {name: [values[i] for i in batch] for name, values in pairs.items()}, return_tensors="pt"
+            )
+        )
         for batch in token_batches(order, lengths, recipe.batch_tokens)
     ]
     return Pass(lists, batches, torch.tensor(order).argsort())
@@ -49,7 +53,9 @@ class StepBatches(Dataset[list[Pass]]):
     The first epoch takes the lists in their order, each further one in a seeded order of its own.
     """
 
-    def __init__(self, lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
+    def __init__(
+        self, lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe
+    ) -> None:
         self._lists, self._tokenizer, self._recipe = lists, tokenizer, recipe
 
     def __getitem__(self, step: int) -> list[Pass]:
@@ -59,7 +65,10 @@ class StepBatches(Dataset[list[Pass]]):
         if epoch > 0:
             random.Random(f"{self._recipe.seed}:{epoch}").shuffle(order)
         lists = [self._lists[i] for i in order[number * size : (number + 1) * size]]
-        return [tokenised(lists[start : start + at_once], self._tokenizer, self._recipe) for start in range(0, size, at_once)]
+        return [
+            tokenised(lists[start : start + at_once], self._tokenizer, self._recipe)
+            for start in range(0, size, at_once)
+        ]
 
 
 def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

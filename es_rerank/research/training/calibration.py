@@ -50,7 +50,9 @@ class Window:
 class Windows:
     """The first-stage windows of one collection, searched exactly (no index is needed)."""
 
-    def __init__(self, source: Source, folder: Path, reranker: Reranker, embedder: Embedder, chunker: Chunker) -> None:
+    def __init__(
+        self, source: Source, folder: Path, reranker: Reranker, embedder: Embedder, chunker: Chunker
+    ) -> None:
         self._source, self._reranker, self._embedder = source, reranker, embedder
         self._texts: list[str] = []
         self._owner: list[str] = []
@@ -69,13 +71,17 @@ class Windows:
             if len(best) == WINDOW:
                 break
         pooled = self._source.kind == "pool"
-        labels = [float(grades[owner] > 0) if owner in grades else float("nan") if pooled else 0.0 for owner in best]
+        labels = [
+            float(grades[owner] > 0) if owner in grades else float("nan") if pooled else 0.0 for owner in best
+        ]
         if 1.0 not in labels:
             return None
         scores = self._reranker.score(query, [self._texts[number] for number in best.values()])
         # Elasticsearch's score of a cosine is (1 + cosine) / 2; standardised, it is the cosine's.
         first_stage = standardise([float(similarity[number]) for number in best.values()])
-        return Window(self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32))
+        return Window(
+            self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32)
+        )
 
 
 def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
@@ -92,7 +98,9 @@ def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
     def loss(coefficients: FloatArray) -> tuple[float, Any]:
         z = features @ joined @ coefficients
         value = float((weights * (np.logaddexp(0.0, z) - labels * z)).sum())
-        return value, joined.T @ features.T @ (weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels))
+        return value, joined.T @ features.T @ (
+            weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels)
+        )
 
     found = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
     return Calibration(*(round(float(x), 4) for x in found))
@@ -124,7 +132,9 @@ def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Qu
             first_stage=_ndcg(here, [w.first_stage for w in here]),
             cross_encoder=_ndcg(here, [w.logits for w in here]),
             calibrated=_joined_ndcg(here, calibration),
-            by_weight={f"{weight:g}": _joined_ndcg(here, Calibration(1.0, weight, 0.0)) for weight in WEIGHTS},
+            by_weight={
+                f"{weight:g}": _joined_ndcg(here, Calibration(1.0, weight, 0.0)) for weight in WEIGHTS
+            },
         )
     return table
 
@@ -136,9 +146,14 @@ def _joined_ndcg(windows: Sequence[Window], calibration: Calibration) -> float:
 
 def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
     """Return mean nDCG@10 of the windows ordered by values; what is not judged counts as not relevant."""
-    qrels = {str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))} for i, w in enumerate(windows)}
+    qrels = {
+        str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))}
+        for i, w in enumerate(windows)
+    }
     run = {str(i): {str(j): float(value) for j, value in enumerate(row)} for i, row in enumerate(values)}
-    return round(float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]), 4)
+    return round(
+        float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]), 4
+    )
 
 
 def calibrate(
@@ -163,10 +178,15 @@ def calibrate(
         texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
         chosen = [query for query, text in texts.items() if text not in trained][:QUERIES_PER_SOURCE]
         searched = Windows(source, data, reranker, embedder, chunker)
-        found = [window for query in chosen if (window := searched.window(texts[query], qrels[query])) is not None]
+        found = [
+            window for query in chosen if (window := searched.window(texts[query], qrels[query])) is not None
+        ]
         say(f"{source.collection}: {len(found)} windows of {len(chosen)} queries that were not trained on")
         windows += found
     if not windows:
-        raise SourceError(f"no query of {', '.join(collections)} was kept out of training; calibrate with other collections", path=str(data))
+        raise SourceError(
+            f"no query of {', '.join(collections)} was kept out of training; calibrate with other collections",
+            path=str(data),
+        )
     coefficients = fit(windows, weight)
     return coefficients, quality(windows, coefficients)

@@ -46,7 +46,9 @@ _INT8_TEXTS = 300
 
 def digest(folder: Path) -> str:
     """Return what tells the model in a folder from every other one: SHA-256 of its weights and its tokenizer."""
-    return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER))
+    return " ".join(
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER)
+    )
 
 
 def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
@@ -80,20 +82,38 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, lists: list[TrainingList], development: list[TrainingList], base: Path, work: Path, *, start: Path | None = None, run: str = ""
+        self,
+        recipe: Recipe,
+        lists: list[TrainingList],
+        development: list[TrainingList],
+        base: Path,
+        work: Path,
+        *,
+        start: Path | None = None,
+        run: str = "",
     ) -> None:
         if len(lists) < recipe.lists_per_step:
-            raise SourceError(f"the recipe leaves {len(lists)} lists to train on; at least {recipe.lists_per_step}, one step, are needed", path=str(work))
+            raise SourceError(
+                f"the recipe leaves {len(lists)} lists to train on; at least {recipe.lists_per_step}, one step, are needed",
+                path=str(work),
+            )
         self._recipe, self._work, self._run = recipe, work, run
         self._development, self._lists = development, lists
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
-        self.model = EarlyExit(new_model(base, recipe.seed, recipe.layers) if start is None else _model_of(start), recipe.exit_layers)
+        self.model = EarlyExit(
+            new_model(base, recipe.seed, recipe.layers) if start is None else _model_of(start),
+            recipe.exit_layers,
+        )
         if start is not None:
             self.model.load_heads(start)
         self.model.to(self._device)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
-        heads = {id(p) for module in (self.model.model.bert.pooler, self.model.model.classifier, self.model.exit) for p in module.parameters()}
+        heads = {
+            id(p)
+            for module in (self.model.model.bert.pooler, self.model.model.classifier, self.model.exit)
+            for p in module.parameters()
+        }
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             [
@@ -109,11 +129,17 @@ class Trainer:
     def _rate(self, step: int) -> float:
         """Linear warm-up, then linear decay to zero."""
         warmup = max(1, int(self._recipe.steps * self._recipe.warmup_share))
-        return min(1.0, (step + 1) / warmup, max(0.0, (self._recipe.steps - step) / max(1, self._recipe.steps - warmup)))
+        return min(
+            1.0,
+            (step + 1) / warmup,
+            max(0.0, (self._recipe.steps - step) / max(1, self._recipe.steps - warmup)),
+        )
 
     def _logits(self, model: torch.nn.Module, read: Pass) -> torch.Tensor:
         """Return the logits, float32, (heads, total passages), of a pass in its order."""
-        parts = [model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches]
+        parts = [
+            model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches
+        ]
         return torch.cat(parts, dim=1)[:, read.places.to(self._device)]
 
     def run(self, report: Report) -> None:
@@ -123,7 +149,9 @@ class Trainer:
         # On a GPU the next steps are tokenised meanwhile, by every core: an H200 takes more than 2,400 pairs/s, a reader gave
         # about 150. On a CPU every core is at work on this step.
         readers = 0 if self._device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
-        for passes in DataLoader(steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers):
+        for passes in DataLoader(
+            steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers
+        ):
             loss = self._backward(passes)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
@@ -157,11 +185,21 @@ class Trainer:
     def accuracy(self) -> dict[str, float]:
         """Return, for each head of the averaged model, the share of development lists whose best passage is a positive."""
         with torch.no_grad():
-            logits = self._logits(self.average, tokenised(self._development, self._tokenizer, self._recipe)).cpu()
+            logits = self._logits(
+                self.average, tokenised(self._development, self._tokenizer, self._recipe)
+            ).cpu()
         parts = logits.split([len(item.passages) for item in self._development], dim=1)
-        hits = torch.tensor([[item.labels[best] for best in part.argmax(dim=1).tolist()] for item, part in zip(self._development, parts, strict=True)])
+        hits = torch.tensor(
+            [
+                [item.labels[best] for best in part.argmax(dim=1).tolist()]
+                for item, part in zip(self._development, parts, strict=True)
+            ]
+        )
         names = [*(f"exit {layer}" for layer in self._recipe.exit_layers), "last"]
-        return {name: round(share, 4) for name, share in zip(names, hits.float().mean(dim=0).tolist(), strict=True)}
+        return {
+            name: round(share, 4)
+            for name, share in zip(names, hits.float().mean(dim=0).tolist(), strict=True)
+        }
 
     def _checkpoint(self) -> None:
         partial = self._work / "checkpoint.partial"
@@ -186,7 +224,10 @@ class Trainer:
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
         if (state["recipe"], state.get("run")) != (self._recipe.model_dump_json(), self._run):
-            raise SourceError(f"{path} is of another recipe, base, start or teacher; choose another folder, or remove it", path=str(path))
+            raise SourceError(
+                f"{path} is of another recipe, base, start or teacher; choose another folder, or remove it",
+                path=str(path),
+            )
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -204,7 +245,10 @@ class Trainer:
         (out / RECIPE).write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
         chance = random.Random(self._recipe.seed)
         drawn = chance.sample(self._lists, min(_INT8_TEXTS, len(self._lists)))
-        lines = (json.dumps({"query": item.query, "passages": [chance.choice(item.passages)]}) + "\n" for item in drawn)
+        lines = (
+            json.dumps({"query": item.query, "passages": [chance.choice(item.passages)]}) + "\n"
+            for item in drawn
+        )
         (out / INT8_TEXTS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -213,21 +257,31 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     has = BertConfig.from_pretrained(base).num_hidden_layers
     layers = recipe.layers or has
     if layers > has or any(layer >= layers for layer in recipe.exit_layers):
-        raise SettingsError(f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers {recipe.exit_layers}; make them fit")
+        raise SettingsError(
+            f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers {recipe.exit_layers}; make them fit"
+        )
     if start is None:
         return
     if _vocabulary(start) != _vocabulary(base):
-        raise SettingsError(f"{start} was not trained on {base}, for it has another vocabulary; name with --base what it was trained on")
+        raise SettingsError(
+            f"{start} was not trained on {base}, for it has another vocabulary; name with --base what it was trained on"
+        )
     config = BertConfig.from_pretrained(start)
     found = (config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS)))
     if found != (layers, recipe.exit_layers):
-        raise SettingsError(f"{start} has {found[0]} layers and exits on {found[1]}, the recipe {layers} and {recipe.exit_layers}; make them the same")
+        raise SettingsError(
+            f"{start} has {found[0]} layers and exits on {found[1]}, the recipe {layers} and {recipe.exit_layers}; make them the same"
+        )
 
 
 def _vocabulary(folder: Path) -> list[str]:
     """Return the pieces in their order; without their scores, whose last digit changes whenever a tokenizer is saved."""
-    pieces: dict[str, int] | list[tuple[str, float]] = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))["model"]["vocab"]
-    return sorted(pieces, key=pieces.__getitem__) if isinstance(pieces, dict) else [piece for piece, _ in pieces]
+    pieces: dict[str, int] | list[tuple[str, float]] = json.loads(
+        (folder / TOKENIZER).read_text(encoding="utf-8")
+    )["model"]["vocab"]
+    return (
+        sorted(pieces, key=pieces.__getitem__) if isinstance(pieces, dict) else [piece for piece, _ in pieces]
+    )
 
 
 def train(
@@ -255,11 +309,23 @@ def train(
     chosen = queue(others, recipe)
     if teacher is not None:
         chosen = lists_with_teacher(chosen, teacher, recipe, work, lists_of, say)
-    run = json.dumps([lists_of, None if start is None else digest(start), None if teacher is None else identity_of(teacher)])
+    run = json.dumps(
+        [
+            lists_of,
+            None if start is None else digest(start),
+            None if teacher is None else identity_of(teacher),
+        ]
+    )
     trainer = Trainer(recipe, chosen, development, base, work, start=start, run=run)
     if trainer.resume():
         say(f"resumed at step {trainer.step}")
     started = time.monotonic()
     trainer.run(report)
     trainer.save(out)
-    return {"model": str(out), "lists": len(lists), "steps": trainer.step, "accuracy": trainer.accuracy(), "seconds": round(time.monotonic() - started)}
+    return {
+        "model": str(out),
+        "lists": len(lists),
+        "steps": trainer.step,
+        "accuracy": trainer.accuracy(),
+        "seconds": round(time.monotonic() - started),
+    }

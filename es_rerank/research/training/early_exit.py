@@ -47,13 +47,17 @@ class EarlyExit(torch.nn.Module):
     def __init__(self, model: BertForSequenceClassification, layers: Sequence[int]) -> None:
         super().__init__()
         self.model, config = model, model.config
-        self.exit = torch.nn.ModuleDict({str(layer): Head(config.hidden_size, config.initializer_range) for layer in layers})
+        self.exit = torch.nn.ModuleDict(
+            {str(layer): Head(config.hidden_size, config.initializer_range) for layer in layers}
+        )
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits of every head, float32, (heads, n): the exits in their order, then the last layer's."""
         first = self._first_tokens(inputs)
         last = self.model.classifier(self.model.bert.pooler(first[-1][:, None]))[:, 0]
-        return torch.stack([*(head(vector) for head, vector in zip(self.exit.values(), first, strict=False)), last])
+        return torch.stack(
+            [*(head(vector) for head, vector in zip(self.exit.values(), first, strict=False)), last]
+        )
 
     def _first_tokens(self, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """Return the first token's vectors, float32, (n, dims), after each exit layer and after the last."""
@@ -72,21 +76,32 @@ class EarlyExit(torch.nn.Module):
         """Write the model as transformers does, and the exit heads beside it."""
         setattr(self.model.config, EXIT_LAYERS, [int(layer) for layer in self.exit])
         self.model.save_pretrained(folder)
-        save_file({f"exit.{name}": value.contiguous() for name, value in self.exit.state_dict().items()}, folder / EXIT_HEADS)
+        save_file(
+            {f"exit.{name}": value.contiguous() for name, value in self.exit.state_dict().items()},
+            folder / EXIT_HEADS,
+        )
 
     def load_heads(self, folder: Path) -> None:
         """Read the exit heads that ``save`` wrote."""
-        self.exit.load_state_dict({name.removeprefix("exit."): value for name, value in load_file(folder / EXIT_HEADS).items()})
+        self.exit.load_state_dict(
+            {name.removeprefix("exit."): value for name, value in load_file(folder / EXIT_HEADS).items()}
+        )
 
 
-def _layer(block: torch.nn.Module, hidden: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _layer(
+    block: torch.nn.Module, hidden: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
     """Return the layer's output for ``rows``, tokens of ``hidden``, which attend to all of it."""
     attention = block.attention
     low, query = hidden.to(torch.bfloat16), rows.to(torch.bfloat16)
     heads = attention.self.num_attention_heads
     q, k, v = (
         _linear(linear, tokens).unflatten(-1, (heads, -1)).transpose(1, 2)
-        for linear, tokens in ((attention.self.query, query), (attention.self.key, low), (attention.self.value, low))
+        for linear, tokens in (
+            (attention.self.query, query),
+            (attention.self.key, low),
+            (attention.self.value, low),
+        )
     )
     mixed = _linear(attention.output.dense, _attended(q, k, v, bias).transpose(1, 2).flatten(2))
     rows = attention.output.LayerNorm(mixed + rows)

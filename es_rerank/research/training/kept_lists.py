@@ -48,7 +48,16 @@ def bi_encoder(base: Path) -> Embed:
     return embed
 
 
-def prepare(recipe: Recipe, data: Path, base: Path, work: Path, mark: str, report: Callable[[str], None], *, start: Path | None = None) -> list[TrainingList]:
+def prepare(
+    recipe: Recipe,
+    data: Path,
+    base: Path,
+    work: Path,
+    mark: str,
+    report: Callable[[str], None],
+    *,
+    start: Path | None = None,
+) -> list[TrainingList]:
     """Return the lists of the recipe: those in ``work`` under the same ``mark``, or in that of the run that this one starts from, or new ones.
 
     A second round over the same lists would otherwise embed every passage of every collection again.
@@ -99,7 +108,12 @@ def identity_of(teacher: Reranker) -> str:
 
 
 def lists_with_teacher(
-    lists: list[TrainingList], teacher: Reranker, recipe: Recipe, work: Path, lists_of: str, report: Callable[[str], None]
+    lists: list[TrainingList],
+    teacher: Reranker,
+    recipe: Recipe,
+    work: Path,
+    lists_of: str,
+    report: Callable[[str], None],
 ) -> list[TrainingList]:
     """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
 
@@ -110,4 +124,10 @@ def lists_with_teacher(
             report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
         return made
 
-    return _kept(work / _TAUGHT, json.dumps([lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]), make)
+    return _kept(
+        work / _TAUGHT,
+        json.dumps(
+            [lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]
+        ),
+        make,
+    )

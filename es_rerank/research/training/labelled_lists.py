@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class LabelledLists:
     """Makes the labelled lists of one source."""
 
-    def __init__(self, source: Source, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed) -> None:
+    def __init__(
+        self, source: Source, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed
+    ) -> None:
         self._source, self._recipe = source, recipe
         self._random = random.Random(f"{recipe.seed}:{source.collection}:lists")
         self.queries, self.qrels = draw_queries(source, folder, recipe.seed)
@@ -42,25 +44,42 @@ class LabelledLists:
                     numbers = [number for number, _ in chosen]
                     yield TrainingList(
                         text,
-                        [shown(self.passages, number, self._recipe.title_share, self._random) for number in numbers],
+                        [
+                            shown(self.passages, number, self._recipe.title_share, self._random)
+                            for number in numbers
+                        ],
                         [label for _, label in chosen],
                         teacher_logits(similarity[numbers], bm25[numbers], self._recipe),
                     )
 
-    def _chosen(self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray) -> list[tuple[int, int]]:
+    def _chosen(
+        self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray
+    ) -> list[tuple[int, int]]:
         """Return passages with labels, a positive first; empty where the corpus lacks every positive."""
         size = self._recipe.list_size
-        positives = [document for document, grade in grades.items() if grade > 0 and document in self.passages.of_document]
+        positives = [
+            document
+            for document, grade in grades.items()
+            if grade > 0 and document in self.passages.of_document
+        ]
         if not positives:
             return []
         best = max(grades[document] for document in positives)
         anchor = self._random.choice([document for document in positives if grades[document] == best])
         chosen = [(self._best_passage(anchor, similarity), 1)]
         if self._source.kind == "pool":
-            pool = [document for document in grades if document != anchor and document in self.passages.of_document]
+            pool = [
+                document
+                for document in grades
+                if document != anchor and document in self.passages.of_document
+            ]
             self._random.shuffle(pool)
             # A grade between 0 and the best is neither a clear positive nor a clear negative: left out.
-            clear = [(self._best_passage(document, similarity), int(grades[document] > 0)) for document in pool if grades[document] in (0, best)]
+            clear = [
+                (self._best_passage(document, similarity), int(grades[document] > 0))
+                for document in pool
+                if grades[document] in (0, best)
+            ]
             negatives = [pair for pair in clear if pair[1] == 0][: size - 1]
             others = [pair for pair in clear if pair[1] == 1][: max(0, min(2, size - 2 - len(negatives)))]
             chosen += negatives + others
@@ -74,10 +93,16 @@ class LabelledLists:
         numbers = self.passages.of_document[document]
         return max(numbers, key=lambda number: similarity[number])
 
-    def _mined(self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray, positive: int) -> list[int]:
+    def _mined(
+        self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray, positive: int
+    ) -> list[int]:
         """Return hard negatives in random order, one a document, the last a random passage of the collection."""
         same_title = self._source.kind == "same_title"
-        near = list(self.passages.of_title[self.passages.titles[positive]]) if same_title else self.passages.near(similarity, bm25)
+        near = (
+            list(self.passages.of_title[self.passages.titles[positive]])
+            if same_title
+            else self.passages.near(similarity, bm25)
+        )
         self._random.shuffle(near)
         near.insert(self._recipe.list_size - 2, self.passages.any_of(self._random))
         limit = float(similarity[positive]) + self._recipe.false_negative_margin

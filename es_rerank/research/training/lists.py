@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-def make_lists(recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed, report: Callable[[str], None]) -> list[TrainingList]:
+def make_lists(
+    recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed, report: Callable[[str], None]
+) -> list[TrainingList]:
     """Return all lists of a recipe in the order of training; ``report`` is told what each source gave.
 
     A share of the weak lists, ``recipe.weak_first``, comes before everything else, so that the model first learns what

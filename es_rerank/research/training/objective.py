@@ -34,11 +34,15 @@ def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe)
     labelled = labels[:, 0] >= 0
     positives = labels.clamp(min=0)
     towards_teacher = _divergence(teacher, table)
-    listwise = -(torch.log_softmax(table, dim=-1) * positives).sum(dim=-1) / positives.sum(dim=-1).clamp(min=1)
+    listwise = -(torch.log_softmax(table, dim=-1) * positives).sum(dim=-1) / positives.sum(dim=-1).clamp(
+        min=1
+    )
     terms = functional.binary_cross_entropy_with_logits(table, positives.expand_as(table), reduction="none")
     binary = terms.masked_fill(~known, 0.0).sum(dim=-1) / known.sum(dim=-1)
     agrees = positives.gather(1, teacher.argmax(dim=-1, keepdim=True))[:, 0]
-    from_labels = listwise + recipe.binary_weight * binary + recipe.distil_weight_labelled * agrees * towards_teacher
+    from_labels = (
+        listwise + recipe.binary_weight * binary + recipe.distil_weight_labelled * agrees * towards_teacher
+    )
     heads = torch.where(labelled, from_labels, recipe.distil_weight_weak * towards_teacher).sum(dim=-1)
 
     towards_last = _divergence(table[-1].detach(), table[:-1]).sum()
@@ -53,4 +57,6 @@ def _table(rows: Sequence[Sequence[float]], rest: float, device: torch.device) -
 
 def _divergence(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     """Return the Kullback-Leibler divergence of the student's softmax from the teacher's over the last dimension, a list."""
-    return functional.kl_div(torch.log_softmax(student, dim=-1), torch.softmax(teacher, dim=-1), reduction="none").sum(dim=-1)
+    return functional.kl_div(
+        torch.log_softmax(student, dim=-1), torch.softmax(teacher, dim=-1), reduction="none"
+    ).sum(dim=-1)

@@ -59,19 +59,26 @@ class Passages:
             self.of_document.setdefault(owner, []).append(number)
             self.of_title.setdefault(title, []).append(number)
         self._documents = list(self.of_document)
-        self._bm25.index([_words(with_title(*pair)) for pair in zip(self.titles, self.texts, strict=True)], show_progress=False)
+        self._bm25.index(
+            [_words(with_title(*pair)) for pair in zip(self.titles, self.texts, strict=True)],
+            show_progress=False,
+        )
 
     def bm25(self, query: str) -> FloatArray:
         """Return the BM25 score of every passage for a query, float32, (n,)."""
         known = [word for word in _words(query) if word in self._bm25.vocab_dict]
-        return np.asarray(self._bm25.get_scores(known) if known else np.zeros(len(self.texts)), dtype=np.float32)
+        return np.asarray(
+            self._bm25.get_scores(known) if known else np.zeros(len(self.texts)), dtype=np.float32
+        )
 
     def near(self, similarity: FloatArray, bm25: FloatArray) -> list[int]:
         """Return the passages nearest by vector, then those nearest by words, best first and one a document.
 
         One a document, the best, so that documents of many passages are not drawn more often than others.
         """
-        return list(dict.fromkeys([*self._best(similarity, DENSE_NEIGHBOURS), *self._best(bm25, BM25_NEIGHBOURS)]))
+        return list(
+            dict.fromkeys([*self._best(similarity, DENSE_NEIGHBOURS), *self._best(bm25, BM25_NEIGHBOURS)])
+        )
 
     def _best(self, scores: FloatArray, documents: int) -> list[int]:
         depth = min(3 * documents, len(scores))
@@ -86,7 +93,9 @@ class Passages:
         return chance.choice(self.of_document[chance.choice(self._documents)])
 
 
-def cut_passages(documents: Iterable[Document], tokenizer: Tokenizer, sizes: Sequence[int], seed: int, embed: Embed) -> Passages:
+def cut_passages(
+    documents: Iterable[Document], tokenizer: Tokenizer, sizes: Sequence[int], seed: int, embed: Embed
+) -> Passages:
     """Cut each document, without overlap, at one of ``sizes`` tokens that is drawn for it, and embed each passage behind its title.
 
     The size is drawn by document, so that length says nothing of relevance: positives and negatives come from all sizes.
@@ -100,12 +109,16 @@ def cut_passages(documents: Iterable[Document], tokenizer: Tokenizer, sizes: Seq
             texts.append(passage.text)
             titles.append(document.title)
             owner.append(document.id)
-    return Passages(texts, titles, owner, embed([with_title(*pair) for pair in zip(titles, texts, strict=True)]))
+    return Passages(
+        texts, titles, owner, embed([with_title(*pair) for pair in zip(titles, texts, strict=True)])
+    )
 
 
 def shown(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
     """Return a passage as the model reads it: with its title, or without."""
-    return with_title(passages.titles[number] if chance.random() < title_share else "", passages.texts[number])
+    return with_title(
+        passages.titles[number] if chance.random() < title_share else "", passages.texts[number]
+    )
 
 
 def together(collections: dict[str, Passages]) -> Passages:
@@ -121,8 +134,14 @@ def together(collections: dict[str, Passages]) -> Passages:
 
 def _words(text: str) -> list[str]:
     """Return the words of a text, and of what is written without spaces every two neighbouring characters."""
-    return [word for part in plain(text).split() for run in _RUNS.findall(part) for word in _paired(run)] or ["_"]
+    return [word for part in plain(text).split() for run in _RUNS.findall(part) for word in _paired(run)] or [
+        "_"
+    ]
 
 
 def _paired(run: str) -> list[str]:
-    return [run[place : place + 2] for place in range(len(run) - 1)] if len(run) > 1 and _UNSPACED.match(run) else [run]
+    return (
+        [run[place : place + 2] for place in range(len(run) - 1)]
+        if len(run) > 1 and _UNSPACED.match(run)
+        else [run]
+    )

@@ -18,9 +18,13 @@ def draw_queries(source: Source, folder: Path, seed: int) -> tuple[dict[str, str
             qrels.setdefault(query, {}).update(grades)
     texts = read_queries(folder / source.collection)
     if source.part != "all":
-        qrels = {query: grades for query, grades in qrels.items() if held_out(query) == (source.part == "evaluate")}
+        qrels = {
+            query: grades for query, grades in qrels.items() if held_out(query) == (source.part == "evaluate")
+        }
     if source.without:
-        kept_out = {plain(text) for query, text in read_queries(folder / source.without).items() if held_out(query)}
+        kept_out = {
+            plain(text) for query, text in read_queries(folder / source.without).items() if held_out(query)
+        }
         qrels = {query: grades for query, grades in qrels.items() if plain(texts[query]) not in kept_out}
     chosen = sorted(query for query, grades in qrels.items() if query in texts and max(grades.values()) > 0)
     random.Random(f"{seed}:{source.collection}").shuffle(chosen)

@@ -45,7 +45,17 @@ _CONTRAST_LIST = 8
 """Half of them say the same of another time, and a language has four ways to say it (``contrasts.json``)."""
 
 _OF_LISTS = {
-    *("seed", "sources", "weak", "weak_kinds", "weak_first", "list_size", "passage_tokens", "title_share", "false_negative_margin"),
+    *(
+        "seed",
+        "sources",
+        "weak",
+        "weak_kinds",
+        "weak_first",
+        "list_size",
+        "passage_tokens",
+        "title_share",
+        "false_negative_margin",
+    ),
     *("distil_scale", "bm25_weight"),
 }
 
@@ -113,9 +123,13 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.layers is not None and self.exit_layers and max(self.exit_layers) >= self.layers:
-            raise ValueError(f"exit_layers {self.exit_layers} do not lie below the last of {self.layers} layers")
+            raise ValueError(
+                f"exit_layers {self.exit_layers} do not lie below the last of {self.layers} layers"
+            )
         if self.contrasts and self.list_size > _CONTRAST_LIST:
-            raise ValueError(f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast can have")
+            raise ValueError(
+                f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast can have"
+            )
         return self
 
     def of_lists(self) -> str:
@@ -131,7 +145,12 @@ FIRST_ROUND = Recipe(
         Source(collection="selqa", splits=("dev",), kind="pool", judged_only=True, repeats=2),
         Source(collection="covidqa", splits=("all",)),
         Source(collection="pubmedqa", splits=("train", "test"), repeats=2),
-        Source(collection="product_qa", splits=("ePQA_dev", "hetPQA_dev", "semiPQA_dev"), kind="pool", judged_only=True),
+        Source(
+            collection="product_qa",
+            splits=("ePQA_dev", "hetPQA_dev", "semiPQA_dev"),
+            kind="pool",
+            judged_only=True,
+        ),
         Source(collection="msrd_movies", splits=("all",), kind="pool", part="train", queries=3_000),
         Source(collection="medquad", splits=("train",), judged_only=True, queries=1_500),
         Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
@@ -154,7 +173,10 @@ SECOND_ROUND = FIRST_ROUND.model_copy(
 
 THIRD_ROUND = SECOND_ROUND.model_copy(
     update={
-        "sources": tuple(source.model_copy(update={"repeats": 2}) if source.collection == "nq_open_oracle" else source for source in FIRST_ROUND.sources),
+        "sources": tuple(
+            source.model_copy(update={"repeats": 2}) if source.collection == "nq_open_oracle" else source
+            for source in FIRST_ROUND.sources
+        ),
         "weak": 0,
         "list_size": 12,
         "lists_per_pass": 8,
@@ -193,7 +215,12 @@ ZH_EN_FIRST_ROUND = Recipe(
 """The first round of the cross-encoder for Chinese and English: half the layers of a multilingual bi-encoder, whose cosines are compressed."""
 
 ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
-    update={"steps": 780, "body_rate": 8e-5, "head_rate": 5e-4, "first_list": ZH_EN_FIRST_ROUND.steps * ZH_EN_FIRST_ROUND.lists_per_step}
+    update={
+        "steps": 780,
+        "body_rate": 8e-5,
+        "head_rate": 5e-4,
+        "first_list": ZH_EN_FIRST_ROUND.steps * ZH_EN_FIRST_ROUND.lists_per_step,
+    }
 )
 """Its second round, over the lists that the first did not reach."""
 
@@ -217,4 +244,6 @@ def read_recipe(name: str) -> Recipe:
     try:
         return Recipe.model_validate_json(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{name} is not a training recipe, nor one of {', '.join(ROUNDS)}: {error}") from error
+        raise SettingsError(
+            f"{name} is not a training recipe, nor one of {', '.join(ROUNDS)}: {error}"
+        ) from error

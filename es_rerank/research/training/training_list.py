@@ -73,16 +73,22 @@ def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
         raise SourceError(f"{path} is not a training run's lists.jsonl: {error}", path=str(path)) from error
 
 
-def split_development(lists: Sequence[TrainingList], recipe: Recipe) -> tuple[list[TrainingList], list[TrainingList]]:
+def split_development(
+    lists: Sequence[TrainingList], recipe: Recipe
+) -> tuple[list[TrainingList], list[TrainingList]]:
     """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order.
 
     Raises SourceError where there are so few that none would be left to learn from.
     """
     labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0 and not item.made]
     if len(labelled) < 2 * DEVELOPMENT_LISTS:
-        raise SourceError(f"the recipe gave {len(labelled)} labelled lists; {2 * DEVELOPMENT_LISTS} are needed, {DEVELOPMENT_LISTS} of them to watch by")
+        raise SourceError(
+            f"the recipe gave {len(labelled)} labelled lists; {2 * DEVELOPMENT_LISTS} are needed, {DEVELOPMENT_LISTS} of them to watch by"
+        )
     kept = set(random.Random(recipe.seed).sample(labelled, DEVELOPMENT_LISTS))
-    return [lists[number] for number in sorted(kept)], [item for number, item in enumerate(lists) if number not in kept]
+    return [lists[number] for number in sorted(kept)], [
+        item for number, item in enumerate(lists) if number not in kept
+    ]
 
 
 def queue(others: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
@@ -102,7 +108,10 @@ def add_teacher(lists: Sequence[TrainingList], reranker: Reranker, recipe: Recip
     A cross-encoder and its first stage together are better than either, and hence the cheapest teacher that is better
     than a cross-encoder (self-distillation, https://arxiv.org/abs/1805.04770).
     """
-    return [replace(item, teacher=_joined(item, as_logits(reranker.score(item.query, item.passages)), recipe)) for item in lists]
+    return [
+        replace(item, teacher=_joined(item, as_logits(reranker.score(item.query, item.passages)), recipe))
+        for item in lists
+    ]
 
 
 def _joined(item: TrainingList, logits: FloatArray, recipe: Recipe) -> list[float]:

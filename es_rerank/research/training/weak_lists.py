@@ -81,11 +81,15 @@ class WeakLists:
             return None
         sentence = self._random.choice(sentences)
         if kind == "keywords":
-            return self._keywords(sentence if self._random.random() < 0.5 else self.passages.titles[number] or sentence, number)
+            return self._keywords(
+                sentence if self._random.random() < 0.5 else self.passages.titles[number] or sentence, number
+            )
         if not 5 <= _length(sentence) <= 45:
             return None
         others = " ".join(other for other in sentences if other is not sentence)
-        return WeakQuery(sentence, number, others if self._random.random() < 0.5 and _length(others) > 15 else "")
+        return WeakQuery(
+            sentence, number, others if self._random.random() < 0.5 and _length(others) > 15 else ""
+        )
 
     def _keywords(self, text: str, number: int) -> WeakQuery | None:
         """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text.
@@ -111,8 +115,17 @@ class WeakLists:
         size, bm25 = self._recipe.list_size, self.passages.bm25(query.text)
         near = [number for number in self.passages.near(similarity, bm25) if number != query.own]
         first = near.pop(self._random.randrange(3)) if query.own is None or query.remains == "" else query.own
-        numbers = [first, *self._random.sample(near, min(size - 2, len(near))), self.passages.any_of(self._random)]
+        numbers = [
+            first,
+            *self._random.sample(near, min(size - 2, len(near))),
+            self.passages.any_of(self._random),
+        ]
         texts = [shown(self.passages, number, self._recipe.title_share, self._random) for number in numbers]
         if query.own == first and query.remains is not None:
             texts[0] = query.remains
-        return TrainingList(query.text, texts, [-1] * len(numbers), teacher_logits(similarity[numbers], bm25[numbers], self._recipe))
+        return TrainingList(
+            query.text,
+            texts,
+            [-1] * len(numbers),
+            teacher_logits(similarity[numbers], bm25[numbers], self._recipe),
+        )

@@ -63,9 +63,15 @@ SYSTEMS = (
     System("es-rerank", "fp32", None, "es-rerank-fp32", "ours", batches=False),
     System("es-rerank", "int8", None, "es-rerank-int8", "ours", batches=False),
     System("es-rerank, asked again", "int8", None, "es-rerank-again", "ours", batches=False, remembers=True),
-    System("sentence-transformers torch", "fp32", "sentence-transformers", "sentence-transformers-torch", "torch"),
-    System("sentence-transformers ONNX", "fp32", "sentence-transformers", "sentence-transformers-onnx", "optimum"),
-    System("sentence-transformers ONNX", "int8", "sentence-transformers", "sentence-transformers-int8", "optimum"),
+    System(
+        "sentence-transformers torch", "fp32", "sentence-transformers", "sentence-transformers-torch", "torch"
+    ),
+    System(
+        "sentence-transformers ONNX", "fp32", "sentence-transformers", "sentence-transformers-onnx", "optimum"
+    ),
+    System(
+        "sentence-transformers ONNX", "int8", "sentence-transformers", "sentence-transformers-int8", "optimum"
+    ),
     System("infinity torch", "fp32", "infinity-emb", "infinity-torch", "torch"),
     # Leaves token types out (0.0.78, transformer/crossencoder/optimum.py): right for models without them.
     System("infinity optimum", "fp32", "infinity-emb", "infinity-optimum", "flat"),
@@ -85,11 +91,22 @@ SHARES = (0.3, 0.5)
 
 def early_exit_system(layer: int, share: float) -> System:
     """Return the model that stops early on a layer, but for a share of the candidates."""
-    return System(f"es-rerank, exit {layer} for {1 - share:.0%}", "int8", None, "es-rerank-exit", "ours", batches=False, exit_layer=layer, share=share)
+    return System(
+        f"es-rerank, exit {layer} for {1 - share:.0%}",
+        "int8",
+        None,
+        "es-rerank-exit",
+        "ours",
+        batches=False,
+        exit_layer=layer,
+        share=share,
+    )
 
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
 """transformers' own classes, one pair at a time: what every system's scores are compared with; not timed."""
 
-EXPORT = System("sentence-transformers export", "fp32", "sentence-transformers", "sentence-transformers-export", "torch")
+EXPORT = System(
+    "sentence-transformers export", "fp32", "sentence-transformers", "sentence-transformers-export", "torch"
+)
 """Makes the folder ``optimum``: the graph and its int8 variant, as sentence-transformers itself exports them."""

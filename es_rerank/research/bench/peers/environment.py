@@ -24,7 +24,9 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "bench"
 
 
-def installed(peer: Peer, cache: Path, *, timeout_s: float = INSTALL_TIMEOUT_S, uv: list[str] | None = None) -> Path:
+def installed(
+    peer: Peer, cache: Path, *, timeout_s: float = INSTALL_TIMEOUT_S, uv: list[str] | None = None
+) -> Path:
     """Return the Python of an environment that holds ``peer``, made in the folder ``cache`` where it is not there yet.
 
     ``uv`` replaces the one that is found. Packages come from where the user's own configuration of uv says. Raises
@@ -45,8 +47,18 @@ def installed(peer: Peer, cache: Path, *, timeout_s: float = INSTALL_TIMEOUT_S, 
 
 def variables(scratch: Path, *, own: bool) -> dict[str, str]:
     """Return the environment of a process that is measured: no network, temporary files in ``scratch``; this project visible to its ``own`` alone."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "TOKENIZERS_PARALLELISM": "true"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    }
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+        "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
     return {**kept, **offline, "TMPDIR": str(scratch), **({"PYTHONPATH": str(_ROOT)} if own else {})}
 
 
@@ -63,7 +75,15 @@ def _uv() -> list[str]:
 def _run(command: list[str], folder: Path, timeout_s: float) -> None:
     """Run uv within ``folder``, so that no project of the current folder constrains what is installed."""
     try:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 uv, with names of our own table
+        done = subprocess.run(  # noqa: S603 uv, with names of our own table
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise WorkerError(f"was not installed within {timeout_s:.0f} seconds") from error
     except OSError as error:

@@ -49,7 +49,12 @@ def torch_reference(task: Task) -> Score:
     def score(lists: Lists, _: int) -> Iterable[float]:
         with torch.inference_mode():
             for pair in _pairs(lists):
-                encoded = tokenizer(*([text] for text in pair), truncation="longest_first", max_length=task.max_length, return_tensors="pt")
+                encoded = tokenizer(
+                    *([text] for text in pair),
+                    truncation="longest_first",
+                    max_length=task.max_length,
+                    return_tensors="pt",
+                )
                 yield model(**encoded).logits.item()
 
     return score
@@ -59,7 +64,11 @@ def ours(precision: str) -> Callable[[Task], Score]:
     """This project: one call for each query, as many runs at once as there are threads."""
 
     def load(task: Task) -> Score:
-        return _query_by_query(import_module("es_rerank.models.cross_encoder").CrossEncoder(task.folder, threads=task.threads, variant=precision))
+        return _query_by_query(
+            import_module("es_rerank.models.cross_encoder").CrossEncoder(
+                task.folder, threads=task.threads, variant=precision
+            )
+        )
 
     return load
 
@@ -76,7 +85,9 @@ def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
 
 
 def _query_by_query(model: Any) -> Score:  # noqa: ANN401 a reranker of this project
-    return lambda lists, _: (float(value) for query, passages in lists for value in model.score(query, passages).values)
+    return lambda lists, _: (
+        float(value) for query, passages in lists for value in model.score(query, passages).values
+    )
 
 
 def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], Score]:
@@ -89,13 +100,21 @@ def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], S
             (graph,) = Path(task.folder).glob(pattern)
             options = import_module("onnxruntime").SessionOptions()
             options.intra_op_num_threads = task.threads
-            arguments = {"provider": "CPUExecutionProvider", "file_name": graph.relative_to(task.folder).as_posix(), "session_options": options}
+            arguments = {
+                "provider": "CPUExecutionProvider",
+                "file_name": graph.relative_to(task.folder).as_posix(),
+                "session_options": options,
+            }
         cross_encoder = import_module("sentence_transformers").CrossEncoder
-        model = cross_encoder(task.folder, device="cpu", backend=backend, max_length=task.max_length, model_kwargs=arguments)
+        model = cross_encoder(
+            task.folder, device="cpu", backend=backend, max_length=task.max_length, model_kwargs=arguments
+        )
         activation = torch.nn.Identity()
 
         def score(lists: Lists, batch: int) -> Iterable[float]:
-            values = model.predict(_pairs(lists), batch_size=batch, activation_fn=activation, show_progress_bar=False)
+            values = model.predict(
+                _pairs(lists), batch_size=batch, activation_fn=activation, show_progress_bar=False
+            )
             return [float(value) for value in values]
 
         return score
@@ -106,9 +125,13 @@ def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], S
 def sentence_transformers_export(task: Task) -> None:
     """Write to ``out`` the graph that sentence-transformers exports, and the int8 one of its preset for this CPU."""
     arguments = {"provider": "CPUExecutionProvider", "export": True}
-    model = import_module("sentence_transformers").CrossEncoder(task.folder, device="cpu", backend="onnx", model_kwargs=arguments)
+    model = import_module("sentence_transformers").CrossEncoder(
+        task.folder, device="cpu", backend="onnx", model_kwargs=arguments
+    )
     model.save_pretrained(task.out)
-    import_module("sentence_transformers.backend").export_dynamic_quantized_onnx_model(model, preset(), task.out)
+    import_module("sentence_transformers.backend").export_dynamic_quantized_onnx_model(
+        model, preset(), task.out
+    )
 
 
 def preset() -> str:
@@ -116,7 +139,10 @@ def preset() -> str:
     if platform.machine().lower() in {"arm64", "aarch64"}:
         return "arm64"
     flags = CPUINFO.read_text(encoding="utf-8").split() if CPUINFO.is_file() else []
-    return next((name for name, flag in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f")) if flag in flags), "avx2")
+    return next(
+        (name for name, flag in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f")) if flag in flags),
+        "avx2",
+    )
 
 
 def infinity(engine: str) -> Callable[[Task], Score]:
@@ -151,7 +177,10 @@ def infinity(engine: str) -> Callable[[Task], Score]:
 
         def score(lists: Lists, batch: int) -> Iterable[float]:
             asked = engines(batch)
-            answers = [asked.rerank(model="bench", query=query, docs=passages, raw_scores=True) for query, passages in lists]
+            answers = [
+                asked.rerank(model="bench", query=query, docs=passages, raw_scores=True)
+                for query, passages in lists
+            ]
             for answer in answers:
                 ranked, _ = answer.result()
                 yield from (float(one.relevance_score) for one in sorted(ranked, key=lambda one: one.index))
@@ -164,12 +193,18 @@ def infinity(engine: str) -> Callable[[Task], Score]:
 def rerankers(task: Task) -> Score:
     """One call for each query."""
     _torch(task)
-    model = import_module("rerankers").Reranker(task.folder, model_type="cross-encoder", device="cpu", dtype="float32", verbose=0)
+    model = import_module("rerankers").Reranker(
+        task.folder, model_type="cross-encoder", device="cpu", dtype="float32", verbose=0
+    )
 
     def score(lists: Lists, batch: int) -> Iterable[float]:
         for query, passages in lists:
-            ranked = model.rank(query=query, docs=passages, doc_ids=list(range(len(passages))), batch_size=batch)
-            yield from (float(one.score) for one in sorted(ranked.results, key=lambda one: one.document.doc_id))
+            ranked = model.rank(
+                query=query, docs=passages, doc_ids=list(range(len(passages))), batch_size=batch
+            )
+            yield from (
+                float(one.score) for one in sorted(ranked.results, key=lambda one: one.document.doc_id)
+            )
 
     return score
 
@@ -180,7 +215,9 @@ def fastembed(task: Task) -> Score:
     source = import_module("fastembed.common.model_description").ModelSource(hf="bench/bench")
     package.add_custom_model(model="bench/bench", sources=source, model_file="model.onnx")
     model = package("bench/bench", threads=task.threads, specific_model_path=task.folder, cuda=False)
-    return lambda lists, batch: (float(value) for value in model.rerank_pairs(_pairs(lists), batch_size=batch))
+    return lambda lists, batch: (
+        float(value) for value in model.rerank_pairs(_pairs(lists), batch_size=batch)
+    )
 
 
 FLASHRANK_NAME, FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"
@@ -193,14 +230,19 @@ def flashrank(task: Task) -> Score:
     cache = Path(tempfile.mkdtemp())  # in the folder of the bench's run, which removes it
     (cache / FLASHRANK_NAME).mkdir()
     for path in Path(task.folder).iterdir():
-        (cache / FLASHRANK_NAME / (FLASHRANK_FILE if path.suffix == ".onnx" else path.name)).symlink_to(path.resolve())
+        (cache / FLASHRANK_NAME / (FLASHRANK_FILE if path.suffix == ".onnx" else path.name)).symlink_to(
+            path.resolve()
+        )
     model = package.Ranker(model_name=FLASHRANK_NAME, cache_dir=str(cache), max_length=task.max_length)
 
     def score(lists: Lists, batch: int) -> Iterable[float]:
         for query, passages in lists:
             for start in range(0, len(passages), batch):
                 # It sorts what it is given, and writes its scores into it.
-                given = [{"id": number, "text": text} for number, text in enumerate(passages[start : start + batch])]
+                given = [
+                    {"id": number, "text": text}
+                    for number, text in enumerate(passages[start : start + batch])
+                ]
                 ranked = model.rerank(package.RerankRequest(query=query, passages=given))
                 yield from (float(one["score"]) for one in sorted(ranked, key=lambda one: one["id"]))
 
