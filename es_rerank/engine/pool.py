@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..errors import ModelError, OverloadError
+from ..forks import in_every_child, unforked
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,19 +78,24 @@ class Pool:
     1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so that a small call is not kept
     waiting by a large one, and neither class starves the other. What comes out of an item does not depend on what else is in
     the pool. ``threads`` 0 means one per core; more than ``most_waiting`` items do not wait, except those of a call that
-    finds nothing else waiting.
+    finds nothing else waiting. A forked child goes on with threads of its own;
+    calls that were waiting are the parent's.
     """
 
     def __init__(self, threads: int = 0, *, most_waiting: int = MOST_WAITING) -> None:
         self.threads = threads or cores()
         """How many runs go on side by side."""
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="es-rerank")
         self._most_waiting = most_waiting
+        self._closed = False
+        self._begin()
+        in_every_child(self, Pool._begin)
+
+    def _begin(self) -> None:
+        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="es-rerank")
         # Re-entrant: settling a future under the lock may call back into _drop.
         self._lock = threading.RLock()
         self._rotation: deque[_Job[Any, Any]] = deque()
         self._timed_had_the_last = False
-        self._closed = False
 
     def run(self, work: Callable[[T], R], items: Sequence[T], *, length: Callable[[T], int], deadline: float | None = None) -> list[R | None]:
         """Return one result per item, in the order given; None where the item had not been started by the deadline.
@@ -161,7 +167,8 @@ class Pool:
             if job.waiting:
                 self._rotation.append(job)
         try:
-            result = job.work(job.items[position])
+            with unforked():
+                result = job.work(job.items[position])
         except BaseException as error:  # noqa: BLE001 handed to the caller, whatever it is
             with self._lock:
                 job.running -= 1

@@ -65,7 +65,7 @@ class ChatModel:
         return OpenAI(base_url=self.base_url, api_key=self._key.get_secret_value() if self._key else "none")
 
     def _disconnect(self) -> None:
-        """Use the parent's connections no more; the next request makes others. Here that would cost every child 60 ms."""
+        """Use the parent's connections no more. The next request makes others; here every child would wait."""
         if self._opened is not None and not self._opened.is_closed():
             self._opened = None
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ..errors import ModelError
+from ..forks import in_every_child
 
 T = TypeVar("T")
 
@@ -21,15 +22,22 @@ class BackgroundLoop:
 
     The thread starts with the first call. Connections belong to the loop that opened them, so that a client shared by
     several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's loop. After ``close``
-    every call raises ModelError, and so do those that it finds waiting.
+    every call raises ModelError, and so do those that it finds waiting. A forked child gets a loop and a
+    thread of its own.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._closed = False
+        self._begin()
+        in_every_child(self, BackgroundLoop._begin)
+
+    def _begin(self) -> None:
+        # A child leaves the parent's loop as it is. Closing it would take the parent's sockets from the selector
+        # that both share.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
 
     def run(self, work: Work[T]) -> T:
         """Return the result of ``work``; an interrupt of the wait cancels it."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..forks import in_every_child
 from ..types import Passage, Scale, Scores
 from . import LoadedReranker, LongTextReranker, Reranker
 from .closing import Closing
@@ -40,14 +41,19 @@ class ScoreCache:
     """Remembers the scores of at most ``entries`` pairs, those that were used last. Safe to share between threads and models.
 
     A key is the digest of model, query and passage: no text is kept. Nothing in it grows old, since a score is a
-    function of just these; it lives in one process and ends with it.
+    function of just these; it lives in one process and ends with it. A forked child begins with
+    what is known at that moment.
     """
 
     def __init__(self, entries: int = DEFAULT_ENTRIES) -> None:
         self._most = entries
-        self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._hits = self._misses = 0
+        self._unlock()
+        in_every_child(self, ScoreCache._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> list[_Entry | None]:
         """Return what is known under each key."""

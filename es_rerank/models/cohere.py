@@ -64,9 +64,13 @@ class CohereReranker(ServiceReranker):
         key = api_key or SecretStr(os.environ.get("CO_API_KEY", ""))
         if not key.get_secret_value():
             raise SettingsError("cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)")
+        self._model, self._max_tokens_per_doc, self._base_url = model, max_tokens_per_doc, base_url
         super().__init__(name=name or model, service=f"Cohere's {model}", api_key=key, timeout_s=timeout_s, concurrency=concurrency)
-        self._model, self._max_tokens_per_doc = model, max_tokens_per_doc
-        self._client = _client(key.get_secret_value(), base_url, self._http)
+
+    def _connect(self) -> None:
+        super()._connect()
+        assert self._key is not None  # the constructor sees to it
+        self._client = _client(self._key.get_secret_value(), self._base_url, self._http)
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         from cohere.core import ApiError, ParsingError  # noqa: PLC0415 the SDK is an extra

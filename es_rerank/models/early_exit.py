@@ -12,6 +12,7 @@ import numpy as np
 from ..engine.pool import Pool
 from ..engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
 from ..errors import ModelFolderError
+from ..forks import in_every_child
 from ..types import FloatArray
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
@@ -36,9 +37,15 @@ class HiddenStates:
     """What the layers before the exit made of sequences, at most ``most`` bytes: the oldest go first. Safe to share between threads."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
-        self._most, self._bytes = most, 0
+        self._most = most
+        self._begin()
+        in_every_child(self, HiddenStates._begin)
+
+    def _begin(self) -> None:
+        """Begin with nothing: in a child, what the parent kept is for the parent's calls, and may be half counted."""
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, FloatArray] = OrderedDict()
+        self._bytes = 0
 
     def put(self, key: _Key, hidden: FloatArray) -> None:
         """Keep the hidden states, (n_tokens, dims), of a sequence."""

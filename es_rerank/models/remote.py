@@ -66,11 +66,14 @@ class RemoteReranker(ServiceReranker):
         self._url = address.copy_with(userinfo=b"", fragment=None)
         self._known_batch = batch_size
         self._calibration: Calibration | None = None
-        self._learning = asyncio.Lock()
         service = f"the rerank service {self._url.copy_with(query=None)}"
         super().__init__(name=name or _name(self._url), service=service, api_key=api_key, timeout_s=timeout_s, concurrency=concurrency, credentials=credentials)
-        if api_key is not None:
-            self._http.headers["Authorization"] = f"Bearer {api_key.get_secret_value()}"
+
+    def _connect(self) -> None:
+        super()._connect()
+        self._learning = asyncio.Lock()
+        if self._key is not None:
+            self._http.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         wanted = {"query": query, "texts": texts, "truncate": True, "raw_scores": True}

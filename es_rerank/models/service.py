@@ -18,6 +18,7 @@ import stamina
 from pydantic import SecretStr
 
 from ..errors import EsRerankError, OverloadError, RemoteModelError, SettingsError
+from ..forks import in_every_child
 from ..text.pairs import well_formed
 from ..types import Calibration, Scale, Scores
 from .answers import Answer, reason
@@ -55,8 +56,8 @@ class ServiceReranker(Closing):
 
     Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in a way
     that may pass are sent again, never after the deadline. Safe to share between threads and event loops: all of them
-    use the same connections. ``timeout_s``: how long one request may take, with its repetitions, in a call without a
-    deadline. Raises SettingsError for a key that no HTTP header can carry.
+    use the same connections, and a forked child opens its own. ``timeout_s``: how long one request may take,
+    with its repetitions, in a call without a deadline. Raises SettingsError for a key that no HTTP header can carry.
     ``credentials`` are those of basic authentication.
     """
 
@@ -77,9 +78,20 @@ class ServiceReranker(Closing):
             raise SettingsError(f"timeout_s must be over 0 and concurrency at least 1, found {timeout_s:g} and {concurrency}")
         self._name, self._service, self._key = name, service, api_key
         self._timeout_s, self._concurrency = timeout_s, concurrency
+        self._credentials = credentials
         self._loop = BackgroundLoop(f"es-rerank {name}")
+        self._connect()
+        in_every_child(self, ServiceReranker._disconnect)
+
+    def _connect(self) -> None:
+        """Make all that belongs to one loop; it opens connections when they are needed."""
         # Redirects are not followed: they would carry text to an address that nobody named.
-        self._http = httpx.AsyncClient(auth=credentials, timeout=timeout_s)
+        self._http = httpx.AsyncClient(auth=self._credentials, timeout=self._timeout_s)
+        self._connected = True
+
+    def _disconnect(self) -> None:
+        """Use the parent's connections no more. The next call makes others; here every child would take 60 ms."""
+        self._connected = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._service})"
@@ -110,7 +122,11 @@ class ServiceReranker(Closing):
 
     def close(self) -> None:
         """Close the connections; calls that are waiting fail."""
-        self._loop.close(self._http.aclose)
+        self._loop.close(self._close_connections)
+
+    async def _close_connections(self) -> None:
+        if self._connected:  # else they are the parent's
+            await self._http.aclose()
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says of it), or what ``score`` raises."""
@@ -129,6 +145,8 @@ class ServiceReranker(Closing):
         raise NotImplementedError
 
     async def _score(self, query: str, passages: Sequence[str], deadline: float | None) -> Scores:
+        if not self._connected:
+            self._connect()
         texts = [well_formed(passage[:_LONGEST_CHARS]) for passage in passages]
         scores = _open(passages, self.scale)
         if not texts or _passed(deadline):
