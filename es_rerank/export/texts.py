@@ -1,4 +1,4 @@
-"""Queries with passages that int8 is fitted to: one JSON object a line, ``{"query": "...", "passages": ["...", ...]}``."""
+"""Texts that int8 is fitted to, one JSON object a line: ``{"query": "...", "passages": ["...", ...]}``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ..errors import SourceError
 
 
 class Asked(NamedTuple):
-    """A query and passages that are read with it."""
+    """A query and the passages that the model reads together with it."""
 
     query: str
     passages: Sequence[str]
 
 
 def read_texts(path: Path) -> list[Asked]:
-    """Return the lines of a file, plain or gzipped.
+    """Return the lines of a file of queries and passages; the file may be gzipped.
 
-    Raises SourceError, with the line number, for a file that cannot be read or holds anything else, and for an empty one.
+    Raises SourceError, with the line number, for a file that cannot be read or has a line of another shape.
+    Raises it also for an empty file.
     """
     found = []
     for line, record in read_jsonl(path):

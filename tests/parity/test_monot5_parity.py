@@ -174,7 +174,7 @@ def test_int8_keeps_the_order_and_leaves_the_head_in_fp32(tmp_path: Path) -> Non
     [
         (monot5(family="ptt5"), "no token ▁não, .*one of monot5 .*monoptt5 .*--false-token and --true-token"),
         (monot5(true_token="▁wahr"), "no token ▁wahr"),
-        (monot5(family="bert"), "the family bert is none of a monot5; choose one of monot5, monot5-yes-no, ptt5, monoptt5, monot5-blank-true"),
+        (monot5(family="bert"), "the family bert does not fit a monot5; choose one of monot5, monot5-yes-no, ptt5, monoptt5, monot5-blank-true"),
         (ExportOptions(), "name it with --kind cross-encoder, --kind monot5 or --kind bi-encoder"),
     ],
 )
@@ -205,9 +205,9 @@ def test_other_architectures_and_kinds_are_refused(tmp_path: Path) -> None:
         export_model(str(bert), tmp_path / "out", monot5())
     with pytest.raises(ModelFolderError, match=r"is a T5ForConditionalGeneration and has no head that scores a pair.*--kind monot5"):
         export_model(str(t5), tmp_path / "out", ExportOptions(kind="cross-encoder"))
-    with pytest.raises(SettingsError, match="the family monot5 is none of a cross-encoder"):
+    with pytest.raises(SettingsError, match="the family monot5 does not fit a cross-encoder"):
         export_model(str(bert), tmp_path / "out", ExportOptions(family="monot5"))
-    with pytest.raises(SettingsError, match="--truncation are a monot5's"):
+    with pytest.raises(SettingsError, match="--truncation fit only a monot5"):
         export_model(str(bert), tmp_path / "out", ExportOptions(truncation="prompt"))
 
 
