@@ -102,7 +102,7 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     # ONNX Runtime 1.29 and later report to Microsoft, from a thread that starts with the import. A forked
-    # child that ends in the ordinary way would wait for ever for that thread, which it lacks. A user's setting
-    # stands.
+    # child that ends in the ordinary way would wait for ever for that thread, which it lacks. A user's
+    # setting stands.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.register_at_fork(before=_GATE.close, after_in_parent=_GATE.open, after_in_child=_renew)

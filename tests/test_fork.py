@@ -1,4 +1,4 @@
-"""A model that has scored works in a forked child with new threads, locks and connections; the parent's go on."""
+"""A model that has scored works in a forked child with threads, locks and connections of its own."""
 
 from __future__ import annotations
 
