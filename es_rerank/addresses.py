@@ -1,18 +1,23 @@
-"""Addresses as they may be shown: without the password in them."""
+"""Removes passwords from addresses before they are shown or logged."""
 
 from __future__ import annotations
 
 import re
 
 _CREDENTIALS = re.compile(r"((?:\w+:/{1,2})?[^\s/:@'\"(\[]*+):\S*@")
-"""User and password of an address inside a sentence; also of one without its scheme, and of one read as a path."""
+"""Matches the user and password of an address inside a sentence.
+
+The address may lack its scheme (``user:password@host``) or have one slash only
+(``http:/user:password@host``).
+"""
 
 
 def masked(address: str) -> str:
-    """Return an address, or a text that ends in one, without the password in it.
+    """Return an address with ``***`` in place of its password.
 
-    What stands before the last ``@`` may hold one, also where it is no URL: a person who forgets ``http://`` writes a
-    password all the same.
+    ``address`` may also be a text that ends in an address. Everything between the user and the last ``@`` is
+    treated as a password, even where the text is not a URL: a person who forgets ``http://`` still writes a
+    password.
     """
     before, at, host = address.rpartition("@")
     if not at:
@@ -25,10 +30,13 @@ def masked(address: str) -> str:
 
 
 def masked_in(sentence: str) -> str:
-    """Return a sentence with every address in it masked: a message may repeat what a person wrote, password and all."""
+    """Return a sentence with every password in it masked.
+
+    Use it for messages of other libraries: they may repeat an address with its password.
+    """
     return _CREDENTIALS.sub(r"\1:***@", sentence) if "@" in sentence else sentence
 
 
 def has_credentials(address: str) -> bool:
-    """Whether an address holds a user, a password or both, even an empty one."""
+    """Return whether an address holds a user or a password. Either may be empty: an ``@`` is enough."""
     return "@" in address

@@ -1,5 +1,6 @@
-"""Test collections in BEIR layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``, plain or gzipped.
+"""Reads test collections in BEIR layout.
 
+The files are ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``. Each may be gzipped.
 Layout: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 """
 
@@ -17,11 +18,11 @@ from typing import IO, Any, NamedTuple, NoReturn, cast
 from .errors import SourceError
 
 Qrels = dict[str, dict[str, int]]
-"""Query id to document id to grade."""
+"""Relevance judgements: query id to document id to grade, a whole number."""
 
 
 class Document(NamedTuple):
-    """A document of a collection. ``metadata`` holds every further key of its line."""
+    """A document of a collection. ``metadata`` holds all other keys of its line in the corpus file."""
 
     id: str
     title: str
@@ -30,28 +31,29 @@ class Document(NamedTuple):
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` or ``folder/name.gz``.
+    """Return the path ``folder/name``, or ``folder/name.gz`` when only that exists.
 
-    Raises SourceError when neither is there.
+    Raises SourceError when neither file exists.
     """
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
     raise SourceError(
-        f"{folder} holds neither {name} nor {name}.gz; a collection needs one of them",
+        f"{folder} holds neither {name} nor {name}.gz; a collection needs one of these files",
         path=str(folder / name),
     )
 
 
 def is_collection(folder: Path) -> bool:
-    """Whether ``folder`` holds a corpus in BEIR layout."""
+    """Return whether ``folder`` holds a corpus in BEIR layout."""
     return any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number from 1, line) of a plain or gzipped file, one line in memory at a time.
+    """Yield (line number from 1, line) of a plain or gzipped file.
 
-    Raises SourceError when the file is missing, is not a file, or is a gzip that is broken or cut short.
+    Only one line is in memory at a time. Raises SourceError when the path is missing or is not a file, and
+    when a gzipped file is broken or incomplete.
     """
     number = 0
     try:
@@ -74,9 +76,9 @@ def _cause(error: Exception) -> str:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) for every line that is not blank.
+    """Yield (line number from 1, JSON object) for every line that is not blank.
 
-    Raises SourceError, with the line number, for a file that cannot be read and for a line that is not a JSON object.
+    Raises SourceError with the line number when the file cannot be read or a line is not a JSON object.
     """
     for number, line in read_lines(path):
         if line.strip():
@@ -84,12 +86,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """Return the JSON object of one line, which is UTF-8 and holds neither NaN nor Infinity.
+    """Return the JSON object that one line holds. ``path`` and ``number`` are for the error message.
 
-    Raises SourceError, with the line number, when it is anything else.
+    Raises SourceError with the line number when the line is not UTF-8, not a JSON object, or holds NaN or
+    Infinity.
     """
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+        value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise SourceError(
             f"{path}, line {number}: not JSON ({error})", path=str(path), line=number
@@ -103,15 +106,15 @@ def parse_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return value
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
 def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
-    """Turn a corpus record into a document.
+    """Return the document that a corpus record describes. ``path`` and ``line`` are for the error message.
 
-    The id is ``_id`` or ``id``, a string or a number. Raises SourceError when there is no id, or ``title`` or
-    ``text`` is not a string.
+    The id is the value of ``_id`` or ``id``: a non-empty string or a whole number. Raises SourceError when
+    the id is missing, ``title`` or ``text`` is not a string, or ``metadata`` is not an object.
     """
     rest = dict(record)
     identifier = rest.pop("_id", None)
@@ -126,7 +129,7 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
     title, text = rest.pop("title", None) or "", rest.pop("text", None)
     if not isinstance(text, str) or not isinstance(title, str):
         raise SourceError(
-            f'{path}, line {line}: "text" (and "title", where given) must be a string',
+            f'{path}, line {line}: "text" must be a string, and so must "title" when it is given',
             path=str(path),
             line=line,
         )
@@ -141,14 +144,20 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
 
 
 def read_corpus(folder: Path) -> Iterator[Document]:
-    """Yield the documents of a collection folder, one at a time."""
+    """Yield the documents of a collection folder, one at a time.
+
+    Raises SourceError when the corpus file is missing or a line of it is not a document.
+    """
     path = find_file(folder, "corpus.jsonl")
     for line, record in read_jsonl(path):
         yield as_document(record, path, line)
 
 
 def read_queries(folder: Path) -> dict[str, str]:
-    """Return query id to query text."""
+    """Return the queries of a collection folder: query id to query text.
+
+    Raises SourceError when the file of queries is missing or a line of it is not a query.
+    """
     path = find_file(folder, "queries.jsonl")
     queries: dict[str, str] = {}
     for line, record in read_jsonl(path):
@@ -162,15 +171,16 @@ def read_queries(folder: Path) -> dict[str, str]:
 
 
 def splits(folder: Path) -> list[str]:
-    """Return the names of the splits that the collection has judgements for."""
+    """Return the names of the splits for which the collection has judgements, sorted."""
     names = (path.name.removesuffix(".gz") for path in (folder / "qrels").glob("*.tsv*"))
     return sorted({name.removesuffix(".tsv") for name in names})
 
 
 def read_qrels(folder: Path, split: str) -> Qrels:
-    """Return the judgements of one split, a header line skipped.
+    """Return the judgements of one split. The header line, if there is one, is skipped.
 
-    Raises SourceError when the split is missing (its message lists those that exist) or a line is malformed.
+    Raises SourceError when the split is missing or a line is malformed. For a missing split the message lists
+    the splits that exist.
     """
     if split not in splits(folder):
         known = ", ".join(splits(folder)) or "none"
@@ -186,7 +196,8 @@ def read_qrels(folder: Path, split: str) -> Qrels:
             qrels.setdefault(query, {})[document] = grade
         elif number > 1 and line.strip():
             raise SourceError(
-                f"{path}, line {number}: expected query-id, corpus-id and a whole number as grade, separated by tabs",
+                f"{path}, line {number}: expected query-id, corpus-id and a whole number as grade, "
+                "separated by tabs",
                 path=str(path),
                 line=number,
             )
@@ -202,5 +213,9 @@ def _judgement(line: bytes) -> tuple[str, str, int] | None:
 
 
 def held_out(name: str) -> bool:
-    """Whether a query belongs to the tenth that is kept for evaluation: SHA-256 of its id, or of what else names it, modulo 10 is 0."""
+    """Return whether a query belongs to the tenth of all queries that is kept for evaluation.
+
+    ``name`` is the query's id or another text that identifies the query. The rule: the first 8 bytes of the
+    SHA-256 of ``name``, as a number modulo 10, are 0.
+    """
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10 == 0

@@ -1,31 +1,33 @@
-"""What can go wrong, as one tree; each class is mapped once to an HTTP status and an exit code.
+"""The errors of this project, as one tree of classes.
 
     EsRerankError
     ├── RequestError                 the caller's mistake
     │   ├── RetrieverParsingError    a retriever tree that Elasticsearch's grammar does not allow
-    │   ├── InvalidSearchError       parts of a search that do not go together, all of them named
+    │   ├── InvalidSearchError       parts of a search that contradict each other, all of them listed
     │   ├── UnknownModelError        a model name that is not served
     │   ├── TooLargeError            a request over a limit of the sidecar
-    │   ├── UnauthorizedError        a key of the sidecar that is missing or wrong
+    │   ├── UnauthorizedError        a request to the sidecar whose key is missing or wrong
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
     ├── ModelError                   the model's fault
-    │   ├── ModelFolderError         an exported folder that is missing, incomplete or altered
+    │   ├── ModelFolderError         an exported folder that is missing, incomplete or changed
     │   ├── ScoreError               a score that is not a finite number
-    │   ├── ParityError              an export that does not agree with its original
+    │   ├── ParityError              an exported model whose scores differ from its original's
     │   ├── RemoteModelError         a rerank service that refuses, fails or cannot be reached
-    │   ├── GenerationError          a language model that gave no answer, or not the whole of one
+    │   ├── GenerationError          a language model that gave no answer or an incomplete one
     │   └── MissingExtraError        an optional dependency that is not installed
-    ├── SearchError                  Elasticsearch's side
+    ├── SearchError                  Elasticsearch cannot give what is needed
     │   ├── UnreachableError         no Elasticsearch answers at the address
-    │   ├── IndexMismatchError       the index does not fit what was asked of it
+    │   ├── IndexMismatchError       the index lacks what the request needs
     │   └── NodeError                a local node cannot be found, started or stopped
     ├── IngestError                  documents that were not indexed
-    ├── DeadlineError                time ran out and failures are not allowed
-    └── OverloadError                more work than may wait
+    ├── DeadlineError                the deadline passed and a partial answer is not allowed
+    └── OverloadError                the queue of waiting work is full
 
-Errors of the elasticsearch client itself (``elasticsearch.ApiError``) are not wrapped: they pass through unchanged.
-Every class pickles: data beyond the message is in keyword attributes with defaults.
+A table maps each class to an HTTP status and an exit code (``OUTCOMES``).
+Errors of the elasticsearch client (``elasticsearch.ApiError``) are not wrapped: they reach the caller
+unchanged. Every class can be pickled: its constructor takes the message, and all other data as keywords with
+defaults.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from typing import Any, NamedTuple
 
 
 class EsRerankError(Exception):
-    """Base of every error raised by this project. The message names the thing, the value and the remedy."""
+    """Base class of all errors of this project. The message names the thing, the value and the remedy."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -43,14 +45,15 @@ class EsRerankError(Exception):
 
 
 class RequestError(EsRerankError):
-    """The request cannot be served as it stands; sending it again unchanged will fail again."""
+    """The request has a mistake. The same request will fail again until the mistake is corrected."""
 
 
 class RetrieverParsingError(RequestError):
     """A retriever tree has an unknown key, a wrong type or a value out of range.
 
-    ``path`` is the position in the tree, ``kind`` Elasticsearch's name for the fault, ``cause`` its (type, reason) of
-    what lies beneath, where Elasticsearch gives one.
+    ``path`` is the position in the tree. ``kind`` is the name that Elasticsearch gives to this type of error.
+    ``cause`` is the (type, reason) that Elasticsearch reports in ``caused_by``, None where it reports no
+    cause.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class RetrieverParsingError(RequestError):
 
 
 class InvalidSearchError(RequestError):
-    """Parts of a search do not go together; ``faults`` lists every one, worded and numbered as Elasticsearch does."""
+    """Parts of a search contradict each other.
+
+    ``faults`` lists every contradiction, in Elasticsearch's words.
+    """
 
     def __init__(self, message: str, *, faults: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -76,7 +82,7 @@ class InvalidSearchError(RequestError):
 
     @classmethod
     def of(cls, faults: Sequence[str]) -> InvalidSearchError:
-        """Return the error that names all ``faults``."""
+        """Return the error whose message lists all ``faults`` with numbers, as Elasticsearch writes them."""
         return cls(
             "Validation Failed: " + "".join(f"{number}: {fault};" for number, fault in enumerate(faults, 1)),
             faults=faults,
@@ -84,7 +90,7 @@ class InvalidSearchError(RequestError):
 
 
 class UnknownModelError(RequestError):
-    """``name`` is not among the served models."""
+    """The model ``name`` is not among the models that are served."""
 
     def __init__(self, message: str, *, name: str = "") -> None:
         super().__init__(message)
@@ -92,11 +98,11 @@ class UnknownModelError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """A request body, or the number of its documents, is over a limit; the message names the setting."""
+    """A request body is too large or holds too many documents. The message names the setting of the limit."""
 
 
 class UnauthorizedError(RequestError):
-    """A rerank, embedding or inference request carries no key of the sidecar, or a wrong one."""
+    """A rerank, embedding or inference request to the sidecar has no key or a wrong key."""
 
 
 class SettingsError(RequestError):
@@ -104,7 +110,10 @@ class SettingsError(RequestError):
 
 
 class SourceError(RequestError):
-    """A source of documents cannot be read; ``path`` and, where it is known, ``line`` say where."""
+    """A file or folder of documents cannot be read.
+
+    ``path`` names it. ``line`` is the number of the line (from 1), None where the line is not known.
+    """
 
     def __init__(self, message: str, *, path: str = "", line: int | None = None) -> None:
         super().__init__(message)
@@ -113,23 +122,26 @@ class SourceError(RequestError):
 
 
 class ModelError(EsRerankError):
-    """A model cannot be loaded or does not do what its manifest says."""
+    """A model cannot be loaded, or it does not behave as its manifest says."""
 
 
 class ModelFolderError(ModelError):
-    """A model folder is missing, incomplete, or differs from the checksums in its manifest."""
+    """A model folder is missing or incomplete, or a file of it differs from its checksum in the manifest."""
 
 
 class ScoreError(ModelError):
-    """A model returned a score that is not finite, or not one score per passage."""
+    """A model returned a score that is not a finite number, or a wrong number of scores."""
 
 
 class ParityError(ModelError):
-    """An exported model does not agree with the model that it was exported from."""
+    """The outputs of an exported model differ from those of the model that it was exported from."""
 
 
 class GenerationError(ModelError):
-    """The server of a language model gives no answer, or breaks off in one; ``status`` is its HTTP status, where it answered with a fault."""
+    """The server of a language model gave no answer, or stopped in the middle of an answer.
+
+    ``status`` is the HTTP status of the server's error, None where the server sent no error.
+    """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -137,9 +149,9 @@ class GenerationError(ModelError):
 
 
 class RemoteModelError(ModelError):
-    """A rerank service over the network refused, failed or cannot be reached.
+    """A rerank service on the network refused a request, failed or cannot be reached.
 
-    ``service`` names it, ``status`` is its HTTP status, None where it gave none.
+    ``service`` is the name of the service. ``status`` is its HTTP status, None where the service sent none.
     """
 
     def __init__(self, message: str, *, service: str = "", status: int | None = None) -> None:
@@ -149,7 +161,7 @@ class RemoteModelError(ModelError):
 
 
 class MissingExtraError(ModelError):
-    """An optional dependency is not installed; ``extra`` is the extra that brings it."""
+    """An optional dependency is not installed. ``extra`` names the extra of this package that installs it."""
 
     def __init__(self, message: str, *, extra: str = "") -> None:
         super().__init__(message)
@@ -161,7 +173,7 @@ class SearchError(EsRerankError):
 
 
 class UnreachableError(SearchError):
-    """Nothing answers at the Elasticsearch address ``url``."""
+    """No Elasticsearch answers at the address ``url``."""
 
     def __init__(self, message: str, *, url: str = "") -> None:
         super().__init__(message)
@@ -169,7 +181,10 @@ class UnreachableError(SearchError):
 
 
 class IndexMismatchError(SearchError):
-    """The index lacks what was asked of it (vectors, a field, the same embedding model); ``index`` names it."""
+    """The index ``index`` lacks what the request needs.
+
+    That may be vectors, a field, or vectors of the same embedding model.
+    """
 
     def __init__(self, message: str, *, index: str = "") -> None:
         super().__init__(message)
@@ -181,7 +196,7 @@ class NodeError(SearchError):
 
 
 class IngestError(EsRerankError):
-    """Some documents were not indexed; ``failed`` counts them."""
+    """Some documents were not indexed. ``failed`` is their number."""
 
     def __init__(self, message: str, *, failed: int = 0) -> None:
         super().__init__(message)
@@ -189,11 +204,11 @@ class IngestError(EsRerankError):
 
 
 class DeadlineError(EsRerankError):
-    """The deadline passed before the answer was complete, and the request does not allow a partial one."""
+    """The deadline passed before the answer was complete, and the request does not allow a partial answer."""
 
 
 class OverloadError(EsRerankError):
-    """The queue is full; ``retry_after_s`` says when to try again."""
+    """The queue is full. The caller may try again after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -201,7 +216,7 @@ class OverloadError(EsRerankError):
 
 
 class Outcome(NamedTuple):
-    """How an error class leaves the program: HTTP status, process exit code, and Elasticsearch's name for its type."""
+    """What callers see of an error class: HTTP status, process exit code, and Elasticsearch's ``type``."""
 
     status: int
     exit_code: int
@@ -233,18 +248,22 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     DeadlineError: Outcome(504, 7, "deadline_exception"),
     OverloadError: Outcome(429, 8, "es_rejected_execution_exception"),
 }
-"""The one table from error class to outcome; a test holds that every class of the tree is in it."""
+"""The only table from error class to outcome. A test checks that it holds every class of the tree."""
 
 
 def outcome_of(error: EsRerankError) -> Outcome:
-    """Return the outcome of the nearest class of ``error`` that the table names."""
+    """Return the outcome of the error's class, or of its nearest base class in the table."""
     return next(OUTCOMES[cls] for cls in type(error).__mro__ if cls in OUTCOMES)
 
 
 def error_body(error: EsRerankError) -> dict[str, Any]:
-    """Return an error as Elasticsearch writes its own: ``{"error": {"root_cause", "type", "reason"}, "status"}``."""
+    """Return the JSON body of an error response in Elasticsearch's form.
+
+    The form is ``{"error": {"root_cause", "type", "reason"}, "status"}``, and ``caused_by`` in ``error``
+    where the error has a cause.
+    """
     outcome = outcome_of(error)
-    cause = {"type": getattr(error, "kind", outcome.type), "reason": error.message}
-    beneath = getattr(error, "cause", None)
-    caused_by = {"caused_by": {"type": beneath[0], "reason": beneath[1]}} if beneath else {}
-    return {"error": {"root_cause": [cause], **cause, **caused_by}, "status": outcome.status}
+    fault = {"type": getattr(error, "kind", outcome.type), "reason": error.message}
+    cause = getattr(error, "cause", None)
+    caused_by = {"caused_by": {"type": cause[0], "reason": cause[1]}} if cause else {}
+    return {"error": {"root_cause": [fault], **fault, **caused_by}, "status": outcome.status}

@@ -1,4 +1,4 @@
-"""Scores and ranks: the logistic, passage aggregation and the one rule for ties."""
+"""Computes with scores: logits and probabilities, a document's logit from its passages, ranks and ties."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ _PROBABILITY_EDGE = 1e-7
 
 
 def logistic(logits: npt.ArrayLike) -> FloatArray:
-    """Return 1 / (1 + exp(-x)) as float32, without overflow; computed in float64 so that order survives."""
+    """Return the probabilities 1 / (1 + exp(-x)) of logits x, float32, in the shape of ``logits``.
+
+    Large logits do not overflow. The computation is in float64, so that the result keeps the order of the
+    logits.
+    """
     x = np.asarray(logits, dtype=np.float64)
     return np.asarray(np.exp(-np.logaddexp(0.0, -x)), dtype=np.float32)
 
 
 def as_logits(scores: Scores) -> FloatArray:
-    """Return the scores as logits, float32, (n,).
+    """Return the scores as logits, float32, (n,). Probabilities are converted with log(p / (1 - p)).
 
-    Raises ScoreError when a score that is done is not finite.
+    Raises ScoreError when a score that is ``done`` is not a finite number.
     """
     values = scores.values
     if not np.isfinite(values[scores.done]).all():
         raise ScoreError(
-            "the reranker returned a score that is not a finite number; the model's graph or weights are broken, export it again"
+            "the reranker returned a score that is not a finite number; "
+            "the model's graph or weights are broken, export the model again"
         )
     if scores.scale == "logit":
         return values
@@ -37,7 +42,7 @@ def as_logits(scores: Scores) -> FloatArray:
 
 
 def standardise(values: Sequence[float]) -> FloatArray:
-    """Return (x - mean) / standard deviation as float32, (n,); all zero where the values do not differ."""
+    """Return (x - mean) / standard deviation, float32, (n,). All are zero where the values do not differ."""
     x = np.asarray(values, dtype=np.float64)
     spread = x.std() if len(x) else 0.0
     if not spread > 1e-12 * max(1.0, float(np.abs(x).max(initial=0.0))):
@@ -46,9 +51,11 @@ def standardise(values: Sequence[float]) -> FloatArray:
 
 
 def aggregated(logits: FloatArray, aggregation: Aggregation) -> float:
-    """Return a document's logit from those of its passages, in document order; NaN stands for a passage without one.
+    """Return the logit of a document, computed from the logits of its passages.
 
-    NaN where no passage that counts has a logit.
+    ``logits``: float32, (n_passages,), in document order, NaN for a passage without a logit. Passages without
+    a logit are left out. Returns NaN when no passage has a logit, and for ``first`` when the first passage
+    has none.
     """
     if aggregation.kind == "first":
         return float(logits[0])
@@ -56,10 +63,10 @@ def aggregated(logits: FloatArray, aggregation: Aggregation) -> float:
     if not len(known):
         return math.nan
     counted = {"max": 1, "mean": len(known), "top_k_mean": aggregation.k}[aggregation.kind]
-    # fsum, so that a mean does not depend on the order of the passages.
+    # math.fsum: the mean does not depend on the order of the passages.
     return math.fsum(known[:counted].tolist()) / min(counted, len(known))
 
 
 def ranked(logits: Sequence[float] | FloatArray) -> list[int]:
-    """Return positions in descending order of logit; equal logits keep the order in which they came."""
+    """Return the positions of ``logits`` in descending order of logit. Equal logits keep their order."""
     return [int(i) for i in np.argsort(-np.asarray(logits, dtype=np.float32), kind="stable")]

@@ -1,4 +1,4 @@
-"""The words of the read path: passages, candidates and scores."""
+"""The types of a reranking search: passages, candidates, scores, aggregation and calibration."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 DocumentKey = tuple[str, str, str | None]
-"""Index, id and routing: within one index two shards may hold the same id under different routings."""
+"""Identifies a document: index, id and routing.
+
+The routing is needed because two shards of one index may hold the same id under different routings."""
 
 
 class Passage(NamedTuple):
-    """A stretch of a text: ``text`` is the source text from character ``start`` to character ``end``."""
+    """A part of a source text: ``text`` goes from character ``start`` to character ``end`` (exclusive)."""
 
     text: str
     start: int
@@ -28,13 +30,15 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A first-stage hit on its way through the reranker.
+    """A hit of the first stage that the reranker is to score.
 
-    ``score`` and ``rank`` (from 1) are the first stage's. ``passages`` are what the reranker reads for this hit; their
-    offsets are characters in the document, (0, 0) where none are known. ``whole`` is true where the one passage is a
-    field's whole text. ``context`` is read before each passage (a title, say). ``capped`` is true where the document has more passages than were taken.
-    ``routing`` is the document's own, where it has one; ``shard_doc`` Elasticsearch's position of it, where a point in
-    time gave one, which decides between equal scores. ``hit`` is Elasticsearch's hit, unchanged.
+    ``score`` and ``rank`` (from 1) come from the first stage. ``passages`` are the texts that the reranker
+    scores for this hit. Their offsets are characters of the document, (0, 0) where the offsets are not known.
+    ``whole`` is true where the only passage is the whole text of a field. ``context``, for example a title,
+    is put before each passage. ``capped`` is true where the document has more passages than ``passages``
+    holds. ``routing`` is the document's routing, None where it has none. ``shard_doc`` is the document's
+    position in Elasticsearch, which decides between equal scores; None unless the search uses a point in
+    time. ``hit`` is Elasticsearch's hit, unchanged.
     """
 
     index: str
@@ -51,11 +55,14 @@ class Candidate:
 
     @property
     def key(self) -> DocumentKey:
-        """Return what tells the document from all others: index, id and routing."""
+        """The index, id and routing, which together identify the document."""
         return self.index, self.id, self.routing
 
     def texts(self) -> list[str]:
-        """Return what the model reads: one text per passage, at least one (it may be empty)."""
+        """Return the texts to score: one per passage, with the context before it.
+
+        A candidate without passages has one text, the context, which may be empty.
+        """
         if not self.passages:
             return [self.context]
         return [
@@ -64,10 +71,11 @@ class Candidate:
 
 
 class Aggregation(NamedTuple):
-    """How the logits of a document's passages become the document's: the ``k`` best count for ``top_k_mean``.
+    """How the logit of a document is computed from the logits of its passages.
 
-    max, first and mean are MaxP, FirstP and SumP over the number of passages (Dai and Callan 2019, arXiv 1905.09217).
-    Means are of logits, so that a calibration, which is linear in the logit, may come before or after.
+    ``max``, ``first`` and ``mean`` are MaxP, FirstP, and SumP divided by the number of passages (Dai and
+    Callan 2019, arXiv 1905.09217). ``top_k_mean`` is the mean of the ``k`` best logits. Means are taken of
+    logits: a calibration is linear in the logit, so it gives the same result before and after the mean.
     """
 
     kind: Literal["max", "first", "mean", "top_k_mean"] = "max"
@@ -75,12 +83,13 @@ class Aggregation(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Turns a model's logit into the log-odds of relevance.
+    """Three coefficients that turn a model's logit into the log-odds of relevance.
 
-    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (spread of the window's logits) * (first-stage score,
-    standardised over the window) + ``intercept``. The spread, a standard deviation, lets the first stage weigh the same
-    in every window: where the model finds all passages alike, so does the first stage not outvote what little it says.
-    Learned on training splits only, kept in the model's manifest.
+    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (standard deviation of the logits in the
+    window) * (first-stage score, standardised over the window) + ``intercept``. The standard deviation gives
+    the first stage the same weight against the model in every window: where the model's logits are close
+    together, the first stage's part is small too and does not outweigh them. The coefficients are fitted on
+    training splits only. The model's manifest holds them.
     """
 
     logit: float = 1.0
@@ -90,11 +99,12 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What a reranker says of n passages, in the order in which they were given.
+    """The scores that a reranker gives to n passages, in the order of the passages.
 
-    ``values``: float32, (n,), finite wherever ``done``. ``scale``: ``"logit"`` (any real) or ``"probability"`` (0..1).
-    ``done``: bool, (n,), false where the deadline came first. ``truncated``: bool, (n,), true where the pair was cut
-    to the model's window. ``cached``: bool, (n,), true where the score was not computed for this call.
+    ``values``: float32, (n,), finite wherever ``done`` is true. ``scale``: ``"logit"`` (any real number) or
+    ``"probability"`` (0..1). ``done``: bool, (n,), false where the deadline passed before the passage was
+    scored. ``truncated``: bool, (n,), true where the pair was cut to the model's maximum length. ``cached``:
+    bool, (n,), true where the score comes from a cache and was not computed for this call.
     """
 
     values: FloatArray
@@ -108,7 +118,7 @@ class Scores:
 
     @classmethod
     def of(cls, values: npt.ArrayLike, scale: Scale = "logit") -> Scores:
-        """Return complete scores: everything done, nothing truncated, nothing cached."""
+        """Return scores for ``values``, (n,), that are all done, not truncated and not cached."""
         array = np.asarray(values, dtype=np.float32)
         none = np.zeros(len(array), dtype=np.bool_)
         return cls(array, scale, done=~none, truncated=none, cached=none.copy())

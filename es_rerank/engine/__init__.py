@@ -1,1 +1,4 @@
-"""How a graph runs fast: one ONNX Runtime session, single-threaded runs side by side. Sees token ids and arrays only."""
+"""Runs an ONNX graph fast: one ONNX Runtime session, and many runs in parallel, one thread for each run.
+
+This package sees token ids and arrays only. It knows no texts and no files of a model except the graph.
+"""

@@ -1,4 +1,4 @@
-"""What of the processor decides how models are quantised."""
+"""Tells whether this processor computes 8-bit products exactly. The quantization of a model depends on it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
-_EXACT = frozenset({"avx512_vnni", "avx_vnni"})
+_VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 @cache
 def adds_bytes_exactly() -> bool:
-    """Whether products of bytes are added up without overflow: on ARM, and on x86-64 with VNNI.
+    """Return whether the processor adds products of 8-bit integers without overflow.
 
-    Elsewhere, also where it cannot be seen, two products share 16 bits, and weights of 8 bits overflow silently (ONNX
-    Runtime, docs/performance/model-optimizations/quantization.md, "U8S8").
+    ARM processors do, and x86-64 processors with VNNI. Other x86-64 processors add two products in 16 bits,
+    so that 8-bit weights overflow silently (ONNX Runtime,
+    docs/performance/model-optimizations/quantization.md, "U8S8"). Returns False where the processor's flags
+    cannot be read.
     """
     if platform.machine().lower() in {"aarch64", "arm64"}:
         return True
@@ -24,4 +26,4 @@ def adds_bytes_exactly() -> bool:
     except OSError:
         return False
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return not _EXACT.isdisjoint(flags)
+    return not _VNNI_FLAGS.isdisjoint(flags)

@@ -1,4 +1,4 @@
-"""A graph over a pool: many sequences in, what is read of each one's output out. Sequences of equal length may share a run."""
+"""Runs a graph on many sequences with the threads of a pool. Sequences of equal length may share a run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from .pool import Pool
 from .session import CPU
 
 RUN_TOKENS = 256
-"""Most tokens of a run that more than one sequence shares. A short sequence alone waits for weights more than it multiplies:
-fp32 MiniLM-L6, 48 tokens each, takes 10.8 ms for one, 8.6 for each of two, 7.7 of four, 7.4 of eight; at 256 tokens each there
-is nothing to gain, and at 400 two together take longer (Xeon with AVX-512, ONNX Runtime 1.32, one thread)."""
+"""Maximum number of tokens in a run that several sequences share.
+
+A short sequence alone spends more time on loading weights than on computing. Measured with fp32 MiniLM-L6
+and 48 tokens per sequence: one sequence in a run takes 10.8 ms. Each of two takes 8.6 ms, each of four 7.7
+ms, each of eight 7.4 ms. With 256 tokens per sequence a shared run gains nothing, and with 400 tokens two
+sequences together take longer than one after the other (Xeon with AVX-512, ONNX Runtime 1.32, one thread)."""
 
 RUN_SEQUENCES = 4
-"""Most sequences that share a run; eight would be 4 % faster at 48 tokens, and keep twice as many from running elsewhere."""
+"""Maximum number of sequences in a run. Eight would be 4 % faster at 48 tokens, but would leave less work
+for the other threads."""
 
 ACCELERATOR_TOKENS, ACCELERATOR_SEQUENCES = 16_384, 256
-"""The same on another execution provider, which is idle unless it is given much at once."""
+"""The two maxima for an execution provider other than the CPU. A GPU is idle unless each run is large."""
 
 T = TypeVar("T")
 
 
 class Tokens(Protocol):
-    """One sequence: token ids with special tokens in place, and the segment of each."""
+    """One sequence for a model: token ids, special tokens included, and one segment id per token."""
 
     @property
     def ids(self) -> list[int]:
@@ -36,26 +40,27 @@ class Tokens(Protocol):
 
 
 class Reads(Protocol):
-    """What runs a graph, or a part of one: a ``Session``, or something like it."""
+    """The interface of an object that runs a graph or a part of a graph. ``Session`` is one."""
 
     @property
     def provider(self) -> str:
-        """The execution provider."""
+        """ONNX Runtime's name of the execution provider."""
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
-        """Return the output for sequences of one length, (n, ...)."""
+        """Return the output for n sequences of equal length, float32, (n, ...)."""
 
     def shares_runs(self, most: int) -> bool:
-        """Whether up to ``most`` sequences in one run give the bits that each gives alone."""
+        """Return whether a run of up to ``most`` sequences gives bit for bit the results of separate runs."""
 
 
 class Runs(Generic[T]):
-    """Runs a graph on sequences, each a function of the graph and itself alone: nothing is padded.
+    """Runs a graph on sequences without padding: a sequence's result does not depend on the other sequences.
 
-    ``read`` takes from the output of one sequence, (labels,) or (n_tokens, dims), what is wanted. ``by_row``: sequences of
-    equal length may share a run, where the same bits come out. In dynamic int8 they never may: one scale for all
-    activations of a run would let neighbours change each other's scores. Other processors than the CPU get larger runs, whose
-    sizes may change last bits.
+    ``read`` turns the output of one sequence, float32, (labels,) or (n_tokens, dims), into its result.
+    ``by_row`` says that sequences of equal length may share a run, if the session then gives the same bits.
+    It must be False for dynamic int8 quantization: there one scale holds for all activations of a run, so
+    that sequences would change each other's scores. On an execution provider other than the CPU, sequences of
+    equal length always share runs, and the size of a run may change the last bits of a result.
     """
 
     def __init__(self, session: Reads, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
@@ -67,45 +72,48 @@ class Runs(Generic[T]):
             self._most = RUN_SEQUENCES
 
     def run(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
-        """Return what ``Pool.run`` returns, raising what it raises; None for a sequence whose run had not begun."""
+        """Return one result per sequence, in the order given.
+
+        ``deadline`` is a moment of ``time.monotonic()``, None for no deadline. A sequence whose run had not
+        begun by then has None instead of a result. Raises what ``Pool.run`` raises.
+        """
         groups = self._groups(sequences)
-        return _in_order(
-            groups,
-            self._pool.run(self._one, _chosen(sequences, groups), length=_length, deadline=deadline),
-            len(sequences),
+        results = self._pool.run(
+            self._run_group, _grouped(sequences, groups), length=_tokens_of, deadline=deadline
         )
+        return _in_order(groups, results, len(sequences))
 
     async def arun(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
         """Return the same as ``run`` without blocking the event loop."""
         groups = self._groups(sequences)
-        return _in_order(
-            groups,
-            await self._pool.arun(self._one, _chosen(sequences, groups), length=_length, deadline=deadline),
-            len(sequences),
+        results = await self._pool.arun(
+            self._run_group, _grouped(sequences, groups), length=_tokens_of, deadline=deadline
         )
+        return _in_order(groups, results, len(sequences))
 
     def _groups(self, sequences: Sequence[Tokens]) -> list[list[int]]:
         return equal_lengths(
-            [len(each.ids) for each in sequences],
+            [len(sequence.ids) for sequence in sequences],
             most=self._most,
             side_by_side=self._pool.threads,
             tokens=self._tokens,
         )
 
-    def _one(self, group: Sequence[Tokens]) -> list[T]:
-        return [
-            self._read(each)
-            for each in self._session.run([each.ids for each in group], [each.type_ids for each in group])
-        ]
+    def _run_group(self, group: Sequence[Tokens]) -> list[T]:
+        outputs = self._session.run(
+            [sequence.ids for sequence in group], [sequence.type_ids for sequence in group]
+        )
+        return [self._read(output) for output in outputs]
 
 
 def equal_lengths(
     lengths: Sequence[int], *, most: int, side_by_side: int, tokens: int = RUN_TOKENS
 ) -> list[list[int]]:
-    """Return the positions of sequences in groups of one length each, the longest first, in the order given within a length.
+    """Return groups of positions in ``lengths``. All sequences of a group have the same length.
 
-    A group has at most ``most`` sequences and, unless it has one alone, at most ``tokens`` tokens, and no more than its
-    share where ``side_by_side`` runs share all of them, so that no core is left without work.
+    Groups of longer sequences come first. Sequences of the same length keep their order. A group has at most
+    ``most`` sequences. A group of more than one sequence has at most ``tokens`` tokens, and at most 1 /
+    ``side_by_side`` of all tokens: ``side_by_side`` runs go in parallel, and each thread is to have work.
     """
     share = min(tokens, sum(lengths) // max(1, side_by_side))
     groups: list[list[int]] = []
@@ -119,20 +127,20 @@ def equal_lengths(
     return groups
 
 
-def _chosen(sequences: Sequence[Tokens], groups: Sequence[Sequence[int]]) -> list[list[Tokens]]:
+def _grouped(sequences: Sequence[Tokens], groups: Sequence[Sequence[int]]) -> list[list[Tokens]]:
     return [[sequences[position] for position in group] for group in groups]
 
 
 def _in_order(
-    groups: Sequence[Sequence[int]], found: Sequence[Sequence[T] | None], sequences: int
+    groups: Sequence[Sequence[int]], results: Sequence[Sequence[T] | None], sequences: int
 ) -> list[T | None]:
-    """Return what was found in the order of the sequences, None for those of a group that was not run."""
+    """Return the results in the order of the sequences. A sequence whose group did not run has None."""
     ordered: list[T | None] = [None] * sequences
-    for group, results in zip(groups, found, strict=True):
-        for position, result in zip(group, results or (), strict=results is not None):
+    for group, of_group in zip(groups, results, strict=True):
+        for position, result in zip(group, of_group or (), strict=of_group is not None):
             ordered[position] = result
     return ordered
 
 
-def _length(group: Sequence[Tokens]) -> int:
-    return sum(len(each.ids) for each in group)
+def _tokens_of(group: Sequence[Tokens]) -> int:
+    return sum(len(sequence.ids) for sequence in group)
