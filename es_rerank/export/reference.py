@@ -36,7 +36,7 @@ def save_tokenizer(source: Path, out: Path) -> None:
 
 def torch_logits(source: Source, pairs: Sequence[tuple[str, str]]) -> FloatArray:
     """Return the logits of a reranker, float32, (n_pairs,). The model reads one pair at a time."""
-    logit = _by_answer(source) if source.kind == "monot5" else _by_head(source)
+    logit = _monot5_logit(source) if source.kind == "monot5" else _cross_encoder_logit(source)
     with torch.inference_mode():
         return np.asarray([logit(query, passage) for query, passage in pairs], dtype=np.float32)
 
@@ -62,7 +62,7 @@ def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -
         yield hidden[0] if source.bi_encoder.pooling == "cls" else hidden.mean(dim=0)
 
 
-def _by_head(source: Source) -> Logit:
+def _cross_encoder_logit(source: Source) -> Logit:
     """Return the function that scores a pair with a cross-encoder.
 
     The head is either the one that transformers loads or the modules of sentence-transformers.
@@ -88,7 +88,7 @@ def _modules(folder: Path) -> CrossEncoder:
     ).eval()
 
 
-def _by_answer(source: Source) -> Logit:
+def _monot5_logit(source: Source) -> Logit:
     """Return the function that scores a pair with a monoT5: one greedy step, two tokens.
 
     This is the method of pygaggle (rerank/transformer.py, model/decode.py).

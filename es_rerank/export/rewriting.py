@@ -35,7 +35,7 @@ Values = dict[str, onnx.TensorProto]
 
 def constants(graph: onnx.GraphProto) -> Values:
     """Return the constant tensors of a graph, by name."""
-    values = {each.name: each for each in graph.initializer}
+    values = {tensor.name: tensor for tensor in graph.initializer}
     return values | {
         node.output[0]: node.attribute[0].t
         for node in graph.node
@@ -57,12 +57,12 @@ def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     """Return an integer attribute of a node, or ``default``."""
-    return next((int(each.i) for each in node.attribute if each.name == name), default)
+    return next((int(item.i) for item in node.attribute if item.name == name), default)
 
 
 def order_of(node: onnx.NodeProto) -> tuple[int, ...] | None:
     """Return the order of a Transpose's axes; None when it states none, which means reversed."""
-    return next((tuple(each.ints) for each in node.attribute if each.name == "perm"), None)
+    return next((tuple(item.ints) for item in node.attribute if item.name == "perm"), None)
 
 
 def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: int) -> list[int] | None:
@@ -72,7 +72,7 @@ def trailing(values: Values, made: dict[str, onnx.NodeProto], shape: str, rank: 
     """
     whole = array(values, shape)
     if whole is not None:
-        return [int(each) for each in whole[2:]]
+        return [int(size) for size in whole[2:]]
     node = made.get(shape)
     if node is None or node.op_type != "Concat" or len(node.input) != rank:
         return None
@@ -88,7 +88,7 @@ def read_inside(node: onnx.NodeProto) -> set[str]:
     """Return the names that the branches of an ``If``, or the body of a ``Loop``, may read from the outer
     graph.
     """
-    graphs = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
+    graphs = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
     return {name for graph in graphs for inner in graph.node for name in (*inner.input, *read_inside(inner))}
 
 
@@ -103,7 +103,7 @@ def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 def state_domain(model: onnx.ModelProto) -> None:
     """Make the model state that it uses operators of ``DOMAIN``."""
-    if all(each.domain != DOMAIN for each in model.opset_import):
+    if all(opset.domain != DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
@@ -119,11 +119,11 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
         if read.intersection(node.output):
             read.update(node.input, read_inside(node))
             kept.append(node)
-    initializers = [each for each in graph.initializer if each.name in read]
+    initializers = [tensor for tensor in graph.initializer if tensor.name in read]
     stated = [
-        each
-        for each in graph.value_info
-        if each.name in {name for node in kept if node.domain for name in node.output}
+        shape
+        for shape in graph.value_info
+        if shape.name in {name for node in kept if node.domain for name in node.output}
     ]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(reversed(kept))
@@ -158,13 +158,13 @@ def _agree(before: Path, after: Path, lengths: Sequence[int]) -> bool:
     draw = np.random.default_rng(0)
     for tokens in lengths:
         ids, types = draw.integers(0, 100, (2, tokens)).tolist(), [[0] * tokens] * 2
-        expected, found = (
+        expected, actual = (
             session.run(None, feeds([node.name for node in session.get_inputs()], ids, types))[0]
             for session in sessions
         )
         if (
-            expected.shape != found.shape
-            or not (np.abs(expected - found) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all()
+            expected.shape != actual.shape
+            or not (np.abs(expected - actual) <= AGREEMENT * np.maximum(1.0, np.abs(expected))).all()
         ):
             return False
     return True

@@ -73,7 +73,7 @@ def quantise_static(
     nodes = [*model.graph.node]
     for name, seen in _watched(fp32, list(graph.products), list(feeds)):
         nodes = graph.with_products(nodes, name, seen, largest, fit=fit)
-    replace_nodes(model.graph, [each for node in nodes for each in graph.with_table(node)])
+    replace_nodes(model.graph, [replacement for node in nodes for replacement in graph.with_table(node)])
     state_domain(model)
     onnx.load_external_data_for_model(model, str(fp32.parent))  # the weights that stay fp32
     onnx.save(model, int8)
@@ -142,8 +142,8 @@ def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterat
         try:
             session = onnxruntime.InferenceSession(str(beside), options, providers=["CPUExecutionProvider"])
             for feed in feeds:
-                for name, found in zip(some, session.run(some, dict(feed)), strict=True):
-                    values = found.reshape(-1, found.shape[-1])
+                for name, activation in zip(some, session.run(some, dict(feed)), strict=True):
+                    values = activation.reshape(-1, activation.shape[-1])
                     seen.setdefault(name, _Seen(values[0], values[0])).add(values, min(kept, len(values)))
         finally:
             beside.unlink()
@@ -212,7 +212,7 @@ class _Graph:
             bias = rows.mean(axis=0) @ values - seen_as.mean(axis=0) @ (grid * steps)
             out = product.node.output[0]
             if product.bias is not None:
-                bias += self._array(next(each for each in product.bias.input if each != out))
+                bias += self._array(next(operand for operand in product.bias.input if operand != out))
                 out = product.bias.output[0]
             inputs = [
                 quantised,
@@ -228,7 +228,7 @@ class _Graph:
             )
             made.setdefault(product.node.output[0], []).append(node)
         kept = [node for node in nodes if not dropped.intersection(node.output)]
-        return [each for node in kept for each in made.get(node.output[0], [node])]
+        return [replacement for node in kept for replacement in made.get(node.output[0], [node])]
 
     def with_table(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """Yield the node. For a look-up in a large table, yield instead nodes that look up bytes and the step
@@ -257,9 +257,9 @@ class _Graph:
 
     def _adds_bias(self, node: onnx.NodeProto, product: onnx.NodeProto) -> bool:
         other = [self._weights.get(name) for name in node.input if name != product.output[0]]
-        return node.op_type == "Add" and [None if each is None else list(each.dims) for each in other] == [
-            [self._columns(product.input[1])]
-        ]
+        return node.op_type == "Add" and [
+            None if weights is None else list(weights.dims) for weights in other
+        ] == [[self._columns(product.input[1])]]
 
     def _columns(self, name: str) -> int:
         """Return the number of columns of constant weights, 0 for anything else."""
@@ -292,7 +292,7 @@ def _grids(
     grid, steps = on_grid(scaled, largest)
     if fit:
         grid = fitted(scaled, steps, read, largest)
-    ends = np.cumsum([each.shape[1] for each in weights])[:-1]
+    ends = np.cumsum([part.shape[1] for part in weights])[:-1]
     return [np.ascontiguousarray(part) for part in np.split(grid, ends, axis=1)], np.split(steps, ends)
 
 
@@ -302,7 +302,8 @@ def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], la
     exact = some @ together
     tried = [_range(seen, factors) for factors in _factors(seen, together)]
     return min(
-        tried, key=lambda each: float(np.square(_product(some, together, each, largest) - exact).sum())
+        tried,
+        key=lambda candidate: float(np.square(_product(some, together, candidate, largest) - exact).sum()),
     )
 
 

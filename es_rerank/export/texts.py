@@ -23,24 +23,24 @@ def read_texts(path: Path) -> list[Asked]:
     Raises SourceError, with the line number, for a file that cannot be read or has a line of another shape.
     Raises it also for an empty file.
     """
-    found = []
+    lines = []
     for line, record in read_jsonl(path):
         query, passages = record.get("query"), record.get("passages")
         if (
             not isinstance(query, str)
             or not isinstance(passages, list)
             or not passages
-            or not all(isinstance(each, str) for each in passages)
+            or not all(isinstance(passage, str) for passage in passages)
         ):
             raise SourceError(
                 f'{path}, line {line}: "query" must be a string and "passages" a list of at least one',
                 path=str(path),
                 line=line,
             )
-        found.append(Asked(query, passages))
-    if not found:
+        lines.append(Asked(query, passages))
+    if not lines:
         raise SourceError(
             f"{path} holds no texts; give some hundred lines like " + '{"query": "...", "passages": ["..."]}',
             path=str(path),
         )
-    return found
+    return lines
