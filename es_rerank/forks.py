@@ -11,10 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from types import MethodType
+from typing import Any, cast
 from weakref import WeakKeyDictionary
-
-T = TypeVar("T")
 
 LONGEST_WAIT_S = 60.0
 """How long a fork waits for native code that is running. A run of thousands of tokens takes seconds."""
@@ -25,13 +24,14 @@ _TOKENIZERS = "TOKENIZERS_PARALLELISM"
 _RENEWALS: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
-def in_every_child(holder: T, renew: Callable[[T], None]) -> None:
-    """Call ``renew(holder)`` in every forked child, before other code there. The holder is not kept alive.
+def in_every_child(renew: Callable[[], None]) -> None:
+    """Call a method of an object in every forked child, before other code there. The object is not kept alive.
 
-    ``renew`` runs in every child, also where nobody will use the holder: it should be quick. It must not wait
-    for a lock that the holder had before the fork.
+    ``renew`` runs in every child, also where nobody will use its object: it should be quick. It must not wait
+    for a lock that the object had before the fork. An object has one such method; another replaces it.
     """
-    _RENEWALS[holder] = renew
+    method = cast("MethodType", renew)
+    _RENEWALS[method.__self__] = method.__func__
 
 
 class _Gate:

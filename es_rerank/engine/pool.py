@@ -88,7 +88,7 @@ class Pool:
         self._most_waiting = most_waiting
         self._closed = False
         self._begin()
-        in_every_child(self, Pool._begin)
+        in_every_child(self._begin)
 
     def _begin(self) -> None:
         self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="es-rerank")

@@ -58,7 +58,7 @@ class ChatModel:
         self._key = api_key
         self._opened: OpenAI | None = self._open()
         self._headers = {} if api_key else {"Authorization": Omit()}
-        in_every_child(self, ChatModel._disconnect)
+        in_every_child(self._disconnect)
 
     def _open(self) -> OpenAI:
         # The SDK asks for a key even where none is sent.

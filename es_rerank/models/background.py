@@ -30,7 +30,7 @@ class BackgroundLoop:
         self._name = name
         self._closed = False
         self._begin()
-        in_every_child(self, BackgroundLoop._begin)
+        in_every_child(self._begin)
 
     def _begin(self) -> None:
         # A child leaves the parent's loop as it is. Closing it would take the parent's sockets from the selector

@@ -50,7 +50,7 @@ class ScoreCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._hits = self._misses = 0
         self._unlock()
-        in_every_child(self, ScoreCache._unlock)
+        in_every_child(self._unlock)
 
     def _unlock(self) -> None:
         self._lock = threading.Lock()

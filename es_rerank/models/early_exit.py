@@ -39,7 +39,7 @@ class HiddenStates:
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
         self._begin()
-        in_every_child(self, HiddenStates._begin)
+        in_every_child(self._begin)
 
     def _begin(self) -> None:
         """Begin with nothing: in a child, what the parent kept is for the parent's calls, and may be half counted."""

@@ -81,7 +81,7 @@ class ServiceReranker(Closing):
         self._credentials = credentials
         self._loop = BackgroundLoop(f"es-rerank {name}")
         self._connect()
-        in_every_child(self, ServiceReranker._disconnect)
+        in_every_child(self._disconnect)
 
     def _connect(self) -> None:
         """Make all that belongs to one loop; it opens connections when they are needed."""
