@@ -1,11 +1,12 @@
-"""Elastic's retriever tree, in rooms along the way of a search.
+"""Elastic's retriever tree. The packages follow the order of the work in a search.
 
-    grammar     what a caller writes: the tree, the body around it, and the faults of both
-    planning    what Elasticsearch is asked for: searches of the first stage, texts, the page
-    ranking     the order of documents: fusion, a reranker's scores, ties
-    response    what goes back, in Elasticsearch's shape
-    execution   the steps of a search, and the only place that talks to Elasticsearch and to models
+    grammar     parses the retriever tree and the request body, and reports the errors in both
+    planning    builds the requests to Elasticsearch: searches of the first stage, texts, the page
+    ranking     orders the documents: fusion, scores of a reranker, ties
+    response    builds the answer in the shape that Elasticsearch gives it
+    execution   runs the steps of a search; the only package that talks to Elasticsearch and to models
 
-All but ``execution.run`` is pure: dictionaries in, dictionaries out. A room imports only from rooms above it in this list,
-``planning`` and ``ranking`` not from one another.
+All modules except ``execution.run`` are pure: they take dictionaries and return dictionaries, without I/O. A
+package imports only from packages above it in this list. ``planning`` and ``ranking`` do not import from each
+other.
 """

@@ -1,1 +1,1 @@
-"""How a search runs: its steps, and the only place that talks to Elasticsearch and to models."""
+"""The steps of a search and the code that runs them: only this package talks to Elasticsearch and models."""

@@ -11,7 +11,7 @@ from elastic_transport import ObjectApiResponse
 
 from ...errors import RequestError
 from ...models import Embedder, Reranker
-from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, written
+from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, url_parameters
 from ..grammar.request import read_request
 from ..grammar.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
 from ..planning.short_form import check_query, retriever_for
@@ -47,7 +47,7 @@ class Searching:
         deadline = None if allowed is None else time.monotonic() + allowed
         return Context(
             expression,
-            written(parameters),
+            url_parameters(parameters),
             self.served,
             self.mappings,
             SearchStats(),

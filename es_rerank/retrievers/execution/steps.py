@@ -38,7 +38,7 @@ from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_o
 from ..planning.multi_field import expanded, uses_fields
 from ..planning.page import PageQuery, page_query
 from ..planning.text_source import TextSource, text_source_of, texts_body, with_texts
-from ..ranking.compound import at_least, combined, with_pins
+from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
 from ..ranking.ranked_node import RankedNode, has_min_score
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
@@ -256,7 +256,7 @@ class _Search:
                     lists, [child.weight for child in node.retrievers], node.rank_constant, node.window
                 )
             case Linear():
-                return combined(node, below)
+                return linear_over(node, below)
             case Pinned():
                 return with_pins(node, pinned, below)
         return RankedNode(node, tuple(renumbered(at_least(window, node.min_score))), below)

@@ -11,7 +11,7 @@ from ..grammar.tree import (
     Standard,
     nodes_of,
 )
-from ..planning.documents import named
+from ..planning.documents import named_query
 from ..planning.leaves import without_inner_hits
 from ..planning.page import union_of
 from ..ranking.ranked_node import RankedNode, everything, first_stage
@@ -20,9 +20,9 @@ from ..ranking.ranked_node import RankedNode, everything, first_stage
 def union_for(root: RankedNode) -> list[Query]:
     """Return the queries of all leaves, and one for each compound retriever that has a name."""
     names = [
-        named(each.window, each.node.name)
-        for each in everything(root)
-        if each.node.name is not None and isinstance(each.node, (Compound, Native))
+        named_query(ranked.window, ranked.node.name)
+        for ranked in everything(root)
+        if ranked.node.name is not None and isinstance(ranked.node, (Compound, Native))
     ]
     return union_of(root.node, (), first_stage(root)) + names
 

@@ -1,1 +1,1 @@
-"""What a caller writes: the retriever tree, the body around it, and the faults of both."""
+"""Parses what a caller writes: the retriever tree and the request body. Reports the errors in both."""

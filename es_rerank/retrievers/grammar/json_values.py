@@ -1,4 +1,7 @@
-"""What the elasticsearch client takes in a body, as the JSON that it sends: dates, UUIDs, decimals, numpy and pandas values."""
+"""Converts request bodies to plain JSON values, as the elasticsearch client does before it sends them.
+
+The client accepts dates, UUIDs, decimals, numpy values and pandas values in a body.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-"""Exact types: ``numpy.float64`` is a ``float``, and an ``IntEnum`` an ``int``, but neither is what JSON gives back."""
+"""The types that JSON returns. They are compared exactly, not with ``isinstance``: ``numpy.float64`` is a
+subclass of ``float`` and ``IntEnum`` is a subclass of ``int``, but JSON returns neither."""
 
 
 def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # noqa: ANN401 whatever the client takes
-    """Return a body as the client would send it, as plain JSON values; one that is plain already is returned itself.
+    """Return a body as the plain JSON values that the client would send.
 
-    The client's own serializer writes it, so that a serializer that the user gave to the client counts here as well.
-    Raises the client's SerializationError for a value that it cannot send.
+    A body that holds only plain JSON values is returned unchanged, not copied. The client's own serializer
+    does the conversion, so a serializer that the user gave to the client is used here too. Raises the
+    client's SerializationError when the serializer cannot convert a value.
     """
     if _is_plain(value):
         return value

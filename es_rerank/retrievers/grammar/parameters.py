@@ -1,17 +1,19 @@
-"""The query parameters of a search: which there are, how elasticsearch-py spells them, and where each of them goes."""
+"""The query parameters of a search: names, spelling in elasticsearch-py, and the requests they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# Those that belong to the choice of shards go where the point in time is opened, and to every search that has none.
+# Parameters that choose shards. They go to the request that opens a point in time, and to every search
+# without one.
 OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
 OF_SHARDS = (*OF_INDICES, "allow_partial_search_results", "preference", "routing")
-# Those that stand before each search of an _msearch, and those of its address (RestMultiSearchAction).
+# In an _msearch, OF_HEADERS go into the header line of each search and OF_MSEARCH into the URL
+# (class RestMultiSearchAction of Elasticsearch).
 OF_HEADERS = (*OF_SHARDS, "ccs_minimize_roundtrips", "request_cache", "search_type")
 OF_MSEARCH = ("max_concurrent_shard_requests", "pre_filter_shard_size")
-# Those that shape the page alone.
+# Parameters that change only the page of hits. They go to the request that fetches the page.
 OF_PAGE = (
     "typed_keys",
     "rest_total_hits_as_int",
@@ -23,10 +25,11 @@ OF_PAGE = (
 )
 
 SEARCH_PARAMETERS = frozenset({*OF_HEADERS, *OF_MSEARCH, *OF_PAGE, "batched_reduce_size", "scroll"})
-"""The query parameters of _search that a request may carry beside its body; everything else is a body key."""
+"""The query parameters of ``_search``. Every other name is a key of the body."""
 
 FORMATTING = frozenset({"error_trace", "filter_path", "human", "pretty"})
-"""They shape how an answer is written, and an answer here is not text."""
+"""Query parameters that change how Elasticsearch writes the answer as text. The clients here return objects,
+so these parameters are not sent with a search that es-rerank runs."""
 
 ALIASES = {
     "from_": "from",
@@ -35,48 +38,47 @@ ALIASES = {
     "source_excludes": "_source_excludes",
     "source_exclude_vectors": "_source_exclude_vectors",
 }
-"""How elasticsearch-py spells body keys and query parameters that are Python keywords or private names."""
-
+"""From the spelling in elasticsearch-py to Elasticsearch's name, where the two differ."""
 
 _LONGEST_NUMBER = 20
-"""Characters of a 64-bit integer: longer ones are refused before they are read, which takes quadratic time."""
+"""Maximum characters of a 64-bit integer. Longer texts are refused before they are parsed: to parse a number
+takes time that grows with the square of its length."""
 
 
 def whole_number(text: str) -> int | None:
-    """Return the integer that a text writes, with a minus sign or without; None for any other text and for longer numbers."""
+    """Return the integer that a text holds, or None if it holds none or is longer than 20 characters."""
     digits = text.removeprefix("-")
     return int(text) if len(text) <= _LONGEST_NUMBER and digits.isdecimal() else None
 
 
 def given(parameters: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Return those of the parameters that are among the names."""
+    """Return the entries of ``parameters`` whose name is in ``names``."""
     return {name: parameters[name] for name in names if name in parameters}
 
 
 def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (body keys, query parameters) of keyword arguments as elasticsearch-py spells them; None means not given.
+    """Return (body keys, query parameters) for keyword arguments in the spelling of elasticsearch-py.
 
-    A query in the address (``q``) is a query beside the body's retriever, and refused as one.
+    An argument that is None counts as not given. The parameter ``q`` (a query in the URL) is returned as the
+    body key ``query``, so that it is refused beside a retriever as a ``query`` in the body is.
     """
-    found = {
+    arguments = {
         ALIASES.get(key, key): value
         for key, value in options.items()
         if value is not None and key not in FORMATTING
     }
-    if "q" in found:
-        found["query"] = found.pop("q")
-    return {key: value for key, value in found.items() if key not in SEARCH_PARAMETERS}, given(
-        found, SEARCH_PARAMETERS & found.keys()
-    )
+    if "q" in arguments:
+        arguments["query"] = arguments.pop("q")
+    body_keys = {key: value for key, value in arguments.items() if key not in SEARCH_PARAMETERS}
+    return body_keys, given(arguments, SEARCH_PARAMETERS & arguments.keys())
 
 
-def written(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return query parameters as an address takes them."""
-    return {
-        key: str(value).lower()
-        if isinstance(value, bool)
-        else ",".join(value)
-        if isinstance(value, (list, tuple))
-        else value
-        for key, value in parameters.items()
-    }
+def url_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return query parameters as a URL holds them: booleans as ``true``/``false``, lists joined by commas."""
+    return {key: _url_value(value) for key, value in parameters.items()}
+
+
+def _url_value(value: Any) -> Any:  # noqa: ANN401 the type depends on the parameter
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, (list, tuple)) else value

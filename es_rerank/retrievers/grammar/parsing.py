@@ -1,4 +1,4 @@
-"""From a ``retriever`` object to the tree, with Elasticsearch's own sentences for what does not fit."""
+"""Parses a ``retriever`` object into a tree. Errors use the sentences that Elasticsearch uses."""
 
 from __future__ import annotations
 
@@ -47,25 +47,21 @@ from .tree import (
 from .values import NotTakenError, as_integer, as_list, read_value
 
 MAX_PINNED = 100
-"""PinnedQueryBuilder.MAX_NUM_PINNED_HITS."""
-
+"""Most documents that a pinned retriever accepts; observed on Elasticsearch 9.5."""
 
 _MAX_CANDIDATES = 10_000
-"""KnnSearchBuilder.NUM_CANDS_LIMIT."""
-
+"""Largest ``num_candidates`` that Elasticsearch accepts; observed on Elasticsearch 9.5."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
-
 _NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
 
-
 _MOST_FIELDS = 1024
-"""Most ``fields`` of a multi-field query: Elasticsearch's own limit for the clauses of one query, where nobody has set it."""
+"""Most ``fields`` of a multi-field query: Elasticsearch's default limit for the clauses of one query."""
 
 
 class _Item(Grammar):
-    """A document to pin."""
+    """One entry of ``docs`` in a pinned retriever: a document to place first."""
 
     kind: ClassVar[str] = "item"
 
@@ -74,11 +70,13 @@ class _Item(Grammar):
 
 
 def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str] = ()) -> Retriever:  # noqa: ANN401 any JSON value may arrive
-    """Return the tree of a ``retriever`` object.
+    """Return the retriever tree that a ``retriever`` object describes.
 
-    ``elasticsearch_runs`` names kinds that Elasticsearch runs where their whole subtree can go to it. Raises
-    RetrieverParsingError, with the position in the tree, for a wrong shape, an unknown key or a value out of range, and
-    for a retriever that only Elasticsearch can run over one that is run here.
+    ``elasticsearch_runs`` names kinds of retriever that Elasticsearch runs itself. Such a retriever still
+    runs in es-rerank if its subtree holds a part that Elasticsearch cannot run. Raises RetrieverParsingError,
+    with the position in the tree, when the JSON structure is wrong, a key is unknown or a value is out of
+    range. Raises it also when a retriever that only Elasticsearch can run stands above a retriever that
+    es-rerank runs.
     """
     kind, content = _single(body, path)
     path = f"{path}.{kind}"
@@ -91,7 +89,7 @@ def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str
 
 
 def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
-    """Return the one (kind, content) of a retriever object."""
+    """Return (kind, content) of a retriever object, which must hold exactly one key."""
     if not isinstance(body, dict):
         raise parsing_fault(f"Unknown key for a {token_of(body)} in [retriever].", path)
     if not body:
@@ -115,7 +113,10 @@ def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
 
 
 def _native(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Native | None:
-    """Return a subtree for Elasticsearch to run whole; None where it holds one of ours and the root can be run here."""
+    """Return the subtree for Elasticsearch to run as a whole, or None if es-rerank must run its root.
+
+    Raises RetrieverParsingError when the root can run only in Elasticsearch, but a part below it cannot.
+    """
     child = content.get("retriever")
     children: list[Retriever] = [] if child is None else [parse(child, f"{path}.retriever", runs)]
     children += [
@@ -126,25 +127,25 @@ def _native(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
         )
         for i, entry in enumerate(as_list(content.get("retrievers")))
     ]
-    ours = next((node for node in children if not _goes_whole(node)), None)
-    if ours is None:
+    run_here = next((node for node in children if not _elasticsearch_can_run(node)), None)
+    if run_here is None:
         return Native(kind=kind, body=content, children=tuple(children))
     if kind not in NATIVE_ONLY:
         return None
     raise RetrieverParsingError(
-        f"[{path}] [{kind}] is run by Elasticsearch alone, with everything under it, and [{ours.kind}] is run here; "
-        f"take [{kind}] out, or put it below [{ours.kind}]",
+        f"[{path}] [{kind}] is run by Elasticsearch alone, with everything under it, and [{run_here.kind}] "
+        f"is run here; take [{kind}] out, or put it below [{run_here.kind}]",
         path=path,
         kind=ILLEGAL,
     )
 
 
-def _goes_whole(node: Retriever) -> bool:
-    """Whether Elasticsearch can run a subtree without us."""
+def _elasticsearch_can_run(node: Retriever) -> bool:
+    """Whether Elasticsearch can run a subtree without es-rerank."""
     if isinstance(node, Knn):
         return node.builder is None
     if isinstance(node, Rescorer):
-        return _goes_whole(node.retriever)
+        return _elasticsearch_can_run(node.retriever)
     return isinstance(node, (Standard, Native))
 
 
@@ -212,7 +213,8 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
         raise illegal_argument("[field] names no field; name the one whose text is read", path)
     if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
         raise illegal_argument(
-            "[aggregation] first reads a document's first passage, [chunk_rescorer] those nearest to the query; name one of the two",
+            "[aggregation] first scores the first passage of a document, [chunk_rescorer] scores the "
+            "passages nearest to the query; use only one of the two",
             path,
         )
     if not node.inference_text:
@@ -252,7 +254,7 @@ def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     if twice is not None:
         raise illegal_argument(f"[pinned] duplicate {word.removesuffix('s')} found in list: {twice[1]}", path)
     if isinstance(node.retriever, Standard) and not all(
-        each in _BY_SCORE for each in as_list(node.retriever.sort)
+        key in _BY_SCORE for key in as_list(node.retriever.sort)
     ):
         raise illegal_argument(
             "[pinned] retriever only supports sorting by score; leave [sort] out of its retriever", path
@@ -267,8 +269,8 @@ def _rescorer(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     fields = dict(content)
     if isinstance(fields.get("rescore"), (list, dict)):
         fields["rescore"] = [
-            _with_window(each, path) if isinstance(each, dict) and "window_size" in each else each
-            for each in as_list(fields["rescore"])
+            _with_window(entry, path) if isinstance(entry, dict) and "window_size" in entry else entry
+            for entry in as_list(fields["rescore"])
         ]
     node: Rescorer = _with_child(kind, fields, path, runs)
     if not node.rescore:
@@ -277,7 +279,7 @@ def _rescorer(kind: str, content: dict[str, Any], path: str, runs: Collection[st
 
 
 def _with_window(rescore: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return one rescorer with its window as a number."""
+    """Return one entry of ``rescore`` with its ``window_size`` converted to an integer."""
     window = rescore["window_size"]
     try:
         return {**rescore, "window_size": as_integer(window)}
@@ -309,7 +311,7 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     )
     if len(node.fields) > _MOST_FIELDS:
         raise illegal_argument(
-            f"[{kind}] [fields] names {len(node.fields)} fields; at most {_MOST_FIELDS} can be asked at once",
+            f"[{kind}] [fields] names {len(node.fields)} fields; name at most {_MOST_FIELDS}",
             path,
         )
     if isinstance(node, Rrf) and node.rank_constant < 1:
@@ -320,7 +322,10 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
 
 
 def _wrapped_or_direct(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa: ANN401 any JSON value may arrive
-    """Return a child of ``rrf``: a retriever, or ``{"retriever": {...}, "weight": w}`` (9.2), told apart by the first key."""
+    """Return a child of ``rrf`` from one of its two forms; the first key decides which form it is.
+
+    The forms are a retriever, or ``{"retriever": {...}, "weight": w}`` (since Elasticsearch 9.2).
+    """
     if not isinstance(entry, dict):
         raise parsing_fault(f"expected object but found [{token_of(entry)}]", path)
     first = next(iter(entry), None)
@@ -343,7 +348,7 @@ def _wrapped_or_direct(entry: Any, path: str, runs: Collection[str]) -> Weighted
 
 
 def _wrapped(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa: ANN401 any JSON value may arrive
-    """Return a child of ``linear``: always ``{"retriever": {...}, "weight"?, "normalizer"?}``."""
+    """Return a child of ``linear`` from its only form, ``{"retriever": {...}, "weight"?, "normalizer"?}``."""
     kind, allowed = "retriever-component", ("retriever", "weight", "normalizer")
     if not isinstance(entry, dict):
         raise content_fault(f"[{kind}] Expected START_OBJECT but was: {token_of(entry)}", path)
@@ -365,15 +370,15 @@ def _weight(kind: str, entry: dict[str, Any], path: str) -> float:
 
 
 def _normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 any JSON value may arrive
-    """Return a normalizer; Elasticsearch takes it in any case (ScoreNormalizer.valueOf)."""
+    """Return the normalizer that a name means, upper or lower case (observed on Elasticsearch 9.5)."""
     if not isinstance(name, str):
         raise wrong_type(kind, "normalizer", name, path)
-    found: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
-    if found is None:
+    normalizer: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
+    if normalizer is None:
         raise illegal_argument(
             f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path
         )
-    return found
+    return normalizer
 
 
 _PARSERS: dict[str, Any] = {
@@ -389,7 +394,8 @@ def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # 
     if not isinstance(content, dict):
         raise content_fault(f"[{kind}] Expected START_OBJECT but was: {token_of(content)}", path)
     known = {field.alias or name for name, field in model.model_fields.items()}
-    # One key more than there are known ones holds an unknown one, and nothing behind that is read.
+    # Keep one key more than the model knows. If there are that many keys, at least one is unknown and is
+    # reported. A body with very many keys then costs no more time.
     content = dict(islice(content.items(), len(known) + 1))
     values, faults = dict(content), {}
     for key in known.intersection(content):
@@ -400,28 +406,36 @@ def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # 
     try:
         node = model.model_validate(values)
     except ValidationError as error:
-        raise _first_fault(_worded(model, kind, content, error.errors(), path) | faults, content) from error
+        raise _first_fault(
+            _in_elastic_words(model, kind, content, error.errors(), path) | faults, content
+        ) from error
     if faults:
         raise _first_fault(faults, content)
     return node
 
 
 def _first_fault(faults: dict[str, RetrieverParsingError], content: dict[str, Any]) -> RetrieverParsingError:
-    """Return the fault that Elasticsearch meets first: it reads keys as they are written, and then misses what is not there."""
+    """Return the error that Elasticsearch reports first.
+
+    Elasticsearch reads the keys in the order of the body. After the last key it checks for missing keys.
+    """
     return next(faults[key] for key in (*content, "") if key in faults)
 
 
-def _worded(
+def _in_elastic_words(
     model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str
 ) -> dict[str, RetrieverParsingError]:
-    """Return pydantic's faults by key in Elasticsearch's words; keys that are missing are one fault, under no key."""
+    """Return pydantic's errors in Elasticsearch's words, by key.
+
+    All missing keys together are one error, under the key ``""``.
+    """
     names = [field.alias or name for name, field in model.model_fields.items()]
-    worded = {}
+    errors = {}
     for fault in faults:
         key = str(fault["loc"][0])
         if fault["type"] == "extra_forbidden":
-            worded[key] = unknown_field(kind, key, names, path)
+            errors[key] = unknown_field(kind, key, names, path)
         elif fault["type"] != "missing":
-            worded.setdefault(key, wrong_type(kind, key, content[key], path))
+            errors.setdefault(key, wrong_type(kind, key, content[key], path))
     missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
-    return worded | ({"": required_fields(missing, path)} if missing else {})
+    return errors | ({"": required_fields(missing, path)} if missing else {})

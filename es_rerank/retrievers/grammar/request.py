@@ -1,4 +1,4 @@
-"""A ``_search`` body with a retriever that we run: what goes to the first stage, what to the page, what is refused."""
+"""Reads a ``_search`` body whose retriever es-rerank runs, and sorts its keys by the requests they go to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .suggestions import did_you_mean
 from .tree import Retriever
 from .validation import check_children, faults_of
 
-# The words that Elasticsearch refuses beside a retriever, in its order: SearchSourceBuilder.validate, checked on 9.5.
+# The keys that Elasticsearch refuses beside a retriever, in the order of its error message (observed on 9.5).
 _REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "rank")
 _PAGE = (
     "_source",
@@ -39,15 +39,16 @@ _PAGE = (
 _BOTH = ("runtime_mappings", "pit", "timeout")
 _OURS = ("retriever", "from", "size", "min_score")
 _WITHOUT_EFFECT = ("indices_boost",)
-"""Taken and without effect, as in Elasticsearch: a compound's scores are its own (checked on 9.5)."""
+"""Accepted but without effect, as in Elasticsearch 9.5: a compound retriever computes its scores itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A request taken apart. ``common`` goes with every search, ``page`` with the one that fetches the page.
+    """The parts of a ``_search`` body.
 
-    ``size`` is None where none is written: a compound retriever then gives its whole window (RankDocsRetrieverBuilder;
-    checked on 9.5).
+    ``common`` holds the keys that go into every search, ``page`` the keys that go into the request for the
+    page. ``offset`` is the body's ``from``. ``size`` is None when the body has no ``size``: a compound
+    retriever then returns its whole window (observed on Elasticsearch 9.5).
     """
 
     retriever: Retriever
@@ -59,17 +60,18 @@ class SearchRequest:
 
     @property
     def explain(self) -> bool:
-        """Whether every hit is to say how it came to its score."""
+        """Whether the answer must explain the score of every hit."""
         return self.page.get("explain") is True
 
 
 def read_request(
     body: Mapping[str, Any], elasticsearch_runs: Collection[str] = (), *, scroll: bool = False
 ) -> SearchRequest:
-    """Take a ``_search`` body apart.
+    """Return the parts of a ``_search`` body. No key is dropped silently: a key is used or refused.
 
-    Raises RetrieverParsingError for a tree or a key that Elasticsearch's grammar does not know, InvalidSearchError for
-    what it refuses beside a retriever, RequestError for sizes that are not counts: nothing is dropped silently.
+    Raises RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key. Raises
+    InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError when ``from`` or
+    ``size`` is not a non-negative integer, when ``min_score`` is not a number, and for ``slice``.
     """
     unknown = next(
         (
@@ -85,7 +87,8 @@ def read_request(
         )
     if "slice" in body:
         raise RequestError(
-            "[slice] cannot be combined with a compound retriever: its window is one list, not a part of one; leave it out"
+            "[slice] cannot be combined with a compound retriever, because its window cannot be split; "
+            "remove [slice]"
         )
     tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
     check_children(tree)

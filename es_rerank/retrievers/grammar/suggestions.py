@@ -1,6 +1,7 @@
-"""Elasticsearch's "did you mean": the known words that are close to one that it does not know. Pure.
+"""Elasticsearch's "did you mean": suggests known words that are spelled like an unknown word. Pure, no I/O.
 
-Observed answers of Elasticsearch 9.5: a word is close when 1 - (Levenshtein distance / length of the longer word) is over 0.5.
+Two words are close when 1 - (Levenshtein distance / length of the longer word) is over 0.5; observed on
+Elasticsearch 9.5.
 """
 
 from __future__ import annotations
@@ -11,23 +12,22 @@ _CLOSE = 0.5
 
 
 def close_to(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known words that are close to ``word``, the closest first.
+    """Return the known words whose spelling is close to ``word``, the closest first.
 
-    A known word that is half as long, or twice as long, cannot be close. It is not compared, so that a long ``word``
-    costs no more than its length.
+    A known word that is at most half as long, or at least twice as long, cannot be close. It is not compared,
+    so a very long ``word`` costs little time.
     """
-    nearness = {
-        each: _nearness(word, each)
-        for each in known
-        if max(len(word), len(each)) < 2 * min(len(word), len(each))
+    similarities = {
+        candidate: _similarity(word, candidate)
+        for candidate in known
+        if max(len(word), len(candidate)) < 2 * min(len(word), len(candidate))
     }
-    return sorted(
-        (each for each, value in nearness.items() if value > _CLOSE), key=lambda each: (-nearness[each], each)
-    )
+    close = [candidate for candidate, similarity in similarities.items() if similarity > _CLOSE]
+    return sorted(close, key=lambda candidate: (-similarities[candidate], candidate))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " did you mean [x]?" or " did you mean any of [x, y]?"; nothing where no known word is close."""
+    """Return " did you mean [x]?" or " did you mean any of [x, y]?", or "" if no known word is close."""
     close = close_to(word, known)
     if not close:
         return ""
@@ -36,7 +36,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     )
 
 
-def _nearness(left: str, right: str) -> float:
+def _similarity(left: str, right: str) -> float:
     return 1 - _levenshtein(left, right) / max(len(left), len(right))
 
 

@@ -1,8 +1,9 @@
-"""The retriever tree as Elastic's documentation defines it, as pydantic models.
+"""The retriever tree that Elastic's documentation defines, as pydantic models.
 
-Grammar, defaults and limits: https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers and the builders
-that it describes (elastic/elasticsearch, ``*RetrieverBuilder``). Faults are worded as Elasticsearch 9.5 words them, with
-the position in the tree where it gives a line and column.
+Grammar, defaults and limits are those of
+https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers and were observed on Elasticsearch
+9.5. Errors use the words of Elasticsearch 9.5. They give the position in the tree where Elasticsearch gives a
+line and a column.
 """
 
 from __future__ import annotations
@@ -16,25 +17,26 @@ from ...types import Aggregation
 from .parameters import whole_number
 
 DEFAULT_INFERENCE_ID = ".rerank-v1-elasticsearch"
-"""Elastic's own default for ``inference_id``; here an alias of the served default model."""
+"""Elastic's default for ``inference_id``. In es-rerank it names the default reranker."""
 
 DEFAULT_RANK_WINDOW_SIZE = 10
-"""Elastic's default for ``rank_window_size`` (RankBuilder.DEFAULT_RANK_WINDOW_SIZE)."""
+"""Elastic's default for ``rank_window_size`` (retrievers documentation, see above)."""
 
 DEFAULT_RANK_CONSTANT = 60
-"""Elastic's default for ``rank_constant`` (RRFRetrieverBuilder.DEFAULT_RANK_CONSTANT)."""
+"""Elastic's default for ``rank_constant`` (retrievers documentation, see above)."""
 
 DEFAULT_RESCORE_WINDOW = 10
-"""Elastic's default for a rescorer's ``window_size`` (RescorerBuilder.DEFAULT_WINDOW_SIZE)."""
+"""Elastic's default for the ``window_size`` of a rescorer; observed on Elasticsearch 9.5."""
 
 OURS = frozenset({"rrf", "linear", "text_similarity_reranker", "pinned"})
-"""Retrievers that are run here unless the setting ``elasticsearch_runs`` names them."""
+"""Kinds of retriever that es-rerank runs unless the setting ``elasticsearch_runs`` names them."""
 
 NATIVE_ONLY = frozenset({"rule", "diversify"})
-"""Retrievers that only Elasticsearch can run, with everything under them."""
+"""Kinds of retriever that only Elasticsearch can run, together with everything below them in the tree."""
 
 VECTOR_BUILDER = "query_vector_builder"
-"""Made here as well, unless ``elasticsearch_runs`` names it."""
+"""Key in a kNN that asks for a query vector. es-rerank computes it unless ``elasticsearch_runs`` names this
+key."""
 
 
 def _as_list(value: object) -> object:
@@ -47,13 +49,13 @@ Normalizer = Literal["none", "minmax", "l2_norm"]
 
 
 class Grammar(BaseModel):
-    """Frozen; unknown keys are faults."""
+    """Base of all models here: instances cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Node(Grammar):
-    """What every retriever may carry."""
+    """Base of the retrievers, with the fields that every retriever may have."""
 
     kind: ClassVar[str]
 
@@ -63,7 +65,7 @@ class Node(Grammar):
 
 
 class Standard(Node):
-    """A traditional query; also the carrier of ``sort``, ``collapse`` and ``terminate_after``."""
+    """A retriever that runs an ordinary query. Optional: ``sort``, ``collapse``, ``terminate_after``."""
 
     kind = "standard"
 
@@ -75,7 +77,7 @@ class Standard(Node):
 
 
 class TextEmbedding(Grammar):
-    """The text of which our embedder makes the query vector; ``model_id`` names a served embedder."""
+    """The text from which a served embedder computes the query vector. ``model_id`` names the embedder."""
 
     kind: ClassVar[str] = "text_embedding"
 
@@ -84,10 +86,10 @@ class TextEmbedding(Grammar):
 
 
 class Knn(Node):
-    """Approximate nearest neighbours of a vector, over a top-level field or one of nested passages.
+    """A retriever that finds the approximate nearest neighbours of a vector (kNN).
 
-    ``num_candidates`` left out is Elasticsearch's to choose: min(1.5 * k, 10 000). ``query_vector_builder`` is kept as
-    it came.
+    ``field`` is a dense_vector field of the document or of its nested passages. Without ``num_candidates``
+    Elasticsearch chooses min(1.5 * k, 10 000). ``query_vector_builder`` is stored unchanged.
     """
 
     kind = "knn"
@@ -103,15 +105,16 @@ class Knn(Node):
 
     @property
     def builder(self) -> TextEmbedding | None:
-        """Return the text of which our embedder makes the vector; None where the vector is given or made elsewhere."""
+        """Return the text from which the query vector is computed, or None without a ``text_embedding``."""
         wanted = (self.query_vector_builder or {}).get("text_embedding")
         return None if wanted is None else TextEmbedding.model_validate(wanted)
 
 
 class ChunkRescorer(Grammar):
-    """Read only the ``size`` chunks of a document that are nearest to the query.
+    """Limits the reranker to the ``size`` chunks of a document that are nearest to the query.
 
-    ``chunking_settings`` cut a text that is not stored as passages: an object as the inference API takes it.
+    ``chunking_settings`` says how to cut a text that is not stored as passages. It has the form that
+    Elasticsearch's inference API defines.
     """
 
     kind: ClassVar[str] = "chunk_rescorer"
@@ -121,18 +124,18 @@ class ChunkRescorer(Grammar):
 
 
 class Compound(Node):
-    """A retriever over other retrievers. ``window`` is how many documents it hands on."""
+    """A retriever that combines or reorders the documents of other retrievers, its children."""
 
     window_key: ClassVar[str] = "rank_window_size"
 
     @property
     def window(self) -> int:
-        """Return how many documents this retriever hands on at most."""
+        """Return the largest number of documents that this retriever returns to its parent."""
         raise NotImplementedError
 
     @property
     def children(self) -> tuple[Retriever, ...]:
-        """Return the retrievers right below, in order."""
+        """Return the direct children, in the order of the tree."""
         raise NotImplementedError
 
 
@@ -146,7 +149,11 @@ class _Windowed(Compound):
 
 
 class Weighted(NamedTuple):
-    """A child of a fusion: ``weight`` multiplies its share, ``normalizer`` (linear only) is None where none is written."""
+    """A child of ``rrf`` or ``linear``.
+
+    ``weight`` multiplies what the child adds to a score. ``normalizer`` (only for ``linear``) is None if not
+    given.
+    """
 
     retriever: Retriever
     weight: float = 1.0
@@ -160,12 +167,12 @@ class _Fusion(_Windowed):
 
     @property
     def children(self) -> tuple[Retriever, ...]:
-        """Return the retrievers right below, in order."""
+        """Return the direct children, in the order of the tree."""
         return tuple(child.retriever for child in self.retrievers)
 
 
 class Rrf(_Fusion):
-    """Reciprocal rank fusion of its children, or of the lexical and semantic fields that ``query`` is sent to."""
+    """Reciprocal rank fusion of the children, or of searches for ``query`` in ``fields``."""
 
     kind = "rrf"
 
@@ -173,7 +180,7 @@ class Rrf(_Fusion):
 
 
 class Linear(_Fusion):
-    """Weighted sum of its children's scores, each normalised."""
+    """Weighted sum of the children's normalised scores."""
 
     kind = "linear"
 
@@ -181,7 +188,7 @@ class Linear(_Fusion):
 
 
 class Pinned(_Windowed):
-    """Named documents first, in the order written, then what the child finds."""
+    """The documents named in ``ids`` or ``docs``, in that order, followed by the documents of the child."""
 
     kind = "pinned"
 
@@ -191,20 +198,20 @@ class Pinned(_Windowed):
 
     @property
     def children(self) -> tuple[Retriever, ...]:
-        """Return the retrievers right below, in order."""
+        """Return the direct children, in the order of the tree."""
         return () if self.retriever is None else (self.retriever,)
 
     @property
     def pins(self) -> list[tuple[str | None, str]]:
         """Return (index or None, id) of the pinned documents, in order."""
         return [
-            *((None, each) for each in self.ids or ()),
+            *((None, document_id) for document_id in self.ids or ()),
             *((doc.get("_index"), doc["_id"]) for doc in self.docs or ()),
         ]
 
 
 class Rescorer(Compound):
-    """Elasticsearch's query rescorers over what the child finds."""
+    """Elasticsearch's query rescorers, applied to the documents of the child."""
 
     kind = "rescorer"
     window_key = "window_size"
@@ -214,21 +221,22 @@ class Rescorer(Compound):
 
     @property
     def window(self) -> int:
-        """Return the smallest window of its rescorers, as RescorerRetrieverBuilder does."""
-        return min(int(each.get("window_size", DEFAULT_RESCORE_WINDOW)) for each in self.rescore)
+        """Return the smallest ``window_size`` of the rescorers (observed on Elasticsearch 9.5)."""
+        return min(int(rescorer.get("window_size", DEFAULT_RESCORE_WINDOW)) for rescorer in self.rescore)
 
     @property
     def children(self) -> tuple[Retriever, ...]:
-        """Return the retrievers right below, in order."""
+        """Return the direct children, in the order of the tree."""
         return (self.retriever,)
 
 
 class TextSimilarityReranker(_Windowed):
-    """Reorder the first ``rank_window_size`` hits of a child by a model that reads query and text together.
+    """Reorders the first ``rank_window_size`` hits of the child with a cross-encoder.
 
-    ``field`` may be a list (our extension): the texts are joined, one line each. ``min_score`` is compared with the
-    probability 0..1 that becomes ``_score``. ``aggregation`` (our extension) says how a document's passages make its
-    score: "max", "first", "mean" or {"top_k_mean": k}.
+    ``field`` may be a list (an extension of es-rerank): the texts are joined, one line for each field.
+    ``min_score`` is compared with the probability (0..1), which becomes ``_score``. ``aggregation`` (an
+    extension of es-rerank) says how the scores of the passages become the score of the document: "max",
+    "first", "mean" or {"top_k_mean": k}.
     """
 
     kind = "text_similarity_reranker"
@@ -243,12 +251,15 @@ class TextSimilarityReranker(_Windowed):
 
     @property
     def children(self) -> tuple[Retriever, ...]:
-        """Return the retrievers right below, in order."""
+        """Return the direct children, in the order of the tree."""
         return (self.retriever,)
 
 
 class Native(Grammar):
-    """A subtree that Elasticsearch runs whole, kept as it came: ``body`` is the content of the retriever ``kind``."""
+    """A subtree that Elasticsearch runs as a whole.
+
+    ``kind`` is the kind of its root. ``body`` is the content of the root, unchanged.
+    """
 
     kind: str
     body: Query
@@ -256,27 +267,27 @@ class Native(Grammar):
 
     @property
     def window(self) -> int | None:
-        """Return the window that the subtree's root names, None where it names none."""
+        """Return the ``rank_window_size`` in the root of the subtree, or None if there is no valid one."""
         size = self.body.get("rank_window_size")
         number = whole_number(size) if isinstance(size, str) else size
         return number if isinstance(number, int) and number >= 0 else None
 
     @property
     def name(self) -> str | None:
-        """Return its ``_name``."""
+        """Return the ``_name`` in the root of the subtree, or None."""
         name = self.body.get("_name")
         return name if isinstance(name, str) else None
 
     @property
     def min_score(self) -> float | None:
-        """Return its ``min_score``, which Elasticsearch applies."""
+        """Return the ``min_score`` in the root of the subtree, or None. Elasticsearch applies it."""
         return self.body.get("min_score")
 
 
 Leaf = Standard | Knn | Native
 Retriever = Standard | Knn | Native | Rrf | Linear | Pinned | Rescorer | TextSimilarityReranker
 KINDS: dict[str, type[Standard | Knn | Rrf | Linear | Pinned | Rescorer | TextSimilarityReranker]] = {
-    each.kind: each for each in (Standard, Knn, Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker)
+    model.kind: model for model in (Standard, Knn, Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker)
 }
 ALL_KINDS = (*KINDS, *sorted(NATIVE_ONLY))
 
@@ -285,7 +296,7 @@ for _model in (Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker, Native):
 
 
 def nodes_of(node: Retriever) -> Iterator[Retriever]:
-    """Yield a node and everything below it that is run here or asked of Elasticsearch, depth first."""
+    """Yield a node and all nodes below it, depth first, but not the children inside a Native subtree."""
     yield node
     if isinstance(node, Compound):
         for child in node.children:
@@ -293,30 +304,31 @@ def nodes_of(node: Retriever) -> Iterator[Retriever]:
 
 
 def needs_us(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
-    """Whether a ``retriever`` object has a part that a Basic-licence Elasticsearch refuses and we run.
+    """Whether a ``retriever`` object has a part that es-rerank must run.
 
-    Looks at retrievers only, never into queries, so a document field of the same name does not count.
+    Elasticsearch refuses such a part on a Basic licence. Only retrievers are examined, not the queries inside
+    them, so a document field called ``rrf`` does not count.
     """
     return composes(body, elasticsearch_runs) or any(True for _ in builders(body, elasticsearch_runs))
 
 
 def composes(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
-    """Whether a fusion, a reranker or a pinned retriever that is run here stands in the tree."""
-    return any(kind in OURS and kind not in elasticsearch_runs for kind, _ in written(body))
+    """Whether the tree holds a retriever of ``OURS`` that ``elasticsearch_runs`` does not name."""
+    return any(kind in OURS and kind not in elasticsearch_runs for kind, _ in _retrievers_in(body))
 
 
-def builders(body: Any, elasticsearch_runs: Collection[str] = ()) -> Iterator[dict[str, Any]]:  # noqa: ANN401 any JSON value may arrive
-    """Yield the contents of the knn retrievers whose query vector is made here."""
+def builders(body: Any, elasticsearch_runs: Collection[str] = ()) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """Yield the content of each kNN retriever whose query vector es-rerank computes."""
     if VECTOR_BUILDER in elasticsearch_runs:
         return
-    for _, content in written(body):
+    for _, content in _retrievers_in(body):
         builder = content.get(VECTOR_BUILDER)
         if isinstance(builder, Mapping) and "text_embedding" in builder:
             yield content
 
 
-def written(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 any JSON value may arrive
-    """Yield (kind, content) of every retriever that a body writes, whatever its shape, depth first."""
+def _retrievers_in(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+    """Yield (kind, content) of every retriever in a body, depth first. It skips parts that are not valid."""
     if not isinstance(body, dict):
         return
     for kind, content in body.items():
@@ -325,7 +337,9 @@ def written(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 
             for key in ("retriever", "retrievers"):
                 children = content.get(key)
                 for child in children if isinstance(children, list) else [children]:
-                    yield from written(child.get("retriever", child) if isinstance(child, dict) else child)
+                    yield from _retrievers_in(
+                        child.get("retriever", child) if isinstance(child, dict) else child
+                    )
 
 
 FirstStage = Literal["knn", "bm25", "hybrid"]

@@ -1,4 +1,4 @@
-"""What Elasticsearch's validation says of a tree that is well written."""
+"""Checks a parsed tree as Elasticsearch's validation does. Parsing has accepted the tree before."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from .tree import (
 
 
 def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
-    """Return what Elasticsearch's validation says of a tree, in its order (CompoundRetrieverBuilder.validate)."""
+    """Return the errors that Elasticsearch's validation reports for a tree, in its order.
+
+    Observed on Elasticsearch 9.5. ``size`` is the ``size`` of the request. ``scroll`` says whether the
+    request asks for a scroll.
+    """
     if not isinstance(node, Compound):
         return []
     faults = []
     if size > node.window:
         faults.append(
-            f"[{node.kind}] requires [{node.window_key}: {node.window}] be greater than or equal to [size: {size}]"
+            f"[{node.kind}] requires [{node.window_key}: {node.window}] be greater than or equal to "
+            f"[size: {size}]"
         )
     if scroll:
         faults.append(f"cannot specify [{node.kind}] and [scroll]")
@@ -29,14 +34,14 @@ def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
         faults += faults_of(child, size, scroll=scroll)
         if isinstance(child, Compound) and node.window > child.window:
             faults.append(
-                f"[{node.kind}] requires [{node.window_key}: {node.window}] to be smaller than or equal to its sub retriever's {child.kind} "
-                f"[{child.window_key}: {child.window}]"
+                f"[{node.kind}] requires [{node.window_key}: {node.window}] to be smaller than or equal to "
+                f"its sub retriever's {child.kind} [{child.window_key}: {child.window}]"
             )
     return faults + (_fusion_faults(node) if isinstance(node, (Rrf, Linear)) else [])
 
 
 def _fusion_faults(node: Rrf | Linear) -> list[str]:
-    """Return the faults of the multi-field format (MultiFieldsInnerRetrieverUtils.validateParams)."""
+    """Return the errors in the multi-field format, in Elasticsearch's order (observed on 9.5)."""
     faults = []
     given = "fields" in node.model_fields_set
     if node.query is None and given:
@@ -56,7 +61,10 @@ def _fusion_faults(node: Rrf | Linear) -> list[str]:
 
 
 def check_children(node: Retriever, path: str = "retriever") -> None:
-    """Raise RetrieverParsingError for what a standard retriever may carry only where it stands alone."""
+    """Check the standard retrievers below compound retrievers.
+
+    Raises RetrieverParsingError when one has ``search_after`` or ``terminate_after``.
+    """
     if not isinstance(node, Compound):
         return
     for child in node.children:

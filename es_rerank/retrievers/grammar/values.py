@@ -1,4 +1,7 @@
-"""Values of a retriever tree as Elasticsearch's parser reads them: numbers and truths may be strings, a single text a list of one."""
+"""Converts values of a retriever tree as Elasticsearch's parser does.
+
+It accepts a number or a boolean that is written as a string, and a single text where a list is expected.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,21 @@ from .faults import ILLEGAL, NOT_A_NUMBER, PARSING, content_fault, token_of, wro
 
 _MAY_BE_NULL = frozenset({"chunking_settings"})
 
-
 _INTEGER_RANGE = range(-(2**31), 2**31)
-
 
 _JAVA_NUMBER = re.compile(
     r"[+-]?(?:NaN|Infinity|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[dDfF]?)"
 )
-"""What Java's ``Double.parseDouble`` reads, its hexadecimal form apart. Nothing is tried twice: the time is linear."""
+"""The texts that Java's ``Double.parseDouble`` accepts, except its hexadecimal form. The possessive
+quantifiers prevent backtracking, so the time grows linearly with the length."""
 
 
 class NotTakenError(Exception):
-    """A value that Elasticsearch's parser does not take; ``cause`` is the (type, reason) of one of the right type."""
+    """Raised for a value that Elasticsearch's parser does not accept.
+
+    ``cause`` is (error type, reason) if the JSON type is right but the value is not; None if the JSON type is
+    wrong.
+    """
 
     def __init__(self, cause: tuple[str, str] | None = None) -> None:
         super().__init__(cause)
@@ -31,7 +37,10 @@ class NotTakenError(Exception):
 
 
 def read_value(kind: str, key: str, value: Any, path: str) -> Any:  # noqa: ANN401 any JSON value may arrive
-    """Return a value as Elasticsearch's parser takes it: numbers and truths may be strings, one text a list of one."""
+    """Return the value of ``key`` converted as Elasticsearch's parser does (see the module's description).
+
+    Raises RetrieverParsingError when Elasticsearch's parser does not accept the value.
+    """
     if value is None and key not in _MAY_BE_NULL:
         raise wrong_type(kind, key, value, path)
     try:
@@ -43,12 +52,12 @@ def read_value(kind: str, key: str, value: Any, path: str) -> Any:  # noqa: ANN4
 
 
 def as_integer(value: object) -> int:
-    """Return an integer as Elasticsearch reads one: digits behind the point are cut off (observed on 9.5).
+    """Return a value as the integer that Elasticsearch reads: it cuts off decimal places (observed on 9.5).
 
-    Raises NotTakenError for a value that it does not take.
+    Raises NotTakenError when Elasticsearch does not accept the value.
     """
     number = as_number(value)
-    if number != number:  # noqa: PLR0124 NaN, which a cast in Java makes 0
+    if number != number:  # noqa: PLR0124 true only for NaN; a cast to int in Java turns NaN into 0
         return 0
     if isinstance(value, str) and not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
         raise NotTakenError((ILLEGAL, f"Value [{value}] is out of range for an integer"))
@@ -63,7 +72,10 @@ def as_integer(value: object) -> int:
 
 
 def as_number(value: object) -> float:
-    """Return a number, also one that is written as a string. Raises NotTakenError for a value that Elasticsearch does not take."""
+    """Return a value as a number. The value may be a number or a string that holds one.
+
+    Raises NotTakenError when Elasticsearch does not accept the value.
+    """
     if isinstance(value, str):
         written = value.strip("".join(map(chr, range(33))))
         if not _JAVA_NUMBER.fullmatch(written):
@@ -80,7 +92,7 @@ def as_number(value: object) -> float:
     return value
 
 
-def _truth(value: object) -> bool:
+def _boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str):
@@ -93,19 +105,19 @@ def _truth(value: object) -> bool:
 
 
 def _texts(value: object) -> list[str]:
-    """Return a list of texts; numbers and truths in it are read as they are written."""
-    found = []
-    for each in as_list(value):
-        if not isinstance(each, (str, int, float)):
+    """Return a list of texts. Numbers and booleans in the list become their JSON text."""
+    texts = []
+    for item in as_list(value):
+        if not isinstance(item, (str, int, float)):
             raise NotTakenError(
-                (ILLEGAL, f"Expected text but found {token_of(each)}") if isinstance(value, list) else None
+                (ILLEGAL, f"Expected text but found {token_of(item)}") if isinstance(value, list) else None
             )
-        found.append(str(each).lower() if isinstance(each, bool) else str(each))
-    return found
+        texts.append(str(item).lower() if isinstance(item, bool) else str(item))
+    return texts
 
 
 def _queries(value: object) -> object:
-    if isinstance(value, list) and not all(isinstance(each, dict) for each in value):
+    if isinstance(value, list) and not all(isinstance(query, dict) for query in value):
         raise NotTakenError((PARSING, "[_na] query malformed, must start with start_object"))
     return value
 
@@ -113,7 +125,7 @@ def _queries(value: object) -> object:
 def _vector(value: object) -> object:
     if isinstance(value, dict):
         raise NotTakenError((PARSING, "Unknown type [START_OBJECT] for parsing vector"))
-    return [_dimension(each) for each in value] if isinstance(value, list) else value
+    return [_dimension(number) for number in value] if isinstance(value, list) else value
 
 
 def _dimension(value: object) -> float:
@@ -126,7 +138,7 @@ def _dimension(value: object) -> float:
 
 
 def _aggregation(value: object) -> Aggregation:
-    """Return how passages are aggregated: a name, or ``{"top_k_mean": k}``."""
+    """Return the aggregation of passages that a value means: a name, or ``{"top_k_mean": k}``."""
     if isinstance(value, str) and value in {"max", "first", "mean"}:
         return Aggregation(value)  # type: ignore[arg-type] # one of its names
     if isinstance(value, dict) and set(value) == {"top_k_mean"}:
@@ -135,7 +147,7 @@ def _aggregation(value: object) -> Aggregation:
             raise NotTakenError((ILLEGAL, f"[top_k_mean] must be greater than 0, was: {count}"))
         return Aggregation("top_k_mean", count)
     raise NotTakenError(
-        (ILLEGAL, f'Unknown aggregation [{value}]; give "max", "first", "mean" or {{"top_k_mean": k}}')
+        (ILLEGAL, f'Unknown aggregation [{value}]; use "max", "first", "mean" or {{"top_k_mean": k}}')
     )
 
 
@@ -146,12 +158,14 @@ _READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(("min_score", "similarity", "visit_percentage", "weight"), as_number),
     **dict.fromkeys(("fields", "ids"), _texts),
     "aggregation": _aggregation,
-    "allow_rerank_failures": _truth,
+    "allow_rerank_failures": _boolean,
     "filter": _queries,
     "query_vector": _vector,
 }
 
 
-def as_list(value: Any) -> list[Any]:  # noqa: ANN401 one or several
-    """Return several values as a list, one as a list of one, none as an empty one."""
-    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401 one value or several
+    """Return a list or tuple as a list, None as an empty list, and any other value as a list of one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

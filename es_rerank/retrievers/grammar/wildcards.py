@@ -1,13 +1,13 @@
-"""Elasticsearch's simple patterns, in which ``*`` alone is special (its Regex.simpleMatch). Pure."""
+"""Elasticsearch's simple patterns: ``*`` stands for any characters, nothing else is special. Pure, no I/O."""
 
 from __future__ import annotations
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Whether a text matches a pattern, in time that grows with the longer of the two.
+    """Whether a text matches a pattern. The time grows linearly with the longer of the two.
 
-    What stands between two stars is looked for at the first place behind what was found before: where a later one would
-    do, so does the first.
+    The text between two stars is searched from the end of the previous match, and its first occurrence is
+    taken. This finds every match: if a later occurrence leads to a match, the first occurrence does too.
     """
     first, *others = pattern.split("*")
     if not others:
@@ -17,8 +17,8 @@ def matches(text: str, pattern: str) -> bool:
     if place > end or not (text.startswith(first) and text.endswith(last)):
         return False
     for part in between:
-        found = text.find(part, place, end)
-        if found < 0:
+        start = text.find(part, place, end)
+        if start < 0:
             return False
-        place = found + len(part)
+        place = start + len(part)
     return True

@@ -1,1 +1,1 @@
-"""What Elasticsearch is asked for: searches of the first stage, texts, the page. Pure functions around bodies."""
+"""Builds the requests to Elasticsearch: searches of the first stage, texts, the page. No I/O."""

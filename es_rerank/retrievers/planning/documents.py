@@ -1,4 +1,4 @@
-"""Queries for known documents, and hits as candidates. Pure."""
+"""Builds queries for known documents, and candidates from hits. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..grammar.tree import Query, Rescorer
 
 
 def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return the search that rescores known documents from their present scores, as Elasticsearch does over a compound child."""
+    """Return the search that applies the rescorers of ``node`` to known documents and their present scores.
+
+    Elasticsearch does the same when the child of a rescorer is a compound retriever.
+    """
     query = scored(candidates, [candidate.score for candidate in candidates])
     return {
         "query": query,
@@ -24,7 +27,10 @@ def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, A
 
 
 def only(candidates: Iterable[Candidate]) -> Query:
-    """Return a query that matches exactly these documents, even where several indices, or two routings, share an id."""
+    """Return a query that matches exactly these documents.
+
+    It distinguishes documents with the same id in several indices or under several routings.
+    """
     groups: dict[tuple[str, str | None], list[str]] = {}
     for candidate in candidates:
         groups.setdefault((candidate.index, candidate.routing), []).append(candidate.id)
@@ -47,23 +53,26 @@ def _in_group(index: str, routing: str | None, ids: list[str]) -> Query:
 
 
 def scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
-    """Return a query that gives each of these documents its score (float32), and matches no other."""
+    """Return a query that matches exactly these documents and gives each its score (as float32)."""
     if not candidates:
         return {"match_none": {}}
-    each = [
+    clauses = [
         {"constant_score": {"filter": only([candidate]), "boost": float(np.float32(score))}}
         for candidate, score in zip(candidates, scores, strict=True)
     ]
-    return {"bool": {"should": each}}
+    return {"bool": {"should": clauses}}
 
 
-def named(candidates: Sequence[Candidate], name: str) -> Query:
-    """Return the query that gives a retriever's own hits its name among the matched queries."""
+def named_query(candidates: Sequence[Candidate], name: str) -> Query:
+    """Return a query that adds ``name`` to the ``matched_queries`` of these documents."""
     return {"bool": {"filter": [only(candidates)], "_name": name}}
 
 
 def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:
-    """Return Elasticsearch's hits as candidates, ranks from 1 in the order given; a hit without a score has NaN."""
+    """Return hits of Elasticsearch as candidates, with ranks from 1 in the given order.
+
+    A hit without a score becomes a candidate with the score NaN.
+    """
     return [_candidate(hit, rank) for rank, hit in enumerate(hits, 1)]
 
 

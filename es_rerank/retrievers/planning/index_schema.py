@@ -1,4 +1,4 @@
-"""What an index's mapping says that planning needs: types of fields, nested paths, the recorded embedder."""
+"""Reads from a mapping what planning needs: field types, nested paths, and the recorded embedder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ ALL_FIELDS = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class FieldGroup:
-    """Indices that a question is put to in the same way: the same ``semantic_text`` fields, the same default fields."""
+    """Indices that have the same ``semantic_text`` fields and the same default fields.
+
+    A multi-field query searches all indices of a group with the same fields.
+    """
 
     indices: tuple[str, ...]
     semantic: tuple[str, ...] = ()
@@ -23,7 +26,12 @@ class FieldGroup:
 
 @dataclass(frozen=True, slots=True)
 class IndexSchema:
-    """Facts of one or several indices, merged. ``known`` is false where the mapping may not be read."""
+    """The merged schema of one or several indices.
+
+    ``types`` gives the type of each field, ``dims`` the dimensions of each vector field. ``embedders`` holds
+    the names of embedders in the mapping's ``_meta``. ``known`` is false when the caller may not read the
+    mapping.
+    """
 
     index: str = ""
     types: dict[str, str] = field(default_factory=dict)
@@ -33,30 +41,31 @@ class IndexSchema:
     groups: tuple[FieldGroup, ...] = ()
 
     def nested_path(self, name: str) -> str | None:
-        """Return the innermost nested object that holds the field, or None.
+        """Return the path of the innermost nested object that holds the field ``name``, or None.
 
-        Without a readable mapping nothing is taken for nested.
+        Returns None for every field when the mapping may not be read.
         """
         parts = name.split(".")[:-1]
         paths = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
         return next((path for path in paths if self.types.get(path) == "nested"), None)
 
     def vectors(self) -> list[str]:
-        """Return the dense_vector fields, nested ones first."""
+        """Return the names of the dense_vector fields, fields in nested objects first."""
         names = [name for name, kind in self.types.items() if kind == "dense_vector"]
         return sorted(names, key=lambda name: (self.nested_path(name) is None, name))
 
     def texts(self) -> list[str]:
-        """Return the full-text fields, those outside nested objects first."""
+        """Return the names of the full-text fields, fields outside nested objects first."""
         names = [
             name for name, kind in self.types.items() if kind in ("text", "match_only_text", "semantic_text")
         ]
         return sorted(names, key=lambda name: (self.nested_path(name) is not None, name))
 
     def require(self, name: str, purpose: str) -> None:
-        """Check that a field is mapped.
+        """Check that the mapping has the field ``name``; ``purpose`` is "vector" or "text".
 
-        Raises IndexMismatchError, listing the fields of the kind that was asked for, when it is not.
+        Raises IndexMismatchError, with the list of the vector or text fields, when the mapping lacks the
+        field.
         """
         if self.known and name not in self.types:
             others = ", ".join(self.vectors() if purpose == "vector" else self.texts()) or "none"
@@ -67,12 +76,12 @@ class IndexSchema:
 
 
 def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
-    """Return the merged schema of the answer to ``GET /{index}``."""
+    """Return the merged schema of all indices in the answer to ``GET /{index}``."""
     types: dict[str, str] = {}
     dims: dict[str, int] = {}
     embedders: set[str] = set()
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for concrete, entry in answer.items():
+    for index_name, entry in answer.items():
         mapping = entry.get("mappings", {})
         fields = dict(_fields(mapping.get("properties", {})))
         for name, definition in fields.items():
@@ -82,14 +91,14 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
         semantic = tuple(
             name for name, definition in fields.items() if definition.get("type") == "semantic_text"
         )
-        groups.setdefault((semantic, _default_fields(entry.get("settings", {}))), []).append(concrete)
+        groups.setdefault((semantic, _default_fields(entry.get("settings", {}))), []).append(index_name)
         recorded = mapping.get("_meta", {}).get("embedder")
         if isinstance(recorded, str):
             embedders.add(recorded)
-    found = tuple(
+    field_groups = tuple(
         FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items()
     )
-    return IndexSchema(index, types, dims, frozenset(embedders), known=True, groups=found)
+    return IndexSchema(index, types, dims, frozenset(embedders), known=True, groups=field_groups)
 
 
 def _default_fields(settings: Mapping[str, Any]) -> tuple[str, ...]:

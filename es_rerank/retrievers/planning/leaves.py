@@ -1,4 +1,4 @@
-"""The searches of the first stage: one for each leaf of the tree. Pure."""
+"""Builds the searches of the first stage, one for each leaf of the tree. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _CARRIES_INNER_HITS = frozenset({"nested", "has_child", "has_parent"})
 class LeafSearch:
     """One search of the first stage.
 
-    ``window``: how many documents the parent takes. ``filters``: those of all retrievers above. ``rescore``: what a
-    rescorer right above adds. ``scored``: whether the parent needs scores where the leaf sorts by something else.
-    ``source`` and ``text``: what a reranker right above reads, and for which text.
+    ``window``: the number of documents that the parent uses. ``filters``: the filters of all retrievers
+    above. ``rescore``: the rescorers, if the parent is a rescorer. ``scored``: true if the parent needs
+    scores even when the leaf sorts by something else. ``source`` and ``text``: if the parent is a reranker,
+    the texts that it reads and its ``inference_text``.
     """
 
     node: Leaf
@@ -52,7 +53,10 @@ def leaf_searches(
     filters: tuple[Query, ...] = (),
     parent: Compound | None = None,
 ) -> Iterator[LeafSearch]:
-    """Yield the searches of a tree, depth first; ``sources`` says by ``id`` of a reranker what it reads."""
+    """Yield the searches of a tree, depth first.
+
+    ``sources`` maps Python's ``id`` of each reranker node to the texts that it reads.
+    """
     if not isinstance(node, Compound):
         text = parent.inference_text if isinstance(parent, TextSimilarityReranker) else ""
         yield LeafSearch(
@@ -64,32 +68,32 @@ def leaf_searches(
             text=text,
         )
         return
-    every = (*filters, *node.filter)
+    all_filters = (*filters, *node.filter)
     if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
-        yield LeafSearch(node.retriever, node.window, every, node.rescore)
+        yield LeafSearch(node.retriever, node.window, all_filters, node.rescore)
         return
     if isinstance(node, Pinned):
         yield LeafSearch(pinned_query(node), len(node.pins))
     for child in node.children:
-        yield from leaf_searches(child, sources, window=node.window, filters=every, parent=node)
+        yield from leaf_searches(child, sources, window=node.window, filters=all_filters, parent=node)
 
 
 def pinned_query(node: Pinned) -> Standard:
-    """Return the search for the pinned documents that exist; filters do not apply to them."""
-    each = [
+    """Return the search for the pinned documents that exist. Filters do not apply to pinned documents."""
+    clauses = [
         {"bool": {"filter": [{"ids": {"values": [name]}}, *([{"term": {"_index": index}}] if index else [])]}}
         for index, name in node.pins
     ]
-    return Standard(query={"bool": {"should": each, "minimum_should_match": 1}})
+    return Standard(query={"bool": {"should": clauses, "minimum_should_match": 1}})
 
 
 def leaf_body(
     search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False, explain: bool = False
 ) -> dict[str, Any]:
-    """Return the body of a leaf's search: ids and scores of its first hits.
+    """Return the body of the search for a leaf. It returns ids and scores, no texts.
 
-    ``vector`` is the query vector of a kNN. Within a point in time (``pit``) hits carry their place in the shard, by
-    which Elasticsearch orders equal scores.
+    ``vector`` is the query vector of a kNN. ``pit`` is true for a search in a point in time: its hits then
+    contain ``_shard_doc``, the order in which Elasticsearch puts hits with equal scores.
     """
     node = search.node
     common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False} | (
@@ -101,15 +105,17 @@ def leaf_body(
             {"filter": [*as_list(node.body.get("filter")), *search.filters]} if search.filters else {}
         )
         return {**common, "retriever": {node.kind: content}, "size": window}
-    every = [*node.filter, *search.filters]
-    body = common | (_knn_body(node, every, vector) if isinstance(node, Knn) else _standard_body(node, every))
+    filters = [*node.filter, *search.filters]
+    body = common | (
+        _knn_body(node, filters, vector) if isinstance(node, Knn) else _standard_body(node, filters)
+    )
     if node.min_score is not None:
         body["min_score"] = node.min_score
     if search.rescore:
         body["rescore"] = list(search.rescore)
     if pit:
-        own = node.sort if isinstance(node, Standard) else None
-        body["sort"] = [*(as_list(own) or ["_score"]), "_shard_doc"]
+        sort = node.sort if isinstance(node, Standard) else None
+        body["sort"] = [*(as_list(sort) or ["_score"]), "_shard_doc"]
     if search.scored and "sort" in body:
         body["track_scores"] = True
     return body
@@ -143,7 +149,7 @@ def _standard_body(node: Standard, filters: list[Query]) -> dict[str, Any]:
 
 
 def filtered(query: Query | None, filters: Sequence[Query], name: str | None = None) -> Query:
-    """Return a query with filters and a name; none means everything."""
+    """Return a query with filters and a ``_name`` added. A query of None matches all documents."""
     query = query or {"match_all": {}}
     if not filters and name is None:
         return query
@@ -153,7 +159,10 @@ def filtered(query: Query | None, filters: Sequence[Query], name: str | None = N
 
 
 def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
-    """Return a query without the inner hits of its joins: they are computed once, for the page."""
+    """Return a query without the ``inner_hits`` of nested and parent-child queries.
+
+    The first stage does not need inner hits. The request for the page computes them.
+    """
     if isinstance(query, list):
         return [without_inner_hits(part) for part in query]
     if not isinstance(query, dict):
@@ -171,18 +180,20 @@ def without_inner_hits(query: Any) -> Any:  # noqa: ANN401 any part of a query
 def with_texts_of_source(
     body: dict[str, Any], search: LeafSearch, schema: IndexSchema
 ) -> tuple[dict[str, Any], bool]:
-    """Return a leaf's body that also fetches the texts, and whether it fetches all of them.
+    """Return (body, complete): the body of a leaf that also fetches the texts, and whether it fetches all
+    texts.
 
-    The passages nearest to the text come along with a kNN over the same nested object (nearest by vector) and with a
-    query (nearest by BM25); a kNN over another field, and a subtree that Elasticsearch runs, need ``passages_body``.
+    A kNN over the nested object of the passages fetches the nearest passages by vector. A standard query
+    fetches the nearest passages by BM25. A kNN over another field and a Native subtree cannot fetch nearest
+    passages: ``complete`` is then false, and the search of ``texts_body`` is needed.
     """
     source, leaf = search.source, search.node
-    assert source is not None, "only a leaf under a reranker is read"
+    assert source is not None, "the texts of a leaf are read only below a reranker"
     body = {**body, "fields": source.fields()}
     if not source.asks_nearest:
         return body, True
     if isinstance(leaf, Standard):
-        # With a must beside it, a should clause of boost 0 changes neither what matches nor its score.
+        # Beside a must clause, a should clause with boost 0 changes neither the matches nor their scores.
         return {
             **body,
             "query": {"bool": {"must": [body["query"]], "should": [nearest_query(source, search.text)]}},

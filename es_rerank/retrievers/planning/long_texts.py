@@ -1,6 +1,7 @@
-"""Long texts that no index has cut: read in the chunks that a request asks for, or whole, in parts of a model's window.
+"""Cuts long texts that are not stored as passages: into chunks, or into parts that fit a model's window.
 
-Pure but for the clock and the model's tokenizer.
+Chunks are cut when the request has a ``chunk_rescorer``, parts otherwise. The only side effects are reading
+the clock and calling the model's tokenizer.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ from .text_source import PASSAGE_CAP
 
 
 class _TimeUpError(Exception):
-    """The work is to end."""
+    """Raised by ``Watch`` when the work must end."""
 
 
 class Watch:
-    """Tells work when it is to end: at ``deadline``, a moment of ``time.monotonic()``, or where nobody waits for it any more."""
+    """Ends work in a thread at a deadline, or when nobody waits for the result any more.
+
+    ``deadline`` is absolute, in seconds of ``time.monotonic()``. The work must call the watch often.
+    """
 
     def __init__(self, deadline: float | None = None) -> None:
         self._deadline = deadline
         self._ended = False
 
     def end(self) -> None:
-        """Let the work end, from whichever thread."""
+        """Make the work end at its next call of the watch. Any thread may call this."""
         self._ended = True
 
     def __call__(self) -> None:
-        """Do nothing while the work may go on."""
+        """Return while the work may go on. Raises _TimeUpError when it must end."""
         if self._ended or (self._deadline is not None and time.monotonic() > self._deadline):
             raise _TimeUpError
 
@@ -41,28 +45,31 @@ class Watch:
 def chunks(
     query: str, texts: Sequence[str], chunking: Strategy, size: int, watch: Watch
 ) -> list[list[Passage]]:
-    """Return, of each text, the ``size`` chunks that are nearest to the query, in the text's order.
+    """Return for each text its ``size`` chunks that are nearest to the query, in the order of the text.
 
-    Raises DeadlineError as soon as ``watch`` says so.
+    Raises DeadlineError when ``watch`` ends the work.
     """
-    found: list[list[Passage]] = []
+    nearest_chunks: list[list[Passage]] = []
     try:
         wanted = asked(query, watch)
         for text in texts:
             watch()
-            found.append(nearest(cut(text, chunking, watch), wanted, size, watch))
+            nearest_chunks.append(nearest(cut(text, chunking, watch), wanted, size, watch))
     except _TimeUpError as error:
-        raise DeadlineError(f"the deadline came when {len(found)} of {len(texts)} texts were cut") from error
-    return found
+        raise DeadlineError(
+            f"the deadline came when {len(nearest_chunks)} of {len(texts)} texts were cut"
+        ) from error
+    return nearest_chunks
 
 
 def in_parts(
     reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None
 ) -> list[Candidate]:
-    """Return the candidates, those whose whole text is longer than the model reads at once with its parts as passages.
+    """Return the candidates. A whole text that is longer than the model's window is replaced by its parts.
 
-    Parts beyond the cap are left out, which is marked. A reranker that does not say how much it reads, a service over
-    the network, gets texts as they are; so do all that the deadline, a moment of ``time.monotonic()``, leaves no time for.
+    The parts become the passages of the candidate. If there are more than ``PASSAGE_CAP`` parts, the rest is
+    left out and ``capped`` is true. Texts stay whole for a reranker that is not a LongTextReranker (a service
+    over the network), and when the deadline (seconds of ``time.monotonic()``) leaves no time to cut them.
     """
     whole = [candidate for candidate in candidates if candidate.whole]
     if not whole or not isinstance(reranker, LongTextReranker):
@@ -70,7 +77,10 @@ def in_parts(
     parts = reranker.cut(
         query, [(candidate.context, candidate.passages[0].text) for candidate in whole], deadline=deadline
     )
-    cut = {candidate.key: _with_parts(candidate, each) for candidate, each in zip(whole, parts, strict=True)}
+    cut = {
+        candidate.key: _with_parts(candidate, passages)
+        for candidate, passages in zip(whole, parts, strict=True)
+    }
     return [cut.get(candidate.key, candidate) for candidate in candidates]
 
 

@@ -1,7 +1,8 @@
-"""The multi-field query format of ``rrf`` and ``linear``: one query, sent to lexical and semantic fields apart. Pure.
+"""Expands the multi-field query format of ``rrf`` and ``linear`` into retrievers. Pure functions, no I/O.
 
-https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers#multi-field-query-format; the retrievers made
-are those of MultiFieldsInnerRetrieverUtils in elastic/elasticsearch.
+The format sends one query to the lexical fields and to the semantic fields separately:
+https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers#multi-field-query-format. The
+retrievers built here give the results that were observed on Elasticsearch 9.5.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from ..grammar.wildcards import matches
 from .index_schema import FieldGroup, IndexSchema
 
 _EVERYWHERE = FieldGroup(())
-"""What is assumed of an index whose mapping may not be read: no semantic fields."""
+"""Used when the mapping may not be read: assumes that the indices have no semantic fields."""
 
 
 def uses_fields(node: Retriever) -> bool:
-    """Whether a fusion in the tree leaves it to the mapping which fields it asks."""
-    return any(isinstance(each, (Rrf, Linear)) and each.query is not None for each in nodes_of(node))
+    """Whether the tree holds a fusion in the multi-field format, which needs the mapping."""
+    return any(isinstance(below, (Rrf, Linear)) and below.query is not None for below in nodes_of(node))
 
 
 def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
-    """Return the tree with every multi-field fusion replaced by one over retrievers.
+    """Return the tree with each multi-field fusion replaced by a fusion of retrievers.
 
-    Raises RequestError for weights of fields that cannot be.
+    Raises RequestError when the weight of a field is not a number, is negative, or is given for ``rrf``.
     """
     if not isinstance(node, Compound) or not uses_fields(node):
         return node
@@ -53,7 +54,7 @@ def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
             }
         )
     assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
-    assert node.retriever is not None, "a fusion stands below"
+    assert node.retriever is not None, "uses_fields found a fusion below"
     return node.model_copy(update={"retriever": expanded(node.retriever, schema)})
 
 
@@ -65,7 +66,7 @@ def _over_fields(node: Rrf | Linear, schema: IndexSchema) -> Rrf | Linear:
 
 
 def _weights(node: Rrf | Linear) -> dict[str, float]:
-    """Return fields with the weights written after ``^``."""
+    """Return the weight of each field: the number after ``^``, or 1."""
     weights = {}
     for written in node.fields:
         name, _, weight = written.partition("^")
@@ -85,7 +86,11 @@ def _weights(node: Rrf | Linear) -> dict[str, float]:
 def _group(
     node: Rrf | Linear, weights: Mapping[str, float], group: FieldGroup, *, apart: bool
 ) -> Iterable[Weighted]:
-    """Yield the lexical and the semantic child for one group of indices."""
+    """Yield the lexical and the semantic child for one group of indices.
+
+    ``apart`` is true when there are several groups: the children are then limited to the indices of this
+    group.
+    """
     asked = weights or dict.fromkeys(group.default_fields, 1.0)
     semantic: dict[str, float] = {}
     for pattern, weight in asked.items():

@@ -1,4 +1,4 @@
-"""The request for the page of a window, in the order that was found. Pure."""
+"""Builds the request for the page of hits, in the order of the ranking. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from .leaves import filtered
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The request for the page and how its scores name the hits: a score of n is ``listed[len(listed) - n]``."""
+    """The request for the page, and the documents that its scores stand for.
+
+    The request gives each document its place as the score: a hit with the score n is ``listed[len(listed) -
+    n]``.
+    """
 
     body: dict[str, Any]
     listed: tuple[Candidate, ...]
 
     def candidate(self, score: float | None) -> Candidate | None:
-        """Return the document that a hit of the page is; None for one that is not of the window."""
+        """Return the document that a hit's score stands for, or None for a hit that is not in the window."""
         position = len(self.listed) - int(score or 0)
         return self.listed[position] if score and 0 <= position < len(self.listed) else None
 
@@ -36,12 +40,14 @@ def page_query(
     *,
     window_only: bool,
 ) -> PageQuery:
-    """Return the request for one page of a window, with what the caller asked of it.
+    """Return the request for one page of the window. ``asked`` holds the keys of the caller's body for the
+    page.
 
-    Elasticsearch sorts by scores that are the places in our order, so that everything that it does with a page
-    (collapsing, post-filtering, counting) it does in that order. The leaves' queries (``union``) stand beside with no
-    weight: totals, aggregations, highlights, inner hits and named queries are those of all that the leaves match, or,
-    with ``window_only`` (a min_score somewhere), of the window.
+    The score of each document in this request is its place in the ranking. Elasticsearch sorts by it, so it
+    also collapses, post-filters and counts in the order of the ranking. ``union`` holds the queries of the
+    leaves and is added with weight 0: totals, aggregations, highlights, inner hits and named queries then
+    cover all documents that the leaves match. With ``window_only`` (the tree or the body has a ``min_score``)
+    they cover only the window.
     """
     whole = window_only or "collapse" in asked or "post_filter" in asked
     listed = tuple(window) if whole else tuple(window[offset : offset + size])
@@ -59,9 +65,10 @@ def page_query(
 def union_of(
     node: Retriever, filters: Sequence[Query], first_stage: Iterator[Sequence[Candidate]]
 ) -> list[Query]:
-    """Return the queries of all leaves, in the order of ``leaf_searches``, whose hits ``first_stage`` yields in step.
+    """Return the queries of all leaves, in the order of ``leaf_searches``.
 
-    A kNN stands for the documents that it found, as in Elasticsearch.
+    ``filters`` are the filters of the retrievers above. ``first_stage`` yields the hits of each leaf in the
+    same order. The query of a kNN matches the documents that it returned, as in Elasticsearch.
     """
     if isinstance(node, Standard):
         next(first_stage)
@@ -69,20 +76,16 @@ def union_of(
     if isinstance(node, Knn):
         return [_named(only(next(first_stage)), node.name)]
     if isinstance(node, Native):
-        found = next(first_stage)
-        every = [*filters, *as_list(node.body.get("filter"))]
-        return [query for child in node.children for query in union_of(child, every, repeat(found))] or [
-            only(found)
+        candidates = next(first_stage)
+        all_filters = [*filters, *as_list(node.body.get("filter"))]
+        queries = [
+            query for child in node.children for query in union_of(child, all_filters, repeat(candidates))
         ]
-    pins = [only(next(first_stage))] if isinstance(node, Pinned) else []
-    return [
-        *pins,
-        *(
-            query
-            for child in node.children
-            for query in union_of(child, [*filters, *node.filter], first_stage)
-        ),
-    ]
+        return queries or [only(candidates)]
+    queries = [only(next(first_stage))] if isinstance(node, Pinned) else []
+    for child in node.children:
+        queries += union_of(child, [*filters, *node.filter], first_stage)
+    return queries
 
 
 def _named(query: Query, name: str | None) -> Query:

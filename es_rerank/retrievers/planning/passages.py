@@ -1,4 +1,4 @@
-"""From the answer of a search to the passages that a prompt is made of. Pure."""
+"""Takes from the answer of a search the passages for a prompt. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from ...types import Passage
 from .index_schema import IndexSchema
 
 DEFAULT_FIELDS = ("title", "text")
-"""What ``es-rerank ingest`` fills and the short form reads of its documents."""
+"""The fields that ``es-rerank ingest`` fills and the short form reads."""
 
 
 def passages_of(response: Mapping[str, Any], fields: Sequence[str] = DEFAULT_FIELDS) -> list[RankedPassage]:
-    """Return the passages that the hits of a response say, best first, with the hits' scores.
+    """Return the passages of the hits of a response, best first, each with the score of its hit.
 
-    Of a hit with ``rerank.passage`` that passage; of any other the text of the last of ``fields`` in its ``_source``:
-    every passage stored there, where the field is one of nested objects with ``start`` and ``end``, the whole value
-    otherwise, and no text where it has none. The ``fields`` before the last are its context. Offsets are (0, 0) where
-    they are not known.
+    A hit with ``rerank.passage`` gives this passage. Any other hit gives the text of the last of ``fields``
+    in its ``_source``: each stored passage if the field is in nested objects with ``start`` and ``end``, else
+    the whole value, or an empty text if the field is missing. The other ``fields`` are the context of the
+    passage. ``start`` and ``end`` are character offsets in the source text, or (0, 0) if unknown.
     """
     *context, text = fields
     return [passage for hit in response["hits"]["hits"] for passage in _passages(hit, context, text)]
 
 
 def source_for(fields: Sequence[str], schema: IndexSchema) -> bool | dict[str, list[str]]:
-    """Return which part of ``_source`` ``passages_of`` needs: no vectors, for one; all of it where the mapping may not be read."""
+    """Return the ``_source`` parameter that fetches what ``passages_of`` needs, without vectors.
+
+    Returns True (the whole ``_source``) when the mapping may not be read.
+    """
     return (
         {"includes": [name for field in fields for name in _stored_under(field, schema)]}
         if schema.known
@@ -39,9 +42,8 @@ def _stored_under(field: str, schema: IndexSchema) -> list[str]:
     if path:
         return [field, f"{path}.start", f"{path}.end"]
     parent = field.rpartition(".")[0]
-    return (
-        [field] if schema.types.get(parent, "object") == "object" else [parent]
-    )  # of a multi-field its parent is stored
+    # For a multi-field, ``_source`` holds its parent.
+    return [field] if schema.types.get(parent, "object") == "object" else [parent]
 
 
 def _passages(hit: Mapping[str, Any], context: Sequence[str], field: str) -> Iterator[RankedPassage]:
@@ -52,38 +54,43 @@ def _passages(hit: Mapping[str, Any], context: Sequence[str], field: str) -> Ite
 
 
 def _reranked(hit: Mapping[str, Any]) -> list[Passage]:
-    return [_passage(found["text"], found) for found in hit.get("fields", {}).get("rerank.passage", [])]
+    return [_passage(passage["text"], passage) for passage in hit.get("fields", {}).get("rerank.passage", [])]
 
 
 def _stored(source: Mapping[str, Any], field: str) -> list[Passage]:
     path, _, name = field.rpartition(".")
-    objects = [each for each in _values(source, path) if isinstance(each, Mapping)] if path else []
-    stored = [_passage(each[name], each) for each in objects if isinstance(each.get(name), str)]
-    return (
-        stored
-        if len(stored) > 1 or any(passage.end for passage in stored)
-        else [_whole(list(_values(source, field)))]
-    )
+    objects = [value for value in _values(source, path) if isinstance(value, Mapping)] if path else []
+    stored = [_passage(entry[name], entry) for entry in objects if isinstance(entry.get(name), str)]
+    if len(stored) > 1 or any(passage.end for passage in stored):
+        return stored
+    return [_whole(list(_values(source, field)))]
 
 
-def _passage(text: str, place: Mapping[str, Any]) -> Passage:
-    start, end = place.get("start"), place.get("end")
+def _passage(text: str, offsets: Mapping[str, Any]) -> Passage:
+    start, end = offsets.get("start"), offsets.get("end")
     return (
         Passage(text, start, end) if isinstance(start, int) and isinstance(end, int) else Passage(text, 0, 0)
     )
 
 
 def _whole(values: Sequence[Any]) -> Passage:
-    """Return a field's values as one text, as the reranker reads it; only a single string has offsets."""
+    """Return the values of a field as one text, the text that the reranker reads.
+
+    Offsets are known only if the value is a single string.
+    """
     text = _joined(values)
     return Passage(text, 0, len(text) if len(values) == 1 and isinstance(values[0], str) else 0)
 
 
 def _values(value: Any, path: str) -> Iterator[Any]:  # noqa: ANN401 any JSON value
-    """Yield what stands at a dotted path: keys may themselves hold dots, arrays are walked, and a multi-field is its parent's text."""
+    """Yield the values at a dotted path of ``_source``.
+
+    A key may itself contain dots. All elements of an array are searched. A multi-field has the text of its
+    parent.
+    """
     if isinstance(value, list):
-        for each in value:
-            yield from _values(each, path)
+        for element in value:
+            yield from _values(element, path)
     elif isinstance(value, Mapping) and path:
         for key, inner in value.items():
             if key == path or path.startswith(f"{key}."):

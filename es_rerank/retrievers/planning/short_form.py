@@ -1,4 +1,4 @@
-"""The short form: from a question and an index to the body of a search. Our own defaults live here."""
+"""The short form: builds the body of a search from a question and an index, with es-rerank's defaults."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def retriever_for(
 ) -> dict[str, Any]:
     """Return a ``retriever`` body that reranks the first ``window`` hits and allows the reranker to fail.
 
-    Passages nearest to the query are read where the index stores passages, the named or the only text field where it
-    does not. Raises RequestError for an empty query, IndexMismatchError where the index lacks vectors or text.
+    If the index stores passages, the reranker reads the passage nearest to the query, else it reads ``field``
+    or the only text field. Raises RequestError when the query is empty or the vector field is not clear.
+    Raises IndexMismatchError when the index lacks the vector or text field that is needed.
     """
     check_query(query)
     vector = _vector_field(schema, vector_field) if first_stage != "bm25" or vector_field else None
@@ -65,7 +66,7 @@ def retriever_for(
 
 
 def check_query(query: str) -> None:
-    """Raise RequestError for a query without a visible character."""
+    """Check that a query has a visible character. Raises RequestError when it has none."""
     if not query.strip():
         raise RequestError("the query is empty; give the words to search for")
 
@@ -75,39 +76,46 @@ def _vector_field(schema: IndexSchema, name: str | None) -> str:
         schema.require(name, "vector")
         if schema.known and name not in schema.dims and schema.types.get(name) != "dense_vector":
             raise IndexMismatchError(
-                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; a dense_vector is needed",
+                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; "
+                "a dense_vector is needed",
                 index=schema.index,
             )
         return name
-    found = schema.vectors()
+    vectors = schema.vectors()
     if not schema.known:
         raise RequestError(
-            f"the mapping of [{schema.index}] may not be read, so its vector field cannot be found; name it (vector_field, --vector-field)"
+            f"the mapping of [{schema.index}] may not be read, so its vector field cannot be found; "
+            "name it (vector_field, --vector-field)"
         )
-    if not found:
+    if not vectors:
         raise IndexMismatchError(
             f"index [{schema.index}] has no dense_vector field, so kNN cannot recall from it; "
             "use the first stage bm25, or index the documents with: es-rerank ingest",
             index=schema.index,
         )
-    if len(found) > 1:
+    if len(vectors) > 1:
         raise RequestError(
-            f"index [{schema.index}] has several vector fields ({', '.join(found)}); name one (vector_field, --vector-field)"
+            f"index [{schema.index}] has several vector fields ({', '.join(vectors)}); "
+            "name one (vector_field, --vector-field)"
         )
-    return found[0]
+    return vectors[0]
 
 
 def _text_fields(schema: IndexSchema, vector: str | None) -> list[str]:
-    """Return the title, where there is one, and the text beside the vector, else the document's own text."""
+    """Return the fields that the reranker reads: the title, if the index has one, and one text field.
+
+    The text field is in the same nested object as the vector, or both are outside nested objects.
+    """
     texts, vectors = schema.texts(), schema.vectors()
     path = schema.nested_path(vector or vectors[0]) if vector or vectors else None
     beside = [name for name in texts if schema.nested_path(name) == path]
     named = [name for wanted in _PREFERRED_TEXTS for name in beside if name.rsplit(".", 1)[-1] == wanted]
     chosen = named[:1] or [name for name in beside if name not in _CONTEXT]
     if len(chosen) != 1:
-        found = ", ".join(texts) or "none"
+        known = ", ".join(texts) or "none"
         raise IndexMismatchError(
-            f"which text of index [{schema.index}] to rerank is not clear; name it (field, --field); its text fields are: {found}",
+            f"which text of index [{schema.index}] to rerank is not clear; name it (field, --field); "
+            f"its text fields are: {known}",
             index=schema.index,
         )
     return [*(name for name in _CONTEXT if name in texts), *chosen]
@@ -128,7 +136,10 @@ def _knn(query: str, field: str, window: int, vector: Sequence[float] | None) ->
 
 
 def _bm25(query: str, schema: IndexSchema, fields: Sequence[str]) -> Query:
-    """Return a match over the document's own text fields, or over its passages where it has no other."""
+    """Return a match query over the text fields outside nested objects.
+
+    If the index has none, the query searches the passages.
+    """
     top = [name for name in schema.texts() if schema.nested_path(name) is None and "." not in name] or [
         name for name in fields if not schema.nested_path(name)
     ]

@@ -1,4 +1,4 @@
-"""Which texts of a document a reranker reads, and the texts in the hits that Elasticsearch returns. Pure."""
+"""Decides which texts of a document a reranker reads, and takes them from hits. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from .documents import only
 from .index_schema import IndexSchema
 
 INNER_HITS = "rerank.passages"
-"""Name of the inner hits that carry a document's nearest passages."""
-
+"""Name of the inner hits that hold the nearest passages of a document."""
 
 PASSAGE_CAP = 32
-"""Passages read per document when ``chunk_rescorer`` names no number: 32 of 160 tokens hold a text of about 3,800
-words. Where a document has more, the answer says so."""
-
+"""Most passages read per document without ``chunk_rescorer``: 32 passages of 160 tokens are about 3,800
+words. If a document has more, the answer counts it under ``capped``."""
 
 _INNER_HITS_LIMIT = 100
 """Elasticsearch's default for ``index.max_inner_result_window``."""
@@ -28,13 +26,14 @@ _INNER_HITS_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
-    """Which texts the reranker reads.
+    """The texts that a reranker reads.
 
-    ``context``: fields of the document, read once, or before each passage. ``passage``: the text field inside the
-    nested object ``nested``, where passages are stored. ``nearest``: how many of them are asked of Elasticsearch
-    (None: all, up to the cap), or taken of the chunks that ``chunking`` cuts the plain field ``chunked`` into; without
-    ``chunking`` that field is read whole.
-    ``offsets``: whether passages record their position as ``start`` and ``end``.
+    ``context``: fields of the document that are read before each passage. ``nested`` and ``passage``: if
+    passages are stored, the path of their nested object and the text field in it. ``chunked``: if passages
+    are not stored, the field that is read. ``chunking``: how ``chunked`` is cut into chunks; None to read it
+    whole. ``nearest``: how many stored passages or chunks nearest to the query are read; None to read all, up
+    to ``PASSAGE_CAP``. ``offsets``: whether stored passages have their character position as ``start`` and
+    ``end``.
     """
 
     context: tuple[str, ...]
@@ -46,12 +45,12 @@ class TextSource:
     chunking: Strategy | None = None
 
     def passage_fields(self) -> list[str]:
-        """Return the fields to fetch of each passage."""
+        """Return the fields to fetch from each stored passage."""
         names = [self.passage] if self.passage else []
         return [*names, f"{self.nested}.start", f"{self.nested}.end"] if self.offsets else names
 
     def fields(self) -> list[str]:
-        """Return the fields to fetch of each hit."""
+        """Return the fields to fetch from each hit."""
         return [
             *self.context,
             *([self.chunked] if self.chunked else []),
@@ -60,14 +59,15 @@ class TextSource:
 
     @property
     def asks_nearest(self) -> bool:
-        """Whether Elasticsearch is asked for the nearest of the stored passages."""
+        """Whether Elasticsearch must choose the nearest of the stored passages."""
         return self.nested is not None and self.nearest is not None
 
 
 def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSource:
-    """Return what a reranker node reads, given the index.
+    """Return the texts that a reranker node reads from an index with this schema.
 
-    Raises IndexMismatchError for a field that is not mapped, RequestError for fields that cannot be read together.
+    Raises IndexMismatchError when the mapping lacks a field. Raises RequestError when ``field`` names several
+    nested fields, or when ``chunking_settings`` is given for stored passages.
     """
     for name in node.field:
         schema.require(name, "text")
@@ -75,7 +75,8 @@ def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSou
     chunks = node.chunk_rescorer
     if len(nested) > 1:
         raise RequestError(
-            f"[field] names several nested fields [{', '.join(nested)}]; one field of passages can be reranked, joined with fields of the document"
+            f"[field] names several nested fields [{', '.join(nested)}]; "
+            "name one nested field, alone or with fields outside nested objects"
         )
     if not nested and chunks:
         return TextSource(
@@ -102,12 +103,15 @@ def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSou
 
 
 def inner_hits_of(source: TextSource) -> dict[str, Any]:
-    """Return the inner hits that bring the nearest passages of a document."""
+    """Return the ``inner_hits`` clause that fetches the nearest passages of a document."""
     return {"name": INNER_HITS, "size": source.nearest, "_source": False, "fields": source.passage_fields()}
 
 
 def nearest_query(source: TextSource, text: str) -> Query:
-    """Return a nested query of no weight whose inner hits are the passages that match a text best; none is left out."""
+    """Return a nested query whose inner hits are the passages that match ``text`` best by BM25.
+
+    The query adds 0 to the score of a document, and matches every document that has passages.
+    """
     near = {"bool": {"must": [{"match_all": {"boost": 0.0}}], "should": [{"match": {source.passage: text}}]}}
     return {
         "nested": {
@@ -121,7 +125,10 @@ def nearest_query(source: TextSource, text: str) -> Query:
 
 
 def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return a search for the texts of known documents; of stored passages, where so asked, those that match a text best (BM25)."""
+    """Return the search that fetches the texts of known documents.
+
+    If the source asks for the nearest passages, these are the passages that match ``text`` best by BM25.
+    """
     query = (
         {"bool": {"filter": [only(candidates)], "should": [nearest_query(source, text)]}}
         if source.asks_nearest
@@ -137,23 +144,23 @@ def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -
 
 
 def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> Candidate:
-    """Return a candidate with what is read of it, from a hit that was fetched with the reading's fields.
+    """Return a candidate with the texts of its hit. The hit was fetched with the fields of ``source``.
 
-    A text that is to be cut first, as ``source.chunking`` says, is its one passage.
+    A text that ``source.chunking`` will cut later is stored whole, as the only passage.
     """
     fields = hit.get("fields") or {}
     context = "\n".join(value for name in source.context if (value := joined_values(fields.get(name))))
-    rows = _passages(hit, fields, source)
-    whole = source.chunked is not None and source.chunking is None and bool(rows)
+    passages = _passages(hit, fields, source)
+    whole = source.chunked is not None and source.chunking is None and bool(passages)
     if source.nearest is None:
         return replace(
             candidate,
             context=context,
-            passages=tuple(rows[:PASSAGE_CAP]),
+            passages=tuple(passages[:PASSAGE_CAP]),
             whole=whole,
-            capped=len(rows) > PASSAGE_CAP,
+            capped=len(passages) > PASSAGE_CAP,
         )
-    return replace(candidate, context=context, passages=tuple(rows), whole=whole, capped=False)
+    return replace(candidate, context=context, passages=tuple(passages), whole=whole, capped=False)
 
 
 def _passages(hit: dict[str, Any], fields: dict[str, Any], source: TextSource) -> list[Passage]:
@@ -161,23 +168,25 @@ def _passages(hit: dict[str, Any], fields: dict[str, Any], source: TextSource) -
         text = joined_values(fields.get(source.chunked or ""))
         return [Passage(text, 0, 0)] if text else []
     if source.asks_nearest:
-        found = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
-        return [row for inner in found for row in _rows(inner.get("fields") or {}, source)]
-    return _rows(fields, source)
+        inner_hits = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
+        return [
+            passage for inner in inner_hits for passage in _passages_in(inner.get("fields") or {}, source)
+        ]
+    return _passages_in(fields, source)
 
 
-def _rows(fields: dict[str, Any], source: TextSource) -> list[Passage]:
-    """Return the passages in a ``fields`` block: nested objects come grouped under their path."""
+def _passages_in(fields: dict[str, Any], source: TextSource) -> list[Passage]:
+    """Return the passages in a ``fields`` block, where Elasticsearch groups nested objects by their path."""
     path, names = source.nested or "", source.passage_fields()
-    rows = []
-    for row in fields.get(path, []):
-        text, *offsets = (row.get(name.removeprefix(f"{path}."), []) for name in names)
+    passages = []
+    for entry in fields.get(path, []):
+        text, *offsets = (entry.get(name.removeprefix(f"{path}."), []) for name in names)
         start, end = (int(values[0]) if values else 0 for values in offsets) if offsets else (0, 0)
         if joined_values(text):
-            rows.append(Passage(joined_values(text), start, end))
-    return rows
+            passages.append(Passage(joined_values(text), start, end))
+    return passages
 
 
 def joined_values(values: Any) -> str:  # noqa: ANN401 whatever Elasticsearch stores in a field
-    """Return a field's values as one text, one line each."""
+    """Return the values of a field as one text, one line for each value."""
     return "\n".join(str(value) for value in (values or []))

@@ -1,1 +1,1 @@
-"""The order of documents: fusion of lists, scores of a reranker, ties. Pure."""
+"""Orders the documents: fusion of lists, scores of a reranker, ties. Pure functions, no I/O."""

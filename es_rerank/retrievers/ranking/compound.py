@@ -1,4 +1,4 @@
-"""Windows of the compound retrievers that combine the lists of others: linear, pinned, and what min_score leaves. Pure."""
+"""Computes the windows of linear and pinned retrievers, and applies ``min_score``. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from .ranked_node import RankedNode
 
 
 def at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidate, ...]:
-    """Return the documents whose score reaches ``least``, compared as float32; one without a score is kept."""
+    """Return the documents whose score is at least ``least``, compared as float32.
+
+    Documents without a score (NaN) are kept.
+    """
     if least is None:
         return tuple(window)
     return tuple(
@@ -27,8 +30,8 @@ def at_least(window: Sequence[Candidate], least: float | None) -> tuple[Candidat
     )
 
 
-def combined(node: Linear, children: tuple[RankedNode, ...]) -> RankedNode:
-    """Return a linear retriever over its children: the sum of their scores, each normalised and weighted."""
+def linear_over(node: Linear, children: tuple[RankedNode, ...]) -> RankedNode:
+    """Return the ranking of a linear retriever: the weighted sum of the normalised scores of its children."""
     normalizers = [child.normalizer or node.normalizer or "none" for child in node.retrievers]
     window = linear(
         [child.window for child in children],
@@ -40,17 +43,21 @@ def combined(node: Linear, children: tuple[RankedNode, ...]) -> RankedNode:
         dict(
             zip(
                 [candidate.key for candidate in child.window],
-                normalised([c.score for c in child.window], how).tolist(),
+                normalised([candidate.score for candidate in child.window], normalizer).tolist(),
                 strict=True,
             )
         )
-        for child, how in zip(children, normalizers, strict=True)
+        for child, normalizer in zip(children, normalizers, strict=True)
     )
     return RankedNode(node, tuple(renumbered(at_least(window, node.min_score))), children, normalised=scores)
 
 
 def with_pins(node: Pinned, existing: Sequence[Candidate], children: tuple[RankedNode, ...]) -> RankedNode:
-    """Put the pinned documents that exist first, each with the score of its place in the list, the others after them."""
+    """Return the ranking of a pinned retriever: the pinned documents that exist, then the documents of the
+    child.
+
+    Each pinned document gets the score of its place in the list of the request.
+    """
     scores = pinned_scores(len(node.pins))
     pinned = [
         replace(candidate, score=score)

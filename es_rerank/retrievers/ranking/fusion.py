@@ -1,7 +1,8 @@
-"""Fusing ranked lists: reciprocal rank fusion and the weighted sum of normalised scores. Pure.
+"""Fuses ranked lists: reciprocal rank fusion, and the weighted sum of normalised scores. Pure functions, no
+I/O.
 
-Scores are float32 and added in the order of the children, as Elasticsearch adds them, so that a score that it prints is
-the score printed here.
+Scores are float32 and are added in the order of the children, as in Elasticsearch. The scores here are
+therefore exactly the scores that Elasticsearch prints.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from ...types import Candidate, DocumentKey, FloatArray
 from ..grammar.tree import Normalizer
 
 _EPSILON = 1e-6
-"""MinMaxScoreNormalizer and L2ScoreNormalizer: a spread or norm under it counts as none."""
+"""A spread (minmax) or norm (l2_norm) below this value counts as zero; observed on Elasticsearch 9.5."""
 
 _LAST = 1 << 62
+"""Sorts documents without ``shard_doc`` behind all documents that have one."""
 
 
 @dataclass(slots=True)
@@ -30,14 +32,15 @@ class _Fused:
 def rrf(
     lists: Sequence[Sequence[Candidate]], weights: Sequence[float], rank_constant: int, size: int
 ) -> list[Candidate]:
-    """Return the documents of all lists by the sum of weight / (rank_constant + rank), the first ``size`` of them.
+    """Return the ``size`` best documents of all lists by the sum of weight / (rank_constant + rank).
 
-    Formula: Cormack, Clarke and Buettcher, SIGIR 2009; weights as in Elasticsearch 9.2 (RRFRetrieverBuilder).
+    Formula: Cormack, Clarke and Buettcher, SIGIR 2009. Weights:
+    https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers (since Elasticsearch 9.2).
     """
     one = np.float32(1.0)
     shares = [
-        [np.float32(weight) * (one / np.float32(rank_constant + rank)) for rank in range(1, len(each) + 1)]
-        for each, weight in zip(lists, weights, strict=True)
+        [np.float32(weight) * (one / np.float32(rank_constant + rank)) for rank in range(1, len(ranked) + 1)]
+        for ranked, weight in zip(lists, weights, strict=True)
     ]
     return _summed(lists, shares, size)
 
@@ -48,21 +51,23 @@ def linear(
     normalizers: Sequence[Normalizer],
     size: int,
 ) -> list[Candidate]:
-    """Return the documents of all lists by the sum of weight * normalised score, the first ``size`` of them.
+    """Return the ``size`` best documents of all lists by the sum of weight * normalised score.
 
-    A document that a list lacks, or holds without a score, gets nothing from it (LinearRetrieverBuilder).
+    A list adds 0 to the score of a document that it lacks or holds without a score (observed on Elasticsearch
+    9.5).
     """
     shares = []
-    for each, weight, normalizer in zip(lists, weights, normalizers, strict=True):
-        scores = np.nan_to_num(normalised([candidate.score for candidate in each], normalizer))
+    for ranked, weight, normalizer in zip(lists, weights, normalizers, strict=True):
+        scores = np.nan_to_num(normalised([candidate.score for candidate in ranked], normalizer))
         shares.append([np.float32(weight) * score for score in scores])
     return _summed(lists, shares, size)
 
 
 def normalised(scores: Sequence[float], normalizer: Normalizer) -> FloatArray:
-    """Return scores as float32, (n,): as they are, scaled to 0..1 (all 1 where they do not differ), or divided by their L2 norm.
+    """Return normalised scores, float32, (n,).
 
-    NaN, a document without a score, stays NaN.
+    "none" returns the scores unchanged. "minmax" scales them to 0..1; if all scores are equal, each becomes
+    1. "l2_norm" divides them by their L2 norm. NaN (a document without a score) stays NaN.
     """
     values = np.asarray(scores, dtype=np.float32)
     known = values[~np.isnan(values)]
@@ -80,16 +85,20 @@ def normalised(scores: Sequence[float], normalizer: Normalizer) -> FloatArray:
 def _summed(
     lists: Sequence[Sequence[Candidate]], shares: Sequence[Sequence[np.float32]], size: int
 ) -> list[Candidate]:
-    """Return documents by their summed shares; equal sums by shard and position in it, else by where they were first seen."""
-    found: dict[DocumentKey, _Fused] = {}
-    for each, share in zip(lists, shares, strict=True):
-        for candidate, value in zip(each, share, strict=True):
-            fused = found.setdefault(candidate.key, _Fused(candidate, len(found)))
+    """Return the ``size`` documents with the largest sums of ``shares``.
+
+    Documents with equal sums are ordered by ``shard_doc``, and without one by the place where they were first
+    seen.
+    """
+    documents: dict[DocumentKey, _Fused] = {}
+    for ranked, values in zip(lists, shares, strict=True):
+        for candidate, value in zip(ranked, values, strict=True):
+            fused = documents.setdefault(candidate.key, _Fused(candidate, len(documents)))
             if fused.candidate.shard_doc is None and candidate.shard_doc is not None:
                 fused.candidate = candidate
             fused.score = np.float32(fused.score + value)
     order = sorted(
-        found.values(),
+        documents.values(),
         key=lambda fused: (
             -fused.score,
             _LAST if fused.candidate.shard_doc is None else fused.candidate.shard_doc,
@@ -101,11 +110,14 @@ def _summed(
 
 def _ranked_as(fused: Sequence[_Fused]) -> list[Candidate]:
     """Return fused documents as candidates with their new scores and ranks from 1."""
-    return [replace(each.candidate, score=float(each.score), rank=rank) for rank, each in enumerate(fused, 1)]
+    return [
+        replace(document.candidate, score=float(document.score), rank=rank)
+        for rank, document in enumerate(fused, 1)
+    ]
 
 
 def renumbered(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates with ranks counted anew from 1."""
+    """Return the same candidates in the same order, with ranks from 1."""
     return [
         candidate if candidate.rank == rank else replace(candidate, rank=rank)
         for rank, candidate in enumerate(candidates, 1)
@@ -113,9 +125,11 @@ def renumbered(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def pinned_scores(count: int) -> list[float]:
-    """Return the scores of ``count`` pinned documents, float32, descending: just above every organic one.
+    """Return the scores of ``count`` pinned documents, descending float32 values above the score of any other
+    document.
 
-    PinnedQueryBuilder: the integers above the bits of its largest organic score, 2^127, read as floats.
+    Observed on Elasticsearch 9.5: the largest score of other documents is 2^127. The bits of this float32 are
+    read as an integer; the next integers, read as float32 again, are the scores.
     """
     highest_organic = np.array([np.float32(2.0**127)]).view(np.int32)[0]
     return [

@@ -1,4 +1,4 @@
-"""What a tree gave: every retriever's documents in its own order, and how it came to them. Pure."""
+"""The result of a tree: the documents of each retriever in its order, with explanations. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from .rerank import Reranked
 
 @dataclass(frozen=True, slots=True)
 class RankedNode:
-    """A retriever's documents, best first; ``score`` and ``rank`` of each candidate are this retriever's.
+    """A retriever and the documents that it returned, best first.
 
-    ``children`` in the order of the tree. ``normalised``: per child of a linear retriever, the normalised scores by
-    document. ``pinned``: the documents that were pinned. ``reranked``: what the reranker said of each document.
+    ``window``: the documents, with the score and rank that this retriever gave them. ``children``: the
+    results of its children, in the order of the tree. ``normalised``: for a linear retriever, the normalised
+    scores of each child by document. ``pinned``: the documents that were pinned. ``reranked``: for a
+    reranker, its result for each document.
     """
 
     node: Retriever
@@ -29,19 +31,19 @@ class RankedNode:
     reranked: Mapping[DocumentKey, Reranked] = field(default_factory=dict)
 
     def candidate(self, key: DocumentKey) -> Candidate | None:
-        """Return the document as this retriever ranked it."""
+        """Return the document with the score and rank of this retriever, or None if it did not return it."""
         return next((candidate for candidate in self.window if candidate.key == key), None)
 
 
 def everything(root: RankedNode) -> Iterator[RankedNode]:
-    """Yield a retriever and all below it, outermost first."""
+    """Yield a retriever and all retrievers below it, the root first, depth first."""
     yield root
     for child in root.children:
         yield from everything(child)
 
 
 def first_stage(root: RankedNode) -> Iterator[tuple[Candidate, ...]]:
-    """Yield what each search of the first stage found, in the order of ``plan.leaf_searches``."""
+    """Yield the documents of each search of the first stage, in the order of ``leaves.leaf_searches``."""
     if isinstance(root.node, Pinned):
         yield tuple(candidate for candidate in root.window if candidate.key in root.pinned)
     if not isinstance(root.node, Compound):
@@ -51,21 +53,27 @@ def first_stage(root: RankedNode) -> Iterator[tuple[Candidate, ...]]:
 
 
 def details(root: RankedNode) -> dict[DocumentKey, Reranked]:
-    """Return what the outermost reranker that saw a document said of it."""
-    found: dict[DocumentKey, Reranked] = {}
-    for each in everything(root):
-        for key, reranked in each.reranked.items():
-            found.setdefault(key, reranked)
-    return found
+    """Return for each reranked document the result of the reranker nearest to the root."""
+    results: dict[DocumentKey, Reranked] = {}
+    for ranked in everything(root):
+        for key, reranked in ranked.reranked.items():
+            results.setdefault(key, reranked)
+    return results
 
 
 def has_min_score(root: RankedNode) -> bool:
-    """Whether a least score stands anywhere in the tree: totals then count the window alone, as Elasticsearch documents."""
-    return any(each.node.min_score is not None for each in everything(root))
+    """Whether any retriever of the tree has a ``min_score``.
+
+    Totals then count only the window, as Elasticsearch documents.
+    """
+    return any(ranked.node.min_score is not None for ranked in everything(root))
 
 
 def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:
-    """Return how a document came to its score, stage by stage, in Elasticsearch's words (the ``explain`` of its RankDocs)."""
+    """Return the explanation of a document's score, with one level for each retriever.
+
+    The descriptions are those of Elasticsearch's ``explain`` (observed on 9.5).
+    """
     candidate = root.candidate(key)
     if candidate is None:
         return _line(0.0, f"doc not found in top {len(root.window)} rank docs", [])
@@ -81,37 +89,37 @@ def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:
         return _line(candidate.score, "Pinned document, original explanation:", below)
     return _line(
         candidate.rank,
-        f"doc [{candidate.id}] with an original score of [{shown(candidate.score)}] is at rank [{candidate.rank}] from the following source queries.",
+        f"doc [{candidate.id}] with an original score of [{shown(candidate.score)}] is at rank "
+        f"[{candidate.rank}] from the following source queries.",
         below,
     )
 
 
 def _rrf(root: RankedNode, node: Rrf, candidate: Candidate) -> dict[str, Any]:
-    found = [child.candidate(candidate.key) for child in root.children]
+    in_children = [child.candidate(candidate.key) for child in root.children]
     lines = []
-    for i, (child, inner) in enumerate(zip(root.children, found, strict=True)):
+    for i, (child, inner) in enumerate(zip(root.children, in_children, strict=True)):
         where = f"at index [{i}]{_alias(child)}"
         if inner is None:
             lines.append(_line(0.0, f"rrf score: [0], result not found in query {where}", []))
             continue
-        weight, share = (
-            node.retrievers[i].weight,
-            np.float32(1.0) / np.float32(inner.rank + node.rank_constant),
-        )
+        weight = node.retrievers[i].weight
+        share = np.float32(1.0) / np.float32(inner.rank + node.rank_constant)
         formula = f"1 / ({inner.rank} + {node.rank_constant})"
         lines.append(
             _line(
                 inner.rank,
-                f"rrf score: [{shown(np.float32(weight) * share)}], for rank [{inner.rank}] in query {where} computed as "
-                f"[{formula if weight == 1 else f'{shown(weight)} * {formula}'}], for matching query with score",
+                f"rrf score: [{shown(np.float32(weight) * share)}], for rank [{inner.rank}] in query "
+                f"{where} computed as [{formula if weight == 1 else f'{shown(weight)} * {formula}'}], "
+                "for matching query with score",
                 [explanation(child, candidate.key)],
             )
         )
-    ranks = ", ".join(str(inner.rank if inner else 0) for inner in found)
+    ranks = ", ".join(str(inner.rank if inner else 0) for inner in in_children)
     return _line(
         candidate.score,
-        f"rrf score: [{shown(candidate.score)}] computed for initial ranks [{ranks}] with rankConstant: [{node.rank_constant}] "
-        "as sum of [1 / (rank + rankConstant)] for each query",
+        f"rrf score: [{shown(candidate.score)}] computed for initial ranks [{ranks}] with rankConstant: "
+        f"[{node.rank_constant}] as sum of [1 / (rank + rankConstant)] for each query",
         lines,
     )
 
@@ -125,22 +133,23 @@ def _linear(root: RankedNode, node: Linear, candidate: Candidate) -> dict[str, A
         if not score > 0:
             lines.append(_line(0.0, f"weighted score: [0], result not found in query {where}", []))
             continue
-        weighted, normalizer = (
-            np.float32(weights[i]) * np.float32(score),
-            node.retrievers[i].normalizer or node.normalizer or "none",
-        )
+        weighted = np.float32(weights[i]) * np.float32(score)
+        normalizer = node.retrievers[i].normalizer or node.normalizer or "none"
         lines.append(
             _line(
                 weighted,
-                f"weighted score: [{shown(weighted)}] in query {where} computed as [{shown(weights[i])} * {shown(score)}] "
-                f"using score normalizer [{normalizer}] for original matching query with score:",
+                f"weighted score: [{shown(weighted)}] in query {where} computed as "
+                f"[{shown(weights[i])} * {shown(score)}] using score normalizer "
+                f"[{normalizer}] for original matching query with score:",
                 [explanation(child, candidate.key)],
             )
         )
     return _line(
         candidate.score,
-        f"weighted linear combination score: [{shown(candidate.score)}] computed for normalized scores [{', '.join(str(shown(s)) for s in scores)}] "
-        f"and weights [{', '.join(str(shown(w)) for w in weights)}] as sum of (weight[i] * score[i]) for each query.",
+        f"weighted linear combination score: [{shown(candidate.score)}] computed for normalized scores "
+        f"[{', '.join(str(shown(score)) for score in scores)}] and weights "
+        f"[{', '.join(str(shown(weight)) for weight in weights)}] as sum of "
+        "(weight[i] * score[i]) for each query.",
         lines,
     )
 
@@ -154,8 +163,8 @@ def _reranker(root: RankedNode, node: TextSimilarityReranker, candidate: Candida
     )
     return _line(
         candidate.score,
-        f"text_similarity_reranker match using inference endpoint: [{node.inference_id}] on document field: [{', '.join(node.field)}] "
-        f"matching on source query {_alias(child).strip()}{chunks}",
+        f"text_similarity_reranker match using inference endpoint: [{node.inference_id}] on document field: "
+        f"[{', '.join(node.field)}] matching on source query {_alias(child).strip()}{chunks}",
         [explanation(child, candidate.key)],
     )
 
@@ -173,6 +182,9 @@ def _line(value: float | np.float32, description: str, lines: list[dict[str, Any
 
 
 def shown(score: float | np.float32) -> float | None:
-    """Return a score as Elasticsearch prints a float32: the shortest decimal that names it; None for no score."""
+    """Return a score as Elasticsearch prints a float32, or None for NaN (no score).
+
+    It prints the shortest decimal number that is rounded to the same float32.
+    """
     value = np.float32(score)
     return None if np.isnan(value) else float(str(value))

@@ -1,4 +1,4 @@
-"""From candidates and scores to ranks. Pure: arrays in, order out."""
+"""Computes the ranking from candidates and scores of a reranker. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from ...scores import aggregated, as_logits, logistic, ranked, standardise
 from ...types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
 
 BEST_PASSAGE = Aggregation("max")
-"""What decides unless a request names something else."""
+"""The default: the best passage gives the document its score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """A candidate after the reranker. ``probability`` and ``logit`` are None where the deadline came first.
+    """The result of a reranker for one candidate. The scores are None if the deadline passed before they were
+    known.
 
-    ``logit`` is the log-odds of relevance that decides the order, ``probability`` its logistic, ``model_logit`` what
-    the model itself said: of the best ``passage``, unless the logits of several were aggregated.
+    ``model_logit`` is the logit of the model: the aggregation of the logits of the passages, by default the
+    largest. ``logit`` is the log-odds of relevance after calibration; it decides the order. ``probability``
+    (0..1) is the logistic of ``logit``. ``passage`` is the passage with the largest logit.
     """
 
     candidate: Candidate
@@ -32,7 +34,11 @@ class Reranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The window in its new order. ``complete`` is false where some candidates were not scored in time."""
+    """The window in its new order.
+
+    ``complete`` is false if some candidates were not scored before the deadline. ``truncated`` and ``cached``
+    count the passages that were cut to the model's window and the passages whose scores came from a cache.
+    """
 
     hits: list[Reranked]
     complete: bool
@@ -41,21 +47,23 @@ class Ranking:
 
 
 def texts_of(candidates: Sequence[Candidate]) -> list[str]:
-    """Return all texts that the reranker reads for the window, in order."""
+    """Return all texts that the reranker reads for the candidates, in order."""
     return [text for candidate in candidates for text in candidate.texts()]
 
 
 def of_documents(
     scores: Scores, counts: Sequence[int], aggregation: Aggregation = BEST_PASSAGE
 ) -> tuple[FloatArray, list[int]]:
-    """Return, per document, the logit of its passages that are done (NaN where it has none) and the position of the best.
+    """Return (logits, best): for each document its logit and the position of its best passage.
 
-    ``counts`` says how many consecutive scores belong to each document. Raises ScoreError when they do not add up or
-    a score is not finite.
+    ``logits`` is float32, (n_documents,): the aggregation of the logits of the scored passages, NaN if none
+    was scored. ``counts`` says how many consecutive scores belong to each document. Raises ScoreError when
+    ``counts`` and the scores do not add up or a score is not finite.
     """
     if sum(counts) != len(scores):
         raise ScoreError(
-            f"the reranker returned {len(scores)} scores for {sum(counts)} passages; a reranker must return one score per passage"
+            f"the reranker returned {len(scores)} scores for {sum(counts)} passages; "
+            "a reranker must return one score per passage"
         )
     logits = np.where(scores.done, as_logits(scores), np.float32(np.nan)).astype(np.float32)
     parts = np.split(logits, np.cumsum(counts)[:-1]) if len(counts) else []
@@ -70,10 +78,11 @@ def rank(
     min_score: float | None = None,
     aggregation: Aggregation = BEST_PASSAGE,
 ) -> Ranking:
-    """Return the window in descending order of logit; equal logits keep first-stage order.
+    """Return the candidates in descending order of logit. Equal logits keep the first-stage order.
 
-    Candidates that were not scored follow in first-stage order. ``min_score`` leaves out those whose probability is
-    known to be below it.
+    Candidates without a score follow in first-stage order. Candidates whose probability is below
+    ``min_score`` are left out; candidates without a score are kept. Raises ScoreError as ``of_documents``
+    does.
     """
     counts = [len(candidate.texts()) for candidate in candidates]
     model_logits, best = of_documents(scores, counts, aggregation)
@@ -115,7 +124,11 @@ def _reranked(
 def calibrated(
     logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None
 ) -> FloatArray:
-    """Return log-odds of relevance, float32, (n,); NaN stays NaN."""
+    """Return the log-odds of relevance, float32, (n,), for the logits of a model, (n,).
+
+    ``first_stage`` holds the first-stage scores, (n,). Without a calibration the logits are returned
+    unchanged. NaN stays NaN.
+    """
     if calibration is None:
         return logits
     known = logits[~np.isnan(logits)].astype(np.float64)
@@ -129,5 +142,5 @@ def calibrated(
 
 
 def first_stage_order(candidates: Sequence[Candidate]) -> Ranking:
-    """Return the window as it came, unscored."""
+    """Return the candidates in first-stage order, without scores of the reranker."""
     return Ranking([Reranked(candidate) for candidate in candidates], complete=False, truncated=0, cached=0)

@@ -1,1 +1,1 @@
-"""What goes back: a response of Elasticsearch with our order, and our errors as its client raises them. Pure."""
+"""Builds the answers in Elasticsearch's shape, and errors as the elasticsearch client raises them. No I/O."""
