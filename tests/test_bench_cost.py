@@ -19,8 +19,8 @@ from es_rerank.cli import bench_cost
 from es_rerank.cli.app import app
 from es_rerank.cli.bench_cost import _Texts
 from es_rerank.errors import ModelFolderError, SettingsError
-from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import load_embedder, model_folder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench.cost import (
     CANDIDATES,

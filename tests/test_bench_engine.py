@@ -33,8 +33,8 @@ from es_rerank.cli.app import app
 from es_rerank.cli.bench_engine import _Collection, _Report, _timed_lists
 from es_rerank.collection import read_qrels
 from es_rerank.errors import SettingsError
-from es_rerank.models.cross_encoder import CrossEncoder
 from es_rerank.models.load import model_folder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench import peers as table
 from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, Row, label

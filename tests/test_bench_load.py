@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
 from es_rerank.research.bench import servers, under_load
 from es_rerank.research.bench.load import Outcome, Reply, arrivals, capacity, offer, percentile, step_of, without_collection

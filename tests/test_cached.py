@@ -19,8 +19,8 @@ from tiny_models import tiny_cross_encoder
 
 from es_rerank import Reranker, load_reranker
 from es_rerank.models import LongTextReranker
-from es_rerank.models.cached import Cached, ScoreCache, cached
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.wrappers.cached import Cached, ScoreCache, cached
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import PASSAGES, QUERY, RerankerContract
 from es_rerank.types import Scores

@@ -17,10 +17,10 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from es_rerank import load_reranker
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.models import LoadedReranker, LongTextReranker
-from es_rerank.models.cached import ScoreCache
-from es_rerank.models.cascade import LEAST_KEPT, cascade
 from es_rerank.models.closing import Closing
 from es_rerank.models.load import check_reranker
+from es_rerank.models.wrappers.cached import ScoreCache
+from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
 from es_rerank.node.checks import _model
 from es_rerank.types import Scores
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from es_rerank.errors import MissingExtraError, ModelError, OverloadError, RemoteModelError, RequestError, ScoreError, SettingsError, outcome_of
 from es_rerank.models import LoadedReranker, Reranker
-from es_rerank.models.cohere import CohereReranker
+from es_rerank.models.hosted.cohere import CohereReranker
 from es_rerank.models.load import Access, load_reranker
 from es_rerank.testing.contract import RerankerContract
 

@@ -12,8 +12,8 @@ from tiny_models import reseal, save_graph, tiny_cross_encoder
 
 from es_rerank import Reranker, load_reranker
 from es_rerank.errors import ScoreError
-from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.models.whole_texts import WholeTexts
+from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import RerankerContract
 from es_rerank.types import FloatArray, Scale, Scores

@@ -20,10 +20,11 @@ from es_rerank.engine.session import EXIT_LOGITS, HIDDEN, Continued, Session
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.export.attention import fuse_attention
 from es_rerank.export.early_exit import split
-from es_rerank.models import LongTextReranker, early_exit
-from es_rerank.models.cached import ScoreCache
-from es_rerank.models.early_exit import HiddenStates
+from es_rerank.models import LongTextReranker
 from es_rerank.models.load import check_reranker
+from es_rerank.models.wrappers import early_exit
+from es_rerank.models.wrappers.cached import ScoreCache
+from es_rerank.models.wrappers.early_exit import HiddenStates
 from es_rerank.node.checks import _model
 from es_rerank.types import FloatArray
 

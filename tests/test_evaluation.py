@@ -21,7 +21,7 @@ from es_rerank.cli.evaluation_tables import table_of, verdict
 from es_rerank.client import RerankClient
 from es_rerank.collection import read_corpus, read_qrels, read_queries
 from es_rerank.errors import ModelError, SettingsError, SourceError
-from es_rerank.models.bi_encoder import BiEncoder
+from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.node import Node
 from es_rerank.research.evaluation.experiment import Progress, Result, Setup, experiments, observed
 from es_rerank.research.evaluation.measures import Measures, compared, mean, measured, run_of

@@ -36,14 +36,15 @@ from es_rerank import forks
 from es_rerank.engine.pool import Pool
 from es_rerank.errors import ModelError
 from es_rerank.integrations.openai_chat import ChatModel
-from es_rerank.models import LoadedReranker, early_exit
-from es_rerank.models.background import BackgroundLoop
-from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.cached import ScoreCache
-from es_rerank.models.cohere import CohereReranker
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models import LoadedReranker
+from es_rerank.models.hosted.background import BackgroundLoop
+from es_rerank.models.hosted.cohere import CohereReranker
+from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.load import load_reranker
-from es_rerank.models.remote import RemoteReranker
+from es_rerank.models.local.bi_encoder import BiEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.wrappers import early_exit
+from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.types import Scores
 
 pytestmark = [
@@ -66,7 +67,9 @@ def in_child(work: Callable[[], bytes]) -> bytes:
     pid = os.fork()
     if pid == 0:
         try:
-            signal.alarm(round(LONGEST_S) + 5)  # ends also a child whose parent was killed
+            # Ends also a child whose parent was killed, whatever handles the signal in the tests.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(round(LONGEST_S) + 5)
             os.close(reader)
             answer = b"=" + work()
         except BaseException:  # noqa: BLE001 told to the parent

@@ -15,8 +15,8 @@ from tiny_models import tiny_cross_encoder
 
 from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.errors import RetrieverParsingError
-from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.models.whole_texts import WholeTexts
+from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.node import Node
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.long_texts import in_parts

@@ -21,8 +21,8 @@ from tiny_models import GRAPH, reseal, save_graph, tiny_bi_encoder, tiny_cross_e
 from es_rerank.engine import processor
 from es_rerank.errors import ModelError, ModelFolderError, ScoreError
 from es_rerank.models import Embedder, Reranker
-from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.local.bi_encoder import BiEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import Quantisation
 
 QUERY = "who signed the treaty"
@@ -268,7 +268,7 @@ def test_weights_of_full_range_are_warned_about_where_they_overflow(
 ) -> None:
     scheme = Quantisation(operators=("MatMul",), per_channel=True, reduce_range=reduced, made_for="x86-64 with VNNI, or ARM")
     folder = reseal(tiny_cross_encoder(tmp_path), variants={"int8": GRAPH}, default_variant="int8", quantisation=scheme)
-    monkeypatch.setattr("es_rerank.models.opening.adds_bytes_exactly", lambda: exact)
+    monkeypatch.setattr("es_rerank.models.local.opening.adds_bytes_exactly", lambda: exact)
     CrossEncoder(folder).close()
     assert ("tiny-cross-encoder was quantised for x86-64 with VNNI" in caplog.text) == warned
 

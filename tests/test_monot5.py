@@ -13,8 +13,8 @@ from tiny_models import GRAPH, reseal, save_graph, tiny_bi_encoder, tiny_cross_e
 from es_rerank.errors import ModelFolderError
 from es_rerank.models import LongTextReranker, Reranker
 from es_rerank.models.load import load_reranker
+from es_rerank.models.local.monot5 import MonoT5
 from es_rerank.models.manifest import read_manifest
-from es_rerank.models.monot5 import MonoT5
 from es_rerank.testing.contract import RerankerContract
 
 QUERY = "who signed the treaty"

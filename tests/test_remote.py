@@ -34,12 +34,12 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from es_rerank import RerankClient
 from es_rerank.errors import OverloadError, RemoteModelError, ScoreError, SettingsError
 from es_rerank.models import LoadedReranker, Reranker
-from es_rerank.models.answers import reason, values_by_index
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.hosted.answers import reason, values_by_index
+from es_rerank.models.hosted.remote import RemoteReranker
+from es_rerank.models.hosted.service import Patience, TransientError, batches, retry_after
 from es_rerank.models.load import Access, load_reranker
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import CalibrationRecord
-from es_rerank.models.remote import RemoteReranker
-from es_rerank.models.service import Patience, TransientError, batches, retry_after
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
 from es_rerank.sidecar.authority import key_hash

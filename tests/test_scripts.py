@@ -15,8 +15,8 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import RerankClient, load_embedder
 from es_rerank.collection import Document
-from es_rerank.models.bi_encoder import BiEncoder
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.local.bi_encoder import BiEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.node import Node
 from es_rerank.retrievers.planning.passages import passages_of
 from es_rerank.text.chunking import Chunker

@@ -8,22 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from elasticsearch import AuthorizationException
 from rich.table import Table
 from rich.text import Text
 
-from ..client import RerankClient
 from ..errors import GenerationError, RequestError, SearchError, SettingsError
-from ..models import Reranker
-from ..models.load import model_folder
-from ..models.local import LocalReranker
-from ..models.manifest import TOKENIZER
-from ..retrievers.planning.index_schema import IndexSchema, schema_of
-from ..retrievers.planning.passages import passages_of, source_for
-from ..retrievers.planning.short_form import retriever_for
-from ..settings import Settings, read_settings
 from ..text.citations import Citations
-from ..text.pairs import open_tokenizer
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
 from ..text.selection import RankedPassage
 from .output import ElasticsearchUrl, Json, print_json, print_text, stderr, stdout
@@ -43,7 +32,11 @@ from .search_options import (
 )
 
 if TYPE_CHECKING:
+    from ..client import RerankClient
     from ..integrations.openai_chat import ChatModel
+    from ..models import Reranker
+    from ..retrievers.planning.index_schema import IndexSchema
+    from ..settings import Settings
 
 
 def ask(
@@ -76,6 +69,10 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's answer instead."""
+    from ..retrievers.planning.passages import passages_of, source_for
+    from ..retrievers.planning.short_form import retriever_for
+    from ..settings import read_settings
+
     settings = read_settings()
     chat = _chat_model(llm, llm_model, settings)
     vector, wording = vector_of(query_vector), _wording(instructions)
@@ -116,7 +113,7 @@ def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatMo
         if name is not None:
             raise RequestError(f"--llm-model {name} is of no use without the address of its server; add --llm URL")
         return None
-    from ..integrations.openai_chat import ChatModel  # noqa: PLC0415 the SDK is an extra
+    from ..integrations.openai_chat import ChatModel  # the SDK is an extra
 
     return ChatModel(url, name, api_key=settings.llm_api_key)
 
@@ -132,6 +129,11 @@ def _wording(given: str | None) -> str:
 
 def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
     """Return what counts tokens: the tokenizer that is named, else the reranker's own, else that of the embedder."""
+    from ..models.load import model_folder
+    from ..models.local.local import LocalReranker
+    from ..models.manifest import TOKENIZER
+    from ..text.pairs import open_tokenizer
+
     if given is not None:
         path = Path(given, TOKENIZER) if Path(given).is_dir() else Path(given)
         if not path.is_file():
@@ -143,6 +145,10 @@ def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[
 
 
 def _schemas(client: RerankClient, index: str) -> IndexSchema:
+    from elasticsearch import AuthorizationException
+
+    from ..retrievers.planning.index_schema import IndexSchema, schema_of
+
     try:
         return schema_of(client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index)
     except AuthorizationException:

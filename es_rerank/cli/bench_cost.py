@@ -15,9 +15,9 @@ from rich.table import Table
 from ..collection import read_corpus, read_queries
 from ..engine.pool import cores
 from ..errors import ModelError
-from ..models.bi_encoder import BiEncoder
-from ..models.cross_encoder import CrossEncoder
 from ..models.load import model_folder
+from ..models.local.bi_encoder import BiEncoder
+from ..models.local.cross_encoder import CrossEncoder
 from ..models.manifest import Manifest, Precision, read_manifest
 from ..research.bench.cost import (
     BUDGET_S,

@@ -20,8 +20,8 @@ from ..collection import read_queries
 from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
-from ..models.cross_encoder import CrossEncoder
 from ..models.load import model_folder
+from ..models.local.cross_encoder import CrossEncoder
 from ..models.manifest import MANIFEST, Precision, read_manifest
 from ..research.bench.engine import label
 from ..research.bench.load import Step
@@ -37,6 +37,7 @@ from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
 from ..settings import BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
 
 WINDOW = 20
@@ -76,6 +77,7 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same requests at the same moments."""
+    check_evaluate("the bench")
     end_on_sigterm()
     check_plot(plot)
     if wrong := [rate for rate in rates or () if not 0 < rate < math.inf]:

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ..errors import SettingsError
-from ..models.cross_encoder import CrossEncoder
-from ..models.load import load_embedder
-from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
-from ..research.training.calibration import WINDOW, Quality
-from ..research.training.calibration import calibrate as learn
-from ..research.training.recipe import RECIPE, read_recipe
-from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 from ..settings import BUNDLED_EMBEDDER
-from ..text.chunking import Chunker
+from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from ..research.training.calibration import Quality
 
 _LEFT_OUT = frozenset({"policyqa"})
 """Collections whose questions make no sense without their document: no search would ask them."""
@@ -47,6 +43,14 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Learn the calibration of a cross-encoder on training splits and write it into its manifest."""
+    check_evaluate("learning a calibration")
+    from ..models.load import load_embedder
+    from ..models.local.cross_encoder import CrossEncoder
+    from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
+    from ..research.training.calibration import calibrate as learn
+    from ..research.training.recipe import read_recipe
+    from ..text.chunking import Chunker
+
     chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
     with CrossEncoder(model) as reranker:
         coefficients, table = learn(
@@ -69,6 +73,8 @@ def calibrate(
 
 
 def _table(table: Mapping[str, Quality]) -> Table:
+    from ..research.training.calibration import WINDOW
+
     weights = [f"+ {weight}" for weight in next(iter(table.values()))["by_weight"]]
     shown = Table("development collection", "queries", "first stage", "cross-encoder", *weights, "calibrated", title=f"nDCG@10 within windows of {WINDOW}")
     rows = {name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]] for name, row in table.items()}
@@ -82,6 +88,9 @@ def _table(table: Mapping[str, Quality]) -> Table:
 
 def _queries(run: Path) -> set[str]:
     """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
+    from ..research.training.recipe import RECIPE, read_recipe
+    from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
+
     recipe, path = read_recipe(str(run / RECIPE)), run / WORK / LISTS
     made_by, lists = read_lists(path)
     if not is_of(made_by, recipe):

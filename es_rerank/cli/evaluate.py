@@ -9,36 +9,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
-from elasticsearch import Elasticsearch
 from rich.markup import escape
 from rich.progress import TaskID
 
-from ingest_pipelines import Ingest
-
 from ..addresses import masked
-from ..client import RerankClient
 from ..collection import Document, find_file, read_corpus
 from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
-from ..models import LoadedReranker
-from ..models.bi_encoder import BiEncoder
-from ..models.cached import ScoreCache
-from ..models.load import embedder_of, reranker_of
 from ..research.evaluation.comparison import comparison
 from ..research.evaluation.experiment import Result, Setup, experiments
-from ..research.evaluation.report import page
 from ..research.evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
 from ..retrievers.grammar.tree import FirstStage
-from ..settings import Settings, read_settings
-from ..text.chunking import Chunker
-from .connection import connect
 from .evaluation_tables import show, show_comparison
+from .extras import check_evaluate
 from .output import ElasticsearchUrl, Json, print_json, progress, stderr
 
-BULK_TIMEOUT_S = 120.0
-"""A bulk request of long documents may wait for vectors to be woven into the graph."""
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from ..client import RerankClient
+    from ..models import LoadedReranker
+    from ..models.local.bi_encoder import BiEncoder
+    from ..models.wrappers.cached import ScoreCache
+    from ..settings import Settings
 
 _STAGES: tuple[FirstStage, ...] = get_args(FirstStage)
 """typer reads no list of a Literal."""
@@ -74,6 +69,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."""
+    from ..client import RerankClient
+    from ..models.load import embedder_of
+    from ..models.wrappers.cached import ScoreCache
+    from ..settings import read_settings
+    from .connection import BULK_TIMEOUT_S, connect
+
+    check_evaluate("measuring")
     stages = _stages(first_stage)
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
         raise SettingsError(f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a file in one that is there")
@@ -96,6 +98,8 @@ def evaluate(
     else:
         print_json(found.as_json()) if as_json else show_comparison(found)
     if html is not None:  # last, so that nothing that was measured is lost with a page that cannot be written
+        from ..research.evaluation.report import page
+
         _write(html, page(found, [masked(each) for each in sys.argv[1:]]))
 
 
@@ -138,6 +142,8 @@ def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, 
 @contextmanager
 def _rerankers(settings: Settings, named: Mapping[str, str], cache: ScoreCache | None) -> Iterator[dict[str, LoadedReranker]]:
     """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the block."""
+    from ..models.load import reranker_of
+
     with ExitStack() as stack:
         yield {shown: stack.enter_context(reranker_of(settings, name, cache=cache)) for shown, name in named.items()}
 
@@ -167,6 +173,10 @@ def indexed(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder
 
 def _ingested(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder, documents: int, *, rebuild: bool = False) -> None:
     """Index titles and texts, with a bar on stderr; metadata is left out, since nothing here searches it."""
+    from ingest_pipelines import Ingest
+
+    from ..text.chunking import Chunker
+
     ingest = Ingest(client, embedder, chunker=Chunker(embedder.tokenizer))
     corpus = (Document(document.id, document.title, document.text, {}) for document in read_corpus(folder))
     with progress(documents, f"indexing into {index}") as bar:

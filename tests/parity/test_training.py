@@ -27,7 +27,7 @@ from es_rerank.errors import SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
 from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
-from es_rerank.models.cross_encoder import CrossEncoder
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.research.training import batches, cross_encoder, kept_lists
 from es_rerank.research.training.contrasts import contrasts
 from es_rerank.research.training.early_exit import EarlyExit

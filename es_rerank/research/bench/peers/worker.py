@@ -1,10 +1,11 @@
-"""One system of the bench in a process of its own, told what to do by JSON lines on stdin, answering by JSON lines on stdout.
+"""One system of the bench in its own process: requests are JSON lines on stdin, answers JSON lines on stdout.
 
-Run by path, in the environment of a peer: this project is not installed there, and nothing of it is imported but where it
-is itself what is measured. The first argument is a JSON object: ``system``, ``folder``, ``threads``, ``max_length``, and
-``out`` for the export. The first line that comes back is ``{"ready": true}``; then each line
-``{"lists": [[query, [passage, ...]], ...], "batch": 8}`` is answered by ``{"seconds": s, "scores": [...]}``, one score
-for each passage in the order given, or by ``{"error": "..."}``. It ends when stdin does.
+The file is run by its path in the environment of a peer. This project is not installed there, so nothing of
+it is imported, except when it is the system that is measured. The first argument is a JSON object:
+``system``, ``folder``, ``threads``, ``max_length``, and ``out`` for the export. The first line of output is
+``{"ready": true}``. Then each line ``{"lists": [[query, [passage, ...]], ...], "batch": 8}`` is answered by
+``{"seconds": s, "scores": [...]}``, one score for each passage in the given order, or by ``{"error":
+"..."}``. The process ends when stdin ends.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ _PR_SET_PDEATHSIG = 1
 
 Lists = list[tuple[str, list[str]]]
 Score = Callable[[Lists, int], Iterable[float]]
-"""From lists of passages and a batch size to one score for each passage."""
+"""A function from lists of passages and a batch size to one score for each passage."""
 
 
 class Task(NamedTuple):
-    """What the process was started for; ``max_length`` in tokens."""
+    """What the process was started for; ``max_length`` is in tokens."""
 
     system: str
     folder: str
@@ -41,7 +42,7 @@ class Task(NamedTuple):
 
 
 def torch_reference(task: Task) -> Score:
-    """The classes of transformers itself, one pair at a time, so that nothing is padded."""
+    """Score with the classes of transformers, one pair at a time, so that nothing is padded."""
     torch, transformers = _torch(task), import_module("transformers")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(task.folder).float().eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(task.folder)
@@ -61,11 +62,13 @@ def torch_reference(task: Task) -> Score:
 
 
 def ours(precision: str) -> Callable[[Task], Score]:
-    """This project: one call for each query, as many runs at once as there are threads."""
+    """Return the loader of this project's cross-encoder: one call for each query, one run for each thread at
+    once.
+    """
 
     def load(task: Task) -> Score:
         return _query_by_query(
-            import_module("es_rerank.models.cross_encoder").CrossEncoder(
+            import_module("es_rerank.models.local.cross_encoder").CrossEncoder(
                 task.folder, threads=task.threads, variant=precision
             )
         )
@@ -74,11 +77,11 @@ def ours(precision: str) -> Callable[[Task], Score]:
 
 
 def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
-    """This project, the reranker that ``folder`` names, with or without a cache of scores."""
+    """Return the loader of the reranker of this project that ``folder`` names, with or without a score cache."""
 
     def load(task: Task) -> Score:
         models = import_module("es_rerank.models.load")
-        cache = import_module("es_rerank.models.cached").ScoreCache(1_000_000) if remembers else None
+        cache = import_module("es_rerank.models.wrappers.cached").ScoreCache(1_000_000) if remembers else None
         return _query_by_query(models.load_reranker(task.folder, threads=task.threads, cache=cache))
 
     return load
@@ -91,7 +94,10 @@ def _query_by_query(model: Any) -> Score:  # noqa: ANN401 a reranker of this pro
 
 
 def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], Score]:
-    """All pairs in one call, which sorts them by length; ``pattern`` finds the graph in the folder."""
+    """Return the loader of sentence-transformers: all pairs in one call, which sorts them by length.
+
+    ``pattern`` finds the graph in the folder.
+    """
 
     def load(task: Task) -> Score:
         torch = _torch(task)
@@ -123,7 +129,7 @@ def sentence_transformers(backend: str, pattern: str = "") -> Callable[[Task], S
 
 
 def sentence_transformers_export(task: Task) -> None:
-    """Write to ``out`` the graph that sentence-transformers exports, and the int8 one of its preset for this CPU."""
+    """Write the graph that sentence-transformers exports to ``out``, and its int8 graph for this CPU."""
     arguments = {"provider": "CPUExecutionProvider", "export": True}
     model = import_module("sentence_transformers").CrossEncoder(
         task.folder, device="cpu", backend="onnx", model_kwargs=arguments
@@ -135,7 +141,7 @@ def sentence_transformers_export(task: Task) -> None:
 
 
 def preset() -> str:
-    """Return the name of sentence-transformers' preset for this CPU."""
+    """Return the name of sentence-transformers' quantization preset for this CPU."""
     if platform.machine().lower() in {"arm64", "aarch64"}:
         return "arm64"
     flags = CPUINFO.read_text(encoding="utf-8").split() if CPUINFO.is_file() else []
@@ -146,12 +152,18 @@ def preset() -> str:
 
 
 def infinity(engine: str) -> Callable[[Task], Score]:
-    """All queries at once: it batches across requests. Its batch size is fixed when an engine is made."""
+    """Return the loader of infinity: all queries at once, because it batches across requests.
+
+    Its batch size is fixed when an engine is made.
+    """
 
     def load(task: Task) -> Score:
         _torch(task)
-        # It finds graphs by a path that holds the folder's, and asks for them below the folder: right where that is ".".
-        # It keeps what it optimised under the same name for all such folders: here in the folder itself.
+        # infinity lists the graphs whose path contains the folder's path, and then opens these paths inside
+        # the
+        # folder. That works only for the folder ".". It stores optimized graphs by folder name, so with "."
+        # the
+        # store must be inside the folder itself.
         os.chdir(task.folder)
         os.environ["HF_HUB_CACHE"] = task.folder
         package = import_module("infinity_emb")
@@ -176,9 +188,9 @@ def infinity(engine: str) -> Callable[[Task], Score]:
             return running[batch]
 
         def score(lists: Lists, batch: int) -> Iterable[float]:
-            asked = engines(batch)
+            running_engines = engines(batch)
             answers = [
-                asked.rerank(model="bench", query=query, docs=passages, raw_scores=True)
+                running_engines.rerank(model="bench", query=query, docs=passages, raw_scores=True)
                 for query, passages in lists
             ]
             for answer in answers:
@@ -191,7 +203,7 @@ def infinity(engine: str) -> Callable[[Task], Score]:
 
 
 def rerankers(task: Task) -> Score:
-    """One call for each query."""
+    """Score with rerankers, one call for each query."""
     _torch(task)
     model = import_module("rerankers").Reranker(
         task.folder, model_type="cross-encoder", device="cpu", dtype="float32", verbose=0
@@ -210,7 +222,7 @@ def rerankers(task: Task) -> Score:
 
 
 def fastembed(task: Task) -> Score:
-    """All pairs in one call, by a model of its own registry's form that is read from a local folder."""
+    """Score with fastembed, all pairs in one call. Its registry gets an entry that points to a local folder."""
     package = import_module("fastembed.rerank.cross_encoder").TextCrossEncoder
     source = import_module("fastembed.common.model_description").ModelSource(hf="bench/bench")
     package.add_custom_model(model="bench/bench", sources=source, model_file="model.onnx")
@@ -221,13 +233,16 @@ def fastembed(task: Task) -> Score:
 
 
 FLASHRANK_NAME, FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"
-"""It reads local folders under the names that it knows alone; the weights are those of ``folder``."""
+"""FlashRank reads a local folder only under a name that it knows; the weights are those of ``folder``."""
 
 
 def flashrank(task: Task) -> Score:
-    """One call for each batch: it runs whatever it is given in one go. How many threads it uses cannot be said."""
+    """Score with FlashRank, one call for each batch, because it runs all its input at once.
+
+    Its number of threads cannot be set.
+    """
     package = import_module("flashrank")
-    cache = Path(tempfile.mkdtemp())  # in the folder of the bench's run, which removes it
+    cache = Path(tempfile.mkdtemp())  # inside the bench's temporary folder, which the bench deletes
     (cache / FLASHRANK_NAME).mkdir()
     for path in Path(task.folder).iterdir():
         (cache / FLASHRANK_NAME / (FLASHRANK_FILE if path.suffix == ".onnx" else path.name)).symlink_to(
@@ -238,7 +253,7 @@ def flashrank(task: Task) -> Score:
     def score(lists: Lists, batch: int) -> Iterable[float]:
         for query, passages in lists:
             for start in range(0, len(passages), batch):
-                # It sorts what it is given, and writes its scores into it.
+                # FlashRank sorts its input and writes the scores into it.
                 given = [
                     {"id": number, "text": text}
                     for number, text in enumerate(passages[start : start + batch])
@@ -285,15 +300,18 @@ def _timed(score: Score, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent is gone: asleep it would not see that stdin ended (Linux, prctl(2))."""
+    """Make the kernel end this process when its parent ends (Linux, prctl(2)).
+
+    A stopped process would not see that stdin has ended.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
-    """Load the system and answer until stdin ends."""
+    """Load the system and answer requests until stdin ends."""
     _end_with_parent()
-    # Libraries print as they please: what they print goes to stderr, and the protocol to a stdout of its own.
+    # Libraries may print to stdout. Their output goes to stderr; the protocol has its own copy of stdout.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -308,9 +326,9 @@ def main() -> None:
         if score is not None:
             for line in sys.stdin:
                 say(_timed(score, json.loads(line)))
-    except Exception as error:  # noqa: BLE001 whatever a peer raises becomes its row
+    except Exception as error:  # noqa: BLE001 every error of a peer becomes its row
         say({"error": f"{type(error).__name__}: {error}"})
-        os._exit(1)  # threads of a peer may be alive, and would keep the process so
+        os._exit(1)  # a running thread of a peer would keep the process alive
     os._exit(0)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import httpx
 from pydantic import SecretStr
 
-from ..errors import ScoreError, SettingsError
-from ..types import Calibration, Scale
+from ...errors import ScoreError, SettingsError
+from ...types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
 from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
 

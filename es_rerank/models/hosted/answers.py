@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ScoreError
-from ..types import FloatArray, Scale
+from ...errors import ScoreError
+from ...types import FloatArray, Scale
 
 _BOUNDS: dict[Scale, tuple[float, float]] = {
     "probability": (0.0, 1.0),

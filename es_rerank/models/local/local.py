@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..engine.pool import Pool
-from ..engine.runs import Reads, Runs
-from ..engine.session import CPU
-from ..errors import ModelFolderError, ScoreError
-from ..text.chunking import OVERLAP_TOKENS, Chunker
-from ..text.pairs import Encoded, open_tokenizer, well_formed
-from ..types import Calibration, FloatArray, Passage, Scores
-from .closing import Closing
-from .manifest import TOKENIZER, Kind, Manifest, Precision
+from ...engine.pool import Pool
+from ...engine.runs import Reads, Runs
+from ...engine.session import CPU
+from ...errors import ModelFolderError, ScoreError
+from ...text.chunking import OVERLAP_TOKENS, Chunker
+from ...text.pairs import Encoded, open_tokenizer, well_formed
+from ...types import Calibration, FloatArray, Passage, Scores
+from ..closing import Closing
+from ..manifest import TOKENIZER, Kind, Manifest, Precision
 from .opening import Opened, opened
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..text.pairs import PairEncoder
+from ...text.pairs import PairEncoder
+from ..manifest import CrossEncoderContract, Kind, Manifest
 from .local import LocalReranker, Pairs
-from .manifest import CrossEncoderContract, Kind, Manifest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..types import Calibration
-from . import Reranker
+from ...types import Calibration
+from .. import Reranker
 
 
 class Over:

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.processor import adds_bytes_exactly
-from ..engine.session import Session
-from .manifest import Kind, Manifest, Precision, read_manifest, verify
+from ...engine.processor import adds_bytes_exactly
+from ...engine.session import Session
+from ..manifest import Kind, Manifest, Precision, read_manifest, verify
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import SecretStr
 
-from ..errors import MissingExtraError, RequestError, ScoreError, SettingsError
-from ..types import Scale
+from ...errors import MissingExtraError, RequestError, ScoreError, SettingsError
+from ...types import Scale
 from .answers import Answer, reason, values_by_index
 from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.pool import Pool
-from ..scores import as_logits
-from ..types import Calibration, FloatArray, Passage, Scores
-from . import LoadedReranker, LongTextReranker
-from .closing import Closing
+from ...engine.pool import Pool
+from ...scores import as_logits
+from ...types import Calibration, FloatArray, Passage, Scores
+from .. import LoadedReranker, LongTextReranker
+from ..closing import Closing
 
 LEAST_KEPT = 10
 """Passages that the better reranker reads however small the share: a page of hits, the depth of nDCG@10."""

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.pool import Pool
-from ..engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
-from ..errors import ModelFolderError
-from ..forks import in_every_child
-from ..types import FloatArray
+from ...engine.pool import Pool
+from ...engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
+from ...errors import ModelFolderError
+from ...forks import in_every_child
+from ...types import FloatArray
+from ..local.cross_encoder import CrossEncoder
+from ..local.opening import Opened, checked
+from ..manifest import Precision
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
-from .cross_encoder import CrossEncoder
-from .manifest import Precision
-from .opening import Opened, checked
 
 MOST_BYTES = 64_000_000
 """Hidden states that a model keeps between exit and end, those of passages that stopped included until newer ones need the room:

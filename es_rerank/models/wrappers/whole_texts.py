@@ -8,9 +8,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..scores import aggregated, as_logits
-from ..types import Aggregation, Scores
-from . import LongTextReranker
+from ...scores import aggregated, as_logits
+from ...types import Aggregation, Scores
+from .. import LongTextReranker
 from .over import Over
 
 _BEST = Aggregation("max")

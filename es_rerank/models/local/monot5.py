@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..text.prompted_pairs import PromptEncoder
+from ...text.prompted_pairs import PromptEncoder
+from ..manifest import Kind, Manifest
 from .local import LocalReranker, Pairs
-from .manifest import Kind, Manifest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

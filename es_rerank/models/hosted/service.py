@@ -17,13 +17,13 @@ import numpy as np
 import stamina
 from pydantic import SecretStr
 
-from ..errors import EsRerankError, OverloadError, RemoteModelError, SettingsError
-from ..forks import in_every_child
-from ..text.pairs import well_formed
-from ..types import Calibration, Scale, Scores
+from ...errors import EsRerankError, OverloadError, RemoteModelError, SettingsError
+from ...forks import in_every_child
+from ...text.pairs import well_formed
+from ...types import Calibration, Scale, Scores
+from ..closing import Closing
 from .answers import Answer, reason
 from .background import BackgroundLoop
-from .closing import Closing
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..forks import in_every_child
-from ..types import Passage, Scale, Scores
-from . import LoadedReranker, LongTextReranker, Reranker
-from .closing import Closing
+from ...forks import in_every_child
+from ...types import Passage, Scale, Scores
+from .. import LoadedReranker, LongTextReranker, Reranker
+from ..closing import Closing
 from .over import Over
 
 DEFAULT_ENTRIES = 100_000

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..engine.pool import Pool
-from ..engine.runs import Runs
-from ..engine.session import CPU
-from ..errors import ModelFolderError, ScoreError
-from ..text.pairs import TextEncoder, open_tokenizer
-from ..types import FloatArray
-from . import Vectors
-from .closing import Closing
-from .manifest import TOKENIZER, Manifest, Precision
+from ...engine.pool import Pool
+from ...engine.runs import Runs
+from ...engine.session import CPU
+from ...errors import ModelFolderError, ScoreError
+from ...text.pairs import TextEncoder, open_tokenizer
+from ...types import FloatArray
+from .. import Vectors
+from ..closing import Closing
+from ..manifest import TOKENIZER, Manifest, Precision
 from .opening import opened
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ..errors import ModelError
-from ..forks import in_every_child
+from ...errors import ModelError
+from ...forks import in_every_child
 
 T = TypeVar("T")
 
