@@ -6,13 +6,18 @@
 >>> es.rerank("who signed the treaty", index="articles")  # doctest: +SKIP
 """
 
-from .client import AsyncRerankClient, RerankClient
+import importlib
+import typing
+
 from .errors import DeadlineError, EsRerankError, ModelError, OverloadError, RequestError, SearchError
-from .models import Embedder, Reranker
-from .models.load import load_embedder, load_reranker
-from .retrievers.planning.passages import passages_of
-from .text.prompt import assemble_prompt
-from .types import Calibration, Passage, Scores
+
+if typing.TYPE_CHECKING:
+    from .client import AsyncRerankClient, RerankClient
+    from .models import Embedder, Reranker
+    from .models.load import load_embedder, load_reranker
+    from .retrievers.planning.passages import passages_of
+    from .text.prompt import assemble_prompt
+    from .types import Calibration, Passage, Scores
 
 __all__ = [
     "AsyncRerankClient",
@@ -33,3 +38,32 @@ __all__ = [
     "load_reranker",
     "passages_of",
 ]
+
+_HOMES = {
+    "AsyncRerankClient": ".client",
+    "Calibration": ".types",
+    "Embedder": ".models",
+    "Passage": ".types",
+    "RerankClient": ".client",
+    "Reranker": ".models",
+    "Scores": ".types",
+    "assemble_prompt": ".text.prompt",
+    "load_embedder": ".models.load",
+    "load_reranker": ".models.load",
+    "passages_of": ".retrievers.planning.passages",
+}
+"""Where each public name is defined that is imported only when it is used, so that importing the package costs nothing."""
+
+
+if not typing.TYPE_CHECKING:  # a type checker reads the imports above, and so finds a name that is not there
+
+    def __getattr__(name: str) -> object:
+        """Import a public name on its first use (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_HOMES[name], __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Return all names, those too that are not imported yet."""
+        return sorted({*globals(), *__all__})

@@ -1,56 +1,65 @@
-"""The program: one typer application, one file per command."""
+"""The program: one typer application, one file per command, of which only the one that is asked for is imported."""
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated, ClassVar
 
 import typer
-from elasticsearch import ApiError, TransportError
 
-from ..errors import EsRerankError
-from .ask import ask
-from .bench import bench
-from .calibrate import calibrate
-from .demo import demo
-from .doctor import doctor
-from .down import down
-from .evaluate import evaluate
-from .export import export
-from .ingest import ingest
-from .output import leave
-from .search import search
-from .serve import serve
-from .train import train
-from .up import up
+from .lazy_group import Entry, LazyGroup
+from .output import leave, print_text
+
+
+class _Program(LazyGroup):
+    """The commands of the program."""
+
+    entries: ClassVar = {
+        "demo": Entry("demo", "Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."),
+        "up": Entry("up", "Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is kept."),
+        "down": Entry("down", "Stop the local Elasticsearch that `up` started, and no other. Its data stays unless --purge is given."),
+        "doctor": Entry("doctor", "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."),
+        "evaluate": Entry("evaluate", "Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."),
+        "export": Entry("export", "Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."),
+        "search": Entry("search", "Search an index and rerank its first hits; --json prints the Elasticsearch response."),
+        "ask": Entry("ask", "Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's answer instead."),
+        "serve": Entry("serve", "Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."),
+        "train": Entry("train", "Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."),
+        "calibrate": Entry("calibrate", "Learn the calibration of a cross-encoder on training splits and write it into its manifest."),
+        "ingest": Entry("ingest", "Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."),
+        "bench": Entry("bench", "Measure speed, side by side in one run."),
+    }
+
 
 app = typer.Typer(
     name="es-rerank",
+    cls=_Program,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Rerank Elasticsearch hits with a cross-encoder, on any licence.",
 )
 
-app.command()(demo)
-app.command()(up)
-app.command()(down)
-app.command()(doctor)
-app.command()(evaluate)
-app.command()(export)
-app.command()(search)
-app.command()(ask)
-app.command()(serve)
-app.command()(train)
-app.command()(calibrate)
-app.command()(ingest)
-app.add_typer(bench)
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print_text(f"es-rerank {version('es-rerank')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Take the options of the program itself."""
 
 
 def main() -> None:
     """Run the program; every known error becomes one sentence on stderr and its exit code."""
     try:
         app()
-    except (EsRerankError, ApiError, TransportError) as error:
+    except Exception as error:  # noqa: BLE001 what is not known is raised again
         leave(error)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -42,6 +42,7 @@ from ..scores import ranked
 from ..settings import BUNDLED_RERANKER
 from ..types import Calibration
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
 
 WINDOW = 50
@@ -89,6 +90,7 @@ def engine(
     as_json: Json = False,
 ) -> None:
     """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
+    check_evaluate("the bench")
     end_on_sigterm()
     check_plot(plot)
     chosen = [] if alone else _chosen(peers)

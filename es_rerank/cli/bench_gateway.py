@@ -1,34 +1,25 @@
-"""``es-rerank bench``: speed, measured side by side in one run."""
+"""``es-rerank bench gateway``: what sidecar and library add to Elasticsearch's own latency."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
-from elasticsearch import Elasticsearch
 from rich.progress import TaskID
 from rich.table import Table
 
-from ..client import RerankClient
 from ..research.bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure, own_index
 from ..research.bench.machine import machine
-from ..settings import Settings, read_settings
-from .bench_cost import cost
-from .bench_engine import engine
-from .bench_load import load
 from .bench_options import end_on_sigterm
-from .connection import client_of, connect, found_or_started, with_port
-from .evaluate import BULK_TIMEOUT_S
 from .output import Json, print_json, progress, stderr, stdout
-from .own_sidecar import own_sidecar
 
-bench = typer.Typer(name="bench", no_args_is_help=True, help="Measure speed, side by side in one run.")
-bench.command()(engine)
-bench.command()(load)
-bench.command()(cost)
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from ..settings import Settings
 
 _DRAWN_EVERY = 10
 """Rounds between two drawings of the progress bar, which take time themselves."""
@@ -36,7 +27,6 @@ _DRAWN_EVERY = 10
 _CAPTION = "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by bootstrap"
 
 
-@bench.command()
 def gateway(
     elasticsearch_url: Annotated[
         str | None,
@@ -47,6 +37,9 @@ def gateway(
     as_json: Json = False,
 ) -> None:
     """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."""
+    from ..settings import read_settings
+    from .connection import BULK_TIMEOUT_S, connect, found_or_started
+
     settings = read_settings()
     end_on_sigterm()
     found = found_or_started(elasticsearch_url, settings)
@@ -66,6 +59,9 @@ def gateway(
 @contextmanager
 def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
     """Yield a client of a sidecar over ``url``; credentials in ``url`` are sent by the client, as every caller's are."""
+    from .connection import BULK_TIMEOUT_S, client_of, with_port
+    from .own_sidecar import own_sidecar
+
     parts = urlsplit(with_port(url))
     credentials, at, host = parts.netloc.rpartition("@")
     with (
@@ -77,6 +73,8 @@ def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
 
 def _ways(client: Elasticsearch, sidecar: Elasticsearch) -> dict[Way, Searcher]:
     """Return the clients to time; a request that fails ends the run, since a second try would be timed with the first."""
+    from ..client import RerankClient
+
     once = client.options(max_retries=0)
     return {"direct": once, "sidecar": sidecar.options(max_retries=0), "library": RerankClient(once)}
 

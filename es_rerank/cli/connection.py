@@ -16,6 +16,9 @@ from ..node.probe import probe
 from ..settings import Settings
 from .output import stderr
 
+BULK_TIMEOUT_S = 120.0
+"""A bulk request of long documents may wait for vectors to be woven into the graph."""
+
 _GREETING_S = 5.0
 """Seconds that a first answer may take; a node that is up answers in milliseconds."""
 

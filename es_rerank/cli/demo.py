@@ -7,28 +7,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from elasticsearch import Elasticsearch
 from rich.table import Column, Table
 from rich.text import Text
 
-from .. import node
 from ..addresses import masked
-from ..client import RerankClient
-from ..models.load import embedder_of, reranker_of
 from ..research.evaluation.experiment import Result, Setup, by_first_stage
 from ..research.evaluation.packaged import SPLIT, packaged
 from ..research.evaluation.topics import Topics, read_topics
-from ..settings import Settings, read_settings
-from .connection import connect, found_or_started
-from .evaluate import BULK_TIMEOUT_S, indexed, measured
+from .evaluate import indexed, measured
 from .evaluation_tables import table_of, verdict
+from .extras import check_evaluate
 from .output import Json, print_json, stdout
 from .search import movement
-from .serve import build_service, listen
-from .serve import run as run_sidecar
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from ..client import RerankClient
+    from ..node import Node
+    from ..settings import Settings
 
 T = TypeVar("T")
 
@@ -51,6 +51,14 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."""
+    from ..client import RerankClient
+    from ..models.load import embedder_of, reranker_of
+    from ..settings import read_settings
+    from .connection import BULK_TIMEOUT_S, connect, found_or_started
+    from .serve import build_service, listen
+    from .serve import run as run_sidecar
+
+    check_evaluate("the demo")
     settings = read_settings()
     topics = read_topics(packaged(), SPLIT, limit=limit)
     with (
@@ -78,7 +86,7 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.monotonic() - began
 
 
-def summary(found: node.Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]) -> dict[str, Any]:
+def summary(found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]) -> dict[str, Any]:
     """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them there."""
     documents, passages = _counts(client)
     runs = {"first_stage": result.first_stage, "cross_encoder": result.cross_encoder, "reranked": result.reranked}
@@ -100,7 +108,7 @@ def _counts(client: Elasticsearch) -> tuple[int, int]:
     return answer["hits"]["total"]["value"], answer["aggregations"]["passages"]["doc_count"]
 
 
-def _show_index(found: node.Node, client: Elasticsearch) -> None:
+def _show_index(found: Node, client: Elasticsearch) -> None:
     documents, passages = _counts(client)
     stdout.print(f"Elasticsearch {found.version} ({found.how}) at {masked(found.url)}", highlight=False)
     stdout.print(f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index [bold]{INDEX}[/]\n", highlight=False)
@@ -161,7 +169,7 @@ def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
     return next((f"rank {rank}" for rank, hit in enumerate(hits, 1) if _is_answer(hit, judged)), f"not among {len(hits)}")
 
 
-def _show_result(found: node.Node, result: Result, settings: Settings) -> None:
+def _show_result(found: Node, result: Result, settings: Settings) -> None:
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)
     # A bare search goes where ELASTICSEARCH_URL points, or else to our own node.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .. import node
-from ..settings import read_settings
 from .output import ElasticsearchUrl, Json, print_json, stdout
+
+if TYPE_CHECKING:
+    from ..node import Diagnosis
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) -> None:
     """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."""
+    from .. import node
+    from ..settings import read_settings
+
     settings = read_settings()
     key = settings.elasticsearch_api_key
     diagnosis = node.doctor(
@@ -36,7 +41,7 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
         raise typer.Exit(1)
 
 
-def _table(diagnosis: node.Diagnosis) -> Table:
+def _table(diagnosis: Diagnosis) -> Table:
     table = Table("", "what", "found", "what to do", box=None)
     for check in diagnosis.checks:
         table.add_row(f"[{_COLOURS[check.status]}]{check.status}[/]", check.name, escape(check.found), escape(check.remedy))

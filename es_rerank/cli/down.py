@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import node
-from ..settings import read_settings
 from .output import Json, print_json, stdout
 
 
@@ -16,6 +14,9 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop the local Elasticsearch that `up` started, and no other. Its data stays unless --purge is given."""
+    from .. import node
+    from ..settings import read_settings
+
     done = node.down(read_settings().state_dir, purge=purge)
     was = done.stopped
     if as_json:

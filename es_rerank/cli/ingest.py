@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import TaskID
 from rich.table import Table
 
-from ingest_pipelines import Ingest, IngestReport, read_sources, source_files
-
 from ..errors import IngestError, SettingsError
-from ..models.load import embedder_of
-from ..settings import read_settings
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
-from .connection import connect
 from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
 
-_BULK_TIMEOUT_S = 120.0
-"""A bulk request of long documents may wait for vectors to be woven into the graph."""
+if TYPE_CHECKING:
+    from ingest_pipelines import IngestReport
 
 
 def ingest(
@@ -35,9 +30,15 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."""
+    from ingest_pipelines import Ingest, read_sources, source_files
+
+    from ..models.load import embedder_of
+    from ..settings import read_settings
+    from .connection import BULK_TIMEOUT_S, connect
+
     settings = read_settings()
     _check_rejects(rejects, source_files(sources))
-    client = connect(elasticsearch_url, settings, request_timeout_s=_BULK_TIMEOUT_S)
+    client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
         client,
         embedder_of(settings, embedder) as model,

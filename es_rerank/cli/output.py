@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
-from elasticsearch import ApiError, TransportError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -84,16 +83,18 @@ def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterato
 
 
 def leave(error: Exception) -> NoReturn:
-    """Print one sentence on stderr and exit with the code of the error's class."""
+    """Print one sentence on stderr and exit with the code of the error's class; raise again what is no error of ours or of the client."""
     known = as_known(error)
     stderr.print(f"[bold red]error:[/] {_escaped(masked_in(known.message))}", highlight=False, soft_wrap=True)
     raise SystemExit(outcome_of(known).exit_code)
 
 
 def as_known(error: Exception) -> EsRerankError:
-    """Return the error itself, or an elasticsearch client's error as a SearchError."""
+    """Return the error itself, or an elasticsearch client's error as a SearchError; raise any other again."""
     if isinstance(error, EsRerankError):
         return error
+    from elasticsearch import ApiError, TransportError
+
     if isinstance(error, ApiError) and error.error == "index_not_found_exception":
         index = error.info.get("error", {}).get("index", "?")
         return SearchError(f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check the name and the address")

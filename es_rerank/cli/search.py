@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..settings import read_settings
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
 from .search_options import (
     EmbedderName,
@@ -42,6 +41,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search an index and rerank its first hits; --json prints the Elasticsearch response."""
+    from ..settings import read_settings
+
     settings = read_settings()
     vector = vector_of(query_vector)
     with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:

@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..client import RerankClient
 from ..errors import RequestError
-from ..models import LoadedReranker
-from ..models.load import embedder_of, reranker_of
 from ..retrievers.grammar.tree import FirstStage
-from ..settings import Settings
-from .connection import connect
+
+if TYPE_CHECKING:
+    from ..client import RerankClient
+    from ..models import LoadedReranker
+    from ..settings import Settings
 
 Index = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
 FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="What recalls the candidates.")]
@@ -47,6 +47,10 @@ def open_client(url: str | None, settings: Settings, reranker: str | None, embed
     ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for queries is needed.
     Raises what ``connect`` raises, and ModelFolderError, SettingsError or MissingExtraError for a model that cannot be had.
     """
+    from ..client import RerankClient
+    from ..models.load import embedder_of, reranker_of
+    from .connection import connect
+
     with ExitStack() as stack:
         plain = stack.enter_context(connect(url, settings))
         loaded = stack.enter_context(reranker_of(settings, reranker))

