@@ -24,6 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--elasticsearch-url", help="Elasticsearch to test against, instead of a node of the session's own.")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the session's Elasticsearch, so that ``pytest -m "not node"`` needs no server, no JDK and no network.
+
+    A test that starts a node by itself carries the mark ``node`` of its own.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and "node" in item.fixturenames:
+            item.add_marker("node")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the user's settings and the user's own node, so that no test can read or write there."""

@@ -17,7 +17,7 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from es_rerank import load_reranker
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.models import LoadedReranker, LongTextReranker
-from es_rerank.models.closing import Closing
+from es_rerank.models.closeable import Closeable
 from es_rerank.models.load import check_reranker
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
@@ -28,7 +28,7 @@ QUERY = "who signed the treaty"
 PASSAGES = [f"passage {number} of {'many words ' * (number % 7)}" for number in range(40)]
 
 
-class Given(Closing):
+class Given(Closeable):
     """Gives the logit that a passage's text spells, and remembers what it was asked."""
 
     calibration = None

@@ -268,7 +268,7 @@ def test_weights_of_full_range_are_warned_about_where_they_overflow(
 ) -> None:
     scheme = Quantisation(operators=("MatMul",), per_channel=True, reduce_range=reduced, made_for="x86-64 with VNNI, or ARM")
     folder = reseal(tiny_cross_encoder(tmp_path), variants={"int8": GRAPH}, default_variant="int8", quantisation=scheme)
-    monkeypatch.setattr("es_rerank.models.local.opening.adds_bytes_exactly", lambda: exact)
+    monkeypatch.setattr("es_rerank.models.local.open_model.adds_bytes_exactly", lambda: exact)
     CrossEncoder(folder).close()
     assert ("tiny-cross-encoder was quantised for x86-64 with VNNI" in caplog.text) == warned
 

@@ -29,7 +29,6 @@ from es_rerank.node.record import ContainerRecord, ProcessRecord, Record, read, 
 REPOSITORY = Path(__file__).parents[1]
 STARTUP_S = 300.0
 
-pytestmark = pytest.mark.node
 
 
 def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -105,6 +104,8 @@ def test_down_leaves_a_server_alone_that_is_only_named_in_the_settings(node: Nod
 # -- life and death, on one node of this file's own ---------------------------------------------------------------------
 
 
+@pytest.mark.node
+@pytest.mark.timeout(900)  # two nodes start and stop
 def test_life_of_a_node(tmp_path: Path) -> None:
     """One test, because every start takes a quarter of a minute: each step needs the one before."""
     state = tmp_path / "state"

@@ -147,7 +147,7 @@ def test_a_prompt_of_ones_own(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("prompt", ["Query: {query}", "Document: {document}", "{document} {query}"])
 def test_a_prompt_without_its_places_is_refused(tokenizer: Tokenizer, prompt: str) -> None:
-    with pytest.raises(ModelFolderError, match="behind it"):
+    with pytest.raises(ModelFolderError, match="after it"):
         PromptEncoder(tokenizer, max_length=WINDOW, prompt=prompt)
 
 

@@ -35,8 +35,8 @@ from es_rerank import RerankClient
 from es_rerank.errors import OverloadError, RemoteModelError, ScoreError, SettingsError
 from es_rerank.models import LoadedReranker, Reranker
 from es_rerank.models.hosted.answers import reason, values_by_index
+from es_rerank.models.hosted.http_reranker import RetryPolicy, TransientError, batches, retry_after
 from es_rerank.models.hosted.remote import RemoteReranker
-from es_rerank.models.hosted.service import Patience, TransientError, batches, retry_after
 from es_rerank.models.load import Access, load_reranker
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import CalibrationRecord
@@ -521,11 +521,11 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
 def test_what_the_service_asks_to_wait_is_waited_and_no_wait_passes_the_end() -> None:
     overloaded = OverloadError("later")
-    assert Patience(time.monotonic() + 60)(TransientError(overloaded, 7.0)) == 7.0
-    assert Patience(time.monotonic() + 5)(TransientError(overloaded, 7.0)) is False
-    assert Patience(time.monotonic())(TransientError(overloaded)) is False
-    assert Patience(time.monotonic() + 60)(ScoreError("broken")) is False
-    patience = Patience(time.monotonic() + 60)
+    assert RetryPolicy(time.monotonic() + 60)(TransientError(overloaded, 7.0)) == 7.0
+    assert RetryPolicy(time.monotonic() + 5)(TransientError(overloaded, 7.0)) is False
+    assert RetryPolicy(time.monotonic())(TransientError(overloaded)) is False
+    assert RetryPolicy(time.monotonic() + 60)(ScoreError("broken")) is False
+    patience = RetryPolicy(time.monotonic() + 60)
     for most in (0.25, 0.5, 1.0):
         assert most / 2 <= patience(TransientError(overloaded)) <= most
 

@@ -17,7 +17,7 @@ from onnx import helper
 from tiny_models import GRAPH, save_graph
 
 from es_rerank.engine.pool import Pool
-from es_rerank.engine.runs import RUN_SEQUENCES, Runs, equal_lengths
+from es_rerank.engine.runs import RUN_SEQUENCES, BatchRunner, equal_lengths
 from es_rerank.engine.session import Session
 from es_rerank.errors import SettingsError
 from es_rerank.export.attention import fuse_attention
@@ -70,7 +70,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sequences_that_share_a_run_keep_their_bits(wide: Path) -> None:
     session, pool = Session(wide), Pool(2)
-    together = Runs(session, pool, first, by_row=True)
+    together = BatchRunner(session, pool, first, by_row=True)
     draw = np.random.default_rng(0)
     sequences = [sequence(*draw.integers(0, 100, length).tolist()) for length in draw.integers(3, 30, 120)]
     found = together.run(sequences)
@@ -94,14 +94,14 @@ def test_runs_are_shared_only_where_that_changes_no_bit(tmp_path: Path, wide: Pa
 
 def test_what_had_not_begun_by_the_deadline_is_none(wide: Path) -> None:
     pool = Pool(1)
-    runs = Runs(Session(wide), pool, first, by_row=True)
+    runs = BatchRunner(Session(wide), pool, first, by_row=True)
     assert runs.run([sequence(1, 2, 3)] * 9, deadline=time.monotonic() - 1) == [None] * 9
     pool.close()
 
 
 async def test_the_same_comes_out_asynchronously(wide: Path) -> None:
     pool = Pool(2)
-    runs = Runs(Session(wide), pool, first, by_row=True)
+    runs = BatchRunner(Session(wide), pool, first, by_row=True)
     sequences = [sequence(*range(1, length)) for length in (9, 4, 9, 5, 9, 9, 9, 4)]
     assert await runs.arun(sequences) == runs.run(sequences)
     pool.close()
@@ -154,7 +154,7 @@ def test_another_processor_than_the_cpu_gets_larger_runs(wide: Path, monkeypatch
 
     monkeypatch.setattr(session, "provider", "OtherExecutionProvider")
     monkeypatch.setattr(session, "run", counted)
-    found = Runs(session, pool, first, by_row=False).run([sequence(*range(1, 21))] * 300)
+    found = BatchRunner(session, pool, first, by_row=False).run([sequence(*range(1, 21))] * 300)
     assert sizes == [256, 44]
     assert np.ptp(np.asarray(found, dtype=np.float64)) < 1e-5
     pool.close()

@@ -7,18 +7,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from byte_products import added_exactly
 from encoder_graphs import WIDTH, encoder, run
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 
+from es_rerank.engine.processor import adds_bytes_exactly
 from es_rerank.engine.session import feeds
-from es_rerank.export.attention import fuse
+from es_rerank.export.attention import fuse_attention
 from es_rerank.export.fitted_rounding import fitted
 from es_rerank.export.static_int8 import FULL, REDUCED, Feeds, on_grid, quantise_static
 
 WIDE = 64
+
+LEAST_CORRELATION = {True: 0.99, False: 0.98}
+"""With fp32's logits: where products are added up exactly, and where some of them overflow."""
+LARGEST_DIFFERENCE = {True: 0.3, False: 1.0}
+"""From fp32's logits, in their standard deviations, of the same two."""
 
 
 def calibration(names: list[str], tokens: int = 24) -> list[Feeds]:
@@ -30,15 +37,36 @@ def operators(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
+def test_weights_of_seven_bits_are_added_up_exactly_on_every_processor() -> None:
+    assert added_exactly(REDUCED)
+
+
+def test_a_processor_that_is_said_to_add_weights_of_eight_bits_exactly_does() -> None:
+    """The other way round some do that nothing is said of, as x86-64 without AVX2."""
+    assert added_exactly(FULL) or not adds_bytes_exactly()
+
+
+def test_the_eighth_bit_brings_logits_nearer_only_where_it_is_added_up_exactly(tmp_path: Path) -> None:
+    path = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE)
+    assert fuse_attention(path, WIDE)
+    ids, error = np.random.default_rng(2).integers(0, 100, (64, 20)), {}
+    for largest in (FULL, REDUCED):
+        int8 = tmp_path / f"{largest}.onnx"
+        quantise_static(path, int8, calibration(["input_ids"]), largest=largest)
+        error[largest] = float(np.square(run(int8, ids)[0] - run(path, ids)[0]).mean())
+    assert (error[FULL] < error[REDUCED]) == added_exactly(FULL)
+
+
 @pytest.mark.parametrize("largest", [FULL, REDUCED])
 def test_an_encoder_keeps_its_logits_nearly(tmp_path: Path, largest: int) -> None:
     path, int8 = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE), tmp_path / "int8.onnx"
-    assert fuse(path, WIDE)
+    assert fuse_attention(path, WIDE)
     quantise_static(path, int8, calibration(["input_ids"]), largest=largest)
     ids = np.random.default_rng(2).integers(0, 100, (64, 20))
     (exact,), (found,) = run(path, ids), run(int8, ids)
-    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
-    assert np.abs(exact - found).max() < 0.3 * exact.std()
+    whole = added_exactly(largest)  # REDUCED: on every processor
+    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > LEAST_CORRELATION[whole]
+    assert np.abs(exact - found).max() < LARGEST_DIFFERENCE[whole] * exact.std()
     kinds = operators(int8)
     # Six products a layer, of which queries, keys and values read the same bytes; the head of one column stays fp32.
     assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear"), kinds.count("MatMul")) == (12, 8, 1)
@@ -48,7 +76,7 @@ def test_an_encoder_keeps_its_logits_nearly(tmp_path: Path, largest: int) -> Non
 
 def test_neighbours_in_a_run_do_not_change_a_bit(tmp_path: Path) -> None:
     path, int8 = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE, pooling="mean"), tmp_path / "int8.onnx"
-    assert fuse(path, WIDE)
+    assert fuse_attention(path, WIDE)
     quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
     ids = np.random.default_rng(3).integers(0, 100, (6, 20))
     together = run(int8, ids, "a.ffn0")[1]
@@ -87,19 +115,19 @@ def test_a_column_a_hundred_times_as_large_costs_the_others_nothing(tmp_path: Pa
     error = {}
     for path in (even, uneven):
         int8 = path.with_suffix(".int8")
-        quantise_static(path, int8, calibration(["input_ids"]), largest=FULL)
+        quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
         ids = np.arange(100)[None]
         others = onnx.load(path)
         words = next(each for each in others.graph.initializer if each.name == "words")
         values = numpy_helper.to_array(words).copy()
         (exact,), (found,) = run(path, ids), run(int8, ids)
         error[path.stem] = np.abs(exact - found).max() / np.abs(values).max()
-    assert error["uneven"] < error["even"]
+    assert error["uneven"] < 0.5 * error["even"]  # a third; 0.6 where no column is divided
 
 
 def test_weights_of_several_layers_are_kept_once(tmp_path: Path) -> None:
     path, int8 = product(tmp_path / "model.onnx", np.ones(WIDTH * 8), products=3), tmp_path / "int8.onnx"
-    quantise_static(path, int8, calibration(["input_ids"]), largest=FULL)
+    quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
     bytes_of = [each for each in onnx.load(int8).graph.initializer if each.data_type == TensorProto.INT8 and each.dims[0] != 100]
     assert sorted(tuple(each.dims) for each in bytes_of) == [(32, 64), (64, 32)]
     ids = np.arange(40).reshape(2, 20)
@@ -127,7 +155,7 @@ def test_what_rounding_does_on_average_is_taken_out_of_the_bias(tmp_path: Path) 
 
 def test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer(tmp_path: Path) -> None:
     path, plain, fitting = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE), tmp_path / "plain.onnx", tmp_path / "fitted.onnx"
-    assert fuse(path, WIDE)
+    assert fuse_attention(path, WIDE)
     # Small numbers alone: of the texts, and of what is read.
     texts = [feeds(["input_ids"], [row], [[0] * 24]) for row in np.random.default_rng(6).integers(0, 30, (40, 24)).tolist()]
     for out, fit in ((plain, False), (fitting, True)):

@@ -39,7 +39,7 @@ class Tokens(Protocol):
         """Segment ids, one for each token."""
 
 
-class Reads(Protocol):
+class GraphRunner(Protocol):
     """The interface of an object that runs a graph or a part of a graph. ``Session`` is one."""
 
     @property
@@ -53,7 +53,7 @@ class Reads(Protocol):
         """Return whether a run of up to ``most`` sequences gives bit for bit the results of separate runs."""
 
 
-class Runs(Generic[T]):
+class BatchRunner(Generic[T]):
     """Runs a graph on sequences without padding: a sequence's result does not depend on the other sequences.
 
     ``read`` turns the output of one sequence, float32, (labels,) or (n_tokens, dims), into its result.
@@ -63,7 +63,7 @@ class Runs(Generic[T]):
     equal length always share runs, and the size of a run may change the last bits of a result.
     """
 
-    def __init__(self, session: Reads, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
+    def __init__(self, session: GraphRunner, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
         self._session, self._pool, self._read = session, pool, read
         self._most, self._tokens = 1, RUN_TOKENS
         if session.provider != CPU:

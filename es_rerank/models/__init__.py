@@ -45,7 +45,9 @@ class Reranker(Protocol):
 class LongTextReranker(Reranker, Protocol):
     """A reranker that knows how much it can read at once, so that a longer text can be given to it in parts."""
 
-    def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
+    def cut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
         """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
 
         One passage where the text fits, none where it is empty, and none for those after the ``deadline``, a moment of

@@ -52,10 +52,17 @@ class Family:
 
 FAMILIES: tuple[Family, ...] = (
     Family("bert", ("BertForSequenceClassification",), ("BertModel",)),
-    Family("xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2),
+    Family(
+        "xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2
+    ),
     # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays unambiguous.
     Family("bge", (), (), truncation="only_second", reserved_positions=2),
-    Family("roberta", ("RobertaForSequenceClassification", "CamembertForSequenceClassification"), (), reserved_positions=2),
+    Family(
+        "roberta",
+        ("RobertaForSequenceClassification", "CamembertForSequenceClassification"),
+        (),
+        reserved_positions=2,
+    ),
     Family("distilbert", ("DistilBertForSequenceClassification",), ()),
     Family("electra", ("ElectraForSequenceClassification",), ()),
     Family("albert", ("AlbertForSequenceClassification",), ()),
@@ -64,7 +71,13 @@ FAMILIES: tuple[Family, ...] = (
     # Checkpoints of one class answer with different words, so that all but the first are named by the user alone. The words
     # are those of castorini/pygaggle (rerank/transformer.py), AnswerDotAI/rerankers (models/t5ranker.py) and, for monoptt5,
     # DataScienceUIBK/Rankify (utils). castorini/monot5-*, unicamp-dl/InRanker-*:
-    Family("monot5", (), (), monot5s=("T5ForConditionalGeneration", "MT5ForConditionalGeneration"), answers=("▁false", "▁true")),
+    Family(
+        "monot5",
+        (),
+        (),
+        monot5s=("T5ForConditionalGeneration", "MT5ForConditionalGeneration"),
+        answers=("▁false", "▁true"),
+    ),
     # unicamp-dl/mt5-base-*
     Family("monot5-yes-no", (), (), answers=("▁no", "▁yes")),
     # unicamp-dl/ptt5-base-*
@@ -75,7 +88,9 @@ FAMILIES: tuple[Family, ...] = (
     Family("monot5-blank-true", (), (), answers=("▁", "▁true")),
 )
 
-ANSWERS: str = "; ".join(f"{family.name} ({' '.join(family.answers)})" for family in FAMILIES if family.answers)
+ANSWERS: str = "; ".join(
+    f"{family.name} ({' '.join(family.answers)})" for family in FAMILIES if family.answers
+)
 """The families of monoT5 with their tokens for false and true, for messages."""
 
 
@@ -84,7 +99,9 @@ def family_named(name: str) -> Family:
     for family in FAMILIES:
         if family.name == name:
             return family
-    raise SettingsError(f"no model family is called {name}; the families are {', '.join(family.name for family in FAMILIES)}")
+    raise SettingsError(
+        f"no model family is called {name}; the families are {', '.join(family.name for family in FAMILIES)}"
+    )
 
 
 def family_of(architecture: str, kind: Kind) -> Family:
@@ -93,4 +110,6 @@ def family_of(architecture: str, kind: Kind) -> Family:
         if architecture in family.architectures(kind):
             return family
     known = ", ".join(name for family in FAMILIES for name in family.architectures(kind))
-    raise SettingsError(f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it follows with --family")
+    raise SettingsError(
+        f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it follows with --family"
+    )

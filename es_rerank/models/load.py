@@ -82,11 +82,24 @@ def load_reranker(
         return _cascade(str(model), name, threads, pool, access, cache, provider)
     if str(model).startswith(EARLY_EXIT):
         share, (folder,) = early_exit_of(str(model))
-        return early_exit(model_folder(folder), share=share, name=name, threads=threads, pool=pool, cache=cache, provider=provider)
+        return early_exit(
+            model_folder(folder),
+            share=share,
+            name=name,
+            threads=threads,
+            pool=pool,
+            cache=cache,
+            provider=provider,
+        )
     if str(model).startswith(COHERE):
         from .hosted.cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
-        return CohereReranker(str(model).removeprefix(COHERE), name=name, api_key=access.cohere_api_key, base_url=access.cohere_url)
+        return CohereReranker(
+            str(model).removeprefix(COHERE),
+            name=name,
+            api_key=access.cohere_api_key,
+            base_url=access.cohere_url,
+        )
     if str(model).startswith(REMOTE):
         from .hosted.remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
@@ -95,17 +108,35 @@ def load_reranker(
     return local if cache is None else cached(local, cache, local.identity)
 
 
-def reranker_of(settings: Settings, model: str | None = None, *, cache: ScoreCache | None = None) -> LoadedReranker:
+def reranker_of(
+    settings: Settings, model: str | None = None, *, cache: ScoreCache | None = None
+) -> LoadedReranker:
     """Return the reranker that is named, or the one of the settings, as the settings run it."""
-    return load_reranker(model or settings.reranker, threads=settings.threads, access=Access.of(settings), cache=cache, provider=settings.execution_provider)
+    return load_reranker(
+        model or settings.reranker,
+        threads=settings.threads,
+        access=Access.of(settings),
+        cache=cache,
+        provider=settings.execution_provider,
+    )
 
 
 def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
     """Return the embedder that is named, or the one of the settings, as the settings run it."""
-    return load_embedder(model or settings.embedder, threads=settings.threads, provider=settings.execution_provider)
+    return load_embedder(
+        model or settings.embedder, threads=settings.threads, provider=settings.execution_provider
+    )
 
 
-def _cascade(model: str, name: str | None, threads: int, pool: Pool | None, access: Access, cache: ScoreCache | None, provider: str) -> Cascade:
+def _cascade(
+    model: str,
+    name: str | None,
+    threads: int,
+    pool: Pool | None,
+    access: Access,
+    cache: ScoreCache | None,
+    provider: str,
+) -> Cascade:
     """Return two rerankers in a row, over one pool of threads, each with its own scores in the cache."""
     share, names = stages(model)
     shared = pool or Pool(threads)
@@ -127,14 +158,18 @@ def stages(model: str) -> tuple[float, list[str]]:
     """Return share and models of a cascade. Raises SettingsError for anything else than ``cascade:SHARE+FIRST+MODEL``."""
     if (found := _share_of(model.removeprefix(CASCADE), models=2)) is not None:
         return found
-    raise SettingsError(f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large")
+    raise SettingsError(
+        f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large"
+    )
 
 
 def early_exit_of(model: str) -> tuple[float, list[str]]:
     """Return share and the one model of an early exit. Raises SettingsError for anything else than ``exit:SHARE+MODEL``."""
     if (found := _share_of(model.removeprefix(EARLY_EXIT), models=1)) is not None:
         return found
-    raise SettingsError(f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in {EARLY_EXIT}0.3+{BUNDLED_RERANKER}")
+    raise SettingsError(
+        f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in {EARLY_EXIT}0.3+{BUNDLED_RERANKER}"
+    )
 
 
 def _share_of(text: str, *, models: int) -> tuple[float, list[str]] | None:
@@ -146,7 +181,14 @@ def _share_of(text: str, *, models: int) -> tuple[float, list[str]] | None:
     return None
 
 
-def local_reranker(model: str | Path, *, name: str | None = None, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> LocalReranker:
+def local_reranker(
+    model: str | Path,
+    *,
+    name: str | None = None,
+    threads: int = 0,
+    pool: Pool | None = None,
+    provider: str = CPU,
+) -> LocalReranker:
     """Return the reranker of a bundled or an installed name, a folder or a Hub id, whichever its kind.
 
     Raises ModelFolderError when it is not found or is no reranker.
@@ -186,7 +228,9 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
     names = [name or own for name, own in checked]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise SettingsError(f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL")
+        raise SettingsError(
+            f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL"
+        )
     return wanted
 
 
@@ -209,7 +253,9 @@ def calibration_of(model: str | Path) -> CalibrationRecord:
     """Return a model's calibration. Raises SettingsError where it has none, and what ``reranker_manifest`` raises."""
     found = reranker_manifest(model).calibration
     if found is None:
-        raise SettingsError(f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out")
+        raise SettingsError(
+            f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out"
+        )
     return found
 
 
@@ -217,11 +263,19 @@ def _manifest_of(folder: Path) -> Manifest:
     """Return a reranker's manifest, whether or not its files are there."""
     manifest = parse_manifest(folder)
     if manifest.kind not in RERANKERS:
-        raise ModelFolderError(f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}")
+        raise ModelFolderError(
+            f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}"
+        )
     return manifest
 
 
-def load_embedder(name_or_folder: str | Path = BUNDLED_EMBEDDER, *, threads: int = 0, pool: Pool | None = None, provider: str = CPU) -> BiEncoder:
+def load_embedder(
+    name_or_folder: str | Path = BUNDLED_EMBEDDER,
+    *,
+    threads: int = 0,
+    pool: Pool | None = None,
+    provider: str = CPU,
+) -> BiEncoder:
     """Return the bi-encoder of a name that is bundled or brought by an installed package, an exported folder, or a Hub id of an exported repository.
 
     Raises ModelFolderError when it is not found or not a bi-encoder.
@@ -250,7 +304,11 @@ def _from_hub(repository: str) -> Path:
 
     try:
         folder = Path(hf_hub_download(repository, MANIFEST)).parent
-        return Path(snapshot_download(repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]))
+        return Path(
+            snapshot_download(
+                repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]
+            )
+        )
     except (EntryNotFoundError, OSError, ValueError) as error:
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             raise ModelFolderError(

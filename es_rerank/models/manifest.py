@@ -188,14 +188,25 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        contracts = {"cross-encoder": self.cross_encoder, "monot5": self.monot5, "bi-encoder": self.bi_encoder}
+        contracts = {
+            "cross-encoder": self.cross_encoder,
+            "monot5": self.monot5,
+            "bi-encoder": self.bi_encoder,
+        }
         if [kind for kind, contract in contracts.items() if contract is not None] != [self.kind]:
             raise ValueError(f"a {self.kind} states exactly its own contract")
         if self.default_variant not in self.variants:
-            raise ValueError(f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}")
+            raise ValueError(
+                f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}"
+            )
         if any(set(part) != set(self.variants) for part in self._parts()):
-            raise ValueError(f"an early exit names two graphs for each of the variants {sorted(self.variants)}")
-        if unlisted := sorted({TOKENIZER, *self.variants.values(), *(name for part in self._parts() for name in part.values())} - set(self.files)):
+            raise ValueError(
+                f"an early exit names two graphs for each of the variants {sorted(self.variants)}"
+            )
+        if unlisted := sorted(
+            {TOKENIZER, *self.variants.values(), *(name for part in self._parts() for name in part.values())}
+            - set(self.files)
+        ):
             raise ValueError(f"files without checksum: {', '.join(unlisted)}")
         if outside := [name for name in self.files if Path(name).name != name or name in {"", ".", ".."}]:
             raise ValueError(f"file names that leave the folder: {', '.join(outside)}")
@@ -221,14 +232,18 @@ class Manifest(_Part):
 
     def by_row(self, wanted: Precision | None) -> bool:
         """Whether a precision computes every row of a run alone; dynamic int8 has one scale for all of them."""
-        static = self.quantisation is not None and self.quantisation.scheme == "QInt8 weights, static activations"
+        static = (
+            self.quantisation is not None and self.quantisation.scheme == "QInt8 weights, static activations"
+        )
         return self.precision(wanted) == "fp32" or static
 
     def variant(self, precision: Precision | None) -> str:
         """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where there is none."""
         wanted = self.precision(precision)
         if wanted not in self.variants:
-            raise ModelFolderError(f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export it again with that variant")
+            raise ModelFolderError(
+                f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export it again with that variant"
+            )
         return self.variants[wanted]
 
 
@@ -249,11 +264,17 @@ def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
     for name, record in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise ModelFolderError(f"{path} is missing, though the manifest lists it; export the model again or copy the whole folder")
+            raise ModelFolderError(
+                f"{path} is missing, though the manifest lists it; export the model again or copy the whole folder"
+            )
         if path.stat().st_size != record.bytes:
-            raise ModelFolderError(f"{path} has {path.stat().st_size} bytes, the manifest says {record.bytes}; {_ALTERED}")
+            raise ModelFolderError(
+                f"{path} has {path.stat().st_size} bytes, the manifest says {record.bytes}; {_ALTERED}"
+            )
     if kind is not None and manifest.kind != kind:
-        raise ModelFolderError(f"{folder} holds a {manifest.kind} and not a {kind}; give the folder of a {kind}")
+        raise ModelFolderError(
+            f"{folder} holds a {manifest.kind} and not a {kind}; give the folder of a {kind}"
+        )
     return manifest
 
 
@@ -271,7 +292,9 @@ def verify(folder: Path, manifest: Manifest, graph: str) -> None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``; what is not stated is left out."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(
+        manifest.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8"
+    )
 
 
 def file_record(path: Path) -> FileRecord:
@@ -288,25 +311,37 @@ _ALTERED = "it was altered or copied incompletely; copy the folder again or expo
 
 def _text(folder: Path) -> str:
     if not folder.is_dir():
-        raise ModelFolderError(f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export MODEL {folder}")
+        raise ModelFolderError(
+            f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export MODEL {folder}"
+        )
     if (folder / MANIFEST).is_file():
         return (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
     if (folder / "config.json").is_file():
-        raise ModelFolderError(f"{folder} is a torch model, not an exported one; run: es-rerank export {folder} OUT, and give OUT instead")
-    raise ModelFolderError(f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export MODEL OUT")
+        raise ModelFolderError(
+            f"{folder} is a torch model, not an exported one; run: es-rerank export {folder} OUT, and give OUT instead"
+        )
+    raise ModelFolderError(
+        f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export MODEL OUT"
+    )
 
 
 def _parsed(folder: Path, text: str) -> Manifest:
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise ModelFolderError(f"{folder / MANIFEST} is not JSON ({error}); export the model again") from error
+        raise ModelFolderError(
+            f"{folder / MANIFEST} is not JSON ({error}); export the model again"
+        ) from error
     version = raw.get("format_version") if isinstance(raw, Mapping) else None
     if version != FORMAT_VERSION:
-        raise ModelFolderError(f"{folder / MANIFEST} has format version {version}, this es-rerank reads {FORMAT_VERSION}; export the model again")
+        raise ModelFolderError(
+            f"{folder / MANIFEST} has format version {version}, this es-rerank reads {FORMAT_VERSION}; export the model again"
+        )
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise ModelFolderError(f"{folder / MANIFEST}: {where}: {first['msg']}; export the model again") from error
+        raise ModelFolderError(
+            f"{folder / MANIFEST}: {where}: {first['msg']}; export the model again"
+        ) from error

@@ -82,7 +82,9 @@ class BackgroundLoop:
             return await work()
         except asyncio.CancelledError:
             if self._closed:
-                raise ModelError("the model was closed while passages were waiting; keep it open until its last call has returned") from None
+                raise ModelError(
+                    "the model was closed while passages were waiting; keep it open until its last call has returned"
+                ) from None
             raise
 
 

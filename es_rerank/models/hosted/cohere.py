@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ...errors import MissingExtraError, RequestError, ScoreError, SettingsError
 from ...types import Scale
 from .answers import Answer, reason, values_by_index
-from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
+from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2
@@ -27,7 +27,7 @@ MAX_TOKENS_PER_DOC = 4_096
 """Cohere's own default (same page)."""
 
 
-class CohereReranker(ServiceReranker):
+class CohereReranker(HttpReranker):
     """Scores passages with a model that Cohere hosts, such as ``rerank-v3.5``; it is used only where it is named.
 
     **Query and passages are sent to Cohere**, or to the private deployment at ``base_url``, and are billed there. The
@@ -37,7 +37,7 @@ class CohereReranker(ServiceReranker):
     nothing but white space is not sent and has the score 0, an empty query raises RequestError.
 
     ``api_key`` and ``base_url`` None mean what they mean to the SDK: CO_API_KEY, and CO_API_URL or Cohere's own. Further arguments and errors are those of
-    ``ServiceReranker``. Raises MissingExtraError without the SDK, SettingsError without a key.
+    ``HttpReranker``. Raises MissingExtraError without the SDK, SettingsError without a key.
     """
 
     scale: Scale = "probability"
@@ -56,16 +56,28 @@ class CohereReranker(ServiceReranker):
         concurrency: int = CONCURRENCY,
     ) -> None:
         if not model:
-            raise SettingsError("no model of Cohere's is named; write cohere:MODEL, for example cohere:rerank-v3.5")
+            raise SettingsError(
+                "no model of Cohere's is named; write cohere:MODEL, for example cohere:rerank-v3.5"
+            )
         if max_tokens_per_doc < 1:
             raise SettingsError(f"max_tokens_per_doc must be at least 1, found {max_tokens_per_doc}")
         if base_url is not None and service_address(base_url, "ES_RERANK_COHERE_URL").userinfo:
-            raise SettingsError("the address that ES_RERANK_COHERE_URL names holds credentials; give the key as ES_RERANK_COHERE_API_KEY")
+            raise SettingsError(
+                "the address that ES_RERANK_COHERE_URL names holds credentials; give the key as ES_RERANK_COHERE_API_KEY"
+            )
         key = api_key or SecretStr(os.environ.get("CO_API_KEY", ""))
         if not key.get_secret_value():
-            raise SettingsError("cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)")
+            raise SettingsError(
+                "cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)"
+            )
         self._model, self._max_tokens_per_doc, self._base_url = model, max_tokens_per_doc, base_url
-        super().__init__(name=name or model, service=f"Cohere's {model}", api_key=key, timeout_s=timeout_s, concurrency=concurrency)
+        super().__init__(
+            name=name or model,
+            service=f"Cohere's {model}",
+            api_key=key,
+            timeout_s=timeout_s,
+            concurrency=concurrency,
+        )
 
     def _connect(self) -> None:
         super()._connect()
@@ -89,7 +101,10 @@ class CohereReranker(ServiceReranker):
             warnings = (answer.meta and answer.meta.warnings) or []
         except (ApiError, ParsingError) as error:
             raise self._refusal(error.status_code or 0, error.headers or {}, error.body) from None
-        except (AttributeError, TypeError) as error:  # the SDK checks no types, and trips over an answer of another shape
+        except (
+            AttributeError,
+            TypeError,
+        ) as error:  # the SDK checks no types, and trips over an answer of another shape
             raise ScoreError(
                 f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the address (ES_RERANK_COHERE_URL)"
             ) from error
@@ -114,7 +129,9 @@ def _client(key: str, base_url: str | None, http: httpx.AsyncClient) -> AsyncCli
     try:
         from cohere import AsyncClientV2  # noqa: PLC0415 the SDK is an extra
     except ImportError as error:
-        raise MissingExtraError("cohere: models need Cohere's SDK; run: pip install 'es-rerank[cohere]'", extra="cohere") from error
+        raise MissingExtraError(
+            "cohere: models need Cohere's SDK; run: pip install 'es-rerank[cohere]'", extra="cohere"
+        ) from error
     if base_url is None:
         return AsyncClientV2(key, httpx_client=http, log_warning_experimental_features=False)
     return AsyncClientV2(key, base_url=base_url, httpx_client=http, log_warning_experimental_features=False)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from ...errors import ScoreError, SettingsError
 from ...types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
-from .service import CONCURRENCY, TIMEOUT_S, ServiceReranker, service_address
+from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
 
 DEFAULT_BATCH = 250
 """Passages in one request to a server that names no limit: a sidecar takes 1,000 unless set otherwise, but an answer
@@ -25,7 +25,7 @@ _MOST_BATCH = 1_000
 """A sidecar names at most so many truncated passages in its answer."""
 
 
-class RemoteReranker(ServiceReranker):
+class RemoteReranker(HttpReranker):
     """Scores passages with the model of another es-rerank sidecar, or of a text-embeddings-inference (TEI) server.
 
     Query and passages are sent to ``url``, whose path, where it does not end in ``/rerank``, is completed to do so. Its query
@@ -37,7 +37,7 @@ class RemoteReranker(ServiceReranker):
     cut and how its model is calibrated, so that a search orders and scores as over there; what TEI cuts to the model's
     window is unknown, and not marked as ``truncated``. The deadline goes along as ``X-Rerank-Timeout-Ms``, so that a
     sidecar stops in time; passages of a request that it could not finish are not ``done``. An empty query is sent as a
-    space, for both refuse it otherwise. Further arguments and errors are those of ``ServiceReranker``. Raises
+    space, for both refuse it otherwise. Further arguments and errors are those of ``HttpReranker``. Raises
     SettingsError for an address that cannot be used.
     """
 
@@ -60,14 +60,23 @@ class RemoteReranker(ServiceReranker):
         address = _address(url)
         credentials = (address.username, address.password) if address.userinfo else None
         if credentials and api_key:
-            raise SettingsError(f"both the address of {address.host} and {self.key_setting} hold credentials; give one of them")
+            raise SettingsError(
+                f"both the address of {address.host} and {self.key_setting} hold credentials; give one of them"
+            )
         if batch_size is not None and not 1 <= batch_size <= _MOST_BATCH:
             raise SettingsError(f"batch_size must be between 1 and {_MOST_BATCH}, found {batch_size}")
         self._url = address.copy_with(userinfo=b"", fragment=None)
         self._known_batch = batch_size
         self._calibration: Calibration | None = None
         service = f"the rerank service {self._url.copy_with(query=None)}"
-        super().__init__(name=name or _name(self._url), service=service, api_key=api_key, timeout_s=timeout_s, concurrency=concurrency, credentials=credentials)
+        super().__init__(
+            name=name or _name(self._url),
+            service=service,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            concurrency=concurrency,
+            credentials=credentials,
+        )
 
     def _connect(self) -> None:
         super()._connect()
@@ -86,21 +95,32 @@ class RemoteReranker(ServiceReranker):
             raise TimeoutError(self._said(504, body))
         if response.status_code != 200 or not isinstance(found, list):
             raise self._refusal(response.status_code, response.headers, body)
-        pairs = [(row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in found]
-        return Answer(values_by_index(pairs, len(texts), self.scale, self._service), self._truncated(response, len(texts)))
+        pairs = [
+            (row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in found
+        ]
+        return Answer(
+            values_by_index(pairs, len(texts), self.scale, self._service),
+            self._truncated(response, len(texts)),
+        )
 
     async def _batch_size(self, timeout_s: float) -> int:
         async with self._learning:
             if self._known_batch is not None:
                 return self._known_batch
             with self._over_the_network():
-                response = await self._http.get(self._url.copy_with(path=self._url.path.removesuffix("rerank") + "info"), timeout=timeout_s)
+                response = await self._http.get(
+                    self._url.copy_with(path=self._url.path.removesuffix("rerank") + "info"),
+                    timeout=timeout_s,
+                )
             if response.status_code >= 500 or response.status_code == 429:
                 return _TEI_BATCH
             found = _json(response)
             about = found if isinstance(found, dict) else {}
             self._calibration = _calibration(about.get("calibration"))
-            limit, most = about.get("max_client_batch_size"), DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH
+            limit, most = (
+                about.get("max_client_batch_size"),
+                DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH,
+            )
             self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
             return self._known_batch
 
@@ -117,7 +137,11 @@ class RemoteReranker(ServiceReranker):
 
     def _truncated(self, response: httpx.Response, count: int) -> list[int]:
         """Return the positions that a sidecar says it cut."""
-        positions = [part.strip() for part in response.headers.get("x-rerank-truncated-at", "").split(",") if part.strip()]
+        positions = [
+            part.strip()
+            for part in response.headers.get("x-rerank-truncated-at", "").split(",")
+            if part.strip()
+        ]
         if not all(part.isdecimal() and int(part) < count for part in positions):
             raise ScoreError(
                 f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; it is no rerank service that can be used"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...engine.pool import Pool
-from ...engine.runs import Runs
+from ...engine.runs import BatchRunner
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...text.pairs import TextEncoder, open_tokenizer
 from ...types import FloatArray
 from .. import Vectors
-from ..closing import Closing
+from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
-from .opening import opened
+from .open_model import open_model
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,26 +26,38 @@ _SLICE = 512
 """Texts that are tokenised and queued at once, so that memory stays flat however many are given."""
 
 
-class BiEncoder(Closing):
+class BiEncoder(Closeable):
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
     A vector is a function of model and text alone: nothing is padded. Safe to share between threads.
     Arguments and errors are those of ``LocalReranker``.
     """
 
-    def __init__(self, folder: Path | str, *, threads: int = 0, pool: Pool | None = None, variant: Precision | None = None, provider: str = CPU) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        threads: int = 0,
+        pool: Pool | None = None,
+        variant: Precision | None = None,
+        provider: str = CPU,
+    ) -> None:
         folder = Path(folder)
-        self._manifest, graph, self._session = opened(folder, "bi-encoder", variant, provider)
+        self._manifest, graph, self._session = open_model(folder, "bi-encoder", variant, provider)
         contract = self._manifest.bi_encoder
         assert contract is not None  # the manifest's own check
         self._contract = contract
         if (dims := self._session.dims()) != contract.dims:
-            raise ModelFolderError(f"{graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again")
+            raise ModelFolderError(
+                f"{graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again"
+            )
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
-        self._runs = Runs(self._session, self._pool, self._vector, by_row=self._manifest.by_row(variant))
+        self._runs = BatchRunner(
+            self._session, self._pool, self._vector, by_row=self._manifest.by_row(variant)
+        )
 
     @property
     def name(self) -> str:
@@ -79,7 +91,9 @@ class BiEncoder(Closing):
             for row, vector in enumerate(self._runs.run(encoded), start):
                 vectors[row] = vector
         if not np.isfinite(vectors).all():
-            raise ScoreError(f"model {self.name} gave a vector that is not finite; its graph or weights are broken, export it again")
+            raise ScoreError(
+                f"model {self.name} gave a vector that is not finite; its graph or weights are broken, export it again"
+            )
         return vectors
 
     def close(self) -> None:

@@ -22,7 +22,12 @@ class CrossEncoder(LocalReranker):
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
         truncation = _contract(manifest).truncation
-        return PairEncoder(tokenizer, max_length=manifest.max_length, strategy=truncation.strategy, query_share=truncation.query_share)
+        return PairEncoder(
+            tokenizer,
+            max_length=manifest.max_length,
+            strategy=truncation.strategy,
+            query_share=truncation.query_share,
+        )
 
 
 def _contract(manifest: Manifest) -> CrossEncoderContract:

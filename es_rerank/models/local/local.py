@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...engine.pool import Pool
-from ...engine.runs import Reads, Runs
+from ...engine.runs import BatchRunner, GraphRunner
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...text.chunking import OVERLAP_TOKENS, Chunker
 from ...text.pairs import Encoded, open_tokenizer, well_formed
 from ...types import Calibration, FloatArray, Passage, Scores
-from ..closing import Closing
+from ..closeable import Closeable
 from ..manifest import TOKENIZER, Kind, Manifest, Precision
-from .opening import Opened, opened
+from .open_model import OpenModel, open_model
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,7 +35,7 @@ class Pairs(Protocol):
         """Return how many tokens of a passage are read beside a query, at least 1."""
 
 
-class LocalReranker(Closing):
+class LocalReranker(Closeable):
     """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is read.
 
     A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length share a run only
@@ -58,21 +58,27 @@ class LocalReranker(Closing):
         pool: Pool | None = None,
         variant: Precision | None = None,
         provider: str = CPU,
-        graph: Opened | None = None,
-        reads: Reads | None = None,
+        graph: OpenModel | None = None,
+        reads: GraphRunner | None = None,
     ) -> None:
         folder = Path(folder)
-        self._manifest, path, self._session = graph or opened(folder, self.kind, variant, provider)
+        self._manifest, path, self._session = graph or open_model(folder, self.kind, variant, provider)
         if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
-            raise ModelFolderError(f"{path} gives {labels} logits, its manifest says {expected}; export the model again")
+            raise ModelFolderError(
+                f"{path} gives {labels} logits, its manifest says {expected}; export the model again"
+            )
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
         read = self._manifest.model_dump_json(include={"kind", "max_length", "cross_encoder", "monot5"})
-        self._identity = f"{self._manifest.files[path.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
+        self._identity = (
+            f"{self._manifest.files[path.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
+        )
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
-        self._runs = Runs(reads or self._session, self._pool, _logit, by_row=self._manifest.by_row(variant))
+        self._runs = BatchRunner(
+            reads or self._session, self._pool, _logit, by_row=self._manifest.by_row(variant)
+        )
 
     def _labels(self, manifest: Manifest) -> int:
         """Return how many logits the graph gives."""
@@ -124,7 +130,9 @@ class LocalReranker(Closing):
         logits = await self._runs.arun(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
-    def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
+    def cut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
         """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
 
         One passage where the text fits, none where it is empty, and none for those after the ``deadline``. At least a
@@ -134,16 +142,24 @@ class LocalReranker(Closing):
         found: list[list[Passage]] = []
         for context, text in texts:
             late = deadline is not None and time.monotonic() >= deadline
-            found.append([] if late else self._cut(text, max(room - self._tokens(context), room // 4, 1), room))
+            found.append(
+                [] if late else self._cut(text, max(room - self._tokens(context), room // 4, 1), room)
+            )
         return found
 
     def _cut(self, text: str, size: int, room: int) -> list[Passage]:
         if self._tokens(text) <= size:
             return [Passage(text, 0, len(text))] if text else []
-        return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(text)
+        return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(
+            text
+        )
 
     def _tokens(self, text: str) -> int:
-        return len(self._tokenizer.encode_batch_fast([well_formed(text)], add_special_tokens=False)[0].ids) if text else 0
+        return (
+            len(self._tokenizer.encode_batch_fast([well_formed(text)], add_special_tokens=False)[0].ids)
+            if text
+            else 0
+        )
 
     def close(self) -> None:
         """End the model's threads, after the runs that have begun; a shared pool goes on."""
@@ -168,8 +184,12 @@ class LocalReranker(Closing):
             if logit is not None:
                 values[position], done[position] = logit, True
         if not np.isfinite(values).all():
-            raise ScoreError(f"model {self.name} gave a score that is not a finite number; its graph or weights are broken, export it again")
-        return Scores(values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_))
+            raise ScoreError(
+                f"model {self.name} gave a score that is not a finite number; its graph or weights are broken, export it again"
+            )
+        return Scores(
+            values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_)
+        )
 
 
 def _logit(head: FloatArray) -> float:

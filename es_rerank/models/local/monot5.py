@@ -26,4 +26,9 @@ class MonoT5(LocalReranker):
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
         assert manifest.monot5 is not None  # the manifest's own check
-        return PromptEncoder(tokenizer, max_length=manifest.max_length, prompt=manifest.monot5.prompt, truncation=manifest.monot5.truncation)
+        return PromptEncoder(
+            tokenizer,
+            max_length=manifest.max_length,
+            prompt=manifest.monot5.prompt,
+            truncation=manifest.monot5.truncation,
+        )

@@ -13,8 +13,8 @@ import numpy as np
 from ...forks import in_every_child
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
-from ..closing import Closing
-from .over import Over
+from ..closeable import Closeable
+from .wrapped import WrappedReranker
 
 DEFAULT_ENTRIES = 100_000
 """Pairs that are remembered; an entry takes about 250 bytes, so that a full cache takes about 25 MB."""
@@ -80,7 +80,7 @@ class ScoreCache:
             return CacheFigures(len(self._entries), self._hits, self._misses)
 
 
-class Cached(Over, Closing):
+class Cached(WrappedReranker, Closeable):
     """Scores what the cache does not know; a ``Reranker`` over another whose scores depend on the pair alone.
 
     ``identity`` tells the model from every other one in the same cache: all that a score depends on besides the pair.
@@ -96,14 +96,18 @@ class Cached(Over, Closing):
         known = self._look_up(query, passages)
         if not known.missing:
             return known.scores()
-        return known.completed(self._inner.score(query, [passages[i] for i in known.missing], deadline=deadline))
+        return known.completed(
+            self._inner.score(query, [passages[i] for i in known.missing], deadline=deadline)
+        )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
         known = self._look_up(query, passages)
         if not known.missing:
             return known.scores()
-        return known.completed(await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline))
+        return known.completed(
+            await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline)
+        )
 
     def close(self) -> None:
         """Close the reranker below, where it can be."""
@@ -124,7 +128,9 @@ class Cached(Over, Closing):
 class CachedLongText(Cached):
     """``Cached`` over a reranker that says how much it reads at once."""
 
-    def cut(self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None) -> list[list[Passage]]:
+    def cut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
         """Return what the reranker below says."""
         assert isinstance(self._inner, LongTextReranker)  # ``cached`` sees to it
         return self._inner.cut(query, texts, deadline=deadline)
@@ -142,25 +148,49 @@ class _Known:
         self._cache, self._keys, self._entries = cache, keys, entries
         # A passage that stands in the list twice is scored once.
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        self.missing = [i for i, (key, entry) in enumerate(zip(keys, entries, strict=True)) if entry is None and first[key] == i]
+        self.missing = [
+            i
+            for i, (key, entry) in enumerate(zip(keys, entries, strict=True))
+            if entry is None and first[key] == i
+        ]
 
     def completed(self, found: Scores) -> Scores:
         """Return all scores, those that were missing taken from ``found``, and remember them."""
-        scored = zip(self.missing, found.values.tolist(), found.truncated.tolist(), found.done.tolist(), strict=True)
-        new = {self._keys[i]: _Entry(value, truncated, found.scale) for i, value, truncated, done in scored if done}
+        scored = zip(
+            self.missing, found.values.tolist(), found.truncated.tolist(), found.done.tolist(), strict=True
+        )
+        new = {
+            self._keys[i]: _Entry(value, truncated, found.scale)
+            for i, value, truncated, done in scored
+            if done
+        }
         self._cache.put(new)
         return self.scores(new, found)
 
     def scores(self, new: Mapping[bytes, _Entry] | None = None, found: Scores | None = None) -> Scores:
         """Return the scores of the passages in order: what was known, what is new, and the rest not done."""
-        entries = [entry or (new or {}).get(key) for key, entry in zip(self._keys, self._entries, strict=True)]
-        late = dict(zip((self._keys[i] for i in self.missing), found.truncated.tolist(), strict=True)) if found is not None else {}
-        scale: Scale = found.scale if found is not None else next((entry.scale for entry in entries if entry), "logit")
+        entries = [
+            entry or (new or {}).get(key) for key, entry in zip(self._keys, self._entries, strict=True)
+        ]
+        late = (
+            dict(zip((self._keys[i] for i in self.missing), found.truncated.tolist(), strict=True))
+            if found is not None
+            else {}
+        )
+        scale: Scale = (
+            found.scale if found is not None else next((entry.scale for entry in entries if entry), "logit")
+        )
         return Scores(
             np.asarray([entry.value if entry else 0.0 for entry in entries], dtype=np.float32),
             scale,
             done=np.asarray([entry is not None for entry in entries], dtype=np.bool_),
-            truncated=np.asarray([entry.truncated if entry else late.get(key, False) for key, entry in zip(self._keys, entries, strict=True)], dtype=np.bool_),
+            truncated=np.asarray(
+                [
+                    entry.truncated if entry else late.get(key, False)
+                    for key, entry in zip(self._keys, entries, strict=True)
+                ],
+                dtype=np.bool_,
+            ),
             cached=np.asarray([entry is not None for entry in self._entries], dtype=np.bool_),
         )
 

@@ -15,7 +15,7 @@ from ...errors import ModelFolderError
 from ...forks import in_every_child
 from ...types import FloatArray
 from ..local.cross_encoder import CrossEncoder
-from ..local.opening import Opened, checked
+from ..local.open_model import OpenModel, checked
 from ..manifest import Precision
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
@@ -90,9 +90,13 @@ class _Whole:
         self.provider, self._first, self._rest, self._states = first.provider, first, rest, states
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
-        found = [self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)]
+        found = [
+            self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)
+        ]
         known = [states for states in found if states is not None]
-        return self._rest.run(np.stack(known) if len(known) == len(found) else self._first.outputs([HIDDEN], ids, type_ids)[0])
+        return self._rest.run(
+            np.stack(known) if len(known) == len(found) else self._first.outputs([HIDDEN], ids, type_ids)[0]
+        )
 
     def shares_runs(self, most: int) -> bool:
         dims = self._first.outputs([HIDDEN], [_ONE], [_ONE])[0].shape[2]
@@ -134,10 +138,18 @@ def early_exit(
             shared.close()
         raise
     first, then = (each if cache is None else cached(each, cache, each.identity) for each in parts)
-    return cascade(first, then, share=share, name=name or early_exit_name(parts[1].name), pool=None if pool is shared else shared)
+    return cascade(
+        first,
+        then,
+        share=share,
+        name=name or early_exit_name(parts[1].name),
+        pool=None if pool is shared else shared,
+    )
 
 
-def exit_parts(folder: Path, variant: Precision | None, pool: Pool, provider: str) -> tuple[CrossEncoder, CrossEncoder]:
+def exit_parts(
+    folder: Path, variant: Precision | None, pool: Pool, provider: str
+) -> tuple[CrossEncoder, CrossEncoder]:
     """Return what scores by the exit head, and the whole model, which goes on from where that left off.
 
     Raises ModelFolderError for a folder without an exit head.
@@ -146,10 +158,15 @@ def exit_parts(folder: Path, variant: Precision | None, pool: Pool, provider: st
     if manifest.early_exit is None:
         raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
     precision = manifest.precision(variant)
-    begins, rest = Session(folder / manifest.early_exit.first[precision], provider), Continued(folder / manifest.early_exit.rest[precision], provider)
-    graph, states = Opened(manifest, path, begins), HiddenStates()
+    begins, rest = (
+        Session(folder / manifest.early_exit.first[precision], provider),
+        Continued(folder / manifest.early_exit.rest[precision], provider),
+    )
+    graph, states = OpenModel(manifest, path, begins), HiddenStates()
     first = _FirstLayers(folder, variant=variant, pool=pool, graph=graph, reads=_Beginning(begins, states))
-    return first, CrossEncoder(folder, variant=variant, pool=pool, graph=graph, reads=_Whole(begins, rest, states))
+    return first, CrossEncoder(
+        folder, variant=variant, pool=pool, graph=graph, reads=_Whole(begins, rest, states)
+    )
 
 
 def early_exit_name(model: str) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 from ...scores import aggregated, as_logits
 from ...types import Aggregation, Scores
 from .. import LongTextReranker
-from .over import Over
+from .wrapped import WrappedReranker
 
 _BEST = Aggregation("max")
 
 
-class WholeTexts(Over):
+class WholeTexts(WrappedReranker):
     """Reads every text whole; a ``Reranker`` over one that knows how much it can read at once, transparent over any other.
 
     A text's logit is that of its best part. It is ``done`` when all of its parts are.
@@ -25,18 +25,26 @@ class WholeTexts(Over):
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per text, as the model does of its best part."""
         parts = self._parts(query, passages, deadline)
-        return _joined(self._inner.score(query, [part for each in parts for part in each], deadline=deadline), parts)
+        return _joined(
+            self._inner.score(query, [part for each in parts for part in each], deadline=deadline), parts
+        )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
         parts = await asyncio.to_thread(self._parts, query, passages, deadline)
-        return _joined(await self._inner.ascore(query, [part for each in parts for part in each], deadline=deadline), parts)
+        return _joined(
+            await self._inner.ascore(query, [part for each in parts for part in each], deadline=deadline),
+            parts,
+        )
 
     def _parts(self, query: str, passages: Sequence[str], deadline: float | None) -> list[list[str]]:
         if not isinstance(self._inner, LongTextReranker):
             return [[passage] for passage in passages]
         cut = self._inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
-        return [[part.text for part in parts] if len(parts) > 1 else [passage] for passage, parts in zip(passages, cut, strict=True)]
+        return [
+            [part.text for part in parts] if len(parts) > 1 else [passage]
+            for passage, parts in zip(passages, cut, strict=True)
+        ]
 
 
 def _joined(scores: Scores, parts: Sequence[Sequence[str]]) -> Scores:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Self
 
 
-class Closing:
+class Closeable:
     """Ends with its ``with`` block; subclasses say how."""
 
     def close(self) -> None:

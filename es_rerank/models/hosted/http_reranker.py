@@ -21,7 +21,7 @@ from ...errors import EsRerankError, OverloadError, RemoteModelError, SettingsEr
 from ...forks import in_every_child
 from ...text.pairs import well_formed
 from ...types import Calibration, Scale, Scores
-from ..closing import Closing
+from ..closeable import Closeable
 from .answers import Answer, reason
 from .background import BackgroundLoop
 
@@ -51,7 +51,7 @@ class TransientError(Exception):
         self.wait_s = wait_s
 
 
-class ServiceReranker(Closing):
+class HttpReranker(Closeable):
     """Scores passages by asking a service; a ``LoadedReranker``. Its subclasses say how one request is put.
 
     Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in a way
@@ -70,12 +70,23 @@ class ServiceReranker(Closing):
     """HTTP statuses besides 429 after which the request is sent again."""
 
     def __init__(
-        self, *, name: str, service: str, api_key: SecretStr | None, timeout_s: float, concurrency: int, credentials: tuple[str, str] | None = None
+        self,
+        *,
+        name: str,
+        service: str,
+        api_key: SecretStr | None,
+        timeout_s: float,
+        concurrency: int,
+        credentials: tuple[str, str] | None = None,
     ) -> None:
         if api_key is not None and not _fits_a_header(api_key.get_secret_value()):
-            raise SettingsError(f"the key for {service} is empty or holds characters that no HTTP header can carry; check {self.key_setting}")
+            raise SettingsError(
+                f"the key for {service} is empty or holds characters that no HTTP header can carry; check {self.key_setting}"
+            )
         if timeout_s <= 0 or concurrency < 1:
-            raise SettingsError(f"timeout_s must be over 0 and concurrency at least 1, found {timeout_s:g} and {concurrency}")
+            raise SettingsError(
+                f"timeout_s must be over 0 and concurrency at least 1, found {timeout_s:g} and {concurrency}"
+            )
         self._name, self._service, self._key = name, service, api_key
         self._timeout_s, self._concurrency = timeout_s, concurrency
         self._credentials = credentials
@@ -157,10 +168,21 @@ class ServiceReranker(Closing):
         scores.done[sent] = False
         if sent and (size := await self._in_time(self._batch_size, deadline)) is not None:
             turn = asyncio.Semaphore(self._concurrency)
-            await _all(self._fill(scores, query, texts, batch, deadline, turn) for batch in batches(sent, texts, size, self.request_bytes))
+            await _all(
+                self._fill(scores, query, texts, batch, deadline, turn)
+                for batch in batches(sent, texts, size, self.request_bytes)
+            )
         return scores
 
-    async def _fill(self, scores: Scores, query: str, texts: Sequence[str], positions: Sequence[int], deadline: float | None, turn: asyncio.Semaphore) -> None:
+    async def _fill(
+        self,
+        scores: Scores,
+        query: str,
+        texts: Sequence[str],
+        positions: Sequence[int],
+        deadline: float | None,
+        turn: asyncio.Semaphore,
+    ) -> None:
         """Write the answer for the texts at ``positions`` into ``scores``, unless the deadline comes first."""
         batch = [texts[position] for position in positions]
         async with turn:
@@ -182,7 +204,9 @@ class ServiceReranker(Closing):
             if deadline is not None:
                 return None
             fault = str(error) or f"did not answer within {self._timeout_s:g} seconds"
-            message = f"{self._service} {fault}; see whether it is overloaded, or give it more time (timeout_s)"
+            message = (
+                f"{self._service} {fault}; see whether it is overloaded, or give it more time (timeout_s)"
+            )
             raise RemoteModelError(message, service=self._service) from error
 
     @contextmanager
@@ -195,7 +219,9 @@ class ServiceReranker(Closing):
         except httpx.RequestError as error:
             broken = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
             fault = f"{'cannot be reached' if broken else 'cannot be asked'}: {str(error) or type(error).__name__}"
-            failure = RemoteModelError(f"{self._service} {fault}; check its address and that it runs", service=self._service)
+            failure = RemoteModelError(
+                f"{self._service} {fault}; check its address and that it runs", service=self._service
+            )
             raise (TransientError(failure) if broken else failure) from error
 
     def _said(self, status: int, body: object) -> str:
@@ -210,7 +236,9 @@ class ServiceReranker(Closing):
         message = f"{self._service} {self._said(status, body)}"
         wait_s = retry_after(headers.get("retry-after"))
         if status == 429:
-            return TransientError(OverloadError(message, retry_after_s=max(1, math.ceil(wait_s or 0))), wait_s)
+            return TransientError(
+                OverloadError(message, retry_after_s=max(1, math.ceil(wait_s or 0))), wait_s
+            )
         if status in {401, 403}:
             message += f"; check the key (setting {self.key_setting})"
         error = RemoteModelError(message, service=self._service, status=status)
@@ -222,13 +250,19 @@ def service_address(url: str, named: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise SettingsError(f"the address that {named} names cannot be read ({error}); write http://HOST:PORT") from None
+        raise SettingsError(
+            f"the address that {named} names cannot be read ({error}); write http://HOST:PORT"
+        ) from None
     if address.scheme not in {"http", "https"} or not address.host:
-        raise SettingsError(f"the address that {named} names must begin with http:// or https:// and hold a host, found {address!r}; write http://HOST:PORT")
+        raise SettingsError(
+            f"the address that {named} names must begin with http:// or https:// and hold a host, found {address!r}; write http://HOST:PORT"
+        )
     return address
 
 
-def batches(positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float) -> Iterator[list[int]]:
+def batches(
+    positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float
+) -> Iterator[list[int]]:
     """Yield the positions in runs of at most ``size``, whose texts have at most ``most_bytes`` of JSON or stand alone."""
     batch: list[int] = []
     total = 0
@@ -257,7 +291,7 @@ def retry_after(header: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-class Patience:
+class RetryPolicy:
     """Says, for stamina, whether and when a failed request is sent again: as often as helps, and before ``end``."""
 
     def __init__(self, end: float) -> None:
@@ -277,7 +311,7 @@ class Patience:
 
 async def _retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
     try:
-        async for attempt in stamina.retry_context(on=Patience(end), attempts=_ATTEMPTS, timeout=None):
+        async for attempt in stamina.retry_context(on=RetryPolicy(end), attempts=_ATTEMPTS, timeout=None):
             with attempt:
                 return await ask(end - time.monotonic())
     except TransientError as failure:
@@ -300,7 +334,9 @@ def _open(passages: Sequence[str], scale: Scale) -> Scores:
     """Return scores of which none is done; passages of which only the beginning is sent are marked."""
     none = np.zeros(len(passages), dtype=np.bool_)
     cut = np.asarray([len(passage) > _LONGEST_CHARS for passage in passages], dtype=np.bool_)
-    return Scores(np.zeros(len(passages), dtype=np.float32), scale, done=none, truncated=cut, cached=none.copy())
+    return Scores(
+        np.zeros(len(passages), dtype=np.float32), scale, done=none, truncated=cut, cached=none.copy()
+    )
 
 
 def _passed(deadline: float | None) -> bool:

@@ -6,7 +6,7 @@ from ...types import Calibration
 from .. import Reranker
 
 
-class Over:
+class WrappedReranker:
     """Goes under the name and the calibration of the reranker below."""
 
     def __init__(self, reranker: Reranker) -> None:
