@@ -111,7 +111,7 @@ _PEAK = """
 import sys
 from pathlib import Path
 from es_rerank.engine.pool import Pool
-from es_rerank.engine.runs import Runs
+from es_rerank.engine.runs import BatchRunner
 from es_rerank.engine.session import Session
 from es_rerank.errors import SettingsError
 
@@ -123,7 +123,7 @@ def peak():
     return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 pool, session = Pool(2), Session(Path(sys.argv[1]))
-runs = Runs(session, pool, lambda output: float(output[0]), by_row=True)
+runs = BatchRunner(session, pool, lambda output: float(output[0]), by_row=True)
 runs.run([One] * 2)
 few = peak()
 runs.run([One] * 1000)
