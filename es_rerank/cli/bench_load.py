@@ -70,7 +70,7 @@ def load(
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is late.")] = TIMEOUT_S,
     threads: Threads = 0,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Measure the sidecar alone, without infinity's server; the bundled model needs no extra then.")
+        bool, typer.Option("--alone", help="Measure the sidecar alone, without infinity's server; the bundled model needs the extra evaluate alone then.")
     ] = False,
     cache: Annotated[Path | None, typer.Option(help="Where the peer's environment is kept.", show_default="~/.cache/es-rerank/bench")] = None,
     plot: Plot = None,
