@@ -1,1 +1,3 @@
-"""Texts on their way to a model: passages with offsets, and pairs of query and passage."""
+"""Prepares texts for a model: cuts them into passages with offsets, and encodes them and pairs of them as
+tokens.
+"""

@@ -1,4 +1,6 @@
-"""Cutting a text into passages of a bounded number of tokens, with character offsets kept."""
+"""Cuts a text into passages of a maximum number of tokens. Each passage has its character offsets in the
+text.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PASSAGE_TOKENS = 160
-"""Default passage length in tokens: long enough for a paragraph, short enough that fifty pairs are read in about
-half a second on two cores, and the length that the bundled cross-encoder was trained on."""
+"""Default passage length in tokens. It holds a paragraph, and the model scores fifty pairs in about half a
+second on two cores. The bundled cross-encoder was trained on passages of this length."""
 
 OVERLAP_TOKENS = 32
-"""Default overlap in tokens, so that a sentence cut by one passage's end is whole in the next."""
+"""Default overlap in tokens. A sentence that the end of one passage cuts is whole in the next passage."""
 
 
 class Chunker:
-    """Cuts texts into passages of at most ``size`` tokens, neighbours sharing about ``overlap`` tokens.
+    """Cuts texts into passages of at most ``size`` tokens. Neighbouring passages share about ``overlap``
+    tokens.
 
-    A passage ends at the last sentence end in its second half where there is one, in any script, else behind a clause of a
-    script without spaces, else between words where it can, else between two tokens; a token, or one
-    character as a reader sees it, that is more than ``size`` tokens is a passage of its own. Passages lie in
-    order, leave no character that is not white space uncovered, and satisfy ``text[start:end] == passage.text``.
-    The tokenizer must neither pad nor truncate. Safe to share between threads.
-    Raises SettingsError when ``size`` is under 1 or ``overlap`` is not between 0 and half of ``size``.
+    A passage ends at the last end of a sentence in its second half, in any script. Where there is none, it
+    ends after a clause of a script without spaces, else between two words, else between two tokens. A
+    character as a reader sees it is never cut: one of more than ``size`` tokens is a passage of its own.
+
+    Passages are in the order of the text and satisfy ``text[start:end] == passage.text``. Every character
+    that is not white space is in a passage. The tokenizer must neither pad nor truncate. A Chunker may be
+    shared between threads. Raises SettingsError when ``size`` is less than 1, or ``overlap`` is negative or
+    more than half of ``size``.
     """
 
     def __init__(
@@ -37,65 +42,81 @@ class Chunker:
     ) -> None:
         if size < 1 or not 0 <= overlap <= size // 2:
             raise SettingsError(
-                f"passages of {size} tokens with an overlap of {overlap} cannot be cut; choose a size of at least 1 and an overlap of at most half of it"
+                f"passages of {size} tokens with an overlap of {overlap} cannot be cut; "
+                "choose a size of at least 1 and an overlap from 0 to half of the size"
             )
         self.size = size
         self.overlap = overlap
         self._tokenizer = tokenizer
 
     def chunk(self, text: str) -> list[Passage]:
-        """Return the passages of ``text``; a text of white space has none."""
+        """Return the passages of ``text``. A text of white space only has none."""
         if not text.strip():
             return []
         cuts = self._cuts(text)
-        # What a tokenizer drops (control characters, say) still belongs to the passage before it.
+        # A character that the tokenizer drops, such as a control character, belongs to the passage before it.
         spans = ((cuts.chars[first], cuts.chars[last]) for first, last in self._windows(text, cuts))
         return _distinct(_trimmed(text, start, end) for start, end in spans)
 
     def _cuts(self, text: str) -> _Cuts:
-        """Return every place where the text may be cut, its two ends included."""
+        """Return all places where the text may be cut, its beginning and its end included."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        chars, tokens, words, inside = [0], [0], [True], None
+        chars, tokens, words, previous_word = [0], [0], [True], None
         for number, ((start, end), word) in enumerate(zip(encoding.offsets, encoding.word_ids, strict=True)):
             # Byte-level and normalising tokenizers give several tokens the same span: cut between spans only.
             if start > chars[-1] and end > start and not inside_character(text, start):
                 chars.append(start)
                 tokens.append(number)
-                words.append(word != inside)
-            inside = word
+                words.append(word != previous_word)
+            previous_word = word
         return _Cuts([*chars, len(text)], [*tokens, len(encoding.offsets)], [*words, True])
 
     def _windows(self, text: str, cuts: _Cuts) -> list[tuple[int, int]]:
-        """Return windows [first, last) of cuts, in order; each begins and ends after the one before it."""
+        """Return the passages as pairs (first, last) of positions in ``cuts``, in the order of the text.
+
+        Each passage begins after the beginning of the passage before it, and ends after the end of that
+        passage.
+        """
         windows: list[tuple[int, int]] = []
         first, end = 0, len(cuts.chars) - 1
         while True:
             last = max(bisect_right(cuts.tokens, cuts.tokens[first] + self.size) - 1, first + 1)
             if last < end:
-                last = self._end(text, cuts, first, last)
+                last = self._best_end(text, cuts, first, last)
             windows.append((first, last))
             if last >= end:
                 return windows
-            first = max(self._overlapping(cuts, last), first + 1)
+            first = max(self._next_start(cuts, last), first + 1)
 
-    def _end(self, text: str, cuts: _Cuts, first: int, last: int) -> int:
-        """Return the best cut in the window's second half: after a sentence, else a clause, else before a word, else ``last``."""
+    def _best_end(self, text: str, cuts: _Cuts, first: int, last: int) -> int:
+        """Return the best cut in the second half of the passage from ``first`` to ``last``.
+
+        That is the last cut after a sentence, else after a clause, else before a word, else ``last``.
+        """
         half = bisect_right(cuts.tokens, cuts.tokens[first] + self.size // 2)
         second_half = range(last, max(half, first + 1) - 1, -1)
         for ends in (ends_sentence, ends_clause):
-            found = next((cut for cut in second_half if ends(text, cuts.chars[cut])), None)
-            if found is not None:
-                return found
+            best = next((cut for cut in second_half if ends(text, cuts.chars[cut])), None)
+            if best is not None:
+                return best
         return next((cut for cut in second_half if cuts.words[cut]), last)
 
-    def _overlapping(self, cuts: _Cuts, last: int) -> int:
-        """Return where the passage after ``last`` begins: at most ``overlap`` tokens before it, at a word where it can."""
+    def _next_start(self, cuts: _Cuts, last: int) -> int:
+        """Return the cut at which the next passage begins, at most ``overlap`` tokens before the cut
+        ``last``.
+
+        It is at the beginning of a word where one lies in these tokens.
+        """
         earliest = bisect_left(cuts.tokens, cuts.tokens[last] - self.overlap)
         return next((cut for cut in range(earliest, last + 1) if cuts.words[cut]), earliest)
 
 
 class _Cuts(NamedTuple):
-    """Where a text may be cut: character position, tokens before it, and whether a word begins there."""
+    """The places where a text may be cut.
+
+    Three lists of the same length: the character position of each place, the number of tokens before it, and
+    whether a word begins there.
+    """
 
     chars: list[int]
     tokens: list[int]
@@ -103,7 +124,7 @@ class _Cuts(NamedTuple):
 
 
 def _distinct(passages: Iterable[Passage]) -> list[Passage]:
-    """Return the passages without those that, white space trimmed, lie within a neighbour."""
+    """Return the passages without those that lie within a neighbour once white space is trimmed."""
     kept: list[Passage] = []
     for passage in passages:
         if not passage.text or (kept and passage.end <= kept[-1].end):

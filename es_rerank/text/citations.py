@@ -1,4 +1,4 @@
-"""Reading the citations in an answer that a language model gave to a prompt of numbered passages. Pure."""
+"""Reads the citations in an answer that a language model gave to a prompt of numbered passages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from .selection import NumberedPassage
 
-_OPEN, _CLOSE = "[［【", "]］】"  # noqa: RUF001 the wide ones are meant
-_SEPARATOR = r"[,;，、،；؛]"  # noqa: RUF001 they are meant
+_OPEN, _CLOSE = "[［【", "]］】"  # noqa: RUF001 these brackets are intended
+_SEPARATOR = r"[,;，、،；؛]"  # noqa: RUF001 these signs are intended
 _DASH = "[-\u2010-\u2015]"
 _NUMBER = r"\d{1,6}"
 _GROUP = re.compile(
@@ -20,7 +20,11 @@ _PART = re.compile(rf"({_NUMBER})(?:\s*{_DASH}\s*({_NUMBER}))?")
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A number that an answer cites, from character ``start`` to ``end`` of it, brackets included; ``passage`` is None where the number is unknown."""
+    """A number that an answer cites.
+
+    The citation is the answer's text from character ``start`` to ``end`` (exclusive), brackets included.
+    ``passage`` is the passage of that number, None where no passage has it.
+    """
 
     number: int
     start: int
@@ -30,28 +34,29 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Citations:
-    """What an answer cites, in its order, once for each time."""
+    """All citations of an answer, in the order of the answer. A number that is cited twice is in it twice."""
 
     mentions: tuple[Citation, ...]
 
     @property
     def passages(self) -> tuple[NumberedPassage, ...]:
-        """The passages that are cited, in the order of their first mention."""
+        """The cited passages without repetition, in the order of their first mention."""
         return tuple(
             dict.fromkeys(mention.passage for mention in self.mentions if mention.passage is not None)
         )
 
     @property
     def unknown(self) -> tuple[int, ...]:
-        """The cited numbers that no passage has, in the order of their first mention."""
+        """The cited numbers that no passage has, without repetition, in the order of their first mention."""
         return tuple(dict.fromkeys(mention.number for mention in self.mentions if mention.passage is None))
 
 
 def read_citations(answer: str, passages: Sequence[NumberedPassage]) -> Citations:
-    """Return what an answer cites among the passages of its prompt.
+    """Return the citations in an answer. ``passages`` are the passages of the prompt.
 
-    Read are ``[1]``, ``[1][3]``, ``[1, 3]`` and ``[1-3]``, in brackets, digits, commas and dashes of any script. A range
-    beyond the passages counts as its two ends.
+    The forms ``[1]``, ``[1][3]``, ``[1, 3]`` and ``[1-3]`` are understood, with brackets, digits, commas and
+    dashes of any script. A range cites all its numbers if they all belong to passages; otherwise it cites its
+    two ends only.
     """
     known = {passage.number: passage for passage in passages}
     return Citations(

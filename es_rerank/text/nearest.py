@@ -1,4 +1,4 @@
-"""Which of a document's own chunks are nearest to a query: BM25 among the chunks of one text."""
+"""Selects the chunks of one text that match a query best, with BM25 computed among these chunks."""
 
 from __future__ import annotations
 
@@ -7,41 +7,47 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..types import Passage
-from .separators import Look, go_on
+from .separators import Checkpoint, never_stop
 from .strategies import words_of
 
 _K1, _B = 1.2, 0.75
-"""Lucene's BM25 parameters (BM25Similarity)."""
+"""The default parameters of BM25 in Lucene and Elasticsearch."""
 
 
-def asked(query: str, look: Look = go_on) -> Counter[str]:
-    """Return the words of a query, each as often as it stands there: what ``nearest`` needs of it, for any number of texts."""
-    return Counter(words_of(query, look))
+def asked(query: str, checkpoint: Checkpoint = never_stop) -> Counter[str]:
+    """Return the words of a query with their counts. ``nearest`` takes them in place of the query.
+
+    Call it once for a query that is compared with many texts. Raises what ``checkpoint`` raises.
+    """
+    return Counter(words_of(query, checkpoint))
 
 
 def nearest(
-    passages: Sequence[Passage], query: str | Counter[str], size: int, look: Look = go_on
+    passages: Sequence[Passage], query: str | Counter[str], size: int, checkpoint: Checkpoint = never_stop
 ) -> list[Passage]:
-    """Return the ``size`` passages that match a query best, in document order; the earlier one where they match equally.
+    """Return the ``size`` passages that match a query best, in document order.
 
-    A word that the query repeats counts as often. The time grows with the passages and the query together, not with one
-    times the other. Raises what ``look`` raises.
-    Elasticsearch does the same with an index in memory per document (MemoryIndexChunkScorer). Written here because a
-    library made for corpora (bm25s, rank-bm25) builds its index in more time than these few passages take to score.
+    Of passages with equal scores the earlier one wins. A word that stands twice in the query counts twice.
+    The time grows with the length of the passages plus the length of the query, not with their product.
+    Raises what ``checkpoint`` raises.
+
+    Elasticsearch's ``chunk_rescorer`` also scores the chunks of each document with BM25 (observed on
+    Elasticsearch 9.5). This function does not use a library for corpora (bm25s, rank-bm25): building its
+    index takes longer than scoring these few passages.
     """
     if len(passages) <= size:
         return list(passages)
-    wanted = asked(query, look) if isinstance(query, str) else query
-    counts, lengths, holding = [], [], Counter[str]()
+    wanted = asked(query, checkpoint) if isinstance(query, str) else query
+    counts, lengths, passages_with = [], [], Counter[str]()
     for passage in passages:
-        look()
-        words = words_of(passage.text, look)
+        checkpoint()
+        words = words_of(passage.text, checkpoint)
         lengths.append(len(words))
         counts.append(Counter(word for word in words if word in wanted))
-        holding.update(counts[-1].keys())
+        passages_with.update(counts[-1].keys())
     average = sum(lengths) / len(lengths) or 1.0
-    weights = {word: wanted[word] * _idf(number, len(passages)) for word, number in holding.items()}
-    # fsum, so that equal shares in another order are an equal score.
+    weights = {word: wanted[word] * _idf(number, len(passages)) for word, number in passages_with.items()}
+    # math.fsum: the order of the words does not change the sum, so equal passages have equal scores.
     scores = [
         math.fsum(
             weights[word] * times / (times + _K1 * (1 - _B + _B * length / average))
@@ -53,5 +59,5 @@ def nearest(
     return [passages[i] for i in sorted(best)]
 
 
-def _idf(holding: int, count: int) -> float:
-    return math.log(1 + (count - holding + 0.5) / (holding + 0.5))
+def _idf(passages_with: int, passages: int) -> float:
+    return math.log(1 + (passages - passages_with + 0.5) / (passages_with + 0.5))

@@ -1,4 +1,4 @@
-"""Turning texts and pairs of texts into token ids within a model's window, without padding."""
+"""Encodes texts and pairs of texts as token ids, at most a model's maximum length, without padding."""
 
 from __future__ import annotations
 
@@ -13,41 +13,51 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Strategy = Literal["longest_first", "only_second"]
-"""How an over-long pair is cut: ``longest_first`` takes from the longer text first, as sentence-transformers, TEI and
-infinity do; ``only_second`` cuts the query to a share of the window and then only the passage, as FlagEmbedding does."""
+"""How a pair that is too long is cut.
+
+``longest_first`` shortens the longer text first, as sentence-transformers, TEI and infinity do.
+``only_second`` cuts the query to a share of the maximum length and then only the passage, as FlagEmbedding
+does."""
 
 BGE_QUERY_SHARE = 0.75
-"""FlagEmbedding cuts the query to ``max_length * 3 // 4`` (inference/reranker/encoder_only/base.py)."""
+"""Share of the maximum length to which FlagEmbedding cuts the query: ``max_length * 3 // 4``
+(inference/reranker/encoder_only/base.py)."""
 
 
-_AT_ONCE = 32
-"""Texts that are tokenised at once: 2,000 sentences in 64 ms instead of 121 one by one, two cores; more at once gain little and
-would keep a deadline waiting."""
+_TOKENIZER_BATCH = 32
+"""Number of texts in one call of the tokenizer.
+
+On two cores 2,000 sentences take 64 ms in batches and 121 ms one by one. A larger batch gains little, and
+a deadline is not checked within a batch."""
 
 
 class Encoded(NamedTuple):
-    """Token ids with special tokens in place; ``truncated`` where the window was too small for the text."""
+    """Token ids, special tokens included, and segment ids. ``truncated`` is true where a text was cut."""
 
     ids: list[int]
     type_ids: list[int]
     truncated: bool
 
 
-class _Stretch(NamedTuple):
-    """Ids and segment ids of neighbouring tokens."""
+class _SpecialTokens(NamedTuple):
+    """Ids and segment ids of special tokens that stand side by side."""
 
     ids: list[int]
     type_ids: list[int]
 
 
 class _Layout(NamedTuple):
-    """Where special tokens stand: ``fixed`` stretches surround the texts, whose tokens all carry one segment id each."""
+    """Where a tokenizer puts special tokens.
 
-    fixed: list[_Stretch]
+    ``fixed`` holds the special tokens before the first text, between the texts and after the last text.
+    ``segments`` holds the segment id of each text's tokens.
+    """
+
+    fixed: list[_SpecialTokens]
     segments: list[int]
 
     def fill(self, texts: Sequence[list[int]], *, truncated: bool) -> Encoded:
-        """Return the sequence with the texts' ids in their places."""
+        """Return the sequence of special tokens and of the token ids of ``texts``."""
         ids, type_ids = list(self.fixed[0].ids), list(self.fixed[0].type_ids)
         for text, segment, after in zip(texts, self.segments, self.fixed[1:], strict=True):
             ids += [*text, *after.ids]
@@ -56,22 +66,23 @@ class _Layout(NamedTuple):
 
     @property
     def structural(self) -> list[int]:
-        """The ids that delimit texts, in order."""
-        return [token for stretch in self.fixed for token in stretch.ids]
+        """The ids of the special tokens, in order."""
+        return [token for special in self.fixed for token in special.ids]
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """Return the tokenizer of a ``tokenizer.json``, configured once so that nothing mutates it afterwards.
+    """Return the tokenizer of a ``tokenizer.json``. Nothing changes its configuration afterwards.
 
-    It neither pads nor truncates, so it may be shared between threads. ``[SEP]`` in a user's text is ordinary text and
-    not the special token, which Hugging Face's default would make of it: otherwise a document could end its own
-    segment and write the rest of the pair itself. Raises ModelFolderError when the file cannot be read.
+    It neither pads nor truncates, so it may be shared between threads. It reads ``[SEP]`` in a user's text as
+    ordinary text. By default Hugging Face's tokenizers read it as the special token, so that a document could
+    end its own segment and write the rest of the pair itself. Raises ModelFolderError when the file cannot be
+    read.
     """
     from tokenizers import Tokenizer  # noqa: PLC0415 importing es_rerank loads no native library
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception for every fault of the file
+    except Exception as error:  # tokenizers raises a plain Exception for every error in the file
         raise ModelFolderError(
             f"{path} is not a tokenizer that can be read ({error}); export the model again"
         ) from error
@@ -82,10 +93,11 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 
 class _Texts:
-    """Texts to ids, without the ids that delimit texts.
+    """Turns texts into token ids without special tokens.
 
-    A unigram vocabulary holds ``</s>`` as a piece like any other, so that the text spelt ``</s>`` gives its id although
-    the tokenizer was told to read special tokens as text. Such ids are left out.
+    A unigram vocabulary holds ``</s>`` as an ordinary piece. A text that contains ``</s>`` then gives the id
+    of the special token, although the tokenizer was told to read special tokens as text. Such ids are left
+    out.
     """
 
     def __init__(self, tokenizer: Tokenizer, layout: _Layout) -> None:
@@ -93,14 +105,17 @@ class _Texts:
         self._structural = frozenset(layout.structural)
 
     def ids(self, text: str) -> list[int]:
-        """Return the ids of a text, without special tokens."""
-        return next(self.each([text]))
+        """Return the token ids of one text, without special tokens."""
+        return next(self.ids_of_all([text]))
 
-    def each(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        """Yield the same for every text; a few are tokenised at once, side by side, when the first of them is asked for."""
+    def ids_of_all(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """Yield the token ids of each text, without special tokens.
+
+        Texts are tokenised in batches. A batch is tokenised when the ids of its first text are requested.
+        """
         texts = iter(texts)
-        while some := [well_formed(text) for text in islice(texts, _AT_ONCE)]:
-            for encoded in self._tokenizer.encode_batch_fast(some, add_special_tokens=False):
+        while batch := [well_formed(text) for text in islice(texts, _TOKENIZER_BATCH)]:
+            for encoded in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
                 ids: list[int] = encoded.ids
                 yield (
                     ids
@@ -110,7 +125,11 @@ class _Texts:
 
 
 class TextEncoder:
-    """Encodes single texts within ``max_length`` tokens, special tokens included. Safe to share between threads."""
+    """Encodes single texts as at most ``max_length`` tokens, special tokens included.
+
+    It may be shared between threads. Raises ModelFolderError when ``max_length`` leaves less than two tokens
+    for the text.
+    """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
         self._layout = special_layout(tokenizer, texts=1)
@@ -118,16 +137,18 @@ class TextEncoder:
         self._room = text_room(self._layout, max_length)
 
     def encode(self, texts: Iterable[str]) -> Iterator[Encoded]:
-        """Yield the ids of each text, cut at its end, as they are asked for."""
-        for ids in self._texts.each(texts):
+        """Yield the token ids of each text. A text that is too long is cut at its end."""
+        for ids in self._texts.ids_of_all(texts):
             yield self._layout.fill([ids[: self._room]], truncated=len(ids) > self._room)
 
 
 class PairEncoder:
-    """Encodes pairs within ``max_length`` tokens, special tokens included. Safe to share between threads.
+    """Encodes pairs of query and passage as at most ``max_length`` tokens, special tokens included.
 
-    The cut is ours and not the tokenizer's, whose setting is shared state: two threads with different windows would
-    disturb each other.
+    It may be shared between threads. It cuts the texts itself: the truncation setting of a tokenizer is
+    shared state, so that two threads with different maximum lengths would disturb each other. ``strategy``
+    says how a pair that is too long is cut. ``query_share`` is the query's share of ``max_length`` for
+    ``only_second``. Raises ModelFolderError when ``max_length`` leaves less than two tokens for the texts.
     """
 
     def __init__(
@@ -142,24 +163,28 @@ class PairEncoder:
         self._texts = _Texts(tokenizer, self._layout)
         self._room = text_room(self._layout, max_length)
         self._strategy = strategy
-        # At least one token stays for the passage, however small the window.
+        # At least one token remains for the passage, even when the maximum length is small.
         self._query_room = min(int(max_length * query_share), self._room - 1)
 
     def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
-        """Yield the pair of ``query``, which is tokenised once, and each passage, as they are asked for."""
+        """Yield the pair of ``query`` and each passage, in the order of the passages. The query is tokenised
+        once.
+        """
         first = self._texts.ids(query)
-        for second in self._texts.each(passages):
+        for second in self._texts.ids_of_all(passages):
             lengths = self._lengths(len(first), len(second))
             yield self._layout.fill(
                 [first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second))
             )
 
     def room_beside(self, query: str) -> int:
-        """Return how many tokens of a passage are read beside a query, however long the passage."""
+        """Return the maximum number of a passage's tokens that a pair with this query holds."""
         return self._lengths(len(self._texts.ids(query)), self._room)[1]
 
     def _lengths(self, query: int, passage: int) -> tuple[int, int]:
-        """Return how many tokens of query and passage are read."""
+        """Return how many tokens of the query and of the passage a pair holds, from the numbers that they
+        have.
+        """
         if self._strategy == "longest_first":
             return longest_first(query, passage, self._room)
         query = min(query, self._query_room)
@@ -167,10 +192,11 @@ class PairEncoder:
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return the lengths to which two sequences are cut so that both fit into ``room`` tokens.
+    """Return the lengths in tokens to which two sequences are cut, so that together they have at most
+    ``room``.
 
-    The rule of Hugging Face's tokenizers (tokenizers/src/utils/truncation.rs, ``LongestFirst``): the shorter keeps all
-    it has up to half of the room, an odd token goes to the longer.
+    This is the rule of Hugging Face's tokenizers (tokenizers/src/utils/truncation.rs, ``LongestFirst``): the
+    shorter sequence keeps up to half of the room, the longer one gets the rest.
     """
     if first + second <= room:
         return first, second
@@ -182,7 +208,7 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
 
 
 def well_formed(text: str) -> str:
-    """Return the text as valid Unicode: halves of a surrogate pair are joined, a lone half becomes U+FFFD."""
+    """Return the text as valid Unicode: a surrogate pair becomes its character, a lone surrogate U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -191,12 +217,13 @@ def well_formed(text: str) -> str:
 
 
 def special_layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
-    """Read off where the tokenizer puts its special tokens around one text or two.
+    """Return where the tokenizer puts its special tokens around one text or around two texts.
 
-    Raises ModelFolderError when the texts do not come out in order, as no tokenizer of a cross-encoder does.
+    A short sample shows it. Raises ModelFolderError when the tokenizer changes the order of the texts, which
+    no tokenizer of a cross-encoder does.
     """
     sample = tokenizer.encode(*["a"] * texts)
-    fixed, segments = [_Stretch([], [])], []
+    fixed, segments = [_SpecialTokens([], [])], []
     order: list[int] = []
     for token, segment, text in zip(sample.ids, sample.type_ids, sample.sequence_ids, strict=True):
         if text is None:
@@ -205,19 +232,24 @@ def special_layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
         elif text not in order:
             order.append(text)
             segments.append(segment)
-            fixed.append(_Stretch([], []))
+            fixed.append(_SpecialTokens([], []))
     if order != list(range(texts)):
         raise ModelFolderError(
-            f"the tokenizer does not place {texts} texts in order; export the model again with its own tokenizer"
+            f"the tokenizer does not keep {texts} texts in order; "
+            "export the model again with its own tokenizer"
         )
     return _Layout(fixed, segments)
 
 
 def text_room(layout: _Layout, max_length: int) -> int:
-    """Return how many tokens a window leaves to the texts. Raises ModelFolderError where that is less than two."""
+    """Return how many of ``max_length`` tokens remain for the texts beside the special tokens.
+
+    Raises ModelFolderError when less than two remain.
+    """
     room = max_length - len(layout.structural)
     if room < 2:
         raise ModelFolderError(
-            f"a window of {max_length} tokens leaves {room} for the text; export the model again with a larger --max-length"
+            f"a maximum length of {max_length} tokens leaves {room} for the text; "
+            "export the model again with a larger --max-length"
         )
     return room

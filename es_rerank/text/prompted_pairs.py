@@ -1,4 +1,4 @@
-"""Reading a query and a document through a prompt, as monoT5 does."""
+"""Encodes a query and a document as one text, a filled prompt, as monoT5 reads them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,38 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MONOT5_PROMPT = "Query: {query} Document: {document} Relevant:"
-"""What monoT5 was trained on (castorini/pygaggle, model/tokenize.py)."""
+"""The prompt that monoT5 was trained with (castorini/pygaggle, model/tokenize.py)."""
 
 PromptTruncation = Literal["document", "prompt"]
-"""How an over-long prompt is cut: ``document`` cuts the document and keeps the prompt's tail, ``prompt`` cuts the whole at its end."""
+"""How a prompt that is too long is cut.
+
+``document`` cuts the document and keeps the words of the prompt after it. ``prompt`` cuts the whole prompt
+at its end."""
 
 QUERY_SHARE = BGE_QUERY_SHARE
-"""Largest share of the room beside the prompt's own words that ``document`` leaves to the query, where the document needs the rest.
+"""Largest share of the room for texts that the query gets under ``document``, when the document needs the
+rest.
 
-monoT5's sources set none, since a query over the window never occurred in training; this is the share of ``only_second``."""
+The sources of monoT5 set no share, because no query in its training data was too long. This is the share of
+``only_second``."""
 
 _LEAST_ROOM = 8
-"""Tokens that a window has to leave beside the prompt's own words. A quarter of them is the document's, and the first of
-a text can be a space alone."""
+"""Minimum number of tokens that remain for query and document beside the words of the prompt. The document
+gets at least a quarter of them, and the first token of a text can be a space only."""
 
 _SAMPLE = "a"
-"""A text in the prompt's places: without one, the spaces around an empty place become one, and the prompt shorter than it will be."""
+"""A text to fill the prompt's places for counting. With empty places, the spaces around a place would
+become one space, and the prompt would have less tokens than with texts."""
 
 _UNKNOWN = "\U0010fffd"
-"""The last character of the last private use area, which no vocabulary holds."""
+"""The last character of the last private use area. No vocabulary holds it, so it gives the id of an
+unknown token."""
 
 
 class _Prompt(NamedTuple):
-    """The ids of a prompt by what they stand for."""
+    """The token ids of a filled prompt, in parts: the query, the document, and the prompt's words around
+    them.
+    """
 
     head: list[int]
     query: list[int]
@@ -46,17 +55,19 @@ class _Prompt(NamedTuple):
 
     @property
     def fixed(self) -> int:
-        """How many tokens are the prompt's own."""
+        """The number of tokens of the prompt's own words."""
         return len(self.head) + len(self.between) + len(self.tail)
 
 
 class PromptEncoder:
-    """Encodes prompts within ``max_length`` tokens, special tokens included. Safe to share between threads.
+    """Encodes filled prompts as at most ``max_length`` tokens, special tokens included.
 
-    A prompt that fits is tokenised whole, so that it reads exactly as Hugging Face's tokenizer reads the formatted
-    string. One that does not is cut by the rule of ``truncation``; ``document`` takes from the document's end, and from
-    the query only what it has over ``QUERY_SHARE``. Special tokens that are spelt out in a text are left out. Raises
-    ModelFolderError for a prompt without its two places, and for a window that the prompt alone would fill.
+    A prompt that fits gives the tokens that Hugging Face's tokenizer gives for the formatted string. A prompt
+    that is too long is cut as ``truncation`` says. ``document`` cuts the end of the document, and cuts the
+    query only where it has more than ``QUERY_SHARE`` of the room for texts. Special tokens that are spelt out
+    in a text are left out. It may be shared between threads. Raises ModelFolderError for a prompt without
+    ``{query}`` and ``{document}`` in this order, and when ``max_length`` leaves too few tokens for query and
+    document.
     """
 
     def __init__(
@@ -74,18 +85,19 @@ class PromptEncoder:
         self._structural = _structural(tokenizer, self._layout.structural)
         if (left := self._room - self._split(_SAMPLE, _SAMPLE).fixed) < _LEAST_ROOM:
             raise ModelFolderError(
-                f"a window of {max_length} tokens leaves {max(left, 0)} for query and document beside the prompt {prompt!r}, and {_LEAST_ROOM} are the least; "
+                f"a maximum length of {max_length} tokens leaves {max(left, 0)} for query and document "
+                f"beside the prompt {prompt!r}, and at least {_LEAST_ROOM} are needed; "
                 "export the model again with a larger --max-length"
             )
 
     def encode(self, query: str, documents: Iterable[str]) -> Iterator[Encoded]:
-        """Yield the prompt of ``query`` with each document, as they are asked for."""
+        """Yield the token ids of the prompt with ``query`` and each document, in order of the documents."""
         query = well_formed(query)
         for document in documents:
             yield self._encoded(query, well_formed(document))
 
     def room_beside(self, query: str) -> int:
-        """Return how many tokens of a document are read beside a query with the whole prompt around them, at least 1."""
+        """Return how many tokens of a long document a prompt with this query holds, at least 1."""
         prompt = self._split(well_formed(query), _SAMPLE)
         room = self._room - prompt.fixed
         if self._truncation == "prompt":
@@ -111,11 +123,15 @@ class PromptEncoder:
         return self._layout.fill([kept], truncated=True)
 
     def _split(self, query: str, document: str) -> _Prompt:
-        """Return the ids by what they stand for; the space before a text is of the text, which most vocabularies join to its first word."""
+        """Return the token ids of the filled prompt in parts.
+
+        The space before a text counts as a part of the text, because most vocabularies join it to the first
+        word.
+        """
         encoded = self._tokenizer.encode(
             f"{self._before}{query}{self._between}{document}{self._after}", add_special_tokens=False
         )
-        read = [
+        ids_and_ends = [
             (token, end)
             for token, (_, end) in zip(encoded.ids, encoded.offsets, strict=True)
             if token not in self._structural
@@ -128,26 +144,27 @@ class PromptEncoder:
             query_ends + len(self._between.rstrip()),
             document_ends,
         )
-        cuts = [0, *(bisect_right(read, place, key=_end) for place in places), len(read)]
-        return _Prompt(*([token for token, _ in read[start:stop]] for start, stop in pairwise(cuts)))
+        cuts = [0, *(bisect_right(ids_and_ends, place, key=_end) for place in places), len(ids_and_ends)]
+        return _Prompt(*([token for token, _ in ids_and_ends[start:stop]] for start, stop in pairwise(cuts)))
 
 
 def _template(prompt: str) -> tuple[str, str, str]:
-    """Return what stands before the query, between query and document, and behind the document."""
+    """Return the prompt's words before the query, between query and document, and after the document."""
     before, query, rest = prompt.partition("{query}")
     between, document, after = rest.partition("{document}")
     if not query or not document:
         raise ModelFolderError(
-            f"the prompt {prompt!r} has no {{query}} with {{document}} behind it; export the model again"
+            f"the prompt {prompt!r} needs {{query}} and {{document}} after it; export the model again"
         )
     return before, between, after
 
 
 def _structural(tokenizer: Tokenizer, delimiters: Iterable[int]) -> frozenset[int]:
-    """Return the ids that a text must not give: all special tokens but the one that unknown characters become.
+    """Return the ids that the text of a query or document must not give.
 
-    A unigram vocabulary holds ``</s>`` and ``<extra_id_0>`` as pieces like any other, so that texts that spell them
-    would give their ids although the tokenizer reads special tokens as text; also where only the normaliser spells them.
+    These are the ids of all special tokens except that of unknown characters. A unigram vocabulary holds
+    ``</s>`` and ``<extra_id_0>`` as ordinary pieces. So a text that contains them, or contains them after
+    normalisation, would give their ids although the tokenizer reads special tokens as text.
     """
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     return frozenset(
@@ -155,5 +172,5 @@ def _structural(tokenizer: Tokenizer, delimiters: Iterable[int]) -> frozenset[in
     )
 
 
-def _end(read: tuple[int, int]) -> int:
-    return read[1]
+def _end(id_and_end: tuple[int, int]) -> int:
+    return id_and_end[1]

@@ -1,4 +1,4 @@
-"""Which passages a prompt holds: in order of rank, nothing twice, as many as there is room for. Pure."""
+"""Selects the passages of a prompt: by rank, without repeated text, as many as fit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Literal, NamedTuple
 from .strategies import sentences, words_of
 
 Reason = Literal["duplicate", "merged", "budget", "limit", "empty"]
-"""Why a passage has no number of its own. ``duplicate``: its text stands within another's. ``merged``: it overlaps
-another of its document and the two were joined. ``budget``: it does not fit any more. ``limit``: as many as were asked
-for are there. ``empty``: it has no visible character."""
+"""Why a passage has no number of its own.
+
+``duplicate``: another passage contains its text. ``merged``: it overlaps a passage of the same document,
+and the two were joined. ``budget``: it does not fit into the budget. ``limit``: the maximum number of
+passages is reached. ``empty``: it has no visible character."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedPassage:
-    """A passage of a document that a search found.
+    """A passage of a document that a search returned.
 
-    ``start`` and ``end`` are characters of the document's text, (0, 0) where they are not known. ``context`` is read
-    before the passage (a title, say). ``score`` is the hit's, None where it has none.
+    ``start`` and ``end`` are characters of the document's text, (0, 0) where they are not known. ``context``,
+    for example a title, is put before the passage. ``score`` is the score of the hit, None where the hit has
+    none.
     """
 
     index: str
@@ -33,13 +36,13 @@ class RankedPassage:
 
     @property
     def located(self) -> bool:
-        """Whether the offsets are known and are those of the text."""
+        """Whether the offsets are known and agree with the length of the text."""
         return self.end > self.start and self.end - self.start == len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedPassage:
-    """A passage that a prompt holds under ``number`` (from 1, the best first); ``cut`` where its end is missing."""
+    """A passage in a prompt, with its ``number``: 1 is the best. ``cut`` is true where its end is missing."""
 
     number: int
     passage: RankedPassage
@@ -48,7 +51,11 @@ class NumberedPassage:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A passage without a number of its own; ``number`` is that under which its text stands all the same, None where it does not."""
+    """A passage without a number of its own.
+
+    ``number`` is the number of the passage that contains its text, None where the prompt does not contain its
+    text.
+    """
 
     passage: RankedPassage
     reason: Reason
@@ -56,7 +63,7 @@ class LeftOut:
 
 
 class _Absorbed(NamedTuple):
-    """A passage whose text stands within an entry's; ``rank`` is its place among all that were offered."""
+    """A passage whose text a taken passage contains. ``rank`` is its rank among all passages, from 0."""
 
     rank: int
     passage: RankedPassage
@@ -65,7 +72,7 @@ class _Absorbed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A passage that was taken. ``words``: its text with white space made equal."""
+    """A taken passage. ``words`` is its text with each run of white space replaced by one space."""
 
     rank: int
     passage: RankedPassage
@@ -75,19 +82,23 @@ class _Entry:
 
 
 Fits = Callable[[Sequence[RankedPassage]], bool]
+"""Returns whether these passages fit into the prompt together."""
 
 
 def select(
     passages: Sequence[RankedPassage], fits: Fits, *, most: int | None = None
 ) -> tuple[list[NumberedPassage], list[LeftOut]]:
-    """Return the passages that are taken, numbered by rank, and all others with the reason.
+    """Return the taken passages, numbered by rank, and all other passages with the reason.
 
-    ``passages`` come best first. Each is taken whole where it ``fits`` beside those taken before it; one that does not is
-    left out and the next is tried, but the very first is cut to what fits: after the last sentence of its second half,
-    else between words, else between characters. Where not a character of it fits, nothing is taken.
-    A passage whose text, white space apart, stands within another's is left out, whichever document it is of; the longer
-    one takes the better rank of the two. Passages of one document that overlap or touch, as their offsets and texts
-    agree, are joined at the better rank. ``most`` bounds how many are taken.
+    ``passages`` are in order of rank, the best first. A passage is taken whole if it fits beside the passages
+    that are already taken. Otherwise it is left out and the next one is tried. Only the first passage is cut
+    if it does not fit: after the last sentence in its second half, else between words, else between
+    characters. If no character of it fits, no passage is taken.
+
+    A passage is left out if another passage of any document contains its text (white space is ignored). The
+    passage that contains the text gets the better rank of the two. Passages of one document that overlap or
+    touch are joined at the better rank, if their offsets and texts agree. ``most`` is the maximum number of
+    taken passages, None for no maximum.
     """
     selection = _Selection(fits, most)
     for rank, passage in enumerate(passages):
@@ -96,86 +107,102 @@ def select(
 
 
 class _Selection:
-    """The passages taken so far, best first, and the others; ``closed`` where there is no room for the best, so that no other is taken for it."""
+    """The passages that are taken so far, in order of rank, and the passages that are left out.
+
+    ``_closed`` is true when the best passage did not fit at all: then no worse passage is taken in its place.
+    """
 
     def __init__(self, fits: Fits, most: int | None) -> None:
         self._fits = fits
         self._most = most
         self._entries: list[_Entry] = []
-        self._others: list[tuple[int, LeftOut]] = []
+        self._left_out: list[tuple[int, LeftOut]] = []
         self._closed = False
 
     def offer(self, rank: int, passage: RankedPassage) -> None:
-        """Take a passage or note why not."""
+        """Take a passage, or record why it is left out."""
         words = " ".join(passage.text.split())
-        holder = next((i for i, entry in enumerate(self._entries) if _within(words, entry.words)), None)
+        container = next((i for i, entry in enumerate(self._entries) if _within(words, entry.words)), None)
         if not words:
-            self._leave(rank, passage, "empty")
-        elif holder is not None:
-            held = self._entries[holder]
-            self._entries[holder] = replace(
-                held, absorbed=(*held.absorbed, _Absorbed(rank, passage, "duplicate"))
+            self._leave_out(rank, passage, "empty")
+        elif container is not None:
+            entry = self._entries[container]
+            self._entries[container] = replace(
+                entry, absorbed=(*entry.absorbed, _Absorbed(rank, passage, "duplicate"))
             )
         else:
-            self._propose(_Entry(rank, passage, words))
+            self._take_if_it_fits(_Entry(rank, passage, words))
 
     def numbered(self) -> tuple[list[NumberedPassage], list[LeftOut]]:
-        """Return both, the others in order of rank."""
+        """Return the taken passages with numbers, and the passages that are left out, in order of rank."""
         taken = [
             NumberedPassage(number, entry.passage, entry.cut) for number, entry in enumerate(self._entries, 1)
         ]
-        within = [
-            (each.rank, LeftOut(each.passage, each.reason, number))
+        contained = [
+            (absorbed.rank, LeftOut(absorbed.passage, absorbed.reason, number))
             for number, entry in enumerate(self._entries, 1)
-            for each in entry.absorbed
+            for absorbed in entry.absorbed
         ]
-        return taken, [left for _, left in sorted([*self._others, *within], key=lambda other: other[0])]
+        by_rank = sorted([*self._left_out, *contained], key=lambda ranked: ranked[0])
+        return taken, [left_out for _, left_out in by_rank]
 
-    def _propose(self, new: _Entry) -> None:
-        proposal = _with(self._entries, new)
+    def _take_if_it_fits(self, new: _Entry) -> None:
+        proposal = _with_new(self._entries, new)
         if self._most is not None and len(proposal) > self._most:
-            self._leave(new.rank, new.passage, "limit")
+            self._leave_out(new.rank, new.passage, "limit")
         elif not self._closed and self._fits([entry.passage for entry in proposal]):
             self._entries = proposal
         elif not self._closed and not self._entries and (short := _cut(new.passage, self._fits)) is not None:
             self._entries = [replace(new, passage=short, words=" ".join(short.text.split()), cut=True)]
         else:
             self._closed = not self._entries
-            self._leave(new.rank, new.passage, "budget")
+            self._leave_out(new.rank, new.passage, "budget")
 
-    def _leave(self, rank: int, passage: RankedPassage, reason: Reason) -> None:
-        self._others.append((rank, LeftOut(passage, reason)))
+    def _leave_out(self, rank: int, passage: RankedPassage, reason: Reason) -> None:
+        self._left_out.append((rank, LeftOut(passage, reason)))
 
 
-def _with(entries: Sequence[_Entry], new: _Entry) -> list[_Entry]:
-    """Return the entries and the new one, which takes in those that it overlaps or holds and stands where the best of them stood."""
-    whole, kin = new.passage, []
+def _with_new(entries: Sequence[_Entry], new: _Entry) -> list[_Entry]:
+    """Return the entries with the new one among them.
+
+    The new entry is joined with all entries that it overlaps, and replaces all entries that it contains. It
+    stands at the place of the first of these.
+    """
+    whole, overlapping = new.passage, []
     for entry in entries:
         joined = None if entry.cut else _joined(entry.passage, whole)
         if joined is not None:
             whole = joined
-            kin.append(entry)
+            overlapping.append(entry)
     words = " ".join(whole.text.split())
-    held = [entry for entry in entries if not entry.cut and entry not in kin and _within(entry.words, words)]
-    if not kin and not held:
+    contained = [
+        entry
+        for entry in entries
+        if not entry.cut and entry not in overlapping and _within(entry.words, words)
+    ]
+    if not overlapping and not contained:
         return [*entries, new]
-    keeper, *merged = [*kin, new]
+    keeper, *merged = [*overlapping, new]
+    replaced = [*overlapping, *contained]
     absorbed = (
-        *(each for entry in (*kin, *held) for each in entry.absorbed),
+        *(earlier for entry in replaced for earlier in entry.absorbed),
         *(_Absorbed(entry.rank, entry.passage, "merged") for entry in merged),
-        *(_Absorbed(entry.rank, entry.passage, "duplicate") for entry in held),
+        *(_Absorbed(entry.rank, entry.passage, "duplicate") for entry in contained),
     )
     taken = _Entry(keeper.rank, replace(whole, score=keeper.passage.score), words, absorbed)
-    place = next(i for i, entry in enumerate(entries) if entry in kin or entry in held)
+    place = next(i for i, entry in enumerate(entries) if entry in replaced)
     return [
         taken if i == place else entry
         for i, entry in enumerate(entries)
-        if i == place or (entry not in kin and entry not in held)
+        if i == place or entry not in replaced
     ]
 
 
 def _joined(one: RankedPassage, other: RankedPassage) -> RankedPassage | None:
-    """Return two passages of one document as one, where they overlap or touch and say the same of what they share."""
+    """Return two passages of one document as one passage.
+
+    Returns None if they do not overlap or touch, or if their texts differ where they overlap.
+    """
     first, second = sorted((one, other), key=lambda passage: (passage.start, -passage.end))
     if (
         (one.index, one.id) != (other.index, other.id)
@@ -190,7 +217,9 @@ def _joined(one: RankedPassage, other: RankedPassage) -> RankedPassage | None:
 
 
 def _within(inner: str, outer: str) -> bool:
-    """Whether a text stands in another, at its first or last place there, and not as part of a longer word."""
+    """Return whether ``outer`` contains ``inner`` as whole words. Only the first and the last place are
+    checked.
+    """
     places = {outer.find(inner), outer.rfind(inner)} - {-1}
     return any(
         not _splits_a_word(outer, place) and not _splits_a_word(outer, place + len(inner)) for place in places
@@ -203,7 +232,7 @@ def _splits_a_word(text: str, place: int) -> bool:
 
 
 def _cut(passage: RankedPassage, fits: Fits) -> RankedPassage | None:
-    """Return as much of a passage's beginning as fits by itself; None where nothing does."""
+    """Return the longest good beginning of a passage that fits alone, None where no character fits."""
     longest = bisect_left(
         range(1, len(passage.text)), True, key=lambda length: not fits([_shortened(passage, length)])
     )
@@ -212,7 +241,10 @@ def _cut(passage: RankedPassage, fits: Fits) -> RankedPassage | None:
 
 
 def _good_ends(text: str, longest: int) -> list[int]:
-    """Return where a text is best cut to at most ``longest`` characters: after a sentence, between words, anywhere."""
+    """Return the ends at which a text may be cut to at most ``longest`` characters, the best first.
+
+    The best end is after a sentence, the second best between words, the last one is ``longest`` itself.
+    """
     second_half = range(longest // 2 + 1, longest + 1)
     after_sentences = [start + len(text[start:end].rstrip()) for start, end in sentences(text, 0, len(text))]
     sentence = max((end for end in after_sentences if end in second_half), default=0)

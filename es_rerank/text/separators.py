@@ -1,16 +1,21 @@
-r"""Where the separators of ``chunking_settings`` stand in a text, in time that grows with the text and not faster.
+r"""Finds the separators of ``chunking_settings`` in a text. The time is linear in the length of the text.
 
-A caller writes them, so none is run by Python's ``re``, whose time may double with every character. RE2 runs them. Its
-syntax is that of Java, in which Elasticsearch takes them, with these differences:
+Callers write these patterns. Python's ``re`` does not run them, because its time may double with every
+character. RE2 runs them in linear time. Elasticsearch takes the patterns in Java's syntax. RE2's syntax
+differs from it:
 
-- There are no look-around, back-references, possessive quantifiers and atomic groups, and of the escapes not ``\R``,
-  ``\h``, ``\Z`` and ``\uXXXX``: such a pattern is refused.
-- A line ends at ``\n`` alone, for ``^``, ``$`` and ``.``; in Java also at ``\r``, U+0085, U+2028 and U+2029.
-- ``\s`` does not hold the vertical tab. ``\w``, ``\d``, ``\s`` and ``\b`` know ASCII alone, as in Java.
-- Within ``[…]`` a second ``[`` and ``&&`` are signs as any other; in Java they unite and intersect.
-- What one match reads is at most a few thousand characters (``_REACH``), and a match of no characters separates nothing.
+- RE2 has no look-around, back-references, possessive quantifiers or atomic groups, and no escapes
+  ``\R``, ``\h``,
+  ``\Z`` and ``\uXXXX``. A pattern with one of these is refused.
+- For ``^``, ``$`` and ``.`` a line ends at ``\n`` only. In Java it also ends at ``\r``, U+0085, U+2028 and
+  U+2029.
+- ``\s`` does not match the vertical tab. ``\w``, ``\d``, ``\s`` and ``\b`` know ASCII only, as in Java.
+- Within ``[…]`` a second ``[`` and ``&&`` are ordinary characters. In Java they build unions and
+  intersections.
+- A match has at most a few thousand characters (``_REACH``). A match of no characters separates nothing.
 
-The patterns of Elasticsearch's own separator groups look around. They are known by heart and found without RE2.
+Elasticsearch's own separator groups contain patterns with look-around. This module knows these patterns
+and finds them without RE2.
 """
 
 from __future__ import annotations
@@ -21,12 +26,12 @@ from typing import Any, Protocol
 
 import re2
 
-Look = Callable[[], object]
-"""Called every few thousand characters of work; it raises where the work is to end."""
+Checkpoint = Callable[[], object]
+"""A function that long work calls every few thousand characters. It raises an error to stop the work."""
 
 
-def go_on() -> None:
-    """Look at nothing: the work may take as long as it does."""
+def never_stop() -> None:
+    """Do nothing: a ``Checkpoint`` that never stops the work."""
 
 
 GROUPS = {
@@ -42,52 +47,60 @@ GROUPS = {
         r"\n^(?!\s*$).*\n={1,}\n",
     ),
 }
-"""ChunkingSettings' separator groups, as Elastic documents them."""
+"""The separators of each ``separator_group``, as Elastic documents them for ``chunking_settings``."""
 
 _LINEAR = {
     r"\n^(?!\s*$).*\n-{1,}\n": r"\n[^\S\n]*+\S.*+\n-++\n",
     r"\n^(?!\s*$).*\n={1,}\n": r"\n[^\S\n]*+\S.*+\n=++\n",
 }
-"""Those that look ahead over all blank lines, from each of them anew, and expressions of the same matches that do not."""
+"""Patterns of Elastic's groups whose time is quadratic, and patterns with the same matches in linear time.
+
+Elastic's two patterns scan all following blank lines again from each blank line."""
 
 _KNOWN = {
     pattern: re.compile(_LINEAR.get(pattern, pattern)) for group in GROUPS.values() for pattern in group
 }
 
 MOST = 32
-"""Separators that a list may hold: the text is read once for each."""
+"""Maximum number of separators in a list. The text is searched once for each."""
 
 LONGEST = 1_000
-"""Characters that one separator may have."""
+"""Maximum number of characters in one separator."""
 
-_LARGEST = 5_000
-"""Instructions that the separators of a list may be together, once compiled: a letter is 1, ``\\pL`` 1 200. Where RE2's
-faster ways fail, each byte of the text may take as many steps."""
+_MAX_INSTRUCTIONS = 5_000
+"""Maximum size of all compiled separators of a list, in RE2's instructions: a letter is 1, ``\\pL`` is 1
+200. In its slowest mode RE2 may take as many steps for each byte of the text."""
 
 _MEMORY = 1 << 20
-"""Bytes that RE2 may take for one separator. It refuses a pattern that needs more, at once."""
+"""Maximum memory in bytes that RE2 may use for one separator. RE2 refuses a pattern that needs more."""
 
 _REACH = 4_096
-"""Bytes that a match may have. A search that finds nothing reads to its end, and the next one begins one match further:
-over a whole text that were quadratic time. It is also how soon a search can be ended."""
+"""Maximum length of a match in bytes.
+
+A search without a match reads up to its end. Without this limit, each of many searches could read the
+whole text, which takes quadratic time. The limit also bounds the time between two calls of the checkpoint."""
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
-"""Bytes of UTF-8 that begin no character."""
+"""The bytes of UTF-8 that are not the first byte of a character."""
 
 
 class Separator(Protocol):
-    """Finds where a separator's matches begin."""
+    """The interface of an object that finds the matches of one separator."""
 
-    def starts(self, text: str, start: int, end: int, look: Look) -> Iterator[int]:
-        """Yield where matches in a stretch of a text begin, the stretch's own beginning apart; nothing outside it counts."""
+    def starts(self, text: str, start: int, end: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Yield the position of each match between ``start`` and ``end``, in order.
+
+        Text outside this range is ignored. A match at ``start`` itself is left out. Raises what the
+        checkpoint raises.
+        """
         ...
 
 
 def separators_of(patterns: Sequence[str]) -> tuple[Separator, ...]:
-    """Return what finds each of the patterns.
+    """Return a ``Separator`` for each pattern.
 
-    Raises ValueError, which names the pattern and the remedy, for more or longer ones than may be, and for one that RE2
-    does not take.
+    Raises ValueError when there are too many patterns, when a pattern is too long or too large, and when RE2
+    does not accept a pattern. The message names the pattern and the remedy.
     """
     if len(patterns) > MOST:
         raise ValueError(
@@ -96,30 +109,35 @@ def separators_of(patterns: Sequence[str]) -> tuple[Separator, ...]:
     for pattern in patterns:
         if len(pattern) > LONGEST:
             raise ValueError(
-                f"[separators] holds a pattern of {len(pattern)} characters, at most {LONGEST} can be read: {pattern[:40]!r}…"
+                f"[separators] holds a pattern of {len(pattern)} characters, at most {LONGEST} can be read: "
+                f"{pattern[:40]!r}…"
             )
     separators: list[Separator] = []
     size = 0
     for pattern in patterns:
-        # People paste the patterns with the line feed as a sign or as the escape.
+        # In a pattern of Elastic's groups, the line feed may be the character itself or the escape \n.
         known = _KNOWN.get(pattern.replace("\n", r"\n"))
         if known is not None:
-            separators.append(_Known(known))
+            separators.append(_KnownSeparator(known))
             continue
         compiled = _compiled(pattern)
-        separators.append(_Asked(compiled))
+        separators.append(_CallersSeparator(compiled))
         size += compiled.programsize
-        if size > _LARGEST:
+        if size > _MAX_INSTRUCTIONS:
             raise ValueError(
-                f"[separators] holds {pattern!r}, with which the patterns are too large ({size} instructions, at most {_LARGEST}); {_SMALLER}"
+                f"[separators] holds {pattern!r}, with which the patterns are too large "
+                f"({size} instructions, at most {_MAX_INSTRUCTIONS}); {_SMALLER}"
             )
     return tuple(separators)
 
 
 _SMALLER = r"write smaller repetitions, and fewer classes of Unicode such as \pL"
-_OF_JAVA_ALONE = ("invalid perl operator", "bad repetition operator", "invalid escape sequence")
-"""How RE2 names what Java has besides."""
-_REMEDY = "write it without look-around, back-references and possessive quantifiers: it is run in linear time, by RE2, which has none of them"
+_JAVA_ONLY = ("invalid perl operator", "bad repetition operator", "invalid escape sequence")
+"""The beginnings of RE2's messages for syntax that Java has and RE2 has not."""
+_WITHOUT_JAVA_ONLY = (
+    "write it without look-around, back-references and possessive quantifiers: "
+    "RE2 runs it in linear time and has none of them"
+)
 
 
 def _compiled(pattern: str) -> Any:  # noqa: ANN401 re2 has no types
@@ -132,61 +150,63 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 re2 has no types
         return re2.compile(f"(?m){pattern}", options)
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"[separators] holds {pattern!r}, which has half a character (a lone surrogate); write the whole one"
+            f"[separators] holds {pattern!r}, which has half a character (a lone surrogate); "
+            "write the whole character"
         ) from error
     except re2.error as error:
         reason = error.args[0].decode(errors="replace").replace("(?m)", "", 1)
         if "too large" in reason:
             raise ValueError(f"[separators] holds {pattern!r}, which is too large; {_SMALLER}") from error
-        remedy = f"; {_REMEDY}" if reason.startswith(_OF_JAVA_ALONE) else ""
+        remedy = f"; {_WITHOUT_JAVA_ONLY}" if reason.startswith(_JAVA_ONLY) else ""
         raise ValueError(
             f"[separators] holds {pattern!r}, which is not a regular expression: {reason}{remedy}"
         ) from error
     finally:
-        re2.purge()  # the module keeps what it compiled, with the callers' words, for later
+        re2.purge()  # the module caches compiled patterns; a caller's words must not stay in it
 
 
-class _Known:
-    """A separator of Elasticsearch's own groups, by an expression of ours that takes linear time."""
+class _KnownSeparator:
+    """A separator of Elasticsearch's own groups, run by Python's ``re`` in linear time."""
 
     def __init__(self, pattern: re.Pattern[str]) -> None:
         self._pattern = pattern
 
-    def starts(self, text: str, start: int, end: int, look: Look) -> Iterator[int]:
-        """Yield where matches begin."""
+    def starts(self, text: str, start: int, end: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Yield the position of each match."""
         for match in self._pattern.finditer(text, start, end):
-            look()
+            checkpoint()
             if match.start() > start:
                 yield match.start()
 
 
-class _Asked:
+class _CallersSeparator:
     """A separator that a caller wrote, run by RE2."""
 
     def __init__(self, compiled: Any) -> None:  # noqa: ANN401 re2 has no types
         self._compiled = compiled
 
-    def starts(self, text: str, start: int, end: int, look: Look) -> Iterator[int]:
-        """Yield where matches begin. RE2 reads bytes; what is yielded are characters."""
+    def starts(self, text: str, start: int, end: int, checkpoint: Checkpoint) -> Iterator[int]:
+        """Yield the position of each match in characters. RE2 itself works on bytes."""
         data = text[start:end].encode("utf-8", "surrogatepass")
         at = counted = 0
-        place = passed = start
+        place = last_yielded = start
         while at < len(data):
-            look()
+            checkpoint()
             stop = min(at + 2 * _REACH, len(data))
-            found = self._compiled.search(data, at, stop)
-            first, last = found.span() if found else (stop, stop)
+            match = self._compiled.search(data, at, stop)
+            first, last = match.span() if match else (stop, stop)
             if first >= at + _REACH and stop < len(data):
-                # A match that begins before this one may end beyond what was read: of it enough is read now.
+                # No match begins in the first _REACH bytes: go on after them. A match that begins later may
+                # end after ``stop``, so the next search reads more of it.
                 at = _next_character(data, at + _REACH)
             elif first == last:
                 at = _next_character(data, last + 1)
             else:
                 place += len(data[counted:first].translate(None, _CONTINUATION))
                 counted, at = first, last
-                if place > passed:
+                if place > last_yielded:
                     yield place
-                    passed = place
+                    last_yielded = place
 
 
 def _next_character(data: bytes, at: int) -> int:

@@ -1,10 +1,11 @@
-"""Cutting a text as the ``chunking_settings`` of Elasticsearch's inference API say: by sentences, words or separators.
+"""Cuts a text into chunks as the ``chunking_settings`` of Elasticsearch's inference API say.
 
-Sizes are in words, not tokens: that is what the settings mean (elastic/elasticsearch, ``*ChunkingSettings``). Offsets are
-characters of the text. For passages that are indexed see ``chunking``, which counts tokens.
+The strategies are by sentences, by words and by separators. Sizes are in words and not in tokens, as in these
+settings. Offsets are characters of the text. The passages of an index are cut by ``chunking``, which counts
+tokens.
 
-Every text is cut in time that grows with its length and not faster, in steps that are bounded: between two of them ``look``
-is called, which raises where the time is up.
+The time to cut a text is linear in its length. The work is done in small steps. Between two steps a function,
+``checkpoint``, is called, which can stop the work by raising an error, for example at a deadline.
 """
 
 from __future__ import annotations
@@ -24,52 +25,67 @@ from pydantic_core import ErrorDetails
 from ..errors import RequestError
 from ..types import Passage
 from .boundaries import OWN_SIGNS, UNSPACED
-from .separators import GROUPS, Look, Separator, go_on, separators_of
+from .separators import GROUPS, Checkpoint, Separator, never_stop, separators_of
 
 DEFAULT_MAX_CHUNK_SIZE = 300
-"""Words per chunk where a ``chunk_rescorer`` names none (ChunkScorerConfig.DEFAULT_CHUNK_SIZE)."""
+"""Words per chunk when a ``chunk_rescorer`` sets no size (observed on Elasticsearch 9.5)."""
 
-_BRIEF = 200
-"""Characters that an error shows of a value."""
+_MAX_SHOWN = 200
+"""Maximum number of characters of a value that an error message shows."""
 
-_ALONE = "\u3005-\u3007\u3040-\u3096\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Ideographs and Hiragana, of which each is a word."""
+_ONE_CHARACTER_WORDS = (
+    "\u3005-\u3007\u3040-\u3096\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Ideographs and Hiragana: each of these characters is a word."""
 
 _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 
 _MARKS = "\u00ad\u200c\u200d" + "".join(
     chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M")
 )
-"""What belongs to the letter before it: accents, vowel signs, joiners. ``re`` counts none of them as of a word."""
+"""Characters that belong to the letter before them: accents, vowel signs, joiners. ``\\w`` does not match
+them."""
 
-_LETTER = rf"[^\W_{_ALONE}{_KATAKANA}]"
-_BETWEEN = rf"(?<=\d)[.,](?=\d)|(?<=[^\W\d])[.:·'’](?=[^\W\d_{_ALONE}{_KATAKANA}])"  # noqa: RUF001 the typographic apostrophe is meant
-_WORD = re.compile(
-    rf"[{_ALONE}][{_MARKS}]*|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_BETWEEN})*"
+_LETTER = rf"[^\W_{_ONE_CHARACTER_WORDS}{_KATAKANA}]"
+_INSIDE_NUMBER = r"(?<=\d)[.,](?=\d)"
+_INSIDE_WORD = (
+    r"(?<=[^\W\d])[.:·'’]"  # noqa: RUF001 the typographic apostrophe is intended
+    rf"(?=[^\W\d_{_ONE_CHARACTER_WORDS}{_KATAKANA}])"
 )
-"""A word as the standard analyzer reads it (Unicode Standard Annex 29), emoji and Hebrew quotation marks apart."""
+_WORD = re.compile(
+    rf"[{_ONE_CHARACTER_WORDS}][{_MARKS}]*"
+    rf"|[{_KATAKANA}][{_KATAKANA}{_MARKS}]*"
+    rf"|(?:(?<!_)_++)?{_LETTER}(?:{_LETTER}|[_{_MARKS}]|{_INSIDE_NUMBER}|{_INSIDE_WORD})*"
+)
+"""A word as Elasticsearch's standard analyzer finds it (Unicode Standard Annex 29), except emoji and
+Hebrew quotation marks."""
 
-_CLOSERS = r"[\"'”’)\]}»›〉》」』】〕）］｝｣]"  # noqa: RUF001 they are meant
+_CLOSERS = r"[\"'”’)\]}»›〉》」』】〕）］｝｣]"  # noqa: RUF001 these signs are intended
 _SENTENCE_END = re.compile(
     rf"(?<![.!?…])[.!?…]++{_CLOSERS}*+\s+"
     rf"|[{OWN_SIGNS}]++{_CLOSERS}*+\s*"
-    rf"|(?<![.!?．])[.!?．]++{_CLOSERS}*+(?=[{UNSPACED}])"  # noqa: RUF001 the full stop of full width is meant
+    rf"|(?<![.!?．])[.!?．]++{_CLOSERS}*+(?=[{UNSPACED}])"  # noqa: RUF001 the full-width full stop is intended
     r"|[\n\u0085\u2028\u2029]\s*"
 )
-"""Also takes the white space behind. The look behind keeps a long row of dots from being tried from each of them.
+"""The end of a sentence, with the white space after it. The look-behind avoids one attempt for each dot
+of a long row.
 
-Elasticsearch's own cutter, ICU's (SentenceBoundaryChunker), also ends a sentence between ``a!b`` and none before a small
-letter or behind an ellipsis; otherwise they cut alike.
+Elasticsearch finds sentences with ICU. ICU also ends a sentence between ``a!`` and ``b``, and it ends no
+sentence before a small letter or after an ellipsis (observed on Elasticsearch 9.5). All other sentences are
+the same.
 """
 
-_STRETCH = 16_384
-"""Characters that one call of ``re`` reads, up to twice as many: no other thread runs meanwhile."""
+_RANGE = 16_384
+"""Number of characters that one call of ``re`` searches; at most twice as many. No other thread runs
+during the call."""
 
-_WORD_BEGINS = re.compile(rf"[\s{_ALONE}]")
-"""No word goes on over one of these."""
+_NEVER_INSIDE_A_WORD = re.compile(rf"[\s{_ONE_CHARACTER_WORDS}]")
+"""A character before which every word has ended."""
 
-_AROUND_ENDS = re.compile(rf"[.!?…．\s\"'”’)\]}}»›〉》」』】〕）］｝｣{OWN_SIGNS}]*+")  # noqa: RUF001 they are meant
-"""What the end of a sentence may be made of; it is not found in the middle of a row of these."""
+_SENTENCE_END_SIGNS = re.compile(
+    rf"[.!?…．\s\"'”’)\]}}»›〉》」』】〕）］｝｣{OWN_SIGNS}]*+"  # noqa: RUF001 these signs are intended
+)
+"""A row of characters that the end of a sentence may consist of. No range ends inside such a row."""
 
 
 class _Settings(BaseModel):
@@ -77,42 +93,50 @@ class _Settings(BaseModel):
 
 
 class SentenceSettings(_Settings):
-    """Whole sentences up to ``max_chunk_size`` words; neighbours share ``sentence_overlap`` sentences."""
+    """Chunks of whole sentences, at most ``max_chunk_size`` words. Neighbours share ``sentence_overlap``
+    sentences.
+    """
 
     strategy: Literal["sentence"] = "sentence"
     max_chunk_size: Annotated[int, Field(ge=20)] = 250
     sentence_overlap: Literal[0, 1] = 1
 
-    def spans(self, text: str, look: Look = go_on) -> Iterator[tuple[int, int]]:
+    def spans(self, text: str, checkpoint: Checkpoint = never_stop) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the chunks."""
-        yield from _packed(_Words(text, look), 0, len(text), self.max_chunk_size, self.sentence_overlap)
+        words = _Words(text, checkpoint)
+        yield from _packed_sentences(words, 0, len(text), self.max_chunk_size, self.sentence_overlap)
 
 
 class WordSettings(_Settings):
-    """Runs of ``max_chunk_size`` words; neighbours share ``overlap`` words."""
+    """Chunks of ``max_chunk_size`` words. Neighbours share ``overlap`` words."""
 
     strategy: Literal["word"]
     max_chunk_size: Annotated[int, Field(ge=10)]
     overlap: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _half_at_most(self) -> WordSettings:
+    def _check_overlap(self) -> WordSettings:
         if self.overlap > self.max_chunk_size // 2:
             raise ValueError(
-                f"[overlap] must be at most half of [max_chunk_size], found [{self.overlap}] of [{self.max_chunk_size}]"
+                "[overlap] must be at most half of [max_chunk_size], "
+                f"found [{self.overlap}] of [{self.max_chunk_size}]"
             )
         return self
 
-    def spans(self, text: str, look: Look = go_on) -> Iterator[tuple[int, int]]:
+    def spans(self, text: str, checkpoint: Checkpoint = never_stop) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the chunks."""
-        bounds = _Words(text, look).bounds(0, len(text))
+        bounds = _Words(text, checkpoint).bounds(0, len(text))
         count, step = len(bounds) - 1, self.max_chunk_size - self.overlap
         for first in range(0, max(1, count - self.overlap), step):
             yield bounds[first], bounds[min(first + self.max_chunk_size, count)]
 
 
 class RecursiveSettings(_Settings):
-    """Split at the first separator, the pieces that are too long at the next, and so on; at last by sentences."""
+    """Chunks that the text is split into at separators, at most ``max_chunk_size`` words.
+
+    The text is split at the first separator. A piece that is too long is split at the next separator, and so
+    on. A piece that is still too long after the last separator is split by sentences.
+    """
 
     strategy: Literal["recursive"]
     max_chunk_size: Annotated[int, Field(ge=10)]
@@ -120,39 +144,40 @@ class RecursiveSettings(_Settings):
     separator_group: Literal["plaintext", "markdown"] = "plaintext"
 
     @model_validator(mode="after")
-    def _separators_can_be_used(self) -> RecursiveSettings:
+    def _check_separators(self) -> RecursiveSettings:
         if {"separators", "separator_group"} <= self.model_fields_set:
             raise ValueError("[separators] and [separator_group] cannot both be given")
-        _ = self.compiled  # raises for what cannot be used
+        _ = self.compiled  # raises ValueError for a separator that cannot be used
         return self
 
     @cached_property
     def compiled(self) -> tuple[Separator, ...]:
-        """Return what finds the separators, in the order in which they are tried."""
+        """The separators, in the order in which they are tried."""
         return separators_of(self.separators or GROUPS[self.separator_group])
 
-    def spans(self, text: str, look: Look = go_on) -> Iterator[tuple[int, int]]:
+    def spans(self, text: str, checkpoint: Checkpoint = never_stop) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the chunks."""
-        yield from self._split(_Words(text, look), 0, len(text), self.compiled)
+        yield from self._split(_Words(text, checkpoint), 0, len(text), self.compiled)
 
     def _split(
         self, words: _Words, start: int, end: int, separators: tuple[Separator, ...]
     ) -> Iterator[tuple[int, int]]:
-        """Yield the chunks of a stretch; as deep as there are separators, which are few."""
-        words.look()
+        """Yield the chunks between two positions. The recursion is as deep as there are separators, which are
+        few.
+        """
+        words.checkpoint()
         if words.count(start, end) <= self.max_chunk_size:
             yield start, end
             return
         if not separators:
-            yield from _packed(words, start, end, self.max_chunk_size, 0)
+            yield from _packed_sentences(words, start, end, self.max_chunk_size, 0)
             return
-        cuts = chain((start,), separators[0].starts(words.text, start, end, words.look), (end,))
-        yield from self._joined(
-            words, (piece for a, b in pairwise(cuts) for piece in self._split(words, a, b, separators[1:]))
-        )
+        cuts = chain((start,), separators[0].starts(words.text, start, end, words.checkpoint), (end,))
+        pieces = (piece for a, b in pairwise(cuts) for piece in self._split(words, a, b, separators[1:]))
+        yield from self._joined(words, pieces)
 
     def _joined(self, words: _Words, pieces: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Put neighbours together again as long as they fit."""
+        """Yield the pieces, neighbours joined as long as a chunk has at most ``max_chunk_size`` words."""
         start, end = next(pieces)
         for a, b in pieces:
             if words.count(start, b) > self.max_chunk_size:
@@ -163,13 +188,13 @@ class RecursiveSettings(_Settings):
 
 
 class NoneSettings(_Settings):
-    """The text whole."""
+    """The whole text as one chunk."""
 
     strategy: Literal["none"]
 
-    def spans(self, text: str, look: Look = go_on) -> Iterator[tuple[int, int]]:
-        """Yield the one (start, end)."""
-        look()
+    def spans(self, text: str, checkpoint: Checkpoint = never_stop) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of the only chunk."""
+        checkpoint()
         yield 0, len(text)
 
 
@@ -178,9 +203,10 @@ _BY_NAME: TypeAdapter[Strategy] = TypeAdapter(Annotated[Strategy, Field(discrimi
 
 
 def strategy_of(settings: Mapping[str, Any] | None) -> Strategy:
-    """Return the strategy that ``chunking_settings`` name; sentences of 300 words without overlap where none are given.
+    """Return the strategy that ``chunking_settings`` describe.
 
-    Raises RequestError, naming the setting, for settings that cannot be used.
+    Without settings, or with ``max_chunk_size`` only, that is sentences without overlap, 300 words by
+    default. Raises RequestError, which names the setting, for settings that cannot be used.
     """
     if not settings or set(settings) == {"max_chunk_size"}:
         settings = {
@@ -192,28 +218,32 @@ def strategy_of(settings: Mapping[str, Any] | None) -> Strategy:
     try:
         return _BY_NAME.validate_python({"strategy": "sentence", **settings})
     except ValidationError as error:
-        raise RequestError(f"[chunking_settings] {_worded(error.errors()[0])}") from error
+        raise RequestError(f"[chunking_settings] {_message(error.errors()[0])}") from error
 
 
-def _worded(fault: ErrorDetails) -> str:
+def _message(fault: ErrorDetails) -> str:
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if len(fault["loc"]) < 2:
-        return f"[strategy] must be one of sentence, word, recursive, none, found [{_brief(fault['input'].get('strategy'))}]"
-    found = "" if fault["type"] == "missing" else f", found [{_brief(fault['input'])}]"
+        strategy = _shortened(fault["input"].get("strategy"))
+        return f"[strategy] must be one of sentence, word, recursive, none, found [{strategy}]"
+    found = "" if fault["type"] == "missing" else f", found [{_shortened(fault['input'])}]"
     return f"[{fault['loc'][1]}] {fault['msg'][0].lower()}{fault['msg'][1:]}{found}"
 
 
-def _brief(value: Any) -> str:  # noqa: ANN401 any JSON value
-    written = str(value).encode(errors="backslashreplace").decode()  # half a character could not be sent
-    return written if len(written) <= _BRIEF else f"{written[:_BRIEF]}…"
+def _shortened(value: Any) -> str:  # noqa: ANN401 any JSON value
+    text = str(value).encode(errors="backslashreplace").decode()  # a lone surrogate could not be sent
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
-def cut(text: str, strategy: Strategy, look: Look = go_on) -> list[Passage]:
-    """Return the chunks of a text, white space trimmed, in order; a text of white space has none. Raises what ``look`` raises."""
+def cut(text: str, strategy: Strategy, checkpoint: Checkpoint = never_stop) -> list[Passage]:
+    """Return the chunks of a text in order, without white space around them.
+
+    A text of white space only has no chunks. Raises what ``checkpoint`` raises.
+    """
     passages = []
-    for start, end in strategy.spans(text, look):
-        look()
+    for start, end in strategy.spans(text, checkpoint):
+        checkpoint()
         piece = text[start:end]
         begin = start + len(piece) - len(piece.lstrip())
         if piece.strip():
@@ -221,74 +251,88 @@ def cut(text: str, strategy: Strategy, look: Look = go_on) -> list[Passage]:
     return passages
 
 
-def words_of(text: str, look: Look = go_on) -> list[str]:
-    """Return the words of a text in lower case. Raises what ``look`` raises."""
+def words_of(text: str, checkpoint: Checkpoint = never_stop) -> list[str]:
+    """Return the words of a text in lower case, in order. Raises what ``checkpoint`` raises."""
     words: list[str] = []
-    for start, end in _stretches(text):
-        look()
+    for start, end in _ranges(text):
+        checkpoint()
         words += (word.lower() for word in _WORD.findall(text, start, end))
     return words
 
 
 class _Words:
-    """A text and where its words stand, found once. ``look`` is called on the way."""
+    """A text and the positions of its words, which are found once, in the constructor."""
 
-    def __init__(self, text: str, look: Look) -> None:
+    def __init__(self, text: str, checkpoint: Checkpoint) -> None:
         self.text = text
-        self.look = look
+        self.checkpoint = checkpoint
         self._starts, self._ends = array("q"), array("q")
-        for first, last in _stretches(text):
-            look()
+        for first, last in _ranges(text):
+            checkpoint()
             for match in _WORD.finditer(text, first, last):
                 start, end = match.span()
                 self._starts.append(start)
                 self._ends.append(end)
 
     def count(self, start: int, end: int) -> int:
-        """Return how many words a stretch holds, those that it cuts included."""
-        first, last = self._held(start, end)
+        """Return the number of words between two positions. A word of which only a part lies there counts."""
+        first, last = self._indices(start, end)
         return last - first
 
     def bounds(self, start: int, end: int) -> list[int]:
-        """Return where the words of a stretch begin, what stands before and behind them included, and the end of the last."""
-        first, last = self._held(start, end)
+        """Return the positions at which the words between two positions may be separated, in order.
+
+        The first is ``start`` and the last is ``end``. Between two of them lies one word with the signs
+        around it.
+        """
+        first, last = self._indices(start, end)
         bounds = [start]
         for number in range(first + 1, last):
-            self.look()
+            self.checkpoint()
             gap = self.text[self._ends[number - 1] : self._starts[number]]
-            # Signs up to the first space are the word's before it, the others of the one behind it.
+            # Signs up to the first space belong to the word before them, the other signs to the word after
+            # them.
             bounds.append(self._ends[number - 1] + (len(gap.split(maxsplit=1)[0]) if gap[:1].strip() else 0))
         return [*bounds, end]
 
-    def _held(self, start: int, end: int) -> tuple[int, int]:
+    def _indices(self, start: int, end: int) -> tuple[int, int]:
         return bisect_right(self._ends, start), bisect_left(self._starts, end)
 
 
-def _stretches(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of stretches that no word goes beyond, unless it has more than ``_STRETCH`` characters."""
+def _ranges(text: str) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of ranges that cover the text. No word crosses their borders, except very long ones.
+
+    Only a word of more than ``_RANGE`` characters may be divided.
+    """
     start = 0
     while start < len(text):
-        latest = min(start + 2 * _STRETCH, len(text))
-        begins = _WORD_BEGINS.search(text, start + _STRETCH, latest)
+        latest = min(start + 2 * _RANGE, len(text))
+        begins = _NEVER_INSIDE_A_WORD.search(text, start + _RANGE, latest)
         end = begins.start() if begins else latest
         yield start, end
         start = end
 
 
-def _packed(words: _Words, start: int, end: int, size: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Yield runs of whole sentences of up to ``size`` words; neighbours share ``overlap`` sentences where the next one fits beside them."""
+def _packed_sentences(
+    words: _Words, start: int, end: int, size: int, overlap: int
+) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of chunks of whole sentences, at most ``size`` words each.
+
+    Neighbours share ``overlap`` sentences (0 or 1). They share none where the next sentence would not fit
+    beside it.
+    """
     spans, counts = [], []
-    for sentence in sentences(words.text, start, end, words.look):
-        words.look()
-        for span in _halves(words, *sentence, size):
+    for sentence in sentences(words.text, start, end, words.checkpoint):
+        words.checkpoint()
+        for span in _parts_of_sentence(words, *sentence, size):
             spans.append(span)
             counts.append(words.count(*span))
     first = 0
     while first < len(spans):
-        words.look()
-        last, held = first + 1, counts[first]
-        while last < len(spans) and held + counts[last] <= size:
-            held += counts[last]
+        words.checkpoint()
+        last, length = first + 1, counts[first]
+        while last < len(spans) and length + counts[last] <= size:
+            length += counts[last]
             last += 1
         yield spans[first][0], spans[last - 1][1]
         if last == len(spans):
@@ -296,25 +340,31 @@ def _packed(words: _Words, start: int, end: int, size: int, overlap: int) -> Ite
         first = last - 1 if overlap and counts[last - 1] + counts[last] <= size else last
 
 
-def sentences(text: str, start: int, end: int, look: Look = go_on) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the sentences between two characters of a text, the white space behind each included."""
-    read = start
-    while read < end:
-        look()
-        around = _AROUND_ENDS.match(text, min(read + _STRETCH, end), min(read + 2 * _STRETCH, end))
-        assert around is not None, "it matches no signs, too"
-        # The sign behind is read, for what looks ahead, and is of the next stretch.
-        for match in _SENTENCE_END.finditer(text, read, min(around.end() + 1, end)):
+def sentences(
+    text: str, start: int, end: int, checkpoint: Checkpoint = never_stop
+) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the sentences between two positions of a text.
+
+    The white space after a sentence belongs to it. Raises what ``checkpoint`` raises.
+    """
+    position = start
+    while position < end:
+        checkpoint()
+        signs = _SENTENCE_END_SIGNS.match(text, min(position + _RANGE, end), min(position + 2 * _RANGE, end))
+        assert signs is not None, "the pattern also matches an empty string"
+        # The search sees one more character, because the pattern looks ahead. That character belongs to the
+        # next range.
+        for match in _SENTENCE_END.finditer(text, position, min(signs.end() + 1, end)):
             if match.end() > start:
                 yield start, match.end()
                 start = match.end()
-        read = around.end()
+        position = signs.end()
     if start < end:
         yield start, end
 
 
-def _halves(words: _Words, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut a sentence of more than ``size`` words between words."""
+def _parts_of_sentence(words: _Words, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the sentence, or of parts of ``size`` words if it has more words."""
     if words.count(start, end) <= size:
         yield start, end
     else:
