@@ -1,4 +1,4 @@
-"""``RerankClient`` and ``AsyncRerankClient``: an elasticsearch client whose searches may be reranked."""
+"""``RerankClient`` and ``AsyncRerankClient``: elasticsearch clients that can also fuse and rerank."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})
 
 
 class RerankClient(Elasticsearch):
-    """Wraps an ``Elasticsearch`` client: the same client, with searches that may be fused and reranked.
+    """An ``Elasticsearch`` client that can also fuse and rerank. All other methods work as before.
 
-    ``reranker`` is one reranker or a table from ``inference_id`` to reranker, the first being the default. ``embedder``
-    makes the vectors of ``query_vector_builder``. ``timeout_s`` is the deadline of a search in seconds, None for none.
-    ``elasticsearch_runs`` names what a licensed cluster is to run itself: kinds of retriever among ``rrf``, ``linear``,
-    ``text_similarity_reranker`` and ``pinned``, and ``query_vector_builder``; a retriever over one that is run here is
-    run here too. Errors of the elasticsearch client pass through unchanged; our own are both ``EsRerankError`` and its
+    ``reranker`` is one reranker, or a mapping from ``inference_id`` to reranker whose first entry is the
+    default. ``embedder`` computes the vectors for ``query_vector_builder``. ``timeout_s`` is the timeout of a
+    search in seconds, None for no limit. ``elasticsearch_runs`` names what a licensed cluster runs itself:
+    ``rrf``, ``linear``, ``text_similarity_reranker``, ``pinned``, ``query_vector_builder``. es-rerank still
+    runs such a retriever if a retriever below it runs in es-rerank. Errors of the elasticsearch client are
+    raised unchanged. Errors of es-rerank are both ``EsRerankError`` and the elasticsearch client's
     ``ApiError``, with status and body.
 
-        es = RerankClient(Elasticsearch("http://localhost:9200"), reranker=load_reranker(), embedder=load_embedder())
-        es.rerank("who signed the treaty", index="articles")
+        es = RerankClient(Elasticsearch("http://localhost:9200"), reranker=load_reranker(),
+        embedder=load_embedder()) es.rerank("who signed the treaty", index="articles")
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class RerankClient(Elasticsearch):
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
     ) -> None:
-        # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
+        # This client shares the transport, options and namespaces of the wrapped client. Only the methods
+        # below differ.
         self.__dict__.update(vars(client))
         self._client = client
         self._connection = Connection(client)
@@ -56,7 +58,7 @@ class RerankClient(Elasticsearch):
         return self
 
     def options(self, **options: Any) -> RerankClient:  # noqa: ANN401 passed through to elasticsearch
-        """Return a client with other transport options (``api_key``, ``headers``, …), as ``Elasticsearch.options`` does."""
+        """Return a client with other transport options (``api_key``, …): see ``Elasticsearch.options``."""
         other = RerankClient(self._client.options(**options))
         other._searching = (
             self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
@@ -72,11 +74,12 @@ class RerankClient(Elasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Search; a retriever that needs a fusion, a reranker or a vector made here is run by us, all else by Elasticsearch.
+        """Search, with fusion, reranking and query vectors computed by es-rerank if the retriever needs them.
 
-        Takes what ``Elasticsearch.search`` takes. ``timeout_s`` overrides the client's deadline. Raises RequestError
-        and its kin for a tree or a body that cannot be served, DeadlineError when time ran out and the tree does not
-        allow failures, and the elasticsearch client's own errors unchanged.
+        Elasticsearch runs all other searches. The arguments are those of ``Elasticsearch.search``.
+        ``timeout_s`` (seconds) replaces the timeout of the client. Raises RequestError or one of its
+        subclasses when the tree or the body is not valid. Raises DeadlineError when the deadline passes and
+        the tree does not allow rerank failures. Raises the errors of the elasticsearch client unchanged.
         """
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
@@ -95,10 +98,12 @@ class RerankClient(Elasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Run several searches; those that need us here, the others in one request to Elasticsearch.
+        """Run several searches and return their answers in order.
 
-        Takes what ``Elasticsearch.msearch`` takes and answers in its order, an error in the place of its search.
-        ``timeout_s`` is the deadline of each search that is run here.
+        es-rerank runs the searches that need it. All others go to Elasticsearch in one request. The arguments
+        are those of ``Elasticsearch.msearch``. A failed search has its error as its answer. ``timeout_s``
+        (seconds) is the timeout of each search that es-rerank runs. Raises RequestError when ``searches`` is
+        not valid.
         """
         began = time.monotonic()
         try:
@@ -110,16 +115,18 @@ class RerankClient(Elasticsearch):
             )
         except EsRerankError as error:
             raise client_error(error) from error
-        if not batch.ours:
+        if not batch.run_here:
             return self._client.msearch(searches=searches or body, index=index, **options)
-        theirs = [line for pair in batch.theirs.values() for line in pair]
-        answered = (
-            self._client.msearch(searches=theirs, index=index, **unfiltered(options))["responses"]
-            if theirs
+        forwarded = [line for pair in batch.forwarded.values() for line in pair]
+        answers_of_elasticsearch = (
+            self._client.msearch(searches=forwarded, index=index, **unfiltered(options))["responses"]
+            if forwarded
             else []
         )
-        ours = {i: item(self._answer(timeout_s, batch.arguments(i, index, options))) for i in batch.ours}
-        return batch.joined(answered, ours, began, options)
+        answers_here = {
+            i: item(self._answer(timeout_s, batch.arguments(i, index, options))) for i in batch.run_here
+        }
+        return batch.joined(answers_of_elasticsearch, answers_here, began, options)
 
     def _answer(
         self, timeout_s: float | None, arguments: dict[str, Any]
@@ -146,12 +153,15 @@ class RerankClient(Elasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Search an index for a question and rerank the first ``window`` hits; the tree is built for you.
+        """Search an index for a question and rerank the first ``window`` hits. Builds the retriever tree
+        itself.
 
-        ``first_stage``: ``knn``, ``bm25``, or ``hybrid``, which fuses the two (rrf). On an index of ``es-rerank ingest``
-        nothing else need be said. On your own index name ``field`` (what is read) and give ``query_vector`` (from the
-        model that filled ``vector_field``). A reranker that fails or is late leaves the first-stage order, marked in the
-        answer.
+        ``first_stage`` is ``knn``, ``bm25``, or ``hybrid``, which fuses both with rrf. An index that
+        ``es-rerank ingest`` filled needs no other arguments. For any other index, give ``field`` (the text
+        for the reranker) and ``query_vector`` (from the embedder that filled ``vector_field``). If the
+        reranker fails or is late, the hits keep the first-stage order and the ``rerank`` block of the answer
+        says so. ``timeout_s`` (seconds) replaces the timeout of the client. Raises RequestError or one of its
+        subclasses when the arguments do not fit the index.
         """
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
@@ -165,7 +175,9 @@ class RerankClient(Elasticsearch):
 
 
 class AsyncRerankClient(AsyncElasticsearch):
-    """``RerankClient`` for ``AsyncElasticsearch``: the same arguments, the same answers."""
+    """The asynchronous ``RerankClient``: wraps an ``AsyncElasticsearch``, with the same arguments and
+    answers.
+    """
 
     def __init__(
         self,
@@ -176,7 +188,8 @@ class AsyncRerankClient(AsyncElasticsearch):
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
     ) -> None:
-        # The wrapped client's transport, options and namespaces are this client's: only what is defined below differs.
+        # This client shares the transport, options and namespaces of the wrapped client. Only the methods
+        # below differ.
         self.__dict__.update(vars(client))
         self._client = client
         self._connection = Connection(client)
@@ -187,7 +200,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         return self
 
     def options(self, **options: Any) -> AsyncRerankClient:  # noqa: ANN401 passed through to elasticsearch
-        """Return a client with other transport options, as ``AsyncElasticsearch.options`` does."""
+        """Return a client with other transport options (see ``AsyncElasticsearch.options``)."""
         other = AsyncRerankClient(self._client.options(**options))
         other._searching = (
             self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
@@ -203,7 +216,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Search as ``RerankClient.search`` does."""
+        """Search as ``RerankClient.search`` does. Raises the same errors."""
         try:
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
@@ -221,7 +234,9 @@ class AsyncRerankClient(AsyncElasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Run several searches as ``RerankClient.msearch`` does, ours and Elasticsearch's side by side."""
+        """Run several searches as ``RerankClient.msearch`` does, all at the same time. Raises the same
+        errors.
+        """
         began = time.monotonic()
         try:
             batch = Batch.of(
@@ -232,19 +247,18 @@ class AsyncRerankClient(AsyncElasticsearch):
             )
         except EsRerankError as error:
             raise client_error(error) from error
-        if not batch.ours:
+        if not batch.run_here:
             return await self._client.msearch(searches=searches or body, index=index, **options)
-        answered, *ours = await asyncio.gather(
-            self._theirs(
-                [line for pair in batch.theirs.values() for line in pair], index, unfiltered(options)
+        answers_of_elasticsearch, *answers_here = await asyncio.gather(
+            self._forward(
+                [line for pair in batch.forwarded.values() for line in pair], index, unfiltered(options)
             ),
-            *(self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.ours),
+            *(self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.run_here),
         )
-        return batch.joined(
-            answered, {i: item(each) for i, each in zip(batch.ours, ours, strict=True)}, began, options
-        )
+        items = {i: item(answer) for i, answer in zip(batch.run_here, answers_here, strict=True)}
+        return batch.joined(answers_of_elasticsearch, items, began, options)
 
-    async def _theirs(
+    async def _forward(
         self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]
     ) -> list[Any]:
         if not searches:
@@ -278,7 +292,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
-        """Search and rerank as ``RerankClient.rerank`` does."""
+        """Search and rerank as ``RerankClient.rerank`` does. Raises the same errors."""
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)

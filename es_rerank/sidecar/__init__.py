@@ -1,1 +1,1 @@
-"""The sidecar: reranking over HTTP, for clients of Elasticsearch and of rerank services."""
+"""The sidecar: an HTTP server that reranks for clients of Elasticsearch and clients of rerank services."""

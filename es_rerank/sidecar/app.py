@@ -1,4 +1,4 @@
-"""The sidecar as an ASGI application."""
+"""The ASGI application of the sidecar."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ _LOG = structlog.get_logger("es_rerank.sidecar")
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the application over a service; its documentation page is served without the network."""
+    """Return the ASGI application that serves a service. Its documentation page works without internet
+    access.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(_log_lost)
+        asyncio.get_running_loop().set_exception_handler(_log_unhandled)
         loading = asyncio.create_task(service.start())
-        loading.add_done_callback(_log_fault)
+        loading.add_done_callback(_log_load_error)
         try:
             yield
         finally:
@@ -63,7 +65,10 @@ def create_app(service: Service) -> FastAPI:
 
 
 class _Unexpected:
-    """Answers what no handler expects with 500 and logs it. The web server would log it as well, with the values in it."""
+    """Answers an unexpected exception with status 500 and logs it without values.
+
+    Without this class the web server would log it with its message, which may hold data of the caller.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -71,13 +76,13 @@ class _Unexpected:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
-        async def noted(message: Any) -> None:  # noqa: ANN401 an ASGI message
+        async def send_and_note(message: Any) -> None:  # noqa: ANN401 an ASGI message
             nonlocal begun
             begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_note)
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -85,12 +90,15 @@ class _Unexpected:
             _LOG.error(
                 f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}"
             )
-            if not begun:  # of an answer that has begun the server closes the connection
+            if not begun:  # if the answer has begun, the server closes the connection
                 await error_response(Request(scope), error)(scope, receive, send)
 
 
-def _log_lost(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception that nobody waits for. asyncio's own line repeats its message, and with that what a caller sent."""
+def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception that no code handles, without values.
+
+    asyncio's own log line would repeat the message of the exception, which may hold data of the caller.
+    """
     error = context.get("exception")
     _LOG.error(
         f"unexpected {type(error).__qualname__} in the background"
@@ -98,13 +106,15 @@ def _log_lost(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     )
 
 
-def _log_fault(task: asyncio.Task[None]) -> None:
+def _log_load_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         _LOG.error("the model cannot be served", reason=masked_in(str(error)))
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    """Render any error in the dialect of the path."""
+    """Return the answer for an error, in the format of TEI for ``/rerank`` and of Elasticsearch for other
+    paths.
+    """
     if isinstance(error, RequestValidationError):
         fault = error.errors()[0]
         broken = fault["type"] == "json_invalid"

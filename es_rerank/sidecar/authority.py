@@ -1,4 +1,7 @@
-"""Who may ask the models: the sidecar's own keys, on rerank, embedding and inference paths. Searches are Elasticsearch's to allow."""
+"""Checks the sidecar's own API keys on the paths that use the models directly: rerank, embedding, inference.
+
+Searches need no key of the sidecar. Elasticsearch decides whether a caller may search.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +18,38 @@ from .wire import check_length, read_bytes
 
 
 def key_hash(key: str) -> str:
-    """Return what the setting ``api_key_hashes`` holds of a key: its SHA-256, in hexadecimal."""
+    """Return the hash of a key for the setting ``api_key_hashes``: its SHA-256 in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def require_key(request: Request) -> None:
-    """Let a request through whose ``Authorization`` carries one of the sidecar's keys; all, where it has none.
+    """Check that the ``Authorization`` header of a request holds one of the sidecar's keys.
 
-    Raises UnauthorizedError otherwise.
+    If the sidecar has no keys, every request passes. Raises UnauthorizedError when the key is missing or
+    wrong.
     """
     hashes: tuple[str, ...] = request.app.state.service.api_key_hashes
     if not hashes:
         return
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     given = key_hash(key.strip())
-    # Every hash is compared, in constant time, so that the time taken says nothing of them.
-    known = [hmac.compare_digest(given, each) for each in hashes]
+    # All hashes are compared, each in constant time. The time of the check then tells nothing about the keys.
+    known = [hmac.compare_digest(given, expected) for expected in hashes]
     if scheme.lower() not in {"bearer", "apikey"} or not any(known):
         raise UnauthorizedError(
-            "this path needs a key of the sidecar: send Authorization: Bearer KEY (setting api_key_hashes holds the hashes of its keys)"
+            "this path needs a key of the sidecar: send Authorization: Bearer KEY "
+            "(setting api_key_hashes holds the hashes of its keys)"
         )
 
 
 class KeyedRoute(APIRoute):
-    """A route to the models. Of a request first its length is looked at, then its key, and only then is its body read and parsed."""
+    """A route that uses the models and needs a key.
+
+    It checks the declared length of the body, then the key. Only then it reads and parses the body.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler behind these looks."""
+        """Return FastAPI's handler, preceded by the checks."""
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
@@ -54,7 +62,7 @@ class KeyedRoute(APIRoute):
 
 
 class _Admitted(Request):
-    """A request whose body has been read, within the limit."""
+    """A request that passed the checks, with the body that was read within the limit."""
 
     def __init__(self, request: Request, data: bytes) -> None:
         super().__init__(request.scope, request.receive)

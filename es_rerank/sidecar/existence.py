@@ -1,7 +1,7 @@
-"""What an Elasticsearch client asks before it works: whether anything is there (``ping``, ``info``), and whether an index is.
+"""Forwards the requests that a client sends before others: ``ping``, ``info``, and whether an index exists.
 
-These go to Elasticsearch also without ``--pass-through``. A client reads every answer but 2xx to ``HEAD /`` as "Elasticsearch is
-down", and raises no error that would say otherwise.
+They go to Elasticsearch even without ``--pass-through``. If the answer to ``HEAD /`` is not 2xx, a client
+reports that Elasticsearch is down and hides the real reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from .wire import cancel_on_disconnect
 
 
 class _ExactRoute(APIRoute):
-    """A route that other methods on its path do not meet: they are not served (501), rather than not allowed (405)."""
+    """A route that does not match other methods on its path.
+
+    The answer to another method is then 501 (not served) instead of 405 (method not allowed).
+    """
 
     def matches(self, scope: Any) -> tuple[Match, Any]:  # noqa: ANN401 an ASGI scope
         match, child = super().matches(scope)
@@ -32,13 +35,16 @@ router = APIRouter(route_class=_ExactRoute, include_in_schema=False)
 @router.get("/")
 @router.head("/")
 async def about(request: Request, service: Running) -> Response:
-    """Return Elasticsearch's own answer to who it is."""
+    """Return Elasticsearch's own answer to ``GET /`` or ``HEAD /``."""
     return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))
 
 
 @router.head("/{index}")
 async def exists(request: Request, index: str, service: Running) -> Response:
-    """Return Elasticsearch's own answer to whether an index exists."""
+    """Return Elasticsearch's own answer to whether an index exists.
+
+    Raises RequestError when Elasticsearch would not accept the name of the index.
+    """
     if index.startswith("_") and index != "_all":
         raise HTTPException(404)
     index_path(index)

@@ -1,4 +1,4 @@
-"""``/healthz`` says that the process lives, ``/readyz`` that it can serve."""
+"""Health checks: ``/healthz`` says that the process is alive, ``/readyz`` that it can answer searches."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def healthz(request: Request) -> Response:
-    """Return 200 as long as the process answers."""
+    """Return status 200 as long as the process can answer."""
     return answer(request, {"status": "alive"})
 
 
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Response:
-    """Return 200 when the model is warm and Elasticsearch answers, else 503 with the reasons."""
+    """Return 200 if the models are loaded and Elasticsearch answers, else 503 with the reasons."""
     faults = await service.faults()
     return answer(
         request,

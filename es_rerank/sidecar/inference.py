@@ -1,6 +1,9 @@
-"""Elasticsearch's inference endpoints over the served models: ``_inference/rerank`` and ``_inference/text_embedding``.
+"""Elasticsearch's inference API for the served models: ``_inference/rerank`` and
+``_inference/text_embedding``.
 
-https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-inference-inference; the official clients speak them.
+https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-inference-inference
+
+The official clients of Elasticsearch can use it.
 """
 
 from __future__ import annotations
@@ -29,7 +32,11 @@ Texts = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class RerankTask(BaseModel):
-    """``return_documents`` gives each text back; ``top_n`` leaves all but the best out. ``task_settings`` may name both."""
+    """The body of a rerank request.
+
+    ``return_documents`` adds the texts to the answer. ``top_n`` limits the answer to the best texts. Both may
+    also be given in ``task_settings``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +48,11 @@ class RerankTask(BaseModel):
 
 
 class EmbeddingTask(BaseModel):
-    """``input_type`` ``search`` or ``SEARCH`` embeds queries, anything else passages."""
+    """The body of an embedding request.
+
+    With ``input_type`` ``search`` (upper or lower case) the texts are embedded as queries, otherwise as
+    passages.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +64,7 @@ class EmbeddingTask(BaseModel):
 @router.get("/_inference")
 @router.get("/_inference/_all")
 async def endpoints(request: Request, service: Running) -> Response:
-    """Return what is served, as Elasticsearch lists its inference endpoints: the default reranker first."""
+    """Return the served models as Elasticsearch lists its inference endpoints, the default reranker first."""
     return answer(request, {"endpoints": _endpoints(service)})
 
 
@@ -62,18 +73,18 @@ async def endpoints(request: Request, service: Running) -> Response:
 async def endpoint(
     request: Request, service: Running, inference_id: str, task_type: str | None = None
 ) -> Response:
-    """Return what is served under one name."""
-    found = [
-        each
-        for each in _endpoints(service)
-        if each["inference_id"] == inference_id and task_type in (None, each["task_type"])
+    """Return the served models with one name. Raises UnknownModelError when there is none."""
+    matching = [
+        entry
+        for entry in _endpoints(service)
+        if entry["inference_id"] == inference_id and task_type in (None, entry["task_type"])
     ]
-    if not found:
-        known = ", ".join(each["inference_id"] for each in _endpoints(service))
+    if not matching:
+        known = ", ".join(entry["inference_id"] for entry in _endpoints(service))
         raise UnknownModelError(
             f"inference endpoint [{inference_id}] is not served here; served: {known}", name=inference_id
         )
-    return answer(request, {"endpoints": found})
+    return answer(request, {"endpoints": matching})
 
 
 def _endpoints(service: Service) -> list[dict[str, Any]]:
@@ -94,7 +105,11 @@ def _endpoints(service: Service) -> list[dict[str, Any]]:
 
 @router.post("/_inference/rerank/{inference_id}")
 async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
-    """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first; the score is the probability."""
+    """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first. The score is the
+    probability.
+
+    Raises TooLargeError, DeadlineError and UnknownModelError.
+    """
     served = service.served(inference_id)
     scores = await cancel_on_disconnect(
         request, service.score_all(wanted.query, wanted.input, timeout_s(request), served)
@@ -115,7 +130,10 @@ async def rerank(request: Request, inference_id: str, wanted: RerankTask, servic
 async def text_embedding(
     request: Request, inference_id: str, wanted: EmbeddingTask, service: Running
 ) -> Response:
-    """Return ``{"text_embedding": [{"embedding"}]}``, one unit vector per text, in order."""
+    """Return ``{"text_embedding": [{"embedding"}]}``: one unit vector for each text, in order.
+
+    Raises TooLargeError, UnknownModelError, and RequestError when no embedder is served.
+    """
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"

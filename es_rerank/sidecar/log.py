@@ -1,7 +1,8 @@
-"""The sidecar's log: one line an event on stderr, and nothing in it that a caller sent.
+"""The sidecar's log on stderr: one line for each event, without data that a caller sent.
 
-Queries and documents are somebody's data. They are in the local variables of a traceback, and often in the message of an
-exception, so that neither is logged: the types of the exceptions and the places in the code are.
+Queries and documents are private data. They occur in the local variables of a traceback and often in the
+message of an exception. Neither is logged. The log holds only the types of exceptions and their places in the
+code.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from types import TracebackType
 import structlog
 
 _FRAMES = 30
-"""Innermost frames of each exception that are logged: a recursion that is too deep has a thousand."""
+"""How many innermost frames of each exception are logged. An endless recursion has a thousand frames."""
 
 _CHAINED = 10
-"""Exceptions of one chain of causes that are logged."""
+"""How many exceptions of one chain of causes are logged."""
 
 
 def without_values(error: BaseException) -> str:
-    """Return the traceback of an exception and of its causes, without messages and without values of variables."""
+    """Return the tracebacks of an exception and its causes, without messages and values of variables."""
     parts: list[str] = []
     step: BaseException | None = error
     while step is not None and len(parts) < _CHAINED:
         frames = traceback.extract_tb(step.__traceback__, limit=-_FRAMES)
         within = (
-            f" of {', '.join(type(each).__qualname__ for each in step.exceptions)}"
+            f" of {', '.join(type(member).__qualname__ for member in step.exceptions)}"
             if isinstance(step, BaseExceptionGroup)
             else ""
         )
@@ -37,17 +38,17 @@ def without_values(error: BaseException) -> str:
 
 
 class _Stderr:
-    """Standard error as a log writes to it: a reader that has gone, or a full disk, does not break a request."""
+    """Standard error for the log. A closed pipe or a full disk does not make a request fail."""
 
     def write(self, text: str) -> int:
-        """Write a text, or lose it."""
+        """Write a text. The text is lost if stderr cannot be written."""
         try:
             return sys.stderr.write(text)
         except OSError:
             return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or lose it."""
+        """Write the buffered text. It is lost if stderr cannot be written."""
         try:
             sys.stderr.flush()
         except OSError:
@@ -55,7 +56,9 @@ class _Stderr:
 
 
 class _Formatter(logging.Formatter):
-    """Lines of the libraries beneath (uvicorn, asyncio, the elasticsearch client), their tracebacks without values."""
+    """Formats the log lines of libraries (uvicorn, asyncio, the elasticsearch client), tracebacks without
+    values.
+    """
 
     def formatException(  # noqa: N802 logging's own name
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -64,7 +67,7 @@ class _Formatter(logging.Formatter):
 
 
 def configure_log() -> None:
-    """Send the log of this process, and what libraries log as a warning or worse, to stderr."""
+    """Send the log of this process to stderr, and the warnings and errors that libraries log."""
     stream = _Stderr()
     structlog.configure(
         processors=[
@@ -72,7 +75,7 @@ def configure_log() -> None:
             structlog.processors.TimeStamper("iso", utc=True),
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ],
-        logger_factory=structlog.PrintLoggerFactory(stream),  # type: ignore[arg-type] # it writes and flushes, which is all that is asked of it
+        logger_factory=structlog.PrintLoggerFactory(stream),  # type: ignore[arg-type] # it has write and flush, which is enough
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""``POST /rescore``: an Elasticsearch response in, the same response rescored out."""
+"""``POST /rescore``: reranks the hits of an Elasticsearch response that the caller sends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ router = APIRouter(route_class=KeyedRoute, tags=["rescore"])
 
 
 class RescoreRequest(BaseModel):
-    """A question, a response of Elasticsearch, the field (or fields, joined) whose text is read, and the model that reads."""
+    """The body of a rescore request.
+
+    ``response``: an Elasticsearch response. ``field``: the field or fields with the text for the reranker.
+    ``inference_id``: the reranker.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,14 +39,17 @@ class RescoreRequest(BaseModel):
 
 @router.post("/rescore")
 async def rescore(request: Request, wanted: RescoreRequest, service: Running) -> Response:
-    """Return the response with its hits reordered and scored 0..1; nothing is asked of Elasticsearch."""
+    """Return the response with its hits in the order of the reranker and scores 0..1.
+
+    Sends no request to Elasticsearch. Raises RequestError when the response is not valid or has no texts.
+    """
     started = time.monotonic()
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
     seconds = timeout_s(request) or service.limits.timeout_s
     reranker = service.served(wanted.inference_id)
-    found = rescore_candidates(wanted.response, fields)
+    hits = rescore_candidates(wanted.response, fields)
     candidates = await cancel_on_disconnect(
-        request, asyncio.to_thread(in_parts, reranker, wanted.query, found, started + seconds)
+        request, asyncio.to_thread(in_parts, reranker, wanted.query, hits, started + seconds)
     )
     scores = await cancel_on_disconnect(
         request,

@@ -1,4 +1,8 @@
-"""Elasticsearch's search endpoints: what needs us is answered by ``AsyncRerankClient``, all else by Elasticsearch, byte for byte."""
+"""Elasticsearch's search endpoints.
+
+``AsyncRerankClient`` answers the searches that need es-rerank. All other searches go to Elasticsearch, and
+their answers come back, byte for byte.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,17 @@ from .wire import answer, cancel_on_disconnect, decoded, json_object, json_value
 router = APIRouter(tags=["Elasticsearch"])
 
 _RETRIEVER = b'"retriever"'
-"""A body without it has no tree that could need us."""
+"""A body without these bytes has no retriever, so Elasticsearch can answer it."""
 
-# Body keys of _search that an address may carry (RestSearchAction), and how each is read.
+# Body keys of _search that a URL may also hold (class RestSearchAction of Elasticsearch), by the type of
+# their values.
 _FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores", "profile"})
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})
 _WORDS = frozenset({"timeout", "q"})
 _INT = range(-(2**31), 2**31)
 _MOST_NAMED = 10
-"""Unknown parameters that a message names, with what they may mean: an address may hold ten thousand."""
+"""Most unknown parameters that an error message names. A URL may hold ten thousand of them."""
 
 _WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
 _MSEARCH = frozenset(
@@ -54,7 +59,7 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "description": "Elasticsearch's _search body; a retriever in it is run here.",
+                    "description": "Elasticsearch's _search body. es-rerank runs the retriever in it.",
                 }
             }
         }
@@ -74,41 +79,42 @@ _LINES = {
 @router.get("/_search", include_in_schema=False)
 @router.post("/_search", openapi_extra=_BODY)
 async def search_all(request: Request, service: Running) -> Response:
-    """Search without an index in the path: all indices, or those of a point in time."""
+    """Search all indices, or the indices of a point in time. The path names no index."""
     return await _search(request, service, None)
 
 
 @router.get("/{index}/_search", include_in_schema=False)
 @router.post("/{index}/_search", openapi_extra=_BODY)
 async def search_index(request: Request, index: str, service: Running) -> Response:
-    """Search one or several indices; a tree that Elasticsearch can run goes to it unchanged.
+    """Search one or several indices. A search that Elasticsearch can run goes to Elasticsearch unchanged.
 
-    ``Authorization`` goes to Elasticsearch unchanged; ``X-Rerank-Timeout-Ms`` bounds the search.
+    ``Authorization`` goes to Elasticsearch unchanged. ``X-Rerank-Timeout-Ms`` is the timeout of the search in
+    milliseconds.
     """
     return await _search(request, service, index)
 
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
     data = await read_bytes(request, service.limits.body_bytes)
-    written = (
+    plain = (
         decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
     )
-    if _RETRIEVER not in written:
+    if _RETRIEVER not in plain:
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    body = json_object(written)
+    body = json_object(plain)
     if not needs_us(body.get("retriever"), service.elasticsearch_runs):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     client = service.client(request.headers)
-    found = await cancel_on_disconnect(
+    response = await cancel_on_disconnect(
         request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request))
     )
-    return answer(request, found.body)
+    return answer(request, response.body)
 
 
 def _parameters(request: Request) -> dict[str, Any]:
-    """Return the query parameters of a search that we run.
+    """Return the query parameters of a search that es-rerank runs.
 
-    Raises RequestError for one that we cannot honour: nothing is ignored.
+    Raises RequestError for a parameter that es-rerank does not support. No parameter is ignored.
     """
     given = {
         name: value
@@ -133,7 +139,8 @@ def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -
     named = ", ".join(f"[{name}]{_suggestion(name, known)}" for name in unknown[:_MOST_NAMED])
     more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
     return RequestError(
-        f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {named}{more}"
+        f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: "
+        f"{named}{more}"
     )
 
 
@@ -142,7 +149,7 @@ def _suggestion(name: str, known: frozenset[str]) -> str:
     return f" -> did you mean [{close[0]}]?" if close else ""
 
 
-def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 as the parameter wants it
+def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 the type depends on the parameter
     if name in _NUMBERS:
         number = whole_number(value)
         if number is None or number not in _INT:
@@ -163,23 +170,23 @@ def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 as the parameter want
 @router.get("/_msearch", include_in_schema=False)
 @router.post("/_msearch", openapi_extra=_LINES)
 async def msearch_all(request: Request, service: Running) -> Response:
-    """Run several searches, each with a header that may name its index."""
+    """Run several searches. The header line of each search may name its index."""
     return await _msearch(request, service, None)
 
 
 @router.get("/{index}/_msearch", include_in_schema=False)
 @router.post("/{index}/_msearch", openapi_extra=_LINES)
 async def msearch_index(request: Request, index: str, service: Running) -> Response:
-    """Run several searches over one or several indices; an error stands in the place of its search."""
+    """Run several searches over one or several indices. A failed search has its error as its answer."""
     return await _msearch(request, service, index)
 
 
 async def _msearch(request: Request, service: Service, index: str | None) -> Response:
     data = await read_bytes(request, service.limits.body_bytes)
-    written = decoded(request, data, service.limits.body_bytes)
-    if _RETRIEVER not in written:
+    plain = decoded(request, data, service.limits.body_bytes)
+    if _RETRIEVER not in plain:
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    searches = _lines(written)
+    searches = _lines(plain)
     if not any(needs_us(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     options: dict[str, Any] = {
@@ -191,16 +198,17 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
         raise _unrecognized(request, unknown, known)
     client = service.client(request.headers)
     where = options.pop("index", None) or index
-    found = await cancel_on_disconnect(
+    response = await cancel_on_disconnect(
         request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options)
     )
-    return answer(request, found.body)
+    return answer(request, response.body)
 
 
 def _lines(data: bytes) -> list[dict[str, Any]]:
-    """Return the headers and bodies of an ``_msearch``; an empty header line is an empty header.
+    """Return the headers and bodies of an ``_msearch``, one for each line. An empty line is an empty header.
 
-    Raises RequestError for a body without its last newline, as Elasticsearch does, and for a line that is no object.
+    Raises RequestError when the last newline is missing (as Elasticsearch does) or a line is not a JSON
+    object.
     """
     if not data.endswith(b"\n"):
         raise RequestError("The msearch request must be terminated by a newline [\\n]")
@@ -211,20 +219,21 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
         raise RequestError(
-            f"line {wrong} of the msearch request must be a JSON object, found {json.dumps(values[wrong - 1])[:60]}"
+            f"line {wrong} of the msearch request must be a JSON object, "
+            f"found {json.dumps(values[wrong - 1])[:60]}"
         )
     return values
 
 
 @router.post("/{index}/_pit")
-async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the path goes on as it is
-    """Open a point in time; Elasticsearch's own answer."""
+async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the request is forwarded with its path
+    """Open a point in time. Forwards the request and returns Elasticsearch's answer."""
     data = await read_bytes(request, service.limits.body_bytes)
     return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
 
 
 @router.delete("/_pit")
 async def close_point_in_time(request: Request, service: Running) -> Response:
-    """Close a point in time; Elasticsearch's own answer."""
+    """Close a point in time. Forwards the request and returns Elasticsearch's answer."""
     data = await read_bytes(request, service.limits.body_bytes)
     return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))

@@ -1,4 +1,4 @@
-"""What the sidecar holds while it runs: the models, the way to Elasticsearch, and whether it is ready."""
+"""The state of a running sidecar: the models, the connections to Elasticsearch, and whether it is ready."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from ..types import Scores
 from .upstream import Upstream
 
 _CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runas-user")
-"""What decides in Elasticsearch what a caller may see."""
+"""The headers by which Elasticsearch decides what a caller may see."""
 
 _CREDENTIALS_KEPT = 256
-"""Clients kept at a time, one per set of credentials: each has read mappings that another caller may not see."""
+"""Most clients that are kept, one for each set of credentials. They are separate because each caches mappings
+that other callers may not be allowed to read."""
 
 _READY_S = 2.0
-"""How long readiness waits for Elasticsearch."""
+"""How long the readiness check waits for Elasticsearch, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may ask: body in bytes, documents in one rerank request, seconds for one search."""
+    """Limits for one request: bytes of its body, documents to rerank, and the default timeout in seconds."""
 
     body_bytes: int = 16 * 1024 * 1024
     documents: int = 1_000
@@ -41,12 +42,13 @@ class Limits:
 
 @dataclass(slots=True)
 class Service:
-    """Models and clients of one running sidecar. ``load`` is called once, off the event loop, before it is ready; it
-    returns the rerankers by the names under which they are served, the default first, and the embedder.
+    """The models and clients of one running sidecar.
 
-    ``api_key_hashes``: SHA-256 of the keys that rerank, embedding and inference paths ask for; none lets everyone ask.
-    ``elasticsearch_runs``: retrievers that a licensed cluster runs itself. ``pass_through``: whether paths that are not
-    served here go to Elasticsearch.
+    ``load``: returns (rerankers by served name, the default first; embedder or None). It is called once, in a
+    thread, before the sidecar is ready. ``api_key_hashes``: SHA-256 hashes of the keys for the rerank,
+    embedding and inference paths; without hashes these paths need no key. ``elasticsearch_runs``: retrievers
+    that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
+    ``fault``: why no model is served yet.
     """
 
     elasticsearch: AsyncElasticsearch
@@ -65,13 +67,16 @@ class Service:
         self.upstream = Upstream(node.base_url, node.config.ca_certs)
 
     async def start(self) -> None:
-        """Load the models and score one pair with each that runs here, so that the first caller does not pay for it."""
+        """Load the models, and score one pair with each local model, so that the first request is not slow.
+
+        Raises the EsRerankError of a model that cannot be loaded.
+        """
         try:
             rerankers, embedder = await asyncio.to_thread(self.load)
             for reranker in rerankers.values():
-                if isinstance(
-                    reranker, LongTextReranker
-                ):  # others are services: a pair costs money, and they may come later
+                # Other rerankers are services: scoring costs money, and the service may start later than the
+                # sidecar.
+                if isinstance(reranker, LongTextReranker):
                     await reranker.ascore("ready", ["steady"])
         except EsRerankError as error:
             self.fault = masked_in(error.message)
@@ -89,33 +94,37 @@ class Service:
     def models(self) -> Served:
         """Return the rerankers by name, the default first, and the embedder.
 
-        Raises ModelError while they are loading.
+        Raises ModelError while the models are loading or if loading failed.
         """
         if self._models is None:
             raise ModelError(f"no model is served: {self.fault}")
         return self._models
 
     def served(self, inference_id: str) -> Reranker:
-        """Return the reranker that an inference id names; Elastic's default id names the first.
+        """Return the reranker that an inference id names. Elastic's default id names the first reranker.
 
-        Raises UnknownModelError for any other, ModelError while models are loading.
+        Raises UnknownModelError when no reranker has this id, ModelError while the models are loading.
         """
         return self.models().reranker(inference_id)
 
     def embedder(self, inference_id: str) -> Embedder:
         """Return the embedder that an inference id names.
 
-        Raises UnknownModelError for any other, RequestError where none is served, ModelError while models are loading.
+        Raises UnknownModelError when the embedder has another name, RequestError when no embedder is served,
+        and ModelError while the models are loading.
         """
         return self.models().embedder_for(inference_id)
 
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
-        """Return a client that carries the caller's own credentials to Elasticsearch, and no others."""
-        carried = {name: headers[name] for name in _CREDENTIALS if name in headers}
-        key = hashlib.sha256(repr(carried).encode()).hexdigest()
+        """Return a client that sends the caller's own credentials to Elasticsearch, and no other credentials.
+
+        ``headers`` are the headers of the caller's request. Raises ModelError while the models are loading.
+        """
+        credentials = {name: headers[name] for name in _CREDENTIALS if name in headers}
+        key = hashlib.sha256(repr(credentials).encode()).hexdigest()
         if key not in self._clients:
             served = self.models()
-            inner = self.elasticsearch.options(headers=carried) if carried else self.elasticsearch
+            inner = self.elasticsearch.options(headers=credentials) if credentials else self.elasticsearch
             self._clients[key] = AsyncRerankClient(
                 inner,
                 reranker=served.rerankers,
@@ -130,18 +139,21 @@ class Service:
         return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
 
     def check_documents(self, count: int) -> None:
-        """Raise TooLargeError for more documents than one request may hold."""
+        """Check the number of documents in a request. Raises TooLargeError when it is over the limit."""
         if count > self.limits.documents:
             raise TooLargeError(
-                f"{count} documents are more than one request may hold ({self.limits.documents}, setting max_documents); send them in parts"
+                f"{count} documents are more than one request may hold "
+                f"({self.limits.documents}, setting max_documents); send them in parts"
             )
 
     async def score(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
     ) -> Scores:
-        """Score texts against a query within the limits.
+        """Return the scores of texts for a query. ``timeout_s`` is in seconds; None means the default
+        timeout.
 
-        Raises TooLargeError for more documents than one request may hold.
+        Some texts may be without a score when the deadline passes. Raises TooLargeError when there are too
+        many texts.
         """
         self.check_documents(len(texts))
         deadline = time.monotonic() + (self.limits.timeout_s if timeout_s is None else timeout_s)
@@ -150,22 +162,28 @@ class Service:
     async def score_all(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
     ) -> Scores:
-        """Score as ``score`` does, every text or none; raises DeadlineError besides when time ran out before the last."""
+        """Return the scores of all texts, as ``score`` does.
+
+        Raises TooLargeError when there are too many texts, DeadlineError when the deadline passes before all
+        are scored.
+        """
         scores = await self.score(query, texts, timeout_s, reranker)
         if not scores.done.all():
             raise DeadlineError(
-                f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; send fewer or allow more time"
+                f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; "
+                "send fewer or allow more time"
             )
         return scores
 
     async def faults(self) -> list[str]:
-        """Return why requests cannot be served now; empty when they can."""
-        found = [self.fault] if self._models is None else []
+        """Return the reasons why the sidecar is not ready; an empty list if it is ready."""
+        reasons = [self.fault] if self._models is None else []
         try:
-            # Any HTTP answer will do, a 401 or a 405 too: the callers bring their own credentials.
+            # Any HTTP status is accepted, also 401 or 405: this request has no credentials, but the callers
+            # have.
             await self.elasticsearch.options(
                 request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)
             ).perform_request("GET", "/_cluster/health")
         except TransportError as error:
-            found.append(f"Elasticsearch does not answer: {error.message}")
-        return found
+            reasons.append(f"Elasticsearch does not answer: {error.message}")
+        return reasons

@@ -1,6 +1,7 @@
-"""``POST /rerank`` in the dialect of text-embeddings-inference (huggingface/text-embeddings-inference, router/src/http).
+"""``POST /rerank`` in the format of Hugging Face's text-embeddings-inference (TEI).
 
-Elasticsearch's ``hugging_face`` inference service speaks it too.
+Source of the format: huggingface/text-embeddings-inference, router/src/http. Elasticsearch's ``hugging_face``
+inference service can use it too.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from .wire import answer, cancel_on_disconnect, timeout_s
 router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
 
 _MOST_POSITIONS = 1_000
-"""Positions that a header carries: more would pass the 8 kB that servers and proxies allow their headers."""
+"""Most positions in a header. More would exceed the 8 kB that servers and proxies allow for headers."""
 
 
 class TeiRequest(BaseModel):
-    """``truncate`` false refuses a text over the model's window; left out, over-long texts are cut and counted in the
-    ``x-rerank-truncated`` header. ``top_n`` is Elasticsearch's: its ``hugging_face`` service sends it where it is set.
+    """The body of a rerank request in the format of TEI.
+
+    ``truncate``: if false, a text longer than the model's window is an error. Otherwise such texts are cut,
+    and the header ``x-rerank-truncated`` counts them. ``top_n`` is not part of TEI: Elasticsearch's
+    ``hugging_face`` service sends it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,17 +46,20 @@ class TeiRequest(BaseModel):
 
 @router.get("/info")
 async def info(request: Request, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
-    """Return what TEI says of its model, as far as it is known here; and how its logits become log-odds, which another sidecar reads."""
+    """Return the facts about the model that TEI returns, as far as they are known.
+
+    Also returns the calibration of the logits, which another sidecar reads. Raises UnknownModelError.
+    """
     served = service.served(model)
     calibration = {"calibration": served.calibration._asdict()} if served.calibration else {}
-    about = {
+    tei_facts = {
         "model_id": served.name,
         "model_type": {"reranker": {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}},
     }
     return answer(
         request,
         {
-            **about,
+            **tei_facts,
             "max_client_batch_size": service.limits.documents,
             "auto_truncate": True,
             "served_by": "es-rerank",
@@ -65,17 +72,21 @@ async def info(request: Request, service: Running, model: str = DEFAULT_INFERENC
 async def rerank(
     request: Request, wanted: TeiRequest, service: Running, model: str = DEFAULT_INFERENCE_ID
 ) -> Response:
-    """Return ``[{"index", "score", "text"?}]``, best first; the score is the model's probability, or its logit.
+    """Return ``[{"index", "score", "text"?}]``, best first. The score is the probability, or the logit with
+    ``raw_scores``.
 
-    ``model`` in the address chooses among the served models. Headers say how many texts were cut to the model's window,
-    and which (``x-rerank-truncated-at``, where they are at most a thousand).
+    The query parameter ``model`` chooses one of the served models. The header ``x-rerank-truncated`` says how
+    many texts were cut to the model's window. ``x-rerank-truncated-at`` lists their positions if there are at
+    most 1,000. Raises RequestError when a text is too long and ``truncate`` is false; raises TooLargeError,
+    DeadlineError and UnknownModelError.
     """
     scores = await cancel_on_disconnect(
         request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model))
     )
     if wanted.truncate is False and scores.truncated.any():
         raise RequestError(
-            f"text {int(np.argmax(scores.truncated))} is longer than the model's window; shorten it or set truncate"
+            f"text {int(np.argmax(scores.truncated))} is longer than the model's window; "
+            "shorten it or set truncate"
         )
     logits = as_logits(scores)
     values = logits if wanted.raw_scores else logistic(logits)
@@ -89,7 +100,12 @@ async def rerank(
 
 
 def tei_error(request: Request, error: EsRerankError) -> Response:
-    """Return an error in TEI's shape: validation 422, overload 429, everything of ours 424 as its backend errors."""
+    """Return an error in the format of TEI.
+
+    The status is 422 (or 413) for an error in the request, 429 for overload, the status of the error itself
+    for a wrong key or a passed deadline, and 424 (TEI's status for errors of its backend) for all other
+    errors.
+    """
     if isinstance(error, OverloadError):
         return answer(
             request,

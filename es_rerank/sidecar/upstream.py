@@ -1,4 +1,4 @@
-"""The way to Elasticsearch for what it answers itself: bytes in, bytes out, nothing read or rewritten in between."""
+"""Forwards requests to Elasticsearch and its answers to the caller, as unchanged bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yarl import URL
 
 from ..errors import UnreachableError
 
-# RFC 9110 section 7.6.1: they are about one connection, not about the request.
+# RFC 9110 section 7.6.1: these headers apply to one connection, not to the request.
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset({"expect", "host", "x-rerank-timeout-ms"})
 
 _WHOLE_BYTES = 1 << 16
-"""Answers up to this size go back in one piece; larger ones are streamed."""
+"""Answers up to this number of bytes are returned in one piece. Larger answers are streamed."""
 
 _CONNECT_S = 5.0
 
@@ -37,9 +37,11 @@ CHECK = "check --elasticsearch-url of the sidecar and, for https, ES_RERANK_ELAS
 
 
 class Upstream:
-    """Sends requests on to one Elasticsearch over kept-alive connections; callers' credentials are theirs alone.
+    """Forwards requests to one Elasticsearch over persistent connections. Sends only the caller's own
+    credentials.
 
-    ``ca_certs``: a file with the CAs that an ``https`` server's certificate is checked against; the system's where none is named.
+    ``ca_certs``: a file with the CA certificates that verify an ``https`` server. Without it the CA
+    certificates of the system are used.
     """
 
     def __init__(self, base_url: str, ca_certs: str | None = None) -> None:
@@ -50,10 +52,10 @@ class Upstream:
     async def send(
         self, request: Request, body: bytes | AsyncIterator[bytes], *, again: bool = False
     ) -> Response:
-        """Return Elasticsearch's answer to a request, status, headers and bytes unchanged.
+        """Return Elasticsearch's answer to a request, with unchanged status, headers and bytes.
 
-        ``again`` allows one more try where the connection was found closed, for requests that change nothing. Raises
-        UnreachableError when Elasticsearch does not answer.
+        ``again`` allows a second try if the connection was closed. Set it only for requests that change
+        nothing. Raises UnreachableError when Elasticsearch does not answer.
         """
         query = request.scope["query_string"]
         path = request.scope.get("raw_path") or request.url.path.encode()
@@ -103,7 +105,7 @@ class Upstream:
         return self._session
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
 

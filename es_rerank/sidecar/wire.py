@@ -1,4 +1,4 @@
-"""Reading requests and writing responses: bodies, deadlines, media types and errors as Elasticsearch shapes them."""
+"""Reads requests and writes responses in Elasticsearch's formats: bodies, timeouts, media types, errors."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ T = TypeVar("T")
 
 TIMEOUT_HEADER = "x-rerank-timeout-ms"
 PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
-"""elasticsearch-py refuses a 2xx answer without it."""
+"""elasticsearch-py refuses a 2xx answer without this header."""
 
 _VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
 _CLOSED = 499
-"""nginx's status for a client that left; nobody reads it."""
+"""nginx's status for a client that closed the connection. No client receives it."""
 
 
 class ClientLeftError(Exception):
-    """The caller closed the connection; the work was cancelled and there is nobody to answer."""
+    """Raised when the caller closed the connection: the work was cancelled, and no answer can be sent."""
 
 
 def check_length(request: Request, limit: int) -> None:
-    """Raise TooLargeError for a request whose headers say that its body is over ``limit`` bytes: nothing of it is read."""
+    """Check the content-length header before the body is read.
+
+    Raises TooLargeError when it is over ``limit`` bytes or not a number.
+    """
     declared = whole_number(request.headers.get("content-length", "0"))
     if declared is None or declared > limit:
         raise _too_large(limit)
@@ -44,9 +47,9 @@ def _too_large(limit: int) -> TooLargeError:
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the request's body as it came.
+    """Return the body of the request, not decompressed.
 
-    Raises TooLargeError for a body over ``limit`` bytes.
+    Raises TooLargeError when the body is over ``limit`` bytes.
     """
     check_length(request, limit)
     data = bytearray()
@@ -58,10 +61,10 @@ async def read_bytes(request: Request, limit: int) -> bytes:
 
 
 def decoded(request: Request, data: bytes, limit: int) -> bytes:
-    """Return a body decompressed where it is compressed.
+    """Return a body, decompressed if its content-encoding is gzip.
 
-    Raises TooLargeError for a body over ``limit`` bytes when decompressed, RequestError for one that is not what its
-    content-encoding says.
+    Raises TooLargeError when the decompressed body is over ``limit`` bytes. Raises RequestError when the body
+    is not gzip although its content-encoding says so.
     """
     if request.headers.get("content-encoding") != "gzip":
         return data
@@ -80,9 +83,9 @@ def decoded(request: Request, data: bytes, limit: int) -> bytes:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Return a JSON object; nothing at all is an empty one.
+    """Return the JSON object in a body. An empty body is an empty object.
 
-    Raises RequestError for anything else.
+    Raises RequestError when the body is not JSON or not an object.
     """
     value = json_value(data) if data.strip() else {}
     if not isinstance(value, dict):
@@ -91,9 +94,9 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
-    """Return a JSON value.
+    """Return the JSON value in a body.
 
-    Raises RequestError for bytes that are not JSON.
+    Raises RequestError when the body is not JSON.
     """
     try:
         return json.loads(data)
@@ -102,9 +105,9 @@ def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
 
 
 def timeout_s(request: Request) -> float | None:
-    """Return the caller's deadline in seconds from now, None where none is given.
+    """Return the timeout in the caller's header, in seconds, or None without the header.
 
-    Raises RequestError for a header that is not a positive number of milliseconds.
+    Raises RequestError when the header is not a positive number of milliseconds.
     """
     value = request.headers.get(TIMEOUT_HEADER)
     if value is None:
@@ -118,9 +121,9 @@ def timeout_s(request: Request) -> float | None:
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
-    """Return the result of ``work``, cancelling it when the caller closes the connection.
+    """Return the result of ``work``. Cancel the work if the caller closes the connection.
 
-    Raises ClientLeftError then.
+    Raises ClientLeftError when the caller closes the connection.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_left(request))
@@ -130,8 +133,8 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
             raise ClientLeftError
         return task.result()
     finally:
-        for each in (task, gone):
-            each.cancel()
+        for waiting in (task, gone):
+            waiting.cancel()
 
 
 async def _left(request: Request) -> None:
@@ -140,7 +143,7 @@ async def _left(request: Request) -> None:
 
 
 def answer(request: Request, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 any JSON value
-    """Return a JSON response in the media type that the caller asked for, Elasticsearch's vendor type included."""
+    """Return a JSON response. Its media type is Elasticsearch's vendor type if the caller accepts it."""
     vendor = _VENDOR.search(request.headers.get("accept", ""))
     media = (
         f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
@@ -155,9 +158,9 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
 
 
 def not_served(request: Request, status: int) -> Response:
-    """Return, in Elasticsearch's shape and words, that a path (501) or a method (405) is not served here.
+    """Return the answer for a path (501) or a method (405) that is not served, in Elasticsearch's format.
 
-    Never 404: a client of Elasticsearch reads that as an index or a document that does not exist.
+    The status is never 404: a client of Elasticsearch would take it for a missing index or document.
     """
     status = 501 if status == 404 else status
     reason = (
@@ -172,7 +175,7 @@ def not_served(request: Request, status: int) -> Response:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """Return an error in Elasticsearch's shape; Elasticsearch's own errors keep their body and status."""
+    """Return an error in Elasticsearch's format. Elasticsearch's own errors keep body and status."""
     if isinstance(error, ApiError):
         return answer(request, error.body, error.meta.status)
     if isinstance(error, (ClientLeftError, ClientDisconnect)):

@@ -1,4 +1,4 @@
-"""The searches of an ``_msearch``: who runs which, and the answers in their order. Pure."""
+"""Splits an ``_msearch`` between es-rerank and Elasticsearch, and joins the answers in order. No I/O."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from ..response.client_answers import response
 from ..response.filter_path import FilterPath, check_filter_path, selected
 
 _SHOWN = 100
-"""Characters of a caller's key that a message repeats."""
+"""Most characters of a caller's key that an error message repeats."""
 
 _HEADER = frozenset({"index", *OF_HEADERS})
-"""What Elasticsearch documents for the line before each search."""
+"""The keys that Elasticsearch documents for the header line before each search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The searches of an ``_msearch``: those that Elasticsearch runs, by position, and those that we do."""
+    """The searches of an ``_msearch``, as (header, body) by their position in the request.
 
-    theirs: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
-    ours: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ``forwarded`` are the searches that Elasticsearch runs, ``run_here`` the searches that es-rerank runs.
+    """
+
+    forwarded: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
+    run_here: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
 
     @classmethod
     def of(
@@ -38,10 +41,11 @@ class Batch:
         as_json: Callable[[Any], Any],
         filter_path: FilterPath,
     ) -> Batch:
-        """Return pairs of header and body, taken apart; ``as_json`` makes plain JSON values of them.
+        """Return the batch for the lines of an ``_msearch``, which alternate between header and body.
 
-        Raises RequestError for a header without a body, for a header of one of our searches that Elasticsearch would
-        not take, and for a ``filter_path`` that is too long.
+        ``as_json`` converts the lines to plain JSON values. Raises RequestError when the last header has no
+        body, when a search for es-rerank has a header that Elasticsearch would refuse, and when
+        ``filter_path`` is too long.
         """
         check_filter_path(filter_path)
         lines = as_json(list(searches))
@@ -50,18 +54,20 @@ class Batch:
                 "[searches] must alternate between a header and a body; the last header has no body"
             )
         pairs = dict(enumerate(zip(lines[::2], lines[1::2], strict=True)))
-        ours = {
+        run_here = {
             i: pair for i, pair in pairs.items() if needs_us(pair[1].get("retriever"), elasticsearch_runs)
         }
-        for header, _ in ours.values():
+        for header, _ in run_here.values():
             _check_header(header)
-        return cls({i: pair for i, pair in pairs.items() if i not in ours}, ours)
+        return cls({i: pair for i, pair in pairs.items() if i not in run_here}, run_here)
 
     def arguments(
         self, position: int, index: str | Sequence[str] | None, options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return one of our searches as the arguments of ``search``."""
-        header, body = self.ours[position]
+        """Return the search at ``position``, one of ``run_here``, as the arguments of
+        ``RerankClient.search``.
+        """
+        header, body = self.run_here[position]
         shared = given(options, ("typed_keys", "rest_total_hits_as_int", "ccs_minimize_roundtrips"))
         return {
             "index": header.get("index", index),
@@ -71,32 +77,45 @@ class Batch:
         }
 
     def joined(
-        self, theirs: Sequence[Any], ours: Mapping[int, Any], began: float, options: Mapping[str, Any]
+        self,
+        forwarded: Sequence[Any],
+        run_here: Mapping[int, Any],
+        began: float,
+        options: Mapping[str, Any],
     ) -> ObjectApiResponse[Any]:
-        """Return all answers in the order of the searches."""
-        answers = {**dict(zip(self.theirs, theirs, strict=True)), **ours}
+        """Return one response with all answers in the order of the searches.
+
+        ``forwarded``: the answers of Elasticsearch, in order. ``run_here``: the answers of es-rerank, by
+        position. ``began``: the start of the work, in seconds of ``time.monotonic()``.
+        """
+        answers = {**dict(zip(self.forwarded, forwarded, strict=True)), **run_here}
         took = round((time.monotonic() - began) * 1000)
         body = {"took": took, "responses": [answers[i] for i in sorted(answers)]}
         return response(selected(body, options.get("filter_path")), took)
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
-    """Raise RequestError for a key that is no parameter of a search in an ``_msearch``, and for a value of the wrong kind."""
+    """Check the header of a search in an ``_msearch``.
+
+    Raises RequestError for an unknown key and for a value of the wrong type.
+    """
     for key, value in header.items():
         if key not in _HEADER:
             raise RequestError(
-                f"key [{key[:_SHOWN]}] is not supported in the metadata section; it may hold {', '.join(sorted(_HEADER))}"
+                f"key [{key[:_SHOWN]}] is not supported in the metadata section; "
+                f"it may hold {', '.join(sorted(_HEADER))}"
             )
         values = value if isinstance(value, list) else [value]
         kinds: tuple[type, ...] = (str,) if key == "index" else (str, int, float)
-        if value is not None and not all(isinstance(each, kinds) for each in values):
+        if value is not None and not all(isinstance(entry, kinds) for entry in values):
             raise RequestError(
-                f"[{key}] in the metadata section must be a name or a list of names, found {type(value).__name__}"
+                f"[{key}] in the metadata section must be a name or a list of names, "
+                f"found {type(value).__name__}"
             )
 
 
 def item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:
-    """Return one answer, or one error, as an item of ``_msearch``."""
+    """Return an answer or an error in the form that it has in the ``responses`` of an ``_msearch``."""
     if isinstance(answer, ApiError):
         body: dict[str, Any] = answer.body
         return {**body, "status": answer.status_code}
@@ -104,5 +123,5 @@ def item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:
 
 
 def unfiltered(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options without ``filter_path``, which is about the joined answer."""
+    """Return the options without ``filter_path``, which applies to the joined answer, not to each part."""
     return {key: value for key, value in options.items() if key != "filter_path"}

@@ -1,4 +1,4 @@
-"""What a search may want done, and where it runs: the words between the steps and whoever does them. No I/O."""
+"""The commands that the steps of a search yield, and the context in which a search runs. No I/O."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from ..response.answer import SearchStats
 T = TypeVar("T")
 
 _MAPPING_SECONDS = 60.0
-"""How long a mapping is believed; a new field or model behind an alias is seen after that."""
+"""How long a mapping stays in the cache. Changes of the mapping or of an alias are seen after this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class EsRequest:
-    """One request to Elasticsearch; ``stage`` names it in the statistics. A list as ``body`` goes as one line per item."""
+    """One request to Elasticsearch. Its result is the body of the answer.
+
+    ``stage`` is its name in the statistics. If ``body`` is a list, each item is sent as one line of JSON.
+    """
 
     stage: str
     method: str
@@ -35,21 +38,21 @@ class EsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A search that Elasticsearch runs whole; the arguments are those of ``Elasticsearch.search``."""
+    """A search that Elasticsearch runs as a whole. The arguments are those of ``Elasticsearch.search``."""
 
     arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadMapping:
-    """The schema of the indices that an expression names; from the cache, where it is fresh."""
+    """Asks for the schema of the indices in an index expression. A fresh schema comes from the cache."""
 
     index: str
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedQuery:
-    """A query vector."""
+    """Asks for the query vector of a text. ``model`` names an embedder; None means the served embedder."""
 
     text: str
     model: str | None = None
@@ -57,7 +60,7 @@ class EmbedQuery:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTexts:
-    """Scores of texts, by the model that an inference id names."""
+    """Asks for the scores of texts. ``model`` is the ``inference_id`` of a reranker."""
 
     query: str
     texts: list[str]
@@ -66,7 +69,9 @@ class ScoreTexts:
 
 @dataclass(frozen=True, slots=True)
 class SplitLongTexts:
-    """Candidates with the whole texts that are too long for a model cut into parts."""
+    """Asks to cut whole texts that are too long for the reranker ``model`` into parts. The result is
+    candidates.
+    """
 
     query: str
     candidates: Sequence[Candidate]
@@ -75,7 +80,7 @@ class SplitLongTexts:
 
 @dataclass(frozen=True, slots=True)
 class ChunkTexts:
-    """Of each text those chunks that are nearest to a query, ``size`` at most."""
+    """Asks for the chunks of each text that are nearest to a query, at most ``size`` for each text."""
 
     query: str
     texts: Sequence[str]
@@ -89,15 +94,17 @@ Steps = Generator[Command, Any, T]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The models at hand: rerankers by inference id, the first being the default, and the embedder of queries."""
+    """The served models: rerankers by ``inference_id`` (the first is the default) and the embedder of
+    queries.
+    """
 
     rerankers: Mapping[str, Reranker]
     embedder: Embedder | None = None
 
     def reranker(self, inference_id: str) -> Reranker:
-        """Return a served model; Elastic's default id means the first.
+        """Return the reranker that an inference id names. Elastic's default id names the first reranker.
 
-        Raises UnknownModelError, listing what is served, for any other.
+        Raises UnknownModelError, with the list of the served rerankers, when no reranker has this id.
         """
         if inference_id in self.rerankers:
             return self.rerankers[inference_id]
@@ -110,13 +117,15 @@ class Served:
         )
 
     def embedder_for(self, model: str | None) -> Embedder:
-        """Return the embedder of queries.
+        """Return the embedder of queries. ``model`` is its name or None.
 
-        Raises UnknownModelError when another model is named, RequestError when there is none.
+        Raises UnknownModelError when ``model`` names another embedder. Raises RequestError when no embedder
+        is served.
         """
         if self.embedder is None:
             raise RequestError(
-                "[query_vector_builder] needs an embedder and none is configured; give [query_vector] yourself or configure an embedder"
+                "[query_vector_builder] needs an embedder and none is configured; "
+                "give [query_vector] yourself or configure an embedder"
             )
         if model not in (None, self.embedder.name):
             raise UnknownModelError(
@@ -127,29 +136,35 @@ class Served:
 
 
 class MappingCache:
-    """Facts of indices, believed for a minute; owned by a client, never shared between credentials."""
+    """A cache of schemas. Each entry is valid for one minute.
+
+    A client has its own cache. Clients with other credentials must not share it, because they may not be
+    allowed to read the same mappings.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._schemas: dict[str, tuple[float, IndexSchema]] = {}
 
     def get(self, index: str) -> IndexSchema | None:
-        """Return a schema that is still fresh."""
-        found = self._schemas.get(index)
-        return found[1] if found and self._clock() < found[0] else None
+        """Return the schema of an index expression, or None if it is not in the cache or too old."""
+        entry = self._schemas.get(index)
+        return entry[1] if entry and self._clock() < entry[0] else None
 
     def put(self, schema: IndexSchema) -> IndexSchema:
-        """Keep a schema and return it."""
+        """Store a schema and return it."""
         self._schemas[schema.index] = (self._clock() + _MAPPING_SECONDS, schema)
         return schema
 
 
 @dataclass(slots=True)
 class Context:
-    """Where a search runs: index expression, query parameters, models, deadline (monotonic), what Elasticsearch runs.
+    """Everything outside the request that a search needs.
 
-    ``opened`` is the point in time that the search opened and has not closed yet: whoever runs the steps closes it when
-    they fail.
+    ``index``: the index expression. ``parameters``: the query parameters. ``deadline``: absolute, in seconds
+    of ``time.monotonic()``. ``elasticsearch_runs``: the parts of a tree that Elasticsearch runs itself.
+    ``opened``: the id of the point in time that the search has opened and not closed yet. If the steps fail,
+    the code that runs them closes it.
     """
 
     index: str | None
@@ -162,20 +177,24 @@ class Context:
     opened: str | None = None
 
     def remaining_s(self) -> float | None:
-        """Return the seconds that the deadline leaves to a request; None without a deadline."""
+        """Return the timeout for a request: the seconds until the deadline, at least 0.05; None without a
+        deadline.
+        """
         return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
 
     @property
     def path(self) -> str:
-        """Return the index expression as the beginning of a path. Raises what ``index_path`` raises."""
+        """Return the index expression as the first segment of a URL path. Raises RequestError as
+        ``index_path`` does.
+        """
         return index_path(self.index) if self.index else ""
 
 
 def index_path(expression: str) -> str:
-    """Return the path of an index expression, ``/a,b*``: one segment, whatever characters it holds.
+    """Return the URL path of an index expression, such as ``/a,b*``. It is always one segment of a path.
 
-    Raises RequestError for what Elasticsearch takes for no index: ``.`` and ``..``, which HTTP clients resolve as
-    folders, and names that begin with ``_``, under which its other paths are (``_all`` apart).
+    Raises RequestError for names that Elasticsearch does not accept: ``.`` and ``..``, which HTTP clients
+    resolve as folders, and names that begin with ``_`` (except ``_all``), which belong to other endpoints.
     """
     for name in expression.split(","):
         if name in {".", ".."}:

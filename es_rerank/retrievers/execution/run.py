@@ -1,6 +1,6 @@
-"""Running the steps of a search: the only place that talks to Elasticsearch and to models.
+"""Runs the steps of a search. Only this module talks to Elasticsearch and to models.
 
-``run`` does it with a blocking client, ``arun`` with an asynchronous one; what they await is all that differs.
+``run`` uses a blocking client, ``arun`` an asynchronous client. They differ only in what they await.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
 
 _BOUNDED_KEPT = 64
+"""Most clients that a connection keeps, one for each request timeout."""
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _LINES = {"accept": "application/json", "content-type": "application/x-ndjson"}
 
 
 class Connection(Generic[C]):
-    """A client of Elasticsearch, and the same with each request timeout that was asked for.
+    """A client of Elasticsearch, with copies of it for the request timeouts that were used.
 
-    ``Elasticsearch.options`` makes a client with all its namespaces, which takes a tenth of a millisecond; timeouts are
-    rounded up, so that a few such clients serve all requests.
+    ``Elasticsearch.options`` creates a client with all its namespaces, which takes 0.1 ms. Timeouts are
+    rounded up to quarters of a second, so that a few copies are enough for all requests.
     """
 
     def __init__(self, client: C) -> None:
@@ -56,11 +57,13 @@ class Connection(Generic[C]):
         self._bounded: dict[int, C] = {}
 
     def as_json(self, body: Any) -> Any:  # noqa: ANN401 whatever the client takes
-        """Return a body as the client sends it (``json_values.as_json``)."""
+        """Return a body as the plain JSON values that the client sends (see ``json_values.as_json``)."""
         return as_json(body, self.client)
 
     def within(self, timeout_s: float | None) -> C:
-        """Return the client for a request that may take ``timeout_s`` seconds, up to a quarter more."""
+        """Return the client for a request with a timeout of ``timeout_s``, rounded up to a quarter of a
+        second.
+        """
         if timeout_s is None:
             return self.client
         quarters = math.ceil(timeout_s * 4)
@@ -73,13 +76,13 @@ class Connection(Generic[C]):
 
 
 def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context) -> T:
-    """Do the steps with a blocking client and return their result."""
+    """Run the steps with a blocking client and return their result. Raises the errors of the steps."""
     driver = _Driver(steps, context)
     try:
         while not driver.finished:
             try:
                 result = _perform(driver.command, connection, context)
-            except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
+            except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
                 driver.fail(error)
             else:
                 driver.give(result)
@@ -87,7 +90,7 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
         return value
     finally:
         if context.opened:
-            _quietly(connection.client, context.opened)
+            _close_pit(connection.client, context.opened)
 
 
 def _perform(command: Command, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
@@ -103,19 +106,21 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(command, _asked(command, connection, context), context)
+        return _result_of(command, _sent(command, connection, context), context)
     except ApiError as error:
-        return _allowed(command, error)
+        return _unknown_schema(command, error)
 
 
 async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context) -> T:
-    """Do the steps with an asynchronous client and return their result."""
+    """Run the steps with an asynchronous client and return their result. Raises the errors that the steps
+    raise.
+    """
     driver = _Driver(steps, context)
     try:
         while not driver.finished:
             try:
                 result = await _aperform(driver.command, connection, context)
-            except Exception as error:  # noqa: BLE001 handed to the steps, which allow it or let it through
+            except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
                 driver.fail(error)
             else:
                 driver.give(result)
@@ -123,8 +128,9 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
         return value
     finally:
         if context.opened:
-            # The caller may have left, and this task with it: what was opened is closed all the same.
-            await asyncio.shield(_aquietly(connection.client, context.opened))
+            # If the caller has left, this task is cancelled. ``shield`` closes the point in time all the
+            # same.
+            await asyncio.shield(_aclose_pit(connection.client, context.opened))
 
 
 async def _aperform(command: Command, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
@@ -141,19 +147,19 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             try:
                 return await asyncio.to_thread(chunks, query, texts, chunking, size, watch)
             finally:
-                watch.end()  # whoever waits may have left; a thread goes on until it is told
+                watch.end()  # if the caller has left, the thread would otherwise go on
         case ScoreTexts(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
     try:
-        return _received(command, await _asked(command, connection, context), context)
+        return _result_of(command, await _sent(command, connection, context), context)
     except ApiError as error:
-        return _allowed(command, error)
+        return _unknown_schema(command, error)
 
 
 class _Driver:
-    """Steps on their way: the command that is wanted now, and what each cost."""
+    """Advances the steps of a search: holds the current command and measures the time of each command."""
 
     def __init__(self, steps: Steps[Any], context: Context) -> None:
         self._steps = steps
@@ -165,12 +171,12 @@ class _Driver:
         self._advance(lambda: next(steps))
 
     def give(self, result: Any) -> None:  # noqa: ANN401 each command has its own result
-        """Hand over the result of the command."""
-        _charge(self._stats, self.command, self._began, self._started)
+        """Give the result of the current command to the steps."""
+        _add_seconds(self._stats, self.command, self._began, self._started)
         self._advance(lambda: self._steps.send(result))
 
     def fail(self, error: Exception) -> None:
-        """Hand over that the command failed; raises what the steps do not allow."""
+        """Give the error of the current command to the steps. Raises it if the steps do not handle it."""
         self._advance(lambda: self._steps.throw(error))
 
     def _advance(self, step: Any) -> None:  # noqa: ANN401
@@ -181,8 +187,8 @@ class _Driver:
         self._began = time.monotonic()
 
 
-def _asked(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401 a response, or an awaitable of one, as the client is
-    """Send the request of a command with either kind of client."""
+def _sent(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401
+    """Send the request of a command. Returns the response (asynchronous client: an awaitable of it)."""
     if isinstance(command, Forward):
         return connection.client.search(**command.arguments)
     bounded = connection.within(context.remaining_s())
@@ -212,24 +218,25 @@ def _asked(command: Command, connection: Connection[Any], context: Context) -> A
 _ENDPOINTS = {"point_in_time": "open_point_in_time"}
 
 
-def _received(command: Command, answer: Any, context: Context) -> Any:  # noqa: ANN401 each command has its own result
-    """Count a response of Elasticsearch and return what the steps want of it.
+def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa: ANN401 each command has its own result
+    """Count a response of Elasticsearch in the statistics, and return the result of the command.
 
-    Raises ApiError for a request of several searches of which some failed.
+    Raises ApiError when the request held several searches and some of them failed.
     """
     if isinstance(command, Forward):
         return answer
     body: Any = answer.body
     stats = context.stats
     stats.requests += 1
-    # Elasticsearch streams large answers without a length; their size is that of the same JSON written again.
+    # Elasticsearch streams large answers without a content-length. Their size is measured by writing the JSON
+    # again.
     stats.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
     if isinstance(command, ReadMapping):
         return context.mappings.put(schema_of(body, command.index))
     assert isinstance(command, EsRequest)
     stats.sent_bytes += 0 if command.body is None else _size(command.body)
     if isinstance(command.body, list):
-        _raise_for(body["responses"], answer.meta)
+        _check_responses(body["responses"], answer.meta)
     return body
 
 
@@ -237,45 +244,54 @@ def _size(body: Any) -> int:  # noqa: ANN401 any JSON value
     return len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _raise_for(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
-    """Raise what Elasticsearch raises when leaves of a compound retriever fail: their errors stand under ``suppressed``."""
-    failed = [(i, each) for i, each in enumerate(responses) if "error" in each]
+def _check_responses(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
+    """Check the answers of the leaves. Raises ApiError when some of them are errors.
+
+    Elasticsearch raises the same error when leaves of a compound retriever fail: their errors are under
+    ``suppressed``.
+    """
+    failed = [(i, response) for i, response in enumerate(responses) if "error" in response]
     if not failed:
         return
-    status = max(each.get("status", 500) for _, each in failed)
+    status = max(response.get("status", 500) for _, response in failed)
     cause = {
         "type": "status_exception",
-        "reason": f"search failed - leaves {', '.join(f'[{i}]' for i, _ in failed)} of the tree returned errors. All failures are attached as suppressed.",
-        "suppressed": [each["error"] for _, each in failed],
+        "reason": f"search failed - leaves {', '.join(f'[{i}]' for i, _ in failed)} of the tree "
+        "returned errors. All failures are attached as suppressed.",
+        "suppressed": [response["error"] for _, response in failed],
     }
     body = {"error": {"root_cause": [cause], **cause}, "status": status}
     described = ApiResponseMeta(status, meta.http_version, meta.headers, meta.duration, meta.node)
     raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
-def _allowed(command: Command, error: ApiError) -> IndexSchema:
-    """A mapping that may not be read (401, 403) is unknown, not an error; anything else is Elasticsearch's to say."""
+def _unknown_schema(command: Command, error: ApiError) -> IndexSchema:
+    """Return an unknown schema if the mapping may not be read (401, 403). Raises ``error`` in all other
+    cases.
+    """
     if isinstance(command, ReadMapping) and error.status_code in (401, 403):
         return IndexSchema(command.index)
     raise error
 
 
-def _quietly(client: Elasticsearch, pit: str) -> None:
-    """Close a point in time after a failure; where that fails too, Elasticsearch lets it lapse."""
-    ask = closing(pit)
+def _close_pit(client: Elasticsearch, pit: str) -> None:
+    """Close a point in time after a failure. If closing fails too, Elasticsearch closes it after
+    ``KEEP_ALIVE``.
+    """
+    request = closing(pit)
     try:
         client.options(request_timeout=1.0).perform_request(
-            ask.method, ask.path, headers=_JSON, body=ask.body
+            request.method, request.path, headers=_JSON, body=request.body
         )
     except (ApiError, TransportError):
         return
 
 
-async def _aquietly(client: AsyncElasticsearch, pit: str) -> None:
-    ask = closing(pit)
+async def _aclose_pit(client: AsyncElasticsearch, pit: str) -> None:
+    request = closing(pit)
     try:
         await client.options(request_timeout=1.0).perform_request(
-            ask.method, ask.path, headers=_JSON, body=ask.body
+            request.method, request.path, headers=_JSON, body=request.body
         )
     except (ApiError, TransportError):
         return
@@ -291,7 +307,7 @@ _STAGES = {
 }
 
 
-def _charge(stats: SearchStats, command: Command, began: float, started: float) -> None:
+def _add_seconds(stats: SearchStats, command: Command, began: float, started: float) -> None:
     stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
     now = time.monotonic()
     stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began

@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous client share: everything of a search but the I/O."""
+"""The part of a search that the blocking and the asynchronous client share: everything except the I/O."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from .steps import search_steps
 from .vectors import vector_steps
 
 DEFAULT_TIMEOUT_S = 8.0
-"""Deadline of a search that names none: under the official client's request timeout of 10 s."""
+"""Default timeout of a search in seconds: below the official client's default request timeout of 10 s."""
 
 AsJson = Callable[[Any], Any]
-"""Turns what the elasticsearch client takes in a body into plain JSON values (``json_values.as_json``)."""
+"""Converts a body to plain JSON values (see ``json_values.as_json``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """What both clients share: models, deadline, what Elasticsearch runs, and everything but the I/O."""
+    """The settings of a client, and the steps of its searches.
+
+    ``timeout_s``: the default timeout of a search in seconds, None for no limit. ``elasticsearch_runs``: the
+    parts of a tree that Elasticsearch runs itself.
+    """
 
     served: Served
     timeout_s: float | None = DEFAULT_TIMEOUT_S
@@ -41,7 +45,7 @@ class Searching:
     def context(
         self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None
     ) -> Context:
-        """Return where one search runs; its deadline counts from now."""
+        """Return the context of one search. Its deadline is ``timeout_s`` from now."""
         expression = index if isinstance(index, str) or index is None else ",".join(index)
         allowed = self.timeout_s if timeout_s is None else timeout_s
         deadline = None if allowed is None else time.monotonic() + allowed
@@ -58,7 +62,11 @@ class Searching:
     def search(
         self, context: Context, tree: Mapping[str, Any] | None, arguments: dict[str, Any], as_json: AsJson
     ) -> Steps[ObjectApiResponse[Any]]:
-        """Decide who runs a search: Elasticsearch, whole; Elasticsearch with vectors made here; or us."""
+        """Run a search in Elasticsearch or in es-rerank, and return the response.
+
+        Elasticsearch runs the search as a whole if it can. If only query vectors are missing, es-rerank
+        computes them and Elasticsearch runs the rest. In all other cases es-rerank runs the tree.
+        """
         tree = as_json(tree)
         if not needs_us(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
@@ -70,13 +78,13 @@ class Searching:
         whole = as_json({**(arguments.get("body") or {}), **keys, "retriever": tree})
         if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
-            others = {
+            query_parameters = {
                 key: value
                 for key, value in arguments.items()
                 if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
             }
             native_answer: ObjectApiResponse[Any] = yield Forward(
-                {**others, "index": context.index, "body": body}
+                {**query_parameters, "index": context.index, "body": body}
             )
             return native_answer
         answer = yield from search_steps(
@@ -94,7 +102,10 @@ class Searching:
         options: Mapping[str, Any],
         as_json: AsJson,
     ) -> Steps[ObjectApiResponse[Any]]:
-        """Build the tree from what the index is, then search; ``page`` is (from, size)."""
+        """Build the tree of the short form from the mapping, then search.
+
+        ``page`` is (from, size). ``choices`` are the keyword arguments of ``retriever_for``.
+        """
         check_query(query)
         check_filter_path(options.get("filter_path"))
         schema = yield ReadMapping(context.index or "_all")
@@ -105,7 +116,9 @@ class Searching:
         return response(selected(answer, options.get("filter_path")), answer["took"])
 
     def with_credentials(self) -> Searching:
-        """Return the same for other credentials, which may not see the mappings that these have read."""
+        """Return a copy with an empty cache of mappings, because other credentials may not read the same
+        mappings.
+        """
         return replace(self, mappings=MappingCache())
 
 
@@ -115,9 +128,10 @@ def searching(
     timeout_s: float | None,
     elasticsearch_runs: Collection[str],
 ) -> Searching:
-    """Return what a client searches with; a single reranker is known by its own name.
+    """Return the ``Searching`` of a client from the arguments of its constructor.
 
-    Raises RequestError for a deadline that leaves no time, and for names that are no retrievers.
+    A single reranker is served under its own name. Raises RequestError when ``timeout_s`` is not positive,
+    and when ``elasticsearch_runs`` holds an unknown name.
     """
     if timeout_s is not None and not timeout_s > 0:
         raise RequestError(
@@ -128,14 +142,16 @@ def searching(
 
 
 def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:
-    """Return the names of what Elasticsearch runs.
+    """Return ``elasticsearch_runs`` as a set of checked names.
 
-    Raises RequestError for a name that is neither a retriever of ours nor the vector builder.
+    Raises RequestError for a name that is neither a kind of retriever in ``OURS`` nor
+    ``query_vector_builder``.
     """
     unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
     if unknown:
         raise RequestError(
-            f"elasticsearch_runs names [{', '.join(unknown)}]; it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}"
+            f"elasticsearch_runs names [{', '.join(unknown)}]; "
+            f"it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}"
         )
     return frozenset(elasticsearch_runs)
 
@@ -146,7 +162,10 @@ def search_arguments(
     body: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
-    """Return (what was given, as ``Elasticsearch.search`` takes it; the retriever tree, wherever it stands)."""
+    """Return (arguments for ``Elasticsearch.search``, retriever tree).
+
+    The tree comes from ``retriever`` or from the body. It is None if neither has one.
+    """
     given: dict[str, Any] = {"index": index, **options}
     if retriever is not None:
         given["retriever"] = retriever
@@ -163,7 +182,7 @@ def short_form_choices(
     filters: Query | Sequence[Query] | None,
     inference_id: str | None,
 ) -> dict[str, Any]:
-    """Return the short form's choices as ``retriever_for`` takes them; a single filter becomes a list."""
+    """Return the keyword arguments of ``retriever_for``. A single filter becomes a list."""
     listed = [filters] if isinstance(filters, Mapping) else list(filters or ())
     return {
         "first_stage": first_stage,

@@ -1,12 +1,20 @@
-"""What a search does, step by step, without doing it: no I/O here.
+"""The steps of a search that es-rerank runs. No I/O here.
 
-A search is written once, as a generator that yields what it wants done (``EsRequest``, ``Forward``, ``ReadMapping``,
-``EmbedQuery``, ``ChunkTexts``, ``ScoreTexts``) and receives the result; ``run`` does it, blocking or not.
+A search is a generator. It yields commands (``EsRequest``, ``Forward``, ``ReadMapping``, ``EmbedQuery``,
+``SplitLongTexts``, ``ChunkTexts``, ``ScoreTexts``) and receives their results. The module ``run`` carries the
+commands out, with a blocking or an asynchronous client.
 
-The plan of a tree that needs us: 1. a point in time where several searches must see the same index; 2. all searches of
-the first stage in one request, ids and scores only; 3. fusing, and for each reranker one request for the texts of its
-window unless they came with the first stage; 4. one request for the page, with totals, aggregations, highlights and
-inner hits over the union of the leaves; 5. the point in time closed. One leaf: two requests.
+The steps for a tree:
+
+1. If the tree has several leaves, open a point in time, so that all searches see the same state of the index.
+2. Send the searches of all leaves in one request. They return ids and scores only.
+3. Fuse the lists. For each reranker, fetch the texts of its window in one request, unless the first stage
+   fetched them. Score the texts.
+4. Fetch the page in one request, with totals, aggregations, highlights and inner hits over the union of the
+   leaves.
+5. Close the point in time.
+
+A tree with one leaf needs two requests.
 """
 
 from __future__ import annotations
@@ -66,22 +74,24 @@ _MORE_TIME = (
 
 
 KEEP_ALIVE = "1m"
-"""How long Elasticsearch keeps a point in time of ours that could not be closed."""
+"""How long Elasticsearch keeps a point in time if es-rerank cannot close it."""
 
 
-def _each(steps: Iterable[Steps[T]]) -> Steps[list[T]]:
-    """Do steps one after the other and return their results."""
+def _in_sequence(steps_list: Iterable[Steps[T]]) -> Steps[list[T]]:
+    """Run several steps one after the other and return their results in a list."""
     results = []
-    for each in steps:
-        result = yield from each
+    for steps in steps_list:
+        result = yield from steps
         results.append(result)
     return results
 
 
 def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, Any]]:
-    """Run a tree that needs us and return the response.
+    """Run a tree in es-rerank and return the response.
 
-    Every error of the tree's own checks comes before anything is asked.
+    The tree is checked before the first request to Elasticsearch. Raises InvalidSearchError when a parameter
+    cannot be combined with the caller's point in time, UnknownModelError when a reranker is not served, and
+    DeadlineError when the deadline passes and the tree does not allow rerank failures.
     """
     _check_pit(request, context)
     for node in nodes_of(request.retriever):
@@ -103,7 +113,10 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
 
 
 def _check_pit(request: SearchRequest, context: Context) -> None:
-    """Raise InvalidSearchError, in Elasticsearch's words, for what cannot stand beside a caller's point in time."""
+    """Check the parameters beside a caller's point in time.
+
+    Raises InvalidSearchError, in Elasticsearch's words, when one of them cannot be combined with it.
+    """
     if "pit" not in request.common:
         return
     if context.index:
@@ -118,7 +131,13 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
 
 @dataclass(slots=True)
 class _Search:
-    """One search on its way: what every request of it shares, and what the first stage found."""
+    """One running search.
+
+    ``pit``: the id of the point in time that the search opened. ``timed_out``: whether Elasticsearch reported
+    a timeout in the first stage. ``sources``: the texts that each reranker reads, by Python's ``id`` of its
+    node. ``texts`` and ``chunks``: what was fetched or cut already, by (source, text of the query) and
+    document.
+    """
 
     context: Context
     request: SearchRequest
@@ -131,7 +150,7 @@ class _Search:
 
     @property
     def common(self) -> dict[str, Any]:
-        """Return the parts of the body that every search carries."""
+        """Return the keys that the body of every search needs."""
         return self.request.common | ({"pit": {"id": self.pit, "keep_alive": KEEP_ALIVE}} if self.pit else {})
 
     @property
@@ -140,7 +159,7 @@ class _Search:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Return the query parameters that every search carries."""
+        """Return the query parameters that every search needs."""
         names = [
             name
             for name in self.context.parameters
@@ -155,23 +174,23 @@ class _Search:
             self.context.opened = None
 
     def evaluated(self) -> Steps[RankedNode]:
-        """Ask for the first stage of all leaves at once, then evaluate the tree."""
+        """Run the first stage of all leaves in one request, then evaluate the tree."""
         tree = self.request.retriever
         reads = any(isinstance(node, TextSimilarityReranker) for node in nodes_of(tree))
         builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
-        located = self.context.index or ("_all" if "pit" not in self.request.common else None)
-        if located and (reads or builds or uses_fields(tree)):
-            self.schema = yield ReadMapping(located)
+        index = self.context.index or ("_all" if "pit" not in self.request.common else None)
+        if index and (reads or builds or uses_fields(tree)):
+            self.schema = yield ReadMapping(index)
         tree = expanded(tree, self.schema)
-        if reads and located:
+        if reads and index:
             self._plan_sources(tree)
-        found = yield from self._first_stage(list(leaf_searches(tree, self.sources)))
-        if reads and not located:
-            # Only the hits of a caller's point in time say which indices it is over.
-            indices = sorted({candidate.index for candidates in found for candidate in candidates})
+        hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.sources)))
+        if reads and not index:
+            # The indices of a caller's point in time are known only from its hits.
+            indices = sorted({candidate.index for candidates in hits_of_leaves for candidate in candidates})
             self.schema = (yield ReadMapping(",".join(indices))) if indices else self.schema
             self._plan_sources(tree)
-        return (yield from self._evaluated(tree, iter(found)))
+        return (yield from self._evaluated(tree, iter(hits_of_leaves)))
 
     def _plan_sources(self, tree: Retriever) -> None:
         for node in nodes_of(tree):
@@ -179,27 +198,30 @@ class _Search:
                 self.sources[id(node)] = text_source_of(node, self.schema)
 
     def _first_stage(self, searches: Sequence[LeafSearch]) -> Steps[list[list[Candidate]]]:
-        """Ask for every leaf in one request and return what each found, in order, with the texts that came along."""
-        vectors = yield from _each(self._vector_of(search) for search in searches)
+        """Search all leaves in one request and return the candidates of each leaf, in order.
+
+        Texts that the searches fetched are stored in ``texts``.
+        """
+        vectors = yield from _in_sequence(self._vector_of(search) for search in searches)
         if len(searches) > 1 and "pit" not in self.request.common:
             yield from self._open()
         in_pit = self.pit is not None or "pit" in self.request.common
-        bodies, read = [], []
+        bodies, fetch_all_texts = [], []
         for search, vector in zip(searches, vectors, strict=True):
-            body, whole = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
+            body, fetches_all = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
             if search.source is not None:
-                body, whole = with_texts_of_source(body, search, self.schema)
+                body, fetches_all = with_texts_of_source(body, search, self.schema)
             bodies.append(body | self.common)
-            read.append(whole)
+            fetch_all_texts.append(fetches_all)
         answers = yield from self._ask_all(bodies)
-        found = []
-        for search, answer, whole in zip(searches, answers, read, strict=True):
+        hits_of_leaves = []
+        for search, answer, fetches_all in zip(searches, answers, fetch_all_texts, strict=True):
             self.timed_out |= bool(answer.get("timed_out"))
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
-            if whole and search.source is not None:
+            if fetches_all and search.source is not None:
                 self._keep_texts(search.source, search.text, candidates, candidates)
-            found.append(candidates)
-        return found
+            hits_of_leaves.append(candidates)
+        return hits_of_leaves
 
     def _open(self) -> Steps[None]:
         path = f"{self.context.path or '/_all'}/_pit"
@@ -215,15 +237,23 @@ class _Search:
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
             return [(yield EsRequest("first_stage", "POST", self.path, bodies[0], self.parameters))]
-        header, address = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
+        header, parameters = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
         answer = yield EsRequest(
-            "first_stage", "POST", "/_msearch", [line for body in bodies for line in (header, body)], address
+            "first_stage",
+            "POST",
+            "/_msearch",
+            [line for body in bodies for line in (header, body)],
+            parameters,
         )
         responses: list[dict[str, Any]] = answer["responses"]
         return responses
 
     def _vector_of(self, search: LeafSearch) -> Steps[list[float] | str | None]:
-        """Return a kNN's query vector: its own, one made here unless the index holds another model's, or None where Elasticsearch makes it."""
+        """Return the query vector of a kNN: the given one or a computed one.
+
+        Returns None for other leaves, and when Elasticsearch computes the vector. Raises IndexMismatchError
+        when the embedder does not fit the vector field.
+        """
         leaf = search.node
         if not isinstance(leaf, Knn):
             return None
@@ -235,15 +265,17 @@ class _Search:
         vector: list[float] = yield EmbedQuery(leaf.builder.model_text, leaf.builder.model_id)
         return vector
 
-    def _evaluated(self, node: Retriever, found: Iterator[list[Candidate]]) -> Steps[RankedNode]:
-        """Evaluate a node; ``found`` gives what the leaves found, in the order of the tree."""
+    def _evaluated(self, node: Retriever, leaves: Iterator[list[Candidate]]) -> Steps[RankedNode]:
+        """Return the ranking of a node. ``leaves`` yields the candidates of the leaves, in the order of the
+        tree.
+        """
         if not isinstance(node, Compound):
-            return RankedNode(node, tuple(next(found)))
+            return RankedNode(node, tuple(next(leaves)))
         if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
-            leaf = RankedNode(node.retriever, tuple(next(found)))
+            leaf = RankedNode(node.retriever, tuple(next(leaves)))
             return RankedNode(node, tuple(renumbered(at_least(leaf.window, node.min_score))), (leaf,))
-        pinned = next(found) if isinstance(node, Pinned) else []
-        children = yield from _each(self._evaluated(child, found) for child in node.children)
+        pinned = next(leaves) if isinstance(node, Pinned) else []
+        children = yield from _in_sequence(self._evaluated(child, leaves) for child in node.children)
         lists = [child.window[: node.window] for child in children]
         below = tuple(replace(child, window=window) for child, window in zip(children, lists, strict=True))
         match node:
@@ -270,13 +302,17 @@ class _Search:
         known = {candidate.key: candidate for candidate in candidates}
         rescored = candidates_of(answer["hits"]["hits"])
         return [
-            replace(known[each.key], score=each.score, rank=each.rank)
-            for each in rescored
-            if each.key in known
+            replace(known[candidate.key], score=candidate.score, rank=candidate.rank)
+            for candidate in rescored
+            if candidate.key in known
         ]
 
     def _reranked(self, node: TextSimilarityReranker, child: RankedNode) -> Steps[RankedNode]:
-        """Read and score a child's window; where failures are allowed, a broken or late reranker leaves its order, marked."""
+        """Return the ranking of a reranker: fetch the texts of the child's window and score them.
+
+        If ``allow_rerank_failures`` is set and the reranker fails or is late, the child's order stays and the
+        statistics say so.
+        """
         stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
         if reranker.name not in stats.models:
             stats.models.append(reranker.name)
@@ -304,7 +340,11 @@ class _Search:
         )
 
     def _read(self, window: Sequence[Candidate], node: TextSimilarityReranker) -> Steps[list[Candidate]]:
-        """Return a window with its texts, order kept, fetched once per reading; a document deleted meanwhile drops out."""
+        """Return the window with its texts, in the same order. Texts that are stored already are not fetched
+        again.
+
+        A document that was deleted after the first stage is left out.
+        """
         if not window:
             return []
         source, text = self.sources[id(node)], node.inference_text
@@ -332,31 +372,36 @@ class _Search:
         self, source: TextSource, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]
     ) -> None:
         kept = self.texts.setdefault((source, text if source.nearest else ""), {})
-        found = {hit.key: hit.hit for hit in hits}
+        hits_by_key = {hit.key: hit.hit for hit in hits}
         kept.update(
             {
-                candidate.key: with_texts(candidate, found[candidate.key], source)
+                candidate.key: with_texts(candidate, hits_by_key[candidate.key], source)
                 for candidate in wanted
-                if candidate.key in found
+                if candidate.key in hits_by_key
             }
         )
 
     def _chunked(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[list[Candidate]]:
-        """Return a window with the chunks that are read of each text in its place, where the node asks for chunks; each text is cut once."""
+        """Return the candidates with the nearest chunks of their texts as passages.
+
+        Without ``chunk_rescorer`` the candidates are returned unchanged. Each text is cut only once for a
+        query.
+        """
         source, text = self.sources[id(node)], node.inference_text
         if source.chunking is None:
             return candidates
         kept = self.chunks.setdefault((source, text), {})
         missing = [candidate for candidate in candidates if candidate.passages and candidate.key not in kept]
         if missing:
-            found = yield ChunkTexts(
+            chunks_of_texts = yield ChunkTexts(
                 text,
                 [candidate.passages[0].text for candidate in missing],
                 source.chunking,
                 source.nearest or 1,
             )
             kept.update(
-                (candidate.key, tuple(chunks)) for candidate, chunks in zip(missing, found, strict=True)
+                (candidate.key, tuple(chunks))
+                for candidate, chunks in zip(missing, chunks_of_texts, strict=True)
             )
         return [replace(candidate, passages=kept.get(candidate.key, ())) for candidate in candidates]
 
@@ -379,9 +424,8 @@ class _Search:
                 ]
             scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
             ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
-        except (
-            Exception
-        ) as error:  # a reranker may be anyone's code; its failure is allowed, or raised unchanged
+        # A reranker may be code of the user, so any exception can occur.
+        except Exception as error:
             if not node.allow_rerank_failures:
                 raise
             stats.fail(f"the reranker failed: {error}", reached=False)
@@ -395,7 +439,7 @@ class _Search:
         return _late(node, candidates, ranking, scores, stats)
 
     def page(self, root: RankedNode, window: Sequence[Candidate]) -> PageQuery:
-        """Return the request for the page."""
+        """Return the request for the page of ``window``."""
         request, stats = self.request, self.context.stats
         stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
         window_only = request.min_score is not None or has_min_score(root)

@@ -1,4 +1,4 @@
-"""What a page is asked for besides its own documents: everything that the leaves matched. Pure."""
+"""Builds the queries for all documents that the leaves matched, for the request of the page. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..ranking.ranked_node import RankedNode, everything, first_stage
 
 
 def union_for(root: RankedNode) -> list[Query]:
-    """Return the queries of all leaves, and one for each compound retriever that has a name."""
+    """Return the queries of all leaves, and one query for each compound retriever that has a ``_name``."""
     names = [
         named_query(ranked.window, ranked.node.name)
         for ranked in everything(root)
@@ -28,9 +28,10 @@ def union_for(root: RankedNode) -> list[Query]:
 
 
 def wants_union(request: SearchRequest, window: int) -> bool:
-    """Whether anything of the answer is about more than the page's own documents.
+    """Whether a part of the answer covers more documents than the page: a total, aggregations and others.
 
-    A total is, unless it is switched off or not to be counted beyond the window.
+    ``window`` is the number of documents in the window. A total needs the union unless ``track_total_hits``
+    is false or not larger than the window.
     """
     limit = request.page.get("track_total_hits", True)
     return (
@@ -42,5 +43,6 @@ def wants_union(request: SearchRequest, window: int) -> bool:
 
 def _has_inner_hits(node: Retriever) -> bool:
     return any(
-        isinstance(each, Standard) and without_inner_hits(each.query) != each.query for each in nodes_of(node)
+        isinstance(below, Standard) and without_inner_hits(below.query) != below.query
+        for below in nodes_of(node)
     )

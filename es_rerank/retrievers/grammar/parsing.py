@@ -214,7 +214,7 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
         raise illegal_argument(
             "[aggregation] first scores the first passage of a document, [chunk_rescorer] scores the "
-            "passages nearest to the query; use only one of the two",
+            "passages nearest to the query; name one of the two",
             path,
         )
     if not node.inference_text:

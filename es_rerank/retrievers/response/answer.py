@@ -1,4 +1,4 @@
-"""An ordinary Elasticsearch response, better ordered. Pure: what the tree gave and what was fetched in, a dictionary out."""
+"""Builds the response of a search: an Elasticsearch response in the order of the ranking. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ Status = Literal["reranked", "partial", "first_stage", "fused"]
 
 @dataclass(slots=True)
 class SearchStats:
-    """What a search cost and how it went; becomes the answer's ``rerank`` block.
+    """Statistics of a search. They become the ``rerank`` block of the answer.
 
-    ``models``: those that scored, in the order in which they did. ``candidates``: documents that they were given.
+    ``models``: names of the rerankers, in the order in which they ran. ``window``: documents that the tree
+    can return. ``candidates``: documents given to the rerankers. ``truncated``: passages that were cut to a
+    model's window. ``cached``: passages whose scores came from a cache. ``capped``: documents of which not
+    all passages were read. ``partial``: whether a reranker scored only a part. ``seconds``: the time of each
+    stage.
     """
 
     models: list[str] = field(default_factory=list)
@@ -37,13 +41,17 @@ class SearchStats:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def fail(self, reason: str, *, reached: bool) -> None:
-        """Note that a reranker did not finish; ``reached`` says whether it scored anything."""
+        """Record that a reranker did not finish. ``reached`` is true if it scored some passages."""
         self.reason = reason if self.reason is None else f"{self.reason}; {reason}"
         self.partial |= reached
 
     @property
     def status(self) -> Status:
-        """Return how it went: ``fused`` where no reranker stood in the tree."""
+        """Return the status of the search.
+
+        ``fused``: no reranker ran. ``reranked``: all rerankers finished. ``partial``: some scores are
+        missing. ``first_stage``: no reranker scored anything.
+        """
         if not self.models:
             return "fused"
         if self.reason is None:
@@ -51,7 +59,7 @@ class SearchStats:
         return "partial" if self.partial or self.reranked else "first_stage"
 
     def block(self) -> dict[str, Any]:
-        """Return the ``rerank`` block; times in milliseconds, bytes as JSON."""
+        """Return the ``rerank`` block. Times are in milliseconds, sizes in bytes of JSON."""
         return {
             **({"model": ", ".join(self.models)} if self.models else {}),
             "status": self.status,
@@ -69,7 +77,9 @@ class SearchStats:
 
 
 def fields_of(hit: Reranked) -> dict[str, list[Any]]:
-    """Return what the reranker says of a hit, as Elasticsearch's ``fields``: always arrays."""
+    """Return the result of the reranker for a hit in the form of Elasticsearch's ``fields``: each value is an
+    array.
+    """
     fields: dict[str, list[Any]] = {
         "rerank.first_stage_score": [shown(hit.candidate.score)],
         "rerank.first_stage_rank": [hit.candidate.rank],
@@ -94,16 +104,18 @@ def assemble(
     *,
     timed_out: bool,
 ) -> dict[str, Any]:
-    """Return the response: everything that Elasticsearch says of the page and of the union, our scores and our statistics.
+    """Return the response: the page from Elasticsearch with the scores of the ranking and the ``rerank``
+    block.
 
-    A hit that was deleted between the two requests is no hit any more and is left out.
+    ``fetched`` is Elasticsearch's answer to the request for the page. A document that was deleted before this
+    request is left out. ``timed_out`` says whether the first stage reported a timeout.
     """
-    found = details(root)
+    results = details(root)
     hits = []
     for hit in fetched["hits"]["hits"]:
         candidate = page.candidate(hit.get("_score"))
         if candidate is not None:
-            hits.append(_hit(hit, candidate, root, found, page, request))
+            hits.append(_hit(hit, candidate, root, results, page, request))
     rest = {key: value for key, value in fetched.items() if key not in ("hits", "took", "pit_id")}
     pit = {"pit_id": fetched["pit_id"]} if "pit_id" in fetched and "pit" in request.common else {}
     total = {"total": fetched["hits"]["total"]} if "total" in fetched["hits"] else {}
@@ -122,12 +134,12 @@ def _hit(
     hit: Mapping[str, Any],
     candidate: Candidate,
     root: RankedNode,
-    found: Mapping[DocumentKey, Reranked],
+    results: Mapping[DocumentKey, Reranked],
     page: PageQuery,
     request: SearchRequest,
 ) -> dict[str, Any]:
     shaped = {**hit, "_score": shown(candidate.score)}
-    reranked = found.get(candidate.key)
+    reranked = results.get(candidate.key)
     if reranked is not None:
         shaped["fields"] = {**hit.get("fields", {}), **fields_of(reranked)}
     if request.explain:
@@ -142,15 +154,18 @@ def _hit(
 
 
 def _collapsed_names(request: SearchRequest) -> set[str]:
-    """Return the names of the inner hits that collapsing makes: groups of hits, scored by their places in our order."""
+    """Return the names of inner hits that ``collapse`` creates. Their scores are places in the ranking."""
     collapse = request.page.get("collapse") or {}
     inner = collapse.get("inner_hits") or []
     listed = inner if isinstance(inner, list) else [inner]
-    return {each.get("name", collapse.get("field")) for each in listed}
+    return {group.get("name", collapse.get("field")) for group in listed}
 
 
 def _regrouped(group: Mapping[str, Any], page: PageQuery) -> dict[str, Any]:
-    """Return a collapsed group with our scores; a member that is not of the window has 0, as in Elasticsearch."""
+    """Return a collapsed group with the scores of the ranking.
+
+    A hit that is not in the window gets the score 0, as in Elasticsearch.
+    """
     hits = [{**hit, "_score": _score(hit.get("_score"), page)} for hit in group["hits"]["hits"]]
     return {
         **group,

@@ -1,4 +1,4 @@
-"""Answers and errors in the elasticsearch client's own types."""
+"""Converts answers and errors to the types of the elasticsearch client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ...errors import EsRerankError, error_body, outcome_of
 
 
 def response(body: dict[str, Any], took_ms: int) -> ObjectApiResponse[Any]:
-    """Return a body as the elasticsearch client's own response type; its meta is that of our own answer."""
+    """Return a body as the response type of the elasticsearch client, with status 200 and ``took_ms`` as
+    duration.
+    """
     return ObjectApiResponse(body=body, meta=_meta(200, took_ms / 1000))
 
 
@@ -23,9 +25,11 @@ def _meta(status: int, seconds: float = 0.0) -> ApiResponseMeta:
 
 
 def client_error(error: EsRerankError) -> ApiError:
-    """Return an error that is both ours and the elasticsearch client's: whoever catches either catches it.
+    """Return an error that is an instance of both ``type(error)`` and the elasticsearch client's
+    ``ApiError``.
 
-    Its status, ``meta`` and ``body`` are what the sidecar answers for the same fault.
+    Callers can catch it as either. Its status, ``meta`` and ``body`` are those of the sidecar's answer for
+    this error.
     """
     status = outcome_of(error).status
     both = _both(type(error), HTTP_EXCEPTIONS.get(status, ApiError))  # type: ignore[arg-type]  # classes are hashable
@@ -36,13 +40,13 @@ def client_error(error: EsRerankError) -> ApiError:
 
 @functools.cache
 def _both(ours: type[EsRerankError], theirs: type[ApiError]) -> type[ApiError]:
-    def __str__(self: Any) -> str:  # noqa: ANN401, N807 our own sentence
+    def __str__(self: Any) -> str:  # noqa: ANN401, N807 the message of es-rerank
         return str(self.message)
 
-    def error(self: Any) -> str:  # noqa: ANN401 Elasticsearch's name for the fault, where its own client has it
+    def error(self: Any) -> str:  # noqa: ANN401 the error type, as in ApiError.error
         return str(self.body["error"]["type"])
 
-    def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: ANN401, N807 survives a process boundary
+    def __reduce__(self: Any) -> tuple[Any, ...]:  # noqa: ANN401, N807 makes pickling possible
         return client_error, (self._ours,)
 
     names = {

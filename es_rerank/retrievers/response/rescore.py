@@ -1,4 +1,4 @@
-"""Rescoring a response that someone else searched for: the same response out, its hits better ordered. Pure."""
+"""Reranks the hits of an existing Elasticsearch response. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from .answer import SearchStats, fields_of
 
 
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
-    """Return the hits of a response as candidates with the texts of ``field``, taken from ``_source`` or ``fields``.
+    """Return the hits of a response as candidates with the texts of the fields in ``field``.
 
-    A field inside a list of objects gives one passage per object; the others are read before each passage. Without such
-    a field the last one is the text, and may be cut (``long_texts.in_parts``). Raises
-    RequestError when the response is not Elasticsearch's, or none of its hits carries any of the fields.
+    The texts come from ``_source`` or ``fields``. A field inside a list of objects gives one passage for each
+    object; the other fields are the context before each passage. If no field is inside such a list, the last
+    field is the text and may be cut into parts (``long_texts.in_parts``). Raises RequestError when the
+    response is not an Elasticsearch response, or no hit has a text in one of the fields.
     """
     hits = response.get("hits", {}).get("hits") if isinstance(response.get("hits"), dict) else None
     if not isinstance(hits, list) or not all(isinstance(hit, dict) and "_id" in hit for hit in hits):
@@ -32,7 +33,8 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
     ]
     if candidates and not any(candidate.context or candidate.passages for candidate in candidates):
         raise RequestError(
-            f"no hit of [response] carries text in [{', '.join(field)}], neither in [_source] nor in [fields]; search with that field in _source"
+            f"no hit of [response] carries text in [{', '.join(field)}], neither in [_source] nor in "
+            "[fields]; search with that field in _source"
         )
     return candidates
 
@@ -43,12 +45,12 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
     last_text = ""
     for name in field:
         path, _, last = name.rpartition(".")
-        rows = _rows(candidate.hit.get("_source") or {}, path)
-        if rows and path:
+        objects = _objects_at(candidate.hit.get("_source") or {}, path)
+        if objects and path:
             passages += [
-                Passage(str(row[last]), int(row.get("start", 0)), int(row.get("end", 0)))
-                for row in rows
-                if row.get(last)
+                Passage(str(entry[last]), int(entry.get("start", 0)), int(entry.get("end", 0)))
+                for entry in objects
+                if entry.get(last)
             ]
         elif name == field[-1] and not passages:
             last_text = "\n".join(_values(candidate.hit, name))
@@ -66,12 +68,12 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
     )
 
 
-def _rows(source: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    """Return the objects of a list at a dotted path of ``_source``; nothing where there is no list."""
+def _objects_at(source: dict[str, Any], path: str) -> list[dict[str, Any]]:
+    """Return the objects in the list at a dotted path of ``_source``; an empty list if there is no list."""
     value: Any = source
     for part in filter(None, path.split(".")):
         value = value.get(part) if isinstance(value, dict) else None
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _values(hit: dict[str, Any], name: str) -> list[str]:
@@ -91,7 +93,10 @@ def rescored(
     stats: SearchStats,
     min_score: float | None = None,
 ) -> dict[str, Any]:
-    """Return the response with its hits in the reranker's order; everything else of it is kept."""
+    """Return the response with its hits in the order of the reranker and a ``rerank`` block.
+
+    ``stats`` is filled with the counts. Raises ScoreError when the scores do not fit the candidates.
+    """
     ranking = rank(candidates, scores, calibration, min_score)
     stats.candidates = stats.window = len(candidates)
     stats.truncated, stats.cached = ranking.truncated, ranking.cached
