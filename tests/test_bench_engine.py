@@ -143,7 +143,7 @@ def test_a_worker_scores_and_tells_its_memory(fake: Start) -> None:
     ("behaviour", "reason"),
     [
         ("ends", "ended: Killed"),
-        ("babbles", "answered 'hello.n', which is not of the protocol"),
+        ("babbles", "answered 'hello.n', which does not follow the protocol"),
         ("is not finite", "gave 20 scores for 20 passages, 1 of them not finite"),
         ("loses one", "gave 19 scores for 20 passages"),
     ],

@@ -1,1 +1,3 @@
-"""For those who make and measure models: training, evaluation, bench and plots. Nothing that serves a search imports from here."""
+"""Tools for making and measuring models: training, evaluation, bench and plots. The serving code imports none
+of it.
+"""

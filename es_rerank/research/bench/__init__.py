@@ -1,1 +1,1 @@
-"""Speed measured side by side, as ratios and differences within one run."""
+"""Speed measurements of several systems in one run, given as ratios and differences."""

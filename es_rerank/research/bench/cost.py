@@ -1,4 +1,4 @@
-"""What a window costs on this machine: milliseconds by candidates and tokens, as far as a budget of time lets them be measured."""
+"""Cost of a window on this machine: milliseconds by candidates and tokens, within a time budget."""
 
 from __future__ import annotations
 
@@ -18,37 +18,47 @@ if TYPE_CHECKING:
 
 CANDIDATES = (10, 20, 50, 100, 200)
 TOKENS = (32, 64, 128, 256, 512)
-"""Lengths of what the model reads, in tokens: query, passage and special tokens together."""
+"""Lengths of the model's input in tokens: query, passage and special tokens together."""
 
 ROUNDS = 5
 BUDGET_S = 900.0
-"""After which no further cell is begun; two cores of 2024 take a third of it for one precision of a six-layer model."""
+"""No cell is started after this time. Two cores of 2024 need a third of it for one precision of a six-layer
+model.
+"""
 
 THREADS_CANDIDATES = 100
-"""Candidates, of ``LINE_TOKENS`` tokens, that are scored with every number of threads."""
+"""Number of candidates, of ``LINE_TOKENS`` tokens each, that are scored with every number of threads."""
 
 EMBEDDED = 50
-"""Passages of each length that the embedder reads."""
+"""Number of passages of each length that the embedding model reads."""
 
 LINE_TOKENS, LINE_CANDIDATES = 64, 20
-"""Where the two lines through the table lie: cost against candidates at so many tokens, against tokens at so many candidates."""
+"""Position of the two lines in the table.
+
+One line is the cost against candidates at this number of tokens, the other the cost against tokens at this
+number of candidates.
+"""
 
 Length = Callable[[str], int]
-"""From a passage to how many tokens the model reads of it, whatever stands beside it included."""
+"""A function from a passage to the number of tokens that the model reads for it, query and special tokens
+included.
+"""
 
 Run = Callable[[Sequence[str]], object]
-"""Has a model read passages."""
+"""A function that makes a model read passages."""
 
 
 class Fit(NamedTuple):
-    """Least squares: the line, and the share of the variance that it explains (R²), 1 where all lies on it."""
+    """A straight line by least squares, and the share of the variance that it explains (R², 1 when all points
+    are on it).
+    """
 
     slope: float
     intercept: float
     r2: float
 
     def as_json(self) -> dict[str, float]:
-        """Return the line, rounded."""
+        """Return the line with rounded numbers."""
         return {
             "slope": float(f"{self.slope:.4g}"),
             "intercept": float(f"{self.intercept:.4g}"),
@@ -57,7 +67,10 @@ class Fit(NamedTuple):
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
-    """Return the straight line through points (x, y); None for less than three different x, through which any line goes."""
+    """Return the straight line through points (x, y); None for fewer than three different x.
+
+    Through two points a line always fits.
+    """
     if len({x for x, _ in points}) < 3:
         return None
     across, up = np.asarray(points, dtype=np.float64).T
@@ -67,7 +80,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
 
 
 class Timing(NamedTuple):
-    """Median, least and most of the rounds, in milliseconds."""
+    """Median, minimum and maximum over the rounds, in milliseconds."""
 
     ms: float
     low: float
@@ -76,7 +89,10 @@ class Timing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """So many candidates of so many tokens each, in one precision. ``timing`` is None where it was not measured."""
+    """One cell of the table: ``candidates`` texts of ``tokens`` tokens each, in one precision.
+
+    ``timing`` is None when the cell was not measured.
+    """
 
     precision: Precision
     candidates: int
@@ -84,14 +100,17 @@ class Cell:
     timing: Timing | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the cell, null where it was not measured."""
+        """Return the cell; its times are null when it was not measured."""
         times = zip(("ms", "min_ms", "max_ms"), self.timing or (None, None, None), strict=True)
         rounded = {name: None if value is None else round(value, 3) for name, value in times}
         return {"precision": self.precision, "candidates": self.candidates, "tokens": self.tokens, **rounded}
 
 
 class Speed(NamedTuple):
-    """How many pairs or passages a second, median, least and most over the rounds, ``at`` so many threads or tokens."""
+    """Pairs or passages per second: median, minimum and maximum over the rounds.
+
+    ``at`` is the number of threads or of tokens that the speed belongs to.
+    """
 
     precision: Precision
     at: int
@@ -105,7 +124,9 @@ class Speed(NamedTuple):
         return cls(precision, at, *(number * 1000 / ms for ms in (timing.ms, timing.high, timing.low)))
 
     def as_json(self, at: str, what: str) -> dict[str, Any]:
-        """Return the speed of ``what`` by the names that it and its place go by."""
+        """Return the speed as JSON. ``at`` is the key of the number of threads or tokens; ``what`` names what
+        was read.
+        """
         return {
             "precision": self.precision,
             at: self.at,
@@ -116,19 +137,19 @@ class Speed(NamedTuple):
 
 
 class Budget:
-    """Time that may be used, in seconds of ``clock``, from now on."""
+    """A time budget that starts now, in seconds of ``clock``."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._end = clock, clock() + seconds
 
     @property
     def left(self) -> bool:
-        """Whether something more may be begun."""
+        """Whether there is time to start something."""
         return self._clock() < self._end
 
 
 def timed(run: Run, passages: Sequence[str], rounds: int) -> Timing:
-    """Return what a run over the passages takes, after one that does not count."""
+    """Return the time of a run over the passages. One run before does not count."""
     times = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
@@ -138,7 +159,11 @@ def timed(run: Run, passages: Sequence[str], rounds: int) -> Timing:
 
 
 def cheapest_first(longest: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return (candidates, tokens) of the cells on the two lines, and of all others, the cheapest first; none of more tokens than ``longest``."""
+    """Return the cells (candidates, tokens) on the two lines, and all other cells, each list the cheapest
+    first.
+
+    Cells with more tokens than ``longest`` are left out.
+    """
     cells = [(candidates, tokens) for candidates in CANDIDATES for tokens in TOKENS if tokens <= longest]
     cells.sort(key=lambda cell: cell[0] * cell[1])
     lines = [cell for cell in cells if cell[0] == LINE_CANDIDATES or cell[1] == LINE_TOKENS]
@@ -146,35 +171,38 @@ def cheapest_first(longest: int) -> tuple[list[tuple[int, int]], list[tuple[int,
 
 
 def thread_counts(most: int) -> list[int]:
-    """Return the numbers of threads whose speed is measured: doubling from 1, and the most there are."""
+    """Return the numbers of threads that are measured: powers of two up to ``most``, and ``most``."""
     return sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
 
 
 def passages_of(
     texts: Sequence[str], tokenizer: Tokenizer, length: Length, tokens: int, number: int = max(CANDIDATES)
 ) -> list[str]:
-    """Return so many different passages, each of which the model reads as exactly ``tokens`` tokens.
+    """Return ``number`` different passages; the model reads exactly ``tokens`` tokens for each.
 
-    Each begins with another of the ``texts`` and goes on with those that follow it, cut where the tokenizer ends a token.
-    Raises SettingsError where the texts do not give as many.
+    Each passage begins with another of the ``texts`` and continues with the texts that follow. It is cut at
+    the end of a token. Raises SettingsError when the texts do not give enough passages.
     """
-    found: dict[str, None] = {}
+    passages: dict[str, None] = {}
     for start in range(len(texts)):
         cut = _cut(chain(texts[start:], texts[:start]), tokenizer, length, tokens)
         if cut is not None:
-            found[cut] = None
-        if len(found) == number:
-            return list(found)
+            passages[cut] = None
+        if len(passages) == number:
+            return list(passages)
     raise SettingsError(
-        f"the collection gives {len(found)} passages that are read as {tokens} tokens, fewer than {number}; give a larger one with --data"
+        f"the collection gives {len(passages)} passages that are read as {tokens} tokens, fewer than "
+        f"{number}; give a larger one with --data"
     )
 
 
 def _cut(following: Iterator[str], tokenizer: Tokenizer, length: Length, tokens: int) -> str | None:
-    """Return the beginning of texts that is read as ``tokens`` tokens; None where no cut gives exactly as many."""
+    """Return the beginning of the joined texts that is read as ``tokens`` tokens; None when no cut gives that
+    number.
+    """
     room, text = tokens - length(""), ""
-    for each in following:
-        text = f"{text} {each}" if text else each
+    for following_text in following:
+        text = f"{text} {following_text}" if text else following_text
         ends = [end for _, end in tokenizer.encode(text, add_special_tokens=False).offsets]
         if len(ends) >= room > 0:
             cut = text[: ends[room - 1]]

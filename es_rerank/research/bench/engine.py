@@ -1,4 +1,7 @@
-"""This engine beside its peers: the same weights and the same pairs, every system in a process of its own, interleaved in one run."""
+"""Comparison of this engine with its peers: the same weights and the same pairs.
+
+Every system has its own process, and the systems take turns within one run.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +19,47 @@ from .workers import Lists, Values, Worker, WorkerError
 ROUNDS = 5
 PAIRS = 200
 CANDIDATES = 100
-"""Passages per query in what is timed: the window that rerankers are compared on (MS MARCO's top 100), and the most of a search."""
+"""Passages per query that are timed: the usual depth for comparing rerankers (MS MARCO's top 100), and a
+search's maximum.
+"""
 
 BATCHES = (1, 4, 8, 16, 32)
-"""Batch sizes that are tried for a peer that has one; the best is used."""
+"""Batch sizes that are tried for a peer that has a batch size; the fastest is used."""
 
 TOLERANCE = 1e-3
-"""fp32 scores that differ from torch's by less are torch's scores: nDCG is taken over. Over it, a system is not measured."""
+"""Largest difference between fp32 scores and torch's.
+
+Scores within it count as torch's scores, and torch's nDCG is used for them. A system above it is not
+measured.
+"""
 
 LEAST_CORRELATION = 0.9
-"""Least correlation of int8 scores with torch's; a system below it computes something else and is not measured."""
+"""Smallest correlation of int8 scores with torch's. A system below it computes something else and is not
+measured.
+"""
 
 _TRIED = 50
-"""Passages of one query that batch sizes are tried on."""
+"""Number of passages of one query that batch sizes are tried on."""
 
 _TRIES = 2
-"""Runs of each size; the quicker counts, since infinity makes its engine anew in the first."""
+"""Runs of each batch size; the faster one counts, because infinity makes a new engine in the first run."""
 
 _TOO_SLOW = 1.3
-"""A batch size that takes so many times as long as the best is the last that is tried: padding only grows from there."""
+"""No larger batch size is tried after one that takes this many times the best time: padding only grows."""
 
 _QUERIES_A_STEP = 10
 _SEED = 20_260_102
 
 Step = Callable[[str], None]
-"""Told what has been done, once for each step."""
+"""A function that receives what has been done, once for each step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A system, the version of its package, and how its process is started, which raises WorkerError where that cannot be."""
+    """A system, the version of its package, and the function that starts its process.
+
+    ``start`` raises WorkerError when the process cannot be started.
+    """
 
     system: System
     version: str
@@ -54,12 +68,13 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one system; ``reason`` says why the rest is None.
+    """The measurements of one system. When ``reason`` is given, it says why the others are None.
 
-    ``pairs_per_second`` is the median over rounds, ``low`` and ``high`` the extremes; ``ratio`` is to the fastest fp32 peer,
-    ``ratio_any`` to the fastest peer of any precision, both None where there is none. ``largest_difference`` is from torch,
-    in logits, or in probabilities where the system gives no logits. ``ranked`` holds the scores of the lists to be
-    ranked, which are those of the system ``ranked_by``.
+    ``pairs_per_second`` is the median over rounds, ``low`` and ``high`` are minimum and maximum. ``ratio``
+    compares with the fastest fp32 peer, ``ratio_any`` with the fastest peer of any precision; they are None
+    when there is no such peer. ``largest_difference`` is the largest difference from torch, in logits, or in
+    probabilities for a system that gives no logits. ``ranked`` has the scores of the lists that are ranked;
+    the system ``ranked_by`` computed them.
     """
 
     system: System
@@ -77,11 +92,11 @@ class Row:
     ranked_by: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row without its scores, null where nothing was measured."""
+        """Return the row without its scores; what was not measured is null."""
         ratios = {
             f"{name}{suffix}": _rounded(value, 3)
-            for name, found in (("ratio", self.ratio), ("ratio_any", self.ratio_any))
-            for suffix, value in zip(("", "_low", "_high"), found or (None, None, None), strict=True)
+            for name, compared in (("ratio", self.ratio), ("ratio_any", self.ratio_any))
+            for suffix, value in zip(("", "_low", "_high"), compared or (None, None, None), strict=True)
         }
         return {
             "name": self.system.name,
@@ -102,7 +117,7 @@ class Row:
 
 @dataclass(slots=True)
 class _Run:
-    """An entrant under way: its process once it has one, and what is known of it so far."""
+    """The state of one entrant: its process once it has started, and its measurements so far."""
 
     entrant: Entrant
     worker: Worker | None = None
@@ -116,7 +131,7 @@ class _Run:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep why something failed instead of raising it: it becomes the row."""
+        """Store the reason of a WorkerError in the row instead of raising it."""
         try:
             yield
         except WorkerError as error:
@@ -127,10 +142,11 @@ class _Run:
 
 
 class Contest:
-    """The entrants, on the same lists; ``reference`` holds torch's logits of them.
+    """The measurement of all entrants on the same lists; ``reference`` has torch's logits for them.
 
-    Call ``prepare``, ``time``, and where wanted ``rank``; ``rows`` then tells what was found. Processes end with the block.
-    ``batches`` are the sizes that are tried.
+    Call ``prepare``, then ``time``, then ``rank`` if ranking is wanted; then ``rows`` returns the
+    measurements. The processes end when the ``with`` block ends. ``batches`` are the batch sizes that are
+    tried.
     """
 
     def __init__(
@@ -154,21 +170,25 @@ class Contest:
 
     @property
     def systems(self) -> int:
-        """How many entrants there are, which is how many steps ``prepare`` and each round take."""
+        """Number of entrants; ``prepare`` and each round take as many steps."""
         return len(self._runs)
 
     def prepare(self, on_step: Step) -> None:
-        """Find each entrant's best batch size, the sizes tried upwards, start it anew, warm it up on all lists, and hold its scores to torch's."""
+        """Start each entrant with its best batch size, warm it up on all lists, and compare its scores with
+        torch's.
+
+        Batch sizes are tried in ascending order.
+        """
         for run in self._runs:
             on_step(run.entrant.system.name)
             with run.kept():
                 run.batch = self._best_batch(run.entrant)
-                # Anew, so that the memory of larger batches is not counted.
+                # A new process, so that the memory of larger batches is not counted.
                 run.worker = run.entrant.start()
                 scores = run.worker.score(self._lists, run.batch).scores
                 run.difference = difference(run.entrant.system, scores, self._reference)
                 with run.worker.awake():
-                    pass  # asleep from here on
+                    pass  # the process is stopped after this block
 
     def _best_batch(self, entrant: Entrant) -> int:
         if not entrant.system.batches:
@@ -176,9 +196,8 @@ class Contest:
         tried = [(query, passages[:_TRIED]) for query, passages in self._lists[:1]]
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
-            difference(
-                entrant.system, first, self._reference[: first.size]
-            )  # before minutes are spent on wrong scores
+            # Checked first, so that no minutes are spent on wrong scores.
+            difference(entrant.system, first, self._reference[: first.size])
             seconds: dict[int, float] = {}
             for batch in self._batches:
                 seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
@@ -187,7 +206,10 @@ class Contest:
         return min(seconds, key=lambda batch: seconds[batch])
 
     def time(self, rounds: int, on_step: Step) -> None:
-        """Let every entrant score all lists once in every round, in an order drawn anew for each; the others sleep meanwhile."""
+        """Let every entrant score all lists once in every round.
+
+        Each round has its own random order. The other processes are stopped meanwhile.
+        """
         draw = np.random.default_rng(_SEED)
         for _ in range(rounds):
             for place in draw.permutation(len(self._runs)):
@@ -204,9 +226,10 @@ class Contest:
             run.peak_rss_mb = worker.peak_rss_mb
 
     def rank(self, lists: Lists, on_step: Step) -> None:
-        """Score the lists by one fp32 system, of which the other fp32 systems have the scores, and by every int8 system.
+        """Score the lists with one fp32 system and with every int8 system.
 
-        Without lists there is nothing to score, and rows have no ``ranked``.
+        The other fp32 systems get the scores of that one. Without lists nothing is scored, and rows have no
+        ``ranked``.
         """
         if not lists:
             return
@@ -219,12 +242,12 @@ class Contest:
     def _rank(self, run: _Run, lists: Lists, on_step: Step) -> None:
         assert run.worker is not None
         assert run.batch is not None
-        found: list[Values] = []
+        scores: list[Values] = []
         with run.kept(), run.worker.awake() as worker:
             for start in range(0, len(lists), _QUERIES_A_STEP):
                 on_step(run.entrant.system.name)
-                found.append(worker.score(lists[start : start + _QUERIES_A_STEP], run.batch).scores)
-            run.ranked, run.ranked_by = np.concatenate(found), label(run.entrant.system)
+                scores.append(worker.score(lists[start : start + _QUERIES_A_STEP], run.batch).scores)
+            run.ranked, run.ranked_by = np.concatenate(scores), label(run.entrant.system)
 
     def rank_steps(self, lists: Lists) -> int:
         """Return how many steps ``rank`` will take."""
@@ -232,7 +255,7 @@ class Contest:
         return (precisions.count("int8") + bool(precisions.count("fp32"))) * -(-len(lists) // _QUERIES_A_STEP)
 
     def rows(self) -> list[Row]:
-        """Return what was found, the fastest first, what could not be measured last."""
+        """Return the rows, the fastest first. Systems that could not be measured come last."""
         peers = {
             label(run.entrant.system): run
             for run in self._runs
@@ -255,12 +278,12 @@ class Contest:
 
 
 def label(system: System) -> str:
-    """Return a system's name with its precision, which is unique."""
+    """Return a system's name with its precision; this label is unique."""
     return f"{system.name} {system.precision}"
 
 
 def difference(system: System, scores: Values, reference: Values) -> float:
-    """Return the largest difference from torch's logits. Raises WorkerError where a system computes something else."""
+    """Return the largest difference from torch's logits. Raises WorkerError for wrong scores."""
     expected = reference if system.scale == "logit" else 1 / (1 + np.exp(-reference))
     largest = float(np.abs(scores - expected).max())
     if system.precision == "fp32" and not largest <= TOLERANCE:
@@ -273,13 +296,14 @@ def difference(system: System, scores: Values, reference: Values) -> float:
         and not (correlation := _correlation(scores, expected)) >= LEAST_CORRELATION
     ):
         raise WorkerError(
-            f"wrong scores: their correlation with torch's is {correlation:.2f}, less than {LEAST_CORRELATION}"
+            f"wrong scores: their correlation with torch's is {correlation:.2f}, less than "
+            f"{LEAST_CORRELATION}"
         )
     return largest
 
 
 def _correlation(scores: Values, expected: Values) -> float:
-    """Return Pearson's correlation, 0 where one side is constant."""
+    """Return Pearson's correlation, 0 when one side is constant."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return 0.0
     return float(np.corrcoef(scores, expected)[0, 1])

@@ -1,4 +1,6 @@
-"""The first stage of the bench: BM25 over a whole collection in memory, so that no Elasticsearch is needed to measure models."""
+"""The first stage of the bench: BM25 over a collection in memory, so models are measured without
+Elasticsearch.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from ...text.strategies import words_of
 
@@ -16,9 +17,11 @@ _K1, _B = 1.2, 0.75
 
 
 class Bm25:
-    """BM25 of Lucene's formula over texts, by position; words as ``text.strategies`` finds them, without stemming."""
+    """BM25 over texts with Lucene's formula. Words are those of ``text.strategies``, without stemming."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        from scipy import sparse  # noqa: PLC0415 comes with an extra
+
         counts = [Counter(words_of(text)) for text in texts]
         self._numbers = {word: number for number, word in enumerate(sorted(set().union(*counts)))}
         rows = np.repeat(np.arange(len(texts)), [len(count) for count in counts])
@@ -34,7 +37,10 @@ class Bm25:
         )
 
     def best(self, query: str, size: int) -> list[tuple[int, float]]:
-        """Return position and score of the ``size`` texts that match best, the earlier one first where two match equally; none that match nothing."""
+        """Return the position and the score of the ``size`` best texts, best first.
+
+        Texts with equal scores keep their order. Texts without a common word are left out.
+        """
         known = [self._numbers[word] for word in words_of(query) if word in self._numbers]
         scores: npt.NDArray[np.float64] = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
         order = np.argsort(-scores, kind="stable")[:size]

@@ -1,7 +1,9 @@
-"""What sidecar and library add to Elasticsearch's own latency: the same searches, every way, interleaved in one run.
+"""Latency that the sidecar and the library add to Elasticsearch: the same searches in each way, within one
+run.
 
-Every way is asked with the official client, over one kept connection each. It is what callers use, a plain search
-through it is quicker than through httpx and spreads no wider, and what it costs itself cancels in the differences.
+Every way uses the official client with one open connection. That is what callers use. A plain search is
+faster with it than with httpx and varies no more. Its own cost is in all times, so it cancels in the
+differences.
 """
 
 from __future__ import annotations
@@ -12,30 +14,35 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 import numpy as np
-from elasticsearch import Elasticsearch
 
 from ...errors import IngestError, SearchError
 from ...testing import HashEmbedder
 from .paired import Added, Milliseconds, Spread, added, spread
 
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
 DOCUMENTS = 20_000
 ROUNDS = 300
 
 Way = Literal["direct", "sidecar", "library"]
-"""Elasticsearch itself; through a sidecar over it; through ``RerankClient`` in this process."""
+"""Elasticsearch directly; through a sidecar in front of it; or through ``RerankClient`` in this process."""
 
 _SEED = 20_260_101
 _SIZE = 10
 _CANDIDATES = 100
 _WARM_UP = 100
-"""Most rounds before the first that counts: connections are open, and the node's compiler has seen every kind of search."""
+"""Largest number of rounds that do not count, at the start.
+
+They open the connections, and Elasticsearch's compiler sees every kind of search.
+"""
 
 _COLLECT_EVERY = 100
-"""Rounds between two collections of garbage, which stand still while anything is timed."""
+"""Rounds between two garbage collections. No collection runs while something is timed."""
 
 _BULK = 1_000
 _QUESTION_WORDS = 3
@@ -44,7 +51,8 @@ _WORDS = tuple("".join(letters) for letters in product("bdgklmprst", "aeiou", "l
 _EMBEDDER = HashEmbedder(64)
 
 _MAPPINGS: dict[str, Any] = {
-    # Newer versions leave vectors out of _source by themselves: so the answers weigh the same on every version.
+    # Newer versions leave vectors out of _source by default. With this, answers have the same size on every
+    # version.
     "_source": {"excludes": ["vector"]},
     "properties": {
         "text": {"type": "text"},
@@ -55,14 +63,14 @@ _MAPPINGS: dict[str, Any] = {
 
 
 class Question(NamedTuple):
-    """What one round asks every way: words, and their vector."""
+    """The words of one round's search, and their vector."""
 
     text: str
     vector: list[float]
 
 
 class Searcher(Protocol):
-    """What is timed: ``Elasticsearch``, or ``RerankClient`` around it."""
+    """A client that is timed: ``Elasticsearch``, or ``RerankClient`` around it."""
 
     def search(self, *, index: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 each client has its own response type
         """Return Elasticsearch's response."""
@@ -74,12 +82,14 @@ def plain(question: Question) -> dict[str, Any]:
 
 
 def knn(question: Question) -> dict[str, Any]:
-    """Return the body of a retriever tree that is one knn leaf, which Elasticsearch runs on any licence."""
+    """Return the body of a search with one knn retriever, which Elasticsearch runs on every licence."""
     return {"retriever": _leaf(question), "size": _SIZE}
 
 
 def rrf(question: Question) -> dict[str, Any]:
-    """Return the body of the same leaf in a fusion, which Elasticsearch refuses on a Basic licence."""
+    """Return the body of the same knn retriever inside an rrf retriever, which Elasticsearch refuses on a
+    Basic licence.
+    """
     return {"retriever": {"rrf": {"retrievers": [_leaf(question)], "rank_window_size": _SIZE}}, "size": _SIZE}
 
 
@@ -90,9 +100,9 @@ def _leaf(question: Question) -> dict[str, Any]:
 
 
 class Case(NamedTuple):
-    """One search by one way; ``baseline`` names the case that it is compared with, None for a baseline itself.
+    """One search in one way. ``baseline`` is the case that it is compared with, None for a baseline itself.
 
-    ``about`` is its line in a table, right below its baseline's.
+    ``about`` is its label in a table, where it follows its baseline.
     """
 
     name: str
@@ -115,14 +125,14 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one case; ``added`` is None for a baseline."""
+    """The measurements of one case; ``added`` is None for a baseline."""
 
     case: Case
     spread: Spread
     added: Added | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row with milliseconds of three decimals, null where nothing was compared."""
+        """Return the row in milliseconds with three decimals; a baseline has null for its differences."""
         times = dict(zip(("p50_ms", "p95_ms", "min_ms", "max_ms"), self.spread, strict=True))
         differences = dict(
             zip(("added_ms", "added_low_ms", "added_high_ms"), self.added or (None, None, None), strict=True)
@@ -136,13 +146,13 @@ class Row:
 
 @contextmanager
 def own_index(client: Elasticsearch) -> Iterator[str]:
-    """Make an empty index ``bench-gateway-<random>`` and yield its name; it is deleted when the block ends.
+    """Make an empty index ``bench-gateway-<random>`` and yield its name; delete it when the block ends.
 
     Errors of the elasticsearch client pass through unchanged.
     """
     name = f"bench-gateway-{uuid4().hex[:12]}"
     settings = {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"}
-    try:  # from here on: an interrupt may come when the index is there and the answer is not
+    try:  # includes the creation: an interrupt may come when the index exists and the answer is not yet here
         client.indices.create(index=name, mappings=_MAPPINGS, settings=settings)
         yield name
     finally:
@@ -150,9 +160,10 @@ def own_index(client: Elasticsearch) -> Iterator[str]:
 
 
 def fill(client: Elasticsearch, index: str, documents: int, on_progress: Callable[[int], None]) -> None:
-    """Index so many short documents, the same every time, as one segment; ``on_progress`` is told how many are in.
+    """Index ``documents`` short documents, always the same ones, as one segment.
 
-    Raises IngestError when Elasticsearch refuses some, and the elasticsearch client's own errors unchanged.
+    ``on_progress`` receives the number of documents that are indexed. Raises IngestError when Elasticsearch
+    refuses some. Errors of the elasticsearch client pass through unchanged.
     """
     texts = _texts(documents, _DOCUMENT_WORDS, np.random.default_rng(_SEED))
     for start in range(0, documents, _BULK):
@@ -165,7 +176,7 @@ def fill(client: Elasticsearch, index: str, documents: int, on_progress: Callabl
             ]
         _bulk(client, index, operations)
         on_progress(start + len(part))
-    # A merge under way would take turns with what is timed.
+    # A merge in the background would disturb the timing.
     client.indices.forcemerge(index=index, max_num_segments=1)
     client.indices.refresh(index=index)
 
@@ -181,7 +192,7 @@ def _bulk(client: Elasticsearch, index: str, operations: list[dict[str, Any]]) -
 
 
 def _texts(number: int, words: tuple[int, int], draw: np.random.Generator) -> list[str]:
-    """Return texts of words that are as unevenly common as those of a language (Zipf's law)."""
+    """Return texts whose words are as unevenly frequent as in a language (Zipf's law)."""
     share = 1 / (np.arange(len(_WORDS)) + 3)
     lengths = draw.integers(*words, size=number, endpoint=True)
     drawn = draw.choice(len(_WORDS), size=int(lengths.sum()), p=share / share.sum())
@@ -189,7 +200,7 @@ def _texts(number: int, words: tuple[int, int], draw: np.random.Generator) -> li
 
 
 def questions(number: int) -> list[Question]:
-    """Return so many questions, the same every time, in words of the documents."""
+    """Return ``number`` questions, always the same ones, made of words of the documents."""
     texts = _texts(number, (_QUESTION_WORDS, _QUESTION_WORDS), np.random.default_rng(_SEED + 1))
     return [
         Question(text, vector.tolist()) for text, vector in zip(texts, _EMBEDDER.embed(texts), strict=True)
@@ -199,11 +210,11 @@ def questions(number: int) -> list[Question]:
 def measure(
     ways: Mapping[Way, Searcher], index: str, rounds: int, on_round: Callable[[int], None]
 ) -> list[Row]:
-    """Ask every case in every round, in an order drawn anew for each, and return a row for each case.
+    """Run every case in every round, in a random order for each round; return a row for each case.
 
-    As many rounds again, 100 at most, come first and do not count; ``on_round`` is told how many of the rounds are
-    done, none of them while warming up. Raises SearchError when a way finds other hits than its baseline, and
-    whatever the clients raise.
+    At first the same number of rounds, at most 100, are run and do not count. ``on_round`` receives the
+    number of rounds that are done, 0 while warming up. Raises SearchError when a way finds other hits than
+    its baseline, and whatever the clients raise.
     """
     warm_up = min(rounds, _WARM_UP)
     draw = np.random.default_rng(_SEED + 2)
@@ -219,7 +230,7 @@ def measure(
 
 @contextmanager
 def _quiet_memory() -> Iterator[None]:
-    """Keep the garbage collector from running by itself."""
+    """Switch the automatic garbage collection off."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -232,29 +243,33 @@ def _quiet_memory() -> Iterator[None]:
 def _round(
     ways: Mapping[Way, Searcher], index: str, question: Question, draw: np.random.Generator
 ) -> Milliseconds:
-    taken, found = np.empty(len(CASES)), {}
+    taken, hits = np.empty(len(CASES)), {}
     for place in draw.permutation(len(CASES)):
         case = CASES[place]
         search, body = ways[case.way].search, case.body(question)
         began = time.perf_counter_ns()
         answer = search(index=index, body=body)
         taken[place] = (time.perf_counter_ns() - began) / 1e6
-        found[case.name] = [hit["_id"] for hit in answer["hits"]["hits"]]
-    _check(found)
+        hits[case.name] = [hit["_id"] for hit in answer["hits"]["hits"]]
+    _check(hits)
     return taken
 
 
-def _check(found: Mapping[str, list[str]]) -> None:
-    """Hold that every way did the same work: a quick wrong answer is worth nothing."""
+def _check(hits: Mapping[str, list[str]]) -> None:
+    """Raise SearchError unless every way found the same hits as its baseline."""
     for case in CASES:
-        if case.baseline is not None and found[case.name] != found[case.baseline]:
+        if case.baseline is not None and hits[case.name] != hits[case.baseline]:
             raise SearchError(
-                f"{case.name} finds other hits {found[case.name]} than {case.baseline} {found[case.baseline]}: nothing can be compared"
+                f"{case.name} finds other hits {hits[case.name]} than {case.baseline} "
+                f"{hits[case.baseline]}, so their "
+                "times cannot be compared; run the bench again, without other load on the cluster"
             )
 
 
 def rows(taken: Milliseconds) -> list[Row]:
-    """Return a row for each case from its column of timings, one line a round, in milliseconds."""
+    """Return a row for each case. ``taken`` has one column for each case and one line for each round, in
+    milliseconds.
+    """
     times = {case.name: taken[:, place] for place, case in enumerate(CASES)}
     return [
         Row(

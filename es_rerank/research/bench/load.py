@@ -1,8 +1,9 @@
-"""Latency under load, open loop: requests arrive when they are due, whether or not earlier ones are answered.
+"""Latency under load, open loop: requests are sent when they are due, even if earlier ones are not answered.
 
-Latency is counted from when a request was due. A caller that waits for one answer before it asks again, or counts from
-when it got round to asking, never sees the queue that a slow server builds up (coordinated omission: Gil Tene, "How NOT
-to measure latency"; wrk2 counts as this module does).
+Latency is counted from the time when a request was due. A caller that waits for an answer before the next
+request never sees the queue of a slow server. Neither does a caller that counts from the time of sending.
+This error is called coordinated omission (Gil Tene, "How NOT to measure latency"; wrk2 counts as this module
+does).
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
 Outcome = Literal["answered", "rejected", "late"]
-"""What became of a request: scores; a refusal for want of room (429, 503); no answer in time."""
+"""The outcome of a request: scores; a refusal because the queue is full (429, 503); or no answer in time."""
 
 Ask = Callable[[int], Awaitable[Outcome]]
-"""Sends the request of a number. What it raises ends the measuring."""
+"""Sends the request with a number. An error that it raises ends the measurement."""
 
 _SEED = 20_260_103
 
 
 class Reply(NamedTuple):
-    """One request's outcome; seconds from when it was due until it was answered or refused, infinite where it was late.
+    """The outcome of one request.
 
-    ``behind``: seconds by which the bench itself sent it late, which is part of ``seconds``.
+    ``seconds`` is the time from when it was due until it was answered or refused, infinite when it was late.
+    ``behind`` is the delay, in seconds, by which the bench itself sent it late; it is part of ``seconds``.
     """
 
     outcome: Outcome
@@ -42,10 +44,11 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one offered rate gave; rates in requests per second, latencies in milliseconds.
+    """The measurements at one offered rate; rates in requests per second, latencies in milliseconds.
 
-    Percentiles are by nearest rank over all requests but the rejected: infinite where they fall on a late one, None
-    where all were rejected. ``behind_ms`` is the most by which the bench itself was late.
+    Percentiles are by nearest rank over all requests that were not rejected. A percentile is infinite when it
+    falls on a late request, and None when all requests were rejected. ``behind_ms`` is the longest delay of
+    the bench itself.
     """
 
     offered: float
@@ -59,7 +62,7 @@ class Step:
     behind_ms: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the step, null for a percentile that falls on a late request."""
+        """Return the step; a percentile that falls on a late request is null."""
         latencies = {name: _finite(getattr(self, name)) for name in ("p50_ms", "p95_ms", "p99_ms")}
         counts = {"requests": self.requests, "rejected": self.rejected, "late": self.late}
         return {
@@ -72,25 +75,30 @@ class Step:
 
 
 def arrivals(rate: float, requests: int, *, seed: int = _SEED) -> Seconds:
-    """Return when so many requests are due, in seconds from the start, ascending: a Poisson stream of ``rate`` per second.
+    """Return when the requests are due, in seconds from the start, ascending: a Poisson process of ``rate``
+    per second.
 
-    Given how many there are, the arrivals of a Poisson stream are uniform draws, sorted; so the offered rate is exact, and
-    one ``seed`` gives one pattern that other rates only stretch.
+    If the number of arrivals is fixed, the arrival times of a Poisson process are sorted uniform random
+    numbers. So the offered rate is exact, and for one ``seed`` all rates have the same pattern, only
+    stretched.
     """
     return np.sort(np.random.default_rng(seed).random(requests)) * (requests / rate)
 
 
 def percentile(seconds: Sequence[float], share: float) -> float | None:
-    """Return the nearest-rank percentile: the least value that at least ``share`` of the values do not pass; None without values."""
+    """Return the nearest-rank percentile; None without values.
+
+    It is the smallest value that at least ``share`` of the values do not exceed.
+    """
     ordered = sorted(seconds)
     return ordered[max(math.ceil(share * len(ordered)), 1) - 1] if ordered else None
 
 
 async def offer(ask: Ask, due: Seconds, *, timeout_s: float) -> list[Reply]:
-    """Send every request when it is due, and return what became of each.
+    """Send every request when it is due, and return the outcome of each.
 
-    A request that is not answered ``timeout_s`` after it was due is given up and late. What ``ask`` raises is raised, and
-    the other requests are dropped.
+    A request without an answer ``timeout_s`` after it was due is cancelled and counts as late. When ``ask``
+    raises an error, that error is raised and the other requests are cancelled.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -110,9 +118,10 @@ async def offer(ask: Ask, due: Seconds, *, timeout_s: float) -> list[Reply]:
 
 
 async def capacity(ask: Ask, requests: int, *, side_by_side: int) -> float:
-    """Return how many requests per second are answered where ``side_by_side`` are under way at every moment: the most there is.
+    """Return the requests answered per second when ``side_by_side`` requests are always open: the maximum
+    rate.
 
-    Rejected and late ones do not count. What ``ask`` raises is raised.
+    Rejected and late requests do not count. An error of ``ask`` is raised.
     """
     numbers, outcomes = iter(range(requests)), Counter[Outcome]()
 
@@ -127,7 +136,10 @@ async def capacity(ask: Ask, requests: int, *, side_by_side: int) -> float:
 
 
 def step_of(rate: float, due: Seconds, replies: Sequence[Reply]) -> Step:
-    """Return what was found at an offered rate; achieved counts until the last answer, or until the last request could have come."""
+    """Return the measurements at an offered rate.
+
+    The achieved rate is counted until the last answer, and at least until all requests were due.
+    """
     answered = [
         at + reply.seconds
         for at, reply in zip(due.tolist(), replies, strict=True)
@@ -150,7 +162,7 @@ def step_of(rate: float, due: Seconds, replies: Sequence[Reply]) -> Step:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Let garbage lie for a block: collecting it would hold up what the bench sends."""
+    """Switch garbage collection off inside the block: a collection would delay the requests of the bench."""
     gc.collect()
     gc.disable()
     try:
@@ -160,10 +172,10 @@ def without_collection() -> Iterator[None]:
 
 
 async def _together(work: Sequence[Any]) -> list[Any]:
-    """Return the results of coroutines; the first error ends the others and is raised as it is."""
+    """Return the results of coroutines. The first error cancels the others and is raised unchanged."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
+            tasks = [group.create_task(coroutine) for coroutine in work]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]

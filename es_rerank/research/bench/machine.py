@@ -1,4 +1,4 @@
-"""What a speed was measured on; without it the figure says nothing."""
+"""The machine of a measurement; without it a speed says nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def machine(elasticsearch: str) -> dict[str, str | int]:
-    """Return the CPU's name, its number of cores, and the versions of Python and of Elasticsearch, the last as given."""
+    """Return the CPU's name, its number of cores, and the versions of Python and Elasticsearch."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""Timings of one run: how they spread, and what one way adds to another, compared round by round."""
+"""Statistics of the timings of one run: their spread, and the paired differences of two systems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TAILS = (2.5, 97.5)
 
 
 class Spread(NamedTuple):
-    """Median, 95th percentile and extremes of timings, in milliseconds."""
+    """Median, 95th percentile, minimum and maximum of timings, in milliseconds."""
 
     p50: float
     p95: float
@@ -31,17 +31,18 @@ class Added(NamedTuple):
 
 
 def spread(times: Milliseconds) -> Spread:
-    """Return how timings in milliseconds, at least one, spread."""
+    """Return the spread of at least one timing in milliseconds."""
     return Spread(
         float(np.median(times)), float(np.percentile(times, 95)), float(times.min()), float(times.max())
     )
 
 
 def added(times: Milliseconds, baseline: Milliseconds, *, seed: int = 0) -> Added:
-    """Return what ``times`` add to ``baseline``, both in milliseconds and of the same rounds in the same order.
+    """Return how much slower ``times`` are than ``baseline``. Both are milliseconds of the same rounds, in
+    the same order.
 
-    The interval is the percentile bootstrap of the median over rounds; the same ``seed`` gives the same interval.
-    Raises ValueError for arrays of different lengths.
+    The interval is the percentile bootstrap of the median over rounds; the same ``seed`` gives the same
+    interval. Raises ValueError for arrays of different lengths.
     """
     if times.shape != baseline.shape:
         raise ValueError(f"{times.shape} timings cannot be paired with {baseline.shape}")
@@ -55,8 +56,9 @@ def added(times: Milliseconds, baseline: Milliseconds, *, seed: int = 0) -> Adde
 
 
 def ratio(times: Milliseconds, baseline: Milliseconds, *, seed: int = 0) -> Added:
-    """Return how many times as fast as ``baseline`` something is, from the times of both in the same rounds, and the 95 % interval.
+    """Return how many times faster ``times`` are than ``baseline``, and the 95 % interval.
 
-    Compared on the logarithm, where a ratio and its inverse lie equally far from one. Raises what ``added`` raises.
+    Both are times of the same rounds. They are compared on the logarithm, where a ratio and its inverse are
+    equally far from 1. Raises what ``added`` raises.
     """
     return Added(*np.exp(added(np.log(baseline), np.log(times), seed=seed)).tolist())

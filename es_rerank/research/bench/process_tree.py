@@ -1,4 +1,6 @@
-"""A process of the bench with its children: asleep while others are timed, told its memory, ended together in every case."""
+"""A process of the bench with its children: stopped while others are timed, its memory measured, ended in
+every case.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,18 @@ _STATUS = "/proc/{}/status"
 
 
 class ProcessTree:
-    """The process ``pid`` and whatever it has started. Nothing here raises for a process that is gone."""
+    """The process ``pid`` and all its children. No method raises for a process that has ended."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
     def sleep(self) -> None:
-        """Stop every process until the family is awake."""
+        """Stop every process until ``awake``."""
         self._all("suspend")
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Let the processes run for a block; they were put to sleep, and are again when the block ends."""
+        """Let the processes run inside the block, and stop them when it ends."""
         self._all("resume")
         try:
             yield
@@ -32,23 +34,23 @@ class ProcessTree:
             self.sleep()
 
     def peak_rss_mb(self) -> float:
-        """Return the most memory that the processes took until now, in MB; 0 where they are gone."""
+        """Return the largest memory that the processes have used until now, in MB; 0 when they have ended."""
         with suppress(psutil.Error):
-            return sum(_peak_mb(each) for each in self._members())
+            return sum(_peak_mb(process) for process in self._members())
         return 0.0
 
     def kill(self) -> None:
         """End every process, and wait until they have ended."""
         members = self._members()
-        for each in members:
+        for process in members:
             with suppress(psutil.Error):
-                each.kill()
+                process.kill()
         psutil.wait_procs(members, timeout=_END_S)
 
     def _all(self, what: str) -> None:
-        for each in self._members():
+        for process in self._members():
             with suppress(psutil.Error):
-                getattr(each, what)()
+                getattr(process, what)()
 
     def _members(self) -> list[psutil.Process]:
         try:
@@ -59,9 +61,9 @@ class ProcessTree:
 
 
 def _peak_mb(process: psutil.Process) -> float:
-    """Return the process's peak where the kernel keeps it (VmHWM, KiB), else what it holds now.
+    """Return the peak memory of a process in MB if the kernel keeps it (VmHWM, KiB), else its memory now.
 
-    Not getrusage's maximum: that starts with the parent's, which a process has until it runs its own program.
+    The maximum of getrusage is not used: a process inherits it from its parent until it runs its own program.
     """
     with suppress(OSError):
         for line in Path(_STATUS.format(process.pid)).read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Rerank servers as processes of their own, asked over HTTP: the sidecar, and infinity's server beside it."""
+"""Rerank servers in their own processes, asked over HTTP: the sidecar, and infinity's server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
-import httpx
 import numpy as np
 
 from ...errors import DeadlineError, outcome_of
@@ -27,7 +25,7 @@ from .process_tree import ProcessTree
 from .workers import Lists, Values, WorkerError, last_words
 
 INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]")
-"""An environment apart from that of infinity's library: its server pins the web framework's versions."""
+"""Its own environment, apart from infinity's library: the server pins the versions of the web framework."""
 
 READY_TIMEOUT_S = 300.0
 _ASK_S = 30.0
@@ -39,12 +37,16 @@ _STATUS: dict[int, Outcome] = {
     outcome_of(DeadlineError("")).status: "late",
 }
 _NO_ELASTICSEARCH = "http://127.0.0.1:9"
-"""Port 9 discards: reranking asks no Elasticsearch."""
+"""A URL where nothing answers (port 9, discard): reranking does not use Elasticsearch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a server is asked to rerank: the path, the request's body, and each text's raw score in its answer, by position."""
+    """How a server is asked to rerank.
+
+    ``path`` is the path of the request, ``body`` makes the request's body, and ``scores`` reads each text's
+    raw score from the answer, by position.
+    """
 
     path: str
     body: Callable[[str, Sequence[str]], dict[str, Any]]
@@ -54,20 +56,20 @@ class Dialect:
 TEI_DIALECT = Dialect(
     "/rerank",
     lambda query, texts: {"query": query, "texts": texts, "raw_scores": True},
-    lambda answer: {each["index"]: each["score"] for each in answer},
+    lambda answer: {result["index"]: result["score"] for result in answer},
 )
 INFINITY_DIALECT = Dialect(
     "/rerank",
     lambda query, texts: {"model": "bench", "query": query, "documents": texts, "raw_scores": True},
-    lambda answer: {each["index"]: each["relevance_score"] for each in answer["results"]},
+    lambda answer: {result["index"]: result["relevance_score"] for result in answer["results"]},
 )
 
 
 class Server:
-    """A process that answers on ``port`` of this machine; ``log`` is the file that its output goes to.
+    """A server process on ``port`` of this machine; its output goes to the file ``log``.
 
-    Ready when the constructor returns. Raises WorkerError, with what the process said last, when it is not within
-    ``timeout_s``.
+    It is ready when the constructor returns. Raises WorkerError, with the last output of the process, when it
+    is not ready within ``timeout_s``.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Server:
         self._url = f"http://127.0.0.1:{port}{dialect.path}"
         try:
             with log.open("wb") as out:
-                self._process = subprocess.Popen(  # noqa: S603 a server of our own table
+                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table
                     list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
                 )
         except OSError as error:
@@ -97,14 +99,18 @@ class Server:
             raise
 
     def scores(self, query: str, texts: Sequence[str], *, timeout_s: float = _ASK_S) -> Values:
-        """Return the raw scores of texts, in their order. Raises WorkerError for anything else than one for each."""
+        """Return the raw scores of texts, in their order. Raises WorkerError unless there is one score for
+        each text.
+        """
+        import httpx  # noqa: PLC0415 the help of the bench does not wait for it
+
         try:
             answer = httpx.post(
                 self._url, json=self._dialect.body(query, texts), timeout=timeout_s, trust_env=False
             )
             answer.raise_for_status()
-            found = self._dialect.scores(answer.json())
-            return np.asarray([found[position] for position in range(len(texts))], dtype=np.float64)
+            scores = self._dialect.scores(answer.json())
+            return np.asarray([scores[position] for position in range(len(texts))], dtype=np.float64)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise WorkerError(
                 f"gave no scores ({type(error).__name__}: {error}); it said: {self._said()}"
@@ -112,11 +118,14 @@ class Server:
 
     @asynccontextmanager
     async def asked(self, requests: Lists) -> AsyncIterator[Ask]:
-        """Yield what sends the request of a number, over as many connections as there are requests under way.
+        """Yield the function that sends the request with a number; each open request has its own connection.
 
-        It raises WorkerError for an answer that is neither scores, a refusal nor late, and for a connection that breaks.
+        The function raises WorkerError for an answer that is not scores, a refusal or a timeout, and for a
+        broken connection.
         """
-        bodies = [json.dumps(self._dialect.body(*each)).encode() for each in requests]
+        import aiohttp  # noqa: PLC0415 the help of the bench does not wait for it
+
+        bodies = [json.dumps(self._dialect.body(query, texts)).encode() for query, texts in requests]
         headers, unbounded = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded
@@ -164,7 +173,9 @@ class Server:
 
 
 def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> Server:
-    """Start the sidecar with the reranker of an exported folder; its score cache is off, so that every pair is scored."""
+    """Start the sidecar with the reranker of an exported folder. Its score cache is off, so every pair is
+    scored.
+    """
     port = _free_port()
     command = [
         sys.executable,
@@ -187,7 +198,10 @@ def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> S
 
 
 def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: int) -> Server:
-    """Start infinity's server from its environment's ``python`` on a torch folder: the torch engine, since its ONNX engine leaves token types out."""
+    """Start infinity's server from its environment's ``python`` on a torch folder.
+
+    It uses the torch engine, because infinity's ONNX engine does not pass token types.
+    """
     port = _free_port()
     options = {
         "model-id": folder,
@@ -214,7 +228,10 @@ def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: 
 
 
 def in_precision(folder: Path, precision: Precision, out: Path) -> Path:
-    """Make ``out`` the same exported model with another default precision, by links, and return it. Raises ModelFolderError where it has none such."""
+    """Make ``out`` a copy, by links, of an exported model with another default precision; return ``out``.
+
+    Raises ModelFolderError when the model does not have that precision.
+    """
     manifest = read_manifest(folder)
     manifest.variant(precision)
     out.mkdir(parents=True)

@@ -1,4 +1,8 @@
-"""Servers side by side under load: each at its best batch size, asked the same requests at the same moments, alone while it is timed."""
+"""Comparison of servers under load.
+
+Every server runs at its best batch size and gets the same requests at the same times. While one server is
+timed, the others are stopped.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +25,32 @@ SHARES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 """Offered rates, as shares of a server's own capacity."""
 
 TIMEOUT_S = 10.0
-"""After which a request is late: the official Elasticsearch client's default."""
+"""A request is late after this time, the default of the official Elasticsearch client."""
 
 BATCHES = (4, 8, 16, 32)
-"""Batch sizes that are tried for a server that has one; 32 is infinity's default."""
+"""Batch sizes that are tried for a server that has a batch size; 32 is infinity's default."""
 
 _CAPACITY_REQUESTS = 60
 _WARM_UP = 8
 _SIDE_BY_SIDE = 8
-"""Requests under way when capacity is measured: more than any machine of a few cores needs to be busy."""
+"""Open requests while capacity is measured: more than a machine with a few cores needs to be busy."""
 
 _CHECKED = 3
-"""Requests whose scores are held to the reference."""
+"""Number of requests whose scores are compared with the reference."""
 
 _LEFT_S = 600.0
-"""How long the work that a step left behind may take."""
+"""Time that a server has for the work that is left after a step."""
 
 Told = Callable[[str], None]
-"""Told what is being done, once for each step."""
+"""A function that receives what is being done, once for each step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server, the version of its package, and how it is started at a batch size, which raises WorkerError where that cannot be.
+    """A server, the version of its package, and the function that starts it at a batch size.
 
-    ``batches``: the sizes that are tried; None alone where the caller has no choice.
+    ``start`` raises WorkerError when the server cannot be started. ``batches`` are the sizes that are tried;
+    ``(None,)`` when the caller cannot choose a size.
     """
 
     system: System
@@ -56,7 +61,10 @@ class Contender:
 
 @dataclass(slots=True)
 class Row:
-    """What was found of one server; ``reason`` says why the rest is missing. ``capacity`` in requests per second."""
+    """The measurements of one server. When ``reason`` is given, it says why the others are missing.
+
+    ``capacity`` is in requests per second.
+    """
 
     contender: Contender
     batch: int | None = None
@@ -66,7 +74,7 @@ class Row:
     reason: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row, null where nothing was measured."""
+        """Return the row; what was not measured is null."""
         return {
             "name": self.contender.system.name,
             "precision": self.contender.system.precision,
@@ -80,10 +88,11 @@ class Row:
 
 
 class UnderLoad:
-    """The contenders, asked the same ``requests``. Call ``prepare``, then ``time``; servers end with the block.
+    """The measurement of all contenders with the same ``requests``.
 
-    ``expected``: torch's or our fp32 logits of the first requests' texts, which the scores are held to as ``bench engine``
-    holds them; None leaves that out.
+    Call ``prepare``, then ``time``. The servers end when the ``with`` block ends. ``expected`` has the fp32
+    logits of torch or of this project for the first requests; the servers' scores are compared with them as
+    in ``bench engine``. None leaves the comparison out.
     """
 
     def __init__(
@@ -94,7 +103,7 @@ class UnderLoad:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.rows = [Row(each) for each in contenders]
+        self.rows = [Row(contender) for contender in contenders]
         self._servers: dict[int, Server] = {}
         self._requests, self._expected, self._timeout_s = requests, expected, timeout_s
 
@@ -106,7 +115,10 @@ class UnderLoad:
             server.close()
 
     def prepare(self, told: Told) -> None:
-        """Start every contender at each of its batch sizes, check its scores, measure its capacity, and keep the best one asleep."""
+        """Start every contender at each of its batch sizes, check its scores and measure its capacity.
+
+        The fastest one is kept, and stopped until ``time``.
+        """
         for place, row in enumerate(self.rows):
             for batch in row.contender.batches:
                 told(row.contender.system.name)
@@ -121,26 +133,25 @@ class UnderLoad:
     def time(
         self, told: Told, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES
     ) -> None:
-        """Offer every server each of the ``rates``, in requests per second, or each of the ``shares`` of its own capacity."""
+        """Offer every server each rate. ``rates`` are in requests per second, ``shares`` are of the server's
+        own capacity.
+        """
         for turn in range(len(rates or shares)):
             for place, row in enumerate(self.rows):
                 told(row.contender.system.name)
                 if row.capacity is not None and place in self._servers:
+                    rate = rates[turn] if rates else shares[turn] * row.capacity
                     with self._kept(place):
-                        row.steps.append(
-                            self._step(
-                                self._servers[place], rates[turn] if rates else shares[turn] * row.capacity
-                            )
-                        )
+                        row.steps.append(self._step(self._servers[place], rate))
                         row.peak_rss_mb = self._servers[place].process_tree.peak_rss_mb()
 
     def _try(self, place: int, batch: int | None) -> None:
-        """Start a server, and keep it where it is quicker than the one of the sizes before."""
+        """Start a server with a batch size; keep it if it is faster than with the sizes before."""
         row, server = self.rows[place], self.rows[place].contender.start(batch)
         try:
             self._check(row.contender.system, server)
-            found = asyncio.run(self._capacity(server))
-            if row.capacity is not None and found <= row.capacity:
+            rate = asyncio.run(self._capacity(server))
+            if row.capacity is not None and rate <= row.capacity:
                 server.close()
                 return
             server.process_tree.sleep()
@@ -149,30 +160,28 @@ class UnderLoad:
             raise
         if place in self._servers:
             self._servers.pop(place).close()
-        self._servers[place], row.batch, row.capacity = server, batch, found
+        self._servers[place], row.batch, row.capacity = server, batch, rate
 
     def _check(self, system: System, server: Server) -> None:
         for (query, texts), expected in zip(self._requests[:_CHECKED], self._expected or (), strict=False):
             difference(system, server.scores(query, texts), expected)
 
     async def _capacity(self, server: Server) -> float:
+        warm_up, counted = (min(number, len(self._requests)) for number in (_WARM_UP, _CAPACITY_REQUESTS))
         async with server.asked(self._requests) as ask:
-            await capacity(ask, min(_WARM_UP, len(self._requests)), side_by_side=_SIDE_BY_SIDE)
-            found = await capacity(
-                ask, min(_CAPACITY_REQUESTS, len(self._requests)), side_by_side=_SIDE_BY_SIDE
-            )
-        if not found:
-            raise WorkerError(f"answered none of {_SIDE_BY_SIDE} requests that were under way at a time")
-        return found
+            await capacity(ask, warm_up, side_by_side=_SIDE_BY_SIDE)
+            rate = await capacity(ask, counted, side_by_side=_SIDE_BY_SIDE)
+        if not rate:
+            raise WorkerError(f"answered none of {_SIDE_BY_SIDE} requests that were open at the same time")
+        return rate
 
     def _step(self, server: Server, rate: float) -> Step:
         due = arrivals(rate, len(self._requests))
         with server.process_tree.awake():
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
-            server.scores(
-                *self._requests[0], timeout_s=_LEFT_S
-            )  # behind what was given up, so that the next step finds no queue
+            # Waits for the work of cancelled requests, so that the next step starts with an empty queue.
+            server.scores(*self._requests[0], timeout_s=_LEFT_S)
         return step_of(rate, due, replies)
 
     async def _offered(self, server: Server, due: Seconds) -> list[Reply]:
@@ -181,7 +190,7 @@ class UnderLoad:
 
     @contextmanager
     def _kept(self, place: int) -> Iterator[None]:
-        """Keep why something failed instead of raising it: it becomes the row."""
+        """Store the reason of a WorkerError in the row instead of raising it."""
         try:
             yield
         except WorkerError as error:
@@ -191,5 +200,7 @@ class UnderLoad:
 
 
 def reference(score: Callable[[str, Sequence[str]], Any], requests: Lists) -> list[Values]:
-    """Return what the servers' scores are held to, as ``score`` gives it for the first requests."""
+    """Return the scores that the servers' scores are compared with: those of ``score`` for the first
+    requests.
+    """
     return [np.asarray(score(query, texts), dtype=np.float64) for query, texts in requests[:_CHECKED]]

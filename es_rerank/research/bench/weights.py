@@ -1,4 +1,4 @@
-"""The folder that every system of the bench starts from: a torch cross-encoder in the layout of transformers."""
+"""The folder that every system of the bench starts from: a torch cross-encoder as transformers stores it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 _HEAD_SIZE = 32
-"""Hidden units per attention head of the bundled model, as of every MiniLM; the graph no longer says it. A test holds the
-folder's logits to the graph's."""
+"""Hidden units per attention head of the bundled model, as in every MiniLM.
+
+The graph does not say it any more. A test compares the folder's logits with the graph's.
+"""
 
 _EXIT = "exit."
-"""What the names of an exit head's weights begin with, in the graph and in torch's folder."""
+"""Prefix of the names of an exit head's weights, in the graph and in the torch folder."""
 
 _TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", TOKENIZER)
 _SPECIAL_TOKENS = {
@@ -39,10 +41,10 @@ _SPECIAL_TOKENS = {
 
 
 def bundled_weights(out: Path) -> Path:
-    """Write the bundled cross-encoder with its exit head as a torch folder ``out``, and return it.
+    """Write the bundled cross-encoder with its exit head as a torch folder ``out``, and return ``out``.
 
-    The package holds its int8 graph alone: the weights are that graph's, written as fp32, and so lie nearly on its int8 grid.
-    Raises MissingExtraError without the export extra.
+    The package holds only the int8 graph. The weights are those of that graph, written as fp32, so they lie
+    almost exactly on its int8 grid. Raises MissingExtraError when the export extra is not installed.
     """
     try:
         import onnx  # noqa: PLC0415 comes with an extra
@@ -50,7 +52,8 @@ def bundled_weights(out: Path) -> Path:
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            f"the bench needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[export]'",
+            f"the bench needs {error.name}, which is not installed; install the extra with: pip install "
+            "'es-rerank[export]'",
             extra="export",
         ) from error
     folder = model_folder(BUNDLED_RERANKER)
@@ -71,9 +74,9 @@ def bundled_weights(out: Path) -> Path:
         config[EXIT_LAYERS] = [layer]
         first = onnx.load(folder / manifest.early_exit.first["int8"], load_external_data=False)
         head = {
-            each.name.removeprefix(_EXIT): numpy_helper.to_array(each)
-            for each in first.graph.initializer
-            if each.name.startswith(_EXIT)
+            tensor.name.removeprefix(_EXIT): numpy_helper.to_array(tensor)
+            for tensor in first.graph.initializer
+            if tensor.name.startswith(_EXIT)
         }
         save_file(
             {
@@ -94,9 +97,10 @@ def bundled_weights(out: Path) -> Path:
 
 
 def dequantised(model: onnx.ModelProto) -> Tensors:
-    """Return the weights of a BERT's graph as ``export.static_int8`` wrote it, under the names that torch gives them.
+    """Return the weights of a BERT graph that ``export.static_int8`` wrote, with the names that torch gives
+    them.
 
-    Biases hold what rounding the weights would do to a product on average.
+    The biases still contain the correction for the mean rounding error of a product.
     """
     from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
 
@@ -105,17 +109,15 @@ def dequantised(model: onnx.ModelProto) -> Tensors:
         name: _fp32(value) for name, value in held.items() if name.endswith((".weight", ".bias"))
     }
     for node in model.graph.node:
-        if (
-            node.op_type == "MatMulIntegerToFloat"
-        ):  # of x, divided by a factor for each column, and W with shape (in, out); torch holds (out, in)
+        if node.op_type == "MatMulIntegerToFloat":
+            # Multiplies x, divided by one factor for each column, with W, (in, out). torch stores (out, in).
             name = node.name.strip("/").removesuffix("/MatMul_output_0/product").replace("/", ".")
             factors = held.get(node.input[0].removesuffix("int8") + "factors")
             weights = held[node.input[1]] * held[node.input[3]]
             tensors[f"{name}.weight"] = _fp32((weights if factors is None else weights * factors[:, None]).T)
             tensors[f"{name}.bias"] = _fp32(held[node.input[6]])
-        elif node.op_type == "Gather" and node.input[0].endswith(
-            ".weight/int8"
-        ):  # of rows of a table, each with a step of its own
+        elif node.op_type == "Gather" and node.input[0].endswith(".weight/int8"):
+            # Looks up rows of a table; each row has its own step.
             name = node.input[0].removesuffix("/int8")
             tensors[name] = _fp32(held[node.input[0]] * held[f"{name}/scale"])
     return tensors
@@ -150,34 +152,33 @@ def _config(tensors: Tensors) -> dict[str, Any]:
 
 
 def source_folder(model: str) -> Path:
-    """Return the torch folder of a local path or a Hub id. Raises ModelFolderError where there is none."""
+    """Return the torch folder of a local path or a Hub id. Raises ModelFolderError when there is none."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
 
     folder = Path(model)
     try:
-        return (
-            folder
-            if folder.is_dir()
-            else Path(
-                snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
-            )
-        )
+        if folder.is_dir():
+            return folder
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+        return Path(snapshot_download(model, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise ModelFolderError(
-            f"{model} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}); "
+            f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "
             "check the name and the network, or give a local folder"
         ) from error
 
 
 def flat_folder(source: Path, graph: Path, out: Path) -> Path:
-    """Write ``out``: a graph as ``model.onnx`` with the configuration of a torch folder beside it, as FlashRank and fastembed read it."""
+    """Write the folder ``out``: a graph as ``model.onnx`` next to the configuration of a torch folder.
+
+    FlashRank and fastembed read this layout.
+    """
     out.mkdir(parents=True)
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
-    if not (
-        out / "special_tokens_map.json"
-    ).is_file():  # transformers 5 writes none; FlashRank insists on one
-        (out / "special_tokens_map.json").write_text("{}\n", encoding="utf-8")
+    special_tokens = out / "special_tokens_map.json"
+    if not special_tokens.is_file():  # transformers 5 writes no such file, and FlashRank needs one
+        special_tokens.write_text("{}\n", encoding="utf-8")
     shutil.copyfile(graph, out / "model.onnx")
     return out

@@ -1,4 +1,4 @@
-"""What the bench scores: queries of a collection, each with the passages that BM25 recalls for it, as a search would hand them on."""
+"""The pairs that the bench scores: queries of a collection, each with the passages that BM25 finds for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .first_stage import Bm25
 
 
 class Candidates(NamedTuple):
-    """The window of one query: its text, the ids of its documents, their texts and scores, best first by BM25."""
+    """The candidates of one query: the query's text, and its documents' ids, texts and BM25 scores, best
+    first.
+    """
 
     query: str
     documents: list[str]
@@ -20,29 +22,32 @@ class Candidates(NamedTuple):
 
 
 def windows(folder: Path, queries: Mapping[str, str], size: int) -> dict[str, Candidates]:
-    """Return the ``size`` best documents for each query, by the query's id; queries that recall nothing are left out.
+    """Return the ``size`` best documents for each query, by query id. Queries without a match are left out.
 
-    ``folder`` is a collection in BEIR layout; a document's title stands before its text.
+    ``folder`` is a collection in BEIR layout. The title of a document stands before its text.
     """
     corpus = {
         document.id: f"{document.title}\n{document.text}" if document.title else document.text
         for document in read_corpus(folder)
     }
     ids, bm25 = list(corpus), Bm25(list(corpus.values()))
-    found: dict[str, Candidates] = {}
+    by_query: dict[str, Candidates] = {}
     for name, query in queries.items():
         if best := bm25.best(query, size):
             documents = [ids[position] for position, _ in best]
-            found[name] = Candidates(
-                query, documents, [corpus[each] for each in documents], [score for _, score in best]
+            by_query[name] = Candidates(
+                query, documents, [corpus[document] for document in documents], [score for _, score in best]
             )
-    return found
+    return by_query
 
 
-def requests_of(found: Mapping[str, Candidates], size: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield full windows of ``size`` texts that share no pair of query and text: first every query's best, then every query's next."""
-    deepest = max((len(each.texts) for each in found.values()), default=0)
+def requests_of(by_query: Mapping[str, Candidates], size: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield windows of exactly ``size`` texts; no pair of query and text occurs twice.
+
+    First comes the best window of every query, then the next window of every query, and so on.
+    """
+    deepest = max((len(candidates.texts) for candidates in by_query.values()), default=0)
     for start in range(0, deepest, size):
-        for each in found.values():
-            if len(texts := each.texts[start : start + size]) == size:
-                yield each.query, texts
+        for candidates in by_query.values():
+            if len(texts := candidates.texts[start : start + size]) == size:
+                yield candidates.query, texts

@@ -1,4 +1,6 @@
-"""A system in a process of its own: started, asked, put to sleep while others are timed, and ended in every case."""
+"""A system in its own process: started, asked for scores, stopped while others are timed, and ended in every
+case.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from .process_tree import ProcessTree
 
 Lists = Sequence[tuple[str, Sequence[str]]]
-"""Queries, each with the passages that are scored against it."""
+"""Queries, each with the passages that are scored for it."""
 
 Values = npt.NDArray[np.float64]
 
@@ -26,21 +28,24 @@ SCORE_TIMEOUT_S = 1800.0
 
 
 class WorkerError(Exception):
-    """A system cannot be measured; the message says why, and becomes its row. It does not leave the bench."""
+    """A system cannot be measured. The message says why and goes into its row; the error does not leave the
+    bench.
+    """
 
 
 class Answer(NamedTuple):
-    """Seconds that scoring took, and one score for each passage."""
+    """The seconds that scoring took, and one score for each passage."""
 
     seconds: float
     scores: Values
 
 
 class Worker:
-    """A process that speaks the protocol of ``peers/worker.py``; ``log`` is the file that its stderr goes to.
+    """A process that speaks the protocol of ``peers/worker.py``; its stderr goes to the file ``log``.
 
-    Loaded when the constructor returns. Raises WorkerError, with what the process said last, when it is not within
-    ``load_timeout_s``; so does ``score`` for a process that ends, hangs, or answers something else than finite scores.
+    The model is loaded when the constructor returns. Raises WorkerError, with the last output of the process,
+    when it is not loaded within ``load_timeout_s``. ``score`` raises WorkerError for a process that ends,
+    hangs, or answers anything but finite scores.
     """
 
     def __init__(
@@ -54,10 +59,10 @@ class Worker:
         self._log = log
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.peak_rss_mb = 0.0
-        """Most memory of the process and its children, in MB, as ``note_memory`` found it."""
+        """Largest memory of the process and its children, in MB, among the calls of ``note_memory``."""
         try:
             with log.open("wb") as err:
-                self._process = subprocess.Popen(  # noqa: S603 the worker of a system of our own table
+                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table
                     list(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -77,8 +82,8 @@ class Worker:
             raise
 
     def score(self, lists: Lists, batch: int, *, timeout_s: float = SCORE_TIMEOUT_S) -> Answer:
-        """Return the scores of all passages, in batches of ``batch``, and how long they took."""
-        passages = sum(len(each) for _, each in lists)
+        """Return the scores of all passages, in batches of ``batch``, and how long scoring took."""
+        passages = sum(len(texts) for _, texts in lists)
         try:
             self._write(json.dumps({"lists": lists, "batch": batch}))
         except OSError as error:
@@ -87,18 +92,19 @@ class Worker:
         scores = np.asarray(answer.get("scores", ()), dtype=np.float64)
         if scores.shape != (passages,) or not np.isfinite(scores).all():
             raise WorkerError(
-                f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of them not finite"
+                f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of "
+                "them not finite"
             )
         return Answer(float(answer["seconds"]), scores)
 
     @contextmanager
     def awake(self) -> Iterator[Self]:
-        """Let the process run for a block; it was put to sleep, and is again when the block ends."""
+        """Let the process run inside the block, and stop it when the block ends."""
         with self._process_tree.awake():
             yield self
 
     def note_memory(self) -> None:
-        """Take down how much memory the process and its children took at most until now."""
+        """Record the largest memory that the process and its children have used until now."""
         self.peak_rss_mb = max(self.peak_rss_mb, self._process_tree.peak_rss_mb())
 
     def close(self) -> None:
@@ -107,7 +113,7 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with suppress(OSError):  # what could not be written to a process that ended
+            with suppress(OSError):  # the process ended before it read all input
                 pipe.close()
 
     def __enter__(self) -> Self:
@@ -117,7 +123,7 @@ class Worker:
         self.close()
 
     def _listen(self, lines: IO[str]) -> None:
-        with suppress(ValueError):  # closed under it
+        with suppress(ValueError):  # ``close`` closed the pipe
             for line in lines:
                 self._said.put(line)
         self._said.put("")
@@ -139,7 +145,7 @@ class Worker:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise WorkerError(f"answered {line[:80]!r}, which is not of the protocol")
+            raise WorkerError(f"answered {line[:80]!r}, which does not follow the protocol")
         if "error" in answer:
             raise WorkerError(str(answer["error"]))
         return answer
@@ -149,6 +155,6 @@ class Worker:
 
 
 def last_words(text: str, *, lines: int = 1) -> str:
-    """Return the last lines of a text that hold something, as one line."""
+    """Return the last lines of a text that are not blank, joined to one line."""
     said = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(said[-lines:]) if said else "it said nothing"

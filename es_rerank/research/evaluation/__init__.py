@@ -1,1 +1,3 @@
-"""Measuring what reranking is worth: a collection, its judgements, and the first stage beside the reranked order."""
+"""Measures what reranking is worth: a collection, its judgements, and the first stage against the reranked
+order.
+"""

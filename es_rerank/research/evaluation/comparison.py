@@ -1,4 +1,6 @@
-"""Several experiments side by side: collections, first stages and rerankers, their means, and what is better than what."""
+"""Comparison of several experiments: collections, first stages and rerankers, their means and their
+differences.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from .measures import Difference, difference
 
 
 class Mean(BaseModel):
-    """nDCG@10 of one first stage and one reranker, each collection weighing the same."""
+    """Mean nDCG@10 of one first stage and one reranker over the collections. Every collection has the same
+    weight.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +31,7 @@ class Mean(BaseModel):
 
 
 class Contrast(BaseModel):
-    """One order against another of the same queries of a collection."""
+    """The difference between two orders of the same queries of a collection."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +43,7 @@ class Contrast(BaseModel):
 
 
 class Comparison(BaseModel):
-    """What ``es-rerank evaluate`` found out about several collections, first stages or rerankers."""
+    """The result of ``es-rerank evaluate`` for several collections, first stages or rerankers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,16 +52,17 @@ class Comparison(BaseModel):
     contrasts: list[Contrast]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the comparison as JSON values, under the names that the command line promises."""
+        """Return the comparison as JSON values, with the keys that the command line documents."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 def comparison(results: Sequence[Result]) -> Comparison:
-    """Return results, of which there is at least one, with what follows from them.
+    """Return the comparison of at least one result.
 
-    The contrasts: where BM25 is one of the first stages, every other shipped default against its order without reranking;
-    and where there are several rerankers, every other one's shipped default and order alone against the first's. A
-    p-value is of its contrast by itself, not corrected for the number of them.
+    There are two groups of contrasts. When BM25 is one of the first stages, the reranked order over every
+    other first stage is compared with BM25 without reranking. When there are several rerankers, every other
+    reranker is compared with the first one, both in the reranked order and in the order by the cross-encoder
+    alone. Each p-value is of one contrast; it is not corrected for their number.
     """
     return Comparison(
         results=list(results),
@@ -67,7 +72,10 @@ def comparison(results: Sequence[Result]) -> Comparison:
 
 
 def labels(results: Sequence[Result]) -> dict[str, str]:
-    """Return, by the name that a reranker was given, what to call it in a table: the model's own name where that tells them apart."""
+    """Return the label of each reranker in a table, by the name that the user gave.
+
+    The label is the model's own name if only one reranker has it, else the name that the user gave.
+    """
     models = {result.reranker: result.model for result in results}
     own = list(models.values())
     return {named: model if own.count(model) == 1 else named for named, model in models.items()}
@@ -118,7 +126,7 @@ def _with_first_reranker(results: Sequence[Result]) -> Iterator[Contrast]:
     for result in results:
         first = firsts.setdefault((result.collection, result.split, result.recalled_by), result)
         if first is not result:
-            name, against = (f"{called[each.reranker]} over {each.recalled_by}" for each in (result, first))
+            name, against = (f"{called[one.reranker]} over {one.recalled_by}" for one in (result, first))
             yield _contrast(
                 result,
                 lambda row: row.reranked,

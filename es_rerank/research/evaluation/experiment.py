@@ -1,15 +1,17 @@
-"""First stage beside reranked, on a real Elasticsearch: three runs from one answer per query, and what they are worth."""
+"""Measures the first stage against the reranked order on a real Elasticsearch.
+
+One answer per query gives three runs: first stage, cross-encoder alone, and reranked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...client import RerankClient
 from ...errors import ModelError
 from ...retrievers.grammar.tree import FirstStage, Query
 from ...retrievers.planning.index_schema import schema_of
@@ -19,15 +21,21 @@ from .measures import Difference, Measures, Run, compared, mean, measured, run_o
 from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
 from .topics import Topics
 
+if TYPE_CHECKING:
+    from ...client import RerankClient
+
 DEPTH = 100
-"""How deep every run is: recall is measured at 100."""
+"""Depth of every run, because recall is measured at 100."""
 
 Progress = Callable[[int], None]
-"""Called after every query with the number of queries done."""
+"""Called after every query with the number of queries that are done."""
 
 
 class Orders(NamedTuple):
-    """Document ids in three orders: the same documents, the first stage's tail below the window included."""
+    """Document ids in three orders of the same documents.
+
+    Documents of the first stage below the window follow at the end of each order.
+    """
 
     first_stage: list[str]
     cross_encoder: list[str]
@@ -35,8 +43,11 @@ class Orders(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One query: its three orders, the probability of every document in the window, who reranked, how many texts in how
-    many seconds, of how many the score was remembered, and the whole search in seconds.
+    """The measurements of one query.
+
+    ``probabilities`` has the score of every document in the window. ``texts`` is the number of texts that
+    were scored in ``rerank_s`` seconds, ``remembered`` of them from the cache. ``search_s`` is the whole
+    search in seconds.
     """
 
     orders: Orders
@@ -61,16 +72,22 @@ class QueryResult(BaseModel):
 
 
 class Result(BaseModel):
-    """An experiment's outcome, as ``es-rerank evaluate --json`` prints it.
+    """Result of one experiment, as ``es-rerank evaluate --json`` prints it.
 
-    ``first_stage``, ``cross_encoder`` (the model's own logits alone) and ``reranked`` (what a search returns: calibrated
-    with the first stage where the model says so) are means over ``queries`` queries. ``difference`` is reranked minus
-    first stage. ``recall_at_window`` is the mean share of a query's relevant documents among the ``window`` hits: no
-    order of them finds more. ``skipped_queries`` have no relevant document; ``missing_documents`` are judged, but not in
-    the corpus, so that no order finds them. ``search_p50`` is the median search, reranking included, in seconds; it and
-    ``pairs_per_second`` are None where scores were remembered from another first stage, and the latter where the time
-    was too short to measure. ``reliability`` is of the probabilities that are the hits' scores; None where no hit is
-    judged. ``reranker`` is how the model was named.
+    ``first_stage``, ``cross_encoder`` and ``reranked`` are means over ``queries`` queries. ``cross_encoder``
+    is the order by the model's own logits. ``reranked`` is the order that a search returns; if the model has
+    a calibration, it combines the logits with the first stage. ``difference`` is ``reranked`` minus
+    ``first_stage``.
+
+    ``recall_at_window`` is the mean share of a query's relevant documents that are among the ``window`` hits;
+    reranking cannot find more. ``skipped_queries`` have no relevant document. ``missing_documents`` are
+    judged but not in the corpus, so no order finds them.
+
+    ``search_p50`` is the median time of a search with reranking, in seconds. ``search_p50`` and
+    ``pairs_per_second`` are None when scores came from the cache after another first stage.
+    ``pairs_per_second`` is also None when the time was too short to measure. ``reliability`` is measured on
+    the hits' scores, which are probabilities; it is None when no hit is judged. ``reranker`` is the name that
+    the user gave.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -95,15 +112,15 @@ class Result(BaseModel):
     per_query: list[QueryResult]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the result as JSON values, under the names that the command line promises."""
+        """Return the result as JSON values, with the keys that the command line documents."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is the same for every query: index, what recalls, how many hits are reranked by whom, which fields are read.
+    """The settings that are the same for every query: index, first stage, window, fields and reranker.
 
-    ``reranker`` is one of the client's, by its ``inference_id``; None for its only one.
+    ``reranker`` is an ``inference_id`` of the client; None means the client's only reranker.
     """
 
     index: str
@@ -116,12 +133,12 @@ class Setup:
 def experiments(
     client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None
 ) -> list[Result]:
-    """Search for every query, with the first stage alone and reranked, and measure the orders: a result for each setup.
+    """Search for every query, with the first stage alone and reranked; return one result for each setup.
 
-    The setups are of one index, window and fields; they differ in first stage and reranker. All take their turn at a
-    query before the next one, so that what one has scored another may remember. Give a client without a deadline
-    (``timeout_s=None``): an answer that is late or unreranked is no measurement. Raises ModelError for such an answer,
-    and whatever the client raises.
+    The setups have the same index, window and fields; they differ in first stage and reranker. All setups run
+    for one query before the next query starts, so a score from one setup can come from the cache in another.
+    The client must have no deadline (``timeout_s=None``): a late answer, or one without reranking, is not a
+    measurement. Raises ModelError for such an answer, and whatever the client raises.
     """
     observations: list[dict[str, Observation]] = [{} for _ in setups]
     first_stages = {setup.first_stage: _FirstStage(client, setup) for setup in setups}
@@ -136,7 +153,7 @@ def experiments(
 
 
 class _FirstStage:
-    """The first stage by itself, deep enough for recall; exactly the child of the tree that reranking gets."""
+    """The first stage alone, deep enough for recall: the same child retriever that the reranker gets."""
 
     def __init__(self, client: RerankClient, setup: Setup) -> None:
         self._client = client
@@ -145,7 +162,7 @@ class _FirstStage:
         self._depth = max(DEPTH, setup.window)
 
     def ids(self, text: str, pool: Query | None) -> list[str]:
-        """Return document ids, best first, of those that ``pool`` lets through."""
+        """Return document ids, best first; with ``pool``, only those that the filter matches."""
         setup = self._setup
         tree = retriever_for(
             text, self._schemas, first_stage=setup.first_stage, window=self._depth, field=setup.fields or None
@@ -159,7 +176,7 @@ class _FirstStage:
 
 
 def _among(pool: list[str] | None) -> Query | None:
-    """Return the filter that lets a pool of documents through."""
+    """Return the filter that matches the documents of a pool."""
     return None if pool is None else {"ids": {"values": pool}}
 
 
@@ -178,16 +195,19 @@ def _answer(client: RerankClient, text: str, setup: Setup, pool: Query | None) -
     block = answer["rerank"]
     if block["status"] != "reranked":
         raise ModelError(
-            f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an experiment needs every score"
+            f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an "
+            "experiment needs every score"
         )
     body: dict[str, Any] = answer.body
     return body
 
 
 def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
-    """Return what one answer shows; ``first_stage`` holds the ids of a deeper search, of which the tail is used.
+    """Return the measurements of one answer.
 
-    Both searches are approximate, so the window is taken from the answer: the three orders differ by reranking alone.
+    ``first_stage`` has the ids of a deeper search, of which the part below the window is used. Both searches
+    are approximate and can differ. So the window is taken from the answer, and the three orders differ only
+    by reranking.
     """
     hits = answer["hits"]["hits"]
     window = set(ids_of(hits))
@@ -196,7 +216,7 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
     alone = [before[position] for position in ranked([model_logit(hit) for hit in before])]
     block = answer["rerank"]
     seconds = block["milliseconds"]
-    # The short form reads one text per candidate: its nearest passage, or its field.
+    # The short form scores one text for each candidate: its nearest passage, or its field.
     return Observation(
         Orders(*([*ids_of(order), *tail] for order in (before, alone, hits))),
         {hit["_id"]: hit["_score"] for hit in hits},
@@ -214,18 +234,20 @@ def ids_of(hits: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def by_first_stage(hits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return reranked hits in the order in which the first stage had them."""
+    """Return reranked hits in the order of the first stage."""
     return sorted(hits, key=lambda hit: hit["fields"]["rerank.first_stage_rank"][0])
 
 
 def model_logit(hit: dict[str, Any]) -> float:
-    """Return the cross-encoder's own logit; an answer names it only where calibration made it another."""
+    """Return the cross-encoder's own logit. An answer has ``rerank.model_logit`` only when calibration
+    changed it.
+    """
     fields = hit["fields"]
     return float(fields.get("rerank.model_logit", fields["rerank.logit"])[0])
 
 
 def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]) -> Result:
-    """Return the measures of all observations, of which there is at least one."""
+    """Return the result of all observations, of which there must be at least one."""
     first_stage, cross_encoder, reranked = (
         measured(topics.qrels, _run(name, observations)) for name in Orders._fields
     )
@@ -246,17 +268,16 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,
         missing_documents=len(topics.missing),
-        search_p50=None
-        if any(each.remembered for each in seen)
-        else round(median(each.search_s for each in seen), 4),
+        search_p50=_median_search(seen),
         recall_at_window=fmean(
-            _recall(topics.qrels[query], each.probabilities) for query, each in observations.items()
+            _recall(topics.qrels[query], observation.probabilities)
+            for query, observation in observations.items()
         ),
         reliability=reliability(
             [
                 pair
-                for query, each in observations.items()
-                for pair in with_relevance(each.probabilities, topics.qrels[query], known=known)
+                for query, observation in observations.items()
+                for pair in with_relevance(observation.probabilities, topics.qrels[query], known=known)
             ]
         ),
         per_query=[
@@ -272,8 +293,15 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
     )
 
 
+def _median_search(seen: Sequence[Observation]) -> float | None:
+    """Return the median time of a search in seconds; None when scores came from the cache."""
+    if any(observation.remembered for observation in seen):
+        return None
+    return round(median(observation.search_s for observation in seen), 4)
+
+
 def _recall(grades: dict[str, int], window: Collection[str]) -> float:
-    """Return the share of a query's relevant documents, of which there is at least one, that the window holds."""
+    """Return the share of a query's relevant documents that are in the window. There must be one."""
     relevant = {name for name, grade in grades.items() if grade > 0}
     return len(relevant.intersection(window)) / len(relevant)
 
@@ -283,9 +311,8 @@ def _run(name: str, observations: dict[str, Observation]) -> Run:
 
 
 def _speed(seen: Sequence[Observation]) -> float | None:
-    seconds = sum(each.rerank_s for each in seen)
-    return (
-        None
-        if any(each.remembered for each in seen) or not seconds
-        else round(sum(each.texts for each in seen) / seconds, 1)
-    )
+    """Return scored texts per second; None when scores came from the cache or the time is zero."""
+    seconds = sum(observation.rerank_s for observation in seen)
+    if any(observation.remembered for observation in seen) or not seconds:
+        return None
+    return round(sum(observation.texts for observation in seen) / seconds, 1)

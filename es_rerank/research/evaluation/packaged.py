@@ -1,4 +1,6 @@
-"""The collection in the package, and how it was drawn: answer sentences of SelQA that nothing was trained on."""
+"""The collection inside the package, and how it was drawn: answer sentences of SelQA that no model was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ from ...errors import SourceError
 NAME = "selqa"
 SPLIT = "test"
 _TRAINED_ON = "dev"
-"""SelQA's other split: the bundled cross-encoder learned from it (``training.recipe``)."""
+"""The other split of SelQA; the bundled cross-encoder was trained on it (``training.recipe``)."""
 
 QUESTIONS = 300
 OTHERS = 3_000
-"""Sentences of other questions, so that the first stage has a haystack to search."""
+"""Number of sentences of other questions, so that the first stage has something to search in."""
 
 
 class Drawn(NamedTuple):
-    """How much was drawn: questions, documents, judgements and, among these, relevant ones."""
+    """The number of questions, documents, judgements and relevant judgements that were drawn."""
 
     questions: int
     documents: int
@@ -38,17 +40,18 @@ def packaged() -> Path:
 
 
 def by_hash(ids: Iterable[str]) -> list[str]:
-    """Return ids in the order of their SHA-256: a draw that is the same everywhere and favours nothing."""
+    """Return ids in the order of their SHA-256. This draw is the same everywhere and favours no document."""
     return sorted(ids, key=lambda identifier: hashlib.sha256(identifier.encode()).digest())
 
 
 def draw(source: Path, out: Path, *, questions: int = QUESTIONS, others: int = OTHERS) -> Drawn:
-    """Draw the packaged collection from a BEIR folder of SelQA with the splits ``dev`` and ``test``; write it to ``out``.
+    """Draw the packaged collection from a BEIR folder of SelQA with the splits ``dev`` and ``test``; write it
+    to ``out``.
 
-    The questions are the first of ``test``, by hash, that have an answer and no judged sentence in common with
-    ``dev``. With them come all sentences judged for them, and ``others`` that are judged for other questions of
-    ``test``. No text that is judged in ``dev`` gets in, under whatever id. Raises SourceError for a source that cannot
-    be read or judges a document that it lacks.
+    The questions are the first of ``test``, by hash, that have an answer and share no judged sentence with
+    ``dev``. All sentences that are judged for them are added, and ``others`` sentences that are judged for
+    other questions of ``test``. No text that is judged in ``dev`` is taken, under whatever id. Raises
+    SourceError for a source that cannot be read, or that judges a document that its corpus does not have.
     """
     corpus = {document.id: document for document in read_corpus(source)}
     trained = {_same(_document(corpus, name, source)) for name in _judged(read_qrels(source, _TRAINED_ON))}
@@ -70,17 +73,22 @@ def _judged(qrels: Qrels) -> set[str]:
 
 def _document(corpus: dict[str, Document], name: str, source: Path) -> Document:
     if name not in corpus:
-        raise SourceError(f"{source} judges document {name!r}, which its corpus lacks", path=str(source))
+        raise SourceError(f"{source} judges document {name!r}, which is not in its corpus", path=str(source))
     return corpus[name]
 
 
 def _same(document: Document) -> str:
-    """Return what two documents share when they read the same."""
+    """Return the text of a document without case and spacing; two documents with the same result read the
+    same.
+    """
     return " ".join(document.text.casefold().split())
 
 
 def _others(corpus: dict[str, Document], unseen: set[str], judged: set[str], number: int) -> set[str]:
-    """Return sentences that read like none of the judged ones: a copy of an answer, unjudged, would count as wrong."""
+    """Return sentences with other texts than the judged ones.
+
+    A copy of an answer has no judgement of its own, so it would count as wrong.
+    """
     texts = {_same(corpus[name]) for name in judged}
     return set(by_hash(name for name in unseen - judged if _same(corpus[name]) not in texts)[:number])
 
@@ -105,7 +113,7 @@ def _write(out: Path, documents: list[Document], queries: dict[str, str], qrels:
 
 
 def _write_jsonl(path: Path, records: Iterable[dict[str, str]]) -> None:
-    """Write records gzipped, without name and time, so that the same records make the same file."""
+    """Write records to a gzipped file without name and time, so the same records make the same file."""
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as lines:
         for record in records:
             lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

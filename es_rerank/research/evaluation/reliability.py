@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: of the documents given a probability of 0.7, are seven of ten relevant?"""
+"""Reliability of probabilities: of the documents with a probability of 0.7, are seven of ten relevant?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ BINS = 10
 
 
 class Bin(BaseModel):
-    """Documents with a probability from ``low`` to below ``high``: how many, their mean probability, the share that is relevant."""
+    """Documents with a probability from ``low`` to below ``high``.
+
+    ``probability`` is their mean probability, ``relevant`` the share of them that is relevant.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,10 +28,12 @@ class Bin(BaseModel):
 
 
 class Reliability(BaseModel):
-    """A reliability diagram as numbers: the bins that hold documents, and the expected calibration error over all of them.
+    """A reliability diagram as numbers: the bins that have documents, and the expected calibration error over
+    all bins.
 
-    ``expected_error``, 0..1, is the mean distance of probability and share of relevant documents, each bin weighing as
-    many documents as it holds (Guo et al. 2017, arXiv 1706.04599; ten bins of equal width).
+    ``expected_error``, 0..1, is the mean distance between a bin's probability and its share of relevant
+    documents, weighted by the bin's number of documents (Guo et al. 2017, arXiv 1706.04599; ten bins of equal
+    width).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,14 +44,20 @@ class Reliability(BaseModel):
 
 
 def says_what_is_irrelevant(qrels: Qrels) -> bool:
-    """Whether a split judges documents as not relevant: then one without a judgement is unknown, else it is taken as not relevant."""
+    """Return whether a split judges some documents as not relevant.
+
+    In such a split a document without a judgement is unknown; in another split it counts as not relevant.
+    """
     return any(grade <= 0 for judged in qrels.values() for grade in judged.values())
 
 
 def with_relevance(
     probabilities: dict[str, float], grades: dict[str, int], *, known: bool
 ) -> list[tuple[float, bool]]:
-    """Return, for one query, the probability of each document and whether it is relevant; with ``known``, of judged documents alone."""
+    """Return the probability and the relevance of each document of one query.
+
+    With ``known``, only judged documents are returned.
+    """
     return [
         (probability, grades.get(name, 0) > 0)
         for name, probability in probabilities.items()
@@ -55,7 +66,7 @@ def with_relevance(
 
 
 def reliability(seen: Sequence[tuple[float, bool]]) -> Reliability | None:
-    """Return the reliability of probabilities, each with whether its document is relevant; None where there is none."""
+    """Return the reliability of pairs of probability and relevance; None when there are no pairs."""
     if not seen:
         return None
     probabilities = np.asarray([probability for probability, _ in seen], dtype=np.float64)
@@ -74,5 +85,5 @@ def reliability(seen: Sequence[tuple[float, bool]]) -> Reliability | None:
                     relevant=float(relevant[here].mean()),
                 )
             )
-    error = sum(each.documents * abs(each.probability - each.relevant) for each in bins) / len(seen)
+    error = sum(part.documents * abs(part.probability - part.relevant) for part in bins) / len(seen)
     return Reliability(documents=len(seen), expected_error=error, bins=bins)

@@ -1,4 +1,4 @@
-"""A comparison as a page that needs nothing else: tables and plots for people who were not there."""
+"""A comparison as one self-contained HTML page of tables and plots, for readers who did not run it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .comparison import Comparison, labels
 from .experiment import QueryResult, Result
 
 SHOWN = 5
-"""Queries that won most and lost most, of each experiment."""
+"""Number of queries with the largest gain, and with the largest loss, that are listed for each experiment."""
 
 _LIBRARIES = ("es-rerank", "elasticsearch", "onnxruntime", "ir-measures")
 
 
 class Section(NamedTuple):
-    """One experiment on the page: its figures, its pictures, and the queries that changed most."""
+    """One experiment on the page: its figures, its plots, and the queries that changed most."""
 
     title: str
     result: Result
@@ -34,32 +34,35 @@ class Section(NamedTuple):
     worse: list[QueryResult]
 
 
-def page(found: Comparison, arguments: Sequence[str]) -> str:
-    """Return an HTML page of a comparison; ``arguments`` are those of the command that made it."""
+def page(comparison: Comparison, arguments: Sequence[str]) -> str:
+    """Return the HTML page of a comparison. ``arguments`` are the arguments of the command that made it."""
     template = Environment(
         loader=PackageLoader("es_rerank.research.evaluation", "."),
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    called = labels(found.results)
+    called = labels(comparison.results)
     return template.get_template("report.html").render(
         command=shlex.join(["es-rerank", *arguments]),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         versions=[(name, version(name)) for name in _LIBRARIES],
-        found=found,
+        found=comparison,
         called=called,
-        overview=[Markup(picture) for picture in _overview(found, called)],  # noqa: S704 our own pictures, whose texts are escaped
-        sections=[_section(result, called) for result in found.results],
+        overview=[Markup(picture) for picture in _overview(comparison, called)],  # noqa: S704 texts in plots are escaped
+        sections=[_section(result, called) for result in comparison.results],
     )
 
 
-def _overview(found: Comparison, called: dict[str, str]) -> Iterator[str]:
-    """Yield a picture of nDCG@10 for each first stage and reranker: three bars for each collection, with the mean's 95 % interval."""
-    for mean in found.means:
+def _overview(comparison: Comparison, called: dict[str, str]) -> Iterator[str]:
+    """Yield one plot of nDCG@10 for each first stage and reranker.
+
+    It has three bars for each collection, each with the 95 % interval of its mean.
+    """
+    for mean in comparison.means:
         here = [
             result
-            for result in found.results
+            for result in comparison.results
             if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
         ]
         bars = [bar for result in here for bar in _three(result)]
@@ -99,17 +102,17 @@ def _section(result: Result, called: dict[str, str]) -> Section:
     return Section(
         f"{result.collection} {result.split}: {called[result.reranker]} over {result.recalled_by}",
         result,
-        [Markup(picture) for picture in pictures],  # noqa: S704 our own pictures, whose texts are escaped
+        [Markup(picture) for picture in pictures],  # noqa: S704 texts in plots are escaped
         [row for row in changed[:SHOWN] if row.reranked > row.first_stage],
         [row for row in reversed(changed[-SHOWN:]) if row.reranked < row.first_stage],
     )
 
 
 def _diagram(result: Result) -> str:
-    """Return the reliability diagram of a result that has one."""
+    """Return the reliability diagram of a result. The result must have a reliability."""
     assert result.reliability is not None
-    points = [(each.probability, each.relevant) for each in result.reliability.bins]
-    perfect = Curve("as it would be if scores were exact", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
+    points = [(part.probability, part.relevant) for part in result.reliability.bins]
+    perfect = Curve("if all scores were exact", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
     seen = Curve(f"{result.reliability.documents:,} documents in bins of 0.1", points)
     title = f"reliability, expected calibration error {result.reliability.expected_error:.3f}"
-    return curves(title, [Panel("", "score of the hit", "share that is relevant", [seen, perfect])])
+    return curves(title, [Panel("", "score of the hit", "share of relevant documents", [seen, perfect])])

@@ -1,4 +1,4 @@
-"""What an experiment asks and knows: the queries and judgements of one split, checked before anything runs."""
+"""The queries and judgements of one split, checked before an experiment runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from .packaged import by_hash
 T = TypeVar("T")
 
 _NAMED = 5
-"""How many ids a fault names; the rest are counted."""
+"""Number of ids that a message lists; the others are only counted."""
 
 
 HELD_OUT = "held-out"
-"""What stands behind a split of which a tenth of the queries is meant, by a hash of their id; recipes leave it out with ``part="train"``."""
+"""Suffix of a split that means only the held-out tenth of its queries, chosen by a hash of their ids.
+
+Training recipes do not use this tenth when they say ``part="train"``.
+"""
 
 
 class Source(NamedTuple):
@@ -31,7 +34,9 @@ class Source(NamedTuple):
 
     @classmethod
     def named(cls, text: str) -> Source:
-        """Return what was named; a folder whose own name holds a colon is that folder."""
+        """Return the collection that ``text`` names. If ``text`` is an existing path, it is a folder, even
+        with a colon.
+        """
         if Path(text).exists() or ":" not in text:
             return cls(Path(text))
         before, _, last = text.rpartition(":")
@@ -47,12 +52,12 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The judged queries of a split: texts and judgements by query id.
+    """The judged queries of a split: their texts and judgements, by query id.
 
-    ``documents`` counts the corpus; ``skipped`` counts judged queries that were left out because nothing is relevant
-    to them, so that no order could be better than another. ``missing`` are judged documents that the corpus lacks: no order
-    finds them, as trec_eval has it. ``pools`` holds, by query id, the documents among which it is
-    asked; nothing of a query that is asked of the whole collection.
+    ``documents`` is the size of the corpus. ``skipped`` counts the judged queries without a relevant
+    document; they are left out, because every order of their hits is worth the same. ``missing`` lists judged
+    documents that are not in the corpus: they count as not found, as in trec_eval. ``pools`` maps a query id
+    to the documents that the query searches; a query without an entry searches the whole collection.
     """
 
     collection: str
@@ -66,21 +71,24 @@ class Topics:
 
 
 def the_split(folder: Path, named: str | None) -> str:
-    """Return the split that was named, or the only one.
+    """Return the split that was named, or the only split.
 
-    Raises SettingsError, listing the splits, when there are several and none was named; SourceError when there is none.
+    Raises SettingsError, with a list of the splits, when there are several and none was named. Raises
+    SourceError when there is none.
     """
     known = splits(folder)
     if named is not None:
         return named
     if not known:
         raise SourceError(
-            f"{folder} has no judgements; a split is a file qrels/NAME.tsv or .tsv.gz: query-id, corpus-id, score",
+            f"{folder} has no judgements; a split is a file qrels/NAME.tsv or .tsv.gz: query-id, corpus-id, "
+            "score",
             path=str(folder),
         )
     if len(known) > 1:
         raise SettingsError(
-            f"{folder} has several splits with judgements ({', '.join(known)}); name one: DIR:SPLIT, or --split SPLIT"
+            f"{folder} has several splits with judgements ({', '.join(known)}); name one: DIR:SPLIT, or "
+            "--split SPLIT"
         )
     return known[0]
 
@@ -93,13 +101,16 @@ def read_topics(
     only_held_out: bool = False,
     same_title: bool = False,
 ) -> Topics:
-    """Return the queries of a split that have a relevant document; with ``limit`` the first so many by hash of their id.
+    """Return the queries of a split that have a relevant document.
 
-    ``only_held_out``: of a tenth of the queries, by a hash of their id (``collection.held_out``). ``same_title``: ask
-    each among the documents of its relevant ones' titles, as far as the split judges them: passages of one article
-    against each other.
-    Raises SourceError with every fault of the collection in one message: files that are missing or cannot be read,
-    judgements of queries that are not there or of no document that is, queries without words, ids that occur twice, nothing relevant.
+    With ``limit``, only the first queries by a hash of their ids. With ``only_held_out``, only the held-out
+    tenth of the queries (``collection.held_out``). With ``same_title``, each query searches only the judged
+    documents whose title is the title of one of its relevant documents: passages of one article against each
+    other.
+
+    Raises SourceError with all faults of the collection in one message. Faults are: files that are missing or
+    cannot be read, judgements of unknown queries or only of unknown documents, queries without words, ids
+    that occur twice, no relevant document.
     """
     faults: list[str] = []
     titles = _tried(lambda: [(document.id, document.title) for document in read_corpus(folder)], faults)
@@ -115,22 +126,17 @@ def read_topics(
     wanted = by_hash(query for query, judged in asked.items() if _has_relevant(judged))
     if not wanted:
         raise SourceError(
-            f"{folder} has no query of the split {split!r} in the tenth that is held out; leave :{HELD_OUT} away",
+            f"{folder} has no query of the split {split!r} in the tenth that is held out; leave out "
+            f":{HELD_OUT}",
             path=str(folder),
         )
     kept, title_of = wanted[:limit], dict(titles)
-    if same_title and (
-        untitled := sorted(
-            {
-                name
-                for query in kept
-                for name, grade in qrels[query].items()
-                if grade > 0 and not title_of.get(name, name)
-            }
-        )
-    ):
+    relevant = {name for query in kept for name, grade in qrels[query].items() if grade > 0}
+    untitled = sorted(name for name in relevant if not title_of.get(name, name))
+    if same_title and untitled:
         raise SourceError(
-            f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave --same-title out",
+            f"{len(untitled)} relevant documents of {folder} have no title: {_listed(untitled)}; leave out "
+            "--same-title",
             path=str(folder),
         )
     return Topics(
@@ -146,14 +152,20 @@ def read_topics(
 
 
 def lacks(topics: Topics) -> str | None:
-    """Return what there is to say of judged documents that the corpus lacks; None where there are none."""
+    """Return a warning about judged documents that are not in the corpus; None when there are none."""
     if not topics.missing:
         return None
-    return f"{topics.collection}: {len(topics.missing)} judged documents are not in corpus.jsonl and count as not found: {_listed(topics.missing)}"
+    return (
+        f"{topics.collection}: {len(topics.missing)} judged documents are not in corpus.jsonl and count as "
+        "not found: "
+        f"{_listed(topics.missing)}"
+    )
 
 
 def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict[str, list[str]]:
-    """Return, by query, the documents that the split judges and that have the title of one of its relevant documents."""
+    """Return the pool of each query: judged documents with the title of one of the query's relevant
+    documents.
+    """
     judged = dict.fromkeys(name for grades in qrels.values() for name in grades if name in titles)
     by_title: dict[str, list[str]] = {}
     for name in judged:
@@ -164,7 +176,7 @@ def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict
         )
         for query in queries
     }
-    return {query: [name for title in found for name in by_title[title]] for query, found in wanted.items()}
+    return {query: [name for title in chosen for name in by_title[title]] for query, chosen in wanted.items()}
 
 
 def _tried(read: Callable[[], T], faults: list[str]) -> T | None:
@@ -180,16 +192,16 @@ def _has_relevant(judged: dict[str, int]) -> bool:
 
 
 def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list[str]:
-    """Return what is wrong between files that are well each by itself."""
-    found = {
+    """Return the faults between files, each of which is correct by itself."""
+    ids_by_fault = {
         "documents have the id of another one": [name for name, count in corpus.items() if count > 1],
         "judged queries are not in queries.jsonl": [query for query in qrels if query not in queries],
         "judged queries have no words": [query for query in qrels if not queries.get(query, "-").strip()],
     }
     judged_documents = {name for judged in qrels.values() for name in judged}
     if judged_documents and not judged_documents & corpus.keys():
-        found["judged documents are not in corpus.jsonl, and none is"] = sorted(judged_documents)
-    faults = [f"{len(ids)} {what}: {_listed(ids)}" for what, ids in found.items() if ids]
+        ids_by_fault["judged documents are not in corpus.jsonl, and none is"] = sorted(judged_documents)
+    faults = [f"{len(ids)} {what}: {_listed(ids)}" for what, ids in ids_by_fault.items() if ids]
     return (
         faults
         if any(map(_has_relevant, qrels.values()))
@@ -198,6 +210,5 @@ def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list
 
 
 def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(map(repr, ids[:_NAMED])) + (
-        f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    )
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(map(repr, ids[:_NAMED])) + more

@@ -1,1 +1,3 @@
-"""Pictures of measurements in SVG: text in, text out. By hand, since a plotting library would be the largest dependency."""
+"""Plots of measurements as SVG text. They are written by hand: a plotting library would be the largest
+dependency.
+"""

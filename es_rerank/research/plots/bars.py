@@ -1,4 +1,4 @@
-"""Values as horizontal bars in SVG, each with its extremes."""
+"""Horizontal bar charts in SVG, with a line from the lowest to the highest value of each bar."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .frame import INK, framed
 _LABEL, _BAR, _RIGHT = 260, 380, 120
 _ROW, _TOP, _THICK, _BETWEEN = 28, 46, 18, 14
 OURS, BESIDE, BEFORE = "#0b64dd", "#7fb2f5", "#a9b4c2"
-"""What a bar shows: the thing itself, what comes near it, and what it is compared with."""
+"""Colours of a bar: the measured thing, a variant of it, and the thing that it is compared with."""
 
 _WIDTH = _LABEL + _BAR + _RIGHT
 
 
 class Bar(NamedTuple):
-    """One bar: its label, its value from 0 up with the extremes, and its colour."""
+    """One bar: label, value from 0 up, lowest and highest value, and colour."""
 
     label: str
     value: float
@@ -27,10 +27,11 @@ class Bar(NamedTuple):
 
 
 def chart(title: str, bars: Sequence[Bar], *, digits: int = 1, together: int | None = None) -> str:
-    """Return an SVG picture of at least one bar, a line over each bar's end from its lowest to its highest value.
+    """Return an SVG bar chart of at least one bar. A line over each bar's end goes from its lowest to its
+    highest value.
 
-    ``digits``: how many of them stand behind the point. ``together``: how many bars are of one thing, with a gap before the
-    next ones; all without it.
+    ``digits`` is the number of decimals. ``together`` is the number of bars in a group; groups have a gap
+    between them. Without ``together`` all bars are one group.
     """
     scale = _BAR / (max(bar.high for bar in bars) or 1.0)
     tops = [

@@ -1,4 +1,4 @@
-"""Measurements as curves in SVG: several panels, two beside each other, each with its axes."""
+"""Line plots in SVG: panels with axes, two panels in a row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEGEND, _GAP = 20, 20
 _PER_ROW = 2
 _PANEL = LEFT + AXES_WIDTH + RIGHT
 COLOURS = ("#0b64dd", "#0f9d76", "#8a94a3", "#c2570c")
-"""Ours first; peers are grey."""
+"""Colours of curves: this engine's first; grey is for peers."""
 
 _TICKS = 6
 _DENSE_DECADES = 3
@@ -22,7 +22,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 class Line(NamedTuple):
-    """A straight line over the panel's horizontal axis."""
+    """A straight line over the horizontal axis of a panel."""
 
     slope: float
     intercept: float
@@ -30,7 +30,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points (x, y) from left to right, joined, or beside their fitted ``line`` where there is one; ``colour`` is one of COLOURS."""
+    """Points (x, y) from left to right, joined by lines.
+
+    If the curve has a fitted ``line``, that line is drawn instead and the points are not joined. ``colour``
+    is one of COLOURS.
+    """
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -41,7 +45,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Axes with their curves, which hold a point at least; ``log``: the vertical axis is logarithmic, of positive values, and else begins at 0."""
+    """Axes with their curves, which have at least one point.
+
+    With ``log`` the vertical axis is logarithmic and all values must be positive; without, it begins at 0.
+    """
 
     title: str
     across: str
@@ -51,7 +58,7 @@ class Panel:
 
 
 class _Scale(NamedTuple):
-    """From values to pixels of an axis whose ends are ``low`` and ``high``."""
+    """The map from values to pixels on an axis from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -65,7 +72,7 @@ class _Scale(NamedTuple):
 
 
 def curves(title: str, panels: Sequence[Panel]) -> str:
-    """Return an SVG picture of panels, from left to right and in rows of two."""
+    """Return an SVG picture of panels, from left to right, two in a row."""
     high = TOP + AXES_HEIGHT + BOTTOM + _LEGEND * max(len(panel.curves) for panel in panels)
     width, height = (
         _PANEL * min(len(panels), _PER_ROW),
@@ -79,7 +86,7 @@ def curves(title: str, panels: Sequence[Panel]) -> str:
 
 
 _NOTHING = 1e-300
-"""Values up to it are drawn as 0: a share of them may be too small for a number."""
+"""Values up to this one are drawn as 0: a fraction of them may be too small for a float."""
 
 
 def _panel(panel: Panel) -> str:
@@ -97,7 +104,7 @@ def _panel(panel: Panel) -> str:
 
 
 def _linear(values: Sequence[float], pixels: float) -> _Scale:
-    """Return a scale from 0 to the tick at or above the highest value."""
+    """Return a scale from 0 to the first tick that is not below the highest value."""
     ticks = _ticks(max(values))
     return _Scale(0.0, ticks[-1], pixels)
 
@@ -109,7 +116,7 @@ def _logarithmic(values: Sequence[float]) -> _Scale:
 
 
 def _ticks(highest: float) -> list[float]:
-    """Return round values from 0 to the first at or above the highest, at most seven of them."""
+    """Return at most seven round values from 0 to the first that is not below the highest value."""
     highest = highest if highest > _NOTHING else 0.0
     rough = (highest or 1.0) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
@@ -122,7 +129,9 @@ def _ticks(highest: float) -> list[float]:
 
 
 def _steps_of(scale: _Scale) -> list[float]:
-    """Return the ticks of a logarithmic scale: powers of ten, and what lies at 2 and 5 between where that leaves room."""
+    """Return the ticks of a logarithmic scale: powers of ten, and where there is room also 2 and 5 times a
+    power.
+    """
     low, high = round(math.log10(scale.low)), round(math.log10(scale.high))
     between = (1, 2, 5) if high - low <= _DENSE_DECADES else (1,)
     return [
@@ -157,7 +166,8 @@ def _axes(across: _Scale, up: _Scale, panel: Panel) -> str:
 def _curve(curve: Curve, across: _Scale, up: _Scale) -> str:
     placed = [(LEFT + across.at(x), TOP + AXES_HEIGHT - up.at(y)) for x, y in curve.points]
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{curve.colour}"/>' for x, y in placed)
-    return f'<path d="{_path(curve, placed, across, up)}" fill="none" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>{dots}\n'
+    stroke = f'fill="none" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}'
+    return f'<path d="{_path(curve, placed, across, up)}" {stroke}/>{dots}\n'
 
 
 def _path(curve: Curve, placed: Sequence[tuple[float, float]], across: _Scale, up: _Scale) -> str:
@@ -173,15 +183,17 @@ def _path(curve: Curve, placed: Sequence[tuple[float, float]], across: _Scale, u
 
 
 def _above_axis(line: Line, x: float) -> float:
-    """Return where a rising line that is below 0 at ``x`` reaches 0, else ``x``: nothing is drawn below the axis."""
+    """Return where a line begins: at ``x``, or where it reaches 0 if it rises and is below 0 at ``x``."""
     return -line.intercept / line.slope if line.slope > 0 > line.intercept + line.slope * x else x
 
 
 def _legend(curve: Curve, number: int) -> str:
     y = TOP + AXES_HEIGHT + BOTTOM + _LEGEND * number
+    stroke = f'stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}'
     return (
-        f'<line x1="{LEFT}" x2="{LEFT + 26}" y1="{y}" y2="{y}" stroke="{curve.colour}" stroke-width="1.6"{_dash(curve)}/>'
-        f'<circle cx="{LEFT + 13}" cy="{y}" r="3" fill="{curve.colour}"/><text x="{LEFT + 34}" y="{y + 4}">{escape(curve.label)}</text>\n'
+        f'<line x1="{LEFT}" x2="{LEFT + 26}" y1="{y}" y2="{y}" {stroke}/>'
+        f'<circle cx="{LEFT + 13}" cy="{y}" r="3" fill="{curve.colour}"/>'
+        f'<text x="{LEFT + 34}" y="{y + 4}">{escape(curve.label)}</text>\n'
     )
 
 

@@ -1,1 +1,1 @@
-"""Training the bundled cross-encoder: a recipe, its data, and the calibration of what it says."""
+"""Training of the bundled cross-encoder: a recipe, its data, and the calibration of the model's scores."""

@@ -1,4 +1,4 @@
-"""Lists as batches of tokens, for every step of a run whichever step it is resumed at."""
+"""Batches of tokens for every step of a run. A resumed run reads the same batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Lists whose gradients are computed at once, tokenised: batches sorted by length, and where each passage stands in them."""
+    """Tokenized lists whose gradients are computed at once.
+
+    ``batches`` are sorted by length; ``places`` has the position of each passage in them.
+    """
 
     lists: Sequence[TrainingList]
     batches: Sequence[Mapping[str, torch.Tensor]]
@@ -27,7 +30,7 @@ class Pass:
 
 
 def tokenised(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Pass:
-    """Return lists tokenised, in batches sorted by length, so that little is padding."""
+    """Return tokenized lists in batches that are sorted by length, so that little is padding."""
     pairs = tokenizer(
         [item.query for item in lists for _ in item.passages],
         [text for item in lists for text in item.passages],
@@ -48,9 +51,9 @@ def tokenised(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast,
 
 
 class StepBatches(Dataset[list[Pass]]):
-    """What each step of a run reads, whichever step it is resumed at.
+    """The batches of each step of a run; they do not depend on where the run was resumed.
 
-    The first epoch takes the lists in their order, each further one in a seeded order of its own.
+    The first epoch has the lists in their order. Every later epoch has its own seeded order.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class StepBatches(Dataset[list[Pass]]):
 
 
 def token_batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Yield ``order``, sorted by length, in batches of at most ``tokens`` padded tokens, and at least one text."""
+    """Yield ``order``, which is sorted by length, in batches of at most ``tokens`` padded tokens and at least
+    one text.
+    """
     batch: list[int] = []
     for number in order:
         if batch and lengths[number] * (len(batch) + 1) > tokens:

@@ -1,8 +1,9 @@
-"""Learning how a model's logit and the first stage's score together become a probability.
+"""Fits the calibration: a probability from the model's logit and the first stage's score together.
 
-log-odds = a * logit + b * spread of the window's logits * standardised first-stage score + c, fitted by logistic
-regression over whole first-stage windows (so that the prior is that of a search) of queries from the training splits that
-the model was not trained on.
+log-odds = a * logit + b * spread of the window's logits * standardised first-stage score + c
+
+The coefficients are fitted by logistic regression. The data are whole first-stage windows, so the prior is
+that of a search. Their queries are from the training splits, but the model was not trained on them.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ WINDOW = 50
 QUERIES_PER_SOURCE = 150
 
 WEIGHTS = (0.2, 0.4, 0.5, 0.65, 0.8, 1.0)
-"""What the first stage may weigh beside the logits' spread: the orders that are compared whichever is learned or chosen."""
+"""Weights of the first stage, relative to the logits' spread, whose orders are compared in every calibration.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One query's first-stage window: the model's logits, the standardised first-stage scores, and what is known.
+    """One query's first-stage window: the model's logits, the standardised first-stage scores, and the
+    labels.
 
-    All float32, (n,); ``labels`` is 1, 0, or NaN where a judged pool says nothing of the document.
+    All are float32, (n,). A label is 1, 0, or NaN when a judged pool does not judge the document.
     """
 
     collection: str
@@ -48,7 +51,7 @@ class Window:
 
 
 class Windows:
-    """The first-stage windows of one collection, searched exactly (no index is needed)."""
+    """The first-stage windows of one collection. The search is exact and needs no index."""
 
     def __init__(
         self, source: Source, folder: Path, reranker: Reranker, embedder: Embedder, chunker: Chunker
@@ -63,7 +66,9 @@ class Windows:
         self._vectors = embedder.embed(self._texts)
 
     def window(self, query: str, grades: dict[str, int]) -> Window | None:
-        """Return the window of a query; None where no relevant document is in it, for it would teach nothing."""
+        """Return the window of a query; None when it has no relevant document, because nothing can be learned
+        from it.
+        """
         similarity = self._vectors @ self._embedder.embed([query], purpose="query")[0]
         best: dict[str, int] = {}
         for number in np.argsort(-similarity, kind="stable"):
@@ -77,7 +82,7 @@ class Windows:
         if 1.0 not in labels:
             return None
         scores = self._reranker.score(query, [self._texts[number] for number in best.values()])
-        # Elasticsearch's score of a cosine is (1 + cosine) / 2; standardised, it is the cosine's.
+        # Elasticsearch's score of a cosine is (1 + cosine) / 2. Standardised, it is the same as the cosine.
         first_stage = standardise([float(similarity[number]) for number in best.values()])
         return Window(
             self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32)
@@ -85,9 +90,10 @@ class Windows:
 
 
 def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
-    """Return the coefficients of a logistic regression over all judged candidates, each window weighing the same.
+    """Return the coefficients of a logistic regression over all judged candidates. Every window has the same
+    weight.
 
-    ``weight``: what the first stage weighs beside the logit, b / a, where it is not to be learned too.
+    ``weight`` fixes b / a, the weight of the first stage relative to the logit; None fits it too.
     """
     known = [~np.isnan(window.labels) for window in windows]
     features = np.concatenate([_features(window)[k] for window, k in zip(windows, known, strict=True)])
@@ -102,18 +108,22 @@ def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
             weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels)
         )
 
-    found = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
-    return Calibration(*(round(float(x), 4) for x in found))
+    solution = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
+    return Calibration(*(round(float(x), 4) for x in solution))
 
 
 def _features(window: Window) -> npt.NDArray[np.float64]:
-    """Return what the coefficients multiply, (n, 3): as in ``types.Calibration``."""
+    """Return the features that the coefficients multiply, (n, 3), as in ``types.Calibration``."""
     logits = window.logits.astype(np.float64)
     return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
 
 
 class Quality(TypedDict):
-    """nDCG@10 within the windows of one collection, in the order of the first stage, the cross-encoder and both; ``by_weight``: of ``WEIGHTS``."""
+    """nDCG@10 within the windows of one collection, in three orders: first stage, cross-encoder, and both
+    together.
+
+    ``by_weight`` has the value for each of ``WEIGHTS``.
+    """
 
     queries: int
     first_stage: float
@@ -123,7 +133,7 @@ class Quality(TypedDict):
 
 
 def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Quality]:
-    """Return what each order is worth, per collection."""
+    """Return the quality of each order, by collection."""
     table: dict[str, Quality] = {}
     for name in sorted({window.collection for window in windows}):
         here = [window for window in windows if window.collection == name]
@@ -140,12 +150,14 @@ def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Qu
 
 
 def _joined_ndcg(windows: Sequence[Window], calibration: Calibration) -> float:
-    """Return mean nDCG@10 of the windows ordered by logit and first stage together."""
+    """Return the mean nDCG@10 of the windows, ordered by logit and first stage together."""
     return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in windows])
 
 
 def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
-    """Return mean nDCG@10 of the windows ordered by values; what is not judged counts as not relevant."""
+    """Return the mean nDCG@10 of the windows, ordered by ``values``. Documents that are not judged count as
+    not relevant.
+    """
     qrels = {
         str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))}
         for i, w in enumerate(windows)
@@ -168,24 +180,25 @@ def calibrate(
     weight: float | None = None,
     say: Callable[[str], None],
 ) -> tuple[Calibration, dict[str, Quality]]:
-    """Learn the calibration of an exported cross-encoder and return it with what it does on the development windows.
+    """Fit the calibration of an exported cross-encoder; return it with its quality on the same windows.
 
-    ``trained`` are the texts of the queries that the model was trained on: they are left out. ``weight`` as for ``fit``.
-    Raises SourceError when nothing is left.
+    ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
+    as in ``fit``. Raises SourceError when no query is left.
     """
     windows: list[Window] = []
     for source in (source for source in recipe.sources if source.collection in collections):
         texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
         chosen = [query for query, text in texts.items() if text not in trained][:QUERIES_PER_SOURCE]
         searched = Windows(source, data, reranker, embedder, chunker)
-        found = [
+        searched_windows = [
             window for query in chosen if (window := searched.window(texts[query], qrels[query])) is not None
         ]
-        say(f"{source.collection}: {len(found)} windows of {len(chosen)} queries that were not trained on")
-        windows += found
+        say(f"{source.collection}: {len(searched_windows)} windows of {len(chosen)} queries not trained on")
+        windows += searched_windows
     if not windows:
         raise SourceError(
-            f"no query of {', '.join(collections)} was kept out of training; calibrate with other collections",
+            f"no query of {', '.join(collections)} was kept out of training; calibrate with other "
+            "collections",
             path=str(data),
         )
     coefficients = fit(windows, weight)

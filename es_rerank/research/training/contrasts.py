@@ -1,8 +1,9 @@
-"""Training lists of statements that differ in a word of time: who likes something now, and who used to.
+"""Training lists of statements that differ in a word of time: who likes something now, and who used to like
+it.
 
-A bi-encoder hardly tells them apart (cosines 0.928 and 0.926 of multilingual-e5-small for the pair that gave rise to
-this); a cross-encoder can, where it has been shown that the difference matters. The statements are made of ``contrasts.json``;
-the pairs that such a model is tested with are made of other things (``tests/now_and_before.py``).
+A bi-encoder hardly sees the difference: multilingual-e5-small gave cosines of 0.928 and 0.926 for the pair
+that was the reason for this module. A cross-encoder can learn it. The statements are made from
+``contrasts.json``. The tests use other things than the training (``tests/now_and_before.py``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from .training_list import TrainingList, teacher_logits
 
 
 class _Statements(NamedTuple):
-    """In one language, things, and what is said of one: that it is liked now, that it was liked once, what asks for either."""
+    """The parts of statements in one language.
+
+    ``now`` states that a thing is liked, ``before`` that it was liked. ``asked_now`` and ``asked_before`` are
+    the queries for them.
+    """
 
     things: list[str]
     now: list[str]
@@ -30,11 +35,15 @@ class _Statements(NamedTuple):
 
 
 def contrasts(recipe: Recipe, embed: Embed) -> list[TrainingList]:
-    """Return ``recipe.contrasts`` lists: one statement of the time that is asked for, the others of the other time or of another thing."""
+    """Return ``recipe.contrasts`` lists, each with one positive.
+
+    The positive states the time that the query asks for. The negatives state the other time, or another
+    thing.
+    """
     chance = random.Random(f"{recipe.seed}:contrasts")
     languages = [
-        _Statements(**each)
-        for each in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+        _Statements(**statements)
+        for statements in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     ]
     return [_contrast(chance.choice(languages), chance, recipe, embed) for _ in range(recipe.contrasts)]
 
@@ -48,7 +57,7 @@ def _contrast(language: _Statements, chance: random.Random, recipe: Recipe, embe
         )
     )
     query = chance.choice(asked).format(thing)
-    other_time = [each.format(thing) for each in chance.sample(wrong, recipe.list_size // 2)]
+    other_time = [statement.format(thing) for statement in chance.sample(wrong, recipe.list_size // 2)]
     other_thing = [chance.choice(right).format(other) for other in others]
     passages = [chance.choice(right).format(thing), *other_time, *other_thing][: recipe.list_size]
     similarity = embed(passages) @ embed([query], query=True)[0]

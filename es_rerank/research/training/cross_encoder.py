@@ -1,4 +1,4 @@
-"""Training a one-logit cross-encoder with early exits on a CPU or a GPU, in a run that can be interrupted."""
+"""Trains a one-logit cross-encoder with early exits, on a CPU or a GPU, in a run that can be resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from .batches import Pass, StepBatches, tokenised
 from .kept_lists import device, identity_of, lists_with_teacher, prepare
 
 Report = Callable[[dict[str, Any]], None]
-"""Told the state of the run after every step: step, steps, loss, accuracy, pairs_per_second."""
+"""A function that receives the state of the run after every step: step, steps, loss, accuracy,
+pairs_per_second.
+"""
 
 
 _LOG = "log.jsonl"
@@ -41,18 +43,24 @@ _WEIGHTS = "model.safetensors"
 
 
 _INT8_TEXTS = 300
-"""Pairs that int8 is fitted to: 1,000 bring the logits no nearer to fp32's (rms 0.101 for both, 0.124 for the export's own 80)."""
+"""Number of pairs that int8 is fitted to.
+
+1,000 pairs bring the logits no closer to fp32: the rms difference is 0.101 for both, and 0.124 for the
+export's own 80 pairs.
+"""
 
 
 def digest(folder: Path) -> str:
-    """Return what tells the model in a folder from every other one: SHA-256 of its weights and its tokenizer."""
+    """Return the digest of the model in a folder: SHA-256 of its weights and of its tokenizer."""
     return " ".join(
         hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (_WEIGHTS, TOKENIZER)
     )
 
 
 def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
-    """Return a cross-encoder with the body of ``base``, or its first ``layers``, and a fresh pooler and one-logit head."""
+    """Return a cross-encoder with the body of ``base``, or its first ``layers``, and a new pooler and
+    one-logit head.
+    """
     torch.manual_seed(seed)
     config = BertConfig.from_pretrained(base)
     config.num_hidden_layers = layers or config.num_hidden_layers
@@ -62,23 +70,25 @@ def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequen
     model = BertForSequenceClassification.from_pretrained(base, config=config)
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=config.initializer_range)
     torch.nn.init.zeros_(model.bert.pooler.dense.bias)
-    # Word vectors carry the vocabulary of the base model; moving them on little data forgets words it does not hold.
+    # Word vectors hold the vocabulary of the base model. Training them on little data would spoil words that
+    # the data
+    # do not contain.
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
 
 
 def _model_of(folder: Path) -> BertForSequenceClassification:
-    """Return the cross-encoder that a former run saved, its word vectors as fixed as they were."""
+    """Return the cross-encoder that a former run saved; its word vectors stay fixed."""
     model = BertForSequenceClassification.from_pretrained(folder)
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
 
 
 class Trainer:
-    """One run of a recipe over lists, in a work folder from which it can be resumed.
+    """One run of a recipe over lists, with a work folder from which it can be resumed.
 
-    ``start``: the saved model that it goes on from, of the same vocabulary as ``base``. ``run`` tells it from other runs
-    of the same recipe, so that none takes up another's checkpoint.
+    ``start`` is the saved model that the run starts from; its vocabulary must be that of ``base``. ``run``
+    identifies the run among runs of the same recipe, so that it does not resume another run's checkpoint.
     """
 
     def __init__(
@@ -94,7 +104,8 @@ class Trainer:
     ) -> None:
         if len(lists) < recipe.lists_per_step:
             raise SourceError(
-                f"the recipe leaves {len(lists)} lists to train on; at least {recipe.lists_per_step}, one step, are needed",
+                f"the recipe leaves {len(lists)} lists to train on; at least {recipe.lists_per_step}, one "
+                "step, are needed",
                 path=str(work),
             )
         self._recipe, self._work, self._run = recipe, work, run
@@ -127,7 +138,7 @@ class Trainer:
         self.step = 0
 
     def _rate(self, step: int) -> float:
-        """Linear warm-up, then linear decay to zero."""
+        """Return the factor of the learning rate: linear warm-up, then linear decay to zero."""
         warmup = max(1, int(self._recipe.steps * self._recipe.warmup_share))
         return min(
             1.0,
@@ -136,18 +147,19 @@ class Trainer:
         )
 
     def _logits(self, model: torch.nn.Module, read: Pass) -> torch.Tensor:
-        """Return the logits, float32, (heads, total passages), of a pass in its order."""
+        """Return the logits of a pass, float32, (heads, total passages), in the order of its lists."""
         parts = [
             model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches
         ]
         return torch.cat(parts, dim=1)[:, read.places.to(self._device)]
 
     def run(self, report: Report) -> None:
-        """Train to the last step, writing a checkpoint at the recipe's interval."""
+        """Train to the last step; write a checkpoint every ``checkpoint_every`` steps."""
         started, pairs = time.monotonic(), 0
         steps = StepBatches(self._lists, self._tokenizer, self._recipe)
-        # On a GPU the next steps are tokenised meanwhile, by every core: an H200 takes more than 2,400 pairs/s, a reader gave
-        # about 150. On a CPU every core is at work on this step.
+        # On a GPU, all other cores tokenize the next steps meanwhile: an H200 reads more than 2,400 pairs/s,
+        # and one
+        # worker gave about 150. On a CPU, every core works on the current step.
         readers = 0 if self._device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
         for passes in DataLoader(
             steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers
@@ -159,7 +171,7 @@ class Trainer:
             self._optimizer.zero_grad()
             self.average.update_parameters(self.model)
             self.step += 1
-            pairs += sum(len(each.places) for each in passes)
+            pairs += sum(len(part.places) for part in passes)
             state: dict[str, Any] = {
                 "step": self.step,
                 "steps": self._recipe.steps,
@@ -174,16 +186,18 @@ class Trainer:
             report(state)
 
     def _backward(self, passes: Sequence[Pass]) -> float:
-        """Add up the gradients of the mean loss over the lists of a step, pass by pass, and return it."""
-        total, lists = 0.0, sum(len(each.lists) for each in passes)
-        for each in passes:
-            loss = loss_of(self._logits(self.model, each), each.lists, self._recipe) / lists
+        """Compute the gradients of the mean loss over the lists of a step, pass by pass; return that loss."""
+        total, lists = 0.0, sum(len(part.lists) for part in passes)
+        for part in passes:
+            loss = loss_of(self._logits(self.model, part), part.lists, self._recipe) / lists
             loss.backward()
             total += loss.item()
         return total
 
     def accuracy(self) -> dict[str, float]:
-        """Return, for each head of the averaged model, the share of development lists whose best passage is a positive."""
+        """Return, for each head of the averaged model, the share of development lists whose best passage is a
+        positive.
+        """
         with torch.no_grad():
             logits = self._logits(
                 self.average, tokenised(self._development, self._tokenizer, self._recipe)
@@ -218,7 +232,10 @@ class Trainer:
         partial.replace(self._work / "checkpoint.pt")
 
     def resume(self) -> bool:
-        """Take up the checkpoint of the same recipe, where the work folder holds one."""
+        """Load the checkpoint in the work folder; return whether there was one.
+
+        Raises SourceError for a checkpoint of another run.
+        """
         path = self._work / "checkpoint.pt"
         if not path.is_file():
             return False
@@ -238,7 +255,8 @@ class Trainer:
     def save(self, out: Path) -> None:
         """Write the averaged model as a folder that sentence-transformers' CrossEncoder loads.
 
-        Beside it lie its exit heads, its recipe, and texts out of the training lists for ``es-rerank export --int8-texts``.
+        The folder also gets the exit heads, the recipe, and texts from the training lists for ``es-rerank
+        export --int8-texts``.
         """
         self.average.module.save(out)
         self._tokenizer.save_pretrained(out)
@@ -253,29 +271,34 @@ class Trainer:
 
 
 def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
-    """Raise SettingsError where base, start and recipe do not fit together."""
+    """Raise SettingsError when base, start and recipe do not fit together."""
     has = BertConfig.from_pretrained(base).num_hidden_layers
     layers = recipe.layers or has
     if layers > has or any(layer >= layers for layer in recipe.exit_layers):
         raise SettingsError(
-            f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers {recipe.exit_layers}; make them fit"
+            f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers "
+            f"{recipe.exit_layers}; change the recipe or --base"
         )
     if start is None:
         return
     if _vocabulary(start) != _vocabulary(base):
         raise SettingsError(
-            f"{start} was not trained on {base}, for it has another vocabulary; name with --base what it was trained on"
+            f"{start} was not trained on {base}, because it has another vocabulary; name with --base what "
+            "it was trained on"
         )
     config = BertConfig.from_pretrained(start)
-    found = (config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS)))
-    if found != (layers, recipe.exit_layers):
+    start_layers, start_exits = config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS))
+    if (start_layers, start_exits) != (layers, recipe.exit_layers):
         raise SettingsError(
-            f"{start} has {found[0]} layers and exits on {found[1]}, the recipe {layers} and {recipe.exit_layers}; make them the same"
+            f"{start} has {start_layers} layers and exits on {start_exits}, the recipe {layers} and "
+            f"{recipe.exit_layers}; make them the same"
         )
 
 
 def _vocabulary(folder: Path) -> list[str]:
-    """Return the pieces in their order; without their scores, whose last digit changes whenever a tokenizer is saved."""
+    """Return the pieces of the vocabulary in order, without scores: their last digit changes when a tokenizer
+    is saved.
+    """
     pieces: dict[str, int] | list[tuple[str, float]] = json.loads(
         (folder / TOKENIZER).read_text(encoding="utf-8")
     )["model"]["vocab"]
@@ -295,10 +318,12 @@ def train(
     say: Callable[[str], None],
     report: Report,
 ) -> dict[str, Any]:
-    """Train a cross-encoder and write it to ``out``; intermediate state lives in ``out/work`` and is resumed from there.
+    """Train a cross-encoder and write it to ``out``; return the summary of the run.
 
-    ``data`` holds the collections that the recipe names, ``base`` the bi-encoder. ``start``: a folder that a former run
-    wrote, to go on from; ``teacher``: a reranker that teaches beside the bi-encoder. Returns the summary of the run.
+    The state of the run is kept in ``out/work``, and the run resumes from there. ``data`` holds the
+    collections that the recipe names, ``base`` is the bi-encoder. ``start`` is the folder of a former run to
+    start from. ``teacher`` is a reranker that teaches together with the bi-encoder. Raises SettingsError when
+    base, start and recipe do not fit together, and SourceError for too few lists or another run's checkpoint.
     """
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,14 @@
-"""A BERT cross-encoder with heads on inner layers, so that reading may stop there (deep supervision).
+"""A BERT cross-encoder with heads on inner layers, so that reading can stop there (deep supervision).
 
-An inner layer's head gives the logit of a model of so many layers; trained together with the last one, the layers below
-learn to be read early (DeeBERT, https://arxiv.org/abs/2004.12993, but trained jointly). The forward pass is written out
-for training: matrices in bfloat16, the residual stream in float32; no dropout, which took 40 % of a step, and no
-list is seen often; attention on a CPU by plain matrix products, for the fused kernel's backward pass took 39 % of what then
-was a step; in the last layer the first token alone, for nothing else of it is read. 12 pairs of 192 tokens on one core with AMX:
-10.0 pairs/s through transformers under autocast, 22 written out. torch.compile gained nothing.
+The head on an inner layer gives the logit of a model with that many layers. The heads are trained together
+with the last one, so the lower layers learn to give early answers (DeeBERT, https://arxiv.org/abs/2004.12993,
+but trained jointly).
+
+The forward pass is written out for training. Matrices are bfloat16, the residual stream is float32. There is
+no dropout: it took 40 % of a step, and no list is seen often. On a CPU, attention is two matrix products,
+because the backward pass of the fused kernel took 39 % of a step without dropout. The last layer computes
+only the first token, because nothing else of it is read. 12 pairs of 192 tokens on one core with AMX: 10.0
+pairs/s through transformers under autocast, 22 pairs/s written out. torch.compile gained nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Head(torch.nn.Module):
-    """What BERT has on its last layer: a dense pooler with tanh, then one logit."""
+    """The head that BERT has on its last layer: a dense pooler with tanh, then one logit."""
 
     def __init__(self, dims: int, spread: float) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class Head(torch.nn.Module):
 
 
 class EarlyExit(torch.nn.Module):
-    """A one-logit BERT and heads after some of its layers, which are counted from 1."""
+    """A one-logit BERT with heads after some of its layers, which are counted from 1."""
 
     def __init__(self, model: BertForSequenceClassification, layers: Sequence[int]) -> None:
         super().__init__()
@@ -52,7 +55,9 @@ class EarlyExit(torch.nn.Module):
         )
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the logits of every head, float32, (heads, n): the exits in their order, then the last layer's."""
+        """Return the logits of every head, float32, (heads, n): the exits in their order, then the last
+        layer.
+        """
         first = self._first_tokens(inputs)
         last = self.model.classifier(self.model.bert.pooler(first[-1][:, None]))[:, 0]
         return torch.stack(
@@ -60,20 +65,22 @@ class EarlyExit(torch.nn.Module):
         )
 
     def _first_tokens(self, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """Return the first token's vectors, float32, (n, dims), after each exit layer and after the last."""
+        """Return the first token's vectors, float32, (n, dims), after each exit layer and after the last
+        layer.
+        """
         bert = self.model.bert
         hidden = bert.embeddings(input_ids=inputs["input_ids"], token_type_ids=inputs.get("token_type_ids"))
         bias = ((inputs["attention_mask"] - 1) * 1e4).to(torch.bfloat16)[:, None, None, :]
-        found = []
+        vectors = []
         for number, block in enumerate(bert.encoder.layer, 1):
             last = number == len(bert.encoder.layer)
             hidden = _layer(block, hidden, hidden[:, :1] if last else hidden, bias)
             if last or str(number) in self.exit:
-                found.append(hidden[:, 0])
-        return found
+                vectors.append(hidden[:, 0])
+        return vectors
 
     def save(self, folder: Path) -> None:
-        """Write the model as transformers does, and the exit heads beside it."""
+        """Write the model as transformers does, and the exit heads into the same folder."""
         setattr(self.model.config, EXIT_LAYERS, [int(layer) for layer in self.exit])
         self.model.save_pretrained(folder)
         save_file(
@@ -91,7 +98,7 @@ class EarlyExit(torch.nn.Module):
 def _layer(
     block: torch.nn.Module, hidden: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
-    """Return the layer's output for ``rows``, tokens of ``hidden``, which attend to all of it."""
+    """Return the layer's output for ``rows``: tokens of ``hidden`` that attend to all of ``hidden``."""
     attention = block.attention
     low, query = hidden.to(torch.bfloat16), rows.to(torch.bfloat16)
     heads = attention.self.num_attention_heads

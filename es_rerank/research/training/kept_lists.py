@@ -1,4 +1,4 @@
-"""Lists to train on, made once and kept in the work folder of a run."""
+"""Training lists that are made once and kept in the work folder of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from .passages import Embed
 from .recipe import Recipe
 from .training_list import LISTS, WORK, TrainingList, add_teacher, read_lists
 
-if TYPE_CHECKING:
-    pass
-
 _TAUGHT = "taught.jsonl"
 
 
@@ -30,12 +26,12 @@ _TAUGHT_AT_ONCE = 1_000
 
 
 def device() -> torch.device:
-    """Return what is trained on: a CUDA device where torch sees one, else the CPU."""
+    """Return the device for training: a CUDA device if torch has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def bi_encoder(base: Path) -> Embed:
-    """Return the base model as a teacher, with the prompts that it states."""
+    """Return the embedding function of the base model as a teacher, with the model's own prompts."""
     used = device()
     model = SentenceTransformer(str(base), device=str(used))
 
@@ -58,9 +54,10 @@ def prepare(
     *,
     start: Path | None = None,
 ) -> list[TrainingList]:
-    """Return the lists of the recipe: those in ``work`` under the same ``mark``, or in that of the run that this one starts from, or new ones.
+    """Return the lists of the recipe.
 
-    A second round over the same lists would otherwise embed every passage of every collection again.
+    They are read from ``work``, or from the run that this run starts from, if they have the same ``mark``.
+    Otherwise they are made. Without this, a second round over the same lists would embed all passages again.
     """
 
     def make() -> list[TrainingList]:
@@ -77,7 +74,7 @@ def prepare(
 
 
 def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
-    """Return the lists that a file holds under a mark; where it holds none, make them and write them there."""
+    """Return the lists in a file with this mark. If there are none, make them and write the file."""
     known = _under(path, mark)
     if known is not None:
         return known
@@ -87,7 +84,7 @@ def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list
 
 
 def _under(path: Path, mark: str) -> list[TrainingList] | None:
-    """Return the lists that a file holds under a mark, or None."""
+    """Return the lists in a file if they have this mark, else None."""
     if not path.is_file():
         return None
     made_by, known = read_lists(path)
@@ -103,7 +100,7 @@ def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
 
 
 def identity_of(teacher: Reranker) -> str:
-    """Return what tells a reranker from others; of one that does not say, its name."""
+    """Return the identity of a reranker, or its name if it has no identity."""
     return str(getattr(teacher, "identity", teacher.name))
 
 
@@ -115,7 +112,10 @@ def lists_with_teacher(
     lists_of: str,
     report: Callable[[str], None],
 ) -> list[TrainingList]:
-    """Return lists that ``teacher`` has joined, from ``work`` when a former run left them there; ``lists_of`` is the mark of all lists."""
+    """Return the lists with ``teacher`` as a second teacher.
+
+    They are read from ``work`` if a former run wrote them there. ``lists_of`` is the mark of all lists.
+    """
 
     def make() -> list[TrainingList]:
         made: list[TrainingList] = []
@@ -124,10 +124,7 @@ def lists_with_teacher(
             report(f"{len(made):,} of {len(lists):,} lists scored by {teacher.name}")
         return made
 
-    return _kept(
-        work / _TAUGHT,
-        json.dumps(
-            [lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]
-        ),
-        make,
+    mark = json.dumps(
+        [lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]
     )
+    return _kept(work / _TAUGHT, mark, make)

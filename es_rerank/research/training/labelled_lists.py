@@ -1,4 +1,4 @@
-"""Training lists of labelled queries: a positive, and negatives that are hard to tell from it."""
+"""Training lists of labelled queries: a positive, and negatives that are hard to distinguish from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LabelledLists:
         self._vectors = embed(list(self.queries.values()), query=True)
 
     def lists(self) -> Iterator[TrainingList]:
-        """Yield the labelled lists of the source, each query ``repeats`` times."""
+        """Yield the labelled lists of the source, ``repeats`` lists for each query."""
         for (query, text), vector in zip(self.queries.items(), self._vectors, strict=True):
             similarity, bm25 = self.passages.vectors @ vector, self.passages.bm25(text)
             for _ in range(self._source.repeats):
@@ -55,7 +55,7 @@ class LabelledLists:
     def _chosen(
         self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray
     ) -> list[tuple[int, int]]:
-        """Return passages with labels, a positive first; empty where the corpus lacks every positive."""
+        """Return passages with labels, a positive first; empty when the corpus has no positive."""
         size = self._recipe.list_size
         positives = [
             document
@@ -74,7 +74,8 @@ class LabelledLists:
                 if document != anchor and document in self.passages.of_document
             ]
             self._random.shuffle(pool)
-            # A grade between 0 and the best is neither a clear positive nor a clear negative: left out.
+            # A grade between 0 and the best is neither a clear positive nor a clear negative, so it is left
+            # out.
             clear = [
                 (self._best_passage(document, similarity), int(grades[document] > 0))
                 for document in pool
@@ -89,14 +90,19 @@ class LabelledLists:
         return chosen
 
     def _best_passage(self, document: str, similarity: FloatArray) -> int:
-        """Return the document's passage nearest to the query: the one that holds the answer, most of the time."""
+        """Return the document's passage that is nearest to the query.
+
+        In most cases this passage contains the answer.
+        """
         numbers = self.passages.of_document[document]
         return max(numbers, key=lambda number: similarity[number])
 
     def _mined(
         self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray, positive: int
     ) -> list[int]:
-        """Return hard negatives in random order, one a document, the last a random passage of the collection."""
+        """Return hard negatives in random order, one for each document; the last is a random passage of the
+        collection.
+        """
         same_title = self._source.kind == "same_title"
         near = (
             list(self.passages.of_title[self.passages.titles[positive]])

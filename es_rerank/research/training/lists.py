@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def make_lists(
     recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed, report: Callable[[str], None]
 ) -> list[TrainingList]:
-    """Return all lists of a recipe in the order of training; ``report`` is told what each source gave.
+    """Return all lists of a recipe in the order of training; ``report`` receives the counts of each source.
 
-    A share of the weak lists, ``recipe.weak_first``, comes before everything else, so that the model first learns what
-    the teacher knows; all others are shuffled.
+    The share ``recipe.weak_first`` of the weak lists comes first, so the model first learns the teacher's
+    knowledge. All other lists are shuffled.
     """
     sources: dict[str, LabelledLists] = {}
     labelled: list[TrainingList] = []

@@ -1,9 +1,10 @@
-"""What is minimised: a listwise softmax, a binary term and teachers, on the last head and, weighted, on the exits.
+"""The training loss: a listwise softmax, a binary term and teachers, on the last head and, weighted, on the
+exits.
 
-A listwise loss orders the passages of one query; the binary term makes the logistic of the logit a usable 0..1 score; the
-Kullback-Leibler term towards the teacher keeps what the bi-encoder, trained on a billion pairs, knows already
-(TinyBERT-style distillation, https://arxiv.org/abs/1909.10351). The exits learn from the same, and from the last head
-(self-distillation, https://arxiv.org/abs/1905.08094).
+The listwise loss orders the passages of one query. The binary term makes the sigmoid of the logit a usable
+score from 0 to 1. The Kullback-Leibler term towards the teacher keeps the knowledge of the bi-encoder, which
+was trained on a billion pairs (TinyBERT-style distillation, https://arxiv.org/abs/1909.10351). The exits
+learn from the same terms, and from the last head (self-distillation, https://arxiv.org/abs/1905.08094).
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from .recipe import Recipe
 from .training_list import TrainingList
 
 _NOTHING = -1e4
-"""Logit of a place where a shorter list has no passage: its share of a softmax is 0 in float32, and its logarithm finite."""
+"""Logit of a place without a passage in a shorter list.
+
+Its share of a softmax is 0 in float32, and its logarithm is finite.
+"""
 
 
 def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe) -> torch.Tensor:
-    """Return the sum of the losses of lists; ``logits`` is (heads, total passages) in list order, the last head in the last row."""
+    """Return the sum of the losses of the lists.
+
+    ``logits`` is (heads, total passages) in the order of the lists; the last row is the last head.
+    """
     sizes = torch.tensor([len(item.passages) for item in lists])
     width = int(sizes.max())
     real = torch.arange(width) < sizes[:, None]
@@ -56,7 +63,9 @@ def _table(rows: Sequence[Sequence[float]], rest: float, device: torch.device) -
 
 
 def _divergence(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Return the Kullback-Leibler divergence of the student's softmax from the teacher's over the last dimension, a list."""
+    """Return the Kullback-Leibler divergence of the student's softmax from the teacher's, over the last
+    dimension.
+    """
     return functional.kl_div(
         torch.log_softmax(student, dim=-1), torch.softmax(teacher, dim=-1), reduction="none"
     ).sum(dim=-1)

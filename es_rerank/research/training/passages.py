@@ -1,4 +1,4 @@
-"""The passages of a collection, cut at several lengths, and what bi-encoder and BM25 say of each for a query."""
+"""The passages of a collection, cut at several lengths, with their similarity and BM25 scores for a query."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Embed(Protocol):
-    """Texts to unit vectors, float32, (n, dims); ``query``: they are asked, not searched."""
+    """A function from texts to unit vectors, float32, (n, dims).
+
+    ``query`` says that the texts are queries.
+    """
 
     def __call__(self, texts: list[str], *, query: bool = False) -> FloatArray:
         """Return a vector for each text."""
@@ -37,13 +40,16 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def with_title(title: str, text: str) -> str:
-    """Return title and text as the read path joins them."""
+    """Return title and text, joined as a search joins them."""
     return f"{title}\n{text}" if title else text
 
 
 @dataclass(slots=True)
 class Passages:
-    """Passages with their vectors (float32, (n, dims)), embedded behind their titles, and the documents they belong to."""
+    """Passages, their vectors, and the documents that they belong to.
+
+    The vectors, float32, (n, dims), are of the passages with their titles.
+    """
 
     texts: list[str]
     titles: list[str]
@@ -72,9 +78,9 @@ class Passages:
         )
 
     def near(self, similarity: FloatArray, bm25: FloatArray) -> list[int]:
-        """Return the passages nearest by vector, then those nearest by words, best first and one a document.
+        """Return the nearest passages by vector, then the nearest by BM25, best first.
 
-        One a document, the best, so that documents of many passages are not drawn more often than others.
+        Each document gives only its best passage, so documents with many passages are not drawn more often.
         """
         return list(
             dict.fromkeys([*self._best(similarity, DENSE_NEIGHBOURS), *self._best(bm25, BM25_NEIGHBOURS)])
@@ -89,16 +95,17 @@ class Passages:
         return list(best.values())[:documents]
 
     def any_of(self, chance: random.Random) -> int:
-        """Return some passage, that of one document as likely as that of another."""
+        """Return a random passage; every document is equally likely."""
         return chance.choice(self.of_document[chance.choice(self._documents)])
 
 
 def cut_passages(
     documents: Iterable[Document], tokenizer: Tokenizer, sizes: Sequence[int], seed: int, embed: Embed
 ) -> Passages:
-    """Cut each document, without overlap, at one of ``sizes`` tokens that is drawn for it, and embed each passage behind its title.
+    """Cut each document without overlap, and embed each passage with its title.
 
-    The size is drawn by document, so that length says nothing of relevance: positives and negatives come from all sizes.
+    The length, one of ``sizes`` tokens, is drawn for each document. So the length of a passage says nothing
+    about its relevance.
     """
     chunkers = [Chunker(tokenizer, size=size, overlap=0) for size in sizes]
     texts: list[str] = []
@@ -122,7 +129,7 @@ def shown(passages: Passages, number: int, title_share: float, chance: random.Ra
 
 
 def together(collections: dict[str, Passages]) -> Passages:
-    """Return the passages of several collections, by name, as one, in the order given."""
+    """Return the passages of several collections, by name, as one collection in the given order."""
     parts = collections.values()
     return Passages(
         [text for part in parts for text in part.texts],
@@ -133,15 +140,12 @@ def together(collections: dict[str, Passages]) -> Passages:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text, and of what is written without spaces every two neighbouring characters."""
-    return [word for part in plain(text).split() for run in _RUNS.findall(part) for word in _paired(run)] or [
-        "_"
-    ]
+    """Return the words of a text. In scripts without spaces, every two neighbouring characters are a word."""
+    runs = [run for part in plain(text).split() for run in _RUNS.findall(part)]
+    return [word for run in runs for word in _paired(run)] or ["_"]
 
 
 def _paired(run: str) -> list[str]:
-    return (
-        [run[place : place + 2] for place in range(len(run) - 1)]
-        if len(run) > 1 and _UNSPACED.match(run)
-        else [run]
-    )
+    if len(run) > 1 and _UNSPACED.match(run):
+        return [run[place : place + 2] for place in range(len(run) - 1)]
+    return [run]

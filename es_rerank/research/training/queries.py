@@ -1,4 +1,4 @@
-"""Which labelled queries a recipe may learn from."""
+"""The labelled queries that a recipe may be trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .recipe import Source
 
 
 def draw_queries(source: Source, folder: Path, seed: int) -> tuple[dict[str, str], Qrels]:
-    """Return the queries and judgements that the source allows for training, in a seeded order."""
+    """Return the queries that the source allows for training, in a seeded order, and their judgements."""
     qrels: Qrels = {}
     for split in source.splits:
         for query, grades in read_qrels(folder / source.collection, split).items():
@@ -32,5 +32,5 @@ def draw_queries(source: Source, folder: Path, seed: int) -> tuple[dict[str, str
 
 
 def plain(text: str) -> str:
-    """Return the words of a text, lower case: what makes two questions the same question."""
+    """Return the words of a text in lower case. Two questions with the same result are the same question."""
     return " ".join(re.findall(r"\w+", text.lower()))

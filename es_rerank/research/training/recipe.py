@@ -1,4 +1,6 @@
-"""What the cross-encoders that we ship were trained on and how: data list, seeds and every number of the run."""
+"""Recipes of the cross-encoders that this project ships: list of data, seeds and every number of a training
+run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...errors import SettingsError
 
 RECIPE = "recipe.json"
-"""Where a training run writes its recipe, in its folder."""
+"""File in which a training run stores its recipe, inside its folder."""
 
 Part = Literal["all", "train", "evaluate"]
 Kind = Literal["mined", "pool", "same_title"]
@@ -21,10 +23,11 @@ WeakKind = Literal["sentence", "keywords", "title", "labelled"]
 class Source(BaseModel):
     """One collection of labelled queries.
 
-    ``kind`` says where negatives come from: ``mined`` from BM25 and dense neighbours over the whole collection;
-    ``pool`` first from the query's own judged pool, the rest mined; ``same_title`` mined among documents that share
-    the positive's title. ``part`` is a tenth held out by a hash of the query id (``evaluate``) or the other nine.
-    ``queries`` bounds how many are drawn; each is used ``repeats`` times with fresh negatives.
+    ``kind`` says where negatives come from. ``mined``: BM25 and dense neighbours in the whole collection.
+    ``pool``: first the query's own judged pool, then mined ones. ``same_title``: mined among documents that
+    have the title of the positive. ``part`` is the tenth of the queries that a hash of their ids holds out
+    (``evaluate``), or the other nine tenths (``train``). At most ``queries`` queries are drawn; each is used
+    ``repeats`` times with new negatives.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,11 +41,14 @@ class Source(BaseModel):
     without: str | None = None
     """A collection whose held-out tenth must not be trained on: queries with the same text are dropped."""
     judged_only: bool = False
-    """Read only documents judged for the drawn queries: keeps the texts of other splits out of training altogether."""
+    """Read only documents that are judged for the drawn queries. So no text of another split is trained on.
+    """
 
 
 _CONTRAST_LIST = 8
-"""Half of them say the same of another time, and a language has four ways to say it (``contrasts.json``)."""
+"""Largest list of contrasts: half of it states another time, and a language has four ways to do so
+(``contrasts.json``).
+"""
 
 _OF_LISTS = {
     *(
@@ -61,64 +67,78 @@ _OF_LISTS = {
 
 
 class Recipe(BaseModel):
-    """Every choice of a training run; two runs of one recipe differ only by floating-point order."""
+    """All choices of a training run. Two runs of the same recipe differ only by the order of floating-point
+    operations.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 13
     sources: tuple[Source, ...]
     weak: int = 9_000
-    """How many lists are made of texts that stand for queries, taught by the bi-encoder and BM25 alone."""
+    """Number of lists whose queries are texts of the passages. Only the bi-encoder and BM25 teach them."""
     weak_kinds: dict[WeakKind, float] = {"sentence": 0.4, "keywords": 0.3, "title": 0.1, "labelled": 0.2}
-    """Share of each kind of text among them."""
+    """Share of each kind of text among these queries."""
     weak_first: float = 0.3
-    """Share of the weak lists that is trained on before all others."""
+    """Share of the weak lists that comes before all other lists."""
     list_size: int = 6
     """Passages per list: one positive (or more, in judged pools) and negatives."""
     lists_per_step: int = 16
     max_tokens: int = 384
     passage_tokens: tuple[int, ...] = (48, 96, 160, 256, 384)
-    """The lengths at which documents are cut, each document at one of them: from a sentence to what is served at most."""
+    """Lengths in tokens at which documents are cut, one length for each document.
+
+    They go from a sentence to the longest passage that is served.
+    """
     title_share: float = 0.7
-    """Share of the passages that are read with their title before them."""
+    """Share of the passages that have their title before them."""
     false_negative_margin: float = 0.08
-    """A mined negative nearer to the query than the positive by more than this cosine is dropped as a likely positive."""
+    """A mined negative is dropped as a likely positive if its cosine is above the positive's by more than
+    this.
+    """
     steps: int = Field(default=670, ge=1)
     warmup_share: float = 0.06
     body_rate: float = 8e-5
     head_rate: float = 5e-4
     binary_weight: float = 0.3
     distil_weight_labelled: float = 0.3
-    """Weight of the teacher on labelled lists where it agrees with the labels; where it errs it teaches nothing."""
+    """Weight of the teacher on labelled lists when it agrees with the labels. When it does not agree, its
+    weight is 0.
+    """
     distil_weight_weak: float = 1.0
     distil_scale: float = 20.0
-    """The bi-encoder's logits are distil_scale * cosine: the temperature that all-MiniLM-L6-v2 was trained with."""
+    """The bi-encoder's logits are distil_scale * cosine, with the temperature of all-MiniLM-L6-v2's training.
+    """
     bm25_weight: float = 0.5
-    """What BM25's standardised scores weigh in the teacher beside the bi-encoder's."""
+    """Weight of BM25's standardised scores in the teacher; the bi-encoder has weight 1."""
     exit_layers: tuple[int, ...] = (2, 3)
-    """The layers, counted from 1, whose output feeds a head of its own, so that the encoder may stop there."""
+    """Layers, counted from 1, that get an exit head, so that the encoder can stop after them."""
     exit_weight: float = 0.4
-    """Weight of each exit head's own loss on labels and teacher."""
+    """Weight of each exit head's own loss from labels and teacher."""
     exit_distil_weight: float = 0.4
     """Weight of the last head as the teacher of each exit head."""
     average_decay: float = 0.99
-    """What is saved is the exponential moving average of the weights over the steps."""
+    """Decay of the exponential moving average of the weights over the steps. The average is what is saved."""
     lists_per_pass: int = 16
-    """Lists whose gradients are computed at once; a step adds up as many passes as it needs. Bounds memory."""
+    """Lists whose gradients are computed at once. A step adds up several passes; the number bounds memory."""
     batch_tokens: int = 4_096
-    """Padded tokens that are read at once: passages of a pass, sorted by length, so that little is padding."""
+    """Padded tokens that are read at once. The passages of a pass are sorted by length, so little is padding.
+    """
     checkpoint_every: int = 100
     first_list: int = Field(default=0, ge=0)
-    """How many lists at the head are passed over: those that the model which this run starts from has learned from."""
+    """Number of lists at the beginning that are skipped, because the model that this run starts from was
+    trained on them.
+    """
     spare_tenth: bool = False
-    """Pass over the tenth of the queries, by a hash of their text, from which the calibration is learned afterwards."""
+    """Skip a tenth of the queries, chosen by a hash of their text. The calibration is fitted to them later.
+    """
     reranker_weight: float = 2.0
-    """What a teaching reranker's standardised logits weigh in the teacher beside those of bi-encoder and BM25 together."""
+    """Weight of a teaching reranker's standardised logits; bi-encoder and BM25 together have weight 1."""
 
     layers: int | None = Field(default=None, ge=1)
-    """How many of the base's layers are kept, counted from the first; all without it."""
+    """Number of the base model's layers that are kept, from the first on; None keeps all."""
     contrasts: int = Field(default=0, ge=0)
-    """How many lists are made of statements that differ in a word of time alone (``contrasts``)."""
+    """Number of lists of statements that differ only in a word of time (``contrasts``)."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -128,12 +148,16 @@ class Recipe(BaseModel):
             )
         if self.contrasts and self.list_size > _CONTRAST_LIST:
             raise ValueError(
-                f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast can have"
+                f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast "
+                "can have"
             )
         return self
 
     def of_lists(self) -> str:
-        """Return, as JSON, what of the recipe the training lists depend on: those of another schedule can be used again."""
+        """Return, as JSON, the fields that the training lists depend on.
+
+        Recipes with the same value can use the same lists.
+        """
         return self.model_dump_json(include=_OF_LISTS | ({"contrasts"} if self.contrasts else set()))
 
 
@@ -156,7 +180,7 @@ FIRST_ROUND = Recipe(
         Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
     ),
 )
-"""The first round of the cross-encoder that ships in the package: what the bi-encoder knows, then labels too."""
+"""First round of the bundled cross-encoder: first the bi-encoder's knowledge, then the labels too."""
 
 SECOND_ROUND = FIRST_ROUND.model_copy(
     update={
@@ -169,7 +193,11 @@ SECOND_ROUND = FIRST_ROUND.model_copy(
         "spare_tenth": True,
     }
 )
-"""Its second round, which goes on from the first, over the lists that the first did not reach, with the first as a teacher."""
+"""Second round of the bundled cross-encoder.
+
+It starts from the model of the first round, which is also a teacher, and uses the lists that the first round
+did not reach.
+"""
 
 THIRD_ROUND = SECOND_ROUND.model_copy(
     update={
@@ -186,7 +214,11 @@ THIRD_ROUND = SECOND_ROUND.model_copy(
         "first_list": 0,
     }
 )
-"""Its third round, which goes on from the second: labelled questions alone, among twice as many passages."""
+"""Third round of the bundled cross-encoder.
+
+It starts from the model of the second round and uses only labelled questions, with twice as many passages in
+a list.
+"""
 
 ZH_EN_FIRST_ROUND = Recipe(
     sources=(
@@ -212,7 +244,10 @@ ZH_EN_FIRST_ROUND = Recipe(
     layers=6,
     contrasts=1_000,
 )
-"""The first round of the cross-encoder for Chinese and English: half the layers of a multilingual bi-encoder, whose cosines are compressed."""
+"""First round of the cross-encoder for Chinese and English.
+
+It has half the layers of a multilingual bi-encoder, whose cosines lie in a narrow range.
+"""
 
 ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
     update={
@@ -222,7 +257,9 @@ ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
         "first_list": ZH_EN_FIRST_ROUND.steps * ZH_EN_FIRST_ROUND.lists_per_step,
     }
 )
-"""Its second round, over the lists that the first did not reach."""
+"""Second round of the cross-encoder for Chinese and English, over the lists that the first round did not
+reach.
+"""
 
 ROUNDS: Mapping[str, Recipe] = {
     "first": FIRST_ROUND,
@@ -231,13 +268,13 @@ ROUNDS: Mapping[str, Recipe] = {
     "zh-en-first": ZH_EN_FIRST_ROUND,
     "zh-en-second": ZH_EN_SECOND_ROUND,
 }
-"""The recipes of the cross-encoders that we ship by the names that ``--recipe`` takes."""
+"""The recipes of the shipped cross-encoders, by the names that ``--recipe`` takes."""
 
 
 def read_recipe(name: str) -> Recipe:
-    """Return a round of a cross-encoder that we ship by its name, or the recipe in a JSON file.
+    """Return a recipe: a round of a shipped cross-encoder by its name, or the recipe in a JSON file.
 
-    Raises SettingsError, with pydantic's account of the fields, when the file is not a recipe.
+    Raises SettingsError, with pydantic's report of the fields, when the file is not a recipe.
     """
     if name in ROUNDS:
         return ROUNDS[name]

@@ -1,4 +1,4 @@
-"""What the model is trained on: a query, its passages, and what is known of them."""
+"""Training lists: a query, its passages, and what is known about them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from .recipe import Recipe
 DEVELOPMENT_LISTS = 240
 
 WORK, LISTS = "work", "lists.jsonl"
-"""Folder within that of a training run where it keeps what it can be resumed from, and the file of its lists in there."""
+"""Folder inside a training run's folder with the files to resume from, and the file of the lists in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """A query and its passages. ``labels``: 1 or 0, or all -1 when only the teacher knows. ``teacher``: its logits.
+    """A query and its passages.
 
-    ``made``: the query is of our own making, so that others much like it may be trained on: no list to watch training by.
+    ``labels`` are 1 or 0, or all -1 when only the teacher judges the passages. ``teacher`` has the teacher's
+    logits. ``made``: the query was generated. Other generated queries can be almost the same, so such a list
+    is never a development list.
     """
 
     query: str
@@ -38,11 +40,11 @@ class TrainingList:
 
 
 def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> list[float]:
-    """Return what bi-encoder and BM25 together say of the passages of one list.
+    """Return the logits of the teacher, bi-encoder and BM25 together, for the passages of one list.
 
-    BM25's scores are standardised within the list and then spread as the bi-encoder's logits are, so that
-    ``bm25_weight`` is the ratio of the two whatever the query: a convex combination of standardised scores beats either
-    (https://arxiv.org/abs/2210.11934).
+    BM25's scores are standardised within the list and then scaled to the spread of the bi-encoder's logits.
+    So ``bm25_weight`` is the ratio of the two for every query. A convex combination of standardised scores is
+    better than each part (https://arxiv.org/abs/2210.11934).
     """
     logits = recipe.distil_scale * similarity
     if bm25.std() > 0:
@@ -51,12 +53,16 @@ def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> 
 
 
 def mark_of(recipe: Recipe, base: str, data: Path) -> str:
-    """Return the first line of a file of lists: what of the recipe they depend on, the digest of the base that made them, and of which folder."""
+    """Return the first line of a file of lists.
+
+    It states what the lists were made from: fields of the recipe, the digest of the base model, and the data
+    folder.
+    """
     return json.dumps({"recipe": json.loads(recipe.of_lists()), "base": base, "data": str(data.resolve())})
 
 
 def is_of(mark: str, recipe: Recipe) -> bool:
-    """Whether lists under this mark are those of a recipe, whichever base made them."""
+    """Return whether lists with this mark belong to a recipe, for any base model."""
     try:
         return bool(json.loads(mark)["recipe"] == json.loads(recipe.of_lists()))
     except (ValueError, LookupError, TypeError):
@@ -64,7 +70,7 @@ def is_of(mark: str, recipe: Recipe) -> bool:
 
 
 def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
-    """Return what the lists of a run's ``lists.jsonl`` were made by, and the lists. Raises SourceError for another file."""
+    """Return the mark and the lists of a run's ``lists.jsonl``. Raises SourceError for another file."""
     try:
         with path.open(encoding="utf-8") as lines:
             mark = next(lines, "").rstrip("\n")
@@ -76,37 +82,42 @@ def read_lists(path: Path) -> tuple[str, list[TrainingList]]:
 def split_development(
     lists: Sequence[TrainingList], recipe: Recipe
 ) -> tuple[list[TrainingList], list[TrainingList]]:
-    """Return the labelled lists that are kept out of training, to watch it and to calibrate, and all others, each in their order.
+    """Return the development lists and all other lists, each in their order.
 
-    Raises SourceError where there are so few that none would be left to learn from.
+    Development lists are labelled. They are not trained on, but used to watch the training and to calibrate.
+    Raises SourceError when too few lists would be left to train on.
     """
     labelled = [number for number, item in enumerate(lists) if item.labels[0] >= 0 and not item.made]
     if len(labelled) < 2 * DEVELOPMENT_LISTS:
         raise SourceError(
-            f"the recipe gave {len(labelled)} labelled lists; {2 * DEVELOPMENT_LISTS} are needed, {DEVELOPMENT_LISTS} of them to watch by"
+            f"the recipe gave {len(labelled)} labelled lists; {2 * DEVELOPMENT_LISTS} are needed, "
+            f"{DEVELOPMENT_LISTS} of them as development lists"
         )
     kept = set(random.Random(recipe.seed).sample(labelled, DEVELOPMENT_LISTS))
-    return [lists[number] for number in sorted(kept)], [
-        item for number, item in enumerate(lists) if number not in kept
-    ]
+    development = [lists[number] for number in sorted(kept)]
+    return development, [item for number, item in enumerate(lists) if number not in kept]
 
 
 def queue(others: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
-    """Return, of the lists that are not for development, those of a run in the order of its first epoch."""
+    """Return the lists that a run trains on, in the order of its first epoch. ``others`` has no development
+    lists.
+    """
     return [item for item in others[recipe.first_list :] if not (recipe.spare_tenth and held_out(item.query))]
 
 
 def learned_from(lists: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
-    """Return the lists that a run reached, those of the run before it included."""
+    """Return the lists that a run was trained on, including those of the run before it."""
     _, others = split_development(lists, recipe)
     return [*others[: recipe.first_list], *queue(others, recipe)[: recipe.steps * recipe.lists_per_step]]
 
 
 def add_teacher(lists: Sequence[TrainingList], reranker: Reranker, recipe: Recipe) -> list[TrainingList]:
-    """Return lists whose teacher a reranker has joined: the sum of both, standardised over the list, as far apart as the teacher's logits were.
+    """Return the lists with a reranker as a second teacher.
 
-    A cross-encoder and its first stage together are better than either, and hence the cheapest teacher that is better
-    than a cross-encoder (self-distillation, https://arxiv.org/abs/1805.04770).
+    The new logits are the weighted sum of both teachers' standardised logits, standardised and then scaled to
+    the spread of the old logits. A cross-encoder together with its first stage is better than each of them,
+    so it is the cheapest teacher that is better than a cross-encoder (self-distillation,
+    https://arxiv.org/abs/1805.04770).
     """
     return [
         replace(item, teacher=_joined(item, as_logits(reranker.score(item.query, item.passages)), recipe))

@@ -1,7 +1,8 @@
-"""Training lists without labels: texts of every kind asked against the passages of all collections, judged by the teacher.
+"""Training lists without labels: texts of several kinds are queries, and the teacher judges the passages.
 
-Labelled questions alone carry over neither to claims nor to keywords. Here sentences stand for claims, words of a
-sentence or a title for keyword queries, titles for themselves, and the labelled queries of all collections for questions.
+A model that learns only from labelled questions is not good at claims or keywords. So sentences are used as
+claims, words of a sentence or a title as keyword queries, titles as title queries, and the labelled queries
+of all collections as questions. The passages come from all collections.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])|(?<=[\u3002\uff01\uff1f])")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _UNSPACED_RUN = re.compile(f"[{UNSPACED}]{{2,}}")
 _BLOCK = 64
-"""Queries whose similarities to all passages are held at once."""
+"""Number of queries whose similarities to all passages are in memory at once."""
 
 
 class WeakQuery(NamedTuple):
-    """A text that stands for a query, the passage that it was taken from, and what of that passage may be shown.
+    """A text that is used as a query, and the passage ``own`` that it was taken from.
 
-    ``remains`` is the passage without the text, for a passage that holds its query word for word teaches nothing
-    (inverse cloze task, https://arxiv.org/abs/1906.00300); empty when the passage may not be shown, None when it may be
-    shown as it is.
+    A passage that contains its query word for word teaches nothing (inverse cloze task,
+    https://arxiv.org/abs/1906.00300). ``remains`` is the passage without the query. It is empty when the
+    passage must not be in the list, and None when the passage is used unchanged.
     """
 
     text: str
@@ -40,7 +41,7 @@ class WeakQuery(NamedTuple):
 
 
 def _length(text: str) -> int:
-    """Return how many words a text has; where they are not parted, two characters count as one."""
+    """Return how many words a text has. In scripts without spaces, two characters count as one word."""
     return len(text.split()) + len(_UNSPACED.findall(text)) // 2
 
 
@@ -57,7 +58,7 @@ class WeakLists:
         self._spans = [range(start, end) for start, end in itertools.pairwise(ends)]
 
     def lists(self, embed: Embed) -> Iterator[TrainingList]:
-        """Yield ``recipe.weak`` lists, or a few less where a text holds nothing to ask with."""
+        """Yield ``recipe.weak`` lists. There are a few less when a text has no usable query."""
         drawn = [query for _ in range(self._recipe.weak) if (query := self._query()) is not None]
         if not drawn:
             return
@@ -68,7 +69,7 @@ class WeakLists:
                 yield self._list(query, similarity)
 
     def _query(self) -> WeakQuery | None:
-        """Draw a query: each kind by its share, each collection as likely as any other."""
+        """Draw a query. Kinds are drawn by their share; every collection is equally likely."""
         kind = self._random.choices(list(self._recipe.weak_kinds), list(self._recipe.weak_kinds.values()))[0]
         if kind == "labelled":
             return WeakQuery(self._random.choice(self._random.choice(self._queries)))
@@ -92,9 +93,10 @@ class WeakLists:
         )
 
     def _keywords(self, text: str, number: int) -> WeakQuery | None:
-        """Draw one to five words, lower case: neighbours as they stand, or the longer words from anywhere in the text.
+        """Draw one to five words in lower case: neighbouring words, or longer words from anywhere in the
+        text.
 
-        Of a text without spaces, two to six neighbouring characters.
+        From a text without spaces, draw two to six neighbouring characters.
         """
         if unspaced := _UNSPACED_RUN.findall(text):
             run, wanted = self._random.choice(unspaced), self._random.randint(2, 6)
@@ -111,7 +113,9 @@ class WeakLists:
         return WeakQuery(" ".join(chosen), number) if any(len(word) > 3 for word in chosen) else None
 
     def _list(self, query: WeakQuery, similarity: FloatArray) -> TrainingList:
-        """Return the list of a query: its own passage or the nearest one, near ones of any rank, and one from anywhere."""
+        """Return the list of a query: its own or the nearest passage, near passages of any rank, and a random
+        passage.
+        """
         size, bm25 = self._recipe.list_size, self.passages.bm25(query.text)
         near = [number for number in self.passages.near(similarity, bm25) if number != query.own]
         first = near.pop(self._random.randrange(3)) if query.own is None or query.remains == "" else query.own

@@ -1,4 +1,4 @@
-"""The peers that the bench measures: which versions, what is installed for them, and which ways of theirs are run."""
+"""The peers that the bench measures: their versions, their packages, and the ways in which they are run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from ....models.manifest import Precision
 
 Scale = Literal["logit", "probability"]
 Weights = Literal["ours", "torch", "optimum", "flat", "flat int8"]
-"""Which folder a system reads: our export; the torch folder; what sentence-transformers exports from it; the plain graph in
-fp32 or in our int8, without our passes, with the torch folder's configuration beside it, in the flat layout of FlashRank,
-fastembed and infinity."""
+"""The folder that a system reads.
+
+``ours`` is this project's export, ``torch`` the torch folder, ``optimum`` the export of
+sentence-transformers. ``flat`` and ``flat int8`` are this project's graph without graph passes, in fp32 or
+int8, next to the torch folder's configuration. FlashRank, fastembed and infinity read this layout.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A package that is installed in an environment of its own. ``requirement`` names it with the extras that it needs."""
+    """A package that is installed in its own environment. ``requirement`` is its name with the extras that it
+    needs.
+    """
 
     name: str
     version: str
@@ -24,17 +29,19 @@ class Peer:
 
     @property
     def pinned(self) -> str:
-        """What is installed."""
+        """The requirement with its exact version, as it is installed."""
         return f"{self.requirement}=={self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way of scoring pairs. ``peer`` None: this project itself. ``scale`` is that of its scores.
+    """One way of scoring pairs.
 
-    ``worker`` is its name in ``worker.py``; ``batches``: whether a batch size is the caller's choice. ``exit_layer``: where
-    all passages but a ``share`` stop, by the exit head there. ``remembers``: every list that is
-    timed was scored before, and its speed is drawn in no picture.
+    ``peer`` is None for this project itself. ``worker`` is the system's name in ``worker.py``. ``scale`` is
+    the scale of its scores. ``batches`` says whether the caller chooses a batch size. With ``exit_layer``,
+    only a ``share`` of the passages is read beyond that layer; the exit head there scores the others.
+    ``remembers`` says that every timed list was scored before and comes from the cache; its speed is not
+    plotted.
     """
 
     name: str
@@ -50,8 +57,9 @@ class System:
 
 
 PEERS = (
-    # 6.2.0 needs transformers 5, its ONNX backend (optimum-onnx 0.1.0) transformers below 4.58: 5.7.0 is the newest
-    # whose extra can be installed.
+    # 6.2.0 needs transformers 5, but its ONNX backend (optimum-onnx 0.1.0) needs transformers below 4.58.
+    # 5.7.0 is the
+    # newest version whose extra can be installed.
     Peer("sentence-transformers", "5.7.0", "sentence-transformers[onnx]"),
     Peer("flashrank", "0.2.10", "flashrank"),
     Peer("fastembed", "0.9.1", "fastembed"),
@@ -73,7 +81,8 @@ SYSTEMS = (
         "sentence-transformers ONNX", "int8", "sentence-transformers", "sentence-transformers-int8", "optimum"
     ),
     System("infinity torch", "fp32", "infinity-emb", "infinity-torch", "torch"),
-    # Leaves token types out (0.0.78, transformer/crossencoder/optimum.py): right for models without them.
+    # Does not pass token types (0.0.78, transformer/crossencoder/optimum.py); correct only for models without
+    # them.
     System("infinity optimum", "fp32", "infinity-emb", "infinity-optimum", "flat"),
     System("rerankers torch", "fp32", "rerankers", "rerankers", "torch"),
     System("fastembed", "fp32", "fastembed", "fastembed", "flat"),
@@ -81,16 +90,19 @@ SYSTEMS = (
     System("FlashRank", "fp32", "flashrank", "flashrank", "flat", scale="probability"),
     System("FlashRank, our int8", "int8", "flashrank", "flashrank", "flat int8", scale="probability"),
 )
-"""The systems that are measured. FlashRank and fastembed make no int8 graph themselves but are given such graphs by their
-authors: so they get the weights as we quantise them, which is faster than as sentence-transformers does. Our graph passes
-they do not get: a graph without a mask cannot read the padded batches that they make."""
+"""The systems that are measured.
+
+FlashRank and fastembed do not quantize; their authors give them int8 graphs. So they get the weights as this
+project quantizes them, which runs faster than the quantization of sentence-transformers. They do not get this
+project's graph passes: they make padded batches, and a graph without a mask cannot read these.
+"""
 
 SHARES = (0.3, 0.5)
 """Shares of the candidates that are read beyond an exit."""
 
 
 def early_exit_system(layer: int, share: float) -> System:
-    """Return the model that stops early on a layer, but for a share of the candidates."""
+    """Return the system that reads only a share of the candidates beyond the exit on a layer."""
     return System(
         f"es-rerank, exit {layer} for {1 - share:.0%}",
         "int8",
@@ -104,9 +116,10 @@ def early_exit_system(layer: int, share: float) -> System:
 
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
-"""transformers' own classes, one pair at a time: what every system's scores are compared with; not timed."""
+"""transformers' own classes, one pair at a time. Every system's scores are compared with it; it is not timed.
+"""
 
 EXPORT = System(
     "sentence-transformers export", "fp32", "sentence-transformers", "sentence-transformers-export", "torch"
 )
-"""Makes the folder ``optimum``: the graph and its int8 variant, as sentence-transformers itself exports them."""
+"""Makes the folder ``optimum``: the graph and its int8 variant, as sentence-transformers exports them."""

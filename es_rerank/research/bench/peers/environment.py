@@ -1,4 +1,4 @@
-"""An environment of its own for each peer, made by uv once and kept in the user's cache."""
+"""One Python environment for each peer, made by uv once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from ..workers import WorkerError, last_words
 from . import Peer
 
 INSTALL_TIMEOUT_S = 1800.0
-"""torch is gigabytes."""
+"""Long, because torch is gigabytes."""
 
 _DONE = "installed"
 _ROOT = Path(__file__).parents[4]
 
 
 def default_cache() -> Path:
-    """Return where environments are kept."""
+    """Return the folder that keeps the environments."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "bench"
 
 
 def installed(
     peer: Peer, cache: Path, *, timeout_s: float = INSTALL_TIMEOUT_S, uv: list[str] | None = None
 ) -> Path:
-    """Return the Python of an environment that holds ``peer``, made in the folder ``cache`` where it is not there yet.
+    """Return the Python of an environment with ``peer``. The environment is made in ``cache`` if it is not
+    there.
 
-    ``uv`` replaces the one that is found. Packages come from where the user's own configuration of uv says. Raises
-    WorkerError with uv's own words when it cannot be made.
+    ``uv`` is the command to use instead of the uv that is found. Packages come from the index in the user's
+    own uv configuration. Raises WorkerError with uv's output when the environment cannot be made.
     """
     folder = cache / f"{peer.name}-{peer.version}-py{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"
@@ -38,7 +39,7 @@ def installed(
         return python
     cache.mkdir(parents=True, exist_ok=True)
     command = uv or _uv()
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted installation left
+    shutil.rmtree(folder, ignore_errors=True)  # an interrupted installation may have left files
     _run([*command, "venv", "--quiet", "--python", sys.executable, str(folder)], cache, timeout_s)
     _run([*command, "pip", "install", "--quiet", "--python", str(python), peer.pinned], cache, timeout_s)
     (folder / _DONE).write_text(f"{peer.pinned}\n", encoding="utf-8")
@@ -46,7 +47,10 @@ def installed(
 
 
 def variables(scratch: Path, *, own: bool) -> dict[str, str]:
-    """Return the environment of a process that is measured: no network, temporary files in ``scratch``; this project visible to its ``own`` alone."""
+    """Return the environment variables of a measured process: no network, temporary files in ``scratch``.
+
+    With ``own`` the process can import this project, otherwise it cannot.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -66,16 +70,16 @@ def _uv() -> list[str]:
     beside = Path(sys.executable).with_name("uv")
     if find_spec("uv") is not None:
         return [sys.executable, "-m", "uv"]
-    found = str(beside) if beside.is_file() else shutil.which("uv")
-    if found is None:
-        raise WorkerError("uv, which installs it, is not found; install it with: pip install uv")
-    return [found]
+    path = str(beside) if beside.is_file() else shutil.which("uv")
+    if path is None:
+        raise WorkerError("could not be installed: uv is not found; install it with: pip install uv")
+    return [path]
 
 
 def _run(command: list[str], folder: Path, timeout_s: float) -> None:
-    """Run uv within ``folder``, so that no project of the current folder constrains what is installed."""
+    """Run uv in ``folder``, so that a project in the current folder does not constrain what is installed."""
     try:
-        done = subprocess.run(  # noqa: S603 uv, with names of our own table
+        done = subprocess.run(  # noqa: S603 uv, with names from the bench's own table
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,

@@ -3,9 +3,13 @@
 The file is run by its path in the environment of a peer. This project is not installed there, so nothing of
 it is imported, except when it is the system that is measured. The first argument is a JSON object:
 ``system``, ``folder``, ``threads``, ``max_length``, and ``out`` for the export. The first line of output is
-``{"ready": true}``. Then each line ``{"lists": [[query, [passage, ...]], ...], "batch": 8}`` is answered by
-``{"seconds": s, "scores": [...]}``, one score for each passage in the given order, or by ``{"error":
-"..."}``. The process ends when stdin ends.
+``{"ready": true}``. Then each request gets one answer, with one score for each passage in the given order, or
+an error:
+
+    request  {"lists": [[query, [passage, ...]], ...], "batch": 8}
+    answer   {"seconds": s, "scores": [...]}   or   {"error": "..."}
+
+The process ends when stdin ends.
 """
 
 from __future__ import annotations
@@ -77,7 +81,10 @@ def ours(precision: str) -> Callable[[Task], Score]:
 
 
 def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
-    """Return the loader of the reranker of this project that ``folder`` names, with or without a score cache."""
+    """Return the loader of the reranker of this project that ``folder`` names.
+
+    With ``remembers`` it has a score cache.
+    """
 
     def load(task: Task) -> Score:
         models = import_module("es_rerank.models.load")
@@ -222,7 +229,10 @@ def rerankers(task: Task) -> Score:
 
 
 def fastembed(task: Task) -> Score:
-    """Score with fastembed, all pairs in one call. Its registry gets an entry that points to a local folder."""
+    """Score with fastembed, all pairs in one call.
+
+    The model is a local folder that is added to fastembed's registry.
+    """
     package = import_module("fastembed.rerank.cross_encoder").TextCrossEncoder
     source = import_module("fastembed.common.model_description").ModelSource(hf="bench/bench")
     package.add_custom_model(model="bench/bench", sources=source, model_file="model.onnx")
@@ -233,7 +243,10 @@ def fastembed(task: Task) -> Score:
 
 
 FLASHRANK_NAME, FLASHRANK_FILE = "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx"
-"""FlashRank reads a local folder only under a name that it knows; the weights are those of ``folder``."""
+"""The name of a model that FlashRank knows, and its file.
+
+FlashRank reads a local folder only under such a name. The weights are those of ``folder``.
+"""
 
 
 def flashrank(task: Task) -> Score:
