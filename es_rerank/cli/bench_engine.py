@@ -23,14 +23,12 @@ from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
-from ..models.load import EARLY_EXIT, calibration_of
 from ..research.bench import peers as table
 from ..research.bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, Entrant, Row, label
 from ..research.bench.machine import machine
 from ..research.bench.paired import Added
 from ..research.bench.peers import PEERS, SYSTEMS, Peer, System, Weights
 from ..research.bench.peers.environment import default_cache, installed, variables
-from ..research.bench.weights import bundled_weights, flat_folder, source_folder
 from ..research.bench.windows import Candidates, windows
 from ..research.bench.workers import Lists, Values, Worker, WorkerError
 from ..research.evaluation.measures import mean, measured, run_of
@@ -39,7 +37,6 @@ from ..research.evaluation.topics import Topics, lacks, read_topics, the_split
 from ..research.plots.bars import BEFORE, OURS, Bar, chart
 from ..retrievers.ranking.rerank import calibrated
 from ..scores import ranked
-from ..settings import BUNDLED_RERANKER
 from ..types import Calibration
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .extras import check_evaluate
@@ -90,6 +87,9 @@ def engine(
     as_json: Json = False,
 ) -> None:
     """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
+    from ..models.load import calibration_of
+    from ..settings import BUNDLED_RERANKER
+
     check_evaluate("the bench")
     end_on_sigterm()
     check_plot(plot)
@@ -191,6 +191,8 @@ class _Setting:
     """What all systems need before they can be started: folders of the same weights, and environments."""
 
     def __init__(self, scratch: Path, threads: int, model: str | None, peers: Sequence[Peer], cache: Path) -> None:
+        from ..research.bench.weights import bundled_weights, flat_folder, source_folder
+
         self.threads = threads
         self._scratch, self._peers = scratch, peers
         torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
@@ -240,6 +242,8 @@ class _Setting:
             _or_raise(self._exported)
         folder = str(self._folders[system.weights].resolve())
         if system.exit_layer is not None:
+            from ..models.load import EARLY_EXIT
+
             folder = f"{EARLY_EXIT}{system.share}+{self._exits[system.exit_layer].resolve()}"
         task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
         # -P: the worker's own folder is no place to import from.

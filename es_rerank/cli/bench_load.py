@@ -20,7 +20,6 @@ from ..collection import read_queries
 from ..engine.pool import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
-from ..models.load import model_folder
 from ..models.local.cross_encoder import CrossEncoder
 from ..models.manifest import MANIFEST, Precision, read_manifest
 from ..research.bench.engine import label
@@ -30,12 +29,10 @@ from ..research.bench.peers import System
 from ..research.bench.peers.environment import default_cache, installed
 from ..research.bench.servers import INFINITY, Server, in_precision, infinity, sidecar
 from ..research.bench.under_load import BATCHES, REQUESTS, SHARES, TIMEOUT_S, Contender, Row, UnderLoad, reference
-from ..research.bench.weights import bundled_weights, source_folder
 from ..research.bench.windows import requests_of, windows
 from ..research.bench.workers import Lists, Values
 from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
-from ..settings import BUNDLED_RERANKER
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
@@ -116,6 +113,10 @@ class _Setting:
     """Folders of the same weights, and the servers over them."""
 
     def __init__(self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool) -> None:
+        from ..models.load import model_folder
+        from ..research.bench.weights import bundled_weights, source_folder
+        from ..settings import BUNDLED_RERANKER
+
         self.threads = threads
         self._scratch, self._timeout_s = scratch, timeout_s
         self._torch: Path | None = None

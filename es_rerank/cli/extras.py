@@ -16,6 +16,7 @@ def check_evaluate(what: str) -> None:
     """
     if missing := [name for name in _EVALUATE if find_spec(name) is None]:
         raise MissingExtraError(
-            f"{what} needs {', '.join(missing)}, which is not installed; install the extra with: pip install 'es-rerank[evaluate]'",
+            f"{what} needs what is not installed: {', '.join(missing)}; install the extra with: "
+            "pip install 'es-rerank[evaluate]'",
             extra="evaluate",
         )
