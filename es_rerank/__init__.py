@@ -52,10 +52,10 @@ _HOMES = {
     "load_reranker": ".models.load",
     "passages_of": ".retrievers.planning.passages",
 }
-"""Where each public name is defined that is imported only when it is used, so that importing the package costs nothing."""
+"""The home of each public name that is imported on its first use, so that ``import es_rerank`` is quick."""
 
 
-if not typing.TYPE_CHECKING:  # a type checker reads the imports above, and so finds a name that is not there
+if not typing.TYPE_CHECKING:  # a type checker reads the imports above, and reports a name that is not there
 
     def __getattr__(name: str) -> object:
         """Import a public name on its first use (PEP 562)."""

@@ -1,4 +1,7 @@
-"""The program: one typer application, one file per command, of which only the one that is asked for is imported."""
+"""The program: one typer application with one file per command.
+
+Only the command that is asked for is imported, so that help, completion and small commands come at once.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,58 @@ class _Program(LazyGroup):
     """The commands of the program."""
 
     entries: ClassVar = {
-        "demo": Entry("demo", "Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."),
-        "up": Entry("up", "Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is kept."),
-        "down": Entry("down", "Stop the local Elasticsearch that `up` started, and no other. Its data stays unless --purge is given."),
-        "doctor": Entry("doctor", "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."),
-        "evaluate": Entry("evaluate", "Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."),
-        "export": Entry("export", "Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."),
-        "search": Entry("search", "Search an index and rerank its first hits; --json prints the Elasticsearch response."),
-        "ask": Entry("ask", "Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's answer instead."),
-        "serve": Entry("serve", "Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."),
-        "train": Entry("train", "Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."),
-        "calibrate": Entry("calibrate", "Learn the calibration of a cross-encoder on training splits and write it into its manifest."),
-        "ingest": Entry("ingest", "Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."),
+        "demo": Entry(
+            "demo",
+            "Start Elasticsearch, index the packaged collection, and search it both ways: what moved, "
+            "and what it is worth.",
+        ),
+        "up": Entry(
+            "up",
+            "Find or start a local Elasticsearch and print its address; it keeps running. "
+            "Data of an earlier one is kept.",
+        ),
+        "down": Entry(
+            "down",
+            "Stop the local Elasticsearch that `up` started, and no other. "
+            "Its data stays unless --purge is given.",
+        ),
+        "doctor": Entry(
+            "doctor",
+            "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job "
+            "cannot be done here.",
+        ),
+        "evaluate": Entry(
+            "evaluate",
+            "Index collections (what is indexed already is skipped) and measure first stage and "
+            "reranked order side by side.",
+        ),
+        "export": Entry(
+            "export", "Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."
+        ),
+        "search": Entry(
+            "search", "Search an index and rerank its first hits; --json prints the Elasticsearch response."
+        ),
+        "ask": Entry(
+            "ask",
+            "Print a prompt of the best passages for a question, numbered for citations; "
+            "--llm streams a model's answer instead.",
+        ),
+        "serve": Entry(
+            "serve",
+            "Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted.",
+        ),
+        "train": Entry(
+            "train", "Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."
+        ),
+        "calibrate": Entry(
+            "calibrate",
+            "Learn the calibration of a cross-encoder on training splits and write it into its manifest.",
+        ),
+        "ingest": Entry(
+            "ingest",
+            "Index documents with passages and vectors; what is in the index unchanged is skipped, "
+            "so run it again at will.",
+        ),
         "bench": Entry("bench", "Measure speed, side by side in one run."),
     }
 
@@ -50,7 +93,10 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
 ) -> None:
     """Take the options of the program itself."""
 

@@ -42,9 +42,18 @@ if TYPE_CHECKING:
 def ask(
     index: Index,
     question: Annotated[str, typer.Argument(help="The question, in words.")],
-    passages: Annotated[int, typer.Option(min=1, max=10_000, help="Most passages that the prompt holds.")] = 10,
-    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of the prompt: instructions, question and passages.")] = PROMPT_TOKENS,
-    order: Annotated[Order, typer.Option(help="How passages are laid out; ends: best first, second best last. Numbers follow the rank.")] = "best_first",
+    passages: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Most passages that the prompt holds.")
+    ] = 10,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens of the prompt: instructions, question and passages.")
+    ] = PROMPT_TOKENS,
+    order: Annotated[
+        Order,
+        typer.Option(
+            help="How passages are laid out; ends: best first, second best last. Numbers follow the rank."
+        ),
+    ] = "best_first",
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -52,11 +61,21 @@ def ask(
             show_default="the reranker's, else the embedder's",
         ),
     ] = None,
-    instructions: Annotated[str | None, typer.Option(help="Instructions to the model, or @FILE that holds them.", show_default="built in")] = None,
-    llm: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible server, which is sent the prompt: http://localhost:8000/v1", show_default=False)
+    instructions: Annotated[
+        str | None,
+        typer.Option(help="Instructions to the model, or @FILE that holds them.", show_default="built in"),
     ] = None,
-    llm_model: Annotated[str | None, typer.Option(help="The model's name at that server.", show_default="the only one it serves")] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of an OpenAI-compatible server, which is sent the prompt: http://localhost:8000/v1",
+            show_default=False,
+        ),
+    ] = None,
+    llm_model: Annotated[
+        str | None,
+        typer.Option(help="The model's name at that server.", show_default="the only one it serves"),
+    ] = None,
     first_stage: FirstStageOption = "knn",
     window: Window = None,
     field: Fields = None,
@@ -77,11 +96,20 @@ def ask(
     chat = _chat_model(llm, llm_model, settings)
     vector, wording = vector_of(query_vector), _wording(instructions)
     hits = window or settings.window
-    with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:
+    with open_client(
+        elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
+    ) as opened:
         count = _counter(tokenizer, opened.reranker, embedder or settings.embedder)
         schema = _schemas(opened.client, index)
         # What the short form reads where no field is named, so that the prompt shows what was scored.
-        tree = retriever_for(question, schema, first_stage=first_stage, field=field or None, vector_field=vector_field, query_vector=vector)
+        tree = retriever_for(
+            question,
+            schema,
+            first_stage=first_stage,
+            field=field or None,
+            vector_field=vector_field,
+            query_vector=vector,
+        )
         fields = tree["text_similarity_reranker"]["field"]
         answer = opened.client.rerank(
             question,
@@ -95,7 +123,15 @@ def ask(
             filter=filters_of(filter_),
             source=source_for(fields, schema),
         ).body
-        prompt = assemble_prompt(question, passages_of(answer, fields), count=count, budget=tokens, most=passages, order=order, instructions=wording)
+        prompt = assemble_prompt(
+            question,
+            passages_of(answer, fields),
+            count=count,
+            budget=tokens,
+            most=passages,
+            order=order,
+            instructions=wording,
+        )
     if not prompt.passages:
         raise SearchError(_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
     _say_what_was_left_out(prompt, answer["rerank"])
@@ -111,7 +147,9 @@ def ask(
 def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatModel | None:
     if url is None:
         if name is not None:
-            raise RequestError(f"--llm-model {name} is of no use without the address of its server; add --llm URL")
+            raise RequestError(
+                f"--llm-model {name} is of no use without the address of its server; add --llm URL"
+            )
         return None
     from ..integrations.openai_chat import ChatModel  # the SDK is an extra
 
@@ -137,7 +175,9 @@ def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[
     if given is not None:
         path = Path(given, TOKENIZER) if Path(given).is_dir() else Path(given)
         if not path.is_file():
-            raise SettingsError(f"--tokenizer {given} is neither a tokenizer.json nor a folder that holds one")
+            raise SettingsError(
+                f"--tokenizer {given} is neither a tokenizer.json nor a folder that holds one"
+            )
         return token_count(open_tokenizer(path))
     if isinstance(reranker, LocalReranker):
         return token_count(reranker.tokenizer)
@@ -150,7 +190,9 @@ def _schemas(client: RerankClient, index: str) -> IndexSchema:
     from ..retrievers.planning.index_schema import IndexSchema, schema_of
 
     try:
-        return schema_of(client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index)
+        return schema_of(
+            client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index
+        )
     except AuthorizationException:
         return IndexSchema(index)  # searching may be allowed all the same
 
@@ -164,7 +206,9 @@ def _nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
 
 def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
     reasons = Counter(left.reason for left in prompt.left_out)
-    said = [f"{len(prompt.passages)} of {len(prompt.passages) + len(prompt.left_out)} passages, {prompt.tokens} of {prompt.budget} tokens"]
+    said = [
+        f"{len(prompt.passages)} of {len(prompt.passages) + len(prompt.left_out)} passages, {prompt.tokens} of {prompt.budget} tokens"
+    ]
     if reasons:
         said.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
     if any(numbered.cut for numbered in prompt.passages):
@@ -177,10 +221,19 @@ def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
 def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]) -> dict[str, Any]:
     """Return what ``--json`` prints of a prompt."""
     numbered = [
-        {"number": each.number, **_place(each.passage), "title": each.passage.context, "text": each.passage.text, "score": each.passage.score, "cut": each.cut}
+        {
+            "number": each.number,
+            **_place(each.passage),
+            "title": each.passage.context,
+            "text": each.passage.text,
+            "score": each.passage.score,
+            "cut": each.cut,
+        }
         for each in prompt.passages
     ]
-    left_out = [{**_place(each.passage), "reason": each.reason, "number": each.number} for each in prompt.left_out]
+    left_out = [
+        {**_place(each.passage), "reason": each.reason, "number": each.number} for each in prompt.left_out
+    ]
     return {
         "question": question,
         "prompt": prompt.text,
@@ -197,7 +250,12 @@ def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]
 def _place(passage: RankedPassage) -> dict[str, Any]:
     """Return where a passage stands; its offsets are null where they are not known."""
     known = passage.end > 0
-    return {"index": passage.index, "id": passage.id, "start": passage.start if known else None, "end": passage.end if known else None}
+    return {
+        "index": passage.index,
+        "id": passage.id,
+        "start": passage.start if known else None,
+        "end": passage.end if known else None,
+    }
 
 
 class _Answer(NamedTuple):
@@ -243,7 +301,12 @@ def _said(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
 
 def _answered(answer: _Answer, citations: Citations) -> dict[str, Any]:
     cited = [{"number": each.number, **_place(each.passage)} for each in citations.passages]
-    return {"answer": answer.text, "finish_reason": answer.finish_reason, "citations": cited, "unknown_citations": list(citations.unknown)}
+    return {
+        "answer": answer.text,
+        "finish_reason": answer.finish_reason,
+        "citations": cited,
+        "unknown_citations": list(citations.unknown),
+    }
 
 
 def _show_sources(citations: Citations) -> None:
@@ -254,7 +317,12 @@ def _show_sources(citations: Citations) -> None:
         passage = numbered.passage
         text = " ".join(passage.text.split())
         place = f"{passage.start}-{passage.end}" if passage.end else "-"
-        table.add_row(Text(f"[{numbered.number}]"), Text(passage.id), place, Text(text if len(text) <= 100 else text[:99] + "…"))
+        table.add_row(
+            Text(f"[{numbered.number}]"),
+            Text(passage.id),
+            place,
+            Text(text if len(text) <= 100 else text[:99] + "…"),
+        )
     if table.row_count:
         stdout.print()
         stdout.print(table)
@@ -263,7 +331,9 @@ def _show_sources(citations: Citations) -> None:
 def _say_what_is_wrong(answer: _Answer, citations: Citations) -> None:
     faults = []
     if citations.unknown:
-        faults.append(f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt does not hold")
+        faults.append(
+            f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt does not hold"
+        )
     if not citations.mentions:
         faults.append("the answer cites no passage")
     if answer.finish_reason not in ("stop", None):

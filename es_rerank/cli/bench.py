@@ -15,22 +15,34 @@ class _Benches(LazyGroup):
     entries: ClassVar = {
         "engine": Entry(
             "bench_engine",
-            "Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved.",
+            "Measure this engine beside its peers: same weights, same pairs, every system in an "
+            "environment and process of its own, interleaved.",
         ),
         "load": Entry(
             "bench_load",
-            "Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same requests at the same moments.",
+            "Measure latency under load of the sidecar beside infinity's server: open loop, "
+            "same weights, same requests at the same moments.",
         ),
         "cost": Entry(
-            "bench_cost", "Measure what a window costs here: milliseconds by candidates and tokens, their lines, and pairs per second by threads."
+            "bench_cost",
+            "Measure what a window costs here: milliseconds by candidates and tokens, their lines, "
+            "and pairs per second by threads.",
         ),
         "gateway": Entry(
-            "bench_gateway", "Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."
+            "bench_gateway",
+            "Measure what sidecar and library add to Elasticsearch's own latency: the same searches "
+            "by every way, interleaved.",
         ),
     }
 
 
-bench = typer.Typer(name="bench", cls=_Benches, add_completion=False, no_args_is_help=True, help="Measure speed, side by side in one run.")
+bench = typer.Typer(
+    name="bench",
+    cls=_Benches,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Measure speed, side by side in one run.",
+)
 
 
 @bench.callback()

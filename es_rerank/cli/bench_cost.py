@@ -54,12 +54,27 @@ Point = tuple[float, float]
 
 
 def cost(
-    model: Annotated[str | None, typer.Argument(help="Exported folder, or Hub id of one, of a cross-encoder.", show_default="the bundled one")] = None,
-    data: Annotated[Path | None, typer.Option(help="Collection in BEIR layout whose texts are cut to length.", show_default="the packaged one")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Exported folder, or Hub id of one, of a cross-encoder.", show_default="the bundled one"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Collection in BEIR layout whose texts are cut to length.", show_default="the packaged one"
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every cell is timed.")] = ROUNDS,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds after which nothing further is begun; what is left out is said.")] = BUDGET_S,
+    budget: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds after which nothing further is begun; what is left out is said."),
+    ] = BUDGET_S,
     threads: Threads = 0,
-    embedder: Annotated[bool, typer.Option("--embedder", help="Measure the bundled embedder as well, at the same lengths.")] = False,
+    embedder: Annotated[
+        bool, typer.Option("--embedder", help="Measure the bundled embedder as well, at the same lengths.")
+    ] = False,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +82,12 @@ def cost(
     end_on_sigterm()
     check_plot(plot)
     texts = _Texts(data or packaged())
-    report = _Report(read_manifest(model_folder(model or BUNDLED_RERANKER), kind="cross-encoder"), texts.query, rounds, threads or cores())
+    report = _Report(
+        read_manifest(model_folder(model or BUNDLED_RERANKER), kind="cross-encoder"),
+        texts.query,
+        rounds,
+        threads or cores(),
+    )
     left = Budget(budget)
     with _Rerankers(model_folder(model or BUNDLED_RERANKER), report.manifest, report.threads) as rerankers:
         passages = texts.beside_query(rerankers.default)
@@ -114,7 +134,9 @@ class _Rerankers:
 
     def __enter__(self) -> Self:
         precisions: list[Precision] = sorted(self._manifest.variants, reverse=True)
-        self.models: Mapping[Precision, CrossEncoder] = {each: self._open.enter_context(self.load(each, self._threads)) for each in precisions}
+        self.models: Mapping[Precision, CrossEncoder] = {
+            each: self._open.enter_context(self.load(each, self._threads)) for each in precisions
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,13 +155,23 @@ class _Rerankers:
 # --- what is measured ----------------------------------------------------------------------------------------------
 
 
-def _cells(report: _Report, wanted: Sequence[tuple[int, int]], rerankers: _Rerankers, passages: Passages, left: Budget) -> None:
+def _cells(
+    report: _Report,
+    wanted: Sequence[tuple[int, int]],
+    rerankers: _Rerankers,
+    passages: Passages,
+    left: Budget,
+) -> None:
     """Time cells of the table in every precision."""
     with steps("timing", len(wanted) * len(rerankers.models)) as step:
         for candidates, tokens in wanted:
             for precision, model in rerankers.models.items():
                 step(f"{candidates} x {tokens} tokens")
-                timing = timed(partial(model.score, report.query), passages(tokens)[:candidates], report.rounds) if left.left else None
+                timing = (
+                    timed(partial(model.score, report.query), passages(tokens)[:candidates], report.rounds)
+                    if left.left
+                    else None
+                )
                 report.cells.append(Cell(precision, candidates, tokens, timing))
 
 
@@ -154,7 +186,11 @@ def _threads(report: _Report, rerankers: _Rerankers, passages: Passages, left: B
                 step(f"{threads} threads")
                 if left.left:
                     with rerankers.load(precision, threads) as model:
-                        timing = timed(partial(model.score, report.query), passages(LINE_TOKENS)[:THREADS_CANDIDATES], report.rounds)
+                        timing = timed(
+                            partial(model.score, report.query),
+                            passages(LINE_TOKENS)[:THREADS_CANDIDATES],
+                            report.rounds,
+                        )
                     report.by_threads.append(Speed.of(precision, threads, THREADS_CANDIDATES, timing))
 
 
@@ -190,11 +226,19 @@ class _Report:
 
     def against_candidates(self, precision: Precision) -> list[Point]:
         """Return (candidates, ms) at ``LINE_TOKENS`` tokens."""
-        return sorted((cell.candidates, cell.timing.ms) for cell in self._measured(precision) if cell.tokens == LINE_TOKENS and cell.timing)
+        return sorted(
+            (cell.candidates, cell.timing.ms)
+            for cell in self._measured(precision)
+            if cell.tokens == LINE_TOKENS and cell.timing
+        )
 
     def against_tokens(self, precision: Precision) -> list[Point]:
         """Return (tokens, ms) of ``LINE_CANDIDATES`` candidates."""
-        return sorted((cell.tokens, cell.timing.ms) for cell in self._measured(precision) if cell.candidates == LINE_CANDIDATES and cell.timing)
+        return sorted(
+            (cell.tokens, cell.timing.ms)
+            for cell in self._measured(precision)
+            if cell.candidates == LINE_CANDIDATES and cell.timing
+        )
 
     def against_threads(self, precision: Precision) -> list[Point]:
         """Return (threads, pairs per second)."""
@@ -212,14 +256,30 @@ class _Report:
             "fits": [each for precision in self._precisions() for each in self._fits(precision)],
             "threads": [speed.as_json("threads", "pairs") for speed in self.by_threads],
         }
-        return {**report, **({"embedder": [speed.as_json("tokens", "passages") for speed in self.embedder]} if self.embedder else {})}
+        return {
+            **report,
+            **(
+                {"embedder": [speed.as_json("tokens", "passages") for speed in self.embedder]}
+                if self.embedder
+                else {}
+            ),
+        }
 
     def _fits(self, precision: Precision) -> Iterator[dict[str, Any]]:
         """Yield the line through each of the three rows of points, null where there are too few."""
-        lines = {"candidates": self.against_candidates(precision), "tokens": self.against_tokens(precision), "threads": self.against_threads(precision)}
+        lines = {
+            "candidates": self.against_candidates(precision),
+            "tokens": self.against_tokens(precision),
+            "threads": self.against_threads(precision),
+        }
         for name, points in lines.items():
             found = fit(points)
-            yield {"precision": precision, "against": name, "points": len(points), "line": None if found is None else found.as_json()}
+            yield {
+                "precision": precision,
+                "against": name,
+                "points": len(points),
+                "line": None if found is None else found.as_json(),
+            }
 
     def show(self) -> None:
         """Print a table for each precision, the lines, and the speeds."""
@@ -235,12 +295,20 @@ class _Report:
                     stdout.print(said, highlight=False, soft_wrap=True)
         measured = sum(cell.timing is not None for cell in self.cells)
         if measured < len(self.cells):
-            stdout.print(f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; an empty cell was not", highlight=False, soft_wrap=True)
+            stdout.print(
+                f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; an empty cell was not",
+                highlight=False,
+                soft_wrap=True,
+            )
         for speed in self.by_threads:
             pairs = f"{speed.precision}, {speed.at} {'thread' if speed.at == 1 else 'threads'}: {speed.per_second:.0f} pairs/s of {LINE_TOKENS} tokens"
             stdout.print(pairs, highlight=False, soft_wrap=True)
         for speed in self.embedder:
-            stdout.print(f"{BUNDLED_EMBEDDER} {speed.precision}, {speed.at} tokens: {speed.per_second:.0f} passages/s", highlight=False, soft_wrap=True)
+            stdout.print(
+                f"{BUNDLED_EMBEDDER} {speed.precision}, {speed.at} tokens: {speed.per_second:.0f} passages/s",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _table(self, precision: Precision) -> Table:
         shown = Table("candidates", title=precision, title_justify="left", box=None, pad_edge=False)
@@ -250,27 +318,54 @@ class _Report:
             shown.add_column(f"{tokens} tokens", justify="right", no_wrap=True)
         for candidates in CANDIDATES:
             timings = [found.get((candidates, tokens)) for tokens in lengths]
-            shown.add_row(str(candidates), *("" if timing is None else f"{timing.ms:.0f}" for timing in timings))
+            shown.add_row(
+                str(candidates), *("" if timing is None else f"{timing.ms:.0f}" for timing in timings)
+            )
         return shown
 
     def picture(self) -> str:
         """Return the points and their lines as SVG, a panel for each row of points. Raises ModelError where nothing was measured."""
         wanted = (
-            (f"Cost by candidates, {LINE_TOKENS} tokens each", "candidates", "milliseconds", self.against_candidates),
-            (f"Cost by length, {LINE_CANDIDATES} candidates", "tokens of each pair", "milliseconds", self.against_tokens),
-            (f"Speed by threads, {THREADS_CANDIDATES} candidates of {LINE_TOKENS} tokens", "threads", "pairs per second", self.against_threads),
+            (
+                f"Cost by candidates, {LINE_TOKENS} tokens each",
+                "candidates",
+                "milliseconds",
+                self.against_candidates,
+            ),
+            (
+                f"Cost by length, {LINE_CANDIDATES} candidates",
+                "tokens of each pair",
+                "milliseconds",
+                self.against_tokens,
+            ),
+            (
+                f"Speed by threads, {THREADS_CANDIDATES} candidates of {LINE_TOKENS} tokens",
+                "threads",
+                "pairs per second",
+                self.against_threads,
+            ),
         )
         panels = []
         for title, across, up, points in wanted:
-            if drawn := [_curve(precision, points(precision), colour) for precision, colour in zip(self._precisions(), COLOURS, strict=False)]:
+            if drawn := [
+                _curve(precision, points(precision), colour)
+                for precision, colour in zip(self._precisions(), COLOURS, strict=False)
+            ]:
                 panels.append(Panel(title, across, up, [curve for curve in drawn if curve.points]))
         if self.embedder:
             panels.append(
-                Panel("Embedder by length", "tokens", "passages per second", [Curve(BUNDLED_EMBEDDER, [(each.at, each.per_second) for each in self.embedder])])
+                Panel(
+                    "Embedder by length",
+                    "tokens",
+                    "passages per second",
+                    [Curve(BUNDLED_EMBEDDER, [(each.at, each.per_second) for each in self.embedder])],
+                )
             )
         panels = [panel for panel in panels if panel.curves]
         if not panels:
-            raise ModelError("nothing was measured within --budget, so that there is nothing to draw; give it more seconds")
+            raise ModelError(
+                "nothing was measured within --budget, so that there is nothing to draw; give it more seconds"
+            )
         return curves(f"{self.manifest.name}, {machine('')['cpu']}, {self.threads} threads", panels)
 
     def _precisions(self) -> list[Precision]:
@@ -284,4 +379,6 @@ def _curve(precision: Precision, points: Sequence[Point], colour: str) -> Curve:
     found = fit(points)
     if found is None:
         return Curve(precision, points, colour)
-    return Curve(f"{precision}, line: R² {found.r2:.4f}", points, colour, line=Line(found.slope, found.intercept))
+    return Curve(
+        f"{precision}, line: R² {found.r2:.4f}", points, colour, line=Line(found.slope, found.intercept)
+    )

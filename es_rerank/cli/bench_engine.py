@@ -61,20 +61,48 @@ _ON_OUR_GRID = (
 
 def engine(
     model: Annotated[
-        str | None, typer.Argument(help="Local folder or Hub id of a torch cross-encoder with one label.", show_default="the bundled one's weights")
+        str | None,
+        typer.Argument(
+            help="Local folder or Hub id of a torch cross-encoder with one label.",
+            show_default="the bundled one's weights",
+        ),
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for speed.", show_default="the packaged one"),
+        typer.Option(
+            help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for speed.",
+            show_default="the packaged one",
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")] = None,
-    peers: Annotated[list[str] | None, typer.Option(help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all")] = None,
-    alone: Annotated[bool, typer.Option("--alone", help="Measure this engine's own ways alone, without peers.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")] = ROUNDS,
-    pairs: Annotated[int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")] = PAIRS,
+    split: Annotated[
+        str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")
+    ] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all"
+        ),
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Measure this engine's own ways alone, without peers.")
+    ] = False,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")
+    ] = ROUNDS,
+    pairs: Annotated[
+        int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")
+    ] = PAIRS,
     threads: Threads = 0,
-    window: Annotated[int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")] = WINDOW,
-    queries: Annotated[int, typer.Option(min=0, help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.")] = QUERIES,
+    window: Annotated[
+        int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")
+    ] = WINDOW,
+    queries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.",
+        ),
+    ] = QUERIES,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +110,10 @@ def engine(
             show_default="the bundled one's without MODEL, else none",
         ),
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where the peers' environments are kept.", show_default="~/.cache/es-rerank/bench")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where the peers' environments are kept.", show_default="~/.cache/es-rerank/bench"),
+    ] = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -107,14 +138,20 @@ def engine(
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
     print_json(report.as_json()) if as_json else report.show()
-    if failed := [f"{label(row.system)} {row.reason}" for row in rows if row.system.peer is None and row.reason is not None]:
+    if failed := [
+        f"{label(row.system)} {row.reason}"
+        for row in rows
+        if row.system.peer is None and row.reason is not None
+    ]:
         raise ModelError(f"this engine itself could not be measured: {'; '.join(failed)}")
 
 
 def _chosen(names: list[str] | None) -> list[Peer]:
     known = {peer.name: peer for peer in PEERS}
     if unknown := sorted(set(names or ()) - set(known)):
-        raise SettingsError(f"--peers {', '.join(unknown)} is not a peer that is known here; choose of: {', '.join(known)}")
+        raise SettingsError(
+            f"--peers {', '.join(unknown)} is not a peer that is known here; choose of: {', '.join(known)}"
+        )
     return [peer for peer in PEERS if names is None or peer.name in names]
 
 
@@ -130,7 +167,9 @@ class _Collection:
         every = read_topics(folder, self.topics.split)
         if note := lacks(every):
             stderr.print(note, highlight=False, markup=False)
-        stderr.print(f"{every.collection}: first stage by BM25 over {every.documents:,} documents", highlight=False)
+        stderr.print(
+            f"{every.collection}: first stage by BM25 over {every.documents:,} documents", highlight=False
+        )
         self._windows = windows(folder, every.queries, max(window, CANDIDATES))
         self._wanted = bool(queries)
 
@@ -168,7 +207,11 @@ class _Collection:
         return sum(len(texts) for _, texts in self.judged)
 
     def _asked(self) -> dict[str, Candidates]:
-        return {name: self._windows[name] for name in self.topics.queries if name in self._windows} if self._wanted else {}
+        return (
+            {name: self._windows[name] for name in self.topics.queries if name in self._windows}
+            if self._wanted
+            else {}
+        )
 
 
 def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
@@ -181,7 +224,9 @@ def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
         left -= len(texts)
         if not left:
             return lists
-    raise SettingsError(f"--pairs {pairs} is more than the {pairs - left} pairs that the collection gives; choose fewer, or a larger collection with --data")
+    raise SettingsError(
+        f"--pairs {pairs} is more than the {pairs - left} pairs that the collection gives; choose fewer, or a larger collection with --data"
+    )
 
 
 # --- systems -------------------------------------------------------------------------------------------------------
@@ -190,7 +235,9 @@ def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
 class _Setting:
     """What all systems need before they can be started: folders of the same weights, and environments."""
 
-    def __init__(self, scratch: Path, threads: int, model: str | None, peers: Sequence[Peer], cache: Path) -> None:
+    def __init__(
+        self, scratch: Path, threads: int, model: str | None, peers: Sequence[Peer], cache: Path
+    ) -> None:
         from ..research.bench.weights import bundled_weights, flat_folder, source_folder
 
         self.threads = threads
@@ -200,18 +247,38 @@ class _Setting:
             texts = torch / INT8_TEXTS
             ours = ExportOptions(kind="cross-encoder", int8_texts=texts if texts.is_file() else None)
             manifest = export_model(str(torch), scratch / "ours", ours, say=_say)
-            export_model(str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say)
+            export_model(
+                str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say
+            )
             self._exits = {layer: scratch / f"exit-{layer}" for layer in exit_layers(torch)}
             for layer, folder in self._exits.items():
                 export_model(str(torch), folder, replace(ours, exit_layer=layer), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
-            raise SettingsError(f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label")
+            raise SettingsError(
+                f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label"
+            )
         self._max_length = manifest.max_length
-        self._folders: dict[Weights, Path] = {"torch": torch, "ours": scratch / "ours", "optimum": scratch / "optimum"}
-        self._folders |= {"flat": flat_folder(torch, scratch / "plain" / manifest.variant("fp32"), scratch / "flat")}
-        self._folders |= {"flat int8": flat_folder(torch, scratch / "plain" / manifest.variant("int8"), scratch / "flat-int8")}
-        self._pythons = {peer.name: _tried(partial(installed, peer, cache), f"installing {peer.pinned}") for peer in peers}
-        self._exported = _tried(self._export, "exporting with sentence-transformers") if "sentence-transformers" in self._pythons else None
+        self._folders: dict[Weights, Path] = {
+            "torch": torch,
+            "ours": scratch / "ours",
+            "optimum": scratch / "optimum",
+        }
+        self._folders |= {
+            "flat": flat_folder(torch, scratch / "plain" / manifest.variant("fp32"), scratch / "flat")
+        }
+        self._folders |= {
+            "flat int8": flat_folder(
+                torch, scratch / "plain" / manifest.variant("int8"), scratch / "flat-int8"
+            )
+        }
+        self._pythons = {
+            peer.name: _tried(partial(installed, peer, cache), f"installing {peer.pinned}") for peer in peers
+        }
+        self._exported = (
+            _tried(self._export, "exporting with sentence-transformers")
+            if "sentence-transformers" in self._pythons
+            else None
+        )
 
     def reference(self, lists: Lists) -> Values:
         """Return torch's logits. Raises ModelError where torch gives none."""
@@ -219,23 +286,37 @@ class _Setting:
             with _doing("torch's own scores"), self._start(table.REFERENCE) as worker:
                 return worker.score(lists, 1).scores
         except WorkerError as error:
-            raise ModelError(f"torch's own scores, which all others are compared with, could not be had: {error}") from error
+            raise ModelError(
+                f"torch's own scores, which all others are compared with, could not be had: {error}"
+            ) from error
 
     def entrants(self) -> list[Entrant]:
         """Return this project's systems and those of the chosen peers."""
         versions = {peer.name: peer.version for peer in self._peers}
         mine = version("es-rerank")
         return [
-            Entrant(system, mine if system.peer is None else versions[system.peer], partial(self._start, system))
-            for system in (*SYSTEMS, *(table.early_exit_system(layer, share) for layer in self._exits for share in table.SHARES))
+            Entrant(
+                system, mine if system.peer is None else versions[system.peer], partial(self._start, system)
+            )
+            for system in (
+                *SYSTEMS,
+                *(table.early_exit_system(layer, share) for layer in self._exits for share in table.SHARES),
+            )
             if system.peer is None or system.peer in versions
         ]
 
     def _export(self) -> Path:
-        self._start(table.EXPORT, "sentence-transformers", timeout_s=_SETUP_TIMEOUT_S, out=str(self._folders["optimum"])).close()
+        self._start(
+            table.EXPORT,
+            "sentence-transformers",
+            timeout_s=_SETUP_TIMEOUT_S,
+            out=str(self._folders["optimum"]),
+        ).close()
         return self._folders["optimum"]
 
-    def _start(self, system: System, environment: str | None = None, *, timeout_s: float = 300.0, out: str = "") -> Worker:
+    def _start(
+        self, system: System, environment: str | None = None, *, timeout_s: float = 300.0, out: str = ""
+    ) -> Worker:
         peer = environment or system.peer
         python = Path(sys.executable) if peer is None else _or_raise(self._pythons[peer])
         if system.weights == "optimum":
@@ -245,10 +326,21 @@ class _Setting:
             from ..models.load import EARLY_EXIT
 
             folder = f"{EARLY_EXIT}{system.share}+{self._exits[system.exit_layer].resolve()}"
-        task = {"system": system.worker, "folder": folder, "threads": self.threads, "max_length": self._max_length, "out": out}
+        task = {
+            "system": system.worker,
+            "folder": folder,
+            "threads": self.threads,
+            "max_length": self._max_length,
+            "out": out,
+        }
         # -P: the worker's own folder is no place to import from.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]
-        return Worker(command, self._scratch / f"{system.worker}.log", env=variables(self._scratch, own=peer is None), load_timeout_s=timeout_s)
+        return Worker(
+            command,
+            self._scratch / f"{system.worker}.log",
+            env=variables(self._scratch, own=peer is None),
+            load_timeout_s=timeout_s,
+        )
 
 
 def _tried(make: Callable[[], Path], what: str) -> Path | WorkerError:
@@ -298,20 +390,42 @@ class _Report:
     """Rows, their nDCG@10 on every collection, and what they were measured on."""
 
     def __init__(
-        self, rows: Sequence[Row], collections: Sequence[_Collection], lists: Lists, rounds: int, threads: int, joins: Calibration | None, *, on_our_grid: bool
+        self,
+        rows: Sequence[Row],
+        collections: Sequence[_Collection],
+        lists: Lists,
+        rounds: int,
+        threads: int,
+        joins: Calibration | None,
+        *,
+        on_our_grid: bool,
     ) -> None:
-        self._rows, self._collections, self._rounds, self._threads, self._on_our_grid = rows, collections, rounds, threads, on_our_grid
+        self._rows, self._collections, self._rounds, self._threads, self._on_our_grid = (
+            rows,
+            collections,
+            rounds,
+            threads,
+            on_our_grid,
+        )
         self._pairs = sum(len(texts) for _, texts in lists)
         self._machine = {name: value for name, value in machine("").items() if name != "elasticsearch"}
         self._ndcg = {label(row.system): self._by_collection(row) for row in rows}
-        self._joined = {label(row.system): self._by_collection(row, joins) if joins and row.system.scale == "logit" else {} for row in rows}
+        self._joined = {
+            label(row.system): self._by_collection(row, joins)
+            if joins and row.system.scale == "logit"
+            else {}
+            for row in rows
+        }
 
     def _by_collection(self, row: Row, calibration: Calibration | None = None) -> dict[str, float]:
         found: dict[str, float] = {}
         start = 0
         for collection in self._collections:
             end = start + collection.texts()
-            if row.ranked is not None and (value := collection.ndcg(row.ranked[start:end], calibration)) is not None:
+            if (
+                row.ranked is not None
+                and (value := collection.ndcg(row.ranked[start:end], calibration)) is not None
+            ):
                 found[collection.topics.collection] = value
             start = end
         return found
@@ -348,9 +462,21 @@ class _Report:
         """Print two tables, what could not be measured, and what has to be known to read it."""
         done = [row for row in self._rows if row.reason is None]
         title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
-        _print_table(title, ("batch", "pairs/s", "min-max", "x fp32 peer"), [(label(row.system), _speed(row)) for row in done])
-        _print_table("", ("x any peer", "nDCG@10", "MB", "difference"), [(label(row.system), self._quality(row)) for row in done])
-        if joined := [(name, [f"{value:.4f}"]) for name, found in self._joined.items() if (value := _mean(found)) is not None]:
+        _print_table(
+            title,
+            ("batch", "pairs/s", "min-max", "x fp32 peer"),
+            [(label(row.system), _speed(row)) for row in done],
+        )
+        _print_table(
+            "",
+            ("x any peer", "nDCG@10", "MB", "difference"),
+            [(label(row.system), self._quality(row)) for row in done],
+        )
+        if joined := [
+            (name, [f"{value:.4f}"])
+            for name, found in self._joined.items()
+            if (value := _mean(found)) is not None
+        ]:
             _print_table("", ("nDCG@10, joined",), joined)
         stdout.print(_CAPTION, highlight=False, soft_wrap=True)
         for collection in self._collections:
@@ -363,18 +489,34 @@ class _Report:
                 )
         for row in self._rows:
             if row.reason is not None:
-                stdout.print(f"not measured: {label(row.system)} {row.version}: {row.reason}", highlight=False, markup=False, soft_wrap=True)
+                stdout.print(
+                    f"not measured: {label(row.system)} {row.version}: {row.reason}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
         if self._on_our_grid:
             stdout.print(_ON_OUR_GRID, highlight=False, soft_wrap=True)
 
     def _quality(self, row: Row) -> list[str]:
         ndcg = _mean(self._ndcg[label(row.system)])
-        return [_interval(row.ratio_any), "" if ndcg is None else f"{ndcg:.4f}", f"{row.peak_rss_mb or 0:.0f}", f"{row.largest_difference or 0:.1e}"]
+        return [
+            _interval(row.ratio_any),
+            "" if ndcg is None else f"{ndcg:.4f}",
+            f"{row.peak_rss_mb or 0:.0f}",
+            f"{row.largest_difference or 0:.1e}",
+        ]
 
     def picture(self) -> str:
         """Return the speeds as SVG. Raises ModelError where nothing was measured."""
         bars = [
-            Bar(label(row.system), row.pairs_per_second, row.low or 0.0, row.high or 0.0, OURS if row.system.peer is None else BEFORE)
+            Bar(
+                label(row.system),
+                row.pairs_per_second,
+                row.low or 0.0,
+                row.high or 0.0,
+                OURS if row.system.peer is None else BEFORE,
+            )
             for row in self._rows
             if row.pairs_per_second is not None and not row.system.remembers
         ]
@@ -393,7 +535,12 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, l
 
 
 def _speed(row: Row) -> list[str]:
-    return [str(row.batch), f"{row.pairs_per_second or 0:.1f}", f"{row.low or 0:.0f}-{row.high or 0:.0f}", _interval(row.ratio)]
+    return [
+        str(row.batch),
+        f"{row.pairs_per_second or 0:.1f}",
+        f"{row.low or 0:.0f}-{row.high or 0:.0f}",
+        _interval(row.ratio),
+    ]
 
 
 def _interval(found: Added | None) -> str:

@@ -30,10 +30,17 @@ _CAPTION = "added: median over rounds of the difference to Elasticsearch alone i
 def gateway(
     elasticsearch_url: Annotated[
         str | None,
-        typer.Option(help="Elasticsearch to write the bench's index to; ELASTICSEARCH_URL is not used for that.", show_default="a node of its own"),
+        typer.Option(
+            help="Elasticsearch to write the bench's index to; ELASTICSEARCH_URL is not used for that.",
+            show_default="a node of its own",
+        ),
     ] = None,
-    documents: Annotated[int, typer.Option(min=100, max=1_000_000, help="How many short documents the index holds.")] = DOCUMENTS,
-    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How often every search is timed, by every way.")] = ROUNDS,
+    documents: Annotated[
+        int, typer.Option(min=100, max=1_000_000, help="How many short documents the index holds.")
+    ] = DOCUMENTS,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How often every search is timed, by every way.")
+    ] = ROUNDS,
     as_json: Json = False,
 ) -> None:
     """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."""
@@ -43,13 +50,24 @@ def gateway(
     settings = read_settings()
     end_on_sigterm()
     found = found_or_started(elasticsearch_url, settings)
-    with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client, _sidecar(found.url, settings) as sidecar, own_index(client) as index:
+    with (
+        connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client,
+        _sidecar(found.url, settings) as sidecar,
+        own_index(client) as index,
+    ):
         with progress(documents, "indexing") as bar:
             fill(client, index, documents, lambda done: bar.update(TaskID(0), completed=done))
         measured = _measured(_ways(client, sidecar), index, rounds)
     about = machine(found.version)
     if as_json:
-        print_json({"machine": about, "documents": documents, "rounds": rounds, "cases": [row.as_json() for row in measured]})
+        print_json(
+            {
+                "machine": about,
+                "documents": documents,
+                "rounds": rounds,
+                "cases": [row.as_json() for row in measured],
+            }
+        )
     else:
         _show(measured, about, f"{documents:,} documents, {rounds:,} rounds")
     if not found.found:
@@ -66,7 +84,9 @@ def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
     credentials, at, host = parts.netloc.rpartition("@")
     with (
         own_sidecar(parts._replace(netloc=host).geturl()) as address,
-        client_of(address.replace("://", f"://{credentials}{at}", 1), settings, request_timeout_s=BULK_TIMEOUT_S) as client,
+        client_of(
+            address.replace("://", f"://{credentials}{at}", 1), settings, request_timeout_s=BULK_TIMEOUT_S
+        ) as client,
     ):
         yield client
 
@@ -84,18 +104,32 @@ def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[Row
 
         def show(done: int) -> None:
             if done % _DRAWN_EVERY == 0:
-                bar.update(TaskID(0), completed=done, description="timing" if done else "warming up", refresh=True)
+                bar.update(
+                    TaskID(0), completed=done, description="timing" if done else "warming up", refresh=True
+                )
 
         return measure(ways, index, rounds, show)
 
 
 def _show(measured: list[Row], about: dict[str, str | int], extent: str) -> None:
     title = f"{extent}; {about['cpu']}, {about['cores']} cores, Python {about['python']}, Elasticsearch {about['elasticsearch']}"
-    table = Table("milliseconds", title=title, title_justify="left", caption=_CAPTION, caption_justify="left", box=None, pad_edge=False)
+    table = Table(
+        "milliseconds",
+        title=title,
+        title_justify="left",
+        caption=_CAPTION,
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for name in ("p50", "p95", "min", "max", "added", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in measured:
         change = row.added
-        compared = ("", "") if change is None else (f"{change.median:+.2f}", f"{change.low:+.2f} to {change.high:+.2f}")
+        compared = (
+            ("", "")
+            if change is None
+            else (f"{change.median:+.2f}", f"{change.low:+.2f} to {change.high:+.2f}")
+        )
         table.add_row(row.case.about, *(f"{value:.2f}" for value in row.spread), *compared)
     stdout.print(table)

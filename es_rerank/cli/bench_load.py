@@ -28,7 +28,16 @@ from ..research.bench.machine import machine
 from ..research.bench.peers import System
 from ..research.bench.peers.environment import default_cache, installed
 from ..research.bench.servers import INFINITY, Server, in_precision, infinity, sidecar
-from ..research.bench.under_load import BATCHES, REQUESTS, SHARES, TIMEOUT_S, Contender, Row, UnderLoad, reference
+from ..research.bench.under_load import (
+    BATCHES,
+    REQUESTS,
+    SHARES,
+    TIMEOUT_S,
+    Contender,
+    Row,
+    UnderLoad,
+    reference,
+)
 from ..research.bench.windows import requests_of, windows
 from ..research.bench.workers import Lists, Values
 from ..research.evaluation.packaged import by_hash, packaged
@@ -57,19 +66,40 @@ def load(
             show_default="the bundled one's weights",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Collection in BEIR layout whose texts are read.", show_default="the packaged one")] = None,
-    window: Annotated[int, typer.Option(min=1, max=1_000, help="Passages in each request, the best by BM25.")] = WINDOW,
-    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Requests at each rate, no pair of query and passage twice.")] = REQUESTS,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Collection in BEIR layout whose texts are read.", show_default="the packaged one"),
+    ] = None,
+    window: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Passages in each request, the best by BM25.")
+    ] = WINDOW,
+    requests: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, help="Requests at each rate, no pair of query and passage twice."),
+    ] = REQUESTS,
     rates: Annotated[
         list[float] | None,
-        typer.Option(help="Requests per second that are offered, several times for several.", show_default="0.2 to 1.2 of each server's own capacity"),
+        typer.Option(
+            help="Requests per second that are offered, several times for several.",
+            show_default="0.2 to 1.2 of each server's own capacity",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is late.")] = TIMEOUT_S,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds after which a request is late.")
+    ] = TIMEOUT_S,
     threads: Threads = 0,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Measure the sidecar alone, without infinity's server; the bundled model needs the extra evaluate alone then.")
+        bool,
+        typer.Option(
+            "--alone",
+            help="Measure the sidecar alone, without infinity's server. The bundled model then needs "
+            "the extra evaluate only.",
+        ),
     ] = False,
-    cache: Annotated[Path | None, typer.Option(help="Where the peer's environment is kept.", show_default="~/.cache/es-rerank/bench")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where the peer's environment is kept.", show_default="~/.cache/es-rerank/bench"),
+    ] = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -82,17 +112,25 @@ def load(
     asked = _requests(data or packaged(), window, requests)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
         setting = _Setting(Path(scratch), threads or cores(), model, timeout, alone=alone)
-        contest = UnderLoad(setting.contenders(cache or default_cache()), asked, setting.expected(asked), timeout_s=timeout)
+        contest = UnderLoad(
+            setting.contenders(cache or default_cache()), asked, setting.expected(asked), timeout_s=timeout
+        )
         with contest:
             with steps("trying", contest.preparations()) as step:
                 contest.prepare(step)
             with steps("timing", len(rates or SHARES) * len(contest.rows)) as step:
                 contest.time(step, rates=rates)
-    report = _Report(contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, setting.threads)
+    report = _Report(
+        contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, setting.threads
+    )
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
     print_json(report.as_json()) if as_json else report.show()
-    if failed := [f"{_label(row)} {row.reason}" for row in contest.rows if row.contender.system.peer is None and row.reason is not None]:
+    if failed := [
+        f"{_label(row)} {row.reason}"
+        for row in contest.rows
+        if row.contender.system.peer is None and row.reason is not None
+    ]:
         raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
 
 
@@ -100,7 +138,12 @@ def _requests(folder: Path, window: int, number: int) -> Lists:
     """Return so many full windows. Raises SettingsError where the collection does not give as many."""
     known = read_queries(folder)
     queries = {name: known[name] for name in by_hash(known)[:_MOST_QUERIES]}
-    found = list(islice(requests_of(windows(folder, queries, window * (number // max(len(queries), 1) + 1)), window), number))
+    found = list(
+        islice(
+            requests_of(windows(folder, queries, window * (number // max(len(queries), 1) + 1)), window),
+            number,
+        )
+    )
     if len(found) < number:
         raise SettingsError(
             f"--requests {number} is more than the {len(found)} windows of {window} passages that {folder} gives; "
@@ -112,7 +155,9 @@ def _requests(folder: Path, window: int, number: int) -> Lists:
 class _Setting:
     """Folders of the same weights, and the servers over them."""
 
-    def __init__(self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool) -> None:
+    def __init__(
+        self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool
+    ) -> None:
         from ..models.load import model_folder
         from ..research.bench.weights import bundled_weights, source_folder
         from ..settings import BUNDLED_RERANKER
@@ -128,19 +173,30 @@ class _Setting:
             torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
             self._exported, self._torch = scratch / "ours", None if alone else torch
             with redirect_stdout(sys.stderr):  # torch and optimum print as they please
-                export_model(str(torch), self._exported, ExportOptions(kind="cross-encoder"), say=partial(stderr.print, highlight=False))
+                export_model(
+                    str(torch),
+                    self._exported,
+                    ExportOptions(kind="cross-encoder"),
+                    say=partial(stderr.print, highlight=False),
+                )
         self._precisions: list[Precision] = sorted(read_manifest(self._exported).variants, reverse=True)
 
     def contenders(self, cache: Path) -> list[Contender]:
         """Return the sidecar in every precision that the folder has, and infinity's server where there is a torch folder for it."""
         mine = version("es-rerank")
         found = [
-            Contender(System("es-rerank sidecar", precision, None, "sidecar", "ours", batches=False), mine, partial(self._sidecar, precision))
+            Contender(
+                System("es-rerank sidecar", precision, None, "sidecar", "ours", batches=False),
+                mine,
+                partial(self._sidecar, precision),
+            )
             for precision in self._precisions
         ]
         if self._torch is not None:
             system = System("infinity server, torch", "fp32", INFINITY.name, "infinity", "torch")
-            found.append(Contender(system, INFINITY.version, partial(self._infinity, self._torch, cache), BATCHES))
+            found.append(
+                Contender(system, INFINITY.version, partial(self._infinity, self._torch, cache), BATCHES)
+            )
         return found
 
     def expected(self, requests: Lists) -> list[Values] | None:
@@ -152,7 +208,12 @@ class _Setting:
 
     def _sidecar(self, precision: Precision, _: int | None) -> Server:
         folder = self._scratch / f"served-{precision}"
-        return sidecar(in_precision(self._exported, precision, folder), self._scratch, threads=self.threads, timeout_s=self._timeout_s)
+        return sidecar(
+            in_precision(self._exported, precision, folder),
+            self._scratch,
+            threads=self.threads,
+            timeout_s=self._timeout_s,
+        )
 
     def _infinity(self, torch: Path, cache: Path, batch: int | None) -> Server:
         assert batch is not None
@@ -172,7 +233,10 @@ class _Report:
 
     def __init__(self, rows: Sequence[Row], about: dict[str, int | float], threads: int) -> None:
         self._rows, self._about = rows, about
-        self._machine = {**{name: value for name, value in machine("").items() if name != "elasticsearch"}, "threads": threads}
+        self._machine = {
+            **{name: value for name, value in machine("").items() if name != "elasticsearch"},
+            "threads": threads,
+        }
 
     def as_json(self) -> dict[str, Any]:
         return {"machine": self._machine, **self._about, "servers": [row.as_json() for row in self._rows]}
@@ -180,26 +244,49 @@ class _Report:
     def show(self) -> None:
         """Print a table for each server, what could not be measured, and what has to be known to read it."""
         extent = f"{self._about['requests']} requests of {self._about['window']} passages at each rate"
-        stdout.print(f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python {self._machine['python']}", highlight=False, soft_wrap=True)
+        stdout.print(
+            f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python {self._machine['python']}",
+            highlight=False,
+            soft_wrap=True,
+        )
         for row in self._rows:
             if row.capacity is not None:
                 batch = "" if row.batch is None else f", batch {row.batch}"
-                stdout.print(f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s", highlight=False, soft_wrap=True)
+                stdout.print(
+                    f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s",
+                    highlight=False,
+                    soft_wrap=True,
+                )
                 stdout.print(_table(row))
         stdout.print(_CAPTION.format(timeout=self._about["timeout_s"]), highlight=False, soft_wrap=True)
         for row in self._rows:
             if row.reason is not None:
-                stdout.print(f"not measured: {_label(row)} {row.contender.version}: {row.reason}", highlight=False, markup=False, soft_wrap=True)
+                stdout.print(
+                    f"not measured: {_label(row)} {row.contender.version}: {row.reason}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
     def picture(self) -> str:
         """Return latency against offered rate as SVG. Raises ModelError where nothing was answered."""
-        drawn = [curve for number, row in enumerate(self._rows) for curve in _curves(row, COLOURS[number % len(COLOURS)])]
+        drawn = [
+            curve
+            for number, row in enumerate(self._rows)
+            for curve in _curves(row, COLOURS[number % len(COLOURS)])
+        ]
         if not drawn:
             raise ModelError("no server answered in time at any rate, so that there is nothing to draw")
         panel = Panel(
-            f"requests of {self._about['window']} passages", "offered requests per second", "milliseconds from when a request was due", drawn, log=True
+            f"requests of {self._about['window']} passages",
+            "offered requests per second",
+            "milliseconds from when a request was due",
+            drawn,
+            log=True,
         )
-        return curves(f"Latency under load, {self._machine['cpu']}, {self._machine['threads']} threads", [panel])
+        return curves(
+            f"Latency under load, {self._machine['cpu']}, {self._machine['threads']} threads", [panel]
+        )
 
 
 def _label(row: Row) -> str:
@@ -212,7 +299,9 @@ def _table(row: Row) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     for step in row.steps:
         latencies = [_shown(value) for value in (step.p50_ms, step.p95_ms, step.p99_ms)]
-        shown.add_row(f"{step.offered:.2f}", f"{step.achieved:.2f}", *latencies, str(step.rejected), str(step.late))
+        shown.add_row(
+            f"{step.offered:.2f}", f"{step.achieved:.2f}", *latencies, str(step.rejected), str(step.late)
+        )
     return shown
 
 
@@ -226,7 +315,11 @@ def _curves(row: Row, colour: str) -> list[Curve]:
     """Return p50 and p95 of a server, as far as they do not fall on late requests."""
     found = []
     for name, dashed in (("p50", False), ("p95", True)):
-        points = [(step.offered, value) for step in row.steps if (value := _latency(step, name)) is not None and 0 < value < math.inf]
+        points = [
+            (step.offered, value)
+            for step in row.steps
+            if (value := _latency(step, name)) is not None and 0 < value < math.inf
+        ]
         if points:
             found.append(Curve(f"{_label(row)} {name}", points, colour, dashed))
     return found

@@ -22,7 +22,9 @@ Threads = Annotated[int, typer.Option(min=0, help="Cores that each system may us
 def check_plot(plot: Path | None) -> None:
     """Raise SettingsError for a file that is no picture that can be drawn here, before anything is measured."""
     if plot is not None and plot.suffix != ".svg":
-        raise SettingsError(f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg")
+        raise SettingsError(
+            f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg"
+        )
 
 
 def end_on_sigterm() -> None:

@@ -23,14 +23,25 @@ _LEFT_OUT = frozenset({"policyqa"})
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Exported cross-encoder; its manifest gets the coefficients.")],
+    model: Annotated[
+        Path, typer.Argument(help="Exported cross-encoder; its manifest gets the coefficients.")
+    ],
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
     trained: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of a training run: the queries that it learned from are left out.", show_default="nothing is left out"),
+        typer.Option(
+            help="Folder of a training run: the queries that it learned from are left out.",
+            show_default="nothing is left out",
+        ),
     ] = None,
-    collection: Annotated[list[str] | None, typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa")] = None,
-    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or one of ours by name: where the queries come from.")] = "first",
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa"),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="JSON file with a recipe, or one of ours by name: where the queries come from."),
+    ] = "first",
     first_stage_weight: Annotated[
         float | None,
         typer.Option(
@@ -60,7 +71,8 @@ def calibrate(
             reranker,
             first_stage,
             Chunker(first_stage.tokenizer),
-            collections=collection or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
+            collections=collection
+            or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
             weight=first_stage_weight,
             say=lambda text: stderr.print(text, style="dim"),
         )
@@ -76,8 +88,19 @@ def _table(table: Mapping[str, Quality]) -> Table:
     from ..research.training.calibration import WINDOW
 
     weights = [f"+ {weight}" for weight in next(iter(table.values()))["by_weight"]]
-    shown = Table("development collection", "queries", "first stage", "cross-encoder", *weights, "calibrated", title=f"nDCG@10 within windows of {WINDOW}")
-    rows = {name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]] for name, row in table.items()}
+    shown = Table(
+        "development collection",
+        "queries",
+        "first stage",
+        "cross-encoder",
+        *weights,
+        "calibrated",
+        title=f"nDCG@10 within windows of {WINDOW}",
+    )
+    rows = {
+        name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]]
+        for name, row in table.items()
+    }
     for name, values in rows.items():
         shown.add_row(name, f"{table[name]['queries']:,}", *(f"{value:.4f}" for value in values))
     shown.add_section()
@@ -94,5 +117,7 @@ def _queries(run: Path) -> set[str]:
     recipe, path = read_recipe(str(run / RECIPE)), run / WORK / LISTS
     made_by, lists = read_lists(path)
     if not is_of(made_by, recipe):
-        raise SettingsError(f"{path} was made by another recipe than {run / RECIPE}; give a folder as es-rerank train left it")
+        raise SettingsError(
+            f"{path} was made by another recipe than {run / RECIPE}; give a folder as es-rerank train left it"
+        )
     return {item.query for item in learned_from(lists, recipe)}

@@ -7,7 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
-from elasticsearch import AuthorizationException, Elasticsearch, SSLError, TransportError, UnsupportedProductError
+from elasticsearch import (
+    AuthorizationException,
+    Elasticsearch,
+    SSLError,
+    TransportError,
+    UnsupportedProductError,
+)
 
 from .. import node
 from ..addresses import masked
@@ -45,9 +51,16 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
     key = settings.elasticsearch_api_key
     trusted = ca_certs(url, settings)
     try:
-        return Elasticsearch(with_port(url), **trusted, api_key=key.get_secret_value() if key else None, request_timeout=request_timeout_s)
+        return Elasticsearch(
+            with_port(url),
+            **trusted,
+            api_key=key.get_secret_value() if key else None,
+            request_timeout=request_timeout_s,
+        )
     except ValueError as error:
-        raise SettingsError(f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY") from error
+        raise SettingsError(
+            f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY"
+        ) from error
 
 
 def found_or_started(url: str | None, settings: Settings) -> node.Node:
@@ -59,7 +72,9 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
     if url is not None:
         url = node.address(url, settings.state_dir)
         key = settings.elasticsearch_api_key
-        version = probe(url, api_key=key.get_secret_value() if key else None, ca_certs=settings.elasticsearch_ca_certs).version
+        version = probe(
+            url, api_key=key.get_secret_value() if key else None, ca_certs=settings.elasticsearch_ca_certs
+        ).version
         return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
         return node.up(settings.state_dir)
@@ -79,14 +94,22 @@ def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:
-        raise SettingsError(f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM file, such as http_ca.crt") from error
+        raise SettingsError(
+            f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM file, such as http_ca.crt"
+        ) from error
     return {"ca_certs": str(path)}
 
 
 def with_port(url: str) -> str:
     """Return ``url`` with its scheme's port written out, which the elasticsearch client insists on."""
     parts = urlsplit(url)
-    return url if parts.port else parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{443 if parts.scheme == 'https' else 80}").geturl()
+    return (
+        url
+        if parts.port
+        else parts._replace(
+            netloc=f"{parts.netloc.rstrip(':')}:{443 if parts.scheme == 'https' else 80}"
+        ).geturl()
+    )
 
 
 def _greet(client: Elasticsearch, url: str) -> None:
@@ -96,10 +119,14 @@ def _greet(client: Elasticsearch, url: str) -> None:
     except AuthorizationException:
         return  # it knows us and does not let us see its health: it is there
     except UnsupportedProductError as error:
-        raise UnreachableError(f"what answers at {url} is not Elasticsearch; check --elasticsearch-url or ELASTICSEARCH_URL", url=url) from error
+        raise UnreachableError(
+            f"what answers at {url} is not Elasticsearch; check --elasticsearch-url or ELASTICSEARCH_URL",
+            url=url,
+        ) from error
     except SSLError as error:
         raise UnreachableError(
-            f"the certificate of Elasticsearch at {url} is not trusted ({error.message}); name the file of its CA in ES_RERANK_ELASTICSEARCH_CA_CERTS", url=url
+            f"the certificate of Elasticsearch at {url} is not trusted ({error.message}); name the file of its CA in ES_RERANK_ELASTICSEARCH_CA_CERTS",
+            url=url,
         ) from error
     except TransportError as error:
         raise UnreachableError(

@@ -42,12 +42,25 @@ _SHOWN_CHARACTERS = 84
 
 def demo(
     elasticsearch_url: Annotated[
-        str | None, typer.Option(help="Elasticsearch to write the demo's index to; ELASTICSEARCH_URL is not used for that.", show_default="a node of its own")
+        str | None,
+        typer.Option(
+            help="Elasticsearch to write the demo's index to; ELASTICSEARCH_URL is not used for that.",
+            show_default="a node of its own",
+        ),
     ] = None,
-    queries: Annotated[int, typer.Option(min=0, help="How many queries are shown before and after, hit by hit.")] = 4,
-    limit: Annotated[int | None, typer.Option(min=1, help="Measure with so many of the 300 judged queries.", show_default="all")] = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Run the sidecar at the end, until interrupted.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the sidecar; 0 takes a free one.")] = 8080,
+    queries: Annotated[
+        int, typer.Option(min=0, help="How many queries are shown before and after, hit by hit.")
+    ] = 4,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure with so many of the 300 judged queries.", show_default="all"),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Run the sidecar at the end, until interrupted.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port of the sidecar; 0 takes a free one.")
+    ] = 8080,
     as_json: Json = False,
 ) -> None:
     """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."""
@@ -74,8 +87,14 @@ def demo(
                 _show_index(found, client)
                 _show_queries(searcher, topics, queries, settings.window)
             result = measured(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
-            seconds: dict[str, float | None] = {"node": round(node_s, 2), "ingest": round(ingest_s, 2), "search_p50": result.search_p50}
-            print_json(summary(found, client, result, seconds)) if as_json else _show_result(found, result, settings)
+            seconds: dict[str, float | None] = {
+                "node": round(node_s, 2),
+                "ingest": round(ingest_s, 2),
+                "search_p50": result.search_p50,
+            }
+            print_json(summary(found, client, result, seconds)) if as_json else _show_result(
+                found, result, settings
+            )
     if service is not None:
         with suppress(KeyboardInterrupt):  # the way to end a demo, not a fault of it
             run_sidecar(service, listen(_HOST, port), f"index {INDEX}; Ctrl-C ends it")
@@ -86,10 +105,16 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.monotonic() - began
 
 
-def summary(found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]) -> dict[str, Any]:
+def summary(
+    found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]
+) -> dict[str, Any]:
     """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them there."""
     documents, passages = _counts(client)
-    runs = {"first_stage": result.first_stage, "cross_encoder": result.cross_encoder, "reranked": result.reranked}
+    runs = {
+        "first_stage": result.first_stage,
+        "cross_encoder": result.cross_encoder,
+        "reranked": result.reranked,
+    }
     return {
         "elasticsearch": {"version": found.version, "how": found.how},
         "index": INDEX,
@@ -104,26 +129,36 @@ def summary(found: Node, client: Elasticsearch, result: Result, seconds: dict[st
 
 def _counts(client: Elasticsearch) -> tuple[int, int]:
     """Return how many documents and how many passages the index holds."""
-    answer = client.search(index=INDEX, size=0, track_total_hits=True, aggs={"passages": {"nested": {"path": "passages"}}})
+    answer = client.search(
+        index=INDEX, size=0, track_total_hits=True, aggs={"passages": {"nested": {"path": "passages"}}}
+    )
     return answer["hits"]["total"]["value"], answer["aggregations"]["passages"]["doc_count"]
 
 
 def _show_index(found: Node, client: Elasticsearch) -> None:
     documents, passages = _counts(client)
     stdout.print(f"Elasticsearch {found.version} ({found.how}) at {masked(found.url)}", highlight=False)
-    stdout.print(f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index [bold]{INDEX}[/]\n", highlight=False)
+    stdout.print(
+        f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index [bold]{INDEX}[/]\n",
+        highlight=False,
+    )
 
 
 def _show_queries(client: RerankClient, topics: Topics, number: int, window: int) -> None:
     """Show questions where reranking has something to mend; whether it does plays no part in the choice."""
     if number:
-        stdout.print("The first questions, by hash, to which the first stage found an answer (✔), but not at the top:\n", highlight=False)
+        stdout.print(
+            "The first questions, by hash, to which the first stage found an answer (✔), but not at the top:\n",
+            highlight=False,
+        )
     for query, hits in islice(_not_at_the_top(client, topics, window), number):
         stdout.print(side_by_side(topics.queries[query], hits, topics.qrels[query]))
         stdout.print()
 
 
-def _not_at_the_top(client: RerankClient, topics: Topics, window: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _not_at_the_top(
+    client: RerankClient, topics: Topics, window: int
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for query, text in topics.queries.items():
         hits = client.rerank(text, index=INDEX, size=window, window=window)["hits"]["hits"]
         found = [_is_answer(hit, topics.qrels[query]) for hit in by_first_stage(hits)]
@@ -151,7 +186,9 @@ def side_by_side(question: str, hits: list[dict[str, Any]], judged: dict[str, in
     for rank, (old, new) in enumerate(zip(before[:_SHOWN_HITS], hits[:_SHOWN_HITS], strict=True), 1):
         was = movement(new["fields"]["rerank.first_stage_rank"][0], rank)
         scores = (f"{score:.3f}" for score in (old["fields"]["rerank.first_stage_score"][0], new["_score"]))
-        table.add_row(str(rank), _sentence(old, judged), next(scores), was, _sentence(new, judged), next(scores))
+        table.add_row(
+            str(rank), _sentence(old, judged), next(scores), was, _sentence(new, judged), next(scores)
+        )
     return table
 
 
@@ -166,14 +203,26 @@ def _is_answer(hit: dict[str, Any], judged: dict[str, int]) -> bool:
 
 def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
     """Return the rank of the first relevant hit."""
-    return next((f"rank {rank}" for rank, hit in enumerate(hits, 1) if _is_answer(hit, judged)), f"not among {len(hits)}")
+    return next(
+        (f"rank {rank}" for rank, hit in enumerate(hits, 1) if _is_answer(hit, judged)),
+        f"not among {len(hits)}",
+    )
 
 
 def _show_result(found: Node, result: Result, settings: Settings) -> None:
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)
     # A bare search goes where ELASTICSEARCH_URL points, or else to our own node.
-    where = f" --elasticsearch-url {masked(found.url)}" if found.how == "given" or settings.elasticsearch_url else ""
-    stdout.print(f'\nask it yourself: es-rerank search {INDEX} "..."{where}', highlight=False, markup=False, soft_wrap=True)
+    where = (
+        f" --elasticsearch-url {masked(found.url)}"
+        if found.how == "given" or settings.elasticsearch_url
+        else ""
+    )
+    stdout.print(
+        f'\nask it yourself: es-rerank search {INDEX} "..."{where}',
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     if found.how != "given":
         stdout.print("the node keeps running; end it with: es-rerank down", highlight=False)

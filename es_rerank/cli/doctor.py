@@ -34,7 +34,15 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
     )
     if as_json:
         rows = [asdict(check) for check in diagnosis.checks]
-        print_json({"url": diagnosis.url, "version": diagnosis.version, "how": diagnosis.how, "ok": diagnosis.ok, "checks": rows})
+        print_json(
+            {
+                "url": diagnosis.url,
+                "version": diagnosis.version,
+                "how": diagnosis.how,
+                "ok": diagnosis.ok,
+                "checks": rows,
+            }
+        )
     else:
         stdout.print(_table(diagnosis))
     if not diagnosis.ok:
@@ -44,5 +52,10 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
 def _table(diagnosis: Diagnosis) -> Table:
     table = Table("", "what", "found", "what to do", box=None)
     for check in diagnosis.checks:
-        table.add_row(f"[{_COLOURS[check.status]}]{check.status}[/]", check.name, escape(check.found), escape(check.remedy))
+        table.add_row(
+            f"[{_COLOURS[check.status]}]{check.status}[/]",
+            check.name,
+            escape(check.found),
+            escape(check.remedy),
+        )
     return table

@@ -31,6 +31,10 @@ def down(
             }
         )
         return
-    stdout.print(f"stopped Elasticsearch {was.version} ({was.how}) at {was.url}" if was else "no node of ours runs: nothing to stop")
+    stdout.print(
+        f"stopped Elasticsearch {was.version} ({was.how}) at {was.url}"
+        if was
+        else "no node of ours runs: nothing to stop"
+    )
     if done.purged:
         stdout.print("removed its data")

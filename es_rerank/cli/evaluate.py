@@ -49,22 +49,58 @@ def evaluate(
             show_default=False,
         ),
     ],
-    split: Annotated[str | None, typer.Option(help="Whose judgements to use, where a collection names none.", show_default="the only one")] = None,
-    first_stage: Annotated[
-        list[str] | None, typer.Option(metavar="|".join(_STAGES), help="What recalls the candidates; several times for several.", show_default="knn")
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose judgements to use, where a collection names none.", show_default="the only one"
+        ),
     ] = None,
-    window: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50")] = None,
+    first_stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(_STAGES),
+            help="What recalls the candidates; several times for several.",
+            show_default="knn",
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50"),
+    ] = None,
     reranker: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled name, exported folder or Hub id; several times for several, compared with the first.", show_default="the bundled one"),
+        typer.Option(
+            help="Bundled name, exported folder or Hub id; several times for several, compared with the first.",
+            show_default="the bundled one",
+        ),
     ] = None,
-    embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use so many queries, drawn by a hash of their id.", show_default="all")] = None,
-    field: Annotated[list[str] | None, typer.Option(help="Field whose text is reranked; several are joined.", show_default="title and nearest passage")] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one"),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use so many queries, drawn by a hash of their id.", show_default="all"),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Field whose text is reranked; several are joined.", show_default="title and nearest passage"
+        ),
+    ] = None,
     same_title: Annotated[
-        bool, typer.Option("--same-title", help="Ask each query among the judged documents with the title of a relevant one: one article's passages.")
+        bool,
+        typer.Option(
+            "--same-title",
+            help="Ask each query among the judged documents with the title of a relevant one: one article's passages.",
+        ),
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with tables and plots, FILE.html, that needs nothing else.", show_default=False)] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with tables and plots, FILE.html, that needs nothing else.", show_default=False
+        ),
+    ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -78,20 +114,30 @@ def evaluate(
     check_evaluate("measuring")
     stages = _stages(first_stage)
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
-        raise SettingsError(f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a file in one that is there")
+        raise SettingsError(
+            f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a file in one that is there"
+        )
     settings = read_settings()
     sources = [Source.named(each) for each in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
     named = {masked(name): name for name in reranker or [settings.reranker]}
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
-    with client, _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers, embedder_of(settings, embedder) as bi_encoder:
+    with (
+        client,
+        _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers,
+        embedder_of(settings, embedder) as bi_encoder,
+    ):
         searcher = RerankClient(client, reranker=rerankers, embedder=bi_encoder, timeout_s=None)
         results: list[Result] = []
         for source, each in zip(sources, topics, strict=True):
             index = index_name(source.folder, bi_encoder.name)
             indexed(client, index, source.folder, bi_encoder, each.documents)
             setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
-            results += measured(searcher, each, [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named])
+            results += measured(
+                searcher,
+                each,
+                [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named],
+            )
     found = comparison(results)
     if len(results) == 1:
         print_json(results[0].as_json()) if as_json else show(results[0])
@@ -112,18 +158,26 @@ def _write(path: Path, text: str) -> None:
 
 def _stages(named: list[str] | None) -> list[FirstStage]:
     if unknown := sorted(set(named or ()) - set(_STAGES)):
-        raise SettingsError(f"--first-stage {', '.join(unknown)} is none that is known; choose of: {', '.join(_STAGES)}")
+        raise SettingsError(
+            f"--first-stage {', '.join(unknown)} is none that is known; choose of: {', '.join(_STAGES)}"
+        )
     return [stage for stage in _STAGES if stage in (named or ["knn"])]
 
 
-def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool) -> list[Topics]:
+def _topics(
+    sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool
+) -> list[Topics]:
     """Return what is asked of each collection; the faults of all come in one report, before anything is indexed."""
     faults: list[EsRerankError] = []
     found: list[Topics] = []
     for source in sources:
         try:
             chosen = the_split(source.folder, source.split or split)
-            found.append(read_topics(source.folder, chosen, limit=limit, only_held_out=source.held_out, same_title=same_title))
+            found.append(
+                read_topics(
+                    source.folder, chosen, limit=limit, only_held_out=source.held_out, same_title=same_title
+                )
+            )
         except (SourceError, SettingsError) as error:
             faults.append(error)
     if len(faults) > 1:
@@ -135,17 +189,24 @@ def _topics(sources: Sequence[Source], split: str | None, limit: int | None, *, 
             stderr.print(note, highlight=False, markup=False)
     names = [(each.collection, each.split) for each in found]
     if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
-        raise SettingsError(f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them")
+        raise SettingsError(
+            f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them"
+        )
     return found
 
 
 @contextmanager
-def _rerankers(settings: Settings, named: Mapping[str, str], cache: ScoreCache | None) -> Iterator[dict[str, LoadedReranker]]:
+def _rerankers(
+    settings: Settings, named: Mapping[str, str], cache: ScoreCache | None
+) -> Iterator[dict[str, LoadedReranker]]:
     """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the block."""
     from ..models.load import reranker_of
 
     with ExitStack() as stack:
-        yield {shown: stack.enter_context(reranker_of(settings, name, cache=cache)) for shown, name in named.items()}
+        yield {
+            shown: stack.enter_context(reranker_of(settings, name, cache=cache))
+            for shown, name in named.items()
+        }
 
 
 def index_name(folder: Path, embedder: str) -> str:
@@ -171,7 +232,15 @@ def indexed(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder
     _ingested(client, index, folder, embedder, documents, rebuild=True)
 
 
-def _ingested(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder, documents: int, *, rebuild: bool = False) -> None:
+def _ingested(
+    client: Elasticsearch,
+    index: str,
+    folder: Path,
+    embedder: BiEncoder,
+    documents: int,
+    *,
+    rebuild: bool = False,
+) -> None:
     """Index titles and texts, with a bar on stderr; metadata is left out, since nothing here searches it."""
     from ingest_pipelines import Ingest
 
@@ -180,12 +249,24 @@ def _ingested(client: Elasticsearch, index: str, folder: Path, embedder: BiEncod
     ingest = Ingest(client, embedder, chunker=Chunker(embedder.tokenizer))
     corpus = (Document(document.id, document.title, document.text, {}) for document in read_corpus(folder))
     with progress(documents, f"indexing into {index}") as bar:
-        report = ingest.run(index, corpus, rebuild=rebuild, on_progress=lambda so_far: bar.update(TaskID(0), completed=so_far.documents + so_far.skipped))
+        report = ingest.run(
+            index,
+            corpus,
+            rebuild=rebuild,
+            on_progress=lambda so_far: bar.update(TaskID(0), completed=so_far.documents + so_far.skipped),
+        )
     if report.failed:
-        raise IngestError(f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in {report.rejects}", failed=report.failed)
+        raise IngestError(
+            f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in {report.rejects}",
+            failed=report.failed,
+        )
 
 
 def measured(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
     """Run an experiment for each setup, with a bar on stderr."""
-    with progress(len(topics.queries), f"{escape(topics.collection)}: searching, window {setups[0].window}") as bar:
-        return experiments(client, topics, setups, on_progress=lambda done: bar.update(TaskID(0), completed=done))
+    with progress(
+        len(topics.queries), f"{escape(topics.collection)}: searching, window {setups[0].window}"
+    ) as bar:
+        return experiments(
+            client, topics, setups, on_progress=lambda done: bar.update(TaskID(0), completed=done)
+        )

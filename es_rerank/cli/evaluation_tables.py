@@ -43,12 +43,17 @@ def show_comparison(found: Comparison) -> None:
 
 def _show_skipped(result: Result) -> None:
     if result.skipped_queries:
-        stderr.print(f"{escape(result.collection)}: {result.skipped_queries} judged queries have no relevant document and were left out", highlight=False)
+        stderr.print(
+            f"{escape(result.collection)}: {result.skipped_queries} judged queries have no relevant document and were left out",
+            highlight=False,
+        )
 
 
 def table_of(result: Result) -> Table:
     """Return the three runs, one row each."""
-    title = escape(f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window {result.window}, {result.model}")
+    title = escape(
+        f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window {result.window}, {result.model}"
+    )
     table = Table("", title=title, title_justify="left")
     for name in Measures.model_fields.values():
         table.add_column(str(name.alias), justify="right")
@@ -56,7 +61,9 @@ def table_of(result: Result) -> Table:
     for label, means in zip(_ROWS, (result.first_stage, result.cross_encoder, result.reranked), strict=True):
         change = means.ndcg_at_10 - result.first_stage.ndcg_at_10
         table.add_row(
-            label, *(f"{value:.4f}" for value in (means.ndcg_at_10, means.rr_at_10, means.recall_at_100)), f"{change:+.4f}" if label != _ROWS[0] else ""
+            label,
+            *(f"{value:.4f}" for value in (means.ndcg_at_10, means.rr_at_10, means.recall_at_100)),
+            f"{change:+.4f}" if label != _ROWS[0] else "",
         )
     return table
 
@@ -64,19 +71,32 @@ def table_of(result: Result) -> Table:
 def verdict(result: Result) -> str:
     """Return the paired comparison of first stage and shipped default in one line."""
     change = result.difference
-    chance = "too few queries for a test" if change.p_value is None else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
+    chance = (
+        "too few queries for a test"
+        if change.p_value is None
+        else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
+    )
     speed = "" if result.pairs_per_second is None else f"; {result.pairs_per_second:.0f} pairs/s"
     return f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, {change.ties} equal{speed}"
 
 
 def _results(found: Comparison, mean: Mean) -> Table:
     """Return a row for each collection, and the mean, of one first stage and one reranker; fits 80 columns."""
-    here = [result for result in found.results if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)]
-    table = _table(f"{labels(found.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}", ("nDCG@10",))
+    here = [
+        result
+        for result in found.results
+        if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
+    ]
+    table = _table(
+        f"{labels(found.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}",
+        ("nDCG@10",),
+    )
     for name in ("queries", "first", "alone", "default", *_CHANGE):
         table.add_column(name, justify="right", no_wrap=True)
     for result in here:
-        values = (f"{means.ndcg_at_10:.4f}" for means in (result.first_stage, result.cross_encoder, result.reranked))
+        values = (
+            f"{means.ndcg_at_10:.4f}" for means in (result.first_stage, result.cross_encoder, result.reranked)
+        )
         table.add_row(_name(result, found), f"{result.queries:,}", *values, *_change(result.difference))
     means = (f"{value:.4f}" for value in (mean.first_stage, mean.cross_encoder, mean.reranked))
     table.add_row("mean", "", *means, f"{mean.reranked - mean.first_stage:+.4f}", style="bold")

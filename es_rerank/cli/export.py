@@ -24,8 +24,15 @@ def export(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything yet.", show_default=False)],
-    kind: Annotated[Kind | None, typer.Option(help="What the model is for; needed where its own files leave it open.", show_default=False)] = None,
+    out: Annotated[
+        Path, typer.Argument(help="Folder to write; it must not hold anything yet.", show_default=False)
+    ],
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            help="What the model is for; needed where its own files leave it open.", show_default=False
+        ),
+    ] = None,
     family: Annotated[
         str | None,
         typer.Option(
@@ -34,32 +41,78 @@ def export(
             show_default=False,
         ),
     ] = None,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Window in tokens; without it, the model's own, at most 512.", show_default=False)] = None,
-    name: Annotated[str | None, typer.Option(help="Name under which the model is served; without it, the name of OUT.", show_default=False)] = None,
-    source: Annotated[str | None, typer.Option(help="Where the model came from, for the manifest; without it, MODEL.", show_default=False)] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision to fetch from the Hub, or to record for a local folder.", show_default=False)] = None,
-    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Licence of the weights, for the manifest.", show_default=False)] = None,
-    attribution: Annotated[str | None, typer.Option(help="Whom to name for the weights, for the manifest.", show_default=False)] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=8, help="Window in tokens; without it, the model's own, at most 512.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name under which the model is served; without it, the name of OUT.", show_default=False
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the model came from, for the manifest; without it, MODEL.", show_default=False
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            help="Revision to fetch from the Hub, or to record for a local folder.", show_default=False
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence", "--license", help="Licence of the weights, for the manifest.", show_default=False
+        ),
+    ] = None,
+    attribution: Annotated[
+        str | None, typer.Option(help="Whom to name for the weights, for the manifest.", show_default=False)
+    ] = None,
     query_prefix: Annotated[
-        str | None, typer.Option(help="What a bi-encoder reads before a query; without it, as its files state.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What a bi-encoder reads before a query; without it, as its files state.", show_default=False
+        ),
     ] = None,
     passage_prefix: Annotated[
-        str | None, typer.Option(help="What a bi-encoder reads before a passage; without it, as its files state.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What a bi-encoder reads before a passage; without it, as its files state.",
+            show_default=False,
+        ),
     ] = None,
     false_token: Annotated[
-        str | None, typer.Option(help="What a monoT5 answers where a document is not relevant; without it, its family's token.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What a monoT5 answers where a document is not relevant; without it, its family's token.",
+            show_default=False,
+        ),
     ] = None,
     true_token: Annotated[
-        str | None, typer.Option(help="What a monoT5 answers where a document is relevant; without it, its family's token.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What a monoT5 answers where a document is relevant; without it, its family's token.",
+            show_default=False,
+        ),
     ] = None,
     truncation: Annotated[
         PromptTruncation,
-        typer.Option(help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."),
+        typer.Option(
+            help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."
+        ),
     ] = "document",
     exit_layer: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads few passages to the end.", show_default=False
+            min=1,
+            help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads few passages to the end.",
+            show_default=False,
         ),
     ] = None,
     vocabulary: Annotated[
@@ -70,12 +123,20 @@ def export(
             show_default="all 250,002 pieces",
         ),
     ] = None,
-    pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
-    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")] = True,
-    only_int8: Annotated[bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")] = False,
+    pieces_seen: Annotated[
+        int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")
+    ] = 1,
+    int8: Annotated[
+        bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")
+    ] = True,
+    only_int8: Annotated[
+        bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")
+    ] = False,
     int8_range: Annotated[
         Int8Range,
-        typer.Option(help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or what this machine's can do."),
+        typer.Option(
+            help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or what this machine's can do."
+        ),
     ] = "auto",
     int8_texts: Annotated[
         Path | None,
@@ -87,12 +148,22 @@ def export(
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model of the same weights whose calibration this one takes; a new one is learned with: es-rerank calibrate.", show_default=False
+            help="Exported model of the same weights whose calibration this one takes; a new one is learned with: es-rerank calibrate.",
+            show_default=False,
         ),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here.")] = False,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")] = DEFAULT_TOLERANCE,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT when it holds something already.")] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here."
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")
+    ] = DEFAULT_TOLERANCE,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT when it holds something already.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."""
@@ -132,10 +203,14 @@ def export(
 
 def _show(out: Path, manifest: Manifest) -> None:
     """Print what was made in a few lines."""
-    lines = [f"[bold]{manifest.name}[/] ({manifest.kind}, {manifest.family}, {manifest.max_length} tokens) in {out}"]
+    lines = [
+        f"[bold]{manifest.name}[/] ({manifest.kind}, {manifest.family}, {manifest.max_length} tokens) in {out}"
+    ]
     lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]
     if manifest.parity is not None:
-        lines.append(f"fp32 differs from torch by at most {manifest.parity.fp32_max_difference:.1e} on {manifest.parity.pairs} pairs")
+        lines.append(
+            f"fp32 differs from torch by at most {manifest.parity.fp32_max_difference:.1e} on {manifest.parity.pairs} pairs"
+        )
     if manifest.parity is not None and manifest.parity.int8 is not None:
         lines.append(f"int8 leaves {manifest.parity.int8.agreement:.1%} of passage pairs in torch's order")
     stdout.print("\n".join(lines), highlight=False, soft_wrap=True)

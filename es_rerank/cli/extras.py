@@ -1,4 +1,4 @@
-"""What commands need beside what serving needs, and how they say that it is not there."""
+"""What some commands need beyond the base dependencies, and what they say where it is missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _EVALUATE = ("ir_measures", "jinja2", "scipy")
 
 
 def check_evaluate(what: str) -> None:
-    """Check that the extra ``evaluate`` is installed, before a command begins its work; ``what`` begins the sentence.
+    """Check that the extra ``evaluate`` is installed, before a command begins its work.
 
-    Raises MissingExtraError where one of its libraries is not there.
+    ``what`` is the subject of the message. Raises MissingExtraError where a library of the extra is missing.
     """
     if missing := [name for name in _EVALUATE if find_spec(name) is None]:
         raise MissingExtraError(

@@ -18,15 +18,46 @@ if TYPE_CHECKING:
 
 
 def ingest(
-    index: Annotated[str, typer.Argument(help="Name to search by; an alias of the versioned index that is made for it.", show_default=False)],
-    sources: Annotated[list[Path], typer.Argument(help="JSONL files (plain or .gz), BEIR folders, or rejects files of earlier runs.", show_default=False)],
+    index: Annotated[
+        str,
+        typer.Argument(
+            help="Name to search by; an alias of the versioned index that is made for it.", show_default=False
+        ),
+    ],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="JSONL files (plain or .gz), BEIR folders, or rejects files of earlier runs.",
+            show_default=False,
+        ),
+    ],
     *,
     elasticsearch_url: ElasticsearchUrl = None,
-    embedder: Annotated[str | None, typer.Option(help="Embedding model: bundled name, exported folder or Hub id; ES_RERANK_EMBEDDER without it.")] = None,
-    passage_tokens: Annotated[int, typer.Option(help="Longest passage, in tokens of the embedding model.")] = PASSAGE_TOKENS,
-    overlap_tokens: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = OVERLAP_TOKENS,
-    rejects: Annotated[Path | None, typer.Option(help="File for documents that fail; INDEX.rejects.jsonl without it.", show_default=False)] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build a new version beside the one in use and switch at the end; the old one is kept.")] = False,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="Embedding model: bundled name, exported folder or Hub id; ES_RERANK_EMBEDDER without it."
+        ),
+    ] = None,
+    passage_tokens: Annotated[
+        int, typer.Option(help="Longest passage, in tokens of the embedding model.")
+    ] = PASSAGE_TOKENS,
+    overlap_tokens: Annotated[
+        int, typer.Option(help="Tokens that neighbouring passages share.")
+    ] = OVERLAP_TOKENS,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for documents that fail; INDEX.rejects.jsonl without it.", show_default=False
+        ),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Build a new version beside the one in use and switch at the end; the old one is kept.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."""
@@ -44,15 +75,25 @@ def ingest(
         embedder_of(settings, embedder) as model,
         progress(None, f"indexing into {index}") as bar,
     ):
-        run = Ingest(client, model, chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens))
+        run = Ingest(
+            client, model, chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens)
+        )
         documents = read_sources(sources)
-        report = run.run(index, documents, rebuild=rebuild, rejects=rejects, on_progress=lambda so_far: bar.update(TaskID(0), completed=_read(so_far)))
+        report = run.run(
+            index,
+            documents,
+            rebuild=rebuild,
+            rejects=rejects,
+            on_progress=lambda so_far: bar.update(TaskID(0), completed=_read(so_far)),
+        )
     _show(report, as_json=as_json)
 
 
 def _check_rejects(rejects: Path | None, files: list[Path]) -> None:
     if rejects is not None and rejects.resolve() in {file.resolve() for file in files}:
-        raise SettingsError(f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another file")
+        raise SettingsError(
+            f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another file"
+        )
 
 
 def _read(report: IngestReport) -> int:
@@ -69,7 +110,10 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
     else:
         stdout.print(_table(report))
     if report.duplicates:
-        stderr.print(f"{report.duplicates} documents had the id of a later one and were replaced by it", highlight=False)
+        stderr.print(
+            f"{report.duplicates} documents had the id of a later one and were replaced by it",
+            highlight=False,
+        )
     if report.failed:
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; mend them in {report.rejects}, where each stands with its reason, "

@@ -1,4 +1,7 @@
-"""A group of commands that are imported when they are asked for: no command waits for what another one needs."""
+"""A group of commands, each of which is imported when it is asked for.
+
+So no command waits for what another one needs, and help waits for none of them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A command by name: its file in this package, and its help, which is written here a second time; a test compares the two."""
+    """A command: the name of its file in this package, and its help.
+
+    The help stands here a second time, so that a list of commands imports none. A test compares the two.
+    """
 
     module: str
     help: str
@@ -23,8 +29,8 @@ class Entry(NamedTuple):
 class LazyGroup(TyperGroup):
     """A group that imports a command when it is the one that is asked for.
 
-    A subclass gives ``entries``. The file of an entry holds a function, or a typer application, of the command's name.
-    The list of commands, in help and completion, is made of the entries alone.
+    A subclass gives ``entries`` by name of command. The file of an entry has a function, or a typer
+    application, of that name. Help and completion list the commands from the entries alone.
     """
 
     entries: ClassVar[Mapping[str, Entry]]

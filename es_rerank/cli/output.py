@@ -11,14 +11,28 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
+]
 ElasticsearchUrl = Annotated[
-    str | None, typer.Option("--elasticsearch-url", help="Elasticsearch to use instead of ELASTICSEARCH_URL or a running local node.", show_default=False)
+    str | None,
+    typer.Option(
+        "--elasticsearch-url",
+        help="Elasticsearch to use instead of ELASTICSEARCH_URL or a running local node.",
+        show_default=False,
+    ),
 ]
 
 OUTPUT_CLOSED = 141
@@ -76,28 +90,42 @@ def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterato
 
     Unless ``by_itself``, it is drawn only when it is told to: no thread runs beside what is timed.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=stderr, transient=True, auto_refresh=by_itself) as bar:
         bar.add_task(what, total=total)
         yield bar
 
 
 def leave(error: Exception) -> NoReturn:
-    """Print one sentence on stderr and exit with the code of the error's class; raise again what is no error of ours or of the client."""
+    """Print one sentence on stderr and exit with the code of the error's class.
+
+    An error that is neither ours nor the elasticsearch client's is raised again.
+    """
     known = as_known(error)
     stderr.print(f"[bold red]error:[/] {_escaped(masked_in(known.message))}", highlight=False, soft_wrap=True)
     raise SystemExit(outcome_of(known).exit_code)
 
 
 def as_known(error: Exception) -> EsRerankError:
-    """Return the error itself, or an elasticsearch client's error as a SearchError; raise any other again."""
+    """Return the error itself, or an elasticsearch client's error as a SearchError.
+
+    Any other error is raised again.
+    """
     if isinstance(error, EsRerankError):
         return error
     from elasticsearch import ApiError, TransportError
 
     if isinstance(error, ApiError) and error.error == "index_not_found_exception":
         index = error.info.get("error", {}).get("index", "?")
-        return SearchError(f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check the name and the address")
+        return SearchError(
+            f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check the name and the address"
+        )
     if isinstance(error, ApiError):
         return SearchError(f"Elasticsearch answered {error.status_code}: {error}")
     if isinstance(error, TransportError):

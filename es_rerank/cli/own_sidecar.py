@@ -32,10 +32,24 @@ def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
     Its models and limits are those of the settings. It is gone when the block ends. Raises EsRerankError, with what
     the sidecar said, when it ends or is not ready within two minutes.
     """
-    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", "--elasticsearch-url", elasticsearch_url]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "serve",
+        "--port",
+        "0",
+        "--elasticsearch-url",
+        elasticsearch_url,
+    ]
     with tempfile.TemporaryDirectory(prefix="es-rerank-") as folder:
         log = Path(folder) / "log"  # a file never fills, as a pipe that nobody reads would
-        with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as running:  # noqa: S603 this program
+        with (
+            log.open("wb") as out,
+            subprocess.Popen(  # noqa: S603 this program
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            ) as running,
+        ):
             try:
                 with stderr.status("sidecar: starting ..."):
                     address = _ready(running, log)
@@ -63,7 +77,11 @@ def _is_ready(url: str) -> bool:
 
 
 def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     return lines[-1].removeprefix("error: ") if lines else "it said nothing"
 
 

@@ -45,7 +45,9 @@ def search(
 
     settings = read_settings()
     vector = vector_of(query_vector)
-    with open_client(elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25") as opened:
+    with open_client(
+        elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
+    ) as opened:
         answer = opened.client.rerank(
             query,
             index=index,
@@ -65,10 +67,22 @@ def search(
 
 def _show(answer: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("#", "right"), ("was", "right"), ("score", "right"), ("id", "left"), ("passage", "left")):
+    for title, justify in (
+        ("#", "right"),
+        ("was", "right"),
+        ("score", "right"),
+        ("id", "left"),
+        ("passage", "left"),
+    ):
         table.add_column(title, justify=justify, no_wrap=title != "passage")  # type: ignore[arg-type]
     for rank, hit in enumerate(answer["hits"]["hits"], 1):
-        table.add_row(str(rank), movement(hit["fields"]["rerank.first_stage_rank"][0], rank), _score(hit["_score"]), hit["_id"], Text(_excerpt(hit)))
+        table.add_row(
+            str(rank),
+            movement(hit["fields"]["rerank.first_stage_rank"][0], rank),
+            _score(hit["_score"]),
+            hit["_id"],
+            Text(_excerpt(hit)),
+        )
     stdout.print(table)
     block = answer["rerank"]
     stderr.print(
@@ -92,7 +106,11 @@ def _score(score: float | None) -> str:
 def _excerpt(hit: dict[str, Any]) -> str:
     source = hit.get("_source", {})
     passage = hit["fields"].get("rerank.passage")
-    text = passage[0]["text"] if passage else next((str(source[key]) for key in ("text", "content", "body", "title") if source.get(key)), "")
+    text = (
+        passage[0]["text"]
+        if passage
+        else next((str(source[key]) for key in ("text", "content", "body", "title") if source.get(key)), "")
+    )
     title = source.get("title")
     shown = " ".join((f"{title}: {text}" if title else text).split())
     return shown if len(shown) <= 160 else shown[:159] + "…"

@@ -20,17 +20,55 @@ if TYPE_CHECKING:
 
 Index = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
 FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="What recalls the candidates.")]
-Window = Annotated[int | None, typer.Option("--window", min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50")]
-Fields = Annotated[list[str] | None, typer.Option("--field", help="Field whose text is reranked; several are joined.", show_default="found in the mapping")]
-VectorField = Annotated[str | None, typer.Option("--vector-field", help="The dense_vector field of the kNN.", show_default="found in the mapping")]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        "--window", min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50"
+    ),
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        help="Field whose text is reranked; several are joined.",
+        show_default="found in the mapping",
+    ),
+]
+VectorField = Annotated[
+    str | None,
+    typer.Option(
+        "--vector-field", help="The dense_vector field of the kNN.", show_default="found in the mapping"
+    ),
+]
 QueryVector = Annotated[
-    str | None, typer.Option("--query-vector", help="Your own query vector: a JSON array, or @FILE that holds one.", show_default="made by the embedder")
+    str | None,
+    typer.Option(
+        "--query-vector",
+        help="Your own query vector: a JSON array, or @FILE that holds one.",
+        show_default="made by the embedder",
+    ),
 ]
-Filters = Annotated[list[str] | None, typer.Option("--filter", help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}')]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}',
+    ),
+]
 RerankerName = Annotated[
-    str | None, typer.Option("--reranker", help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL.", show_default="the bundled one")
+    str | None,
+    typer.Option(
+        "--reranker",
+        help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL.",
+        show_default="the bundled one",
+    ),
 ]
-EmbedderName = Annotated[str | None, typer.Option("--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one")]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one"
+    ),
+]
 
 
 class Opened(NamedTuple):
@@ -41,7 +79,9 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def open_client(url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool) -> Iterator[Opened]:
+def open_client(
+    url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool
+) -> Iterator[Opened]:
     """Open a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node, until the block ends.
 
     ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for queries is needed.
@@ -55,7 +95,10 @@ def open_client(url: str | None, settings: Settings, reranker: str | None, embed
         plain = stack.enter_context(connect(url, settings))
         loaded = stack.enter_context(reranker_of(settings, reranker))
         embedding = stack.enter_context(embedder_of(settings, embedder)) if embeds else None
-        yield Opened(RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000), loaded)
+        yield Opened(
+            RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000),
+            loaded,
+        )
 
 
 def vector_of(given: str | None) -> list[float] | None:
@@ -68,8 +111,14 @@ def vector_of(given: str | None) -> list[float] | None:
     try:
         value = json.loads(Path(given[1:]).read_text(encoding="utf-8") if given.startswith("@") else given)
     except (OSError, ValueError) as error:
-        raise RequestError(f"--query-vector {given[:60]!r} is neither a JSON array nor @FILE with one: {error}") from error
-    if not isinstance(value, list) or not value or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value):
+        raise RequestError(
+            f"--query-vector {given[:60]!r} is neither a JSON array nor @FILE with one: {error}"
+        ) from error
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value)
+    ):
         raise RequestError(f"--query-vector must be an array of numbers, found {str(value)[:60]!r}")
     return [float(x) for x in value]
 

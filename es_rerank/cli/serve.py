@@ -24,7 +24,9 @@ _DRAIN_S = 10
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     reranker: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,10 +34,18 @@ def serve(
             show_default="the bundled one",
         ),
     ] = None,
-    embedder: Annotated[str | None, typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one")] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one"),
+    ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     pass_through: Annotated[
-        bool | None, typer.Option("--pass-through/--no-pass-through", help="Send paths that are not served here on to Elasticsearch.", show_default="off")
+        bool | None,
+        typer.Option(
+            "--pass-through/--no-pass-through",
+            help="Send paths that are not served here on to Elasticsearch.",
+            show_default="off",
+        ),
     ] = None,
 ) -> None:
     """Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."""
@@ -58,7 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port))
     except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host") from error
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
+        ) from error
     # asyncio sets it only on sockets whose protocol is written down; without it an answer of two packets waits 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -79,18 +91,28 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
             soft_wrap=True,
             highlight=False,
         )
-    stderr.print(f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}", soft_wrap=True, highlight=False)
+    stderr.print(
+        f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}",
+        soft_wrap=True,
+        highlight=False,
+    )
     configure_log()
-    config = uvicorn.Config(create_app(service), log_config=None, timeout_graceful_shutdown=_DRAIN_S, server_header=False)
+    config = uvicorn.Config(
+        create_app(service), log_config=None, timeout_graceful_shutdown=_DRAIN_S, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_loopback(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
-    return address.is_loopback or bool(getattr(address, "ipv4_mapped", None) and address.ipv4_mapped.is_loopback)  # type: ignore[union-attr]
+    return address.is_loopback or bool(
+        getattr(address, "ipv4_mapped", None) and address.ipv4_mapped.is_loopback
+    )  # type: ignore[union-attr]
 
 
-def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None) -> Service:
+def build_service(
+    settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None
+) -> Service:
     """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
 
     ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings.
@@ -120,7 +142,12 @@ def build_service(settings: Settings, url: str, rerankers: Sequence[str] | None 
         # One pool: as many runs at a time as there are cores, however many models are served.
         pool, provider = Pool(settings.threads), settings.execution_provider
         cache = ScoreCache(settings.score_cache) if settings.score_cache else None
-        loaded = [load_reranker(model, name=name, pool=pool, access=Access.of(settings), cache=cache, provider=provider) for name, model in wanted]
+        loaded = [
+            load_reranker(
+                model, name=name, pool=pool, access=Access.of(settings), cache=cache, provider=provider
+            )
+            for name, model in wanted
+        ]
         return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool, provider=provider)
 
     # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.

