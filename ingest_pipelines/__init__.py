@@ -1,4 +1,4 @@
-"""The write path: documents in, passages and vectors out, into an index that Kibana can show."""
+"""Reads documents, makes passages and vectors of them, and writes them into an Elasticsearch index."""
 
 from .pipeline import Ingest, IngestReport
 from .readers import read_sources, source_files

@@ -1,4 +1,7 @@
-"""What an index of ours looks like: fields, and the record of how its vectors were made. Pure: no Elasticsearch here."""
+"""Defines the mapping of an ingested index: its fields, and the record of how its vectors were made.
+
+This module does not call Elasticsearch.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,34 @@ from es_rerank.collection import Document
 
 MANAGED_BY = "es-rerank"
 LAYOUT = 1
-"""Version of the fields below; it rises when documents must be indexed anew."""
+"""Version of the fields below. It is raised when a change makes it necessary to index all documents again."""
 
-_DATES = "strict_date||strict_date_time||strict_date_time_no_millis||strict_date_hour_minute_second||strict_date_hour_minute_second_fraction||yyyy/MM/dd"
-"""Strings taken for dates. Elasticsearch's default also takes a bare year, and so turns a field of codes ("1010") into
-dates and refuses the next code ("10115"). One pattern, so that days and moments may mix in one field."""
+_DATES = (
+    "strict_date||strict_date_time||strict_date_time_no_millis||strict_date_hour_minute_second"
+    "||strict_date_hour_minute_second_fraction||yyyy/MM/dd"
+)
+"""Formats of strings that Elasticsearch is to index as dates.
+
+Elasticsearch's default also accepts a year alone. It would map a field of codes ("1010") as dates and then
+refuse the next code ("10115"). All formats are one pattern, so that one field may hold both days and
+times."""
 
 _KEYWORD_LIMIT = 1024
-"""Characters; a longer metadata string is returned but cannot be filtered by. Lucene's own limit is 32766 bytes."""
+"""Maximum length in characters of a metadata string that searches can filter by. A longer string is stored
+and returned, but not indexed. Lucene's own limit is 32766 bytes."""
 
 _NESTED_LIMIT = 100_000
-"""Passages per document; Elasticsearch's default of 10000 refuses a text of more than about six megabytes."""
+"""Maximum number of passages per document. With Elasticsearch's default of 10000, a text of more than
+about six megabytes would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How passages and vectors are made: embedding model, length of its vectors, passage size and overlap in tokens."""
+    """How the passages and vectors of an index are made.
+
+    ``embedder``: the name of the embedding model. ``dims``: the number of dimensions of its vectors. ``size``
+    and ``overlap``: of a passage, in tokens. ``layout``: the version of the index's fields.
+    """
 
     embedder: str
     dims: int
@@ -36,14 +51,17 @@ class Recipe:
     layout: int = LAYOUT
 
     def __str__(self) -> str:
-        return f"embedder {self.embedder} ({self.dims} dimensions), passages of {self.size} tokens overlapping by {self.overlap}, layout {self.layout}"
+        return (
+            f"embedder {self.embedder} ({self.dims} dimensions), "
+            f"passages of {self.size} tokens overlapping by {self.overlap}, layout {self.layout}"
+        )
 
 
 def index_body(recipe: Recipe) -> dict[str, Any]:
-    """Return settings and mappings of an index whose passages are made by ``recipe``."""
+    """Return the settings and mappings of an index whose passages and vectors are made by ``recipe``."""
     return {
         "settings": {
-            # One copy where there is a second node to hold it, none (and a green index) where there is not.
+            # One replica if a second node can hold it. On a single node there is none, so the index is green.
             "auto_expand_replicas": "0-1",
             "mapping": {"nested_objects": {"limit": _NESTED_LIMIT}},
         },
@@ -80,7 +98,8 @@ def index_body(recipe: Recipe) -> dict[str, Any]:
 def _passage_fields(dims: int) -> dict[str, Any]:
     return {
         "text": {"type": "text"},
-        # Vectors are unit vectors, so the dot product is the cosine. Plain hnsw keeps the first stage exact to float32.
+        # The vectors have length 1, so the dot product is the cosine. The index type hnsw stores float32
+        # without quantization.
         "vector": {
             "type": "dense_vector",
             "dims": dims,
@@ -105,7 +124,7 @@ def _meta(recipe: Recipe) -> dict[str, Any]:
 
 
 def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
-    """Return the recipe in a mapping's ``_meta``, or None where the index is not ours."""
+    """Return the recipe in a mapping's ``_meta``, None when es-rerank did not make the index."""
     if meta.get("managed_by") != MANAGED_BY:
         return None
     try:
@@ -121,9 +140,10 @@ def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
 
 
 def content_hash(document: Document, recipe: Recipe) -> str:
-    """Return what changes when the document must be indexed again: its content, or how passages are made of it.
+    """Return a hash of the document's content and of the recipe, 64 hexadecimal digits.
 
-    Raises ValueError or TypeError for content that JSON or UTF-8 cannot hold (NaN, half of a surrogate pair, a date object).
+    A document must be indexed again when its hash changes. Raises ValueError or TypeError for content that
+    JSON in UTF-8 cannot hold, such as NaN, a lone surrogate or a date object.
     """
     parts = [asdict(recipe), document.title, document.text, document.metadata]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)

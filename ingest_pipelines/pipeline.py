@@ -1,4 +1,8 @@
-"""The ingest: read, leave out what is unchanged, chunk, embed, index; embedding and indexing overlap."""
+"""Runs an ingest: skips unchanged documents, cuts the others into passages, embeds the passages and indexes
+them.
+
+The next batch is embedded while Elasticsearch indexes the current one.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,13 @@ from .versions import writable_index
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did, or has done so far.
+    """The counts of an ingest, at its end or so far.
 
-    ``index`` is the name that was asked for, ``version`` the concrete index behind it. Every document that was read
-    is counted once: in ``documents`` (indexed, with ``passages`` passages), ``skipped`` (in the index, unchanged),
-    ``failed`` (in the file ``rejects``), or ``duplicates`` (a later document of the same run had its id and won).
+    ``index`` is the name that the caller gave. ``version`` is the concrete index that it names. Every
+    document that was read counts in exactly one of four numbers. ``documents``: it was indexed; their
+    passages are counted in ``passages``. ``skipped``: the index already holds it unchanged. ``failed``: it
+    was not indexed and is in the file ``rejects``. ``duplicates``: a later document of the same run has the
+    same id and replaced it. ``seconds`` is the time of the run. ``rejects`` is None when no document failed.
     """
 
     index: str
@@ -46,7 +52,7 @@ class IngestReport:
     rejects: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as ``es-rerank ingest --json`` prints it."""
+        """Return the report as the JSON object that ``es-rerank ingest --json`` prints."""
         shown = ("index", "documents", "passages", "skipped", "failed")
         return {name: getattr(self, name) for name in shown} | {"seconds": round(self.seconds, 3)}
 
@@ -57,12 +63,13 @@ Progress = Callable[[IngestReport], None]
 
 
 class Ingest:
-    """Writes documents into an index: passages with vectors, behind an alias, leaving out what is there unchanged.
+    """Writes documents into an index, with passages and vectors. Documents that did not change are skipped.
 
-    ``batch_documents`` documents, or ``batch_characters`` characters of text if they come first, are embedded at once
-    and make one bulk request of at most ``max_chunk_bytes`` bytes (or several). Two batches are held at most,
-    whatever the corpus. A refusal for want of room (429, 503) is tried again ``max_retries`` times, the waits doubling
-    from ``initial_backoff_s`` seconds.
+    A batch ends after ``batch_documents`` documents, or earlier when it holds ``batch_characters`` characters
+    of text. Its passages are embedded in one call. It is sent in one bulk request, or in several requests of
+    at most ``max_chunk_bytes`` bytes. At most two batches are in memory, however large the corpus is. When
+    Elasticsearch is overloaded (429, 503), a request is repeated up to ``max_retries`` times. The first wait
+    is ``initial_backoff_s`` seconds, and each further wait is twice as long.
     """
 
     def __init__(
@@ -96,22 +103,26 @@ class Ingest:
         rejects: Path | None = None,
         on_progress: Progress | None = None,
     ) -> IngestReport:
-        """Index the documents under ``index`` and return what was done; ``on_progress`` is called after every batch.
+        """Index the documents under the name ``index`` and return the counts.
 
-        Documents that are in the index but not among ``documents`` stay, unless ``rebuild`` makes a new version of the
-        index (see ``versions``). A document that cannot be indexed goes to the file ``rejects`` (see ``RejectsFile``)
-        and the run goes on; a rebuild switches all the same, and the mended rejects are ingested into the new version.
-        The index is refreshed once, at the end.
-        Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave it empty, SourceError
-        for a damaged source, and the elasticsearch client's errors; run again, and it goes on where it stopped.
+        ``on_progress`` is called with the counts after every batch. Documents that are in the index but not
+        in ``documents`` stay there. With ``rebuild`` a new version of the index is made, which holds
+        ``documents`` only (see ``versions``). A document that cannot be indexed is written to the file
+        ``rejects`` (see ``RejectsFile``), and the run continues. A rebuild switches to the new version even
+        if some documents failed: correct them in the file and ingest the file. The index is refreshed once,
+        at the end.
+
+        Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
+        index empty, SourceError when a source is damaged, and the errors of the elasticsearch client. After
+        an error, the same run can be started again: it skips the documents that are already indexed.
         """
         started = time.monotonic()
         with (
             writable_index(self._client, index, self._recipe, rebuild=rebuild) as version,
-            closing(RejectsFile(index, rejects)) as refused,
+            closing(RejectsFile(index, rejects)) as rejects_file,
         ):
             report = IngestReport(index, version)
-            with closing(self._reports(report, documents, refused)) as reports:
+            with closing(self._reports(report, documents, rejects_file)) as reports:
                 for so_far in reports:
                     report = replace(so_far, seconds=time.monotonic() - started)
                     if on_progress:
@@ -119,15 +130,15 @@ class Ingest:
             self._client.indices.refresh(index=version)
             if rebuild and not report.documents:
                 raise IngestError(
-                    f"nothing was indexed, so {index} is left as it was; {report.failed} documents failed",
+                    f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed",
                     failed=report.failed,
                 )
         return replace(report, seconds=time.monotonic() - started)
 
     def _reports(
-        self, report: IngestReport, documents: Iterable[Document | Reject], refused: RejectsFile
+        self, report: IngestReport, documents: Iterable[Document | Reject], rejects_file: RejectsFile
     ) -> Generator[IngestReport]:
-        """Yield the report as it stands after every batch."""
+        """Write all batches and yield the counts so far after each of them."""
         in_flight = InFlight()
         stamp = datetime.now(UTC).isoformat()
         read = batches(
@@ -138,12 +149,12 @@ class Ingest:
             prefetch(embedded(fresh, self._chunker, self._embedder, written_for(self._client), stamp))
         ) as ready:
             for batch in ready:
-                report = self._written(batch, report, refused)
+                report = self._write(batch, report, rejects_file)
                 in_flight.leave(batch.documents)
                 yield report
 
-    def _written(self, batch: Batch, report: IngestReport, refused: RejectsFile) -> IngestReport:
-        """Write one batch and return the report with it counted in."""
+    def _write(self, batch: Batch, report: IngestReport, rejects_file: RejectsFile) -> IngestReport:
+        """Write one batch and return ``report`` with the counts of the batch added."""
         written: list[str] = []
         replaced = 0
         for identifier, info in self._bulk(batch, report.version):
@@ -151,10 +162,10 @@ class Ingest:
                 batch.rejects.append(rejected(batch.documents[identifier], _reason(info)))
                 continue
             written.append(identifier)
-            # Where the earlier one failed, this is the first to arrive, and no duplicate.
+            # If the earlier document with this id failed, this one is new in the index and not a duplicate.
             replaced += identifier in batch.again and info.get("result") == "updated"
         for reject in batch.rejects:
-            refused.write(reject)
+            rejects_file.write(reject)
         return replace(
             report,
             documents=report.documents + len(written) - replaced,
@@ -162,11 +173,11 @@ class Ingest:
             skipped=report.skipped + batch.skipped,
             failed=report.failed + len(batch.rejects),
             duplicates=report.duplicates + batch.duplicates + replaced,
-            rejects=refused.path,
+            rejects=rejects_file.path,
         )
 
     def _bulk(self, batch: Batch, index: str) -> Iterable[tuple[str, dict[str, Any]]]:
-        """Yield (id, Elasticsearch's answer) for every document of the batch."""
+        """Send the batch and yield (id, Elasticsearch's answer) for each of its documents."""
         results = streaming_bulk(
             self._client,
             batch.actions,
@@ -177,8 +188,8 @@ class Ingest:
             max_backoff=30,
             retry_on_status=(429, 503),
             raise_on_error=False,
-            # A request that cannot be parsed or is too large fails its documents; anything else (no permission, no
-            # index, no node) would fail all that follow too, and ends the run.
+            # When a request cannot be parsed or is too large, only its documents fail. Any other error (no
+            # permission, no index, no node) would meet all further requests too, so it ends the run.
             ignore_status=(400, 413),
         )
         for _, item in results:
@@ -187,10 +198,13 @@ class Ingest:
 
 
 def _reason(info: dict[str, Any]) -> str:
-    """Return why Elasticsearch refused a document, with the cause that it gives for it."""
+    """Return why Elasticsearch refused a document, with the cause that Elasticsearch reports."""
     error = info["error"]
     if info["status"] == _TOO_LARGE:
-        return f"{_TOO_LARGE}: the document is larger than Elasticsearch takes in one request (its setting http.max_content_length, 100 MB unless set)"
+        return (
+            f"{_TOO_LARGE}: the document is larger than one request may be "
+            "(Elasticsearch's setting http.max_content_length, 100 MB by default)"
+        )
     if not isinstance(error, dict):
         return f"{info['status']}: {error}"
     cause = error.get("caused_by") or {}

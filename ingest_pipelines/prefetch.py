@@ -1,4 +1,4 @@
-"""Working ahead: a stage runs in a thread of its own while the one after it is busy."""
+"""Runs a generator in a thread of its own, ahead of the code that consumes it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _END = object()
 
 
 def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:
-    """Yield the items in order, having asked for up to ``depth`` more of them in one other thread.
+    """Yield the items in order. Another thread computes up to ``depth`` items in advance.
 
-    At most ``depth`` + 1 items are held. An error of ``items`` is raised in its place, after the items before it.
-    Closing this generator waits for the item under way and asks for no more.
+    At most ``depth`` + 1 items are in memory. If computing an item raises an error, this generator yields all
+    items before it and then raises the error. Closing this generator waits for the item that is being
+    computed; no further item is computed.
     """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ingest-ahead")
     try:

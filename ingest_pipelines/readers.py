@@ -1,8 +1,9 @@
-"""Documents from files: JSONL (plain or gzipped), BEIR folders, and the rejects file of an earlier run.
+"""Reads documents from files: JSONL (plain or gzipped), BEIR folders, and the rejects file of an earlier run.
 
-A record's id is ``_id`` or ``id``; ``title`` and ``text`` are strings; every further key, and the keys of a
-``metadata`` object, become metadata. A record without an id gets one that is derived from its content: reading it
-again gives the same id, but once its content changes it is another document, and the earlier one stays in the index.
+The id of a record is its ``_id`` or ``id``. ``title`` and ``text`` are strings. All other keys, and the keys
+of a ``metadata`` object, become metadata. A record without an id gets an id that is computed from its
+content. The same record then always gets the same id. When its content changes, it gets another id, and the
+earlier document stays in the index.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
-    """Return the file of every source; a folder's is its corpus.
+    """Return the file to read for each source. For a folder that is its corpus file.
 
-    Raises SourceError for a source that is missing, is a folder without a corpus, or is not JSONL by its name.
+    Raises SourceError for a source that does not exist, for a folder without a corpus, and for a file whose
+    name does not end in one of ``SUFFIXES``.
     """
     return [_source_file(source) for source in sources]
 
@@ -34,22 +36,24 @@ def _source_file(source: Path) -> Path:
         return find_file(source, "corpus.jsonl")
     if not source.is_file():
         raise SourceError(
-            f"{source} does not exist; a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz",
+            f"{source} does not exist; "
+            "a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz",
             path=str(source),
         )
     if not source.name.endswith(SUFFIXES):
         raise SourceError(
-            f"{source} is not read: its name ends in none of {', '.join(SUFFIXES)}; turn it into JSONL first",
+            f"{source} is not read: its name ends in none of {', '.join(SUFFIXES)}; "
+            "convert it to JSONL first",
             path=str(source),
         )
     return source
 
 
 def read_sources(sources: Sequence[Path]) -> Iterator[Document | Reject]:
-    """Yield the documents of all sources, one line in memory at a time; a line that holds none is a Reject.
+    """Return an iterator over the documents of all sources. A line that holds no document gives a Reject.
 
-    Raises SourceError at once for a source that cannot be read at all (see ``source_files``), and on the way for a
-    file that turns out to be damaged.
+    Only one line is in memory at a time. Raises SourceError at once for a source that cannot be read at all
+    (see ``source_files``). The iterator raises SourceError when it meets a damaged file.
     """
     files = source_files(sources)
     return (item for path in files for item in _read_file(path))
@@ -78,7 +82,7 @@ def _read_line(line: bytes, path: Path, number: int) -> Document | Reject:
 
 
 def _identified(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with an id, derived from its content where it has none."""
+    """Return the record with an id. A record without one gets an id that is computed from its content."""
     if _id_of(record) is not None:
         return record
     content = json.dumps(record, sort_keys=True)

@@ -1,8 +1,8 @@
-"""Documents that could not be indexed: what they are, and the file that keeps them until they are mended.
+"""Rejects are documents that could not be indexed. A file keeps them until somebody corrects them.
 
-A rejects file is JSONL, one object per document with the keys ``id``, ``reason``, ``file``, ``line`` and ``document``.
-``document`` is the source record, or the source line as a string where the line was not JSON. The file is itself a
-source: mend the documents in place and ingest it.
+A rejects file is JSONL: one object per document, with the keys ``id``, ``reason``, ``file``, ``line`` and
+``document``. ``document`` is the source record. Where the source line was not JSON, it is that line as a
+string. The file is itself a source: correct the documents in it and ingest it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from es_rerank.collection import Document
 
 
 class Reject(NamedTuple):
-    """A document that could not be indexed. ``file`` and ``line`` (from 1) are None for a document that came from Python."""
+    """A document that could not be indexed, and the reason.
+
+    ``file`` and ``line`` (from 1) say where the document was read. They are None for a document that a Python
+    program passed in.
+    """
 
     reason: str
     document: dict[str, Any] | str
@@ -25,7 +29,7 @@ class Reject(NamedTuple):
 
 
 def rejected(document: Document, reason: str) -> Reject:
-    """Return the reject of a document that was read well but cannot be indexed."""
+    """Return the reject for a document that was read without an error but cannot be indexed."""
     record = {
         "_id": document.id,
         "title": document.title,
@@ -36,15 +40,18 @@ def rejected(document: Document, reason: str) -> Reject:
 
 
 def is_reject(record: dict[str, Any]) -> bool:
-    """Whether a record is a line of a rejects file."""
+    """Return whether a JSON object is a line of a rejects file: it has exactly the keys of such a line."""
     return record.keys() == set(Reject._fields)
 
 
 class RejectsFile:
-    """Writes rejects; the file is made at the first one, so that its presence means that there is one.
+    """Writes rejects to a file. The file is created with the first reject, so without rejects there is no
+    file.
 
-    ``path`` is replaced when it exists; without it the name is ``<index>.rejects.jsonl`` in the working folder, or the
-    first free of ``<index>.rejects-2.jsonl`` and so on, so that earlier rejects stay.
+    A file at ``path`` is overwritten. Without ``path`` the file is ``<index>.rejects.jsonl`` in the working
+    folder. If that exists, it is the first of ``<index>.rejects-2.jsonl`` and so on that does not exist, so
+    that the files of earlier runs stay. After the first reject, the attribute ``path`` is the path of the
+    file.
     """
 
     def __init__(self, index: str, path: Path | None = None) -> None:
@@ -54,23 +61,24 @@ class RejectsFile:
         self.path: Path | None = None
 
     def write(self, reject: Reject) -> None:
-        """Append one reject; it is on disk when this returns, so that an interrupted run keeps what it refused."""
+        """Append one reject. It is in the file when this returns, so an interrupted run loses no reject."""
         file = self._file or self._open()
-        # Escaped and with a stand-in for foreign objects: what JSON in UTF-8 cannot hold is one of the reasons for refusal.
+        # A document may be rejected because JSON in UTF-8 cannot hold it. Therefore the text is escaped to
+        # ASCII, and a value of a foreign type is written as its str().
         file.write(json.dumps(reject._asdict(), default=str) + "\n")
         file.flush()
 
     def close(self) -> None:
-        """Close the file where there is one."""
+        """Close the file if there is one."""
         if self._file:
             self._file.close()
 
     def _open(self) -> IO[str]:
-        self.path = self._named or self._free()
+        self.path = self._named or self._unused_path()
         self._file = self.path.open("w" if self._named else "x", encoding="utf-8")
         return self._file
 
-    def _free(self) -> Path:
+    def _unused_path(self) -> Path:
         path, number = Path(f"{self._index}.rejects.jsonl"), 1
         while path.exists():
             number += 1

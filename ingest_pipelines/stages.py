@@ -1,4 +1,4 @@
-"""The stages of an ingest, as generators: batch, leave out what is unchanged, make passages and vectors."""
+"""The stages of an ingest, as generators: make batches, skip unchanged documents, cut and embed passages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ from es_rerank.types import FloatArray, Passage
 
 from .mapping import Recipe, content_hash
 from .rejects import Reject, rejected
-from .vectors import Written
+from .vectors import EncodeVector
+
+_TEXT_CHARACTERS = 10_000_000
+"""Most characters of one document's text. The text is stored twice, whole and as passages, each with a
+vector: a longer one gives a request over Elasticsearch's default limit of 100 MB, after hours of
+embedding."""
 
 _ID_BYTES = 512
-"""Elasticsearch's limit for an id; over it the whole bulk request is refused, not the one document."""
+"""Elasticsearch's limit for an id in bytes. For a longer id it refuses the whole bulk request, not one
+document."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some documents on their way through the stages.
+    """Some documents that pass through the stages together.
 
-    ``documents`` are to be indexed, by id, with their ``hashes``; those in ``again`` replace one of this same run.
-    ``passages`` and ``actions`` are what the last stage makes of them.
+    ``documents`` holds the documents to index, by id, and ``hashes`` their content hashes. ``again`` holds
+    the ids that an earlier batch of the same run also had. The last stage fills ``passages``, by id, and
+    ``actions``, the actions of a bulk request. ``rejects`` are documents that cannot be indexed. ``skipped``
+    and ``duplicates`` are counts as in ``IngestReport``.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
@@ -42,24 +50,24 @@ class Batch:
 
 
 class InFlight:
-    """The ids of documents that are on their way but perhaps not yet in the index. Shared between threads."""
+    """The ids of documents that were read but may not be in the index yet. It is shared between threads."""
 
     def __init__(self) -> None:
         self._ids: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def enter(self, ids: Iterable[str]) -> None:
-        """Note that documents with these ids are on their way."""
+        """Add the ids of documents that were read and will be indexed."""
         with self._lock:
-            self._ids.update(iter(ids))  # of a mapping, a Counter would count the values
+            self._ids.update(iter(ids))  # without iter(), a Counter would add the values of a mapping
 
     def leave(self, ids: Iterable[str]) -> None:
-        """Note that they have arrived, or have failed."""
+        """Remove the ids of documents that are now indexed or have failed."""
         with self._lock:
             self._ids -= Counter(iter(ids))
 
     def among(self, ids: Iterable[str]) -> set[str]:
-        """Return those of the ids that are on their way."""
+        """Return those of ``ids`` that were added and not yet removed."""
         with self._lock:
             return {identifier for identifier in ids if self._ids[identifier]}
 
@@ -67,9 +75,11 @@ class InFlight:
 def batches(
     items: Iterable[Document | Reject], recipe: Recipe, *, documents: int, characters: int
 ) -> Iterator[Batch]:
-    """Yield batches of at most ``documents`` documents, each closed once it holds ``characters`` characters of text.
+    """Yield the items in batches.
 
-    Of documents with one id in a batch the last stays. A document that cannot be stored is a reject.
+    A batch ends after ``documents`` items, or earlier when it holds ``characters`` characters of text. If
+    several documents of a batch have the same id, the last one is kept. A document that Elasticsearch cannot
+    store becomes a reject.
     """
     batch, size = Batch(), 0
     for item in items:
@@ -98,39 +108,46 @@ def _add(batch: Batch, item: Document | Reject, recipe: Recipe) -> None:
 
 def _fault(document: Document) -> Reject | None:
     size = len(document.id.encode("utf-8", "replace"))
-    if 0 < size <= _ID_BYTES:
-        return None
-    return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
+    if not 0 < size <= _ID_BYTES:
+        return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
+    if len(document.text) > _TEXT_CHARACTERS:
+        return rejected(
+            document,
+            f"its text has {len(document.text)} characters, at most {_TEXT_CHARACTERS} are indexed as one "
+            "document; split it",
+        )
+    return None
 
 
 def skip_unchanged(
     incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight
 ) -> Iterator[Batch]:
-    """Yield the batches without documents that the index already holds with the same hash.
+    """Yield the batches without the documents that the index already holds with the same hash.
 
-    ``stamp`` is the ``@timestamp`` of this run: a stored document that bears it was written by this run, so that its
-    id has come before. That tells duplicates without keeping every id.
+    ``stamp`` is the ``@timestamp`` of this run. A stored document with this timestamp was written by this
+    run, so a new document with the same id is a duplicate. In this way duplicates are found without keeping
+    all ids in memory.
     """
     for batch in incoming:
-        on_their_way = in_flight.among(
-            batch.documents
-        )  # asked first: what has left by now is seen by the look-up
+        # This comes before the look-up: a document that is not in flight any more is in the index, and is
+        # found there.
+        not_yet_written = in_flight.among(batch.documents)
         stored = _stored(client, index, list(batch.documents))
         for identifier in list(batch.documents):
-            known_hash, known_stamp = stored.get(identifier, (None, None))
-            before = identifier in on_their_way or known_stamp == stamp
-            if identifier not in on_their_way and known_hash == batch.hashes[identifier]:
+            stored_hash, stored_stamp = stored.get(identifier, (None, None))
+            seen_before = identifier in not_yet_written or stored_stamp == stamp
+            if identifier not in not_yet_written and stored_hash == batch.hashes[identifier]:
                 del batch.documents[identifier]
-                batch.duplicates += before
-                batch.skipped += not before
-            elif before:
+                batch.duplicates += seen_before
+                batch.skipped += not seen_before
+            elif seen_before:
                 batch.again.add(identifier)
         in_flight.enter(batch.documents)
         yield batch
 
 
 def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
-    """Return hash and timestamp of those ids that the index holds, searchable yet or not."""
+    """Return id to (content hash, timestamp) of the documents in the index, searchable or not yet."""
     if not ids:
         return {}
     answer = client.mget(index=index, ids=ids, source_includes=["content_hash", "@timestamp"])
@@ -142,20 +159,28 @@ def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tupl
 
 
 def embedded(
-    incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, written: Written, stamp: str
+    incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, encode: EncodeVector, stamp: str
 ) -> Iterator[Batch]:
-    """Yield the batches with their passages and index actions; all passages of a batch are embedded in one call."""
+    """Yield the batches with their passages and index actions.
+
+    All passages of a batch are embedded in one call. ``encode`` turns a vector into its JSON value. ``stamp``
+    becomes the ``@timestamp`` of the documents.
+    """
     for batch in incoming:
         batch.passages = {
             identifier: passages_of(document, chunker) for identifier, document in batch.documents.items()
         }
-        vectors = map(written, _vectors(batch, embedder))
+        vectors = map(encode, _vectors(batch, embedder))
         batch.actions = [_action(document, batch, vectors, stamp) for document in batch.documents.values()]
         yield batch
 
 
 def passages_of(document: Document, chunker: Chunker) -> list[Passage]:
-    """Return the passages of the text; of an empty text the title, at (0, 0) since it is no stretch of the text."""
+    """Return the passages of a document's text.
+
+    A document without text has one passage, its title, with the offsets (0, 0) because it is not a part of
+    the text. A document without text and title has no passages.
+    """
     if document.text.strip():
         return chunker.chunk(document.text)
     return [Passage(document.title, 0, 0)] if document.title.strip() else []
@@ -164,7 +189,8 @@ def passages_of(document: Document, chunker: Chunker) -> list[Passage]:
 def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
     """Return the vectors of all passages of the batch, in order.
 
-    A passage is embedded under its document's title, which often names what the passage only refers to.
+    A passage is embedded with the title of its document before it. The title often names what the passage is
+    about.
     """
     texts: list[str] = []
     for identifier, passages in batch.passages.items():

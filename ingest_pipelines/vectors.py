@@ -1,4 +1,4 @@
-"""How a vector is written into a document: packed where Elasticsearch reads that, as numbers where it does not."""
+"""Encodes vectors for a document: in base64 if Elasticsearch can read that, else as a list of numbers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from elasticsearch import ApiError, Elasticsearch
 from es_rerank.types import FloatArray
 
 PACKED_SINCE = (9, 3)
-"""First version that reads float32 in base64, big-endian: https://github.com/elastic/elasticsearch/pull/137072"""
+"""First version of Elasticsearch that reads big-endian float32 in base64:
+https://github.com/elastic/elasticsearch/pull/137072"""
 
-Written = Callable[[FloatArray], str | list[float]]
+EncodeVector = Callable[[FloatArray], str | list[float]]
+"""Turns a vector, float32, (dims,), into its JSON value: ``packed`` or ``as_numbers``."""
 
 
-def written_for(client: Elasticsearch) -> Written:
-    """Return how vectors are written for this cluster.
+def written_for(client: Elasticsearch) -> EncodeVector:
+    """Return the encoding of vectors that all nodes of this cluster can read.
 
-    Packed vectors are a quarter of the bytes; 6000 passages of 384 dimensions in nested fields were indexed in 2.0 s
-    instead of 3.6 s on a single node. Where the cluster does not tell its versions, numbers are always right.
+    Packed vectors need a quarter of the bytes. With them, 6000 passages of 384 dimensions in nested fields
+    were indexed in 2.0 s instead of 3.6 s on a single node. Every version reads numbers, so they are used
+    when the cluster does not tell its versions.
     """
     try:
         nodes = client.nodes.info(filter_path="nodes.*.version").get("nodes", {})
@@ -31,15 +34,18 @@ def written_for(client: Elasticsearch) -> Written:
 
 
 def packed(vector: FloatArray) -> str:
-    """Return float32, big-endian, in base64 (``elasticsearch.helpers.pack_dense_vector``, which older clients lack)."""
+    """Return the vector as big-endian float32 in base64.
+
+    ``elasticsearch.helpers.pack_dense_vector`` does the same, but older clients do not have it.
+    """
     return base64.b64encode(vector.astype(">f4").tobytes()).decode()
 
 
 def as_numbers(vector: FloatArray) -> list[float]:
-    """Return the vector as a list of numbers."""
+    """Return the vector as a list of dims numbers."""
     return [float(value) for value in vector]
 
 
 def _version(text: str) -> tuple[int, ...]:
-    found = re.match(r"(\d+)\.(\d+)", text)
-    return tuple(int(part) for part in found.groups()) if found else ()
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return tuple(int(part) for part in match.groups()) if match else ()

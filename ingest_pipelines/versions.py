@@ -1,4 +1,7 @@
-"""Versioned indices behind an alias: ``articles`` names ``articles-000001``, a rebuild makes ``articles-000002``."""
+"""Manages versioned indices with an alias: ``articles`` is an alias of the index ``articles-000001``.
+
+A rebuild makes the index ``articles-000002`` and moves the alias to it.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ from .mapping import Recipe, index_body, recorded_recipe
 def writable_index(
     client: Elasticsearch, name: str, recipe: Recipe, *, rebuild: bool = False
 ) -> Iterator[str]:
-    """Yield the concrete index that documents for ``name`` go to, made where there is none.
+    """Yield the name of the concrete index into which documents for ``name`` are written.
 
-    With ``rebuild`` that is a new version beside the one in use. The alias moves to it in one step when the block ends
-    well; when it does not, the new version is deleted and the alias stays. The earlier version is kept either way.
-    Raises IndexMismatchError when the index in use is not ours or was made by another recipe (which a rebuild changes).
+    The index is created if it does not exist. With ``rebuild`` it is a new version beside the current one.
+    When the ``with`` block ends without an error, the alias moves to the new version in one step. When it
+    raises an error, the new version is deleted and the alias does not move. The earlier version is always
+    kept. Raises IndexMismatchError when es-rerank did not make the current index, and when the current index
+    has another recipe and ``rebuild`` is false. Raises SettingsError when ``name`` is not the name of one
+    index.
     """
     _check_name(name)
     current = _current(client, name, recipe, rebuild=rebuild)
@@ -46,7 +52,7 @@ def _successor(client: Elasticsearch, name: str, current: str, recipe: Recipe) -
         ]
         client.indices.update_aliases(actions=moves)
     except BaseException:
-        with suppress(ApiError, TransportError):  # the error under way says more than a failed clean-up
+        with suppress(ApiError, TransportError):  # the first error is more important than one of the clean-up
             client.indices.delete(index=successor)
         raise
 
@@ -59,41 +65,49 @@ def _check_name(name: str) -> None:
 
 
 def _current(client: Elasticsearch, name: str, recipe: Recipe, *, rebuild: bool) -> str | None:
-    """Return the concrete index behind ``name``, or None where there is none, when it fits what is to be done."""
+    """Return the concrete index that ``name`` names, None if it does not exist.
+
+    Raises IndexMismatchError when the ingest cannot write into this index.
+    """
     try:
-        found: dict[str, Any] = client.indices.get(index=name).body
+        indices: dict[str, Any] = client.indices.get(index=name).body
     except NotFoundError:
         return None
-    if len(found) > 1:
+    if len(indices) > 1:
         raise IndexMismatchError(
-            f"{name} is an alias of several indices ({', '.join(sorted(found))}); ingest into one of them by its name",
+            f"{name} is an alias of several indices ({', '.join(sorted(indices))}); "
+            "ingest into one of them by its name",
             index=name,
         )
-    ((index, state),) = found.items()
+    ((index, state),) = indices.items()
     recorded = recorded_recipe(state["mappings"].get("_meta", {}))
     if recorded is None:
         raise IndexMismatchError(
-            f"{_also(name, index)} was not made by es-rerank ingest; choose another name", index=index
+            f"{_described(name, index)} was not made by es-rerank ingest; choose another name", index=index
         )
     if rebuild and index == name:
         raise IndexMismatchError(
-            f"{name} is an index, not an alias of one, so it cannot be rebuilt in place; choose another name",
+            f"{name} is an index and not an alias, so it cannot be rebuilt in place; choose another name",
             index=index,
         )
     if recorded != recipe and not rebuild:
         raise IndexMismatchError(
-            f"{_also(name, index)} was made with {recorded}; this run uses {recipe}. Use the same, or --rebuild to make a new version beside it and switch",
+            f"{_described(name, index)} was made with {recorded}; this run uses {recipe}. "
+            "Use the same settings, or --rebuild to make a new version of the index and switch to it",
             index=index,
         )
     return index
 
 
-def _also(name: str, index: str) -> str:
+def _described(name: str, index: str) -> str:
     return name if name == index else f"{name} (alias of {index})"
 
 
 def _create(client: Elasticsearch, name: str, recipe: Recipe, *, aliases: dict[str, Any]) -> str:
-    """Create the version after the last, counting those that no alias names any more."""
+    """Create the next version of the index and return its name.
+
+    The number of the version is 1 more than the highest number in use. Versions without an alias count too.
+    """
     pattern = re.compile(re.escape(name) + r"-(\d{6})")
     versions = [
         int(match[1])
