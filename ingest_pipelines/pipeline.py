@@ -1,5 +1,4 @@
-"""Runs an ingest: skips unchanged documents, cuts the others into passages, embeds the passages and indexes
-them.
+"""Runs an ingest: skips unchanged documents, cuts the others into passages, embeds and indexes them.
 
 The next batch is embedded while Elasticsearch indexes the current one.
 """

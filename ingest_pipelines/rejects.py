@@ -45,8 +45,7 @@ def is_reject(record: dict[str, Any]) -> bool:
 
 
 class RejectsFile:
-    """Writes rejects to a file. The file is created with the first reject, so without rejects there is no
-    file.
+    """Writes rejects to a file. The file is created with the first reject.
 
     A file at ``path`` is overwritten. Without ``path`` the file is ``<index>.rejects.jsonl`` in the working
     folder. If that exists, it is the first of ``<index>.rejects-2.jsonl`` and so on that does not exist, so

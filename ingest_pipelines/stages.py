@@ -25,8 +25,7 @@ vector: a longer one gives a request over Elasticsearch's default limit of 100 M
 embedding."""
 
 _ID_BYTES = 512
-"""Elasticsearch's limit for an id in bytes. For a longer id it refuses the whole bulk request, not one
-document."""
+"""Elasticsearch's limit for an id in bytes. A longer id makes it refuse the whole bulk request."""
 
 
 @dataclass(slots=True)

@@ -63,7 +63,9 @@ class BatchRunner(Generic[T]):
     equal length always share runs, and the size of a run may change the last bits of a result.
     """
 
-    def __init__(self, session: GraphRunner, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool) -> None:
+    def __init__(
+        self, session: GraphRunner, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool
+    ) -> None:
         self._session, self._pool, self._read = session, pool, read
         self._most, self._tokens = 1, RUN_TOKENS
         if session.provider != CPU:

@@ -25,8 +25,7 @@ LOGITS, EXIT_LOGITS, HIDDEN = "logits", "exit_logits", "exit_hidden"
 states after the first layers, which the graph of the other layers reads."""
 
 _OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
-"""Names of the output that ``Session.run`` returns: the first of these that the graph has, else its first
-output."""
+"""``Session.run`` returns the first of these outputs that the graph has, else the graph's first output."""
 
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimizers of ONNX Runtime that make these graphs slower, so they are disabled.
@@ -35,8 +34,7 @@ The fused SkipLayerNormalization is not vectorised: it takes 111 µs for 48 rows
 LayerNormalization and Add take 25 µs (onnxruntime 1.32, AVX-512)."""
 
 _PROBE = [0, 0, 0]
-"""Token ids of a test run. There are three, so that hidden states (1, 3, dims) differ from logits (1, 1)
-or (1, 2)."""
+"""Token ids of a test run. Three tokens make hidden states (1, 3, dims) differ from logits (1, 1), (1, 2)."""
 
 _PROBE_LENGTHS = (5, 48)
 """Lengths in tokens of the test runs that tell whether sequences may share a run."""

@@ -1,1 +1,1 @@
-"""Other frameworks' interfaces over the two seams: thin, each behind its extra."""
+"""Adapters for LangChain, LlamaIndex and OpenAI-compatible servers. Each needs its own extra."""

@@ -1,6 +1,6 @@
-"""LangChain's interfaces: a retriever over a reranking search, and a document compressor over any reranker.
+"""Adapters for LangChain: a retriever that searches and reranks, and a document compressor.
 
-Importing this module raises MissingExtraError where langchain-core is not installed.
+Importing this module raises MissingExtraError if langchain-core is not installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ try:
     from langchain_core.retrievers import BaseRetriever
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"the LangChain integration needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[langchain]'",
+        f"the LangChain integration needs {error.name}, which is not installed; "
+        "install the extra with: pip install 'es-rerank[langchain]'",
         extra="langchain",
     ) from error
 
@@ -36,29 +37,34 @@ _CONTENT_FIELDS = ("text", "content", "body")
 _CONTEXT_FIELD = "title"
 _PASSAGES_FIELD = "passages"
 
-# No embedding model makes shorter vectors, and hardly any other field of a document is a list of so many numbers.
+# A list of at least so many numbers is taken for a vector. Embedding models do not make shorter vectors, and
+# other fields of a document hardly ever hold so many numbers.
 _SHORTEST_VECTOR = 64
 
-# The short form's options that a retriever hands on; those left out take the client's own defaults.
+# The options of RerankRetriever that it passes to RerankClient.rerank. An option that is None is not passed.
 _OPTIONS = ("window", "first_stage", "field", "vector_field", "filter", "inference_id", "timeout_s")
 
 
 class RerankRetriever(BaseRetriever):
-    """Retrieves with ``RerankClient.rerank``: a first stage recalls, the client's reranker orders, the best ``k`` come back.
+    """A LangChain retriever that searches with ``RerankClient.rerank`` and returns the best ``k`` documents.
 
-    ``async_client`` serves ``ainvoke`` and its kin; without it ``client`` does, in a thread. ``index`` and the options
-    from ``window`` to ``timeout_s`` (seconds) are those of ``RerankClient.rerank``; None leaves them at its defaults.
+    ``async_client`` is used by ``ainvoke`` and the other asynchronous methods. Without it, ``client`` runs in
+    a thread. ``index`` and the options from ``window`` to ``timeout_s`` (seconds) are passed to
+    ``RerankClient.rerank``. An option that is None takes the default of that method.
 
-    Each Document has the hit's ``_id`` as its id and the best passage as its text, or the text of ``content_field``
-    where there is no passage (None: the field that is read, else the first of text, content, body). Its metadata are
-    the source's ``metadata`` object, or where it has none the other fields without vectors and passages; and, over
-    these, ``title``, ``_index``, ``_id``, ``_score`` (a probability 0..1), ``_status`` and the passage's ``start`` and
-    ``end`` (characters). ``_status`` is the answer's: ``reranked``, or ``partial`` or ``first_stage`` where the
-    reranker was late or failed; ``_score`` is then None or the first stage's own. Raises what ``RerankClient.rerank``
-    raises.
+    The id of each Document is the ``_id`` of the hit. Its text is the best passage. A hit without a passage
+    gives the text of ``content_field``. If ``content_field`` is None, that is the first field with a text
+    among ``field``, ``text``, ``content`` and ``body``.
 
-        retriever = RerankRetriever(client=RerankClient(es, reranker=load_reranker(), embedder=load_embedder()), index="articles")
-        retriever.invoke("who signed the treaty")
+    The metadata of a Document are the ``metadata`` object of the source. A source without such an object
+    gives its other fields, without vectors and passages. These keys are added: ``title``, ``_index``,
+    ``_id``, ``_score`` (a probability 0..1), ``_status``, and ``start`` and ``end`` of the passage
+    (characters). ``_status`` is the status of the answer: ``reranked``, or ``partial`` or ``first_stage`` if
+    the reranker was late or failed. In these two cases ``_score`` may be None or the score of the first
+    stage. Raises what ``RerankClient.rerank`` raises.
+
+        client = RerankClient(es, reranker=load_reranker(), embedder=load_embedder())
+        RerankRetriever(client=client, index="articles").invoke("who signed the treaty")
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -92,10 +98,10 @@ class RerankRetriever(BaseRetriever):
         return self._documents((await self.async_client.rerank(query, **self._arguments())).body)
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the arguments of ``rerank``; vectors and passages stay in Elasticsearch as far as their names are known."""
+        """Return the arguments of ``rerank``. They exclude the fields of passages and vectors."""
         options = {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None}
-        unread = [name for name in (_PASSAGES_FIELD, self.vector_field) if name]
-        return {"index": self.index, "size": self.k, "source": {"excludes": unread}, **options}
+        excluded = [name for name in (_PASSAGES_FIELD, self.vector_field) if name]
+        return {"index": self.index, "size": self.k, "source": {"excludes": excluded}, **options}
 
     def _documents(self, answer: Mapping[str, Any]) -> list[Document]:
         contents = [self.content_field] if self.content_field else [*self._fields_read(), *_CONTENT_FIELDS]
@@ -107,7 +113,10 @@ class RerankRetriever(BaseRetriever):
 
 
 def _document(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> Document:
-    """Return a hit as LangChain's document; ``contents`` are the fields that may hold its text, the likeliest first."""
+    """Return a hit as a LangChain document.
+
+    ``contents`` are the fields that may hold its text. The first of them that has a text is used.
+    """
     source = hit.get("_source") or {}
     content = next((name for name in contents if _text(source, name)), None)
     passage = (hit.get("fields", {}).get("rerank.passage") or [{}])[0]
@@ -145,7 +154,7 @@ def _is_vector(value: object) -> bool:
 
 
 def _text(source: Mapping[str, Any], path: str) -> str:
-    """Return the text at a dotted path, several values one per line; empty where there is none."""
+    """Return the text at a dotted path, "" if there is none. Several values give one line each."""
     value: Any = source
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -155,15 +164,18 @@ def _text(source: Mapping[str, Any], path: str) -> str:
 
 
 class RerankCompressor(BaseDocumentCompressor):
-    """Keeps the documents that the reranker finds most relevant, best first; equal logits keep the order given.
+    """A LangChain document compressor that keeps the documents which the reranker scores highest, best first.
 
-    Every document's ``page_content`` is scored, a long one by its best part. At most ``top_n`` are kept (None: all), and none whose probability is
-    below ``min_score`` (0..1). What comes back are copies with the probability in ``metadata["relevance_score"]``; it
-    is the model's own, without a calibration that blends a first stage in. ``timeout_s`` bounds one call in seconds,
-    None for no bound. Calls raise DeadlineError when it passed before all documents were scored, ScoreError when a
-    score is not finite.
+    The ``page_content`` of every document is scored. The score of a long document is that of its best part.
+    Documents with equal logits keep their order. At most ``top_n`` documents are kept (None: all). Documents
+    with a probability below ``min_score`` (0..1) are left out. The results are copies of the documents with
+    the probability in ``metadata["relevance_score"]``. This probability comes from the model alone: a
+    calibration that uses first-stage scores is not applied. ``timeout_s`` is the maximum time of one call in
+    seconds, None for no maximum. Calls raise DeadlineError when this time passed before all documents were
+    scored, ScoreError when a score is not finite.
 
-        RerankCompressor(reranker=load_reranker(), top_n=3).compress_documents(documents, "who signed the treaty")
+        RerankCompressor(reranker=load_reranker(), top_n=3).compress_documents(documents, "who signed the
+        treaty")
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -179,15 +191,11 @@ class RerankCompressor(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002 LangChain's signature
     ) -> list[Document]:
-        """Return the documents to keep, best first; for none, none. Raises DeadlineError, ScoreError."""
+        """Return the documents to keep, best first. Raises DeadlineError and ScoreError."""
         if not documents:
             return []
-        return self._kept(
-            documents,
-            WholeTexts(self.reranker).score(
-                query, _contents(documents), deadline=deadline_after(self.timeout_s)
-            ),
-        )
+        reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
+        return self._kept(documents, reranker.score(query, _contents(documents), deadline=deadline))
 
     async def acompress_documents(
         self,
@@ -195,15 +203,14 @@ class RerankCompressor(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002 LangChain's signature
     ) -> list[Document]:
-        """Return the same as ``compress_documents`` without blocking the event loop; cancelling it frees the work."""
+        """Return the same as ``compress_documents`` without blocking the event loop.
+
+        Cancelling the call stops its work in the reranker.
+        """
         if not documents:
             return []
-        return self._kept(
-            documents,
-            await WholeTexts(self.reranker).ascore(
-                query, _contents(documents), deadline=deadline_after(self.timeout_s)
-            ),
-        )
+        reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
+        return self._kept(documents, await reranker.ascore(query, _contents(documents), deadline=deadline))
 
     def _kept(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
         kept = best_first(scores, len(documents), self.top_n, self.min_score)

@@ -1,6 +1,6 @@
-"""LlamaIndex's interface: a node postprocessor over any reranker.
+"""Adapter for LlamaIndex: a node postprocessor with any reranker.
 
-Importing this module raises MissingExtraError where llama-index-core is not installed.
+Importing this module raises MissingExtraError if llama-index-core is not installed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 
 try:
-    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # how its documentation imports it
+    # LlamaIndex's documentation imports it from here.
+    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"the LlamaIndex integration needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[llama-index]'",
+        f"the LlamaIndex integration needs {error.name}, which is not installed; "
+        "install the extra with: pip install 'es-rerank[llama-index]'",
         extra="llama-index",
     ) from error
 
@@ -31,16 +33,20 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class RerankPostprocessor(BaseNodePostprocessor):
-    """Keeps the nodes that the reranker finds most relevant, best first; equal logits keep the order given.
+    """A LlamaIndex node postprocessor that keeps the nodes which the reranker scores highest, best first.
 
-    Every node is scored, a long one by its best part, with the metadata that ``metadata_mode`` adds to its text. At most ``top_n`` are kept (None:
-    all), and none whose probability is below ``min_score`` (0..1). What comes back are new ``NodeWithScore`` with the
-    probability as their score; it is the model's own, without a calibration that blends a first stage in.
-    ``keep_retrieval_score`` writes the score that a node had before into ``metadata["retrieval_score"]`` of a copy of
-    the node. ``timeout_s`` bounds one call in seconds, None for no bound. Calls raise RequestError without a query,
-    DeadlineError when the time passed before all nodes were scored, ScoreError when a score is not finite.
+    Every node is scored, with the metadata that ``metadata_mode`` adds to its text. The score of a long node
+    is that of its best part. Nodes with equal logits keep their order. At most ``top_n`` nodes are kept
+    (None: all). Nodes with a probability below ``min_score`` (0..1) are left out. The results are new
+    ``NodeWithScore`` objects with the probability as their score. This probability comes from the model
+    alone: a calibration that uses first-stage scores is not applied. With ``keep_retrieval_score``, the
+    earlier score of a node is written into ``metadata["retrieval_score"]`` of a copy of the node.
+    ``timeout_s`` is the maximum time of one call in seconds, None for no maximum. Calls raise RequestError
+    when there is no query, DeadlineError when the time passed before all nodes were scored, ScoreError when a
+    score is not finite.
 
-        index.as_query_engine(similarity_top_k=50, node_postprocessors=[RerankPostprocessor(reranker=load_reranker(), top_n=3)])
+        postprocessor = RerankPostprocessor(reranker=load_reranker(), top_n=3)
+        index.as_query_engine(similarity_top_k=50, node_postprocessors=[postprocessor])
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -54,38 +60,30 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex shows the component."""
+        """Return the name that LlamaIndex shows for this component."""
         return "RerankPostprocessor"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _words(query_bundle)
+        query = _query_of(query_bundle)
         if not nodes:
             return []
-        self._tell_start(nodes, query)
-        return self._kept(
-            nodes,
-            WholeTexts(self.reranker).score(
-                query, self._texts(nodes), deadline=deadline_after(self.timeout_s)
-            ),
-        )
+        self._report_start(nodes, query)
+        reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
+        return self._kept(nodes, reranker.score(query, self._texts(nodes), deadline=deadline))
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _words(query_bundle)
+        query = _query_of(query_bundle)
         if not nodes:
             return []
-        self._tell_start(nodes, query)
-        return self._kept(
-            nodes,
-            await WholeTexts(self.reranker).ascore(
-                query, self._texts(nodes), deadline=deadline_after(self.timeout_s)
-            ),
-        )
+        self._report_start(nodes, query)
+        reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
+        return self._kept(nodes, await reranker.ascore(query, self._texts(nodes), deadline=deadline))
 
-    def _tell_start(self, nodes: Sequence[NodeWithScore], query: str) -> None:
+    def _report_start(self, nodes: Sequence[NodeWithScore], query: str) -> None:
         top_n = len(nodes) if self.top_n is None else self.top_n
         _dispatcher.event(
             ReRankStartEvent(query=query, nodes=list(nodes), top_n=top_n, model_name=self.reranker.name)
@@ -109,9 +107,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return item.model_copy(update={"node": node, "score": probability})
 
 
-def _words(query_bundle: QueryBundle | None) -> str:
+def _query_of(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
         raise RequestError(
-            "reranking needs the query and there is none; call postprocess_nodes with query_bundle or query_str"
+            "reranking needs a query and there is none; call postprocess_nodes with query_bundle or query_str"
         )
     return query_bundle.query_str

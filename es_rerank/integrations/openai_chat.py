@@ -1,6 +1,6 @@
-"""A language model behind a server that speaks OpenAI's chat completions: OpenAI's own, vLLM, llama.cpp, Ollama, ...
+"""Asks a language model over OpenAI's chat completions API, as OpenAI, vLLM, llama.cpp and Ollama serve it.
 
-Importing this module raises MissingExtraError where the openai SDK is not installed.
+Importing this module raises MissingExtraError if the openai SDK is not installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ try:
     )
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        f"asking a language model needs {error.name}, which is not installed; install the extra with: pip install 'es-rerank[llm]'",
+        f"asking a language model needs {error.name}, which is not installed; "
+        "install the extra with: pip install 'es-rerank[llm]'",
         extra="llm",
     ) from error
 
@@ -36,19 +37,24 @@ _KEY = "ES_RERANK_LLM_API_KEY"
 
 
 class Delta(NamedTuple):
-    """What an answer grows by; ``finish_reason`` comes once, with the last: ``stop``, or ``length`` where the server cut it off."""
+    """A piece of an answer.
+
+    ``finish_reason`` is set once, at the end of the answer: ``stop``, or ``length`` if the server cut the
+    answer off. It is None in all other pieces.
+    """
 
     text: str
     finish_reason: str | None = None
 
 
 class ChatModel:
-    """A model of an OpenAI-compatible server, asked with the official SDK, which tries a request that failed twice more.
+    """A language model on an OpenAI-compatible server, which is asked with the official SDK.
 
-    ``base_url``: the address to which ``/chat/completions`` is added, such as ``http://localhost:8000/v1``. ``model``: its
-    name there; None takes the only one that the server has. ``api_key``: sent as ``Authorization: Bearer``; without it
-    no such header is sent. Prompts, and with them the text of documents, leave the machine for that address. A forked child
-    opens connections of its own. Raises SettingsError for an address that cannot be used.
+    ``base_url`` is the address to which ``/chat/completions`` is added, such as ``http://localhost:8000/v1``.
+    ``model`` is the name of the model on the server, None for the only model that the server has. ``api_key``
+    is sent as ``Authorization: Bearer``. Without a key this header is not sent. Prompts are sent to that
+    address, and with them the text of documents. The SDK repeats a failed request up to two times. A forked
+    child process opens its own connections. Raises SettingsError for an address that cannot be used.
     """
 
     def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
@@ -61,11 +67,14 @@ class ChatModel:
         in_every_child(self._disconnect)
 
     def _open(self) -> OpenAI:
-        # The SDK asks for a key even where none is sent.
+        # The SDK requires a key, even if the header with the key is not sent.
         return OpenAI(base_url=self.base_url, api_key=self._key.get_secret_value() if self._key else "none")
 
     def _disconnect(self) -> None:
-        """Use the parent's connections no more. The next request makes others; here every child would wait."""
+        """Stop using the connections of the parent process. The next request opens new ones.
+
+        They are not opened here, because every child process would then have to wait for them.
+        """
         if self._opened is not None and not self._opened.is_closed():
             self._opened = None
 
@@ -77,28 +86,28 @@ class ChatModel:
 
     @property
     def model(self) -> str:
-        """The model's name at the server, which is asked for it where none was given.
+        """The name of the model on the server. If no name was given, the server is asked for its models once.
 
-        Raises GenerationError when the server does not answer or has not exactly one model.
+        Raises GenerationError when the server does not answer, or does not have exactly one model.
         """
         if self._model is None:
             names = self._names()
             if len(names) != 1:
-                found = ", ".join(names) or "none"
+                served = ", ".join(names) or "none"
                 raise GenerationError(
-                    f"{self.base_url} serves several models or none ({found}); name one (model, --llm-model)"
+                    f"{self.base_url} serves several models or none ({served}); name one (model, --llm-model)"
                 )
             self._model = names[0]
         return self._model
 
     def stream(self, messages: Sequence[Message]) -> Iterator[Delta]:
-        """Yield the answer to a chat as it comes.
+        """Yield the pieces of the answer to a chat as they arrive.
 
-        Raises GenerationError when the server does not answer, refuses, or breaks off before the answer is complete; what
-        was yielded until then stands.
+        Raises GenerationError when the server does not answer, refuses the request, or stops before the
+        answer is complete. The pieces that were yielded before the error are valid.
         """
         model, chat = self.model, [_param(message) for message in messages]
-        with self._answering(f"model {model}"):
+        with self._translated_errors(f"model {model}"):
             chunks = self._client.chat.completions.create(
                 model=model, messages=chat, stream=True, extra_headers=self._headers
             )
@@ -109,13 +118,11 @@ class ChatModel:
                     finished |= delta.finish_reason is not None
                     characters += len(delta.text)
                     yield delta
-            except (
-                APIError,
-                ValueError,
-            ) as error:  # the SDK lets a line that is not JSON through as a ValueError
-                raise self._broken(characters, _cause(error)) from error
+            # For a line that is not JSON, the SDK raises a ValueError.
+            except (APIError, ValueError) as error:
+                raise self._incomplete(characters, _cause(error)) from error
         if not finished:
-            raise self._broken(characters, "the stream ended without a finish_reason")
+            raise self._incomplete(characters, "the stream ended without a finish_reason")
 
     def close(self) -> None:
         """Close the connections."""
@@ -128,17 +135,17 @@ class ChatModel:
         self.close()
 
     def _names(self) -> list[str]:
-        with self._answering("its list of models"):
+        with self._translated_errors("its list of models"):
             return [model.id for model in self._client.models.list(extra_headers=self._headers)]
 
-    def _broken(self, characters: int, cause: str) -> GenerationError:
+    def _incomplete(self, characters: int, cause: str) -> GenerationError:
         return GenerationError(
             f"the answer from {self.base_url} broke off after {characters} characters: {cause}; ask again"
         )
 
     @contextmanager
-    def _answering(self, what: str) -> Iterator[None]:
-        """Turn the SDK's errors into ours; ``what`` the server was asked for."""
+    def _translated_errors(self, what: str) -> Iterator[None]:
+        """Raise the SDK's errors as GenerationError. ``what`` is what the server was asked for."""
         try:
             yield
         except APIConnectionError as error:
@@ -146,25 +153,31 @@ class ChatModel:
                 f"no server answers at {self.base_url} ({_cause(error)}); check the address (--llm)"
             ) from error
         except APIStatusError as error:
+            status = error.status_code
             raise GenerationError(
-                f"{self.base_url}, asked for {what}, answered {error.status_code}: {error.message}{self._remedy(error.status_code)}",
-                status=error.status_code,
+                f"{self.base_url}, asked for {what}, answered {status}: "
+                f"{error.message}{self._remedy(status)}",
+                status=status,
             ) from error
         except (APIError, ValueError) as error:
             raise GenerationError(
-                f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; check the address (--llm)"
+                f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; "
+                "check the address (--llm)"
             ) from error
 
     def _remedy(self, status: int) -> str:
         if status in (401, 403):
             return f"; check the key in {_KEY}" if self._key else f"; put the key in {_KEY}"
         if status == 404:
-            return "; check the name (--llm-model) and that the address (--llm) is the one to which /chat/completions is added, often with /v1 at its end"
+            return (
+                "; check the name (--llm-model) and that the address (--llm) is the one "
+                "to which /chat/completions is added, often with /v1 at its end"
+            )
         return ""
 
 
 def _delta(chunk: ChatCompletionChunk) -> Delta:
-    if not chunk.choices:  # the last chunk may bring the usage alone
+    if not chunk.choices:  # the last chunk may hold the usage only
         return Delta("")
     choice = chunk.choices[0]
     return Delta(well_formed(choice.delta.content or choice.delta.refusal or ""), choice.finish_reason)
@@ -177,7 +190,7 @@ def _param(message: Message) -> ChatCompletionMessageParam:
 
 
 def _cause(error: Exception) -> str:
-    """Return what lies beneath: the SDK's own words for a connection are the same for every fault."""
+    """Return the message of the error's cause: the SDK has the same message for every connection error."""
     return str(error.__cause__ or error) or type(error.__cause__ or error).__name__
 
 
@@ -193,9 +206,10 @@ def _check_address(url: str) -> None:
         usable = False
     if not usable:
         raise SettingsError(
-            f"{masked(url)!r} is no address of a language model's server; write it as http://HOST:PORT/v1"
+            f"{masked(url)!r} is not the address of a language model's server; write it as http://HOST:PORT/v1"
         )
     if parts.username or parts.password:
         raise SettingsError(
-            f"the address of the language model's server holds credentials; leave them out and put the key in {_KEY}"
+            "the address of the language model's server holds credentials; "
+            f"leave them out and put the key in {_KEY}"
         )

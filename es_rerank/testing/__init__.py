@@ -1,4 +1,4 @@
-"""Deterministic stand-ins for models, public so that users can test without weights."""
+"""Deterministic replacements for models, so that users can test their code without model weights."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ def _words(text: str) -> list[str]:
 
 
 class WordOverlapReranker:
-    """Scores a passage by the share of the query's words that it holds, as a logit between -4 and 4."""
+    """A reranker whose logit grows with the share of the query's words in the passage, from -4 to 4."""
 
     def __init__(self, name: str = "word-overlap", calibration: Calibration | None = None) -> None:
         self.name = name
         self.calibration = calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the overlap of every passage, nothing where the deadline has passed; never truncated."""
+        """Return one logit per passage. No passage is truncated.
+
+        ``deadline`` is a moment of ``time.monotonic()``, None for no deadline. If it has passed, no passage
+        is done.
+        """
         wanted = set(_words(query))
         scores = Scores.of(
             [8.0 * len(wanted & set(_words(passage))) / max(1, len(wanted)) - 4.0 for passage in passages]
@@ -40,27 +44,30 @@ class WordOverlapReranker:
         )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score``; it can be cancelled."""
+        """Return the same as ``score``. The call can be cancelled."""
         await asyncio.sleep(0)
         return self.score(query, passages, deadline=deadline)
 
 
 class HashEmbedder:
-    """Embeds a text as the normalised count of its words hashed into ``dims`` buckets."""
+    """An embedder that counts a text's words in ``dims`` hash buckets and scales the counts to length 1."""
 
     def __init__(self, dims: int = 64) -> None:
         self.name = f"hash-{dims}"
         self.dims = dims
 
-    def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:  # noqa: ARG002 symmetric
-        """Return unit vectors; a text without words gets the first axis."""
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Literal["query", "passage"] = "passage",  # noqa: ARG002 both give the same vector
+    ) -> Vectors:
+        """Return unit vectors, float32, (n, dims). A text without words gets the first axis."""
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in _words(text):
-                vectors[
-                    row,
-                    int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % self.dims,
-                ] += 1.0
+                digest = hashlib.blake2b(word.encode(), digest_size=4).digest()
+                vectors[row, int.from_bytes(digest, "big") % self.dims] += 1.0
             if not vectors[row].any():
                 vectors[row, 0] = 1.0
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)

@@ -1,10 +1,14 @@
-"""What every reranker promises, as tests. Written with plain ``assert``: pytest finds them, and needs to be told of them.
+"""Tests for the contract of ``Reranker``: what every reranker must do.
 
->>> class TestMyReranker(RerankerContract):  # in a test module, with fixtures of these names beside it
+Derive a class from ``RerankerContract`` in a test module of pytest:
+
+>>> class TestMyReranker(RerankerContract):
 ...     tolerance = 0.0
 
-``reranker``: what is tested. ``broken``: the same kind of reranker over a model or service that gives NaN for every pair.
-In ``conftest.py``, ``pytest.register_assert_rewrite("es_rerank.testing.contract")`` makes failures speak.
+The module also needs two fixtures. ``reranker`` is the reranker to test. ``broken`` is a reranker of the same
+kind whose model or service gives NaN for every pair. The tests use plain ``assert``. Call
+``pytest.register_assert_rewrite("es_rerank.testing.contract")`` in ``conftest.py``: pytest then shows the
+compared values when a test fails.
 """
 
 from __future__ import annotations
@@ -30,14 +34,15 @@ PASSAGES = (
     "no",
     "who signed the treaty of westphalia",
 )
-"""Short, so that every window holds them, and of different lengths, so that batches would be padded."""
+"""Test passages. They are short, so that no model truncates them, and of different lengths, so that a
+reranker that pads its batches would pad them."""
 
 
 class RerankerContract:
-    """The promises of ``Reranker``; a subclass gives the fixtures ``reranker`` and ``broken``.
+    """The tests of the contract. A derived class needs the fixtures ``reranker`` and ``broken``.
 
-    ``tolerance``: by how much a logit may move with its batch mates; 0, bit for bit, unless a service beyond our control
-    batches by itself.
+    ``tolerance`` is the largest allowed change of a logit when the other passages of the call change. 0
+    demands the same bits. A larger value is for services that build batches themselves.
     """
 
     tolerance: float = 0.0
@@ -49,7 +54,7 @@ class RerankerContract:
         assert not scores.truncated.any()
         assert np.isfinite(scores.values).all()
         assert len(np.unique(scores.values)) > 1, (
-            "every passage has the same score: the model does not read them"
+            "every passage has the same score: the model does not look at the passages"
         )
 
     def test_a_probability_lies_between_0_and_1(self, reranker: Reranker) -> None:
@@ -165,4 +170,4 @@ def _raises_score_error(call: Callable[[], object]) -> None:
         call()
     except ScoreError:
         return
-    raise AssertionError("a score that is not finite was handed on")
+    raise AssertionError("a score that is not finite did not raise ScoreError")

@@ -1,3 +1,1 @@
-"""Prepares texts for a model: cuts them into passages with offsets, and encodes them and pairs of them as
-tokens.
-"""
+"""Prepares texts for a model: cuts them into passages, and encodes texts and pairs as token ids."""

@@ -1,5 +1,4 @@
-"""Tells where a text may be cut, in any script: where a sentence or a clause ends, and never inside a
-character.
+"""Tells where a text of any script may be cut: after a sentence or a clause, never inside a character.
 
 A character here is what a reader sees as one character (a grapheme cluster). It may be several code points.
 """
@@ -23,8 +22,7 @@ OWN_SIGNS = (
     r"\U00016a6e\U00016a6f\U00016af5\U00016b37\U00016b38\U00016b44\U00016d6e\U00016d6f\U00016e98\U0001bc9f"
     r"\U0001da88"
 )
-"""Signs that always end a sentence: ``Sentence_Terminal`` of Unicode's PropList.txt, without
-``_SHARED_SIGNS``."""
+"""Signs that always end a sentence: Unicode's ``Sentence_Terminal`` without ``_SHARED_SIGNS``."""
 
 _SHARED_SIGNS = "!.?\u2024\u2026\ufe52\uff0e"
 """Signs that end a sentence, but also stand inside numbers, names and addresses; and the ellipsis."""
@@ -46,8 +44,7 @@ _SPACING_VOWELS = frozenset("\u0e33\u0eb3")
 """Thai and Lao vowels that belong to the consonant before them (``SpacingMark``). They are letters."""
 
 _CLAUSE_ENDS = frozenset("，、；：､")  # noqa: RUF001 these signs are intended
-"""Signs between clauses in scripts without spaces. Other scripts need no such signs: a text is cut at a
-space."""
+"""Signs between clauses in scripts without spaces. Texts of other scripts are cut at spaces."""
 
 _LOOK_BACK = 64
 """Maximum number of characters to look back. It bounds the time for a text of many brackets."""

@@ -1,6 +1,4 @@
-"""Cuts a text into passages of a maximum number of tokens. Each passage has its character offsets in the
-text.
-"""
+"""Cuts a text into passages of a maximum number of tokens, with character offsets."""
 
 from __future__ import annotations
 
@@ -24,8 +22,7 @@ OVERLAP_TOKENS = 32
 
 
 class Chunker:
-    """Cuts texts into passages of at most ``size`` tokens. Neighbouring passages share about ``overlap``
-    tokens.
+    """Cuts texts into passages of at most ``size`` tokens. Neighbours share about ``overlap`` tokens.
 
     A passage ends at the last end of a sentence in its second half, in any script. Where there is none, it
     ends after a clause of a script without spaces, else between two words, else between two tokens. A
@@ -102,8 +99,7 @@ class Chunker:
         return next((cut for cut in second_half if cuts.words[cut]), last)
 
     def _next_start(self, cuts: _Cuts, last: int) -> int:
-        """Return the cut at which the next passage begins, at most ``overlap`` tokens before the cut
-        ``last``.
+        """Return the cut at which the next passage begins: at most ``overlap`` tokens before ``last``.
 
         It is at the beginning of a word where one lies in these tokens.
         """

@@ -167,9 +167,7 @@ class PairEncoder:
         self._query_room = min(int(max_length * query_share), self._room - 1)
 
     def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
-        """Yield the pair of ``query`` and each passage, in the order of the passages. The query is tokenised
-        once.
-        """
+        """Yield the pair of ``query`` and each passage, in order. The query is tokenised once."""
         first = self._texts.ids(query)
         for second in self._texts.ids_of_all(passages):
             lengths = self._lengths(len(first), len(second))
@@ -182,9 +180,7 @@ class PairEncoder:
         return self._lengths(len(self._texts.ids(query)), self._room)[1]
 
     def _lengths(self, query: int, passage: int) -> tuple[int, int]:
-        """Return how many tokens of the query and of the passage a pair holds, from the numbers that they
-        have.
-        """
+        """Return to how many tokens a query and a passage of these lengths are cut."""
         if self._strategy == "longest_first":
             return longest_first(query, passage, self._room)
         query = min(query, self._query_room)
@@ -192,8 +188,7 @@ class PairEncoder:
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return the lengths in tokens to which two sequences are cut, so that together they have at most
-    ``room``.
+    """Return the lengths to which two sequences are cut, so that they have at most ``room`` tokens together.
 
     This is the rule of Hugging Face's tokenizers (tokenizers/src/utils/truncation.rs, ``LongestFirst``): the
     shorter sequence keeps up to half of the room, the longer one gets the rest.

@@ -1,5 +1,4 @@
-"""Builds the prompt of retrieval-augmented generation: a question and numbered passages in a budget of
-tokens.
+"""Builds the prompt of retrieval-augmented generation: a question and numbered passages, within a budget.
 
     Answer the question below from the numbered passages ...
 

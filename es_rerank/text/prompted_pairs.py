@@ -23,8 +23,7 @@ PromptTruncation = Literal["document", "prompt"]
 at its end."""
 
 QUERY_SHARE = BGE_QUERY_SHARE
-"""Largest share of the room for texts that the query gets under ``document``, when the document needs the
-rest.
+"""Largest share of the room for texts that ``document`` leaves to the query of a long document.
 
 The sources of monoT5 set no share, because no query in its training data was too long. This is the share of
 ``only_second``."""
@@ -38,14 +37,11 @@ _SAMPLE = "a"
 become one space, and the prompt would have less tokens than with texts."""
 
 _UNKNOWN = "\U0010fffd"
-"""The last character of the last private use area. No vocabulary holds it, so it gives the id of an
-unknown token."""
+"""The last character of the last private use area. No vocabulary holds it: it becomes an unknown token."""
 
 
 class _Prompt(NamedTuple):
-    """The token ids of a filled prompt, in parts: the query, the document, and the prompt's words around
-    them.
-    """
+    """The token ids of a filled prompt in parts: query, document, and the prompt's words around them."""
 
     head: list[int]
     query: list[int]

@@ -217,9 +217,7 @@ def _joined(one: RankedPassage, other: RankedPassage) -> RankedPassage | None:
 
 
 def _within(inner: str, outer: str) -> bool:
-    """Return whether ``outer`` contains ``inner`` as whole words. Only the first and the last place are
-    checked.
-    """
+    """Return whether ``outer`` contains ``inner`` as whole words, at its first or last place there."""
     places = {outer.find(inner), outer.rfind(inner)} - {-1}
     return any(
         not _splits_a_word(outer, place) and not _splits_a_word(outer, place + len(inner)) for place in places

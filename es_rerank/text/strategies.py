@@ -43,8 +43,7 @@ _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _MARKS = "\u00ad\u200c\u200d" + "".join(
     chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M")
 )
-"""Characters that belong to the letter before them: accents, vowel signs, joiners. ``\\w`` does not match
-them."""
+"""Accents, vowel signs and joiners, which belong to the letter before them. ``\\w`` does not match them."""
 
 _LETTER = rf"[^\W_{_ONE_CHARACTER_WORDS}{_KATAKANA}]"
 _INSIDE_NUMBER = r"(?<=\d)[.,](?=\d)"
@@ -93,8 +92,9 @@ class _Settings(BaseModel):
 
 
 class SentenceSettings(_Settings):
-    """Chunks of whole sentences, at most ``max_chunk_size`` words. Neighbours share ``sentence_overlap``
-    sentences.
+    """Chunks of whole sentences.
+
+    A chunk has at most ``max_chunk_size`` words. Neighbours share ``sentence_overlap`` sentences.
     """
 
     strategy: Literal["sentence"] = "sentence"
@@ -162,9 +162,7 @@ class RecursiveSettings(_Settings):
     def _split(
         self, words: _Words, start: int, end: int, separators: tuple[Separator, ...]
     ) -> Iterator[tuple[int, int]]:
-        """Yield the chunks between two positions. The recursion is as deep as there are separators, which are
-        few.
-        """
+        """Yield the chunks between two positions. The recursion is as deep as there are separators."""
         words.checkpoint()
         if words.count(start, end) <= self.max_chunk_size:
             yield start, end
@@ -319,7 +317,7 @@ def _packed_sentences(
     """Yield (start, end) of chunks of whole sentences, at most ``size`` words each.
 
     Neighbours share ``overlap`` sentences (0 or 1). They share none where the next sentence would not fit
-    beside it.
+    beside the shared one.
     """
     spans, counts = [], []
     for sentence in sentences(words.text, start, end, words.checkpoint):
