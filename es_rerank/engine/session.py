@@ -84,8 +84,8 @@ class Session:
         """Return how many logits the graph gives for a pair: 1 or 2.
 
         A test run tells it, because the shapes in exported graphs are often symbolic. Without this check, a
-        graph that holds only the encoder would load and leave the passages in their order. Raises
-        ModelFolderError for a graph that gives anything else than one or two logits.
+        graph that holds only the encoder would load, and it would not change the order of the passages.
+        Raises ModelFolderError for a graph that gives anything else than one or two logits.
         """
         shape = self._probe()
         if shape not in {(1, 1), (1, 2)}:

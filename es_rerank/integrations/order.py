@@ -13,7 +13,10 @@ DEFAULT_TOP_N = 5
 
 
 def deadline_after(timeout_s: float | None) -> float | None:
-    """Return the deadline ``timeout_s`` seconds from now, a moment of ``time.monotonic()``; None for None."""
+    """Return the deadline ``timeout_s`` seconds from now, as a moment of ``time.monotonic()``.
+
+    Returns None, no deadline, if ``timeout_s`` is None.
+    """
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 

@@ -120,7 +120,7 @@ class _Cuts(NamedTuple):
 
 
 def _distinct(passages: Iterable[Passage]) -> list[Passage]:
-    """Return the passages without those that lie within a neighbour once white space is trimmed."""
+    """Return the passages without empty ones and without those that lie within a neighbour."""
     kept: list[Passage] = []
     for passage in passages:
         if not passage.text or (kept and passage.end <= kept[-1].end):

@@ -127,7 +127,7 @@ class _Texts:
 class TextEncoder:
     """Encodes single texts as at most ``max_length`` tokens, special tokens included.
 
-    It may be shared between threads. Raises ModelFolderError when ``max_length`` leaves less than two tokens
+    It may be shared between threads. Raises ModelFolderError when ``max_length`` leaves fewer than two tokens
     for the text.
     """
 
@@ -148,7 +148,7 @@ class PairEncoder:
     It may be shared between threads. It cuts the texts itself: the truncation setting of a tokenizer is
     shared state, so that two threads with different maximum lengths would disturb each other. ``strategy``
     says how a pair that is too long is cut. ``query_share`` is the query's share of ``max_length`` for
-    ``only_second``. Raises ModelFolderError when ``max_length`` leaves less than two tokens for the texts.
+    ``only_second``. Raises ModelFolderError when ``max_length`` leaves fewer than two tokens for the texts.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ def special_layout(tokenizer: Tokenizer, *, texts: Literal[1, 2]) -> _Layout:
 def text_room(layout: _Layout, max_length: int) -> int:
     """Return how many of ``max_length`` tokens remain for the texts beside the special tokens.
 
-    Raises ModelFolderError when less than two remain.
+    Raises ModelFolderError when fewer than two remain.
     """
     room = max_length - len(layout.structural)
     if room < 2:

@@ -34,7 +34,7 @@ gets at least a quarter of them, and the first token of a text can be a space on
 
 _SAMPLE = "a"
 """A text to fill the prompt's places for counting. With empty places, the spaces around a place would
-become one space, and the prompt would have less tokens than with texts."""
+become one space, and the prompt would have fewer tokens than with texts."""
 
 _UNKNOWN = "\U0010fffd"
 """The last character of the last private use area. No vocabulary holds it: it becomes an unknown token."""

@@ -273,7 +273,7 @@ class _Words:
                 self._ends.append(end)
 
     def count(self, start: int, end: int) -> int:
-        """Return the number of words between two positions. A word of which only a part lies there counts."""
+        """Return the number of words between two positions. A word that crosses a position counts too."""
         first, last = self._indices(start, end)
         return last - first
 
