@@ -86,7 +86,7 @@ def export_model(
     torch. After an error, ``out`` is unchanged.
     """
     try:
-        from .folder import write_folder  # noqa: PLC0415 torch comes with the extra alone
+        from .folder import write_folder  # noqa: PLC0415 needs torch, which only the extra installs
     except ImportError as error:
         raise MissingExtraError(
             f"exporting a model needs {error.name}, which is not installed; install the extra with: pip "

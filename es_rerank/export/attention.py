@@ -129,8 +129,9 @@ class _Pass:
         return _Attention(queries[0], keys[0], values[0], queries[1], out.output[0])
 
     def _scores(self, name: str) -> onnx.NodeProto | None:
-        """Return the product of queries and keys from which a Softmax's input is made by a scale and a mask
-        alone.
+        """Return the product of queries and keys that a Softmax reads, after at most a scale and a mask.
+
+        None for a Softmax that reads anything else.
         """
         node = self._made.get(self._unscaled(name))
         if node is not None and node.op_type in {"Add", "Where"}:
@@ -175,7 +176,7 @@ class _Pass:
         node = self._made.get(name)
         if node is None or node.op_type != "Transpose":
             return None
-        if order == _KEYS and order_of(node) == (0, 1, 3, 2):  # in two steps
+        if order == _KEYS and order_of(node) == (0, 1, 3, 2):  # transposed in two steps
             return self._split(node.input[0], _HEADS)
         reshape = self._made.get(node.input[0])
         if order_of(node) != order or reshape is None or reshape.op_type != "Reshape":

@@ -383,7 +383,7 @@ def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetc
     say(f"fetching {model}")
     try:
         snapshot = _snapshot(model, options.revision, _WEIGHTS)
-        if not any(snapshot.glob(_WEIGHTS)):  # many repositories hold both, of the same size
+        if not any(snapshot.glob(_WEIGHTS)):  # many repositories have both files, each with all weights
             snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
     except (OSError, ValueError) as error:
         raise ModelFolderError(

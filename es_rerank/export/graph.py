@@ -61,8 +61,7 @@ def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> No
         _trace_modules(source.folder, folder)
     else:
         # "transformers" also for a bi-encoder: the engine does the pooling, and the graph that optimum makes
-        # for
-        # sentence-transformers would do it too.
+        # for sentence-transformers would do it too.
         main_export(
             str(source.folder),
             str(folder),

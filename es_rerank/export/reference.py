@@ -54,7 +54,7 @@ def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
 
 
 def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -> Iterator[torch.Tensor]:  # noqa: ANN401 transformers' classes
-    assert source.bi_encoder is not None  # a bi-encoder's source
+    assert source.bi_encoder is not None  # the source is a bi-encoder
     for text in texts:
         hidden = model(
             **tokenizer(text, truncation=True, max_length=source.max_length, return_tensors="pt")
@@ -93,7 +93,7 @@ def _monot5_logit(source: Source) -> Logit:
 
     This is the method of pygaggle (rerank/transformer.py, model/decode.py).
     """
-    assert source.monot5 is not None  # a monoT5's source
+    assert source.monot5 is not None  # the source is a monoT5
     contract = source.monot5
     model = AutoModelForSeq2SeqLM.from_pretrained(source.folder, dtype=torch.float32).eval()
     tokenizer = _tokenizer(source.folder)
@@ -124,7 +124,7 @@ def _prompt(tokenizer: Any, contract: MonoT5Contract, window: int, query: str, p
     return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones((1, len(ids)), dtype=torch.long)}
 
 
-def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage: str) -> list[int]:  # noqa: ANN401 transformers' class
+def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage: str) -> list[int]:  # noqa: ANN401 transformers' classes
     """Return the token ids of a prompt whose document is cut at its end.
 
     The parts are tokenized one by one and then joined. That is exact because T5's vocabulary has no piece
@@ -149,17 +149,16 @@ def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage:
 
 def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
     """Return the model's inputs for a pair; a pair that is too long is cut as its family does it."""
-    assert source.cross_encoder is not None  # a cross-encoder's source
+    assert source.cross_encoder is not None  # the source is a cross-encoder
     truncation = source.cross_encoder.truncation
     if truncation.strategy == "longest_first":
-        # As lists: given two strings, transformers takes an empty passage for none and leaves its separator
-        # out, which
-        # it does not do in a batch, the way sentence-transformers calls it.
+        # Lists of one text, as sentence-transformers passes them. Given two strings, transformers takes an
+        # empty passage for no passage and leaves out its separator; in a batch it does not.
         return tokenizer(
             [query], [passage], truncation="longest_first", max_length=source.max_length, return_tensors="pt"
         )
-    # FlagEmbedding, inference/reranker/encoder_only/base.py: both alone without special tokens, then put
-    # together.
+    # FlagEmbedding, inference/reranker/encoder_only/base.py: both texts are tokenized without special tokens,
+    # then joined.
     first, second = (
         tokenizer(text, add_special_tokens=False, truncation=True, max_length=length)["input_ids"]
         for text, length in (
@@ -190,8 +189,7 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 transformers' classes
             "exported"
         )
     if module_settings(folder).get("do_lower_case"):
-        # sentence-transformers' own setting (base/modules/transformer.py), of which transformers knows
-        # nothing.
+        # A setting of sentence-transformers (base/modules/transformer.py), which transformers does not read.
         backend = tokenizer.backend_tokenizer
         backend.normalizer = normalizers.Sequence(
             [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]

@@ -21,10 +21,10 @@ DOMAIN = "com.microsoft"
 """The operator domain of ONNX Runtime's own operators."""
 
 AGREEMENT = 1e-5
-"""Largest allowed difference between a rewritten graph and the one before.
+"""Largest allowed difference between the outputs of a rewritten graph and of the graph before.
 
-It is absolute for outputs up to 1, and relative above. Differences come from blocks of other sizes, which add
-in another order.
+It is absolute for outputs up to 1, and relative above. A rewritten graph adds numbers in another order, so
+its outputs can differ by rounding.
 """
 
 LENGTHS = (3, 4, 17, 64)

@@ -249,7 +249,7 @@ def _monot5(
             f"{folder / 'config.json'} states no decoder_start_token_id, which decoding an answer needs; "
             "fetch the model again"
         )
-    assert family.answers is not None  # what _family gives for a monot5
+    assert family.answers is not None  # _family returns only families with answers for a monot5
     false, true = family.answers
     return MonoT5Contract(
         false_token=options.false_token or false,
@@ -357,7 +357,7 @@ def module_settings(folder: Path) -> Mapping[str, Any]:
 
 def _window(folder: Path, config: Mapping[str, Any], family: Family, asked: int | None) -> int:
     """Return the window in tokens: ``asked``, else what the model states, at most DEFAULT_WINDOW."""
-    table = config.get("max_position_embeddings")  # T5 has none: its positions are relative
+    table = config.get("max_position_embeddings")  # T5 has no such table: its positions are relative
     positions = int(table or DEFAULT_WINDOW) - family.reserved_positions
     if asked is not None:
         if table and asked > positions:

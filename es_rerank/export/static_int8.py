@@ -90,8 +90,9 @@ class _Product(NamedTuple):
 
 @dataclass(slots=True)
 class _Seen:
-    """The values of one activation on the calibration sequences: minimum and maximum of each column, and some
-    rows.
+    """What is known of one activation on the calibration sequences.
+
+    That is the minimum and maximum of each column, and some rows.
     """
 
     low: FloatArray
@@ -117,7 +118,7 @@ class _Range(NamedTuple):
     zero: np.uint8
 
     def read(self, rows: FloatArray) -> FloatArray:
-        """Return rows as the bytes represent them, divided by the factors."""
+        """Return rows after rounding to bytes and back; columns stay divided by their factors."""
         numbers = np.clip(np.rint(rows / self.factors / self.scale) + self.zero, 0, STEPS) - self.zero
         return np.asarray(numbers * self.scale, dtype=np.float32)
 
@@ -128,25 +129,26 @@ def _watched(path: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> Iterat
     options.log_severity_level = 3
     kept = -(-_ROWS // len(feeds))
     for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
+        batch = names[start : start + _AT_ONCE]
         seen: dict[str, _Seen] = {}
         watched = onnx.load(path, load_external_data=False)
         del watched.graph.output[:]
         watched.graph.output.extend(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in some
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in batch
         )
-        beside = path.with_name(
-            f"watched_{path.name}"
-        )  # in the same folder, so that external weights are found
-        onnx.save(watched, beside)
+        # In the same folder, so that external weights are found.
+        watched_path = path.with_name(f"watched_{path.name}")
+        onnx.save(watched, watched_path)
         try:
-            session = onnxruntime.InferenceSession(str(beside), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                str(watched_path), options, providers=["CPUExecutionProvider"]
+            )
             for feed in feeds:
-                for name, activation in zip(some, session.run(some, dict(feed)), strict=True):
+                for name, activation in zip(batch, session.run(batch, dict(feed)), strict=True):
                     values = activation.reshape(-1, activation.shape[-1])
                     seen.setdefault(name, _Seen(values[0], values[0])).add(values, min(kept, len(values)))
         finally:
-            beside.unlink()
+            watched_path.unlink()
         yield from seen.items()
 
 
@@ -298,12 +300,14 @@ def _grids(
 
 def _best_range(seen: _Seen, rows: FloatArray, weights: Sequence[FloatArray], largest: int) -> _Range:
     """Return the range with which the products are closest to their fp32 values."""
-    some, together = rows[:: max(1, len(rows) // _COMPARED)], np.concatenate(weights, axis=1)
-    exact = some @ together
+    compared, together = rows[:: max(1, len(rows) // _COMPARED)], np.concatenate(weights, axis=1)
+    exact = compared @ together
     tried = [_range(seen, factors) for factors in _factors(seen, together)]
     return min(
         tried,
-        key=lambda candidate: float(np.square(_product(some, together, candidate, largest) - exact).sum()),
+        key=lambda candidate: float(
+            np.square(_product(compared, together, candidate, largest) - exact).sum()
+        ),
     )
 
 

@@ -38,7 +38,7 @@ LEAST_CORRELATION = 0.9
 measured.
 """
 
-_TRIED = 50
+_TRIED_PASSAGES = 50
 """Number of passages of one query that batch sizes are tried on."""
 
 _TRIES = 2
@@ -130,7 +130,7 @@ class _Run:
     ranked_by: str | None = None
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def failure_recorded(self) -> Iterator[None]:
         """Store the reason of a WorkerError in the row instead of raising it."""
         try:
             yield
@@ -181,7 +181,7 @@ class Contest:
         """
         for run in self._runs:
             on_step(run.entrant.system.name)
-            with run.kept():
+            with run.failure_recorded():
                 run.batch = self._best_batch(run.entrant)
                 # A new process, so that the memory of larger batches is not counted.
                 run.worker = run.entrant.start()
@@ -193,7 +193,7 @@ class Contest:
     def _best_batch(self, entrant: Entrant) -> int:
         if not entrant.system.batches:
             return 1
-        tried = [(query, passages[:_TRIED]) for query, passages in self._lists[:1]]
+        tried = [(query, passages[:_TRIED_PASSAGES]) for query, passages in self._lists[:1]]
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
             # Checked first, so that no minutes are spent on wrong scores.
@@ -220,7 +220,7 @@ class Contest:
     def _timed(self, run: _Run) -> None:
         if run.worker is None or run.batch is None:
             return
-        with run.kept(), run.worker.awake() as worker:
+        with run.failure_recorded(), run.worker.awake() as worker:
             run.seconds.append(worker.score(self._lists, run.batch).seconds)
             worker.note_memory()
             run.peak_rss_mb = worker.peak_rss_mb
@@ -243,7 +243,7 @@ class Contest:
         assert run.worker is not None
         assert run.batch is not None
         scores: list[Values] = []
-        with run.kept(), run.worker.awake() as worker:
+        with run.failure_recorded(), run.worker.awake() as worker:
             for start in range(0, len(lists), _QUERIES_A_STEP):
                 on_step(run.entrant.system.name)
                 scores.append(worker.score(lists[start : start + _QUERIES_A_STEP], run.batch).scores)
@@ -259,7 +259,7 @@ class Contest:
         peers = {
             label(run.entrant.system): run
             for run in self._runs
-            if run.entrant.system.peer is not None and _whole(run)
+            if run.entrant.system.peer is not None and _was_timed(run)
         }
         best_any = min(peers.values(), key=_median, default=None)
         best_fp32 = min(
@@ -309,7 +309,7 @@ def _correlation(scores: Values, expected: Values) -> float:
     return float(np.corrcoef(scores, expected)[0, 1])
 
 
-def _whole(run: _Run) -> bool:
+def _was_timed(run: _Run) -> bool:
     return run.reason is None and bool(run.seconds)
 
 
@@ -319,7 +319,7 @@ def _median(run: _Run) -> float:
 
 def _row(run: _Run, pairs: int, best_fp32: _Run | None, best_any: _Run | None) -> Row:
     system, version = run.entrant.system, run.entrant.version
-    if not _whole(run):
+    if not _was_timed(run):
         return Row(system, version, reason=run.reason, batch=run.batch, largest_difference=run.difference)
     seconds = np.asarray(run.seconds)
     speeds = pairs / seconds

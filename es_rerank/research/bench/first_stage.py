@@ -20,7 +20,7 @@ class Bm25:
     """BM25 over texts with Lucene's formula. Words are those of ``text.strategies``, without stemming."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        from scipy import sparse  # noqa: PLC0415 comes with an extra
+        from scipy import sparse  # noqa: PLC0415 only an extra installs it
 
         counts = [Counter(words_of(text)) for text in texts]
         self._numbers = {word: number for number, word in enumerate(sorted(set().union(*counts)))}

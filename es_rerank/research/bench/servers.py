@@ -102,7 +102,7 @@ class Server:
         """Return the raw scores of texts, in their order. Raises WorkerError unless there is one score for
         each text.
         """
-        import httpx  # noqa: PLC0415 the help of the bench does not wait for it
+        import httpx  # noqa: PLC0415 --help must not wait for it
 
         try:
             answer = httpx.post(
@@ -123,7 +123,7 @@ class Server:
         The function raises WorkerError for an answer that is not scores, a refusal or a timeout, and for a
         broken connection.
         """
-        import aiohttp  # noqa: PLC0415 the help of the bench does not wait for it
+        import aiohttp  # noqa: PLC0415 --help must not wait for it
 
         bodies = [json.dumps(self._dialect.body(query, texts)).encode() for query, texts in requests]
         headers, unbounded = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=None)

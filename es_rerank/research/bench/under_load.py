@@ -35,10 +35,10 @@ _WARM_UP = 8
 _SIDE_BY_SIDE = 8
 """Open requests while capacity is measured: more than a machine with a few cores needs to be busy."""
 
-_CHECKED = 3
+_CHECKED_REQUESTS = 3
 """Number of requests whose scores are compared with the reference."""
 
-_LEFT_S = 600.0
+_DRAIN_TIMEOUT_S = 600.0
 """Time that a server has for the work that is left after a step."""
 
 Told = Callable[[str], None]
@@ -123,8 +123,8 @@ class UnderLoad:
             for batch in row.contender.batches:
                 told(row.contender.system.name)
                 if row.reason is None:
-                    with self._kept(place):
-                        self._try(place, batch)
+                    with self._failure_recorded(place):
+                        self._start_and_measure(place, batch)
 
     def preparations(self) -> int:
         """Return how many steps ``prepare`` takes."""
@@ -141,11 +141,11 @@ class UnderLoad:
                 told(row.contender.system.name)
                 if row.capacity is not None and place in self._servers:
                     rate = rates[turn] if rates else shares[turn] * row.capacity
-                    with self._kept(place):
+                    with self._failure_recorded(place):
                         row.steps.append(self._step(self._servers[place], rate))
                         row.peak_rss_mb = self._servers[place].process_tree.peak_rss_mb()
 
-    def _try(self, place: int, batch: int | None) -> None:
+    def _start_and_measure(self, place: int, batch: int | None) -> None:
         """Start a server with a batch size; keep it if it is faster than with the sizes before."""
         row, server = self.rows[place], self.rows[place].contender.start(batch)
         try:
@@ -163,7 +163,9 @@ class UnderLoad:
         self._servers[place], row.batch, row.capacity = server, batch, rate
 
     def _check(self, system: System, server: Server) -> None:
-        for (query, texts), expected in zip(self._requests[:_CHECKED], self._expected or (), strict=False):
+        for (query, texts), expected in zip(
+            self._requests[:_CHECKED_REQUESTS], self._expected or (), strict=False
+        ):
             difference(system, server.scores(query, texts), expected)
 
     async def _capacity(self, server: Server) -> float:
@@ -181,7 +183,7 @@ class UnderLoad:
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
             # Waits for the work of cancelled requests, so that the next step starts with an empty queue.
-            server.scores(*self._requests[0], timeout_s=_LEFT_S)
+            server.scores(*self._requests[0], timeout_s=_DRAIN_TIMEOUT_S)
         return step_of(rate, due, replies)
 
     async def _offered(self, server: Server, due: Seconds) -> list[Reply]:
@@ -189,7 +191,7 @@ class UnderLoad:
             return await offer(ask, due, timeout_s=self._timeout_s)
 
     @contextmanager
-    def _kept(self, place: int) -> Iterator[None]:
+    def _failure_recorded(self, place: int) -> Iterator[None]:
         """Store the reason of a WorkerError in the row instead of raising it."""
         try:
             yield
@@ -203,4 +205,6 @@ def reference(score: Callable[[str, Sequence[str]], Any], requests: Lists) -> li
     """Return the scores that the servers' scores are compared with: those of ``score`` for the first
     requests.
     """
-    return [np.asarray(score(query, texts), dtype=np.float64) for query, texts in requests[:_CHECKED]]
+    return [
+        np.asarray(score(query, texts), dtype=np.float64) for query, texts in requests[:_CHECKED_REQUESTS]
+    ]

@@ -47,7 +47,7 @@ def bundled_weights(out: Path) -> Path:
     almost exactly on its int8 grid. Raises MissingExtraError when the export extra is not installed.
     """
     try:
-        import onnx  # noqa: PLC0415 comes with an extra
+        import onnx  # noqa: PLC0415 only the export extra installs it
         from onnx import numpy_helper  # noqa: PLC0415
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
@@ -102,7 +102,7 @@ def dequantised(model: onnx.ModelProto) -> Tensors:
 
     The biases still contain the correction for the mean rounding error of a product.
     """
-    from onnx import numpy_helper  # noqa: PLC0415 comes with an extra
+    from onnx import numpy_helper  # noqa: PLC0415 only the export extra installs it
 
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     tensors: Tensors = {
@@ -153,7 +153,7 @@ def _config(tensors: Tensors) -> dict[str, Any]:
 
 def source_folder(model: str) -> Path:
     """Return the torch folder of a local path or a Hub id. Raises ModelFolderError when there is none."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 only needed for a Hub id
 
     folder = Path(model)
     try:

@@ -143,7 +143,7 @@ def experiments(
     observations: list[dict[str, Observation]] = [{} for _ in setups]
     first_stages = {setup.first_stage: _FirstStage(client, setup) for setup in setups}
     for done, (query, text) in enumerate(topics.queries.items(), 1):
-        pool = _among(topics.pools.get(query))
+        pool = _pool_filter(topics.pools.get(query))
         recalled = {name: first_stage.ids(text, pool) for name, first_stage in first_stages.items()}
         for setup, seen in zip(setups, observations, strict=True):
             seen[query] = observed(_answer(client, text, setup, pool), recalled[setup.first_stage])
@@ -175,7 +175,7 @@ class _FirstStage:
         return [hit["_id"] for hit in answer["hits"]["hits"]]
 
 
-def _among(pool: list[str] | None) -> Query | None:
+def _pool_filter(pool: list[str] | None) -> Query | None:
     """Return the filter that matches the documents of a pool."""
     return None if pool is None else {"ids": {"values": pool}}
 
@@ -196,7 +196,7 @@ def _answer(client: RerankClient, text: str, setup: Setup, pool: Query | None) -
     if block["status"] != "reranked":
         raise ModelError(
             f"the answer to {text!r} was not reranked ({block['status']}: {block.get('reason')}); an "
-            "experiment needs every score"
+            "experiment needs every score; remove the cause and run it again"
         )
     body: dict[str, Any] = answer.body
     return body

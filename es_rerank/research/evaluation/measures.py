@@ -15,7 +15,7 @@ from ...collection import Qrels
 Run = dict[str, dict[str, float]]
 """Query id to document id to score; a higher score is a better rank."""
 
-_SAME = 1e-9
+_ROUNDING = 1e-9
 """Two nDCG values that differ by less are equal: the difference is rounding."""
 
 
@@ -91,7 +91,7 @@ def difference(changes: Sequence[float]) -> Difference:
     least one.
     """
     differences = np.asarray(changes, dtype=np.float64)
-    wins, losses = int((differences > _SAME).sum()), int((differences < -_SAME).sum())
+    wins, losses = int((differences > _ROUNDING).sum()), int((differences < -_ROUNDING).sum())
     return Difference(
         ndcg_at_10=float(differences.mean()),
         p_value=_p_value(differences),
@@ -104,8 +104,10 @@ def difference(changes: Sequence[float]) -> Difference:
 def _p_value(differences: npt.NDArray[np.float64]) -> float | None:
     if len(differences) < 2:
         return None
-    if np.ptp(differences) < _SAME:  # t is 0/0 when nothing changed, and infinite when all changes are equal
-        return 1.0 if abs(differences[0]) < _SAME else 0.0
+    if (
+        np.ptp(differences) < _ROUNDING
+    ):  # t is 0/0 when nothing changed, and infinite when all changes are equal
+        return 1.0 if abs(differences[0]) < _ROUNDING else 0.0
     from scipy import stats  # noqa: PLC0415 takes a second to import, which no other command should pay
 
     # The paired test is the one-sample test of the differences.

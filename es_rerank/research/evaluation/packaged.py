@@ -54,14 +54,18 @@ def draw(source: Path, out: Path, *, questions: int = QUESTIONS, others: int = O
     SourceError for a source that cannot be read, or that judges a document that its corpus does not have.
     """
     corpus = {document.id: document for document in read_corpus(source)}
-    trained = {_same(_document(corpus, name, source)) for name in _judged(read_qrels(source, _TRAINED_ON))}
+    trained = {
+        _normalized_text(_document(corpus, name, source)) for name in _judged(read_qrels(source, _TRAINED_ON))
+    }
     test = read_qrels(source, SPLIT)
-    unseen = {name for name in _judged(test) if _same(_document(corpus, name, source)) not in trained}
+    unseen = {
+        name for name in _judged(test) if _normalized_text(_document(corpus, name, source)) not in trained
+    }
     eligible = [
         query for query, judged in test.items() if max(judged.values()) > 0 and unseen.issuperset(judged)
     ]
     qrels = {query: test[query] for query in by_hash(eligible)[:questions]}
-    kept = _judged(qrels) | _others(corpus, unseen, _judged(qrels), others)
+    kept = _judged(qrels) | _sentences_of_other_questions(corpus, unseen, _judged(qrels), others)
     return _write(
         out, [document for document in corpus.values() if document.id in kept], read_queries(source), qrels
     )
@@ -77,20 +81,24 @@ def _document(corpus: dict[str, Document], name: str, source: Path) -> Document:
     return corpus[name]
 
 
-def _same(document: Document) -> str:
+def _normalized_text(document: Document) -> str:
     """Return the text of a document without case and spacing; two documents with the same result read the
     same.
     """
     return " ".join(document.text.casefold().split())
 
 
-def _others(corpus: dict[str, Document], unseen: set[str], judged: set[str], number: int) -> set[str]:
+def _sentences_of_other_questions(
+    corpus: dict[str, Document], unseen: set[str], judged: set[str], number: int
+) -> set[str]:
     """Return sentences with other texts than the judged ones.
 
     A copy of an answer has no judgement of its own, so it would count as wrong.
     """
-    texts = {_same(corpus[name]) for name in judged}
-    return set(by_hash(name for name in unseen - judged if _same(corpus[name]) not in texts)[:number])
+    texts = {_normalized_text(corpus[name]) for name in judged}
+    return set(
+        by_hash(name for name in unseen - judged if _normalized_text(corpus[name]) not in texts)[:number]
+    )
 
 
 def _write(out: Path, documents: list[Document], queries: dict[str, str], qrels: Qrels) -> Drawn:

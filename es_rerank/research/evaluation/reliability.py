@@ -66,7 +66,10 @@ def with_relevance(
 
 
 def reliability(seen: Sequence[tuple[float, bool]]) -> Reliability | None:
-    """Return the reliability of pairs of probability and relevance; None when there are no pairs."""
+    """Return the reliability of probabilities; None when there are none.
+
+    Each probability comes with the relevance of its document.
+    """
     if not seen:
         return None
     probabilities = np.asarray([probability for probability, _ in seen], dtype=np.float64)

@@ -65,7 +65,7 @@ def _overview(comparison: Comparison, called: dict[str, str]) -> Iterator[str]:
             for result in comparison.results
             if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
         ]
-        bars = [bar for result in here for bar in _three(result)]
+        bars = [bar for result in here for bar in _three_bars(result)]
         yield chart(
             f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}",
             bars,
@@ -74,7 +74,7 @@ def _overview(comparison: Comparison, called: dict[str, str]) -> Iterator[str]:
         )
 
 
-def _three(result: Result) -> list[Bar]:
+def _three_bars(result: Result) -> list[Bar]:
     rows = result.per_query
     return [
         _bar(f"{result.collection} · first stage", [row.first_stage for row in rows], BEFORE),

@@ -14,7 +14,7 @@ from .packaged import by_hash
 
 T = TypeVar("T")
 
-_NAMED = 5
+_LISTED_IDS = 5
 """Number of ids that a message lists; the others are only counted."""
 
 
@@ -113,9 +113,11 @@ def read_topics(
     that occur twice, no relevant document.
     """
     faults: list[str] = []
-    titles = _tried(lambda: [(document.id, document.title) for document in read_corpus(folder)], faults)
-    queries = _tried(lambda: read_queries(folder), faults)
-    qrels = _tried(lambda: read_qrels(folder, split), faults)
+    titles = _read_or_note_fault(
+        lambda: [(document.id, document.title) for document in read_corpus(folder)], faults
+    )
+    queries = _read_or_note_fault(lambda: read_queries(folder), faults)
+    qrels = _read_or_note_fault(lambda: read_qrels(folder, split), faults)
     if titles is not None and queries is not None and qrels is not None:
         faults += _faults(Counter(name for name, _ in titles), queries, qrels)
     if titles is None or queries is None or qrels is None or faults:
@@ -179,7 +181,7 @@ def _pools(titles: dict[str, str], qrels: Qrels, queries: Sequence[str]) -> dict
     return {query: [name for title in chosen for name in by_title[title]] for query, chosen in wanted.items()}
 
 
-def _tried(read: Callable[[], T], faults: list[str]) -> T | None:
+def _read_or_note_fault(read: Callable[[], T], faults: list[str]) -> T | None:
     try:
         return read()
     except SourceError as error:
@@ -210,5 +212,5 @@ def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list
 
 
 def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(map(repr, ids[:_NAMED])) + more
+    more = f" and {len(ids) - _LISTED_IDS} more" if len(ids) > _LISTED_IDS else ""
+    return ", ".join(map(repr, ids[:_LISTED_IDS])) + more

@@ -116,7 +116,7 @@ def _logarithmic(values: Sequence[float]) -> _Scale:
 
 
 def _ticks(highest: float) -> list[float]:
-    """Return at most seven round values from 0 to the first that is not below the highest value."""
+    """Return at most seven round numbers as ticks: from 0 to the first one that is not below ``highest``."""
     highest = highest if highest > _NOTHING else 0.0
     rough = (highest or 1.0) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))

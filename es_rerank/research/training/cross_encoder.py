@@ -71,13 +71,12 @@ def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequen
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=config.initializer_range)
     torch.nn.init.zeros_(model.bert.pooler.dense.bias)
     # Word vectors hold the vocabulary of the base model. Training them on little data would spoil words that
-    # the data
-    # do not contain.
+    # the data do not contain.
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
 
 
-def _model_of(folder: Path) -> BertForSequenceClassification:
+def _saved_model(folder: Path) -> BertForSequenceClassification:
     """Return the cross-encoder that a former run saved; its word vectors stay fixed."""
     model = BertForSequenceClassification.from_pretrained(folder)
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
@@ -113,7 +112,7 @@ class Trainer:
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
         self.model = EarlyExit(
-            new_model(base, recipe.seed, recipe.layers) if start is None else _model_of(start),
+            new_model(base, recipe.seed, recipe.layers) if start is None else _saved_model(start),
             recipe.exit_layers,
         )
         if start is not None:
@@ -158,8 +157,7 @@ class Trainer:
         started, pairs = time.monotonic(), 0
         steps = StepBatches(self._lists, self._tokenizer, self._recipe)
         # On a GPU, all other cores tokenize the next steps meanwhile: an H200 reads more than 2,400 pairs/s,
-        # and one
-        # worker gave about 150. On a CPU, every core works on the current step.
+        # and one worker gave about 150. On a CPU, every core works on the current step.
         readers = 0 if self._device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
         for passes in DataLoader(
             steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers
@@ -242,7 +240,8 @@ class Trainer:
         state = torch.load(path, map_location=self._device, weights_only=True)
         if (state["recipe"], state.get("run")) != (self._recipe.model_dump_json(), self._run):
             raise SourceError(
-                f"{path} is of another recipe, base, start or teacher; choose another folder, or remove it",
+                f"{path} is of a run with another recipe, base, start or teacher; "
+                "choose another folder, or remove the file",
                 path=str(path),
             )
         self.step = state["step"]

@@ -57,11 +57,11 @@ def prepare(
     """Return the lists of the recipe.
 
     They are read from ``work``, or from the run that this run starts from, if they have the same ``mark``.
-    Otherwise they are made. Without this, a second round over the same lists would embed all passages again.
+    Otherwise they are made. A second round over the same lists would otherwise embed all passages again.
     """
 
     def make() -> list[TrainingList]:
-        known = None if start is None else _under(start / WORK / LISTS, mark)
+        known = None if start is None else _lists_with_mark(start / WORK / LISTS, mark)
         if known is not None:
             report(f"{len(known):,} lists of {start}")
             return known
@@ -70,12 +70,12 @@ def prepare(
         tokenizer.no_padding()
         return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
 
-    return _kept(work / LISTS, mark, make)
+    return _read_or_make(work / LISTS, mark, make)
 
 
-def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
-    """Return the lists in a file with this mark. If there are none, make them and write the file."""
-    known = _under(path, mark)
+def _read_or_make(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:
+    """Return the lists in a file if its first line is this mark. Otherwise make them and write the file."""
+    known = _lists_with_mark(path, mark)
     if known is not None:
         return known
     lists = make()
@@ -83,8 +83,8 @@ def _kept(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list
     return lists
 
 
-def _under(path: Path, mark: str) -> list[TrainingList] | None:
-    """Return the lists in a file if they have this mark, else None."""
+def _lists_with_mark(path: Path, mark: str) -> list[TrainingList] | None:
+    """Return the lists in a file if its first line is this mark, else None."""
     if not path.is_file():
         return None
     made_by, known = read_lists(path)
@@ -100,7 +100,7 @@ def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
 
 
 def identity_of(teacher: Reranker) -> str:
-    """Return the identity of a reranker, or its name if it has no identity."""
+    """Return the string that identifies a reranker among others, or its name if it has no such string."""
     return str(getattr(teacher, "identity", teacher.name))
 
 
@@ -127,4 +127,4 @@ def lists_with_teacher(
     mark = json.dumps(
         [lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]
     )
-    return _kept(work / _TAUGHT, mark, make)
+    return _read_or_make(work / _TAUGHT, mark, make)

@@ -46,8 +46,9 @@ class Source(BaseModel):
 
 
 _CONTRAST_LIST = 8
-"""Largest list of contrasts: half of it states another time, and a language has four ways to do so
-(``contrasts.json``).
+"""Largest number of passages in a list of contrasts.
+
+Half of them state another time, and a language has four such statements (``contrasts.json``).
 """
 
 _OF_LISTS = {
@@ -180,7 +181,8 @@ FIRST_ROUND = Recipe(
         Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
     ),
 )
-"""First round of the bundled cross-encoder: first the bi-encoder's knowledge, then the labels too."""
+"""First round of the bundled cross-encoder: it learns first from the bi-encoder, then also from the labels.
+"""
 
 SECOND_ROUND = FIRST_ROUND.model_copy(
     update={

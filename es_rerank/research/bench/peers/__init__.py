@@ -58,8 +58,7 @@ class System:
 
 PEERS = (
     # 6.2.0 needs transformers 5, but its ONNX backend (optimum-onnx 0.1.0) needs transformers below 4.58.
-    # 5.7.0 is the
-    # newest version whose extra can be installed.
+    # 5.7.0 is the newest version whose extra can be installed.
     Peer("sentence-transformers", "5.7.0", "sentence-transformers[onnx]"),
     Peer("flashrank", "0.2.10", "flashrank"),
     Peer("fastembed", "0.9.1", "fastembed"),

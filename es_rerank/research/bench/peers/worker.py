@@ -167,10 +167,8 @@ def infinity(engine: str) -> Callable[[Task], Score]:
     def load(task: Task) -> Score:
         _torch(task)
         # infinity lists the graphs whose path contains the folder's path, and then opens these paths inside
-        # the
-        # folder. That works only for the folder ".". It stores optimized graphs by folder name, so with "."
-        # the
-        # store must be inside the folder itself.
+        # the folder. That works only for the folder ".". It stores optimized graphs by folder name, so with
+        # "." the store must be inside the folder itself.
         os.chdir(task.folder)
         os.environ["HF_HUB_CACHE"] = task.folder
         package = import_module("infinity_emb")
