@@ -1,4 +1,4 @@
-"""A real Elasticsearch on this machine: found when it runs, started when it does not, stopped only when it is ours."""
+"""Manages a local Elasticsearch node: finds it, starts it, and stops it if es-rerank started it."""
 
 from .checks import Check, Diagnosis, doctor
 from .distribution import VERSION

@@ -1,4 +1,4 @@
-"""What this machine offers and lacks, as rows that each say what to do."""
+"""Checks what this machine has and lacks. Each check gives one row, which also says what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ _MODEL_ROWS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One row: ``warn`` costs comfort or speed, ``fail`` makes the main job impossible; ``remedy`` is empty when all is well."""
+    """The result of one check.
+
+    ``status`` is ``warn`` when something is less comfortable or slower, and ``fail`` when searching and
+    reranking is not possible. ``found`` says what the check found. ``remedy`` says what to do; it is empty
+    when nothing is to be done.
+    """
 
     name: str
     status: Status
@@ -46,7 +51,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All rows, and the Elasticsearch that other commands would use; None where there is none."""
+    """The results of all checks, and the Elasticsearch that the other commands would use.
+
+    ``url``, ``version`` and ``how`` describe this Elasticsearch. They are None where they are not known.
+    """
 
     checks: tuple[Check, ...]
     url: str | None
@@ -55,7 +63,7 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Return whether the main job can be done here."""
+        """Whether no check failed, so that searching and reranking is possible here."""
         return all(check.status != "fail" for check in self.checks)
 
 
@@ -68,14 +76,15 @@ def doctor(
     reranker: str = BUNDLED_RERANKER,
     embedder: str = BUNDLED_EMBEDDER,
 ) -> Diagnosis:
-    """Look at the machine and at Elasticsearch: the one at ``url`` when it is given, else the local node of ``state_dir``.
+    """Check the machine and Elasticsearch.
 
-    ``reranker`` and ``embedder`` are the models that would be served.
-    Starts nothing and changes nothing; takes up to about 30 seconds when servers or daemons hang.
+    Elasticsearch is the one at ``url``, or the local node of ``state_dir`` if ``url`` is None. ``reranker``
+    and ``embedder`` are the models that would be served. Nothing is started or changed. The checks take up to
+    about 30 seconds when a server or the Docker daemon does not respond.
     """
     node = running(state_dir) if url is None else None
-    seen = url or (node.url if node else None)
-    health, elasticsearch = _elasticsearch(seen, api_key, ca_certs)
+    address = url or (node.url if node else None)
+    health, elasticsearch = _elasticsearch(address, api_key, ca_certs)
     machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
     runtime = _onnxruntime()
     models = (
@@ -83,9 +92,8 @@ def doctor(
     )
     checks = (elasticsearch, *machine, runtime, *models)
     version = health.version if health else None
-    return Diagnosis(
-        checks, masked(seen) if seen else None, version, node.how if node else "given" if url else None
-    )
+    how: How | None = node.how if node else "given" if url else None
+    return Diagnosis(checks, masked(address) if address else None, version, how)
 
 
 def _elasticsearch(
@@ -100,32 +108,37 @@ def _elasticsearch(
             "Elasticsearch",
             "fail",
             error.message,
-            "check the address (ELASTICSEARCH_URL), the API key and ES_RERANK_ELASTICSEARCH_CA_CERTS, or run: es-rerank up",
+            "check the address (ELASTICSEARCH_URL), the API key and ES_RERANK_ELASTICSEARCH_CA_CERTS, "
+            "or run: es-rerank up",
         )
-    found = f"{health.version or 'unknown version'}, {health.licence or 'unknown'} licence, {health.status or 'unknown'} health, at {masked(url)}"
+    summary = (
+        f"{health.version or 'unknown version'}, {health.licence or 'unknown'} licence, "
+        f"{health.status or 'unknown'} health, at {masked(url)}"
+    )
     if health.status == "red":
         return health, Check(
             "Elasticsearch",
             "fail",
-            found,
-            "some shards are not there: GET _cluster/allocation/explain says why",
+            summary,
+            "some shards are missing: GET _cluster/allocation/explain says why",
         )
-    return health, Check("Elasticsearch", "ok", found)
+    return health, Check("Elasticsearch", "ok", summary)
 
 
 def _no_elasticsearch() -> Check:
     missing = obstacles(default_cache(), os.environ)
     if not missing or docker.problem() is None:
         return Check("Elasticsearch", "warn", "none runs", NONE_RUNS.partition(": ")[2])
-    remedy = f"install Docker, or {' and '.join(each.install for each in missing)}; or give an address in ELASTICSEARCH_URL"
+    to_install = " and ".join(obstacle.install for obstacle in missing)
+    remedy = f"install Docker, or {to_install}; or give an address in ELASTICSEARCH_URL"
     return Check("Elasticsearch", "fail", "none runs, and none can be started here", remedy)
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} at {sys.executable}"
+    summary = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < _OLDEST_PYTHON:
-        return Check("Python", "fail", found, "install Python 3.11 or newer")
-    return Check("Python", "ok", found)
+        return Check("Python", "fail", summary, "install Python 3.11 or newer")
+    return Check("Python", "ok", summary)
 
 
 def _jdk() -> Check:
@@ -145,7 +158,7 @@ def _maven() -> Check:
     if (maven := shutil.which("mvn")) is not None:
         return Check("Maven", "ok", maven)
     if (folder := distribution.unpacked(default_cache())) is not None:
-        return Check("Maven", "ok", f"none, and none needed: Elasticsearch is already in {folder}")
+        return Check("Maven", "ok", f"none, and none is needed: Elasticsearch is already in {folder}")
     return Check("Maven", "warn", "none", "a node without Docker needs Maven once, to fetch Elasticsearch")
 
 
@@ -160,37 +173,39 @@ def _disk(state_dir: Path) -> Check:
     home = home_of(state_dir)
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     free_mib = shutil.disk_usage(existing).free // _MIB
-    found = f"{free_mib} MiB free at {existing}"
+    summary = f"{free_mib} MiB free at {existing}"
     if free_mib < _NODE_DISK_MIB:
         return Check(
             "Disk",
             "warn",
-            found,
-            f"a local node wants {_NODE_DISK_MIB} MiB; free some, or move the state with ES_RERANK_STATE_DIR",
+            summary,
+            f"a local node needs {_NODE_DISK_MIB} MiB; "
+            "free some space, or move the state to another disk with ES_RERANK_STATE_DIR",
         )
-    return Check("Disk", "ok", found)
+    return Check("Disk", "ok", summary)
 
 
 def _memory() -> Check:
     free_mib = psutil.virtual_memory().available // _MIB
-    found = f"{free_mib} MiB available"
+    summary = f"{free_mib} MiB available"
     if free_mib < _NODE_MEMORY_MIB:
         return Check(
             "Memory",
             "warn",
-            found,
-            f"a local node wants {_NODE_MEMORY_MIB} MiB with its default heap; start it with a smaller --heap-mb",
+            summary,
+            f"a local node needs {_NODE_MEMORY_MIB} MiB with its default heap; "
+            "start it with a smaller --heap-mb",
         )
-    return Check("Memory", "ok", found)
+    return Check("Memory", "ok", summary)
 
 
 def _cpu() -> Check:
     flags = _cpu_flags()
     known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8", "asimd") if flag in flags]
-    found = f"{os.cpu_count()} cores, {platform.machine()}, {' '.join(known) or 'instruction sets unknown'}"
+    summary = f"{os.cpu_count()} cores, {platform.machine()}, {' '.join(known) or 'instruction sets unknown'}"
     if flags and platform.machine() == "x86_64" and "avx2" not in flags:
-        return Check("CPU", "warn", found, "without AVX2 the models run several times slower")
-    return Check("CPU", "ok", found)
+        return Check("CPU", "warn", summary, "without AVX2 the models run several times slower")
+    return Check("CPU", "ok", summary)
 
 
 def _cpu_flags() -> set[str]:
@@ -222,7 +237,7 @@ def _onnxruntime() -> Check:
 
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
-    # This import loads ONNX Runtime. Where it is absent, the doctor has a row of its own for that.
+    # This import loads ONNX Runtime. When it is not installed, another check reports that.
     from ..models.load import (  # noqa: PLC0415 see above
         CASCADE,
         COHERE,
@@ -238,20 +253,23 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
     row, setting = _MODEL_ROWS[kind]
     if kind == "cross-encoder" and name.startswith(CASCADE):
         try:
-            checks = [_model(kind, each) for each in stages(name)[1]]
+            checks = [_model(kind, stage) for stage in stages(name)[1]]
         except SettingsError as error:
             return Check(row, "fail", error.message, f"name a reranker with {setting}")
-        found = next((each for status in ("fail", "warn") for each in checks if each.status == status), None)
-        return found or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
+        worst = next(
+            (check for status in ("fail", "warn") for check in checks if check.status == status), None
+        )
+        return worst or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
     if kind == "cross-encoder" and name.startswith((COHERE, REMOTE)):
-        return Check(row, "ok", f"{name}: a service over the network; text leaves this machine")
+        return Check(row, "ok", f"{name}: a service on the network; texts are sent to it")
     early = kind == "cross-encoder" and name.startswith(EARLY_EXIT)
     if not early and "/" in name and not Path(name).exists():
         return Check(
             row,
             "warn",
-            f"{name} is no folder here",
-            f"it will be fetched from the Hugging Face Hub; offline, name an exported folder with {setting}",
+            f"{name} is not a folder on this machine",
+            f"it will be downloaded from the Hugging Face Hub; "
+            f"without network, name an exported folder with {setting}",
         )
     try:
         manifest = (
@@ -265,6 +283,6 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
             row,
             "fail",
             error.message,
-            f"name an exported folder with {setting}, or reinstall es-rerank for the bundled one",
+            f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model",
         )
     return Check(row, "ok", f"{checked} ({manifest.source})")

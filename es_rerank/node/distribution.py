@@ -1,4 +1,4 @@
-"""The Elasticsearch distribution from Maven Central: real, stripped to the core, fetched and unpacked once."""
+"""Downloads and unpacks Elasticsearch's minimal distribution (no plugins) from Maven Central."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .record import locked
 VERSION = "9.5.0"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 _ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
-_DOWNLOAD_S = 900.0
-_DRAFT = ".unpacking-"
+_DOWNLOAD_TIMEOUT_S = 900.0
+_DRAFT_PREFIX = ".unpacking-"
 
 
 def unpacked(cache: Path) -> Path | None:
-    """Return the distribution's folder in ``cache``; None when it is not there yet."""
+    """Return the folder of the unpacked distribution in ``cache``, None if it is not there yet."""
     folder = _folder(cache)
     return folder if folder.is_dir() else None
 
@@ -33,26 +33,28 @@ def has_maven(environ: Mapping[str, str]) -> bool:
 
 
 def fetch(cache: Path, java_home: Path) -> Path:
-    """Return the distribution's folder in ``cache``, downloading it with Maven on the JDK ``java_home`` when it is not there yet.
+    """Return the folder of the unpacked distribution in ``cache``.
 
-    Raises NodeError when Maven is absent, fails, or takes longer than 15 minutes.
+    If it is not there yet, Maven downloads it. ``java_home`` is the folder of the JDK that Maven runs on.
+    Raises NodeError when Maven is not installed, fails, or takes longer than 15 minutes.
     """
     make_reachable(cache)
     with locked(cache):
         if (folder := unpacked(cache)) is not None:
             return folder
-        for draft in cache.glob(
-            _DRAFT + "*"
-        ):  # of a process that was killed while it unpacked: the lock says that it is gone
+        # A draft is left over from a process that was killed while it unpacked. The lock shows that it has
+        # ended.
+        for draft in cache.glob(_DRAFT_PREFIX + "*"):
             shutil.rmtree(draft)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT) as draft_name:
+        with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT_PREFIX) as draft_name:
             return unpack(_download(Path(draft_name), java_home), _folder(cache))
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpack the one folder in ``archive`` as ``target``, which appears complete or not at all; the draft lies beside the archive.
+    """Unpack the only folder in ``archive`` as ``target`` and return ``target``.
 
-    Raises NodeError when the archive is broken.
+    The folder is unpacked beside the archive first and then moved, so ``target`` is never incomplete. Raises
+    NodeError when the archive is broken or cannot be unpacked.
     """
     draft = archive.parent / "draft"
     try:
@@ -61,7 +63,8 @@ def unpack(archive: Path, target: Path) -> Path:
                 _extract(source, entry, draft)
     except (zipfile.BadZipFile, OSError) as error:
         raise NodeError(
-            f"{archive.name} cannot be unpacked into {draft} ({error}); check the disk, or delete Maven's copy in ~/.m2 and try again"
+            f"{archive.name} cannot be unpacked into {draft} ({error}); "
+            "check the disk, or delete Maven's copy in ~/.m2 and try again"
         ) from error
     (folder,) = draft.iterdir()
     return folder.rename(target)
@@ -73,7 +76,8 @@ def _folder(cache: Path) -> Path:
 
 def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> None:
     path = Path(source.extract(entry, draft))
-    # zipfile drops the modes; the node's account, which may not be ours, must read all of it and run bin/.
+    # zipfile does not set file modes. The node's account, which may not be ours, must be able to read all
+    # files and to execute those in bin/.
     path.chmod(0o755 if entry.is_dir() or (entry.external_attr >> 16) & 0o100 else 0o644)
 
 
@@ -81,26 +85,35 @@ def _download(folder: Path, java_home: Path) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise NodeError(
-            f"Elasticsearch {VERSION} is not in the cache and Maven (mvn) is not on PATH to fetch it; install Maven"
+            f"Elasticsearch {VERSION} is not in the cache and Maven (mvn), which fetches it, is not on PATH; "
+            "install Maven"
         )
     command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
     environ = {**os.environ, "JAVA_HOME": str(java_home)}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=_DOWNLOAD_S, check=False
+            command,
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=_DOWNLOAD_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise NodeError(
-            f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_S:.0f} seconds; check the network and the mirrors in ~/.m2/settings.xml"
+            f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_TIMEOUT_S:.0f} seconds; "
+            "check the network and the mirrors in ~/.m2/settings.xml"
         ) from error
     archives = list(folder.glob("*.zip"))
     if done.returncode != 0 or not archives:
         raise NodeError(
-            f"Maven cannot fetch {_ARTIFACT}: {_complaint(done)}; check the network and the mirrors in ~/.m2/settings.xml"
+            f"Maven cannot fetch {_ARTIFACT}: {_first_line(done)}; "
+            "check the network and the mirrors in ~/.m2/settings.xml"
         )
     return archives[0]
 
 
-def _complaint(done: subprocess.CompletedProcess[str]) -> str:
+def _first_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return lines[0] if lines else f"exit status {done.returncode}"

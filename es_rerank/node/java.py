@@ -1,4 +1,4 @@
-"""Finds a JDK that Elasticsearch can run on; the stripped distribution brings none."""
+"""Finds a JDK that Elasticsearch can run on. The distribution from Maven Central does not contain one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .account import is_reachable
 
 OLDEST = 21
 MODULE = "jdk.incubator.vector"
-_ASK_S = 20.0
+_QUERY_TIMEOUT_S = 20.0
 FOLDERS = (
     "/usr/lib/jvm/*",
     "/opt/java*",
@@ -23,24 +23,27 @@ FOLDERS = (
     "~/.sdkman/candidates/java/*",
     "/Library/Java/JavaVirtualMachines/*/Contents/Home",
 )
-"""Patterns of the folders that packagers and version managers put JDKs into."""
+"""Patterns of the folders in which packages and version managers install JDKs."""
 
 
 @dataclass(frozen=True)
 class Jdk:
-    """A Java installation; ``problem`` says why Elasticsearch cannot use it, None when it can."""
+    """A Java installation. ``problem`` says why Elasticsearch cannot use it, None if it can."""
 
     home: Path
     version: tuple[int, ...]
     problem: str | None
 
     def __str__(self) -> str:
-        """Return version and folder in one phrase."""
+        """Return the version and the folder, such as "21.0.5 at /usr/lib/jvm/java-21"."""
         return f"{'.'.join(map(str, self.version)) or 'unknown version'} at {self.home}"
 
 
 def find(environ: Mapping[str, str], folders: Iterable[str] = FOLDERS) -> Jdk | None:
-    """Return the JDK to use: the one that ES_JAVA_HOME names when it is suitable, otherwise the newest suitable one."""
+    """Return the JDK to use, None if there is none that Elasticsearch can use.
+
+    That is the JDK that ES_JAVA_HOME names if Elasticsearch can use it, otherwise the newest usable JDK.
+    """
     usable = [jdk for jdk in survey(environ, folders) if jdk.problem is None]
     named = environ.get("ES_JAVA_HOME")
     chosen = [jdk for jdk in usable if named and jdk.home == Path(named).resolve()]
@@ -48,7 +51,11 @@ def find(environ: Mapping[str, str], folders: Iterable[str] = FOLDERS) -> Jdk | 
 
 
 def survey(environ: Mapping[str, str], folders: Iterable[str] = FOLDERS) -> list[Jdk]:
-    """Return every Java installation in ES_JAVA_HOME, JAVA_HOME, ``folders`` (patterns) and on PATH, usable or not."""
+    """Return all Java installations, also those that Elasticsearch cannot use.
+
+    They are searched in ES_JAVA_HOME, JAVA_HOME, the folders that match the patterns ``folders``, and on
+    PATH.
+    """
     homes = dict.fromkeys(home.resolve() for home in _homes(environ, folders))
     return [_inspect(home) for home in homes if (home / "bin" / "java").is_file()]
 
@@ -71,17 +78,17 @@ def _inspect(home: Path) -> Jdk:
 
 def _problem(home: Path, version: tuple[int, ...], release: Mapping[str, str]) -> str | None:
     if not version:
-        return "does not tell its version"
+        return "does not report its version"
     if version[0] < OLDEST:
         return f"older than {OLDEST}"
     if not is_reachable(home / "bin" / "java"):
-        return "in a folder that the account of the node cannot enter"
+        return "in a folder that the node's account cannot enter"
     modules = release.get("MODULES") or _ask(home, "--list-modules")
     return None if MODULE in modules else f"lacks the module {MODULE}"
 
 
 def _release(home: Path) -> dict[str, str]:
-    """Return the keys of the ``release`` file that every JDK carries; empty when it is absent."""
+    """Return the keys and values of a JDK's file ``release``, empty if there is no such file."""
     try:
         text = (home / "release").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -90,15 +97,19 @@ def _release(home: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Return the first version number in ``text``: ``openjdk version "25.0.3" 2026-04-21`` gives (25, 0, 3)."""
-    found = re.search(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+    """Return the first version number in ``text``: (25, 0, 3) for ``openjdk version "25.0.3" 2026-04-21``."""
+    match = re.search(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
 def _ask(home: Path, option: str) -> str:
     try:
         done = subprocess.run(
-            [home / "bin" / "java", option], capture_output=True, text=True, timeout=_ASK_S, check=False
+            [home / "bin" / "java", option],
+            capture_output=True,
+            text=True,
+            timeout=_QUERY_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

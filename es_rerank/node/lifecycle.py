@@ -1,4 +1,4 @@
-"""From "there is none" to a node that answers, and back."""
+"""Starts, finds and stops the local Elasticsearch node of a state folder."""
 
 from __future__ import annotations
 
@@ -18,33 +18,40 @@ from .account import default_cache, home_of
 from .probe import await_health, probe
 from .record import How, ProcessRecord, Record, forget, locked, read, write
 
-NONE_RUNS = "no Elasticsearch: start one with `es-rerank up`, or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
+NONE_RUNS = (
+    "no Elasticsearch: start one with `es-rerank up`, "
+    "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
+)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A running Elasticsearch, as a rule one that this program started."""
+    """A running Elasticsearch, usually one that es-rerank started."""
 
     url: str
     version: str
     how: How
     pid: int | None
-    """Process id; None in Docker and for an address that was given."""
+    """Process id. None for a node in Docker and for an address that the user gave."""
     home: Path | None
-    """Folder of its configuration, data and logs; None where ``pid`` is."""
+    """Folder of its configuration, data and logs. None if ``pid`` is None."""
     found: bool = field(default=True, compare=False)
-    """False when the call that returns it started it."""
+    """True if the node was already running, False if this call started it."""
 
 
 class Obstacle(NamedTuple):
-    """What is missing for a node, and what to install against it."""
+    """A reason why no node can be started. ``found`` says what is missing, ``install`` what to install."""
 
     found: str
     install: str
 
 
 class Down(NamedTuple):
-    """What ``down`` did: the node it stopped, None when none of ours ran; and whether data was removed."""
+    """The result of ``down``.
+
+    ``stopped`` is the node that was stopped, None if no node that es-rerank started was running. ``purged``
+    says whether data was removed.
+    """
 
     stopped: Node | None
     purged: bool
@@ -53,11 +60,14 @@ class Down(NamedTuple):
 def up(
     state_dir: Path, *, heap_mb: int = 512, timeout_s: float = 180.0, cache_dir: Path | None = None
 ) -> Node:
-    """Return the node of ``state_dir``, started unless it runs: in Docker when its daemon answers, else from Maven Central on a JDK.
+    """Return the running node of ``state_dir``. If it does not run, it is started.
 
-    ``heap_mb`` is the heap in MiB; ``timeout_s`` is how many seconds a node may take until it serves, downloads not counted;
-    ``cache_dir`` is where the distribution is kept. Commands that call this at the same time get the same node. It outlives them.
-    Raises NodeError when nothing can be started here, or the node does not come up: the message says why and what to install.
+    It is started in Docker if the Docker daemon answers, otherwise from Maven Central's distribution on a
+    local JDK. ``heap_mb`` is the heap in MiB. ``timeout_s`` is the maximum time in seconds until the node
+    serves requests; downloads do not count. ``cache_dir`` is the folder for the distribution. Commands that
+    call this function at the same time get the same node. The node keeps running after the command ends.
+    Raises NodeError when no node can be started here or the node does not serve in time. The message says
+    why, and what to install.
     """
     state_dir = state_dir.resolve()
     with locked(state_dir):
@@ -71,9 +81,10 @@ def up(
 
 
 def down(state_dir: Path, *, purge: bool = False) -> Down:
-    """Stop the node of ``state_dir``, if we started it and it still is that process; with ``purge`` remove its data, too.
+    """Stop the node of ``state_dir``. With ``purge`` also remove its data.
 
-    A server that is merely named in the settings is never touched. Raises NodeError when the node does not end within a minute.
+    Only a process or container that es-rerank started is stopped. A server that the settings name is never
+    stopped. Raises NodeError when the node does not end within a minute.
     """
     if not state_dir.is_dir():
         return Down(None, purged=False)
@@ -85,15 +96,19 @@ def down(state_dir: Path, *, purge: bool = False) -> Down:
 
 
 def running(state_dir: Path) -> Node | None:
-    """Return the node of ``state_dir`` when it is the one that we started and answers within 5 seconds; None otherwise."""
+    """Return the running node of ``state_dir``.
+
+    Returns None if es-rerank started no node there, or if that node does not answer within 5 seconds.
+    """
     record = read(state_dir.resolve())
     return _node(record) if record is not None and _is_alive(record) and _answers(record) else None
 
 
 def address(url: str | None, state_dir: Path) -> str:
-    """Return the address to use: ``url`` when it is given, else the setting's, else that of the running node of ``state_dir``.
+    """Return the address of Elasticsearch.
 
-    Raises SettingsError for an address that is none, NodeError when there is no Elasticsearch at all.
+    That is ``url``, else the address in the settings, else the address of the running node of ``state_dir``.
+    Raises SettingsError when the address is not a URL, NodeError when there is no Elasticsearch.
     """
     given = url or read_settings().elasticsearch_url
     if given:
@@ -106,7 +121,10 @@ def address(url: str | None, state_dir: Path) -> str:
 def obstacles(
     cache: Path, environ: Mapping[str, str], folders: Iterable[str] = java.FOLDERS
 ) -> list[Obstacle]:
-    """Return what keeps Maven's distribution from starting here; empty when nothing does. ``folders`` are where JDKs are looked for."""
+    """Return why the distribution from Maven Central cannot be started here, empty if it can.
+
+    ``folders`` are patterns of the folders in which JDKs are searched.
+    """
     missing = []
     if java.find(environ, folders) is None:
         others = "; ".join(f"{jdk}: {jdk.problem}" for jdk in java.survey(environ, folders))
@@ -122,21 +140,24 @@ def obstacles(
 
 
 def _start(state_dir: Path, cache: Path, *, heap_mb: int, timeout_s: float) -> Record:
-    in_docker = docker.problem() or docker.pull()
-    if in_docker is None:
+    docker_problem = docker.problem() or docker.pull()
+    if docker_problem is None:
         return docker.start(state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
     missing = obstacles(cache, os.environ)
     if missing:
+        reasons = "; ".join([docker_problem, *(obstacle.found for obstacle in missing)])
+        to_install = " and ".join(obstacle.install for obstacle in missing)
         raise NodeError(
-            f"no Elasticsearch can be started here: {'; '.join([in_docker, *(each.found for each in missing)])}. Install Docker and start its daemon, "
-            f"or install {' and '.join(each.install for each in missing)}; or give the address of one with --elasticsearch-url or ELASTICSEARCH_URL"
+            f"no Elasticsearch can be started here: {reasons}. "
+            f"Install Docker and start its daemon, or install {to_install}; "
+            "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
         )
     return _start_from_maven(home_of(state_dir), cache, heap_mb=heap_mb, timeout_s=timeout_s)
 
 
 def _start_from_maven(home: Path, cache: Path, *, heap_mb: int, timeout_s: float) -> Record:
     jdk = java.find(os.environ)
-    assert jdk is not None, "obstacles() has looked"
+    assert jdk is not None, "obstacles() reports a missing JDK"
     folder = distribution.fetch(cache, jdk.home)
     process.prepare(home, folder)
     deadline = time.monotonic() + timeout_s
@@ -145,13 +166,14 @@ def _start_from_maven(home: Path, cache: Path, *, heap_mb: int, timeout_s: float
     if health is None or health.node_id is None or health.version is None:
         process.stop(place.pid)
         raise NodeError(
-            f"Elasticsearch (process {place.pid}) started and did not become healthy within {timeout_s:.0f} seconds; its log is in {home / 'logs'}"
+            f"Elasticsearch (process {place.pid}) started but did not become healthy "
+            f"within {timeout_s:.0f} seconds; its log is in {home / 'logs'}"
         )
     return Record(url=url, version=health.version, node_id=health.node_id, place=place)
 
 
 def _is_alive(record: Record) -> bool:
-    """Return whether what the record tells of still runs; whether it answers is another question."""
+    """Return whether the recorded process or container still runs. It may run and not answer."""
     if not record.running:
         return False
     return (
@@ -174,7 +196,7 @@ def _await(record: Record, timeout_s: float) -> None:
     await_health(record.url, deadline=deadline, dead=lambda: not _is_alive(record))
     if not _answers(record):
         raise NodeError(
-            f"the node that es-rerank started ({record.place}) runs and does not answer at {record.url} "
+            f"the node that es-rerank started ({record.place}) runs but does not answer at {record.url} "
             f"within {timeout_s:.0f} seconds; restart it with: es-rerank down, then es-rerank up"
         )
 
@@ -211,7 +233,7 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not close, a port that is no number
+    except ValueError:  # for example a bracket that is not closed, or a port that is not a number
         usable = False
     if not usable:
         raise SettingsError(

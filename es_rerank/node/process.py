@@ -1,4 +1,4 @@
-"""Starts and stops Elasticsearch as a process of its own session, so that it outlives the command and the terminal."""
+"""Starts and stops Elasticsearch as a process in its own session, which runs on after the command ends."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..errors import NodeError
 from .account import account, make_reachable
 from .record import ProcessRecord
 
-_OWNER = "-Drerank.home="
-"""A system property on the command line of every node that we start: with it a process is known as ours."""
+_HOME_PROPERTY = "-Drerank.home="
+"""A system property on the command line of every node that we start. It identifies a process as ours."""
 
-_MARK = ".es-rerank"
-"""A file in every folder that we made for a node: without it nothing is written there or removed."""
+_MARKER = ".es-rerank"
+"""A file in every folder that we made for a node. Other folders with content are never changed or removed."""
 
-_STOP_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 _INTERVAL_S = 0.1
-_QUOTED_LINES = 5
+_LOG_LINES = 5
 
 _SETTINGS = """\
 cluster.name: es-rerank
@@ -40,38 +40,44 @@ path.data: "{home}/data"
 path.logs: "{home}/logs"
 cluster.routing.allocation.disk.threshold_enabled: false
 """
-# Port 0: the system picks a free one when the node binds it, so that no other process can take it in between;
-# the ports file tells which. The disk threshold would turn indices read-only on a well-filled laptop.
+# With port 0, the system chooses a free port when the node binds it, so no other process can take that port
+# first. The ports file holds the number. The disk threshold would make indices read-only on a laptop whose
+# disk is almost full.
 
 
 def prepare(home: Path, distribution: Path) -> None:
-    """Make ``home`` ready: configuration written anew, data kept, all of it owned by the node's account.
+    """Prepare the node's folder ``home``: write its configuration and keep its data.
 
-    Raises NodeError when there is a folder of somebody else's in its place, or it cannot be written.
+    The node's account becomes the owner of all files. ``distribution`` is the folder of the unpacked
+    distribution. Raises NodeError when ``home`` is a folder that es-rerank did not make, or cannot be
+    written.
     """
     if home.is_dir() and any(home.iterdir()) and not is_ours(home):
         raise NodeError(
-            f"folder {home} was not made by es-rerank and is left alone; name another state folder with ES_RERANK_STATE_DIR"
+            f"folder {home} was not made by es-rerank and is not changed; "
+            "name another state folder with ES_RERANK_STATE_DIR"
         )
     try:
         make_reachable(home)
         for name in ("config", "data", "logs", "tmp"):
             (home / name).mkdir(parents=True, exist_ok=True)
-        (home / _MARK).touch()
+        (home / _MARKER).touch()
         _configure(home, distribution)
-        _hand_over(home)
+        _change_owner(home)
     except OSError as error:
         raise NodeError(
-            f"the node's folder {home} cannot be written ({error.strerror}); name another state folder with ES_RERANK_STATE_DIR"
+            f"the node's folder {home} cannot be written ({error.strerror}); "
+            "name another state folder with ES_RERANK_STATE_DIR"
         ) from error
 
 
 def start(
     home: Path, distribution: Path, java_home: Path, *, heap_mb: int, timeout_s: float
 ) -> tuple[ProcessRecord, str]:
-    """Start the node of ``home`` with a heap of ``heap_mb`` MiB; return its process and address once it serves HTTP, within ``timeout_s`` seconds.
+    """Start the node of the folder ``home``. Return its process and its address when it serves HTTP.
 
-    Raises NodeError, quoting its log, when it ends or does not come up in time.
+    ``heap_mb`` is the heap in MiB. Raises NodeError, which quotes the node's log, when the node ends, or does
+    not serve HTTP within ``timeout_s`` seconds.
     """
     _stop_orphan(home)
     for stale in (_pid_file(home), _ports_file(home)):
@@ -82,7 +88,8 @@ def start(
     except subprocess.TimeoutExpired as error:
         _kill_session(launcher)
         raise NodeError(
-            f"Elasticsearch did not come up within {timeout_s:.0f} seconds; give it longer with --timeout-s. {_log(home)}"
+            f"Elasticsearch did not start within {timeout_s:.0f} seconds; "
+            f"give it more time with --timeout-s. {_log(home)}"
         ) from error
     except BaseException:  # an interrupted start leaves no process behind
         _kill_session(launcher)
@@ -93,9 +100,9 @@ def start(
 
 
 def stop(pid: int) -> None:
-    """Ask the process ``pid`` to end and wait until it has, for up to a minute.
+    """Ask the process ``pid`` to end (SIGTERM) and wait until it has ended.
 
-    Raises NodeError when it is still there then.
+    Raises NodeError when it has not ended after a minute, and when it belongs to another account.
     """
     try:
         process = psutil.Process(pid)
@@ -110,19 +117,18 @@ def stop(pid: int) -> None:
 
 
 def is_running(place: ProcessRecord) -> bool:
-    """Return whether the process is still the one that we started, and no other that got its number."""
+    """Return whether the process that we started still runs. Another process may have got its process id."""
     try:
         difference_s = abs(psutil.Process(place.pid).create_time() - place.started_at)
     except psutil.NoSuchProcess:
         return False
-    return difference_s < 2.0 and _is_node_of(
-        place.pid, place.home
-    )  # clocks are corrected by less, pids return later
+    # The system's clock is corrected by less than 2 seconds, and a process id is not used again so soon.
+    return difference_s < 2.0 and _is_node_of(place.pid, place.home)
 
 
 def is_ours(home: Path) -> bool:
     """Return whether ``home`` is a folder that we made for a node."""
-    return (home / _MARK).is_file()
+    return (home / _MARKER).is_file()
 
 
 def remove(home: Path) -> None:
@@ -135,13 +141,13 @@ def _configure(home: Path, distribution: Path) -> None:
     config = home / "config"
     shutil.copyfile(distribution / "config" / "log4j2.properties", config / "log4j2.properties")
     options = (distribution / "config" / "jvm.options").read_text(encoding="utf-8").splitlines()
-    # Up to 2 GiB of garbage-collection logs are of no use to a node of this kind.
+    # A local node does not need its garbage-collection logs, which may take up to 2 GiB.
     kept = [line for line in options if not line.startswith("-Xlog:gc")]
     (config / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
     (config / "elasticsearch.yml").write_text(_SETTINGS.format(home=home), encoding="utf-8")
 
 
-def _hand_over(home: Path) -> None:
+def _change_owner(home: Path) -> None:
     if (name := account()) is None:
         return
     for folder, _, files in os.walk(home):
@@ -157,10 +163,11 @@ def _launch(home: Path, distribution: Path, java_home: Path, heap_mb: int) -> su
         "ES_JAVA_HOME": str(java_home),
         "ES_PATH_CONF": str(home / "config"),
         "ES_TMPDIR": str(home / "tmp"),
-        "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m {_OWNER}{home}",
+        "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m {_HOME_PROPERTY}{home}",
     }
     with _console(home).open("wb") as console:
-        # -d: the launcher returns when the node is up, or with an error status when it is not; the node has left our process tree by then.
+        # With -d the launcher ends when the node has started, with status 0, or when the start has failed,
+        # with another status. The node is then not in our process tree any more.
         return subprocess.Popen(
             [distribution / "bin" / "elasticsearch", "-d", "-p", _pid_file(home)],
             stdin=subprocess.DEVNULL,
@@ -186,15 +193,17 @@ def _started(home: Path) -> tuple[ProcessRecord, str]:
         address = next(
             line for line in _ports_file(home).read_text(encoding="ascii").split() if not line.startswith("[")
         )
-        return ProcessRecord(
-            pid=pid, started_at=psutil.Process(pid).create_time(), home=home
-        ), f"http://{address}"
+        place = ProcessRecord(pid=pid, started_at=psutil.Process(pid).create_time(), home=home)
     except (OSError, ValueError, StopIteration, psutil.NoSuchProcess) as error:
-        raise NodeError(f"Elasticsearch came up and ended at once. {_log(home)}") from error
+        raise NodeError(f"Elasticsearch started and ended at once. {_log(home)}") from error
+    return place, f"http://{address}"
 
 
 def _stop_orphan(home: Path) -> None:
-    """Stop a node of ``home`` that no record tells of, because the command that started it was killed; it holds the data's lock."""
+    """Stop a node of ``home`` that has no record, because the command that started it was killed.
+
+    Such a node holds the lock of the data, so no other node could start.
+    """
     try:
         pid = int(_pid_file(home).read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -206,18 +215,20 @@ def _stop_orphan(home: Path) -> None:
 def _is_node_of(pid: int, home: Path) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and _OWNER + str(home) in process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and _HOME_PROPERTY + str(home) in process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
 
 def _await_end(process: psutil.Process) -> None:
-    deadline = time.monotonic() + _STOP_S
-    # A zombie has ended; only whoever adopted it has not looked yet, and in a container nobody may ever look.
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    # A zombie has ended, but its parent process has not read its status yet. In a container, maybe nobody
+    # ever does.
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > deadline:
             raise NodeError(
-                f"the node (process {process.pid}) did not end within {_STOP_S:.0f} seconds after SIGTERM; end it with: kill -9 {process.pid}"
+                f"the node (process {process.pid}) did not end within {_STOP_TIMEOUT_S:.0f} seconds "
+                f"after SIGTERM; end it with: kill -9 {process.pid}"
             )
         time.sleep(_INTERVAL_S)
 
@@ -235,15 +246,15 @@ def _console(home: Path) -> Path:
 
 
 def _log(home: Path) -> str:
-    """Return the last lines of the node's console that tell something: no stack frames, nothing below a warning."""
+    """Return the last warnings and errors of the node's console, without stack frames, as a sentence."""
     try:
         lines = _console(home).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    telling = [
+    relevant = [
         line.strip()
         for line in lines
         if line.strip() and not line.lstrip().startswith(("at ", "...")) and "[INFO " not in line
     ]
-    quoted = "\n  ".join(telling[-_QUOTED_LINES:]) or "(no line of warning or error)"
+    quoted = "\n  ".join(relevant[-_LOG_LINES:]) or "(no warnings or errors)"
     return f"Its log, {_console(home)}, ends:\n  {quoted}"

@@ -1,4 +1,7 @@
-"""What is remembered of a node between two commands: one JSON file, written whole or not at all, under one lock."""
+"""Stores the record of a node in a JSON file, so that later commands find the node.
+
+The file is replaced in one step. A lock allows one command at a time to change it.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import NodeError
 
 How = Literal["docker", "maven", "given"]
-"""Where an Elasticsearch comes from: a container, a process of ours, or an address that the user gave."""
+"""How an Elasticsearch runs: in a container, as our process, or at an address that the user gave."""
 
 
 class ProcessRecord(BaseModel):
-    """Where a node that is a process of ours runs."""
+    """The process of a node that es-rerank started."""
 
     model_config = ConfigDict(frozen=True)
 
     pid: int
     started_at: float
-    """Start time of the process in seconds since the epoch: a recycled pid has another one."""
+    """Start time of the process in seconds since the epoch. Pid and start time identify a process."""
     home: Path
     """Folder of configuration, data and logs."""
 
 
 class ContainerRecord(BaseModel):
-    """Where a node that is a container runs."""
+    """The container of a node that es-rerank started."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,30 +41,30 @@ class ContainerRecord(BaseModel):
     project: str
     """Name of the Compose project, or of the container and its volume."""
     compose: Path | None
-    """The Compose file; None when the container was started without one."""
+    """The Compose file, None if the container was started without one."""
 
 
 class Record(BaseModel):
-    """A node that this program started, as a process or as a container."""
+    """A node that es-rerank started, as a process or as a container."""
 
     model_config = ConfigDict(frozen=True)
 
     url: str
     version: str
     node_id: str
-    """Elasticsearch's own name for the node: another server on a recycled port has another one."""
+    """The node id that Elasticsearch gave. Another server on the same port has another id."""
     place: ProcessRecord | ContainerRecord
     running: bool = True
-    """What the last command left behind, not what is true now."""
+    """Whether the node ran when the last command ended. It may have ended since."""
 
     @property
     def how(self) -> How:
-        """Return how the node was started."""
+        """How the node was started."""
         return "maven" if isinstance(self.place, ProcessRecord) else "docker"
 
 
 def read(state_dir: Path) -> Record | None:
-    """Return the record in ``state_dir``; None when there is none, or none that can be understood."""
+    """Return the record in ``state_dir``, None if there is no record or it is not valid."""
     try:
         return Record.model_validate_json(_file(state_dir).read_bytes())
     except (OSError, ValidationError):
@@ -69,29 +72,31 @@ def read(state_dir: Path) -> Record | None:
 
 
 def write(state_dir: Path, record: Record) -> None:
-    """Replace the record in one step, so that no reader ever sees half of it."""
+    """Replace the record in one step, so that a reader never sees an incomplete one."""
     draft = _file(state_dir).with_suffix(f".{os.getpid()}")
     draft.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     draft.replace(_file(state_dir))
 
 
 def forget(state_dir: Path) -> None:
-    """Remove the record, if there is one."""
+    """Remove the record if there is one."""
     _file(state_dir).unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of ``folder`` (made if absent), waiting for whoever holds it; it falls with the process.
+    """Hold the lock of ``folder`` during the ``with`` block.
 
-    Raises NodeError when the folder cannot be written.
+    The folder is made if it does not exist. If another process holds the lock, this waits for it. A lock is
+    released when its process ends. Raises NodeError when the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a")
     except OSError as error:
         raise NodeError(
-            f"folder {folder} cannot be written ({error.strerror}); name another one with ES_RERANK_STATE_DIR or XDG_CACHE_HOME"
+            f"folder {folder} cannot be written ({error.strerror}); "
+            "name another one with ES_RERANK_STATE_DIR or XDG_CACHE_HOME"
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
