@@ -34,8 +34,9 @@ class RerankClient(Elasticsearch):
     raised unchanged. Errors of es-rerank are both ``EsRerankError`` and the elasticsearch client's
     ``ApiError``, with status and body.
 
-        es = RerankClient(Elasticsearch("http://localhost:9200"), reranker=load_reranker(),
-        embedder=load_embedder()) es.rerank("who signed the treaty", index="articles")
+        elasticsearch = Elasticsearch("http://localhost:9200")
+        es = RerankClient(elasticsearch, reranker=load_reranker(), embedder=load_embedder())
+        es.rerank("who signed the treaty", index="articles")
     """
 
     def __init__(
