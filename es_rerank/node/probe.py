@@ -1,4 +1,7 @@
-"""Asks an Elasticsearch how it is, through calls that the stripped distribution and a least-privilege user can make, too."""
+"""Asks an Elasticsearch for its health, version and licence.
+
+It works with the minimal distribution and with a user of few privileges too.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from ..addresses import masked, masked_in
 from ..errors import UnreachableError
 
 _TOLERATED = frozenset({403, 405})
-"""Not allowed to this user, or absent in this distribution: the answer is unknown, the node is not at fault."""
+"""HTTP status codes that leave an answer unknown: 403 if this user may not make the call, 405 if this
+distribution does not have it. The node itself is healthy."""
 
 _INTERVAL_S = 0.2
 
 
 class Health(NamedTuple):
-    """What a node says of itself; None where it does not say."""
+    """What a node reports about itself. A value is None if the node does not report it."""
 
     status: str | None
     version: str | None
@@ -31,15 +35,15 @@ class Health(NamedTuple):
 def probe(
     url: str, *, api_key: str | None = None, ca_certs: Path | None = None, timeout_s: float = 5.0
 ) -> Health:
-    """Ask the node at ``url`` for its health, version and licence, waiting up to ``timeout_s`` seconds for each answer.
+    """Return the health, version and licence of the node at ``url``.
 
-    ``ca_certs``: a file with the CA to trust, else the public ones are.
-
-    Raises UnreachableError when nothing answers there, or what answers refuses us or is no Elasticsearch.
+    ``timeout_s`` is the maximum time in seconds for each answer. ``ca_certs`` is a file with the certificate
+    authorities to trust, None for the public ones. Raises UnreachableError when nothing answers at ``url``,
+    when the server refuses the request, and when it is not an Elasticsearch.
     """
     headers = {"Authorization": f"ApiKey {api_key}"} if api_key else {}
     try:
-        # Proxies of the environment are left aside, as the elasticsearch client leaves them.
+        # Like the elasticsearch client, this ignores the proxies in the environment (trust_env=False).
         verify = ssl.create_default_context(cafile=ca_certs) if ca_certs else True
         with httpx.Client(
             base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=verify
@@ -56,9 +60,9 @@ def probe(
 
 
 def await_health(url: str, *, deadline: float, dead: Callable[[], bool]) -> Health | None:
-    """Ask until the node at ``url`` can serve its shards, and return its health.
+    """Wait until the health of the node at ``url`` is yellow or green, and return its health.
 
-    Returns None at ``deadline`` (of ``time.monotonic``), or at once when ``dead`` says that it never will.
+    Returns None at ``deadline``, a moment of ``time.monotonic()``, and as soon as ``dead`` returns true.
     """
     while time.monotonic() < deadline and not dead():
         try:
@@ -75,12 +79,14 @@ def _ask(http: httpx.Client, path: str) -> dict[str, Any]:
     answer = http.get(path)
     if answer.status_code in _TOLERATED:
         return {}
-    # 408 is health's way to say that the wait was in vain; its body is complete.
+    # The health API answers 408 when the awaited health was not reached in time. The body is complete
+    # nevertheless.
     if answer.status_code != httpx.codes.REQUEST_TIMEOUT:
         answer.raise_for_status()
     body = answer.json()
     if not isinstance(body, dict):
-        raise ValueError(f"{path} answered {type(body).__name__}, not an object")  # noqa: TRY004 what arrives is a value, not a caller's type
+        # ValueError and not TypeError: the value comes from the server and not from a caller.
+        raise ValueError(f"{path} answered {type(body).__name__}, not an object")  # noqa: TRY004 see above
     return body
 
 

@@ -68,8 +68,8 @@ LONGEST = 1_000
 """Maximum number of characters in one separator."""
 
 _MAX_INSTRUCTIONS = 5_000
-"""Maximum size of all compiled separators of a list, in RE2's instructions: a letter is 1, ``\\pL`` is 1
-200. In its slowest mode RE2 may take as many steps for each byte of the text."""
+"""Maximum size of all compiled separators of a list, in RE2's instructions: a letter is 1, ``\\pL`` is
+1200. In its slowest mode RE2 may take as many steps for each byte of the text."""
 
 _MEMORY = 1 << 20
 """Maximum memory in bytes that RE2 may use for one separator. RE2 refuses a pattern that needs more."""
