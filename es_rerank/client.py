@@ -12,7 +12,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 from .errors import EsRerankError
 from .models import Embedder, Reranker
-from .retrievers.execution.batch import Batch, item, unfiltered
+from .retrievers.execution.batch import AT_ONCE, Batch, item, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import DEFAULT_TIMEOUT_S, search_arguments, searching, short_form_choices
 from .retrievers.grammar.parameters import split_parameters
@@ -250,14 +250,22 @@ class AsyncRerankClient(AsyncElasticsearch):
             raise client_error(error) from error
         if not batch.run_here:
             return await self._client.msearch(searches=searches or body, index=index, **options)
+        turn = asyncio.Semaphore(AT_ONCE)
         answers_of_elasticsearch, *answers_here = await asyncio.gather(
             self._forward(
                 [line for pair in batch.forwarded.values() for line in pair], index, unfiltered(options)
             ),
-            *(self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.run_here),
+            *(self._in_turn(turn, timeout_s, batch.arguments(i, index, options)) for i in batch.run_here),
         )
         items = {i: item(answer) for i, answer in zip(batch.run_here, answers_here, strict=True)}
         return batch.joined(answers_of_elasticsearch, items, began, options)
+
+    async def _in_turn(
+        self, turn: asyncio.Semaphore, timeout_s: float | None, arguments: dict[str, Any]
+    ) -> ObjectApiResponse[Any] | ApiError:
+        async with turn:
+            await asyncio.sleep(0)  # other tasks of the event loop run between two searches
+            return await self._answer(timeout_s, arguments)
 
     async def _forward(
         self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]

@@ -439,7 +439,7 @@ def test_environments_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest
 
 def start(folder: Path, log: Path, name: str) -> Worker:
     task = {"system": name, "folder": str(folder), "threads": 2, "max_length": 128}
-    env = {**os.environ, "PYTHONPATH": str(Path(table.__file__).parents[3])}
+    env = {**os.environ, "PYTHONPATH": str(Path(table.__file__).parents[4])}
     return Worker([sys.executable, "-P", script.__file__, json.dumps(task)], log, env=env)
 
 

@@ -6,16 +6,26 @@ Only the command that is asked for is imported, so that help, completion and sma
 from __future__ import annotations
 
 import sys
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+from ..addresses import masked_in
 from .lazy_group import Entry, LazyGroup
 from .output import leave, print_text
 
 
 class _Program(LazyGroup):
     """The commands of the program."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 typer's context is private to it
+        """Run the command. A message about a wrong argument shows no password that stands in it."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(message := getattr(error, "message", None), str):
+                error.__dict__["message"] = masked_in(message)
+            raise
 
     entries: ClassVar = {
         "demo": Entry(

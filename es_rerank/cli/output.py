@@ -71,6 +71,10 @@ def print_text(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         leave_quietly()
+    except OSError as error:
+        raise EsRerankError(
+            f"the output cannot be written: {error.strerror}; check where stdout goes"
+        ) from error
 
 
 def leave_quietly() -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,7 +66,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises SettingsError when the address cannot be had.
     """
     try:
-        listener = socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
@@ -91,8 +92,10 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
             soft_wrap=True,
             highlight=False,
         )
+    shown = f"[{host}]" if ":" in host else host
     stderr.print(
-        f"es-rerank sidecar on http://{host}:{port} (documentation: http://{host}:{port}/docs), {about}",
+        f"es-rerank sidecar on http://{shown}:{port} (documentation: http://{shown}:{port}/docs), {about}",
+        markup=False,
         soft_wrap=True,
         highlight=False,
     )
@@ -105,9 +108,8 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
 
 def _is_loopback(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
-    return address.is_loopback or bool(
-        getattr(address, "ipv4_mapped", None) and address.ipv4_mapped.is_loopback
-    )  # type: ignore[union-attr]
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
 
 
 def build_service(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from ..addresses import masked, masked_in
+from ..addresses import has_credentials, masked, masked_in
 from ..errors import UnreachableError
 
 _TOLERATED = frozenset({403, 405})
@@ -53,10 +53,18 @@ def probe(
             licence = _ask(http, "/_license").get("license", {}).get("type")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise UnreachableError(
-            f"no Elasticsearch answers at {masked(url)} ({masked_in(str(error)) or type(error).__name__})",
+            f"no Elasticsearch answers at {masked(url)} ({_cause(error, url)})",
             url=masked(url),
         ) from error
     return Health(health.get("status"), version, node_id, licence)
+
+
+def _cause(error: Exception, url: str) -> str:
+    """Return what is wrong. An address that cannot be parsed is quoted in parts, which may be of its
+    password.
+    """
+    unreadable = has_credentials(url) and not isinstance(error, (httpx.HTTPError, OSError))
+    return type(error).__name__ if unreadable else masked_in(str(error)) or type(error).__name__
 
 
 def await_health(url: str, *, deadline: float, dead: Callable[[], bool]) -> Health | None:

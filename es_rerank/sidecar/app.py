@@ -43,7 +43,10 @@ def create_app(service: Service) -> FastAPI:
             await service.close()
 
     app: FastAPI = FastAPIOffline(
-        title="es-rerank sidecar", summary="Reranking for Elasticsearch, on any licence.", lifespan=lifespan
+        title="es-rerank sidecar",
+        summary="Reranking for Elasticsearch, on any licence.",
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would name the host that the caller wrote
     )
     app.state.service = service
     for room in (health, search, inference, rescore, tei, existence):

@@ -13,8 +13,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from ..errors import UnauthorizedError
-from .wire import check_length, read_bytes
+from ..errors import RequestError, UnauthorizedError
+from .service import too_many_documents
+from .wire import check_length, json_value, read_bytes
+
+_MOST_KEYS = 50
 
 
 def key_hash(key: str) -> str:
@@ -56,17 +59,43 @@ class KeyedRoute(APIRoute):
             limit = request.app.state.service.limits.body_bytes
             check_length(request, limit)
             require_key(request)
-            return await handle(_Admitted(request, await read_bytes(request, limit)))
+            data = await read_bytes(request, limit)
+            value = json_value(data) if data.strip() else None
+            _check_counts(value, request.app.state.service.limits.documents)
+            return await handle(_Admitted(request, data, value))
 
         return handle_admitted
+
+
+def _check_counts(body: Any, documents: int) -> None:  # noqa: ANN401 any JSON value
+    """Check how many keys and how many documents a body holds, before each of them is checked by itself.
+
+    Raises RequestError for more than 50 keys: no request has as many. Raises TooLargeError for a list, or the
+    hits of a response, with more entries than ``documents``.
+    """
+    if not isinstance(body, dict):
+        return
+    if len(body) > _MOST_KEYS:
+        raise RequestError(
+            f"the request body has {len(body)} keys, at most {_MOST_KEYS} are read; remove keys"
+        )
+    response = body.get("response")
+    hits = response.get("hits") if isinstance(response, dict) else None
+    lists = [*body.values(), hits.get("hits") if isinstance(hits, dict) else None]
+    count = max((len(entries) for entries in lists if isinstance(entries, list)), default=0)
+    if count > documents:
+        raise too_many_documents(count, documents)
 
 
 class _Admitted(Request):
     """A request that passed the checks, with the body that was read within the limit."""
 
-    def __init__(self, request: Request, data: bytes) -> None:
+    def __init__(self, request: Request, data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
         super().__init__(request.scope, request.receive)
-        self._data = data
+        self._data, self._value = data, value
 
     async def body(self) -> bytes:
         return self._data
+
+    async def json(self) -> Any:  # noqa: ANN401 any JSON value
+        return self._value

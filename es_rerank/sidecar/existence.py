@@ -47,5 +47,13 @@ async def exists(request: Request, index: str, service: Running) -> Response:
     """
     if index.startswith("_") and index != "_all":
         raise HTTPException(404)
+    if not service.pass_through and _is_path_of_the_sidecar(request):
+        raise HTTPException(405)
     index_path(index)
     return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))
+
+
+def _is_path_of_the_sidecar(request: Request) -> bool:
+    """Return whether the sidecar itself serves the path to other methods, so that it names no index."""
+    scopes = [{**request.scope, "method": method} for method in ("GET", "POST")]
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes for scope in scopes)

@@ -10,12 +10,14 @@ from .wire import answer
 router = APIRouter(tags=["health"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz(request: Request) -> Response:
     """Return status 200 as long as the process can answer."""
     return answer(request, {"status": "alive"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Response:
     """Return 200 if the models are loaded and Elasticsearch answers, else 503 with the reasons."""

@@ -11,12 +11,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from ..errors import RequestError
+from ..errors import RequestError, TooLargeError
 from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
 from ..retrievers.grammar.suggestions import close_to
 from ..retrievers.grammar.tree import needs_us
 from .service import Service
-from .wire import answer, cancel_on_disconnect, decoded, json_object, json_value, read_bytes, timeout_s
+from .wire import (
+    answer,
+    cancel_on_disconnect,
+    check_utf8,
+    decoded,
+    json_object,
+    json_value,
+    read_bytes,
+    timeout_s,
+)
 
 router = APIRouter(tags=["Elasticsearch"])
 
@@ -29,6 +38,9 @@ _FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores",
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})
 _WORDS = frozenset({"timeout", "q"})
+_MOST_SEARCHES = 10_000
+"""Most searches of an ``_msearch`` that es-rerank reads."""
+
 _INT = range(-(2**31), 2**31)
 _MOST_NAMED = 10
 """Most unknown parameters that an error message names. A URL may hold ten thousand of them."""
@@ -212,10 +224,16 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     """
     if not data.endswith(b"\n"):
         raise RequestError("The msearch request must be terminated by a newline [\\n]")
+    if (count := data.count(b"\n")) > 2 * _MOST_SEARCHES:
+        raise TooLargeError(
+            f"the msearch request has {count} lines, at most {2 * _MOST_SEARCHES} are read where es-rerank "
+            "runs one of its searches; send it in parts"
+        )
     lines = data[:-1].split(b"\n")
     if len(lines) % 2 == 1 and not lines[-1].strip():
         lines.pop()
     values = [{} if not line.strip() else json_value(line) for line in lines]
+    check_utf8(data, values)
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
         raise RequestError(

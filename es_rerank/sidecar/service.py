@@ -40,6 +40,13 @@ class Limits:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
+def too_many_documents(count: int, limit: int) -> TooLargeError:
+    """Return the error for a request with more documents than ``limit``."""
+    return TooLargeError(
+        f"{count} documents are more than one request may hold ({limit}, setting max_documents); send them in parts"
+    )
+
+
 @dataclass(slots=True)
 class Service:
     """The models and clients of one running sidecar.
@@ -139,12 +146,9 @@ class Service:
         return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
 
     def check_documents(self, count: int) -> None:
-        """Check the number of documents in a request. Raises TooLargeError when it is over the limit."""
+        """Raise TooLargeError if ``count`` is over the limit of documents in one request."""
         if count > self.limits.documents:
-            raise TooLargeError(
-                f"{count} documents are more than one request may hold "
-                f"({self.limits.documents}, setting max_documents); send them in parts"
-            )
+            raise too_many_documents(count, self.limits.documents)
 
     async def score(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker

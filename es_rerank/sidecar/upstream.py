@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from yarl import URL
 
-from ..errors import UnreachableError
+from ..errors import RequestError, UnreachableError
 
 # RFC 9110 section 7.6.1: these headers apply to one connection, not to the request.
 _HOP_BY_HOP = frozenset(
@@ -63,10 +63,12 @@ class Upstream:
             self._base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
             encoded=True,
         )
-        headers = _without(request.headers.items(), _HOP_BY_HOP | _OURS)
+        headers = _without(request.headers.items(), _HOP_BY_HOP | _OURS | _length_headers(request, body))
         try:
             reply = await self._open(request.method, target, headers, body, again=again)
             return await _response(reply)
+        except ValueError as error:  # of aiohttp, before anything is sent
+            raise RequestError(f"a header of the request cannot be sent to Elasticsearch: {error}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(
                 f"Elasticsearch does not answer: {error or type(error).__name__}; {CHECK}"
@@ -108,6 +110,17 @@ class Upstream:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def _length_headers(request: Request, body: bytes | AsyncIterator[bytes]) -> frozenset[str]:
+    """Return the headers about the length that must not be forwarded.
+
+    The length of bytes is written by the HTTP client. Were the caller's own length sent with other bytes,
+    Elasticsearch would take the next request on the connection for the rest of the body (request smuggling:
+    RFC 9112 section 11.2).
+    """
+    streamed = not isinstance(body, bytes) and "transfer-encoding" not in request.headers
+    return frozenset() if streamed else frozenset({"content-length"})
 
 
 def _without(headers: Iterable[tuple[str, str]], names: frozenset[str]) -> list[tuple[str, str]]:

@@ -35,8 +35,11 @@ class ClientLeftError(Exception):
 def check_length(request: Request, limit: int) -> None:
     """Check the content-length header before the body is read.
 
-    Raises TooLargeError when it is over ``limit`` bytes or not a number.
+    Raises TooLargeError when it is over ``limit`` bytes or not a number, RequestError when the body is said
+    to be chunked as well (RFC 9112 section 6.1: such a request may be an attempt at request smuggling).
     """
+    if "content-length" in request.headers and "transfer-encoding" in request.headers:
+        raise RequestError("the request has both content-length and transfer-encoding; send one of them")
     declared = whole_number(request.headers.get("content-length", "0"))
     if declared is None or declared > limit:
         raise _too_large(limit)
@@ -90,7 +93,23 @@ def json_object(data: bytes) -> dict[str, Any]:
     value = json_value(data) if data.strip() else {}
     if not isinstance(value, dict):
         raise RequestError(f"the request body must be a JSON object, found {type(value).__name__}")
+    check_utf8(data, value)
     return value
+
+
+def check_utf8(data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
+    """Check that a JSON value can be sent on as UTF-8; ``data`` is its text.
+
+    Raises RequestError when a string holds half a surrogate pair, which only an escape can write.
+    """
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            "the request body holds half a surrogate pair such as \\ud800; send whole characters"
+        ) from error
 
 
 def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
@@ -100,7 +119,7 @@ def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
     """
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"the request body is not JSON: {error}") from error
 
 
@@ -149,12 +168,15 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
         f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
     )
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
-    return Response(
-        json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent),
-        status,
-        {**PRODUCT, **(headers or {})},
-        media,
-    )
+    return Response(_written(body, indent), status, {**PRODUCT, **(headers or {})}, media)
+
+
+def _written(body: Any, indent: int | None) -> bytes:  # noqa: ANN401 any JSON value
+    """Return a JSON value as bytes. Half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent).encode()
+    except UnicodeEncodeError:
+        return json.dumps(body, allow_nan=False, indent=indent).encode()
 
 
 def not_served(request: Request, status: int) -> Response:

@@ -10,11 +10,17 @@ from typing import Any
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError
 
-from ...errors import RequestError
+from ...errors import RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, given
 from ..grammar.tree import needs_us
 from ..response.client_answers import response
 from ..response.filter_path import FilterPath, check_filter_path, selected
+
+_MOST_HERE = 1_000
+"""Most searches of one ``_msearch`` that es-rerank runs itself."""
+
+AT_ONCE = 4
+"""Searches of one ``_msearch`` that run side by side: other callers' requests have their turn between them."""
 
 _SHOWN = 100
 """Most characters of a caller's key that an error message repeats."""
@@ -57,6 +63,11 @@ class Batch:
         run_here = {
             i: pair for i, pair in pairs.items() if needs_us(pair[1].get("retriever"), elasticsearch_runs)
         }
+        if len(run_here) > _MOST_HERE:
+            raise TooLargeError(
+                f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are run; "
+                "send them in parts"
+            )
         for header, _ in run_here.values():
             _check_header(header)
         return cls({i: pair for i, pair in pairs.items() if i not in run_here}, run_here)
@@ -106,7 +117,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
                 f"it may hold {', '.join(sorted(_HEADER))}"
             )
         values = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = (str,) if key == "index" else (str, int, float)
+        kinds: tuple[type, ...] = (str,) if key == "index" or isinstance(value, list) else (str, int, float)
         if value is not None and not all(isinstance(entry, kinds) for entry in values):
             raise RequestError(
                 f"[{key}] in the metadata section must be a name or a list of names, "

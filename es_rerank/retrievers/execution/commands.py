@@ -190,12 +190,22 @@ class Context:
         return index_path(self.index) if self.index else ""
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def index_path(expression: str) -> str:
     """Return the URL path of an index expression, such as ``/a,b*``. It is always one segment of a path.
 
     Raises RequestError for names that Elasticsearch does not accept: ``.`` and ``..``, which HTTP clients
     resolve as folders, and names that begin with ``_`` (except ``_all``), which belong to other endpoints.
     """
+    if not _is_utf8(expression):
+        raise RequestError("Invalid index name: it holds half a surrogate pair, which no index name can hold")
     for name in expression.split(","):
         if name in {".", ".."}:
             raise RequestError(f"Invalid index name [{name}], must not be '.' or '..'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -44,6 +45,7 @@ from .tree import (
     TextSimilarityReranker,
     Weighted,
 )
+from .validation import check_read_fields
 from .values import NotTakenError, as_integer, as_list, read_value
 
 MAX_PINNED = 100
@@ -55,6 +57,9 @@ _MAX_CANDIDATES = 10_000
 Model = TypeVar("Model", bound=BaseModel)
 
 _NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
+
+_MOST_ENTRIES = 10_000
+"""Most entries of a list in a retriever: vectors of Elasticsearch have 4,096 dimensions at most."""
 
 _MOST_FIELDS = 1024
 """Most ``fields`` of a multi-field query: Elasticsearch's default limit for the clauses of one query."""
@@ -80,6 +85,11 @@ def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str
     """
     kind, content = _single(body, path)
     path = f"{path}.{kind}"
+    for key, value in content.items():
+        if isinstance(value, list) and len(value) > _MOST_ENTRIES:
+            raise illegal_argument(
+                f"[{key}] holds {len(value)} entries, at most {_MOST_ENTRIES} are read", path
+            )
     if kind in NATIVE_ONLY or (kind in OURS and kind in elasticsearch_runs):
         native = _native(kind, content, path, elasticsearch_runs)
         if native is not None:
@@ -211,6 +221,7 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     node: TextSimilarityReranker = _with_child(kind, fields, path, runs)
     if not node.field:
         raise illegal_argument("[field] names no field; name the one whose text is read", path)
+    check_read_fields(node.field)
     if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
         raise illegal_argument(
             "[aggregation] first scores the first passage of a document, [chunk_rescorer] scores the "
@@ -366,7 +377,10 @@ def _wrapped(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa:
 
 
 def _weight(kind: str, entry: dict[str, Any], path: str) -> float:
-    return float(read_value(kind, "weight", entry.get("weight", 1.0), path))
+    weight = float(read_value(kind, "weight", entry.get("weight", 1.0), path))
+    if math.isinf(weight):
+        raise illegal_argument(f"[weight] of [{kind}] must be finite, found [{weight}]", path)
+    return weight
 
 
 def _normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 any JSON value may arrive
@@ -403,6 +417,7 @@ def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # 
             values[key] = read_value(kind, key, content[key], path)
         except RetrieverParsingError as error:
             faults[key] = error
+            del values[key]  # else pydantic would report each entry of a list again
     try:
         node = model.model_validate(values)
     except ValidationError as error:

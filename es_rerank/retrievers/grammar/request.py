@@ -112,6 +112,8 @@ def _count(body: Mapping[str, Any], key: str) -> int | None:
     value = body.get(key)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, str):
         number = whole_number(value)
         value = value if number is None else number

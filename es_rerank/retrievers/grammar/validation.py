@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...errors import RequestError
 from .faults import illegal_argument
 from .tree import (
     Compound,
@@ -10,6 +13,24 @@ from .tree import (
     Rrf,
     Standard,
 )
+
+_MOST_READ_FIELDS = 100
+_LONGEST_FIELD = 1_000
+
+
+def check_read_fields(fields: Sequence[str]) -> None:
+    """Check the fields that a reranker reads. Raises RequestError when there are more than 100, or when a name
+    has more than 1,000 characters: each is looked up in every hit.
+    """
+    if len(fields) > _MOST_READ_FIELDS:
+        raise RequestError(
+            f"[field] names {len(fields)} fields, at most {_MOST_READ_FIELDS} are read; name fewer"
+        )
+    longest = max((len(name) for name in fields), default=0)
+    if longest > _LONGEST_FIELD:
+        raise RequestError(
+            f"[field] holds a name of {longest} characters, at most {_LONGEST_FIELD} are read; check the name"
+        )
 
 
 def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:

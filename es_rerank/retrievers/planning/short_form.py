@@ -37,7 +37,9 @@ def retriever_for(
     """
     check_query(query)
     vector = _vector_field(schema, vector_field) if first_stage != "bm25" or vector_field else None
-    fields = [field] if isinstance(field, str) else list(field or _text_fields(schema, vector))
+    fields = (
+        [field] if isinstance(field, str) else list(_text_fields(schema, vector) if field is None else field)
+    )
     leaves: dict[str, dict[str, Any]] = {}
     if first_stage != "knn":
         leaves["standard"] = {"query": _bm25(query, schema, fields)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import RequestError
 from ...types import Calibration, Candidate, Passage, Scores
+from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
 from ..planning.text_source import PASSAGE_CAP
 from ..ranking.ranked_node import shown
@@ -23,6 +24,7 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
     field is the text and may be cut into parts (``long_texts.in_parts``). Raises RequestError when the
     response is not an Elasticsearch response, or no hit has a text in one of the fields.
     """
+    check_read_fields(field)
     hits = response.get("hits", {}).get("hits") if isinstance(response.get("hits"), dict) else None
     if not isinstance(hits, list) or not all(isinstance(hit, dict) and "_id" in hit for hit in hits):
         raise RequestError(
