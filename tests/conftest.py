@@ -16,6 +16,9 @@ from es_rerank.settings import PREFIX
 
 pytest.register_assert_rewrite("es_rerank.testing.contract")
 
+_STARTS_A_NODE = frozenset({"node", "secured"})
+"""Fixtures that start an Elasticsearch."""
+
 _STARTUP_S = 300.0
 """A busy machine takes several times the usual 15 seconds."""
 
@@ -30,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A test that starts a node by itself carries the mark ``node`` of its own.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and "node" in item.fixturenames:
+        if isinstance(item, pytest.Function) and _STARTS_A_NODE.intersection(item.fixturenames):
             item.add_marker("node")
 
 

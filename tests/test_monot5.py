@@ -85,7 +85,7 @@ def test_a_long_text_is_cut_into_passages_that_fit(reranker: MonoT5) -> None:
 @pytest.mark.parametrize("columns", [1, 3, 109])
 def test_a_graph_with_other_than_two_logits_is_refused(tmp_path: Path, columns: int) -> None:
     folder = with_graph(tmp_path, columns=columns)
-    with pytest.raises(ModelFolderError, match=r"gives 1 logits, its manifest says 2|gives \(1, \d+\) for one pair and not one or two logits"):
+    with pytest.raises(ModelFolderError, match=r"gives 1 logits, its manifest says 2|gives an output of shape \(1, \d+\) for one pair and not one or two logits"):
         MonoT5(folder)
 
 

@@ -29,6 +29,8 @@ TREE = sorted(_subclasses(errors.EsRerankError), key=lambda cls: cls.__name__)
 
 
 def test_the_public_names_are_those_of_all() -> None:
+    for name in es_rerank.__all__:
+        assert getattr(es_rerank, name) is not None, "a public name is imported on its first use"
     public = {name for name, value in vars(es_rerank).items() if not name.startswith("_") and not isinstance(value, types.ModuleType)}
     assert public == set(es_rerank.__all__)
     assert list(es_rerank.__all__) == sorted(es_rerank.__all__)
