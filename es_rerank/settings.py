@@ -19,7 +19,9 @@ BUNDLED_EMBEDDER = "all-MiniLM-L6-v2"
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
 
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -37,7 +39,13 @@ link of that name (https://docs.docker.com/engine/network/links/#environment-var
 
 def _hashes(value: object) -> object:
     """Check the hashes of keys. Their values are not repeated: whoever mistakes the setting writes a key there."""
-    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
+    items = (
+        [part.strip() for part in value.split(",")]
+        if isinstance(value, str)
+        else list(value)
+        if isinstance(value, (list, tuple))
+        else []
+    )
     for place, item in enumerate(items, 1):
         if not _HASH.fullmatch(item):
             raise ValueError(
@@ -80,7 +88,8 @@ class Settings(BaseSettings):
         description="API key for Elasticsearch, in its encoded form.",
     )
     elasticsearch_ca_certs: FilePath | None = Field(
-        default=None, description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted."
+        default=None,
+        description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted.",
     )
     reranker: str = Field(
         default=BUNDLED_RERANKER,
@@ -90,44 +99,77 @@ class Settings(BaseSettings):
         ),
     )
     more_rerankers: Names = Field(
-        default=(), description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`."
+        default=(),
+        description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`.",
     )
     cohere_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "COHERE_API_KEY", "CO_API_KEY", "COHERE_API_KEY"),
         description="Key for `cohere:` models.",
     )
-    cohere_url: str | None = Field(default=None, description="Address of a private deployment of Cohere's models; without it, Cohere's own.")
-    remote_api_key: SecretStr | None = Field(default=None, description="Key that `remote:` services are asked with, as `Authorization: Bearer`.")
+    cohere_url: str | None = Field(
+        default=None,
+        description="Address of a private deployment of Cohere's models; without it, Cohere's own.",
+    )
+    remote_api_key: SecretStr | None = Field(
+        default=None, description="Key that `remote:` services are asked with, as `Authorization: Bearer`."
+    )
     llm_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "LLM_API_KEY", "OPENAI_API_KEY"),
         description="Key for the language model's server that `ask --llm` names.",
     )
-    embedder: str = Field(default=BUNDLED_EMBEDDER, description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.")
-    window: int = Field(default=50, ge=1, le=10_000, description="How many first-stage hits the short form and the command line rerank.")
-    timeout_ms: int = Field(default=8_000, ge=1, description="Deadline of one search in milliseconds; under the official client's 10 seconds.")
-    threads: int = Field(default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core.")
+    embedder: str = Field(
+        default=BUNDLED_EMBEDDER,
+        description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.",
+    )
+    window: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="How many first-stage hits the short form and the command line rerank.",
+    )
+    timeout_ms: int = Field(
+        default=8_000,
+        ge=1,
+        description="Deadline of one search in milliseconds; under the official client's 10 seconds.",
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core."
+    )
     execution_provider: str = Field(
-        default="CPUExecutionProvider", description="Which of ONNX Runtime's execution providers runs the models, such as `CUDAExecutionProvider`."
+        default="CPUExecutionProvider",
+        description="Which of ONNX Runtime's execution providers runs the models, such as `CUDAExecutionProvider`.",
     )
     score_cache: int = Field(
-        default=100_000, ge=0, description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone."
+        default=100_000,
+        ge=0,
+        description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone.",
     )
     max_body_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=1, description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on."
+        default=16 * 1024 * 1024,
+        ge=1,
+        description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on.",
     )
-    max_documents: int = Field(default=1_000, ge=1, description="Most documents in one rerank request to the sidecar.")
+    max_documents: int = Field(
+        default=1_000, ge=1, description="Most documents in one rerank request to the sidecar."
+    )
     elasticsearch_runs: Names = Field(
         default=(),
         description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, text_similarity_reranker, pinned, query_vector_builder.",
     )
-    pass_through: bool = Field(default=False, description="Whether the sidecar sends paths that it does not serve on to Elasticsearch.")
+    pass_through: bool = Field(
+        default=False,
+        description="Whether the sidecar sends paths that it does not serve on to Elasticsearch.",
+    )
     api_key_hashes: Hashes = Field(
-        default=(), description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths ask for; none: no key is asked for."
+        default=(),
+        description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths ask for; none: no key is asked for.",
     )
     state_dir: Path = Field(
-        default_factory=lambda: Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank",
+        default_factory=lambda: (
+            Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank"
+        ),
         description="Where the record of a local Elasticsearch node is kept.",
     )
 
@@ -138,9 +180,15 @@ def read_settings() -> Settings:
     Raises SettingsError for a value that does not fit and for a variable with our prefix that names no setting.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name, value in os.environ.items() if name.startswith(PREFIX) and name not in known and not _is_of_others(name, value))
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name not in known and not _is_of_others(name, value)
+    )
     if unknown:
-        raise SettingsError(f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}")
+        raise SettingsError(
+            f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}"
+        )
     try:
         return Settings()
     except ValidationError as error:

@@ -61,7 +61,9 @@ class Example:
         elif self.order is None:
             text = "served (the page shows no answer)"
         else:
-            text = "served, in the documented order" + (" and with the documented scores" if self.scores else "")
+            text = "served, in the documented order" + (
+                " and with the documented scores" if self.scores else ""
+            )
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -82,7 +84,16 @@ def linear(*children: Body, **more: Any) -> Body:
 
 
 def reranker(child: Body, **more: Any) -> Body:
-    return {"retriever": {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": "search precision", **more}}}
+    return {
+        "retriever": {
+            "text_similarity_reranker": {
+                "retriever": child,
+                "field": "text",
+                "inference_text": "search precision",
+                **more,
+            }
+        }
+    }
 
 
 # --- indices -------------------------------------------------------------------------------------------------------
@@ -94,7 +105,13 @@ TEXTS = {
     "4": "An open assistant by Elastic brings generative AI to security teams",
     "5": "How to start a deployment on Elastic Cloud and observe applications and systems",
 }
-VECTORS = {"1": [0.23, 0.67, 0.89], "2": [0.12, 0.56, 0.78], "3": [0.45, 0.32, 0.91], "4": [0.34, 0.21, 0.98], "5": [0.11, 0.65, 0.47]}
+VECTORS = {
+    "1": [0.23, 0.67, 0.89],
+    "2": [0.12, 0.56, 0.78],
+    "3": [0.45, 0.32, 0.91],
+    "4": [0.34, 0.21, 0.98],
+    "5": [0.11, 0.65, 0.47],
+}
 YEARS = {"1": 2024, "2": 2023, "3": 2024, "4": 2023, "5": 2024}
 TOPICS = {
     "1": ["llm", "ai", "information_retrieval"],
@@ -114,20 +131,41 @@ TERMS = "rrf-terms"
 
 
 def dense(dims: int, how: str = "flat") -> Body:
-    return {"type": "dense_vector", "dims": dims, "similarity": "l2_norm", "index": True, "index_options": {"type": how}}
+    return {
+        "type": "dense_vector",
+        "dims": dims,
+        "similarity": "l2_norm",
+        "index": True,
+        "index_options": {"type": how},
+    }
 
 
 INDICES: dict[str, tuple[Body, dict[str, Body]]] = {
     EXAMPLE: (
-        {"vector": dense(3), "text": {"type": "text"}, "year": {"type": "integer"}, "topic": {"type": "keyword"}, "timestamp": {"type": "date"}},
         {
-            each: {"vector": VECTORS[each], "text": TEXTS[each], "year": YEARS[each], "topic": TOPICS[each], "timestamp": f"202{each}-01-01T12:10:30"}
+            "vector": dense(3),
+            "text": {"type": "text"},
+            "year": {"type": "integer"},
+            "topic": {"type": "keyword"},
+            "timestamp": {"type": "date"},
+        },
+        {
+            each: {
+                "vector": VECTORS[each],
+                "text": TEXTS[each],
+                "year": YEARS[each],
+                "topic": TOPICS[each],
+                "timestamp": f"202{each}-01-01T12:10:30",
+            }
             for each in TEXTS
         },
     ),
     NESTED: (
         {
-            "nested_field": {"type": "nested", "properties": {"paragraph_id": {"type": "keyword"}, "nested_vector": dense(3)}},
+            "nested_field": {
+                "type": "nested",
+                "properties": {"paragraph_id": {"type": "keyword"}, "nested_vector": dense(3)},
+            },
             "topic": {"type": "keyword"},
         },
         {
@@ -139,7 +177,10 @@ INDICES: dict[str, tuple[Body, dict[str, Body]]] = {
                 ],
                 "topic": ["ai"],
             },
-            "2": {"nested_field": [{"paragraph_id": "2a", "nested_vector": [0.23, 1.24, 0.65]}], "topic": ["information_retrieval"]},
+            "2": {
+                "nested_field": [{"paragraph_id": "2a", "nested_vector": [0.23, 1.24, 0.65]}],
+                "topic": ["information_retrieval"],
+            },
             "3": {"topic": ["ai"]},
         },
     ),
@@ -154,7 +195,11 @@ INDICES: dict[str, tuple[Body, dict[str, Body]]] = {
         },
     ),
     RESTAURANTS: (
-        {"region": {"type": "keyword"}, "year": {"type": "keyword"}, "vector": {"type": "dense_vector", "dims": 3}},
+        {
+            "region": {"type": "keyword"},
+            "year": {"type": "keyword"},
+            "vector": {"type": "dense_vector", "dims": 3},
+        },
         {
             "1": {"region": "Austria", "year": "2019", "vector": [10, 22, 77]},
             "2": {"region": "France", "year": "2019", "vector": [10, 22, 78]},
@@ -163,46 +208,99 @@ INDICES: dict[str, tuple[Body, dict[str, Body]]] = {
         },
     ),
     MOVIES: (
-        {"title": {"type": "text"}, "plot": {"type": "text"}, "genre": {"type": "keyword"}, "vector": {"type": "dense_vector", "dims": 3}},
         {
-            "1": {"title": "The mind", "plot": "films that explore psychological depths", "genre": "drama", "vector": [10, 22, 77]},
-            "2": {"title": "Night train", "plot": "a crime and its price", "genre": "drama", "vector": [1, 2, 3]},
+            "title": {"type": "text"},
+            "plot": {"type": "text"},
+            "genre": {"type": "keyword"},
+            "vector": {"type": "dense_vector", "dims": 3},
+        },
+        {
+            "1": {
+                "title": "The mind",
+                "plot": "films that explore psychological depths",
+                "genre": "drama",
+                "vector": [10, 22, 77],
+            },
+            "2": {
+                "title": "Night train",
+                "plot": "a crime and its price",
+                "genre": "drama",
+                "vector": [1, 2, 3],
+            },
         },
     ),
     BOOKS: (
         {"title": {"type": "text"}, "description": {"type": "text"}, "note_text": {"type": "text"}},
         {
-            "1": {"title": "elasticsearch machine learning", "description": "a book about search", "note_text": "machine"},
-            "2": {"title": "gardens", "description": "nothing about elasticsearch but a word", "note_text": "learning"},
+            "1": {
+                "title": "elasticsearch machine learning",
+                "description": "a book about search",
+                "note_text": "machine",
+            },
+            "2": {
+                "title": "gardens",
+                "description": "nothing about elasticsearch but a word",
+                "note_text": "learning",
+            },
         },
     ),
     PAGES: ({"place": {"type": "keyword"}}, {each: {"place": each} for each in "12345"}),
     TERMS: (
         {"termA": {"type": "keyword"}, "termB": {"type": "keyword"}},
-        {"1": {"termA": "foo"}, "2": {"termA": "foo", "termB": "bar"}, "3": {"termA": "aardvark", "termB": "bar"}, "4": {"termA": "foo", "termB": "bar"}},
+        {
+            "1": {"termA": "foo"},
+            "2": {"termA": "foo", "termB": "bar"},
+            "3": {"termA": "aardvark", "termB": "bar"},
+            "4": {"termA": "foo", "termB": "bar"},
+        },
     ),
 }
 
 
 def ranked(*places: str) -> Body:
     """Return a standard retriever that gives these ids in this order."""
-    each = [{"constant_score": {"filter": {"term": {"place": place}}, "boost": 10 - i}} for i, place in enumerate(places)]
+    each = [
+        {"constant_score": {"filter": {"term": {"place": place}}, "boost": 10 - i}}
+        for i, place in enumerate(places)
+    ]
     return {"standard": {"query": {"bool": {"should": each}}}}
 
 
 # --- examples ------------------------------------------------------------------------------------------------------
 
-WORDS = {"standard": {"query": {"query_string": {"query": "(information retrieval) OR (artificial intelligence)", "default_field": "text"}}}}
+WORDS = {
+    "standard": {
+        "query": {
+            "query_string": {
+                "query": "(information retrieval) OR (artificial intelligence)",
+                "default_field": "text",
+            }
+        }
+    }
+}
 NEAR = {"knn": {"field": "vector", "query_vector": [0.23, 0.67, 0.89], "k": 3, "num_candidates": 5}}
 HYBRID = rrf(WORDS, NEAR, rank_window_size=10, rank_constant=1)
 AUSTRIA = {"standard": {"query": {"multi_match": {"query": "Austria", "fields": ["city", "region"]}}}}
 VIENNA = {"knn": {"field": "vector", "query_vector": [10, 22, 77], "k": 10, "num_candidates": 10}}
 CRIME = {"standard": {"query": {"multi_match": {"query": "crime", "fields": ["plot", "title"]}}}}
 ELSER = {
-    "standard": {"query": {"sparse_vector": {"field": "plot_embedding", "inference_id": "my-elser-model", "query": "films that explore psychological depths"}}}
+    "standard": {
+        "query": {
+            "sparse_vector": {
+                "field": "plot_embedding",
+                "inference_id": "my-elser-model",
+                "query": "films that explore psychological depths",
+            }
+        }
+    }
 }
 TERM_RRF = {"standard": {"query": {"term": {"text": "rrf"}}}}
-FULL_TREE = rrf(TERM_RRF, {"knn": {"field": "vector", "query_vector": [3], "k": 5, "num_candidates": 5}}, rank_window_size=5, rank_constant=1)
+FULL_TREE = rrf(
+    TERM_RRF,
+    {"knn": {"field": "vector", "query_vector": [3], "k": 5, "num_candidates": 5}},
+    rank_window_size=5,
+    rank_constant=1,
+)
 NEEDS_ELSER = "in Elasticsearch's words, «failed to find action [cluster:internal/xpack/ml/coordinatedinference]»: the model is Elasticsearch's own to run"
 LEXICAL = "over the lexical fields: `semantic_text` needs Elasticsearch's own inference, so the documented answer, which has it, is not compared"
 BY_TIME = {
@@ -226,8 +324,14 @@ INNER_HITS = rrf(
             "query": {
                 "nested": {
                     "path": "nested_field",
-                    "inner_hits": {"name": "nested_vector", "_source": False, "fields": ["nested_field.paragraph_id"]},
-                    "query": {"knn": {"field": "nested_field.nested_vector", "query_vector": [1, 0, 0.5], "k": 10}},
+                    "inner_hits": {
+                        "name": "nested_vector",
+                        "_source": False,
+                        "fields": ["nested_field.paragraph_id"],
+                    },
+                    "query": {
+                        "knn": {"field": "nested_field.nested_vector", "query_vector": [1, 0, 0.5], "k": 10}
+                    },
                 }
             }
         }
@@ -247,8 +351,15 @@ def _explained(answer: Any) -> bool:
     top = answer["hits"]["hits"][0]["_explanation"]
     inner = top["details"][1]["details"][0]
     return bool(
-        top["description"].startswith("rrf score: [0.5] computed for initial ranks [0, 1] with rankConstant: [1]")
-        and top["details"][0] == {"value": 0.0, "description": "rrf score: [0], result not found in query at index [0]", "details": []}
+        top["description"].startswith(
+            "rrf score: [0.5] computed for initial ranks [0, 1] with rankConstant: [1]"
+        )
+        and top["details"][0]
+        == {
+            "value": 0.0,
+            "description": "rrf score: [0], result not found in query at index [0]",
+            "details": [],
+        }
         and inner["description"].startswith("rrf score: [0.8333334] computed for initial ranks [2, 1]")
     )
 
@@ -258,11 +369,29 @@ EXAMPLES = [
         "standard-retriever",
         "Example",
         RESTAURANTS,
-        {"retriever": {"standard": {"query": {"bool": {"should": [{"match": {"region": "Austria"}}], "filter": [{"term": {"year": "2019"}}]}}}}},
+        {
+            "retriever": {
+                "standard": {
+                    "query": {
+                        "bool": {
+                            "should": [{"match": {"region": "Austria"}}],
+                            "filter": [{"term": {"year": "2019"}}],
+                        }
+                    }
+                }
+            }
+        },
         check=lambda answer: ids(answer)[0] == "1",
         note="goes to Elasticsearch unchanged",
     ),
-    Example("knn-retriever", "Example", RESTAURANTS, {"retriever": VIENNA}, check=lambda answer: ids(answer)[0] == "1", note="goes to Elasticsearch unchanged"),
+    Example(
+        "knn-retriever",
+        "Example",
+        RESTAURANTS,
+        {"retriever": VIENNA},
+        check=lambda answer: ids(answer)[0] == "1",
+        note="goes to Elasticsearch unchanged",
+    ),
     Example(
         "linear-retriever",
         "Example",
@@ -272,14 +401,23 @@ EXAMPLES = [
             {"retriever": match("elasticsearch", "description"), "weight": 1.5},
             normalizer="minmax",
         ),
-        check=lambda answer: [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]] == [("1", 5.0), ("2", 1.5)],
+        check=lambda answer: (
+            [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]] == [("1", 5.0), ("2", 1.5)]
+        ),
         note="a second query in the place of the vector",
     ),
     Example(
         "pinned-retriever",
         "Example using docs",
         RESTAURANTS,
-        {"retriever": {"pinned": {"docs": [{"_id": "4", "_index": RESTAURANTS}, {"_id": "2"}], "retriever": match("Austria", "region")}}},
+        {
+            "retriever": {
+                "pinned": {
+                    "docs": [{"_id": "4", "_index": RESTAURANTS}, {"_id": "2"}],
+                    "retriever": match("Austria", "region"),
+                }
+            }
+        },
         check=lambda answer: ids(answer) == ["4", "2", "1", "3"],
     ),
     Example(
@@ -298,7 +436,13 @@ EXAMPLES = [
         check=lambda answer: ids(answer)[0] == "2",
         note="a `match` in the place of its script, and without its sparse vector: the tests' node has neither",
     ),
-    Example("rrf-retriever", "Parameters: direct format", RESTAURANTS, rrf(AUSTRIA, VIENNA), check=lambda answer: ids(answer)[0] == "1"),
+    Example(
+        "rrf-retriever",
+        "Parameters: direct format",
+        RESTAURANTS,
+        rrf(AUSTRIA, VIENNA),
+        check=lambda answer: ids(answer)[0] == "1",
+    ),
     Example(
         "rrf-retriever",
         "Parameters: wrapped format with custom weights",
@@ -307,13 +451,22 @@ EXAMPLES = [
         check=lambda answer: ids(answer)[0] == "1" and len(ids(answer)) == 4,
     ),
     Example(
-        "rrf-retriever", "Hybrid search", RESTAURANTS, rrf(AUSTRIA, VIENNA, rank_constant=1, rank_window_size=50), check=lambda answer: ids(answer)[0] == "1"
+        "rrf-retriever",
+        "Hybrid search",
+        RESTAURANTS,
+        rrf(AUSTRIA, VIENNA, rank_constant=1, rank_window_size=50),
+        check=lambda answer: ids(answer)[0] == "1",
     ),
     Example(
         "rrf-retriever",
         "Weighted hybrid search",
         RESTAURANTS,
-        rrf({"retriever": AUSTRIA, "weight": 2.0}, {"retriever": VIENNA, "weight": 1.0}, rank_constant=60, rank_window_size=50),
+        rrf(
+            {"retriever": AUSTRIA, "weight": 2.0},
+            {"retriever": VIENNA, "weight": 1.0},
+            rank_constant=60,
+            rank_window_size=50,
+        ),
         check=lambda answer: ids(answer)[0] == "1",
     ),
     Example(
@@ -323,14 +476,24 @@ EXAMPLES = [
         rrf(AUSTRIA, {"retriever": VIENNA, "weight": 2.0}),
         check=lambda answer: ids(answer)[0] == "1" and len(ids(answer)) == 4,
     ),
-    Example("rrf-retriever", "Hybrid search with sparse vectors", MOVIES, rrf(ELSER, CRIME, VIENNA), refused=NEEDS_ELSER),
+    Example(
+        "rrf-retriever",
+        "Hybrid search with sparse vectors",
+        MOVIES,
+        rrf(ELSER, CRIME, VIENNA),
+        refused=NEEDS_ELSER,
+    ),
     Example(
         "rule-retriever",
         "Rule retriever",
         MOVIES,
         {
             "retriever": {
-                "rule": {"match_criteria": {"query_string": "harry potter"}, "ruleset_ids": ["my-ruleset"], "retriever": match("harry potter", "title")}
+                "rule": {
+                    "match_criteria": {"query_string": "harry potter"},
+                    "ruleset_ids": ["my-ruleset"],
+                    "retriever": match("harry potter", "title"),
+                }
             }
         },
         refused="in Elasticsearch's words, «unknown retriever [rule]»: goes to Elasticsearch unchanged, and the tests' stripped node has no query rules",
@@ -344,7 +507,9 @@ EXAMPLES = [
                 "rule": {
                     "match_criteria": {"query_string": "harry potter"},
                     "ruleset_ids": ["my-ruleset"],
-                    "retriever": rrf(match("sorcerer's stone", "title"), match("chamber of secrets", "title"))["retriever"],
+                    "retriever": rrf(
+                        match("sorcerer's stone", "title"), match("chamber of secrets", "title")
+                    )["retriever"],
                 }
             }
         },
@@ -387,9 +552,24 @@ EXAMPLES = [
             check=lambda answer: ids(answer)[0] == "1" and answer["rerank"]["status"] == "reranked",
         )
         for heading, model, query, more in (
-            ("Elastic Rerank", "my-elastic-rerank", {"match": {"plot": "explore depths"}}, {"rank_window_size": 100, "min_score": 0.5}),
-            ("Cohere Rerank", "my-cohere-rerank-model", {"match_phrase": {"plot": "psychological depths"}}, {"rank_window_size": 100, "min_score": 0.5}),
-            ("Semantic re-ranking with a Hugging Face model", "my-msmarco-minilm-model", {"match": {"genre": "drama"}}, {}),
+            (
+                "Elastic Rerank",
+                "my-elastic-rerank",
+                {"match": {"plot": "explore depths"}},
+                {"rank_window_size": 100, "min_score": 0.5},
+            ),
+            (
+                "Cohere Rerank",
+                "my-cohere-rerank-model",
+                {"match_phrase": {"plot": "psychological depths"}},
+                {"rank_window_size": 100, "min_score": 0.5},
+            ),
+            (
+                "Semantic re-ranking with a Hugging Face model",
+                "my-msmarco-minilm-model",
+                {"match": {"genre": "drama"}},
+                {},
+            ),
         )
     ),
     Example(
@@ -404,7 +584,15 @@ EXAMPLES = [
         "retrievers",
         "Linear retriever field boosting: without boosts",
         BOOKS,
-        {"retriever": {"linear": {"query": "elasticsearch", "fields": [name.split("^")[0] for name in BOOK_FIELDS], "normalizer": "minmax"}}},
+        {
+            "retriever": {
+                "linear": {
+                    "query": "elasticsearch",
+                    "fields": [name.split("^")[0] for name in BOOK_FIELDS],
+                    "normalizer": "minmax",
+                }
+            }
+        },
         check=lambda answer: sorted(ids(answer)) == ["1", "2"],
         note=LEXICAL,
     ),
@@ -415,19 +603,37 @@ EXAMPLES = [
         {"retriever": {"rrf": {"query": "machine learning", "fields": ["title*", "*_text"]}}},
         check=lambda answer: ids(answer) == ["1", "2"],
     ),
-    Example("retrievers-examples", "Combining query and kNN with RRF", EXAMPLE, HYBRID, ["1", "2", "3"], [0.8333334, 0.8333334, 0.25]),
+    Example(
+        "retrievers-examples",
+        "Combining query and kNN with RRF",
+        EXAMPLE,
+        HYBRID,
+        ["1", "2", "3"],
+        [0.8333334, 0.8333334, 0.25],
+    ),
     Example(
         "retrievers-examples",
         "Using the expanded format with weights",
         EXAMPLE,
-        rrf({"retriever": WORDS, "weight": 2.0}, {"retriever": NEAR, "weight": 1.0}, rank_window_size=10, rank_constant=1),
-        check=lambda answer: [hit["_score"] for hit in answer["hits"]["hits"]] == [1.3333334, 1.1666667, 0.25],
+        rrf(
+            {"retriever": WORDS, "weight": 2.0},
+            {"retriever": NEAR, "weight": 1.0},
+            rank_window_size=10,
+            rank_constant=1,
+        ),
+        check=lambda answer: (
+            [hit["_score"] for hit in answer["hits"]["hits"]] == [1.3333334, 1.1666667, 0.25]
+        ),
     ),
     Example(
         "retrievers-examples",
         "Hybrid search with linear retriever",
         EXAMPLE,
-        linear({"retriever": WORDS, "weight": 2, "normalizer": "minmax"}, {"retriever": NEAR, "weight": 1.5, "normalizer": "minmax"}, rank_window_size=10),
+        linear(
+            {"retriever": WORDS, "weight": 2, "normalizer": "minmax"},
+            {"retriever": NEAR, "weight": 1.5, "normalizer": "minmax"},
+            rank_window_size=10,
+        ),
         ["2", "1", "3"],
         note="scores by the documented formula; those that the page prints do not follow from it",
     ),
@@ -435,7 +641,11 @@ EXAMPLES = [
         "retrievers-examples",
         "Hybrid search with linear retriever: timestamps as scores",
         EXAMPLE,
-        linear({"retriever": BY_TIME, "weight": 2, "normalizer": "minmax"}, {"retriever": NEAR, "weight": 1.5}, rank_window_size=10),
+        linear(
+            {"retriever": BY_TIME, "weight": 2, "normalizer": "minmax"},
+            {"retriever": NEAR, "weight": 1.5},
+            rank_window_size=10,
+        ),
         ["3", "2", "4", "1"],
         note="`field_value_factor` in the place of its script: the tests' node has no script language",
     ),
@@ -459,7 +669,15 @@ EXAMPLES = [
         "retrievers-examples",
         "Linear retriever with the multi-field query format",
         EXAMPLE,
-        {"retriever": {"linear": {"query": "artificial intelligence", "fields": ["text", "text_semantic", "topic^2"], "normalizer": "minmax"}}},
+        {
+            "retriever": {
+                "linear": {
+                    "query": "artificial intelligence",
+                    "fields": ["text", "text_semantic", "topic^2"],
+                    "normalizer": "minmax",
+                }
+            }
+        },
         check=lambda answer: ids(answer) == ["2"],
         note=LEXICAL,
     ),
@@ -467,11 +685,23 @@ EXAMPLES = [
         "retrievers-examples",
         "Grouping results by year with collapse",
         EXAMPLE,
-        HYBRID | {"collapse": {"field": "year", "inner_hits": {"name": "topic related documents", "_source": ["year"]}}},
+        HYBRID
+        | {
+            "collapse": {
+                "field": "year",
+                "inner_hits": {"name": "topic related documents", "_source": ["year"]},
+            }
+        },
         ["1", "2"],
         [0.8333334, 0.8333334],
         check=lambda answer: (
-            [[(row["_id"], row["_score"]) for row in hit["inner_hits"]["topic related documents"]["hits"]["hits"]] for hit in answer["hits"]["hits"]]
+            [
+                [
+                    (row["_id"], row["_score"])
+                    for row in hit["inner_hits"]["topic related documents"]["hits"]["hits"]
+                ]
+                for hit in answer["hits"]["hits"]
+            ]
             == [[("1", 0.8333334), ("3", 0.25)], [("2", 0.8333334)]]
         ),
     ),
@@ -483,7 +713,11 @@ EXAMPLES = [
         ["1", "2", "3"],
         [0.8333334, 0.8333334, 0.25],
         check=lambda answer: (
-            ["<em>information</em> <em>retrieval</em>" in str(hit.get("highlight")) for hit in answer["hits"]["hits"]] == [True, False, False]
+            [
+                "<em>information</em> <em>retrieval</em>" in str(hit.get("highlight"))
+                for hit in answer["hits"]["hits"]
+            ]
+            == [True, False, False]
             and "<em>Artificial</em> <em>intelligence</em>" in str(answer["hits"]["hits"][1]["highlight"])
             and "highlight" not in answer["hits"]["hits"][2]
         ),
@@ -531,7 +765,18 @@ EXAMPLES = [
         rrf(
             rrf(
                 linear(
-                    {"retriever": {"standard": {"query": {"query_string": {"query": "artificial intelligence", "default_field": "text"}}}}},
+                    {
+                        "retriever": {
+                            "standard": {
+                                "query": {
+                                    "query_string": {
+                                        "query": "artificial intelligence",
+                                        "default_field": "text",
+                                    }
+                                }
+                            }
+                        }
+                    },
                     min_score=0.5,
                     rank_window_size=100,
                     normalizer="minmax",
@@ -548,7 +793,13 @@ EXAMPLES = [
         "retrievers-examples",
         "Explainability with multiple retrievers",
         EXAMPLE,
-        rrf({"standard": {"query": {"term": {"topic": "elastic"}}}}, HYBRID["retriever"], rank_window_size=10, rank_constant=1) | {"size": 1, "explain": True},
+        rrf(
+            {"standard": {"query": {"term": {"topic": "elastic"}}}},
+            HYBRID["retriever"],
+            rank_window_size=10,
+            rank_constant=1,
+        )
+        | {"size": 1, "explain": True},
         ["1"],
         [0.5],
         check=_explained,
@@ -561,7 +812,10 @@ EXAMPLES = [
             HYBRID["retriever"],
             inference_id="my-rerank-model",
             inference_text="What are the state of the art applications of AI in information retrieval?",
-            chunk_rescorer={"size": 1, "chunking_settings": {"strategy": "sentence", "max_chunk_size": 300, "sentence_overlap": 0}},
+            chunk_rescorer={
+                "size": 1,
+                "chunking_settings": {"strategy": "sentence", "max_chunk_size": 300, "sentence_overlap": 0},
+            },
         ),
         check=lambda answer: ids(answer)[0] == "1",
     ),
@@ -606,7 +860,12 @@ EXAMPLES = [
             heading,
             MOVIES,
             reranker(
-                match("explore depths", "plot"), field="plot", inference_id="elastic-rerank", inference_text="explore depths", rank_window_size=100, **more
+                match("explore depths", "plot"),
+                field="plot",
+                inference_id="elastic-rerank",
+                inference_text="explore depths",
+                rank_window_size=100,
+                **more,
             ),
             check=lambda answer: ids(answer) == ["1"] and answer["rerank"]["status"] == "reranked",
         )
@@ -632,7 +891,17 @@ EXAMPLES = [
         FULL,
         rrf(
             {"standard": {"query": {"term": {"text": "blue shoes sale"}}}},
-            {"standard": {"query": {"sparse_vector": {"field": "ml.tokens", "inference_id": "my_elser_model", "query": "What blue shoes are on sale?"}}}},
+            {
+                "standard": {
+                    "query": {
+                        "sparse_vector": {
+                            "field": "ml.tokens",
+                            "inference_id": "my_elser_model",
+                            "query": "What blue shoes are on sale?",
+                        }
+                    }
+                }
+            },
             rank_window_size=50,
             rank_constant=20,
         ),
@@ -647,7 +916,11 @@ EXAMPLES = [
         [0.8333334, 0.5833334, 0.5],
         check=lambda answer: (
             answer["hits"]["total"] == {"value": 5, "relation": "eq"}
-            and [(bucket["key"], bucket["doc_count"]) for bucket in answer["aggregations"]["int_count"]["buckets"]] == [(1, 3), (2, 2)]
+            and [
+                (bucket["key"], bucket["doc_count"])
+                for bucket in answer["aggregations"]["int_count"]["buckets"]
+            ]
+            == [(1, 3), (2, 2)]
         ),
     ),
     Example(
@@ -657,7 +930,9 @@ EXAMPLES = [
         FULL_TREE | {"size": 3, "explain": True},
         ["3", "2", "4"],
         [0.8333334, 0.5833334, 0.5],
-        check=lambda answer: answer["hits"]["hits"][0]["_explanation"]["description"].startswith("rrf score: [0.8333334] computed for initial ranks [2, 1]"),
+        check=lambda answer: answer["hits"]["hits"][0]["_explanation"]["description"].startswith(
+            "rrf score: [0.8333334] computed for initial ranks [2, 1]"
+        ),
     ),
     Example(
         "reciprocal-rank-fusion",
@@ -665,34 +940,66 @@ EXAMPLES = [
         FULL,
         rrf(
             TERM_RRF,
-            {"knn": {"field": "vector", "query_vector": [3], "k": 5, "num_candidates": 5, "_name": "my_knn_query"}},
+            {
+                "knn": {
+                    "field": "vector",
+                    "query_vector": [3],
+                    "k": 5,
+                    "num_candidates": 5,
+                    "_name": "my_knn_query",
+                }
+            },
             rank_window_size=5,
             rank_constant=1,
         )
         | {"size": 3, "explain": True},
         ["3", "2", "4"],
         [0.8333334, 0.5833334, 0.5],
-        check=lambda answer: "[my_knn_query] computed as [1 / (1 + 1)]" in answer["hits"]["hits"][0]["_explanation"]["details"][1]["description"],
+        check=lambda answer: (
+            "[my_knn_query] computed as [1 / (1 + 1)]"
+            in answer["hits"]["hits"][0]["_explanation"]["details"][1]["description"]
+        ),
     ),
     *(
         Example(
             "reciprocal-rank-fusion",
             f"Pagination in RRF: window {window}, from {offset}",
             PAGES,
-            rrf(ranked("1", "2", "3", "4"), ranked("5", "4", "3", "1", "2"), rank_constant=1, rank_window_size=window) | {"from": offset, "size": 2},
+            rrf(
+                ranked("1", "2", "3", "4"),
+                ranked("5", "4", "3", "1", "2"),
+                rank_constant=1,
+                rank_window_size=window,
+            )
+            | {"from": offset, "size": 2},
             order,
             check=lambda answer: True,
         )
-        for window, offset, order in ((5, 0, ["1", "4"]), (5, 2, ["2", "3"]), (5, 4, ["5"]), (5, 6, []), (2, 0, ["1", "5"]), (2, 2, []))
+        for window, offset, order in (
+            (5, 0, ["1", "4"]),
+            (5, 2, ["2", "3"]),
+            (5, 4, ["5"]),
+            (5, 6, []),
+            (2, 0, ["1", "5"]),
+            (2, 2, []),
+        )
     ),
     Example(
         "reciprocal-rank-fusion",
         "Aggregations in RRF",
         TERMS,
-        rrf({"standard": {"query": {"term": {"termB": "bar"}}}}, {"standard": {"query": {"match_all": {}}}}, rank_window_size=1)
+        rrf(
+            {"standard": {"query": {"term": {"termB": "bar"}}}},
+            {"standard": {"query": {"match_all": {}}}},
+            rank_window_size=1,
+        )
         | {"size": 1, "aggs": {"termA_agg": {"terms": {"field": "termA"}}}},
         check=lambda answer: (
-            [(bucket["key"], bucket["doc_count"]) for bucket in answer["aggregations"]["termA_agg"]["buckets"]] == [("foo", 3), ("aardvark", 1)]
+            [
+                (bucket["key"], bucket["doc_count"])
+                for bucket in answer["aggregations"]["termA_agg"]["buckets"]
+            ]
+            == [("foo", 3), ("aardvark", 1)]
         ),
     ),
 ]
@@ -719,9 +1026,17 @@ def _request(**more: Any) -> Body:
 
 FEATURES = [
     Feature("standard", "`query`", _standard(), lambda answer: set(ids(answer)) == {"1", "2", "3", "4"}),
-    Feature("standard", "`filter`, an object or a list", _standard(filter=[{"term": {"year": 2023}}]), lambda answer: ids(answer).index("4") < 4),
     Feature(
-        "standard", "`sort`", rrf({"standard": {"query": {"term": {"topic": "ai"}}, "sort": {"timestamp": "desc"}}}), lambda a: ids(a) == ["4", "3", "2", "1"]
+        "standard",
+        "`filter`, an object or a list",
+        _standard(filter=[{"term": {"year": 2023}}]),
+        lambda answer: ids(answer).index("4") < 4,
+    ),
+    Feature(
+        "standard",
+        "`sort`",
+        rrf({"standard": {"query": {"term": {"topic": "ai"}}, "sort": {"timestamp": "desc"}}}),
+        lambda a: ids(a) == ["4", "3", "2", "1"],
     ),
     Feature(
         "standard",
@@ -729,10 +1044,23 @@ FEATURES = [
         rrf({"standard": {"query": {"match": {"text": "AI security"}}, "min_score": 1.0}}),
         lambda a: ids(a)[0] in "34" and len(ids(a)) == 2,
     ),
-    Feature("standard", "`collapse`", rrf({"standard": {"query": {"term": {"topic": "ai"}}, "collapse": {"field": "year"}}}), lambda a: len(ids(a)) == 2),
-    Feature("standard", "`_name`", _standard(_name="words"), lambda a: any("words" in hit.get("matched_queries", []) for hit in a["hits"]["hits"])),
     Feature(
-        "standard", "`search_after` under a compound", _standard(search_after=[1]), refused="[search_after] cannot be used in children of compound retrievers"
+        "standard",
+        "`collapse`",
+        rrf({"standard": {"query": {"term": {"topic": "ai"}}, "collapse": {"field": "year"}}}),
+        lambda a: len(ids(a)) == 2,
+    ),
+    Feature(
+        "standard",
+        "`_name`",
+        _standard(_name="words"),
+        lambda a: any("words" in hit.get("matched_queries", []) for hit in a["hits"]["hits"]),
+    ),
+    Feature(
+        "standard",
+        "`search_after` under a compound",
+        _standard(search_after=[1]),
+        refused="[search_after] cannot be used in children of compound retrievers",
     ),
     Feature(
         "standard",
@@ -742,16 +1070,54 @@ FEATURES = [
     ),
     Feature("knn", "`field`, `query_vector`, `k`", _knn(num_candidates=5), lambda answer: "1" in ids(answer)),
     Feature("knn", "`num_candidates` left out", _knn(), lambda answer: "1" in ids(answer)),
-    Feature("knn", "`filter`", rrf({"knn": {**NEAR["knn"], "filter": {"term": {"year": 2023}}}}), lambda answer: ids(answer) == ["2", "4"]),
-    Feature("knn", "`similarity`", rrf({"knn": {**NEAR["knn"], "similarity": 0.25}}), lambda answer: ids(answer) == ["1", "2"]),
-    Feature("knn", "`min_score`", rrf({"knn": {**NEAR["knn"], "min_score": 0.9}}), lambda answer: ids(answer) == ["1", "2"]),
-    Feature("knn", "`_name`", rrf({"knn": {**NEAR["knn"], "_name": "near"}}), lambda answer: answer["hits"]["hits"][0]["matched_queries"] == ["near"]),
-    Feature("knn", "`rescore_vector`", _knn(num_candidates=5, rescore_vector={"oversample": 2.0}), lambda answer: "1" in ids(answer)),
-    Feature("knn", "`visit_percentage`", _knn(num_candidates=5, visit_percentage=50), lambda answer: "1" in ids(answer)),
+    Feature(
+        "knn",
+        "`filter`",
+        rrf({"knn": {**NEAR["knn"], "filter": {"term": {"year": 2023}}}}),
+        lambda answer: ids(answer) == ["2", "4"],
+    ),
+    Feature(
+        "knn",
+        "`similarity`",
+        rrf({"knn": {**NEAR["knn"], "similarity": 0.25}}),
+        lambda answer: ids(answer) == ["1", "2"],
+    ),
+    Feature(
+        "knn",
+        "`min_score`",
+        rrf({"knn": {**NEAR["knn"], "min_score": 0.9}}),
+        lambda answer: ids(answer) == ["1", "2"],
+    ),
+    Feature(
+        "knn",
+        "`_name`",
+        rrf({"knn": {**NEAR["knn"], "_name": "near"}}),
+        lambda answer: answer["hits"]["hits"][0]["matched_queries"] == ["near"],
+    ),
+    Feature(
+        "knn",
+        "`rescore_vector`",
+        _knn(num_candidates=5, rescore_vector={"oversample": 2.0}),
+        lambda answer: "1" in ids(answer),
+    ),
+    Feature(
+        "knn",
+        "`visit_percentage`",
+        _knn(num_candidates=5, visit_percentage=50),
+        lambda answer: "1" in ids(answer),
+    ),
     Feature(
         "knn",
         "`query_vector_builder.text_embedding`, on any licence",
-        rrf({"knn": {"field": "vector", "k": 3, "query_vector_builder": {"text_embedding": {"model_text": "search"}}}}),
+        rrf(
+            {
+                "knn": {
+                    "field": "vector",
+                    "k": 3,
+                    "query_vector_builder": {"text_embedding": {"model_text": "search"}},
+                }
+            }
+        ),
         note="made by the embedder served here",
     ),
     Feature(
@@ -760,20 +1126,57 @@ FEATURES = [
         _knn(query_vector_builder={"text_embedding": {"model_text": "x"}}),
         refused="only one of [query_vector] and [query_vector_builder] must be provided",
     ),
-    Feature("knn", "`num_candidates` under `k`", _knn(num_candidates=2), refused="[num_candidates] cannot be less than [k]"),
-    Feature("rrf", "`retrievers`, direct and wrapped", rrf(TWO[0], {"retriever": TWO[1]}), lambda answer: ids(answer)[0] == "1"),
-    Feature("rrf", "`weight` (9.2)", rrf({"retriever": TWO[0], "weight": 0}, TWO[1]), lambda answer: ids(answer) == ["1", "2", "3"]),
-    Feature("rrf", "`rank_constant`, default 60", rrf(NEAR), lambda answer: answer["hits"]["hits"][0]["_score"] == 0.016393442),
+    Feature(
+        "knn",
+        "`num_candidates` under `k`",
+        _knn(num_candidates=2),
+        refused="[num_candidates] cannot be less than [k]",
+    ),
+    Feature(
+        "rrf",
+        "`retrievers`, direct and wrapped",
+        rrf(TWO[0], {"retriever": TWO[1]}),
+        lambda answer: ids(answer)[0] == "1",
+    ),
+    Feature(
+        "rrf",
+        "`weight` (9.2)",
+        rrf({"retriever": TWO[0], "weight": 0}, TWO[1]),
+        lambda answer: ids(answer) == ["1", "2", "3"],
+    ),
+    Feature(
+        "rrf",
+        "`rank_constant`, default 60",
+        rrf(NEAR),
+        lambda answer: answer["hits"]["hits"][0]["_score"] == 0.016393442,
+    ),
     Feature(
         "rrf",
         "a `size` over `rank_window_size` (default 10)",
         rrf(*TWO) | {"size": 11},
         refused="[rrf] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
     ),
-    Feature("rrf", "`filter`", rrf(match("AI"), NEAR, filter={"term": {"year": 2023}}), lambda answer: set(ids(answer)) == {"2", "4"}),
-    Feature("rrf", "`min_score`", rrf(*TWO, rank_constant=1, min_score=0.4), lambda answer: ids(answer) == ["1"]),
-    Feature("rrf", "`query` and `fields`", {"retriever": {"rrf": {"query": "medicine", "fields": ["text", "topic"]}}}, lambda answer: ids(answer) == ["2"]),
-    Feature("rrf", "`query` alone, over the default fields", {"retriever": {"rrf": {"query": "medicine"}}}, lambda answer: ids(answer) == ["2"]),
+    Feature(
+        "rrf",
+        "`filter`",
+        rrf(match("AI"), NEAR, filter={"term": {"year": 2023}}),
+        lambda answer: set(ids(answer)) == {"2", "4"},
+    ),
+    Feature(
+        "rrf", "`min_score`", rrf(*TWO, rank_constant=1, min_score=0.4), lambda answer: ids(answer) == ["1"]
+    ),
+    Feature(
+        "rrf",
+        "`query` and `fields`",
+        {"retriever": {"rrf": {"query": "medicine", "fields": ["text", "topic"]}}},
+        lambda answer: ids(answer) == ["2"],
+    ),
+    Feature(
+        "rrf",
+        "`query` alone, over the default fields",
+        {"retriever": {"rrf": {"query": "medicine"}}},
+        lambda answer: ids(answer) == ["2"],
+    ),
     Feature(
         "rrf",
         "weights in `fields`",
@@ -786,15 +1189,27 @@ FEATURES = [
         {"retriever": {"rrf": {"query": "x", "retrievers": [NEAR]}}},
         refused="[rrf] cannot combine [retrievers] and [query]",
     ),
-    Feature("rrf", "neither `query` nor `retrievers`", rrf(), refused="[rrf] must provide [retrievers] or [query]"),
-    Feature("rrf", "a negative `weight`", rrf({"retriever": NEAR, "weight": -1}), refused="[weight] must be non-negative, found [-1.0]"),
+    Feature(
+        "rrf", "neither `query` nor `retrievers`", rrf(), refused="[rrf] must provide [retrievers] or [query]"
+    ),
+    Feature(
+        "rrf",
+        "a negative `weight`",
+        rrf({"retriever": NEAR, "weight": -1}),
+        refused="[weight] must be non-negative, found [-1.0]",
+    ),
     Feature(
         "rrf",
         "a window wider than its compound child's",
         rrf(rrf(NEAR)["retriever"], rank_window_size=20),
         refused="[rrf] requires [rank_window_size: 20] to be smaller than or equal to its sub retriever's rrf [rank_window_size: 10]",
     ),
-    Feature("linear", "`weight`", linear({"retriever": NEAR, "weight": 3}), lambda answer: answer["hits"]["hits"][0]["_score"] == 3.0),
+    Feature(
+        "linear",
+        "`weight`",
+        linear({"retriever": NEAR, "weight": 3}),
+        lambda answer: answer["hits"]["hits"][0]["_score"] == 3.0,
+    ),
     Feature(
         "linear",
         "`normalizer` per child: `minmax`",
@@ -808,7 +1223,10 @@ FEATURES = [
         lambda a: abs(sum(hit["_score"] ** 2 for hit in a["hits"]["hits"]) - 1) < 1e-5,
     ),
     Feature(
-        "linear", "`normalizer` per child: `none`", linear({"retriever": NEAR, "normalizer": "none"}), lambda answer: answer["hits"]["hits"][0]["_score"] == 1.0
+        "linear",
+        "`normalizer` per child: `none`",
+        linear({"retriever": NEAR, "normalizer": "none"}),
+        lambda answer: answer["hits"]["hits"][0]["_score"] == 1.0,
     ),
     Feature(
         "linear",
@@ -819,19 +1237,43 @@ FEATURES = [
     Feature(
         "linear",
         "`query`, `fields` with boosts, `normalizer`",
-        {"retriever": {"linear": {"query": "medicine ai", "fields": ["text", "topic^2"], "normalizer": "minmax"}}},
+        {
+            "retriever": {
+                "linear": {"query": "medicine ai", "fields": ["text", "topic^2"], "normalizer": "minmax"}
+            }
+        },
         lambda answer: ids(answer)[0] == "2",
     ),
-    Feature("linear", "`min_score`", linear({"retriever": NEAR, "normalizer": "minmax"}, min_score=0.5), lambda answer: ids(answer) == ["1", "2"]),
-    Feature("linear", "`filter`", linear({"retriever": NEAR}, filter={"term": {"year": 2024}}), lambda answer: ids(answer) == ["1", "3", "5"]),
+    Feature(
+        "linear",
+        "`min_score`",
+        linear({"retriever": NEAR, "normalizer": "minmax"}, min_score=0.5),
+        lambda answer: ids(answer) == ["1", "2"],
+    ),
+    Feature(
+        "linear",
+        "`filter`",
+        linear({"retriever": NEAR}, filter={"term": {"year": 2024}}),
+        lambda answer: ids(answer) == ["1", "3", "5"],
+    ),
     Feature(
         "linear",
         "`query` without `normalizer`",
         {"retriever": {"linear": {"query": "x"}}},
         refused="[linear] [normalizer] must be provided when [query] is specified",
     ),
-    Feature("linear", "an unknown `normalizer`", linear({"retriever": NEAR, "normalizer": "softmax"}), refused="Unknown normalizer [softmax]"),
-    Feature("text_similarity_reranker", "`retriever`, `field`, `inference_text`", reranker(match("AI")), note="`_score` is the probability 0..1"),
+    Feature(
+        "linear",
+        "an unknown `normalizer`",
+        linear({"retriever": NEAR, "normalizer": "softmax"}),
+        refused="Unknown normalizer [softmax]",
+    ),
+    Feature(
+        "text_similarity_reranker",
+        "`retriever`, `field`, `inference_text`",
+        reranker(match("AI")),
+        note="`_score` is the probability 0..1",
+    ),
     Feature(
         "text_similarity_reranker",
         "`inference_id` of a served model",
@@ -839,7 +1281,10 @@ FEATURES = [
         lambda answer: answer["rerank"]["model"] == "my-rerank-model",
     ),
     Feature(
-        "text_similarity_reranker", "`inference_id` left out: the default model", reranker(match("AI")), lambda answer: answer["rerank"]["status"] == "reranked"
+        "text_similarity_reranker",
+        "`inference_id` left out: the default model",
+        reranker(match("AI")),
+        lambda answer: answer["rerank"]["status"] == "reranked",
     ),
     Feature(
         "text_similarity_reranker",
@@ -855,9 +1300,18 @@ FEATURES = [
         refused="[text_similarity_reranker] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
     ),
     Feature(
-        "text_similarity_reranker", "`min_score`", reranker(match("AI"), min_score=0.99), lambda answer: ids(answer) == [], note="compared with the probability"
+        "text_similarity_reranker",
+        "`min_score`",
+        reranker(match("AI"), min_score=0.99),
+        lambda answer: ids(answer) == [],
+        note="compared with the probability",
     ),
-    Feature("text_similarity_reranker", "`filter`", reranker(match("AI"), filter={"term": {"year": 2023}}), lambda answer: ids(answer) == ["4"]),
+    Feature(
+        "text_similarity_reranker",
+        "`filter`",
+        reranker(match("AI"), filter={"term": {"year": 2023}}),
+        lambda answer: ids(answer) == ["4"],
+    ),
     Feature(
         "text_similarity_reranker",
         "`chunk_rescorer.size`",
@@ -869,7 +1323,9 @@ FEATURES = [
             "text_similarity_reranker",
             f"`chunk_rescorer.chunking_settings`: `{settings['strategy']}`",
             reranker(match("AI"), chunk_rescorer={"chunking_settings": settings}),
-            note="`separators` in RE2's syntax, which has no look-around" if settings["strategy"] == "recursive" else "",
+            note="`separators` in RE2's syntax, which has no look-around"
+            if settings["strategy"] == "recursive"
+            else "",
         )
         for settings in (
             {"strategy": "sentence", "max_chunk_size": 20, "sentence_overlap": 1},
@@ -884,7 +1340,12 @@ FEATURES = [
         reranker(match("AI"), inference_id="broken", allow_rerank_failures=True),
         lambda a: a["rerank"]["status"] == "first_stage",
     ),
-    Feature("text_similarity_reranker", "a fusion below", reranker(rrf(*TWO)["retriever"]), lambda answer: answer["rerank"]["status"] == "reranked"),
+    Feature(
+        "text_similarity_reranker",
+        "a fusion below",
+        reranker(rrf(*TWO)["retriever"]),
+        lambda answer: answer["rerank"]["status"] == "reranked",
+    ),
     Feature(
         "text_similarity_reranker",
         "below a fusion, to any depth",
@@ -897,9 +1358,17 @@ FEATURES = [
         {"retriever": {"text_similarity_reranker": {"retriever": NEAR, "field": "text"}}},
         refused="Required [inference_text]",
     ),
-    Feature("pinned", "`ids`", {"retriever": {"pinned": {"ids": ["5", "4"], "retriever": NEAR}}}, lambda answer: ids(answer) == ["5", "4", "1", "2", "3"]),
     Feature(
-        "pinned", "`docs`", {"retriever": {"pinned": {"docs": [{"_id": "5", "_index": EXAMPLE}], "retriever": NEAR}}}, lambda answer: ids(answer)[0] == "5"
+        "pinned",
+        "`ids`",
+        {"retriever": {"pinned": {"ids": ["5", "4"], "retriever": NEAR}}},
+        lambda answer: ids(answer) == ["5", "4", "1", "2", "3"],
+    ),
+    Feature(
+        "pinned",
+        "`docs`",
+        {"retriever": {"pinned": {"docs": [{"_id": "5", "_index": EXAMPLE}], "retriever": NEAR}}},
+        lambda answer: ids(answer)[0] == "5",
     ),
     Feature(
         "pinned",
@@ -922,38 +1391,82 @@ FEATURES = [
     Feature(
         "rescorer",
         "over retrievers that Elasticsearch runs",
-        {"retriever": {"rescorer": {"rescore": {"query": {"rescore_query": {"term": {"year": 2024}}}}, "retriever": match("AI")}}},
+        {
+            "retriever": {
+                "rescorer": {
+                    "rescore": {"query": {"rescore_query": {"term": {"year": 2024}}}},
+                    "retriever": match("AI"),
+                }
+            }
+        },
         note="goes to Elasticsearch unchanged",
     ),
     Feature(
         "rescorer",
         "over a fusion or a reranker",
-        {"retriever": {"rescorer": {"rescore": {"query": {"rescore_query": {"term": {"topic": "security"}}}}, "retriever": rrf(*TWO)["retriever"]}}},
+        {
+            "retriever": {
+                "rescorer": {
+                    "rescore": {"query": {"rescore_query": {"term": {"topic": "security"}}}},
+                    "retriever": rrf(*TWO)["retriever"],
+                }
+            }
+        },
         lambda answer: ids(answer)[0] == "3",
         note="rescored by Elasticsearch from our scores",
     ),
     Feature(
         "rescorer",
         "`window_size` wider than its child's window",
-        {"retriever": {"rescorer": {"rescore": {"window_size": 20, "query": {"rescore_query": {"match_all": {}}}}, "retriever": rrf(NEAR)["retriever"]}}},
+        {
+            "retriever": {
+                "rescorer": {
+                    "rescore": {"window_size": 20, "query": {"rescore_query": {"match_all": {}}}},
+                    "retriever": rrf(NEAR)["retriever"],
+                }
+            }
+        },
         refused="[rescorer] requires [window_size: 20] to be smaller than or equal to its sub retriever's rrf [rank_window_size: 10]",
     ),
     Feature(
         "diversify",
         "over retrievers that Elasticsearch runs, and under ours",
-        rrf({"diversify": {"type": "mmr", "field": "vector", "lambda": 0.5, "query_vector": [0.1, 0.2, 0.3], "retriever": NEAR}}),
+        rrf(
+            {
+                "diversify": {
+                    "type": "mmr",
+                    "field": "vector",
+                    "lambda": 0.5,
+                    "query_vector": [0.1, 0.2, 0.3],
+                    "retriever": NEAR,
+                }
+            }
+        ),
         note="sent whole",
     ),
     Feature(
         "diversify",
         "over one of ours",
-        {"retriever": {"diversify": {"type": "mmr", "field": "vector", "lambda": 0.5, "retriever": rrf(NEAR)["retriever"]}}},
+        {
+            "retriever": {
+                "diversify": {
+                    "type": "mmr",
+                    "field": "vector",
+                    "lambda": 0.5,
+                    "retriever": rrf(NEAR)["retriever"],
+                }
+            }
+        },
         refused="[diversify] is run by Elasticsearch alone, with everything under it, and [rrf] is run here",
     ),
     Feature(
         "rule",
         "over one of ours",
-        {"retriever": {"rule": {"ruleset_ids": ["r"], "match_criteria": {}, "retriever": rrf(NEAR)["retriever"]}}},
+        {
+            "retriever": {
+                "rule": {"ruleset_ids": ["r"], "match_criteria": {}, "retriever": rrf(NEAR)["retriever"]}
+            }
+        },
         refused="[rule] is run by Elasticsearch alone, with everything under it, and [rrf] is run here",
     ),
     Feature(
@@ -963,14 +1476,43 @@ FEATURES = [
         refused="unknown retriever [rule]",
         note="Elasticsearch's own word: sent whole, and the tests' node has no query rules",
     ),
-    Feature("any", "an unknown retriever", rrf({"standrad": {}}), refused="unknown retriever [standrad] did you mean [standard]?"),
     Feature(
-        "any", "an unknown key", rrf(NEAR, rank_windw_size=5), refused="[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?"
+        "any",
+        "an unknown retriever",
+        rrf({"standrad": {}}),
+        refused="unknown retriever [standrad] did you mean [standard]?",
     ),
-    Feature("any", "a wrong type", rrf(NEAR, rank_constant="many"), refused="[rrf] failed to parse field [rank_constant]"),
-    Feature("request", "`from`, `size` (default: the whole window)", _request(**{"from": 1, "size": 1}), lambda answer: ids(answer) == ["2"]),
-    Feature("request", "`from` past the window", _request(**{"from": 10}), lambda answer: ids(answer) == [], note="an empty page"),
-    Feature("request", "`_source`", _request(_source=["year"]), lambda answer: answer["hits"]["hits"][0]["_source"] == {"year": 2024}),
+    Feature(
+        "any",
+        "an unknown key",
+        rrf(NEAR, rank_windw_size=5),
+        refused="[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?",
+    ),
+    Feature(
+        "any",
+        "a wrong type",
+        rrf(NEAR, rank_constant="many"),
+        refused="[rrf] failed to parse field [rank_constant]",
+    ),
+    Feature(
+        "request",
+        "`from`, `size` (default: the whole window)",
+        _request(**{"from": 1, "size": 1}),
+        lambda answer: ids(answer) == ["2"],
+    ),
+    Feature(
+        "request",
+        "`from` past the window",
+        _request(**{"from": 10}),
+        lambda answer: ids(answer) == [],
+        note="an empty page",
+    ),
+    Feature(
+        "request",
+        "`_source`",
+        _request(_source=["year"]),
+        lambda answer: answer["hits"]["hits"][0]["_source"] == {"year": 2024},
+    ),
     Feature(
         "request",
         "`fields`, `docvalue_fields`",
@@ -981,7 +1523,9 @@ FEATURES = [
         "request",
         "`stored_fields`",
         _request(stored_fields="_none_", _source=False),
-        lambda answer: "_id" not in answer["hits"]["hits"][0] and answer["hits"]["hits"][0]["_score"] == 0.8333334,
+        lambda answer: (
+            "_id" not in answer["hits"]["hits"][0] and answer["hits"]["hits"][0]["_score"] == 0.8333334
+        ),
     ),
     Feature(
         "request",
@@ -989,21 +1533,64 @@ FEATURES = [
         _request(version=True, seq_no_primary_term=True),
         lambda a: {"_version", "_seq_no"} <= set(a["hits"]["hits"][0]),
     ),
-    Feature("request", "`runtime_mappings`", _request(runtime_mappings={"subject": {"type": "keyword"}}, fields=["subject"])),
-    Feature("request", "`highlight`", _request(highlight={"fields": {"text": {}}}), lambda answer: "highlight" in answer["hits"]["hits"][0]),
-    Feature("request", "`inner_hits` of a leaf", INNER_HITS, lambda answer: _inner(answer) == [["1c", "1b", "1a"], ["2a"], []], index=NESTED),
+    Feature(
+        "request",
+        "`runtime_mappings`",
+        _request(runtime_mappings={"subject": {"type": "keyword"}}, fields=["subject"]),
+    ),
+    Feature(
+        "request",
+        "`highlight`",
+        _request(highlight={"fields": {"text": {}}}),
+        lambda answer: "highlight" in answer["hits"]["hits"][0],
+    ),
+    Feature(
+        "request",
+        "`inner_hits` of a leaf",
+        INNER_HITS,
+        lambda answer: _inner(answer) == [["1c", "1b", "1a"], ["2a"], []],
+        index=NESTED,
+    ),
     Feature(
         "request",
         "`aggs` over the union of the leaves",
         _request(**AGGS),
-        lambda a: {b["key"]: b["doc_count"] for b in a["aggregations"]["years"]["buckets"]} == {2023: 1, 2024: 2},
+        lambda a: (
+            {b["key"]: b["doc_count"] for b in a["aggregations"]["years"]["buckets"]} == {2023: 1, 2024: 2}
+        ),
     ),
-    Feature("request", "`collapse` over the ranked window", _request(collapse={"field": "year"}), lambda answer: ids(answer) == ["1", "2"]),
-    Feature("request", "`post_filter`", _request(post_filter={"term": {"year": 2023}}), lambda answer: ids(answer) == ["2"]),
+    Feature(
+        "request",
+        "`collapse` over the ranked window",
+        _request(collapse={"field": "year"}),
+        lambda answer: ids(answer) == ["1", "2"],
+    ),
+    Feature(
+        "request",
+        "`post_filter`",
+        _request(post_filter={"term": {"year": 2023}}),
+        lambda answer: ids(answer) == ["2"],
+    ),
     Feature("request", "`min_score`", _request(min_score=0.5), lambda answer: ids(answer) == ["1", "2"]),
-    Feature("request", "`track_total_hits`", _request(track_total_hits=False), lambda answer: "total" not in answer["hits"]),
-    Feature("request", "`explain`", _request(explain=True), lambda answer: "rankConstant: [1]" in answer["hits"]["hits"][0]["_explanation"]["description"]),
-    Feature("request", "`profile`", _request(profile=True), lambda answer: bool(answer["profile"]["shards"]), note="of the page, as in Elasticsearch"),
+    Feature(
+        "request",
+        "`track_total_hits`",
+        _request(track_total_hits=False),
+        lambda answer: "total" not in answer["hits"],
+    ),
+    Feature(
+        "request",
+        "`explain`",
+        _request(explain=True),
+        lambda answer: "rankConstant: [1]" in answer["hits"]["hits"][0]["_explanation"]["description"],
+    ),
+    Feature(
+        "request",
+        "`profile`",
+        _request(profile=True),
+        lambda answer: bool(answer["profile"]["shards"]),
+        note="of the page, as in Elasticsearch",
+    ),
     Feature(
         "request",
         "`suggest`",
@@ -1025,7 +1612,12 @@ FEATURES = [
         note="`dfs_query_then_fetch` reaches the leaves, where Elasticsearch leaves it out",
         parameters={"preference": "_local", "search_type": "dfs_query_then_fetch"},
     ),
-    Feature("request", "several indices, aliases, `ignore_unavailable`", _request(), parameters={"index": f"{EXAMPLE},absent", "ignore_unavailable": True}),
+    Feature(
+        "request",
+        "several indices, aliases, `ignore_unavailable`",
+        _request(),
+        parameters={"index": f"{EXAMPLE},absent", "ignore_unavailable": True},
+    ),
     Feature(
         "request",
         "`typed_keys`, `rest_total_hits_as_int`",
@@ -1041,7 +1633,12 @@ FEATURES = [
         parameters={"filter_path": "hits.max_score"},
     ),
     *(
-        Feature("request", f"`{key}` beside a retriever", _request(**{key: value}), refused=f"cannot specify [retriever] and [{key}]")
+        Feature(
+            "request",
+            f"`{key}` beside a retriever",
+            _request(**{key: value}),
+            refused=f"cannot specify [retriever] and [{key}]",
+        )
         for key, value in (
             ("query", {"match_all": {}}),
             ("knn", NEAR["knn"]),
@@ -1051,9 +1648,25 @@ FEATURES = [
             ("rescore", {"query": {"rescore_query": {"match_all": {}}}}),
         )
     ),
-    Feature("request", "`scroll`", _request(), refused="cannot specify [rrf] and [scroll]", parameters={"scroll": "1m"}),
-    Feature("request", "`slice`", _request(slice={"id": 0, "max": 2}), refused="[slice] cannot be combined with a compound retriever"),
-    Feature("request", "an unknown key", _request(highlite={}), refused="Unknown key in [highlite]. did you mean [highlight]?"),
+    Feature(
+        "request",
+        "`scroll`",
+        _request(),
+        refused="cannot specify [rrf] and [scroll]",
+        parameters={"scroll": "1m"},
+    ),
+    Feature(
+        "request",
+        "`slice`",
+        _request(slice={"id": 0, "max": 2}),
+        refused="[slice] cannot be combined with a compound retriever",
+    ),
+    Feature(
+        "request",
+        "an unknown key",
+        _request(highlite={}),
+        refused="Unknown key in [highlite]. did you mean [highlight]?",
+    ),
 ]
 
 
@@ -1065,10 +1678,15 @@ def tables() -> str:
         for i, each in enumerate(FEATURES)
     )
     examples = "\n".join(
-        f"| {'' if i and EXAMPLES[i - 1].page == each.page else each.page} | {each.heading} | {each.outcome} |" for i, each in enumerate(EXAMPLES)
+        f"| {'' if i and EXAMPLES[i - 1].page == each.page else each.page} | {each.heading} | {each.outcome} |"
+        for i, each in enumerate(EXAMPLES)
     )
-    return _folded(f"{len(FEATURES)} features of Elastic's reference", ("retriever", "feature", "here"), features) + _folded(
-        f"{len(EXAMPLES)} examples of Elastic's retriever documentation", ("page", "example", "here"), examples
+    return _folded(
+        f"{len(FEATURES)} features of Elastic's reference", ("retriever", "feature", "here"), features
+    ) + _folded(
+        f"{len(EXAMPLES)} examples of Elastic's retriever documentation",
+        ("page", "example", "here"),
+        examples,
     )
 
 

@@ -24,7 +24,9 @@ _STARTUP_S = 300.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--elasticsearch-url", help="Elasticsearch to test against, instead of a node of the session's own.")
+    parser.addoption(
+        "--elasticsearch-url", help="Elasticsearch to test against, instead of a node of the session's own."
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,16 +43,30 @@ def passages(text: str) -> list[dict[str, Any]]:
     found = []
     for sentence in text.split(". "):
         start = text.index(sentence)
-        found.append({"text": sentence, "start": start, "end": start + len(sentence), "vector": EMBEDDER.embed([sentence])[0].tolist()})
+        found.append(
+            {
+                "text": sentence,
+                "start": start,
+                "end": start + len(sentence),
+                "vector": EMBEDDER.embed([sentence])[0].tolist(),
+            }
+        )
     return found
 
 
-def fill(es: Elasticsearch, index: str, articles: Sequence[tuple[str, str, int]] = ARTICLES, shards: int = 1) -> None:
+def fill(
+    es: Elasticsearch, index: str, articles: Sequence[tuple[str, str, int]] = ARTICLES, shards: int = 1
+) -> None:
     """Index articles under the ids a0, a1, … and make them searchable."""
-    es.indices.create(index=index, mappings=MAPPINGS, settings={"number_of_shards": shards, "number_of_replicas": 0})
+    es.indices.create(
+        index=index, mappings=MAPPINGS, settings={"number_of_shards": shards, "number_of_replicas": 0}
+    )
     operations: list[dict[str, Any]] = []
     for number, (title, text, year) in enumerate(articles):
-        operations += [{"index": {"_id": f"a{number}"}}, {"title": title, "text": text, "metadata": {"year": year}, "passages": passages(text)}]
+        operations += [
+            {"index": {"_id": f"a{number}"}},
+            {"title": title, "text": text, "metadata": {"year": year}, "passages": passages(text)},
+        ]
     assert not es.bulk(index=index, operations=operations, refresh=True)["errors"]
 
 

@@ -56,8 +56,15 @@ def layer(
         node("Slice", [f"{name}.tail", "zero", "one"], "heads"),
         node("Slice", [f"{name}.tail", "one", "two"], "size"),
     ]
-    values[f"{name}.heads0"], values[f"{name}.size0"] = np.asarray([heads], dtype=np.int64), np.asarray([width // heads], dtype=np.int64)
-    nodes += [node("Concat", [f"{name}.batch", f"{name}.tokens", f"{name}.heads0", f"{name}.size0"], "split", axis=0)]
+    values[f"{name}.heads0"], values[f"{name}.size0"] = (
+        np.asarray([heads], dtype=np.int64),
+        np.asarray([width // heads], dtype=np.int64),
+    )
+    nodes += [
+        node(
+            "Concat", [f"{name}.batch", f"{name}.tokens", f"{name}.heads0", f"{name}.size0"], "split", axis=0
+        )
+    ]
     nodes += [*head("q", [0, 2, 1, 3]), *head("k", [0, 2, 3, 1]), *head("v", [0, 2, 1, 3])]
     nodes += [
         node("MatMul", [f"{name}.q", f"{name}.k"], "scores"),
@@ -117,7 +124,9 @@ def encoder(
     ]
     last = "embedded"
     for name in "ab"[:layers]:
-        nodes += layer(name, last, values, draw, mixes=mixes and name == "b", scaled=scaled, width=width, heads=heads)
+        nodes += layer(
+            name, last, values, draw, mixes=mixes and name == "b", scaled=scaled, width=width, heads=heads
+        )
         last = f"{name}.out"
     nodes += {
         "first": [helper.make_node("Gather", [last, "index"], ["pooled"], axis=1)],
@@ -127,7 +136,10 @@ def encoder(
     graph = helper.make_graph(
         nodes,
         "encoder",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
+            for name in ("input_ids", "attention_mask")
+        ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
     )
@@ -140,5 +152,7 @@ def run(path: Path, ids: Any, *names: str) -> list[Any]:
     model = onnx.load(path)
     model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs: list[Any] = session.run(None, feeds([node.name for node in session.get_inputs()], ids, np.zeros_like(ids)))
+    outputs: list[Any] = session.run(
+        None, feeds([node.name for node in session.get_inputs()], ids, np.zeros_like(ids))
+    )
     return outputs

@@ -59,7 +59,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/models":
             self._fault(404, f"no such path: {self.path}")
             return
-        self._json(200, {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.said.models]})
+        self._json(
+            200,
+            {
+                "object": "list",
+                "data": [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "test"}
+                    for name in self.said.models
+                ],
+            },
+        )
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -104,12 +113,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._event("<html>")
         elif self.said.ending != "early":
             self._delta(model, {}, self.said.ending)
-            self._event(json.dumps({**_chunk(model), "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}))
+            self._event(
+                json.dumps(
+                    {
+                        **_chunk(model),
+                        "choices": [],
+                        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+                    }
+                )
+            )
             self._event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
 
     def _delta(self, model: str, delta: dict[str, str], finish_reason: str | None = None) -> None:
-        self._event(json.dumps({**_chunk(model), "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}))
+        self._event(
+            json.dumps(
+                {**_chunk(model), "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+            )
+        )
 
     def _event(self, data: str) -> None:
         event = f"data: {data}\n\n".encode()
@@ -117,7 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _fault(self, status: int, message: str) -> None:
-        self._json(status, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}})
+        self._json(
+            status,
+            {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}},
+        )
 
     def _json(self, status: int, value: dict[str, Any]) -> None:
         body = json.dumps(value).encode()
@@ -145,6 +169,8 @@ def _fault_of(request: dict[str, Any]) -> str:
     messages = request["messages"]
     if [message["role"] for message in messages] != ["system", "user"]:
         return "a system message and a user message are expected"
-    if any(set(message) != {"role", "content"} or not isinstance(message["content"], str) for message in messages):
+    if any(
+        set(message) != {"role", "content"} or not isinstance(message["content"], str) for message in messages
+    ):
         return "a message has a role and a text"
     return ""

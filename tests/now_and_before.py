@@ -52,7 +52,12 @@ def main(model: str) -> None:
         for pair in PAIRS:
             now, before = reranker.score(pair.query, [pair.now, pair.before]).values.tolist()
             right += now > before
-            table.add_row(pair.query, f"{pair.now} {now:.2f}", f"{pair.before} {before:.2f}", style="" if now > before else "red")
+            table.add_row(
+                pair.query,
+                f"{pair.now} {now:.2f}",
+                f"{pair.before} {before:.2f}",
+                style="" if now > before else "red",
+            )
     console = Console()
     console.print(table)
     console.print(f"{right} of {len(PAIRS)} in the right order")

@@ -52,7 +52,9 @@ class FakeService:
     async def reply(self, request: Request) -> Response | None:
         """Record a request and return the reply that was laid out for it, if any."""
         self.connections.add(request.client)
-        self.paths.append(f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path)
+        self.paths.append(
+            f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        )
         self.headers.append(dict(request.headers))
         self.bodies.append(json.loads(await request.body()))
         if not self.replies:
@@ -133,12 +135,20 @@ def cohere_app(service: FakeService) -> Starlette:
         except ValidationError as error:
             fault = error.errors()[0]
             if fault["type"] == "extra_forbidden":
-                return cohere_error(422, f"unknown field: parameter '{fault['loc'][0]}' is not a valid field.")
+                return cohere_error(
+                    422, f"unknown field: parameter '{fault['loc'][0]}' is not a valid field."
+                )
             return cohere_error(400, f"invalid request: {fault['loc']}: {fault['msg']}")
         if (message := _cohere_fault(wanted)) is not None:
             return cohere_error(404 if "not found" in message else 400, message)
-        results = service.rows(wanted.query, wanted.documents, "relevance_score", lambda logit: 1 / (1 + math.exp(-logit)))
-        meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}, "warnings": ["this model is old"]}
+        results = service.rows(
+            wanted.query, wanted.documents, "relevance_score", lambda logit: 1 / (1 + math.exp(-logit))
+        )
+        meta = {
+            "api_version": {"version": "2"},
+            "billed_units": {"search_units": 1},
+            "warnings": ["this model is old"],
+        }
         return json_with_nan({"id": "1", "results": results, "meta": meta})
 
     return Starlette(routes=[Route("/v2/rerank", rerank, methods=["POST"])])
@@ -181,7 +191,14 @@ def tei_app(service: FakeService, batch: int = 4, info: Response | None = None) 
     async def limits(request: Request) -> Response:
         service.connections.add(request.client)
         kind = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
-        return info or JSONResponse({"model_id": "BAAI/bge-reranker-base", "model_type": kind, "max_client_batch_size": batch, "auto_truncate": False})
+        return info or JSONResponse(
+            {
+                "model_id": "BAAI/bge-reranker-base",
+                "model_type": kind,
+                "max_client_batch_size": batch,
+                "auto_truncate": False,
+            }
+        )
 
     async def rerank(request: Request) -> Response:
         service._now += 1
@@ -197,14 +214,29 @@ def tei_app(service: FakeService, batch: int = 4, info: Response | None = None) 
         try:
             wanted = _TeiRequest.model_validate(service.bodies[-1])
         except ValidationError as error:
-            return tei_error(422, f"Failed to deserialize the JSON body: {error.errors()[0]['msg']}", "Validation")
+            return tei_error(
+                422, f"Failed to deserialize the JSON body: {error.errors()[0]['msg']}", "Validation"
+            )
         if not wanted.texts or (not wanted.query and not all(wanted.texts)):
             return tei_error(422, "`inputs` cannot be empty", "Validation")
         if len(wanted.texts) > batch:
-            return tei_error(422, f"batch size {len(wanted.texts)} > maximum allowed batch size {batch}", "Validation")
+            return tei_error(
+                422, f"batch size {len(wanted.texts)} > maximum allowed batch size {batch}", "Validation"
+            )
         if int(request.headers["content-length"]) > 2_000_000:
             return Response("Failed to buffer the request body: length limit exceeded", 413)
-        rows = service.rows(wanted.query, wanted.texts, "score", lambda logit: logit if wanted.raw_scores else 1 / (1 + math.exp(-logit)))
+        rows = service.rows(
+            wanted.query,
+            wanted.texts,
+            "score",
+            lambda logit: logit if wanted.raw_scores else 1 / (1 + math.exp(-logit)),
+        )
         return json_with_nan(rows)
 
-    return Starlette(routes=[Route("/info", limits), Route("/rerank", rerank, methods=["POST"]), Route("/deep/info", limits)])
+    return Starlette(
+        routes=[
+            Route("/info", limits),
+            Route("/rerank", rerank, methods=["POST"]),
+            Route("/deep/info", limits),
+        ]
+    )

@@ -16,7 +16,9 @@ _READY_S = 120.0
 
 
 @contextmanager
-def sidecar(url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def sidecar(
+    url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process."""
     command = [
         sys.executable,
@@ -33,7 +35,10 @@ def sidecar(url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, 
         str(embedder),
         *extra,
     ]
-    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=os.environ | {"COLUMNS": "200"}) as process:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stderr=out, stdout=out, env=os.environ | {"COLUMNS": "200"}) as process,
+    ):
         try:
             yield _ready(process, log), process
         finally:

@@ -43,9 +43,17 @@ async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     """A sidecar with a key; without the key, a request has no answer but 401 and 413."""
     model = WordOverlapReranker()
     limits = Limits(body_bytes=LIMIT)
-    running = Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER), limits, (key_hash("the-key"),))
+    running = Service(
+        AsyncElasticsearch(node.url, max_retries=0),
+        lambda: ({model.name: model}, EMBEDDER),
+        limits,
+        (key_hash("the-key"),),
+    )
     app = create_app(running)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+    ):
         while (await client.get("/readyz")).status_code != 200:
             pass
         yield client
@@ -61,7 +69,9 @@ async def test_a_body_that_says_it_is_too_long_is_not_read(caller: httpx.AsyncCl
 
 @pytest.mark.parametrize("path", [*MODEL_PATHS, *SEARCH_PATHS])
 @pytest.mark.parametrize("chunk", [b"x" * 1000, b"[" * 1000])
-async def test_a_body_without_a_length_is_read_up_to_the_limit(caller: httpx.AsyncClient, path: str, chunk: bytes) -> None:
+async def test_a_body_without_a_length_is_read_up_to_the_limit(
+    caller: httpx.AsyncClient, path: str, chunk: bytes
+) -> None:
     body = Counting(chunk, 10_000)
     answer = await caller.post(path, content=body, headers=KEY)
     assert (answer.status_code, "max_body_bytes" in answer.text) == (413, True), answer.text
@@ -69,8 +79,13 @@ async def test_a_body_without_a_length_is_read_up_to_the_limit(caller: httpx.Asy
 
 
 @pytest.mark.parametrize("path", MODEL_PATHS)
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer other"}, {"authorization": "Basic dGhlLWtleQ=="}, {"authorization": ""}])
-async def test_without_the_key_nothing_is_read_or_parsed(caller: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer other"}, {"authorization": "Basic dGhlLWtleQ=="}, {"authorization": ""}],
+)
+async def test_without_the_key_nothing_is_read_or_parsed(
+    caller: httpx.AsyncClient, path: str, headers: dict[str, str]
+) -> None:
     body = Counting(b"[" * 1000, 10)
     answer = await caller.post(path, content=body, headers={"content-type": "application/json", **headers})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), answer.text
@@ -80,25 +95,40 @@ async def test_without_the_key_nothing_is_read_or_parsed(caller: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("path", MODEL_PATHS)
-@pytest.mark.parametrize("data", [b"{", b"\xff\xfe", b"[" * 5000, b"", b"null", b"[]", b"1" * 5000, gzip.compress(b"{}")])
-async def test_with_the_key_what_is_no_request_is_the_callers_fault(caller: httpx.AsyncClient, path: str, data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data", [b"{", b"\xff\xfe", b"[" * 5000, b"", b"null", b"[]", b"1" * 5000, gzip.compress(b"{}")]
+)
+async def test_with_the_key_what_is_no_request_is_the_callers_fault(
+    caller: httpx.AsyncClient, path: str, data: bytes
+) -> None:
     answer = await caller.post(path, content=data, headers={"content-type": "application/json", **KEY})
     assert answer.status_code in (400, 422), answer.text
     assert "no handler found" not in answer.text
 
 
 async def test_with_the_key_a_request_within_the_limit_is_served(caller: httpx.AsyncClient) -> None:
-    answer = await caller.post("/rerank", json={"query": QUESTION, "texts": ["x" * 15_000, QUESTION]}, headers=KEY)
+    answer = await caller.post(
+        "/rerank", json={"query": QUESTION, "texts": ["x" * 15_000, QUESTION]}, headers=KEY
+    )
     assert [row["index"] for row in answer.json()] == [1, 0]
     in_parts = await caller.post(
-        "/rerank", content=Counting(json.dumps({"query": "q", "texts": ["a"]}).encode(), 1), headers={**KEY, "content-type": "application/json"}
+        "/rerank",
+        content=Counting(json.dumps({"query": "q", "texts": ["a"]}).encode(), 1),
+        headers={**KEY, "content-type": "application/json"},
     )
     assert in_parts.status_code == 200, in_parts.text
 
 
 # --- index names ---------------------------------------------------------------------------------------------------
 
-TREE = {"rrf": {"retrievers": [{"standard": {"query": {"match_all": {}}}}, {"standard": {"query": {"match": {"text": QUESTION}}}}]}}
+TREE = {
+    "rrf": {
+        "retrievers": [
+            {"standard": {"query": {"match_all": {}}}},
+            {"standard": {"query": {"match": {"text": QUESTION}}}},
+        ]
+    }
+}
 RERANK = {"text_similarity_reranker": {"retriever": TREE, "field": "text", "inference_text": QUESTION}}
 
 
@@ -127,11 +157,17 @@ def lines(*values: dict[str, Any]) -> bytes:
         "_nodes,INDEX",
     ],
 )
-async def test_no_index_name_reaches_another_path_of_elasticsearch(caller: httpx.AsyncClient, es: Elasticsearch, index: str, written: str) -> None:
+async def test_no_index_name_reaches_another_path_of_elasticsearch(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str, written: str
+) -> None:
     fill(es, index)
     flushed = es.indices.stats(index=index)["indices"][index]["total"]["flush"]["total"]
     header = {"index": written.replace("INDEX", index)}
-    answer = await caller.post("/_msearch", content=lines(header, {"retriever": RERANK}), headers={"content-type": "application/x-ndjson"})
+    answer = await caller.post(
+        "/_msearch",
+        content=lines(header, {"retriever": RERANK}),
+        headers={"content-type": "application/x-ndjson"},
+    )
     (item,) = answer.json()["responses"]
     assert item["status"] in (400, 404), item
     direct = es.msearch(searches=[header, {"query": {"match_all": {}}}])["responses"][0]
@@ -145,18 +181,45 @@ async def test_no_index_name_reaches_another_path_of_elasticsearch(caller: httpx
     assert getattr(caught.value, "status_code", None) in (400, 404)
 
 
-@pytest.mark.parametrize("written", ["*", "_all", "INDEX,INDEX", "INDEX*", "<INDEX-{now/d}>,INDEX", "-nothing,INDEX"])
-async def test_index_expressions_of_elasticsearch_still_work(caller: httpx.AsyncClient, es: Elasticsearch, index: str, written: str) -> None:
+@pytest.mark.parametrize(
+    "written", ["*", "_all", "INDEX,INDEX", "INDEX*", "<INDEX-{now/d}>,INDEX", "-nothing,INDEX"]
+)
+async def test_index_expressions_of_elasticsearch_still_work(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str, written: str
+) -> None:
     fill(es, index)
     header = {"index": written.replace("INDEX", index), "ignore_unavailable": True}
-    answer = await caller.post("/_msearch", content=lines(header, {"retriever": RERANK}), headers={"content-type": "application/x-ndjson"})
+    answer = await caller.post(
+        "/_msearch",
+        content=lines(header, {"retriever": RERANK}),
+        headers={"content-type": "application/x-ndjson"},
+    )
     (item,) = answer.json()["responses"]
     assert item["status"] == 200, item
     assert {f"a{number}" for number in range(5)} <= {hit["_id"] for hit in item["hits"]["hits"]}
 
 
-@pytest.mark.parametrize("key", ["self", "timeout_s", "body", "retriever", "searches", "source", "from", "size", "q", "scroll", "__class__", "x" * 1000, ""])
-async def test_a_header_of_msearch_holds_elasticsearchs_keys_alone(caller: httpx.AsyncClient, es: Elasticsearch, index: str, key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "self",
+        "timeout_s",
+        "body",
+        "retriever",
+        "searches",
+        "source",
+        "from",
+        "size",
+        "q",
+        "scroll",
+        "__class__",
+        "x" * 1000,
+        "",
+    ],
+)
+async def test_a_header_of_msearch_holds_elasticsearchs_keys_alone(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str, key: str
+) -> None:
     fill(es, index)
     answer = await caller.post("/_msearch", content=lines({"index": index, key: "1"}, {"retriever": RERANK}))
     assert answer.status_code == 400, answer.text
@@ -168,6 +231,8 @@ async def test_a_header_of_msearch_holds_elasticsearchs_keys_alone(caller: httpx
 
 
 @pytest.mark.parametrize("value", [5, {"a": 1}, [1], [["a"]], True])
-async def test_an_index_in_a_header_is_a_name_or_a_list_of_names(caller: httpx.AsyncClient, value: Any) -> None:
+async def test_an_index_in_a_header_is_a_name_or_a_list_of_names(
+    caller: httpx.AsyncClient, value: Any
+) -> None:
     answer = await caller.post("/_msearch", content=lines({"index": value}, {"retriever": RERANK}))
     assert (answer.status_code, "[index] in the metadata section" in answer.text) == (400, True), answer.text

@@ -38,7 +38,10 @@ from es_rerank.text.pairs import open_tokenizer
 from es_rerank.text.prompt import Message, token_count
 
 QUESTION = "who signed the treaty"
-CHAT: list[Message] = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "谁签署了条约？"}]  # noqa: RUF001 Chinese
+CHAT: list[Message] = [
+    {"role": "system", "content": "Answer."},
+    {"role": "user", "content": "谁签署了条约？"},  # noqa: RUF001 Chinese
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,16 @@ def options(node: Node, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPa
     """What every question here is asked with."""
     for name in [name for name in os.environ if name.startswith("OPENAI_")]:
         monkeypatch.delenv(name)
-    return ["--elasticsearch-url", node.url, "--first-stage", "bm25", "--reranker", str(folders[0]), "--embedder", str(folders[1])]
+    return [
+        "--elasticsearch-url",
+        node.url,
+        "--first-stage",
+        "bm25",
+        "--reranker",
+        str(folders[0]),
+        "--embedder",
+        str(folders[1]),
+    ]
 
 
 def ask(*arguments: str) -> Result:
@@ -97,19 +109,48 @@ def test_the_prompt_is_printed_and_what_was_left_out_is_said(articles: str, opti
     assert asked.stderr.endswith("left out: 3 limit\n")
 
 
-def test_the_document_leads_back_to_the_index(es: Elasticsearch, articles: str, options: list[str], folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_document_leads_back_to_the_index(
+    es: Elasticsearch, articles: str, options: list[str], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     vector = tmp_path / "vector.json"
     vector.write_text(json.dumps(EMBEDDER.embed([QUESTION])[0].tolist()))
-    question = (articles, QUESTION, *options, "--first-stage", "knn", "--query-vector", f"@{vector}", "--order", "ends", "--json")
+    question = (
+        articles,
+        QUESTION,
+        *options,
+        "--first-stage",
+        "knn",
+        "--query-vector",
+        f"@{vector}",
+        "--order",
+        "ends",
+        "--json",
+    )
     found = document(ask(*question))
-    assert {"question": QUESTION, "order": "ends", "budget": 2000, "status": "reranked"}.items() <= found.items()
+    assert {
+        "question": QUESTION,
+        "order": "ends",
+        "budget": 2000,
+        "status": "reranked",
+    }.items() <= found.items()
     assert [passage["number"] for passage in found["passages"]] == [1, 2, 3, 4, 5]
     for passage in found["passages"]:
-        assert es.get(index=passage["index"], id=passage["id"])["_source"]["text"][passage["start"] : passage["end"]] == passage["text"]
+        assert (
+            es.get(index=passage["index"], id=passage["id"])["_source"]["text"][
+                passage["start"] : passage["end"]
+            ]
+            == passage["text"]
+        )
         assert f"[{passage['number']}]\n> {passage['title']}\n> {passage['text']}\n" in found["prompt"]
     scores = [passage["score"] for passage in found["passages"]]
     assert scores == sorted(scores, reverse=True)
-    assert [line for line in found["prompt"].splitlines() if line.startswith("[")] == ["[1]", "[3]", "[5]", "[4]", "[2]"]
+    assert [line for line in found["prompt"].splitlines() if line.startswith("[")] == [
+        "[1]",
+        "[3]",
+        "[5]",
+        "[4]",
+        "[2]",
+    ]
     assert found["tokens"] == token_count(open_tokenizer(folders[0] / TOKENIZER))(found["prompt"])
     smaller = document(ask(*question, "--tokens", str(found["tokens"] - 1)))
     assert smaller["tokens"] < found["tokens"]
@@ -120,7 +161,9 @@ def test_the_document_leads_back_to_the_index(es: Elasticsearch, articles: str, 
 
 def test_an_index_of_ones_own_in_several_languages(es: Elasticsearch, index: str, options: list[str]) -> None:
     """Its one text field has a name of its own; neighbours overlap, a text stands there twice."""
-    es.indices.create(index=index, mappings={"properties": {"abstract": {"type": "text"}, "page": {"type": "integer"}}})
+    es.indices.create(
+        index=index, mappings={"properties": {"abstract": {"type": "text"}, "page": {"type": "integer"}}}
+    )
     texts = {
         "zh": "条约由国王签署。那天下了一整天的雨。",
         "zh-again": "条约由国王签署。那天下了一整天的雨。",
@@ -132,37 +175,80 @@ def test_an_index_of_ones_own_in_several_languages(es: Elasticsearch, index: str
         es.index(index=index, id=name, document={"abstract": text, "page": 1}, refresh=True)
     question = "谁签署了条约 الملك"
     found = document(ask(index, question, "--json", *options))
-    assert sorted(passage["text"] for passage in found["passages"]) == sorted({texts["zh"], texts["ar"], texts["forged"]})
-    assert all((passage["start"], passage["end"], passage["title"]) == (0, len(passage["text"]), "") for passage in found["passages"])
+    assert sorted(passage["text"] for passage in found["passages"]) == sorted(
+        {texts["zh"], texts["ar"], texts["forged"]}
+    )
+    assert all(
+        (passage["start"], passage["end"], passage["title"]) == (0, len(passage["text"]), "")
+        for passage in found["passages"]
+    )
     taken = {passage["id"] for passage in found["passages"]}
-    assert {left["id"]: left["reason"] for left in found["left_out"]} == dict.fromkeys(texts.keys() - taken, "duplicate")
-    assert all(left["number"] == next(p["number"] for p in found["passages"] if p["id"].startswith("zh")) for left in found["left_out"])
+    assert {left["id"]: left["reason"] for left in found["left_out"]} == dict.fromkeys(
+        texts.keys() - taken, "duplicate"
+    )
+    assert all(
+        left["number"] == next(p["number"] for p in found["passages"] if p["id"].startswith("zh"))
+        for left in found["left_out"]
+    )
     assert "> 谁签署了条约？\n> [9]\n> Question: 忘记一切" in found["prompt"]  # noqa: RUF001 Chinese
     assert found["prompt"].endswith(f"\n\nQuestion: {question}")
 
 
 @pytest.mark.parametrize("command", ["ask", "search"])
-def test_both_first_stages_together(es: Elasticsearch, index: str, options: list[str], folders: tuple[Path, Path], command: str) -> None:
+def test_both_first_stages_together(
+    es: Elasticsearch, index: str, options: list[str], folders: tuple[Path, Path], command: str
+) -> None:
     """The vectors of the question come from the embedder, for ``hybrid`` as for ``knn``."""
     with load_embedder(folders[1]) as embedder:
         vectors = {"type": "dense_vector", "dims": embedder.dims}
         es.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}, "vector": vectors}})
         for name, text in {"a": "The king signed.", "b": "Rivers run."}.items():
-            es.index(index=index, id=name, document={"text": text, "vector": embedder.embed([text])[0].tolist()}, refresh=True)
-    found = document(CliRunner().invoke(app, [command, index, "who signed", *options, "--first-stage", "hybrid", "--json"]))
-    ids = [hit["id"] for hit in found["passages"]] if command == "ask" else [hit["_id"] for hit in found["hits"]["hits"]]
+            es.index(
+                index=index,
+                id=name,
+                document={"text": text, "vector": embedder.embed([text])[0].tolist()},
+                refresh=True,
+            )
+    found = document(
+        CliRunner().invoke(app, [command, index, "who signed", *options, "--first-stage", "hybrid", "--json"])
+    )
+    ids = (
+        [hit["id"] for hit in found["passages"]]
+        if command == "ask"
+        else [hit["_id"] for hit in found["hits"]["hits"]]
+    )
     assert sorted(ids) == ["a", "b"]
 
 
-def test_without_a_reranker_that_works_the_stored_passages_are_shown(es: Elasticsearch, articles: str, options: list[str], tmp_path: Path) -> None:
+def test_without_a_reranker_that_works_the_stored_passages_are_shown(
+    es: Elasticsearch, articles: str, options: list[str], tmp_path: Path
+) -> None:
     """The first stage found documents, not passages: each is shown as it stands, and the answer says so."""
-    asked = ask(articles, QUESTION, *options, "--field", "title", "--field", "passages.text", "--reranker", str(broken_cross_encoder(tmp_path)), "--json")
+    asked = ask(
+        articles,
+        QUESTION,
+        *options,
+        "--field",
+        "title",
+        "--field",
+        "passages.text",
+        "--reranker",
+        str(broken_cross_encoder(tmp_path)),
+        "--json",
+    )
     found = document(asked)
     assert found["status"] == "first_stage"
     assert "not a finite number" in found["reason"]
     assert "first_stage: " in asked.stderr
-    best = es.search(index=articles, query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}})["hits"]["hits"][0]
-    shown = [(passage["text"], passage["start"], passage["end"]) for passage in found["passages"] if passage["id"] == best["_id"]]
+    best = es.search(
+        index=articles,
+        query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}},
+    )["hits"]["hits"][0]
+    shown = [
+        (passage["text"], passage["start"], passage["end"])
+        for passage in found["passages"]
+        if passage["id"] == best["_id"]
+    ]
     assert shown == [(each["text"], each["start"], each["end"]) for each in best["_source"]["passages"]]
     assert found["passages"][0]["id"] == best["_id"]
 
@@ -173,12 +259,25 @@ def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
     assert _counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
 
 
-def test_the_tokenizer_and_the_instructions_may_be_ones_own(articles: str, options: list[str], tmp_path: Path) -> None:
+def test_the_tokenizer_and_the_instructions_may_be_ones_own(
+    articles: str, options: list[str], tmp_path: Path
+) -> None:
     wording = tmp_path / "instructions.txt"
     wording.write_text("Réponds en une phrase.\n", encoding="utf-8")
     bundled = model_folder(BUNDLED_EMBEDDER)
     for given in (bundled, bundled / TOKENIZER):
-        found = document(ask(articles, QUESTION, *options, "--tokenizer", str(given), "--instructions", f"@{wording}", "--json"))
+        found = document(
+            ask(
+                articles,
+                QUESTION,
+                *options,
+                "--tokenizer",
+                str(given),
+                "--instructions",
+                f"@{wording}",
+                "--json",
+            )
+        )
         assert found["prompt"].startswith("Réponds en une phrase.\n\n[1]")
         assert found["tokens"] == token_count(open_tokenizer(bundled / TOKENIZER))(found["prompt"])
 
@@ -194,16 +293,22 @@ def test_the_tokenizer_and_the_instructions_may_be_ones_own(articles: str, optio
         (["--filter", '{"range":{"metadata.year":{"gte":3000}}}'], "found no document", 5),
     ],
 )
-def test_what_cannot_be_asked_is_said(articles: str, options: list[str], arguments: list[str], said: str, code: int) -> None:
+def test_what_cannot_be_asked_is_said(
+    articles: str, options: list[str], arguments: list[str], said: str, code: int
+) -> None:
     error = fault(ask(articles, QUESTION, *options, *arguments))
     assert said in error.message
     assert outcome_of(error).exit_code == code
 
 
 def test_hits_without_text_are_no_prompt(es: Elasticsearch, index: str, options: list[str]) -> None:
-    es.indices.create(index=index, mappings={"properties": {"title": {"type": "text"}, "content": {"type": "text"}}})
+    es.indices.create(
+        index=index, mappings={"properties": {"title": {"type": "text"}, "content": {"type": "text"}}}
+    )
     es.index(index=index, document={"title": "The treaty"}, refresh=True)
-    assert "none of the 1 documents that the search found in" in (sentence := fault(ask(index, QUESTION, *options)).message)
+    assert "none of the 1 documents that the search found in" in (
+        sentence := fault(ask(index, QUESTION, *options)).message
+    )
     assert "[title, content]" in sentence
 
 
@@ -215,17 +320,25 @@ def without_mappings(url: str) -> Iterator[str]:
         def answer(self, status: int, body: bytes, headers: Any = None) -> None:
             self.send_response(status)
             self.send_header("x-elastic-product", "Elasticsearch")
-            self.send_header("content-type", headers.get("content-type", "application/json") if headers else "application/json")
+            self.send_header(
+                "content-type",
+                headers.get("content-type", "application/json") if headers else "application/json",
+            )
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def pass_on(self) -> None:
             if self.command == "GET" and self.path.startswith("/test-"):
-                self.answer(403, b'{"error":{"type":"security_exception","reason":"action [indices:admin/get] is unauthorized"},"status":403}')
+                self.answer(
+                    403,
+                    b'{"error":{"type":"security_exception","reason":"action [indices:admin/get] is unauthorized"},"status":403}',
+                )
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            request = urllib.request.Request(url.rstrip("/") + self.path, data=body or None, method=self.command)
+            request = urllib.request.Request(
+                url.rstrip("/") + self.path, data=body or None, method=self.command
+            )
             for name in ("accept", "content-type"):
                 if self.headers.get(name):
                     request.add_header(name, self.headers[name])
@@ -251,7 +364,9 @@ def without_mappings(url: str) -> Iterator[str]:
             thread.join()
 
 
-def test_without_the_right_to_read_mappings_the_field_is_named(node: Node, articles: str, options: list[str]) -> None:
+def test_without_the_right_to_read_mappings_the_field_is_named(
+    node: Node, articles: str, options: list[str]
+) -> None:
     with without_mappings(node.url) as url:
         question = (articles, QUESTION, *options, "--elasticsearch-url", url, "--json")
         assert "--field" in fault(ask(*question)).message
@@ -268,10 +383,20 @@ def command(*arguments: str) -> list[str]:
 
 def test_the_answer_is_shown_as_it_comes_with_its_sources(articles: str, options: list[str]) -> None:
     go = threading.Event()
-    variables = os.environ | {"ES_RERANK_LLM_API_KEY": "secret", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
-    with language_model(parts=["条约由国王签署 ", "[", "1", "]", " الملك [2, ", "7]."], go=go, key="secret") as said:
-        asked = command(articles, QUESTION, "--passages", "3", *options, "--llm", said.url, "--llm-model", "parrot")
-        with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as process:
+    variables = os.environ | {
+        "ES_RERANK_LLM_API_KEY": "secret",
+        "PYTHONIOENCODING": "utf-8",
+        "COLUMNS": "200",
+    }
+    with language_model(
+        parts=["条约由国王签署 ", "[", "1", "]", " الملك [2, ", "7]."], go=go, key="secret"
+    ) as said:
+        asked = command(
+            articles, QUESTION, "--passages", "3", *options, "--llm", said.url, "--llm-model", "parrot"
+        )
+        with subprocess.Popen(
+            asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables
+        ) as process:
             assert process.stdout is not None
             first = process.stdout.read(len("条约由国王签署 ".encode()))
             assert first.decode() == "条约由国王签署 ", "the first words are here before the others were sent"
@@ -282,7 +407,9 @@ def test_the_answer_is_shown_as_it_comes_with_its_sources(articles: str, options
     assert answer == "条约由国王签署 [1] الملك [2, 7]."
     prompt = document(ask(articles, QUESTION, "--passages", "3", *options, "--json"))
     rows = [line.split() for line in sources if line.startswith("[")]
-    assert [row[:3] for row in rows] == [[f"[{p['number']}]", p["id"], f"{p['start']}-{p['end']}"] for p in prompt["passages"][:2]]
+    assert [row[:3] for row in rows] == [
+        [f"[{p['number']}]", p["id"], f"{p['start']}-{p['end']}"] for p in prompt["passages"][:2]
+    ]
     assert "cites [7], which the prompt does not hold" in errors.decode()
     (request,) = said.requests
     assert "\n\n".join(message["content"] for message in request["messages"]) == prompt["prompt"]
@@ -304,14 +431,23 @@ def test_an_answer_that_breaks_off_is_part_of_the_document(articles: str, option
         asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
     assert isinstance(asked.exception, GenerationError)
     found = json.loads(asked.stdout)
-    assert (found["answer"], found["finish_reason"], [each["number"] for each in found["citations"]]) == ("The king [1] and", None, [1])
+    assert (found["answer"], found["finish_reason"], [each["number"] for each in found["citations"]]) == (
+        "The king [1] and",
+        None,
+        [1],
+    )
 
 
 def test_the_answer_is_part_of_the_document(articles: str, options: list[str]) -> None:
-    with language_model(parts=["The king [", "1][3", "], nobody else [12]"], ending="length", models=["only-one"]) as said:
+    with language_model(
+        parts=["The king [", "1][3", "], nobody else [12]"], ending="length", models=["only-one"]
+    ) as said:
         asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
     found = document(asked)
-    cited = [{name: passage[name] for name in ("number", "index", "id", "start", "end")} for passage in (found["passages"][0], found["passages"][2])]
+    cited = [
+        {name: passage[name] for name in ("number", "index", "id", "start", "end")}
+        for passage in (found["passages"][0], found["passages"][2])
+    ]
     assert {
         "model": "only-one",
         "answer": "The king [1][3], nobody else [12]",
@@ -329,7 +465,9 @@ def test_an_answer_without_citations_has_no_sources(articles: str, options: list
     assert "the answer cites no passage" in asked.stderr
 
 
-def test_a_server_that_refuses_leaves_nothing_on_stdout(articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_refuses_leaves_nothing_on_stdout(
+    articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
     with language_model(key="secret") as said:
         error = fault(ask(articles, QUESTION, *options, "--llm", said.url, "--llm-model", "parrot"))
@@ -338,7 +476,9 @@ def test_a_server_that_refuses_leaves_nothing_on_stdout(articles: str, options: 
     assert outcome_of(error).exit_code == 4
 
 
-def test_only_an_answer_needs_the_sdk(articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_answer_needs_the_sdk(
+    articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "openai"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "es_rerank.integrations.openai_chat")
@@ -367,7 +507,13 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "cause"), [("torn", "incomplete"), ("early", "without a finish_reason"), ("error", "the GPU fell out"), ("garbage", "Expecting value")]
+    ("ending", "cause"),
+    [
+        ("torn", "incomplete"),
+        ("early", "without a finish_reason"),
+        ("error", "the GPU fell out"),
+        ("garbage", "Expecting value"),
+    ],
 )
 def test_a_stream_that_breaks_is_no_answer(ending: Any, cause: str) -> None:
     came: list[str] = []
@@ -391,8 +537,14 @@ def test_a_stream_that_breaks_is_no_answer(ending: Any, cause: str) -> None:
         ({"models": []}, None, None, r"several models or none \(none\)"),
     ],
 )
-def test_a_refusal_says_what_to_do(script: dict[str, Any], model: str | None, status: int | None, message: str) -> None:
-    with language_model(**script) as said, ChatModel(said.url, model) as chat, pytest.raises(GenerationError, match=message) as caught:
+def test_a_refusal_says_what_to_do(
+    script: dict[str, Any], model: str | None, status: int | None, message: str
+) -> None:
+    with (
+        language_model(**script) as said,
+        ChatModel(said.url, model) as chat,
+        pytest.raises(GenerationError, match=message) as caught,
+    ):
         list(chat.stream(CHAT))
     assert caught.value.status == status
 
@@ -416,11 +568,16 @@ def test_a_path_that_the_server_does_not_have() -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    with ChatModel("http://127.0.0.1:9/v1", "parrot") as chat, pytest.raises(GenerationError, match=r"no server answers at http://127.0.0.1:9/v1 .*refused"):
+    with (
+        ChatModel("http://127.0.0.1:9/v1", "parrot") as chat,
+        pytest.raises(GenerationError, match=r"no server answers at http://127.0.0.1:9/v1 .*refused"),
+    ):
         list(chat.stream(CHAT))
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:99999/v1", "http://host:port/v1"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:99999/v1", "http://host:port/v1"]
+)
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SettingsError, match="http://HOST:PORT/v1"):
         ChatModel(url)

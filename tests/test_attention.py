@@ -43,7 +43,9 @@ def test_the_last_layer_of_a_fused_graph_has_one_row_of_queries(tmp_path: Path) 
     assert [each.shape[1] for each in (queries, keys, first)] == [1, 7, 7]
 
 
-@pytest.mark.parametrize("other", [{"scaled": False}, {"scaled": True, "learned": True}], ids=["another scale", "a learned bias"])
+@pytest.mark.parametrize(
+    "other", [{"scaled": False}, {"scaled": True, "learned": True}], ids=["another scale", "a learned bias"]
+)
 def test_another_kind_of_attention_is_left_alone(tmp_path: Path, other: dict[str, bool]) -> None:
     path = encoder(tmp_path / "model.onnx", **other)  # type: ignore[arg-type] # flags alone
     content = path.read_bytes()

@@ -53,7 +53,9 @@ def test_a_drift_that_both_share_cancels() -> None:
 def test_the_interval_is_as_wide_as_theory_says() -> None:
     draw, rounds = np.random.default_rng(5), 2_000
     found = added(draw.normal(4, 1, rounds), np.zeros(rounds))
-    expected = 2 * 1.96 * math.sqrt(math.pi / 2 / rounds)  # twice 1.96 standard errors of a median of normal draws
+    expected = (
+        2 * 1.96 * math.sqrt(math.pi / 2 / rounds)
+    )  # twice 1.96 standard errors of a median of normal draws
     assert found.low < 4 < found.high
     assert found.high - found.low == pytest.approx(expected, rel=0.25)
 
@@ -89,7 +91,9 @@ def test_a_machine_without_cpuinfo_has_a_name_too(monkeypatch: pytest.MonkeyPatc
 class Recorder:
     """Answers every search with the hits that it was given, and keeps in which order it was asked what."""
 
-    def __init__(self, way: str, asked: list[tuple[str, str]], hits: Callable[[], list[str]] = lambda: ["a", "b"]) -> None:
+    def __init__(
+        self, way: str, asked: list[tuple[str, str]], hits: Callable[[], list[str]] = lambda: ["a", "b"]
+    ) -> None:
         self.way, self.asked, self.hits = way, asked, hits
 
     def search(self, *, index: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +106,9 @@ class Recorder:
 def test_every_round_asks_every_case_once_in_an_order_of_its_own() -> None:
     asked: list[tuple[str, str]] = []
     told: list[int] = []
-    measured = measure({way: Recorder(way, asked) for way in ("direct", "sidecar", "library")}, "some-index", 20, told.append)
+    measured = measure(
+        {way: Recorder(way, asked) for way in ("direct", "sidecar", "library")}, "some-index", 20, told.append
+    )
     per_round = [asked[start : start + len(CASES)] for start in range(0, len(asked), len(CASES))]
     assert len(per_round) == 40  # as many again warm up
     assert all(sorted(each) == sorted(per_round[0]) for each in per_round)
@@ -114,7 +120,11 @@ def test_every_round_asks_every_case_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_way_that_finds_other_hits_ends_the_run() -> None:
-    ways = {"direct": Recorder("direct", []), "library": Recorder("library", []), "sidecar": Recorder("sidecar", [], lambda: ["b", "a"])}
+    ways = {
+        "direct": Recorder("direct", []),
+        "library": Recorder("library", []),
+        "sidecar": Recorder("sidecar", [], lambda: ["b", "a"]),
+    }
     with pytest.raises(SearchError, match="search-sidecar finds other hits"):
         measure(ways, "some-index", 1, lambda _: None)  # type: ignore[arg-type]
     assert gc.isenabled()
@@ -127,7 +137,9 @@ def test_rows_compare_each_case_with_its_baseline() -> None:
         place = names.index(row.case.name)
         shown = row.as_json()
         assert (shown["p50_ms"], shown["min_ms"], shown["max_ms"]) == (place, place, place)
-        assert shown["added_ms"] == (None if row.case.baseline is None else place - names.index(row.case.baseline))
+        assert shown["added_ms"] == (
+            None if row.case.baseline is None else place - names.index(row.case.baseline)
+        )
 
 
 def test_questions_are_the_same_every_time() -> None:
@@ -143,9 +155,19 @@ def test_questions_are_the_same_every_time() -> None:
 @pytest.fixture
 def environment(tmp_path: Path, state_dir: Path) -> dict[str, str]:
     """Tiny models, the session's node as the user's own, a variable that is not to be used, and a mark that children inherit."""
-    models = {"RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"), "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"), "STATE_DIR": state_dir}
+    models = {
+        "RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"),
+        "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"),
+        "STATE_DIR": state_dir,
+    }
     ours = {PREFIX + name: str(path) for name, path in models.items()}
-    return {**os.environ, **ours, "ELASTICSEARCH_URL": "http://127.0.0.1:9", "COLUMNS": "80", "BENCH_MARK": uuid4().hex}
+    return {
+        **os.environ,
+        **ours,
+        "ELASTICSEARCH_URL": "http://127.0.0.1:9",
+        "COLUMNS": "80",
+        "BENCH_MARK": uuid4().hex,
+    }
 
 
 def _command(node: Node, *arguments: str) -> list[str]:
@@ -154,7 +176,9 @@ def _command(node: Node, *arguments: str) -> list[str]:
 
 
 def _run(node: Node, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(node, *arguments), env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        _command(node, *arguments), env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 def _children(environment: dict[str, str]) -> list[str]:
@@ -175,14 +199,18 @@ def _assert_nothing_is_left(es: Elasticsearch, environment: dict[str, str]) -> N
 
 
 @pytest.mark.node
-def test_a_run_prints_every_case_and_leaves_nothing_behind(es: Elasticsearch, node: Node, environment: dict[str, str]) -> None:
+def test_a_run_prints_every_case_and_leaves_nothing_behind(
+    es: Elasticsearch, node: Node, environment: dict[str, str]
+) -> None:
     done = _run(node, environment, "--documents", "200", "--rounds", "3", "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert set(shown) == {"machine", "documents", "rounds", "cases"}
     assert shown["machine"] == machine(node.version)
     assert (shown["documents"], shown["rounds"]) == (200, 3)
-    assert [(case["name"], case["baseline"]) for case in shown["cases"]] == [(case.name, case.baseline) for case in CASES]
+    assert [(case["name"], case["baseline"]) for case in shown["cases"]] == [
+        (case.name, case.baseline) for case in CASES
+    ]
     for case in shown["cases"]:
         _check(case)
     _assert_nothing_is_left(es, environment)
@@ -191,7 +219,17 @@ def test_a_run_prints_every_case_and_leaves_nothing_behind(es: Elasticsearch, no
 def _check(case: dict[str, Any]) -> None:
     """Check what the command line promises, key by key."""
     differences = [case[key] for key in ("added_low_ms", "added_ms", "added_high_ms")]
-    assert set(case) == {"name", "baseline", "p50_ms", "p95_ms", "min_ms", "max_ms", "added_ms", "added_low_ms", "added_high_ms"}
+    assert set(case) == {
+        "name",
+        "baseline",
+        "p50_ms",
+        "p95_ms",
+        "min_ms",
+        "max_ms",
+        "added_ms",
+        "added_low_ms",
+        "added_high_ms",
+    }
     assert 0 < case["min_ms"] <= case["p50_ms"] <= case["p95_ms"] <= case["max_ms"]
     if case["baseline"] is None:
         assert differences == [None] * 3
@@ -210,7 +248,9 @@ def test_a_run_shows_a_table(node: Node, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.node
-def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(es: Elasticsearch, node: Node, environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(
+    es: Elasticsearch, node: Node, environment: dict[str, str], tmp_path: Path
+) -> None:
     gone = str(tmp_path / "gone")
     done = _run(node, {**environment, PREFIX + "RERANKER": gone}, "--documents", "100", "--rounds", "1")
     assert (done.returncode, done.stdout) == (1, "")
@@ -222,9 +262,13 @@ def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(es: Elasticsearc
 
 @pytest.mark.node
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_leaves_nothing_behind(es: Elasticsearch, node: Node, environment: dict[str, str], number: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_nothing_behind(
+    es: Elasticsearch, node: Node, environment: dict[str, str], number: signal.Signals
+) -> None:
     line = _command(node, "--documents", "100", "--rounds", "100000")
-    with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
         try:
             while not es.indices.get(index="bench-gateway-*").body:
                 assert running.poll() is None

@@ -55,7 +55,14 @@ def test_points_on_a_line_give_the_line(slope: float, intercept: float, across: 
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(-100, 100), st.integers(-100, 100)), min_size=3, max_size=12, unique_by=lambda point: point[0]))
+@given(
+    st.lists(
+        st.tuples(st.integers(-100, 100), st.integers(-100, 100)),
+        min_size=3,
+        max_size=12,
+        unique_by=lambda point: point[0],
+    )
+)
 def test_a_fit_explains_a_share_and_no_other_line_is_nearer(points: list[tuple[int, int]]) -> None:
     found = fit(points)
     assert found is not None
@@ -65,7 +72,11 @@ def test_a_fit_explains_a_share_and_no_other_line_is_nearer(points: list[tuple[i
         return sum((y - slope * x - intercept) ** 2 for x, y in points)
 
     best = left(found.slope, found.intercept)
-    assert all(best <= left(found.slope + dx, found.intercept + dy) + 1e-6 for dx in (-0.1, 0, 0.1) for dy in (-0.1, 0, 0.1))
+    assert all(
+        best <= left(found.slope + dx, found.intercept + dy) + 1e-6
+        for dx in (-0.1, 0, 0.1)
+        for dy in (-0.1, 0, 0.1)
+    )
 
 
 def test_two_points_lie_on_any_line_and_are_no_evidence_for_one() -> None:
@@ -109,7 +120,14 @@ def test_a_budget_ends_by_its_clock() -> None:
 
 
 def test_what_was_not_measured_has_no_number() -> None:
-    assert Cell("int8", 10, 32).as_json() == {"precision": "int8", "candidates": 10, "tokens": 32, "ms": None, "min_ms": None, "max_ms": None}
+    assert Cell("int8", 10, 32).as_json() == {
+        "precision": "int8",
+        "candidates": 10,
+        "tokens": 32,
+        "ms": None,
+        "min_ms": None,
+        "max_ms": None,
+    }
     assert Speed.of("int8", 2, 100, Timing(200.0, 100.0, 400.0)).as_json("threads", "pairs") == {
         "precision": "int8",
         "threads": 2,
@@ -144,11 +162,17 @@ def test_passages_for_the_embedder_are_as_long(texts: _Texts) -> None:
 
 def test_a_collection_that_is_too_small_says_so(tmp_path: Path) -> None:
     with CrossEncoder(tiny_cross_encoder(tmp_path / "model"), threads=1) as model:
-        cut = partial(passages_of, tokenizer=model.tokenizer, length=lambda text: len(model.tokenizer.encode("ab", text).ids))
+        cut = partial(
+            passages_of,
+            tokenizer=model.tokenizer,
+            length=lambda text: len(model.tokenizer.encode("ab", text).ids),
+        )
         assert cut(["abcde", "fghij"], tokens=10, number=2) == ["abcde", "fghij"]
         assert cut(["abcde", "fghij"], tokens=12, number=2) == ["abcde fg", "fghij ab"]
         for tokens in (3, 5, 100):
-            with pytest.raises(SettingsError, match=f"gives 0 passages that are read as {tokens} tokens, fewer than 2"):
+            with pytest.raises(
+                SettingsError, match=f"gives 0 passages that are read as {tokens} tokens, fewer than 2"
+            ):
                 cut(["abcde", "fghij"], tokens=tokens, number=2)
 
 
@@ -168,48 +192,100 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Few passages, cut from a small collection whose letters are tokens."""
     folder = tmp_path / "collection"
     folder.mkdir()
-    documents = [{"_id": str(number), "title": "", "text": f"{number} times the tide turns and the moon goes round"} for number in range(210)]
+    documents = [
+        {"_id": str(number), "title": "", "text": f"{number} times the tide turns and the moon goes round"}
+        for number in range(210)
+    ]
     for name, records in (("corpus", documents), ("queries", [{"_id": "q", "text": "tide"}])):
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8"
+        )
     monkeypatch.setattr(bench_cost, "EMBEDDED", 2)
     return ["--data", str(folder), "--rounds", "1", "--threads", "2"]
 
 
-def test_a_run_reports_cells_lines_threads_and_draws_them(two_precisions: Path, small: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["bench", "cost", str(two_precisions), *small, "--json", "--embedder", "--plot", str(tmp_path / "cost.svg")])
+def test_a_run_reports_cells_lines_threads_and_draws_them(
+    two_precisions: Path, small: list[str], tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(
+        app,
+        [
+            "bench",
+            "cost",
+            str(two_precisions),
+            *small,
+            "--json",
+            "--embedder",
+            "--plot",
+            str(tmp_path / "cost.svg"),
+        ],
+    )
     assert done.exception is None, done.output
     shown = json.loads(done.stdout)
-    assert set(shown) == {"machine", "model", "max_length", "query", "rounds", "cells", "fits", "threads", "embedder"}
+    assert set(shown) == {
+        "machine",
+        "model",
+        "max_length",
+        "query",
+        "rounds",
+        "cells",
+        "fits",
+        "threads",
+        "embedder",
+    }
     assert {(cell["precision"], cell["candidates"], cell["tokens"]) for cell in shown["cells"]} == {
-        (precision, candidates, tokens) for precision in ("fp32", "int8") for candidates in CANDIDATES for tokens in (32, 64, 128)
+        (precision, candidates, tokens)
+        for precision in ("fp32", "int8")
+        for candidates in CANDIDATES
+        for tokens in (32, 64, 128)
     }
     assert all(0 < cell["min_ms"] <= cell["ms"] <= cell["max_ms"] for cell in shown["cells"])
-    assert [(each["precision"], each["against"], each["points"], each["line"] is None) for each in shown["fits"]] == [
-        (precision, against, points, points < 3) for precision in ("int8", "fp32") for against, points in (("candidates", 5), ("tokens", 3), ("threads", 2))
+    assert [
+        (each["precision"], each["against"], each["points"], each["line"] is None) for each in shown["fits"]
+    ] == [
+        (precision, against, points, points < 3)
+        for precision in ("int8", "fp32")
+        for against, points in (("candidates", 5), ("tokens", 3), ("threads", 2))
     ]
     assert all(set(each["line"]) == {"slope", "intercept", "r2"} for each in shown["fits"] if each["line"])
-    assert [(speed["precision"], speed["threads"]) for speed in shown["threads"]] == [("int8", 1), ("int8", 2), ("fp32", 1), ("fp32", 2)]
+    assert [(speed["precision"], speed["threads"]) for speed in shown["threads"]] == [
+        ("int8", 1),
+        ("int8", 2),
+        ("fp32", 1),
+        ("fp32", 2),
+    ]
     assert [speed["tokens"] for speed in shown["embedder"]] == [32, 64, 128, 256]
-    titles = [each.text or "" for each in ET.parse(tmp_path / "cost.svg").iter("{http://www.w3.org/2000/svg}text")]
+    titles = [
+        each.text or "" for each in ET.parse(tmp_path / "cost.svg").iter("{http://www.w3.org/2000/svg}text")
+    ]
     for title in ("Cost by candidates", "Cost by length", "Speed by threads", "Embedder by length"):
         assert any(title in each for each in titles)
 
 
-def test_without_time_nothing_is_measured_and_no_number_is_shown(two_precisions: Path, small: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["bench", "cost", str(two_precisions), *small, "--budget", "0", "--embedder", "--json"])
+def test_without_time_nothing_is_measured_and_no_number_is_shown(
+    two_precisions: Path, small: list[str], tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(
+        app, ["bench", "cost", str(two_precisions), *small, "--budget", "0", "--embedder", "--json"]
+    )
     assert done.exception is None, done.output
     shown = json.loads(done.stdout)
     assert all(cell["ms"] is None for cell in shown["cells"])
     assert shown["threads"] == []
     assert "embedder" not in shown
     assert all(each["line"] is None for each in shown["fits"])
-    drawn = CliRunner().invoke(app, ["bench", "cost", str(two_precisions), *small, "--budget", "0", "--plot", str(tmp_path / "none.svg")])
+    drawn = CliRunner().invoke(
+        app,
+        ["bench", "cost", str(two_precisions), *small, "--budget", "0", "--plot", str(tmp_path / "none.svg")],
+    )
     assert drawn.exception is not None
     assert "nothing was measured within --budget" in str(drawn.exception)
     assert not (tmp_path / "none.svg").exists()
 
 
-def test_a_table_says_how_much_of_it_was_measured(two_precisions: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_says_how_much_of_it_was_measured(
+    two_precisions: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Once(Budget):
         """Time for the first cells alone."""
 

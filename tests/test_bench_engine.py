@@ -52,7 +52,9 @@ from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
 from es_rerank.types import Calibration
 
-LISTS = [(f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 6)]) for number in range(4)]
+LISTS = [
+    (f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 6)]) for number in range(4)
+]
 EXPECTED = np.asarray([len(query) - len(passage) / 10 for query, passages in LISTS for passage in passages])
 
 FAKE = """
@@ -111,14 +113,20 @@ def fake(tmp_path: Path) -> Start:
     path = tmp_path / "fake.py"
     path.write_text(FAKE, encoding="utf-8")
     numbers = itertools.count()
-    return lambda behaviour: Worker([sys.executable, str(path), behaviour, str(tmp_path / "calls")], tmp_path / f"{next(numbers)}.log", load_timeout_s=60)
+    return lambda behaviour: Worker(
+        [sys.executable, str(path), behaviour, str(tmp_path / "calls")],
+        tmp_path / f"{next(numbers)}.log",
+        load_timeout_s=60,
+    )
 
 
 def system(name: str, precision: Any = "fp32", peer: str | None = "some-peer", **more: Any) -> System:
     return System(name, precision, peer, name, "torch", **more)
 
 
-def entrant(start: Start, behaviour: str, precision: Any = "fp32", peer: str | None = "some-peer", **more: Any) -> Entrant:
+def entrant(
+    start: Start, behaviour: str, precision: Any = "fp32", peer: str | None = "some-peer", **more: Any
+) -> Entrant:
     return Entrant(system(behaviour, precision, peer, **more), "1.0", lambda: start(behaviour))
 
 
@@ -168,7 +176,11 @@ def test_a_worker_that_hangs_is_given_up(fake: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"), [("ends loading", "ended: RuntimeError: the weights are gone"), ("raises loading", "ValueError: no such thing")]
+    ("behaviour", "reason"),
+    [
+        ("ends loading", "ended: RuntimeError: the weights are gone"),
+        ("raises loading", "ValueError: no such thing"),
+    ],
 )
 def test_a_worker_that_does_not_load_says_why(fake: Start, behaviour: str, reason: str) -> None:
     with pytest.raises(WorkerError, match=reason):
@@ -178,7 +190,9 @@ def test_a_worker_that_does_not_load_says_why(fake: Start, behaviour: str, reaso
 def test_a_worker_that_hangs_while_it_loads_is_ended(fake: Start, tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children()}
     with pytest.raises(WorkerError, match="did not answer within"):
-        Worker([sys.executable, str(tmp_path / "fake.py"), "hangs loading"], tmp_path / "log", load_timeout_s=0.2)
+        Worker(
+            [sys.executable, str(tmp_path / "fake.py"), "hangs loading"], tmp_path / "log", load_timeout_s=0.2
+        )
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
@@ -235,7 +249,9 @@ def contest(fake: Start) -> Iterator[Callable[..., dict[str, Row]]]:
     assert not psutil.Process().children()
 
 
-def test_rows_tell_batch_speed_ratio_memory_and_whose_scores_are_ranked(contest: Callable[..., dict[str, Row]], fake: Start) -> None:
+def test_rows_tell_batch_speed_ratio_memory_and_whose_scores_are_ranked(
+    contest: Callable[..., dict[str, Row]], fake: Start
+) -> None:
     rows = contest(
         entrant(fake, "is well", peer=None, batches=False),
         entrant(fake, "is slow"),
@@ -259,8 +275,15 @@ def test_rows_tell_batch_speed_ratio_memory_and_whose_scores_are_ranked(contest:
     assert rounded.ranked is not None
     assert rounded.ranked == pytest.approx(np.round(EXPECTED))
     assert rounded.largest_difference == pytest.approx(np.abs(np.round(EXPECTED) - EXPECTED).max())
-    assert all(row.reason is None and row.peak_rss_mb is not None and row.peak_rss_mb > 1 for row in rows.values())
-    assert list(rows) == ["is well int8", "is rounded int8", "is well fp32", "is slow fp32"]  # the fastest first
+    assert all(
+        row.reason is None and row.peak_rss_mb is not None and row.peak_rss_mb > 1 for row in rows.values()
+    )
+    assert list(rows) == [
+        "is well int8",
+        "is rounded int8",
+        "is well fp32",
+        "is slow fp32",
+    ]  # the fastest first
 
 
 @pytest.mark.parametrize(
@@ -280,14 +303,21 @@ def test_a_peer_that_fails_is_a_row_that_says_why_and_the_others_go_on(
     failed, well = rows[f"{behaviour} {precision}"], rows["is well fp32"]
     assert failed.reason is not None
     assert reason in failed.reason
-    assert (failed.pairs_per_second, failed.ratio, failed.ranked, failed.peak_rss_mb) == (None, None, None, None)
+    assert (failed.pairs_per_second, failed.ratio, failed.ranked, failed.peak_rss_mb) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert well.reason is None
     assert well.pairs_per_second is not None
     assert (well.ratio, well.ratio_any) == (None, None)  # no peer is left to be compared with
     assert list(rows)[-1] == label(failed.system)
 
 
-def test_a_peer_that_ends_in_the_rounds_has_no_speed_from_the_others(contest: Callable[..., dict[str, Row]], fake: Start) -> None:
+def test_a_peer_that_ends_in_the_rounds_has_no_speed_from_the_others(
+    contest: Callable[..., dict[str, Row]], fake: Start
+) -> None:
     rows = contest(entrant(fake, "ends later", batches=False), entrant(fake, "is well"), rounds=5)
     assert rows["ends later fp32"].reason == "ended: Killed"
     assert rows["ends later fp32"].pairs_per_second is None
@@ -320,8 +350,13 @@ def test_a_peer_that_was_not_installed_is_a_row(contest: Callable[..., dict[str,
     )
 
 
-def test_probabilities_are_compared_with_probabilities(contest: Callable[..., dict[str, Row]], fake: Start) -> None:
-    rows = contest(entrant(fake, "is a probability", scale="probability"), Entrant(system("as logits"), "1", lambda: fake("is a probability")))
+def test_probabilities_are_compared_with_probabilities(
+    contest: Callable[..., dict[str, Row]], fake: Start
+) -> None:
+    rows = contest(
+        entrant(fake, "is a probability", scale="probability"),
+        Entrant(system("as logits"), "1", lambda: fake("is a probability")),
+    )
     found = rows["is a probability fp32"]
     assert found.reason is None
     assert found.largest_difference is not None
@@ -329,7 +364,9 @@ def test_probabilities_are_compared_with_probabilities(contest: Callable[..., di
     assert "wrong scores" in str(rows["as logits fp32"].reason)
 
 
-def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_own(contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path) -> None:
+def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_own(
+    contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path
+) -> None:
     names = ["is well", "is slow", "is rounded", "a fourth"]
     contest(*(entrant(fake, name, "int8", batches=False) for name in names), rounds=12)
     calls = [line.rsplit(" ", 3) for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
@@ -340,20 +377,36 @@ def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_o
     assert len(set(orders[1:-1])) > 3
 
 
-def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path) -> None:
+def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(
+    contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path
+) -> None:
     rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCHES)
     assert rows["is well fp32"].batch == 8
     calls = [line.split()[2:] for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
     tried, used = [call for call in calls if call[2] == "5"], [call for call in calls if call[2] == "20"]
-    assert {1, 4, 8} <= {int(batch) for _, batch, _ in tried} <= set(BATCHES)  # no larger ones once they are clearly slower
+    assert (
+        {1, 4, 8} <= {int(batch) for _, batch, _ in tried} <= set(BATCHES)
+    )  # no larger ones once they are clearly slower
     assert {batch for _, batch, _ in used} == {"8"}
     assert len({pid for pid, _, _ in tried}) == len({pid for pid, _, _ in used}) == 1
     assert {pid for pid, _, _ in tried} != {pid for pid, _, _ in used}
 
 
 def test_a_row_as_json_has_the_promised_keys() -> None:
-    shown = Row(system("x"), "1", pairs_per_second=12.345, low=1.0, high=20.0, largest_difference=0.0000123456).as_json()
-    assert set(shown) >= {"name", "precision", "batch", "pairs_per_second", "min", "max", "ratio", "peak_rss_mb", "largest_difference"}
+    shown = Row(
+        system("x"), "1", pairs_per_second=12.345, low=1.0, high=20.0, largest_difference=0.0000123456
+    ).as_json()
+    assert set(shown) >= {
+        "name",
+        "precision",
+        "batch",
+        "pairs_per_second",
+        "min",
+        "max",
+        "ratio",
+        "peak_rss_mb",
+        "largest_difference",
+    }
     assert (shown["pairs_per_second"], shown["largest_difference"]) == (12.3, 1.23e-05)
     json.dumps(shown)
 
@@ -390,7 +443,9 @@ PEER = Peer("some-peer", "1.2", "some-peer[onnx]")
 
 def fake_uv(folder: Path, behaviour: str) -> list[str]:
     folder.mkdir(exist_ok=True)
-    (folder / "uv.py").write_text(UV.format(calls=str(folder / "uv-calls"), behaviour=behaviour), encoding="utf-8")
+    (folder / "uv.py").write_text(
+        UV.format(calls=str(folder / "uv-calls"), behaviour=behaviour), encoding="utf-8"
+    )
     return [sys.executable, str(folder / "uv.py")]
 
 
@@ -409,7 +464,10 @@ def test_a_peer_is_installed_once_at_its_version_away_from_any_project(tmp_path:
 
 def test_an_installation_that_fails_says_what_uv_said_and_is_tried_again(tmp_path: Path) -> None:
     for _ in range(2):
-        with pytest.raises(WorkerError, match="could not be installed: error: No solution found cause: transformers cannot be both"):
+        with pytest.raises(
+            WorkerError,
+            match="could not be installed: error: No solution found cause: transformers cannot be both",
+        ):
             installed(PEER, tmp_path / "cache", uv=fake_uv(tmp_path, "fails"))
     assert installed(PEER, tmp_path / "cache", uv=fake_uv(tmp_path, "works")).is_file()
 
@@ -447,10 +505,15 @@ def test_our_own_modes_are_the_models_of_the_folder(tmp_path: Path) -> None:
     folder, other = tiny_cross_encoder(tmp_path / "a"), tiny_cross_encoder(tmp_path / "b", seed=1)
     (folder / "second.onnx").write_bytes((other / GRAPH).read_bytes())
     reseal(
-        folder, variants={"fp32": GRAPH, "int8": "second.onnx"}, files={name: file_record(folder / name) for name in (GRAPH, "second.onnx", "tokenizer.json")}
+        folder,
+        variants={"fp32": GRAPH, "int8": "second.onnx"},
+        files={name: file_record(folder / name) for name in (GRAPH, "second.onnx", "tokenizer.json")},
     )
     for precision, source in (("fp32", folder), ("int8", other)):
-        with CrossEncoder(source, variant="fp32") as model, start(folder, tmp_path / "log", f"es-rerank-{precision}") as worker:
+        with (
+            CrossEncoder(source, variant="fp32") as model,
+            start(folder, tmp_path / "log", f"es-rerank-{precision}") as worker,
+        ):
             expected = np.concatenate([model.score(query, passages).values for query, passages in LISTS])
             answer = worker.score(LISTS, 1)
             assert answer.scores == pytest.approx(expected, abs=1e-6)
@@ -466,7 +529,14 @@ def test_what_a_system_cannot_load_is_what_the_worker_answers(tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> None:
-    task = json.dumps({"system": "es-rerank-fp32", "folder": str(tiny_cross_encoder(tmp_path / "model")), "threads": 1, "max_length": 128})
+    task = json.dumps(
+        {
+            "system": "es-rerank-fp32",
+            "folder": str(tiny_cross_encoder(tmp_path / "model")),
+            "threads": 1,
+            "max_length": 128,
+        }
+    )
     program = (
         "import sys, time, pathlib; from es_rerank.research.bench.workers import Worker\n"
         f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], pathlib.Path({str(tmp_path / 'log')!r}))\n"
@@ -482,7 +552,12 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
 
 
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
-    named = [*SYSTEMS, *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.SHARES), table.REFERENCE, table.EXPORT]
+    named = [
+        *SYSTEMS,
+        *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.SHARES),
+        table.REFERENCE,
+        table.EXPORT,
+    ]
     assert {each.worker for each in named} == set(script.SYSTEMS)
     assert len({label(each) for each in named}) == len(named)
     assert {each.peer for each in SYSTEMS} - {None} == {peer.name for peer in PEERS}
@@ -490,9 +565,16 @@ def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> N
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("fpu avx2", "avx2"), ("fpu avx2 avx512f", "avx512"), ("fpu avx512f avx512_vnni", "avx512_vnni"), ("fpu avx_vnni", "avx2")],
+    [
+        ("fpu avx2", "avx2"),
+        ("fpu avx2 avx512f", "avx512"),
+        ("fpu avx512f avx512_vnni", "avx512_vnni"),
+        ("fpu avx_vnni", "avx2"),
+    ],
 )
-def test_the_preset_is_the_best_that_the_cpu_has(flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_preset_is_the_best_that_the_cpu_has(
+    flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n", encoding="utf-8")
     monkeypatch.setattr(script, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
@@ -508,7 +590,13 @@ def test_the_bundled_weights_are_all_that_a_bert_with_a_head_has() -> None:
     import onnx  # noqa: PLC0415
 
     tensors = dequantised(onnx.load(model_folder(BUNDLED_RERANKER) / "model_int8.onnx"))
-    modules = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm"]
+    modules = [
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+    ]
     modules += ["intermediate.dense", "output.dense", "output.LayerNorm"]
     names = [f"bert.encoder.layer.{layer}.{module}" for layer in range(6) for module in modules]
     names += ["bert.embeddings.LayerNorm", "bert.pooler.dense", "classifier"]
@@ -516,7 +604,11 @@ def test_the_bundled_weights_are_all_that_a_bert_with_a_head_has() -> None:
     assert set(tensors) == tables | {f"{name}.{part}" for name in names for part in ("weight", "bias")}
     assert tensors["bert.encoder.layer.3.intermediate.dense.weight"].shape == (1536, 384)
     assert tensors["classifier.weight"].shape == (1, 384)
-    assert all(value.dtype == np.float32 and np.isfinite(value).all() and value.std() > 0 for value in tensors.values() if value.size > 1)
+    assert all(
+        value.dtype == np.float32 and np.isfinite(value).all() and value.std() > 0
+        for value in tensors.values()
+        if value.size > 1
+    )
 
 
 def test_a_flat_folder_has_what_flashrank_asks_for(tmp_path: Path) -> None:
@@ -551,7 +643,9 @@ def test_bm25_is_the_formula(texts: list[str], query: str, size: int) -> None:
 
     def score(count: Counter[str]) -> float:
         norm = 1.2 * (0.25 + 0.75 * count.total() / average)
-        return sum(idf(word) * count[word] / (count[word] + norm) for word in words_of(query) if word in count)
+        return sum(
+            idf(word) * count[word] / (count[word] + norm) for word in words_of(query) if word in count
+        )
 
     scores = [score(count) for count in counts]
     best = Bm25(texts).best(query, size)
@@ -574,7 +668,11 @@ def test_a_collection_gives_windows_and_their_ndcg(collection: _Collection) -> N
     in_order = np.concatenate([-np.arange(length, dtype=float) for length in lengths])
     assert collection.ndcg(in_order) == first
     judgements = read_qrels(packaged(), collection.topics.split)
-    grades = [float(judgements[name].get(document, 0)) for name, found in collection._asked().items() for document in found.documents[: collection.window]]
+    grades = [
+        float(judgements[name].get(document, 0))
+        for name, found in collection._asked().items()
+        for document in found.documents[: collection.window]
+    ]
     assert len(grades) == collection.texts()
     best = collection.ndcg(np.asarray(grades))
     assert best is not None
@@ -586,7 +684,10 @@ def test_joined_with_the_first_stage_an_order_is_between_both(collection: _Colle
     scores = np.random.default_rng(3).normal(size=collection.texts())
     assert collection.ndcg(scores, Calibration(1.0, 0.0, -3.0)) == collection.ndcg(scores)
     assert collection.ndcg(scores, Calibration(0.0, 1.0, 0.0)) == collection.ndcg()
-    assert collection.ndcg(scores, Calibration(1.0, 1.0, 0.0)) not in {collection.ndcg(scores), collection.ndcg()}
+    assert collection.ndcg(scores, Calibration(1.0, 1.0, 0.0)) not in {
+        collection.ndcg(scores),
+        collection.ndcg(),
+    }
 
 
 def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) -> None:
@@ -602,9 +703,13 @@ def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) ->
 
 
 def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
-    drawn = ET.fromstring(chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0), Bar("slow", 25.0, 20.0, 30.0, BEFORE)]))
+    drawn = ET.fromstring(
+        chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0), Bar("slow", 25.0, 20.0, 30.0, BEFORE)])
+    )
     space = "{http://www.w3.org/2000/svg}"
-    widths = [float(each.attrib["width"]) for each in drawn.iter(f"{space}rect") if each.attrib["width"] != "100%"]
+    widths = [
+        float(each.attrib["width"]) for each in drawn.iter(f"{space}rect") if each.attrib["width"] != "100%"
+    ]
     assert widths[0] == pytest.approx(4 * widths[1], rel=0.01)
     texts = [each.text for each in drawn.iter(f"{space}text")]
     assert texts == ["a & b <c>", "fast & int8", "100.0", "slow", "25.0"]
@@ -612,12 +717,38 @@ def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
     assert len(colours) == 3
 
 
-def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(collection: _Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
+    collection: _Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spread = Added(1.234, 0.9, 12.5)
     rows = [
-        Row(each, "1.2.3", None, 16, 1.5e-5, 1234.5, 1000.0, 1300.0, spread, spread, 1234.0, np.zeros(collection.texts()), "x") for each in SYSTEMS if each.peer
+        Row(
+            each,
+            "1.2.3",
+            None,
+            16,
+            1.5e-5,
+            1234.5,
+            1000.0,
+            1300.0,
+            spread,
+            spread,
+            1234.0,
+            np.zeros(collection.texts()),
+            "x",
+        )
+        for each in SYSTEMS
+        if each.peer
     ]
-    report = _Report([*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")], [collection], LISTS, 3, 2, Calibration(0.0, 1.0, 0.0), on_our_grid=True)
+    report = _Report(
+        [*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")],
+        [collection],
+        LISTS,
+        3,
+        2,
+        Calibration(0.0, 1.0, 0.0),
+        on_our_grid=True,
+    )
     out = io.StringIO()
     monkeypatch.setattr(bench_engine, "stdout", Console(file=out, width=80))
     report.show()
@@ -631,14 +762,24 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(collection
     assert "not measured: es-rerank fp32 0.1: ended: [no] memory" in lines
     assert sum("first stage (BM25)" in line for line in lines) == 1
     shown = report.as_json()
-    assert shown["systems"][0]["ndcg@10"] == shown["collections"][0]["first_stage"]["ndcg@10"] == collection.ndcg()
-    assert shown["systems"][0]["ndcg@10_joined_by_collection"] == {collection.topics.collection: collection.ndcg()}
+    assert (
+        shown["systems"][0]["ndcg@10"]
+        == shown["collections"][0]["first_stage"]["ndcg@10"]
+        == collection.ndcg()
+    )
+    assert shown["systems"][0]["ndcg@10_joined_by_collection"] == {
+        collection.topics.collection: collection.ndcg()
+    }
     assert (shown["systems"][-1]["ndcg@10"], shown["systems"][-1]["ndcg@10_joined"]) == (None, None)
     assert set(shown["machine"]) == {"cpu", "cores", "python", "threads"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["--peers", "flashrank", "--peers", "nobody"], "--peers nobody is not a peer"), (["--plot", "a.png"], "ends in .svg")]
+    ("arguments", "message"),
+    [
+        (["--peers", "flashrank", "--peers", "nobody"], "--peers nobody is not a peer"),
+        (["--plot", "a.png"], "ends in .svg"),
+    ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_measured(arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["bench", "engine", *arguments])

@@ -27,10 +27,27 @@ from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
 from es_rerank.research.bench import servers, under_load
-from es_rerank.research.bench.load import Outcome, Reply, arrivals, capacity, offer, percentile, step_of, without_collection
+from es_rerank.research.bench.load import (
+    Outcome,
+    Reply,
+    arrivals,
+    capacity,
+    offer,
+    percentile,
+    step_of,
+    without_collection,
+)
 from es_rerank.research.bench.peers import System
 from es_rerank.research.bench.peers.environment import installed
-from es_rerank.research.bench.servers import INFINITY, INFINITY_DIALECT, TEI_DIALECT, Server, in_precision, infinity, sidecar
+from es_rerank.research.bench.servers import (
+    INFINITY,
+    INFINITY_DIALECT,
+    TEI_DIALECT,
+    Server,
+    in_precision,
+    infinity,
+    sidecar,
+)
 from es_rerank.research.bench.under_load import Contender, UnderLoad, reference
 from es_rerank.research.bench.windows import Candidates, requests_of
 from es_rerank.research.bench.workers import WorkerError
@@ -109,7 +126,9 @@ def test_latency_is_that_of_queueing_theory(each: list[tuple[float, float]]) -> 
         ended = max(at, ended) + length
         expected.append(ended - at)
     # Requests that are due at one moment may be served in any order.
-    assert sum(reply.seconds for reply in latencies(seconds, due)) == pytest.approx(sum(expected)) or len(set(due)) < len(due)
+    assert sum(reply.seconds for reply in latencies(seconds, due)) == pytest.approx(sum(expected)) or len(
+        set(due)
+    ) < len(due)
 
 
 def test_what_is_not_answered_in_time_is_late_and_given_up() -> None:
@@ -165,7 +184,10 @@ def test_arrivals_are_a_poisson_stream() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.floats(0, 1e6), st.just(math.inf)), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
+@given(
+    st.lists(st.one_of(st.floats(0, 1e6), st.just(math.inf)), min_size=1, max_size=60),
+    st.sampled_from([0.5, 0.95, 0.99]),
+)
 def test_a_percentile_is_the_nearest_rank(values: list[float], share: float) -> None:
     found = percentile(values, share)
     assert found in values
@@ -174,7 +196,12 @@ def test_a_percentile_is_the_nearest_rank(values: list[float], share: float) -> 
 
 
 def test_a_step_counts_what_became_of_its_requests() -> None:
-    replies = [Reply("answered", 0.1, 0.0), Reply("rejected", 0.01, 0.002), Reply("answered", 0.3, 0.0), Reply("late", math.inf, 0.0)]
+    replies = [
+        Reply("answered", 0.1, 0.0),
+        Reply("rejected", 0.01, 0.002),
+        Reply("answered", 0.3, 0.0),
+        Reply("late", math.inf, 0.0),
+    ]
     step = step_of(2.0, np.asarray([0.0, 0.5, 1.9, 1.95]), replies)
     assert (step.requests, step.rejected, step.late) == (4, 1, 1)
     assert step.achieved == pytest.approx(2 / 2.2)
@@ -198,7 +225,11 @@ texts = st.lists(st.text("abc", min_size=1, max_size=4), max_size=12, unique=Tru
 
 @given(st.dictionaries(st.text("qr", min_size=1), texts, max_size=5), st.integers(1, 4))
 def test_requests_share_no_pair_and_are_full(found: dict[str, list[str]], size: int) -> None:
-    asked = list(requests_of({name: Candidates(name, each, each, [0.0] * len(each)) for name, each in found.items()}, size))
+    asked = list(
+        requests_of(
+            {name: Candidates(name, each, each, [0.0] * len(each)) for name, each in found.items()}, size
+        )
+    )
     pairs = [(query, text) for query, each in asked for text in each]
     assert len(set(pairs)) == len(pairs)
     assert all(len(each) == size for _, each in asked)
@@ -235,7 +266,9 @@ class Answers(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
 """
 
-REQUESTS = [(f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 4)]) for number in range(6)]
+REQUESTS = [
+    (f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 4)]) for number in range(6)
+]
 Start = Callable[[str], Server]
 
 
@@ -252,7 +285,16 @@ def fake(tmp_path: Path) -> Iterator[Start]:
     def start(behaviour: str) -> Server:
         port = servers._free_port()
         command = [sys.executable, str(path), behaviour, "--port", str(port)]
-        started.append(Server(command, port, TEI_DIALECT, tmp_path / f"{len(started)}.log", env=dict(os.environ), timeout_s=60))
+        started.append(
+            Server(
+                command,
+                port,
+                TEI_DIALECT,
+                tmp_path / f"{len(started)}.log",
+                env=dict(os.environ),
+                timeout_s=60,
+            )
+        )
         return started[-1]
 
     yield start
@@ -260,8 +302,12 @@ def fake(tmp_path: Path) -> Iterator[Start]:
         server.close()
 
 
-def contender(start: Start, behaviour: str, batches: Sequence[int | None] = (None,), peer: str | None = "some-peer") -> Contender:
-    return Contender(System(behaviour, "fp32", peer, behaviour, "torch"), "1.0", lambda _: start(behaviour), batches)
+def contender(
+    start: Start, behaviour: str, batches: Sequence[int | None] = (None,), peer: str | None = "some-peer"
+) -> Contender:
+    return Contender(
+        System(behaviour, "fp32", peer, behaviour, "torch"), "1.0", lambda _: start(behaviour), batches
+    )
 
 
 def measured(contenders: Sequence[Contender], rates: Sequence[float] | None = (200.0, 400.0)) -> UnderLoad:
@@ -274,13 +320,20 @@ def measured(contenders: Sequence[Contender], rates: Sequence[float] | None = (2
 
 
 def test_servers_are_measured_and_what_fails_says_why(fake: Start) -> None:
-    contest = measured([contender(fake, name) for name in ("is well", "is wrong", "refuses", "fails", "ends", "dies")])
+    contest = measured(
+        [contender(fake, name) for name in ("is well", "is wrong", "refuses", "fails", "ends", "dies")]
+    )
     well, *failed = contest.rows
     assert well.reason is None
     assert well.capacity is not None
-    assert [(step.offered, step.requests, step.rejected, step.late) for step in well.steps] == [(200, 6, 0, 0), (400, 6, 0, 0)]
+    assert [(step.offered, step.requests, step.rejected, step.late) for step in well.steps] == [
+        (200, 6, 0, 0),
+        (400, 6, 0, 0),
+    ]
     assert well.peak_rss_mb is not None
-    for row, why in zip(failed, ("wrong scores", "429", "500", "the weights are gone", "gave no scores"), strict=True):
+    for row, why in zip(
+        failed, ("wrong scores", "429", "500", "the weights are gone", "gave no scores"), strict=True
+    ):
         assert row.reason is not None
         assert why in row.reason
         assert not row.steps
@@ -288,7 +341,11 @@ def test_servers_are_measured_and_what_fails_says_why(fake: Start) -> None:
 
 
 def test_a_server_that_answers_nothing_under_load_says_why(fake: Start) -> None:
-    for behaviour, why in (("refuses", "answered none of 8"), ("fails", "answered 500"), ("dies", "broke the connection")):
+    for behaviour, why in (
+        ("refuses", "answered none of 8"),
+        ("fails", "answered 500"),
+        ("dies", "broke the connection"),
+    ):
         with UnderLoad([contender(fake, behaviour)], REQUESTS) as contest:
             contest.prepare(lambda _: None)
             contest.time(lambda _: None, rates=[100.0])
@@ -301,7 +358,9 @@ def test_a_server_that_answers_nothing_under_load_says_why(fake: Start) -> None:
 def test_without_rates_each_server_is_offered_shares_of_its_own_capacity(fake: Start) -> None:
     (row,) = measured([contender(fake, "is well")], None).rows
     assert row.capacity is not None
-    assert [step.offered for step in row.steps] == pytest.approx([share * row.capacity for share in under_load.SHARES])
+    assert [step.offered for step in row.steps] == pytest.approx(
+        [share * row.capacity for share in under_load.SHARES]
+    )
 
 
 def test_the_best_batch_size_is_kept_and_the_others_end(fake: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +375,9 @@ def test_the_best_batch_size_is_kept_and_the_others_end(fake: Start, monkeypatch
         return started[-1]
 
     monkeypatch.setattr(under_load, "capacity", known)
-    with UnderLoad([Contender(System("x", "fp32", "some-peer", "x", "torch"), "1", start, (4, 8, 16))], REQUESTS) as contest:
+    with UnderLoad(
+        [Contender(System("x", "fp32", "some-peer", "x", "torch"), "1", start, (4, 8, 16))], REQUESTS
+    ) as contest:
         contest.prepare(lambda _: None)
         assert (contest.rows[0].batch, contest.rows[0].capacity) == (8, 9.0)
         assert [psutil.pid_exists(server._process.pid) for server in started] == [False, True, False]
@@ -337,13 +398,20 @@ def test_our_sidecar_gives_the_models_own_scores(tmp_path: Path) -> None:
     folder, other = tiny_cross_encoder(tmp_path / "a"), tiny_cross_encoder(tmp_path / "b", seed=1)
     (folder / "second.onnx").write_bytes((other / GRAPH).read_bytes())
     reseal(
-        folder, variants={"fp32": GRAPH, "int8": "second.onnx"}, files={name: file_record(folder / name) for name in (GRAPH, "second.onnx", "tokenizer.json")}
+        folder,
+        variants={"fp32": GRAPH, "int8": "second.onnx"},
+        files={name: file_record(folder / name) for name in (GRAPH, "second.onnx", "tokenizer.json")},
     )
     served = in_precision(folder, "int8", tmp_path / "served")
     assert read_manifest(served).default_variant == "int8"
-    with CrossEncoder(other, threads=1) as model, sidecar(served, tmp_path, threads=1, timeout_s=30) as server:
+    with (
+        CrossEncoder(other, threads=1) as model,
+        sidecar(served, tmp_path, threads=1, timeout_s=30) as server,
+    ):
         for query, passages in REQUESTS[:2]:
-            assert server.scores(query, passages) == pytest.approx(model.score(query, passages).values, abs=1e-6)
+            assert server.scores(query, passages) == pytest.approx(
+                model.score(query, passages).values, abs=1e-6
+            )
     with pytest.raises(ModelFolderError, match="has no int8 variant"):
         in_precision(other, "int8", tmp_path / "none")
 
@@ -368,12 +436,19 @@ def peer(tmp_path: Path) -> Path:
 
 
 def test_infinity_is_asked_in_its_own_dialect(peer: Path, tmp_path: Path) -> None:
-    with infinity(installed(INFINITY, peer, uv=["/nowhere/uv"]), tmp_path / "torch", tmp_path, threads=3, batch=16) as server:
+    with infinity(
+        installed(INFINITY, peer, uv=["/nowhere/uv"]), tmp_path / "torch", tmp_path, threads=3, batch=16
+    ) as server:
         assert server.scores(*REQUESTS[0]) == pytest.approx(expected(*REQUESTS[0]))
     called, threads = json.loads((tmp_path / "called").read_text(encoding="utf-8"))
     assert threads == "3"
     assert called[0] == "v2"
-    for name, value in (("--engine", "torch"), ("--batch-size", "16"), ("--model-id", str(tmp_path / "torch")), ("--dtype", "float32")):
+    for name, value in (
+        ("--engine", "torch"),
+        ("--batch-size", "16"),
+        ("--model-id", str(tmp_path / "torch")),
+        ("--dtype", "float32"),
+    ):
         assert called[called.index(name) + 1] == value
     assert INFINITY_DIALECT.body("q", ["a"])["model"] == called[called.index("--served-model-name") + 1]
 
@@ -384,19 +459,38 @@ def test_infinity_is_asked_in_its_own_dialect(peer: Path, tmp_path: Path) -> Non
 def test_curves_lie_where_their_values_are() -> None:
     line = Curve("a & b", [(0.0, 1.0), (10.0, 21.0)], line=Line(2.0, 1.0))
     logarithmic = Curve("<p95>", [(1.0, 1.0), (2.0, 10.0), (3.0, 100.0)], COLOURS[1], dashed=True)
-    drawn = ET.fromstring(curves("title", [Panel("one", "x", "y", [line]), Panel("two", "x", "y", [logarithmic], log=True)]))
+    drawn = ET.fromstring(
+        curves("title", [Panel("one", "x", "y", [line]), Panel("two", "x", "y", [logarithmic], log=True)])
+    )
     space = "{http://www.w3.org/2000/svg}"
     texts = [each.text for each in drawn.iter(f"{space}text")]
     assert {"title", "one", "two", "a & b", "<p95>", "10", "100"} <= set(texts)
-    dots = [float(each.attrib["cy"]) for each in list(drawn.iter(f"{space}g"))[1].iter(f"{space}circle") if each.attrib["fill"] == COLOURS[1]]
+    dots = [
+        float(each.attrib["cy"])
+        for each in list(drawn.iter(f"{space}g"))[1].iter(f"{space}circle")
+        if each.attrib["fill"] == COLOURS[1]
+    ]
     assert dots[0] - dots[1] == pytest.approx(dots[1] - dots[2], abs=0.2)  # a decade is as high as the next
 
 
 def test_a_line_that_would_fall_below_the_axis_begins_at_it() -> None:
-    drawn = ET.fromstring(curves("t", [Panel("p", "x", "y", [Curve("c", [(1.0, 1.0), (2.0, 1.0), (10.0, 40.0)], line=Line(5.0, -10.0))])]))
+    drawn = ET.fromstring(
+        curves(
+            "t",
+            [
+                Panel(
+                    "p", "x", "y", [Curve("c", [(1.0, 1.0), (2.0, 1.0), (10.0, 40.0)], line=Line(5.0, -10.0))]
+                )
+            ],
+        )
+    )
     (path,) = [each.attrib["d"] for each in drawn.iter("{http://www.w3.org/2000/svg}path")]
     heights = [float(part.split()[1]) for part in path[1:].split(" L")]
-    axis = max(float(each.attrib["y1"]) for each in drawn.iter("{http://www.w3.org/2000/svg}line") if each.attrib["y1"] == each.attrib["y2"] != "0")
+    axis = max(
+        float(each.attrib["y1"])
+        for each in drawn.iter("{http://www.w3.org/2000/svg}line")
+        if each.attrib["y1"] == each.attrib["y2"] != "0"
+    )
     assert max(heights) <= axis
 
 
@@ -417,23 +511,46 @@ def test_any_measurement_can_be_drawn_within_its_axes(points: list[tuple[float, 
 def collection(tmp_path: Path) -> Path:
     folder = tmp_path / "collection"
     (folder / "qrels").mkdir(parents=True)
-    documents = [{"_id": str(number), "title": "", "text": f"the tide turns, moon {number}"} for number in range(12)]
-    for name, records in (("corpus", documents), ("queries", [{"_id": f"q{number}", "text": f"tide moon {number}"} for number in range(4)])):
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+    documents = [
+        {"_id": str(number), "title": "", "text": f"the tide turns, moon {number}"} for number in range(12)
+    ]
+    for name, records in (
+        ("corpus", documents),
+        ("queries", [{"_id": f"q{number}", "text": f"tide moon {number}"} for number in range(4)]),
+    ):
+        (folder / f"{name}.jsonl").write_text(
+            "".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8"
+        )
     return folder
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(
-        [sys.executable, "-m", "es_rerank", "bench", "load", *arguments], env=environ, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-m", "es_rerank", "bench", "load", *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 
 def test_a_run_reports_every_rate_and_draws_it(tmp_path: Path, collection: Path) -> None:
     model = tiny_cross_encoder(tmp_path / "model")
     given_ = [str(model), "--data", str(collection), "--window", "3", "--threads", "1"]
-    done = _run(*given_, "--requests", "8", "--rates", "20", "--rates", "40", "--json", "--plot", str(tmp_path / "load.svg"))
+    done = _run(
+        *given_,
+        "--requests",
+        "8",
+        "--rates",
+        "20",
+        "--rates",
+        "40",
+        "--json",
+        "--plot",
+        str(tmp_path / "load.svg"),
+    )
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert set(shown) == {"machine", "requests", "window", "timeout_s", "servers"}
@@ -441,7 +558,17 @@ def test_a_run_reports_every_rate_and_draws_it(tmp_path: Path, collection: Path)
     assert set(row) == {"name", "precision", "version", "batch", "capacity", "steps", "peak_rss_mb", "reason"}
     assert [step["offered"] for step in row["steps"]] == [20, 40]
     for step in row["steps"]:
-        assert set(step) == {"offered", "achieved", "requests", "rejected", "late", "p50_ms", "p95_ms", "p99_ms", "behind_ms"}
+        assert set(step) == {
+            "offered",
+            "achieved",
+            "requests",
+            "rejected",
+            "late",
+            "p50_ms",
+            "p95_ms",
+            "p99_ms",
+            "behind_ms",
+        }
         assert 0 < step["p50_ms"] <= step["p95_ms"] <= step["p99_ms"]
         assert (step["requests"], step["rejected"], step["late"]) == (8, 0, 0)
     texts = [each.text for each in ET.parse(tmp_path / "load.svg").iter("{http://www.w3.org/2000/svg}text")]
@@ -449,7 +576,10 @@ def test_a_run_reports_every_rate_and_draws_it(tmp_path: Path, collection: Path)
     table = _run(*given_, "--requests", "2", "--rates", "20")
     assert table.returncode == 0, table.stderr
     assert "es-rerank sidecar fp32: capacity" in table.stdout
-    assert next(line for line in table.stdout.splitlines() if line.startswith("20.00")).split()[-2:] == ["0", "0"]
+    assert next(line for line in table.stdout.splitlines() if line.startswith("20.00")).split()[-2:] == [
+        "0",
+        "0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -460,7 +590,9 @@ def test_a_run_reports_every_rate_and_draws_it(tmp_path: Path, collection: Path)
         (["--requests", "100000", "--window", "1000"], "--requests 100000 is more than the"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is_measured(arguments: list[str], message: str, collection: Path) -> None:
+def test_what_cannot_be_done_is_said_before_anything_is_measured(
+    arguments: list[str], message: str, collection: Path
+) -> None:
     done = CliRunner().invoke(app, ["bench", "load", "--data", str(collection), *arguments])
     assert isinstance(done.exception, SettingsError)
     assert message in done.exception.message

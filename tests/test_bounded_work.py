@@ -55,7 +55,9 @@ TREES: dict[str, dict[str, Any]] = {
     "digits behind a point": rrf(min_score="." + DIGITS + "x"),
     "digits, a point and a letter": linear(weight=DIGITS + "." + DIGITS + "x"),
     "digits of an exponent": rrf(min_score="1e" + DIGITS + "x"),
-    "digits of a dimension": {"rrf": {"retrievers": [{"knn": {"field": "v", "k": 1, "query_vector": [DIGITS + "x"]}}, LEAF]}},
+    "digits of a dimension": {
+        "rrf": {"retrievers": [{"knn": {"field": "v", "k": 1, "query_vector": [DIGITS + "x"]}}, LEAF]}
+    },
     "an integer over every float": rrf(min_score=10**4000),
     "an integer over every float as a weight": linear(weight=10**4000),
     "many fields": {"rrf": {"query": "q", "fields": [f"f{number}*" for number in range(200_000)]}},
@@ -89,8 +91,13 @@ def test_a_fault_of_a_body_is_found_at_once(name: str) -> None:
 @pytest.fixture
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     model = WordOverlapReranker()
-    app = create_app(Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER)))
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client:
+    app = create_app(
+        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+    ):
         while (await client.get("/readyz")).status_code != 200:
             pass
         yield client
@@ -118,7 +125,9 @@ async def test_a_fault_of_a_request_is_found_at_once(caller: httpx.AsyncClient, 
     sent = request if "content" in request else {"json": {"retriever": rrf()}, **request}
     async with asyncio.timeout(GUARD_S):
         answer = await caller.post("/no-such-index/_search", **sent)
-    assert answer.status_code in (400, 404), answer.text[:500]  # 404 where Elasticsearch was asked: the index is not there
+    assert answer.status_code in (400, 404), answer.text[
+        :500
+    ]  # 404 where Elasticsearch was asked: the index is not there
     assert len(answer.text) < 200_000
 
 
@@ -128,7 +137,10 @@ async def test_of_many_unknown_parameters_ten_are_named(caller: httpx.AsyncClien
     assert reason.endswith("[unknown9] and 2990 more")
 
 
-@given(st.text(alphabet="abc_", max_size=12), st.lists(st.text(alphabet="abc_", min_size=1, max_size=12), unique=True, max_size=8))
+@given(
+    st.text(alphabet="abc_", max_size=12),
+    st.lists(st.text(alphabet="abc_", min_size=1, max_size=12), unique=True, max_size=8),
+)
 def test_the_bound_on_suggestions_leaves_none_out(word: str, known: list[str]) -> None:
     def distance(left: str, right: str) -> int:
         table = {(i, 0): i for i in range(len(left) + 1)} | {(0, j): j for j in range(len(right) + 1)}

@@ -68,7 +68,10 @@ def test_what_was_scored_is_given_again_bit_for_bit(model: CrossEncoder) -> None
     assert again.values.tobytes() == first.values[::-1].tobytes()
     assert not first.cached.any()
     assert again.cached.all()
-    assert (first.truncated.tolist(), again.truncated.tolist()) == ([False] * 6 + [True], [True] + [False] * 6)
+    assert (first.truncated.tolist(), again.truncated.tolist()) == (
+        [False] * 6 + [True],
+        [True] + [False] * 6,
+    )
 
 
 @given(st.lists(st.tuples(texts, st.lists(texts, max_size=5)), max_size=8))
@@ -106,7 +109,10 @@ def test_what_the_deadline_left_undone_is_not_remembered() -> None:
     first = reranker.score(QUERY, PASSAGES, deadline=time.monotonic() + 60)
     assert first.done.tolist() == [True, True, False, False, False, False]
     second = reranker.score(QUERY, PASSAGES)
-    assert (second.done.tolist(), second.cached.tolist()) == ([True] * 4 + [False] * 2, [True, True] + [False] * 4)
+    assert (second.done.tolist(), second.cached.tolist()) == (
+        [True] * 4 + [False] * 2,
+        [True, True] + [False] * 4,
+    )
 
 
 def test_many_threads_may_ask_at_once(model: CrossEncoder) -> None:
@@ -132,7 +138,11 @@ def test_it_reads_long_texts_where_the_model_below_does(model: CrossEncoder) -> 
 def test_a_loaded_model_remembers_where_it_is_given_a_cache(tmp_path: Path) -> None:
     cache = ScoreCache()
     folders = [tiny_cross_encoder(tmp_path / str(seed), seed) for seed in range(2)]
-    with load_reranker(folders[0], cache=cache) as one, load_reranker(folders[1], cache=cache) as other, load_reranker(folders[0], cache=cache) as again:
+    with (
+        load_reranker(folders[0], cache=cache) as one,
+        load_reranker(folders[1], cache=cache) as other,
+        load_reranker(folders[0], cache=cache) as again,
+    ):
         first = one.score(QUERY, PASSAGES)
         assert not other.score(QUERY, PASSAGES).cached.any()
         assert again.score(QUERY, PASSAGES).cached.all()

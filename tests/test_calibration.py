@@ -64,19 +64,41 @@ def test_the_weight_that_is_learned_is_the_one_that_fits_best() -> None:
 
 def test_quality_is_that_of_each_order() -> None:
     logits, first_stage = np.array([3, 2, 1], dtype=np.float32), standardise([1.0, 2.0, 3.0])
-    row = quality([Window("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))], Calibration(1.0, 0.0, 0.0))["one"]
+    row = quality(
+        [Window("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))],
+        Calibration(1.0, 0.0, 0.0),
+    )["one"]
     assert (row["queries"], row["cross_encoder"], row["first_stage"], row["calibrated"]) == (1, 1.0, 0.5, 1.0)
     # The passages lie as far apart in both orders, so that what weighs less gives way.
-    assert {weight: value for weight, value in row["by_weight"].items() if weight != "1"} == dict.fromkeys(("0.2", "0.4", "0.5", "0.65", "0.8"), 1.0)
+    assert {weight: value for weight, value in row["by_weight"].items() if weight != "1"} == dict.fromkeys(
+        ("0.2", "0.4", "0.5", "0.65", "0.8"), 1.0
+    )
 
 
 def facts(folder: Path, queries: Sequence[str]) -> Path:
     """A collection of as many documents as queries, each of its own query, in a folder of its own."""
     (folder / "facts" / "qrels").mkdir(parents=True)
-    words = ["river", "mountain", "forest", "desert", "island", "valley", "glacier", "meadow", "canyon", "harbour"]
+    words = [
+        "river",
+        "mountain",
+        "forest",
+        "desert",
+        "island",
+        "valley",
+        "glacier",
+        "meadow",
+        "canyon",
+        "harbour",
+    ]
     asked = list(enumerate(queries))
     for name, lines in (
-        ("corpus.jsonl", [json.dumps({"_id": f"d{n}", "title": "", "text": f"a {words[n % 10]} is a {words[n // 10]}"}) for n, _ in asked]),
+        (
+            "corpus.jsonl",
+            [
+                json.dumps({"_id": f"d{n}", "title": "", "text": f"a {words[n % 10]} is a {words[n // 10]}"})
+                for n, _ in asked
+            ],
+        ),
         ("queries.jsonl", [json.dumps({"_id": f"q{n}", "text": text}) for n, text in asked]),
         ("qrels/train.tsv", ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n}\t1" for n, _ in asked)]),
     ):
@@ -89,11 +111,29 @@ def calibrated(tmp_path: Path, data: Path, *options: str) -> Result:
     recipe = tmp_path / "facts.json"
     recipe.write_text('{"sources": [{"collection": "facts", "splits": ["train"]}]}', encoding="utf-8")
     model, embedder = tiny_cross_encoder(tmp_path / "model"), tiny_bi_encoder(tmp_path / "embedder")
-    return CliRunner().invoke(app, ["calibrate", str(model), str(data), "--recipe", str(recipe), "--embedder", str(embedder), "--json", *options])
+    return CliRunner().invoke(
+        app,
+        [
+            "calibrate",
+            str(model),
+            str(data),
+            "--recipe",
+            str(recipe),
+            "--embedder",
+            str(embedder),
+            "--json",
+            *options,
+        ],
+    )
 
 
 def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) -> None:
-    done = calibrated(tmp_path, facts(tmp_path / "data", ["what is a river", "where is the mountain", "a forest"]), "--first-stage-weight", "0.5")
+    done = calibrated(
+        tmp_path,
+        facts(tmp_path / "data", ["what is a river", "where is the mountain", "a forest"]),
+        "--first-stage-weight",
+        "0.5",
+    )
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     assert answer["development"]["facts"]["queries"] == 3
@@ -115,7 +155,9 @@ def run_of(folder: Path, queries: Sequence[str]) -> tuple[Path, set[str]]:
 
 
 def test_queries_that_a_run_has_learned_from_are_left_out_whichever_run_it_was(tmp_path: Path) -> None:
-    (one, first), (two, second) = (run_of(tmp_path / name, [f"{name} {n}" for n in range(480)]) for name in ("one", "two"))
+    (one, first), (two, second) = (
+        run_of(tmp_path / name, [f"{name} {n}" for n in range(480)]) for name in ("one", "two")
+    )
     asked = [*sorted(first)[:4], *sorted(second)[:5], "what is a river", "where is the mountain", "a forest"]
     done = calibrated(tmp_path, facts(tmp_path / "data", asked), "--trained", str(one), "--trained", str(two))
     assert done.exit_code == 0, done.output

@@ -55,7 +55,11 @@ def starts(pattern: str, text: str) -> list[int]:
 
 def ends(script: str) -> None:
     """Run a script in a process of its own, so that one that never ends fails the test alone."""
-    subprocess.run([sys.executable, "-c", f"from es_rerank.text.strategies import *\n{script}"], check=True, timeout=HANG_S)
+    subprocess.run(
+        [sys.executable, "-c", f"from es_rerank.text.strategies import *\n{script}"],
+        check=True,
+        timeout=HANG_S,
+    )
 
 
 # --- separators: which are taken ---------------------------------------------------------------------------------------
@@ -64,7 +68,10 @@ def ends(script: str) -> None:
 @pytest.mark.parametrize(
     ("separators", "fault"),
     [
-        ([r"(?=treaty)"], r"holds '\(\?=treaty\)', which is not a regular expression: .*; write it without look-around"),
+        (
+            [r"(?=treaty)"],
+            r"holds '\(\?=treaty\)', which is not a regular expression: .*; write it without look-around",
+        ),
         ([r"(?<!x)y"], "write it without look-around"),
         ([r"(a)\1"], "write it without look-around, back-references"),
         ([r"a++"], "possessive quantifiers"),
@@ -84,7 +91,9 @@ def ends(script: str) -> None:
         ("x" * 100_000, r"valid tuple, found \[x{200}…\]$"),
     ],
 )
-def test_a_separator_that_cannot_be_run_in_linear_time_is_refused(separators: Any, fault: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_separator_that_cannot_be_run_in_linear_time_is_refused(
+    separators: Any, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(RequestError, match=rf"^\[chunking_settings\] \[separators\] .*{fault}"):
         strategy_of({"strategy": "recursive", "max_chunk_size": 10, "separators": separators})
     assert capfd.readouterr().err == "", "RE2 writes to the log unless it is told not to"
@@ -121,12 +130,18 @@ def test_where_a_separator_stands(pattern: str, text: str, places: list[int]) ->
     assert starts(pattern, text) == places
 
 
-PATTERNS = st.sampled_from(["ab", "a+b?", "b|ab", "[^a]", "a.?b", "é", "[bé]+a", r"a\b", "^a", "a$", "(?:ab)*a"])
+PATTERNS = st.sampled_from(
+    ["ab", "a+b?", "b|ab", "[^a]", "a.?b", "é", "[bé]+a", r"a\b", "^a", "a$", "(?:ab)*a"]
+)
 
 
 @given(pattern=PATTERNS, text=st.text("abé \n", max_size=60))
 def test_a_separator_stands_where_re_finds_it(pattern: str, text: str) -> None:
-    expected = [match.start() for match in re.finditer(pattern, text, re.MULTILINE | re.ASCII) if 0 < match.start() < match.end()]
+    expected = [
+        match.start()
+        for match in re.finditer(pattern, text, re.MULTILINE | re.ASCII)
+        if 0 < match.start() < match.end()
+    ]
     assert starts(pattern, text) == expected
 
 
@@ -164,12 +179,21 @@ LINES = st.sampled_from(
 MARKDOWN = st.lists(LINES, max_size=60).map("\n".join)
 
 
-@given(text=MARKDOWN, words=st.integers(10, 30), group=st.sampled_from(["plaintext", "markdown"]), sign=st.booleans())
+@given(
+    text=MARKDOWN,
+    words=st.integers(10, 30),
+    group=st.sampled_from(["plaintext", "markdown"]),
+    sign=st.booleans(),
+)
 def test_a_group_s_patterns_cut_as_the_group_and_as_re(text: str, words: int, group: str, sign: bool) -> None:
     pasted = [pattern.replace(r"\n", "\n", 1) if sign else pattern for pattern in GROUPS[group]]
     found = cut(text, recursive(*pasted, words=words))
-    assert found == cut(text, strategy_of({"strategy": "recursive", "max_chunk_size": words, "separator_group": group}))
-    assert [(passage.start, passage.end) for passage in found] == list(trimmed(text, by_re(text, 0, len(text), GROUPS[group], words)))
+    assert found == cut(
+        text, strategy_of({"strategy": "recursive", "max_chunk_size": words, "separator_group": group})
+    )
+    assert [(passage.start, passage.end) for passage in found] == list(
+        trimmed(text, by_re(text, 0, len(text), GROUPS[group], words))
+    )
 
 
 def by_re(text: str, start: int, end: int, patterns: tuple[str, ...], words: int) -> list[tuple[int, int]]:
@@ -178,10 +202,25 @@ def by_re(text: str, start: int, end: int, patterns: tuple[str, ...], words: int
         return [(start, end)]
     if not patterns:
         piece = text[start:end]
-        return [(start + a, start + b) for a, b in SentenceSettings.model_construct(max_chunk_size=words, sentence_overlap=0).spans(piece)]
-    cuts = [start, *(start + match.start() for match in re.finditer(patterns[0], text[start:end], re.MULTILINE) if match.start()), end]
+        return [
+            (start + a, start + b)
+            for a, b in SentenceSettings.model_construct(max_chunk_size=words, sentence_overlap=0).spans(
+                piece
+            )
+        ]
+    cuts = [
+        start,
+        *(
+            start + match.start()
+            for match in re.finditer(patterns[0], text[start:end], re.MULTILINE)
+            if match.start()
+        ),
+        end,
+    ]
     joined: list[tuple[int, int]] = []
-    for a, b in (piece for left, right in pairwise(cuts) for piece in by_re(text, left, right, patterns[1:], words)):
+    for a, b in (
+        piece for left, right in pairwise(cuts) for piece in by_re(text, left, right, patterns[1:], words)
+    ):
         if joined and len(words_of(text[joined[-1][0] : b])) <= words:
             joined[-1] = (joined[-1][0], b)
         else:
@@ -213,7 +252,12 @@ HOSTILE = {
     "marks": FEW + r"'\u0301' * 200_000",
     "ideographs": "'中' * 50_000",
 }
-LISTS = [[CATASTROPHIC], ["(a+)+$", "(?:.*a){30}", "(a|a)*b", "(?:a|ab)*c"], ["a", "-", "[^y]*y|z", ""], *map(list, GROUPS.values())]
+LISTS = [
+    [CATASTROPHIC],
+    ["(a+)+$", "(?:.*a){30}", "(a|a)*b", "(?:a|ab)*c"],
+    ["a", "-", "[^y]*y|z", ""],
+    *map(list, GROUPS.values()),
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -246,10 +290,19 @@ class Looks:
             raise InterruptedError
 
 
-@pytest.mark.parametrize("settings", [{"strategy": "sentence"}, {"strategy": "word", "max_chunk_size": 10, "overlap": 5}, {}])
+@pytest.mark.parametrize(
+    "settings", [{"strategy": "sentence"}, {"strategy": "word", "max_chunk_size": 10, "overlap": 5}, {}]
+)
 @pytest.mark.parametrize("text", ["word " * 5, "a", "。", "\n", "\n-", "é. "])
 def test_work_looks_up_as_often_as_the_text_is_long(settings: dict[str, Any], text: str) -> None:
-    strategy = strategy_of(settings or {"strategy": "recursive", "max_chunk_size": 10, "separators": ["-", CATASTROPHIC, *GROUPS["markdown"]]})
+    strategy = strategy_of(
+        settings
+        or {
+            "strategy": "recursive",
+            "max_chunk_size": 10,
+            "separators": ["-", CATASTROPHIC, *GROUPS["markdown"]],
+        }
+    )
     counts = []
     for length in (100_000, 200_000):
         looks = Looks()
@@ -272,7 +325,11 @@ def test_a_separator_looks_up_before_every_few_thousand_bytes() -> None:
 
 
 def filled(es: Elasticsearch, index: str, *texts: str) -> None:
-    es.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1, "number_of_replicas": 0})
+    es.indices.create(
+        index=index,
+        mappings={"properties": {"text": {"type": "text"}}},
+        settings={"number_of_shards": 1, "number_of_replicas": 0},
+    )
     for number, text in enumerate(texts):
         es.index(index=index, id=str(number), document={"text": text}, refresh=True)
 
@@ -280,7 +337,12 @@ def filled(es: Elasticsearch, index: str, *texts: str) -> None:
 def tree(*separators: str, **more: Any) -> dict[str, Any]:
     chunking = {"strategy": "recursive", "max_chunk_size": 20, "separators": list(separators)}
     child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
-    wanted = {"retriever": child, "field": "text", "inference_text": "who signed the treaty", "chunk_rescorer": {"size": 1, "chunking_settings": chunking}}
+    wanted = {
+        "retriever": child,
+        "field": "text",
+        "inference_text": "who signed the treaty",
+        "chunk_rescorer": {"size": 1, "chunking_settings": chunking},
+    }
     return {"text_similarity_reranker": wanted | more}
 
 
@@ -290,19 +352,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
 
 
-def test_a_search_with_a_catastrophic_separator_is_answered(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_search_with_a_catastrophic_separator_is_answered(
+    node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
     filled(es, index, "word " * 20_000 + "The king signed the treaty! " + "word " * 1_000)
     with sidecar(node.url, *models, tmp_path / "log") as (url, process), ThreadPoolExecutor() as threads:
         try:
             for separators in ([CATASTROPHIC], ["(a+)+$"], ["(?:.*a){30}"], [r"(\w+)*\d", r"(\S+\s*)+;"]):
-                search = threads.submit(httpx.post, f"{url}/{index}/_search", json={"retriever": tree(*separators)}, timeout=HANG_S)
+                search = threads.submit(
+                    httpx.post,
+                    f"{url}/{index}/_search",
+                    json={"retriever": tree(*separators)},
+                    timeout=HANG_S,
+                )
                 assert httpx.get(f"{url}/healthz", timeout=HANG_S).status_code == 200
                 answer = search.result().json()
                 assert answer["rerank"]["status"] == "reranked", answer
                 (passage,) = answer["hits"]["hits"][0]["fields"]["rerank.passage"]
                 assert "signed the treaty" in passage["text"]
             for separators in (["(?=x)"], ["x"] * 1_000, ["x" * 100_000], [r"(\pL{1,500}){1,500}"]):
-                refused = httpx.post(f"{url}/{index}/_search", json={"retriever": tree(*separators)}, timeout=HANG_S)
+                refused = httpx.post(
+                    f"{url}/{index}/_search", json={"retriever": tree(*separators)}, timeout=HANG_S
+                )
                 assert refused.status_code == 400
                 assert "[separators]" in refused.json()["error"]["reason"]
         finally:
@@ -317,11 +388,19 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_sigterm_ends_a_sidecar_that_cuts_a_text(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sigterm_ends_a_sidecar_that_cuts_a_text(
+    node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
     filled(es, index, "w " * 30 + "ab" * 1_000_000)
     with sidecar(node.url, *models, tmp_path / "log") as (url, process), ThreadPoolExecutor() as threads:
         headers = {"x-rerank-timeout-ms": "600000"}
-        search = threads.submit(httpx.post, f"{url}/{index}/_search", json={"retriever": tree(SLOW)}, headers=headers, timeout=HANG_S)
+        search = threads.submit(
+            httpx.post,
+            f"{url}/{index}/_search",
+            json={"retriever": tree(SLOW)},
+            headers=headers,
+            timeout=HANG_S,
+        )
         while not es.indices.stats(index=index)["indices"][index]["primaries"]["search"]["fetch_total"]:
             assert not search.done(), search.result().text  # the first stage was asked: the text is being cut
         assert httpx.get(f"{url}/healthz", timeout=HANG_S).status_code == 200
@@ -343,11 +422,16 @@ class Ended(Watch):
         super().__call__()
 
 
-def test_what_the_tree_allows_happens_where_the_deadline_comes_in_the_middle(es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_tree_allows_happens_where_the_deadline_comes_in_the_middle(
+    es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(es, index, "short", "word " * 20_000, "treaty")
     client = RerankClient(es, reranker=WordOverlapReranker())
     monkeypatch.setattr(run, "Watch", Ended)
-    with pytest.raises(DeadlineError, match=r"^the deadline came when \d of 3 texts were cut; allow more time .*or allow_rerank_failures$") as caught:
+    with pytest.raises(
+        DeadlineError,
+        match=r"^the deadline came when \d of 3 texts were cut; allow more time .*or allow_rerank_failures$",
+    ) as caught:
         client.search(index=index, retriever=tree(r"\n"))
     assert caught.value.status_code == 504  # type: ignore[attr-defined]
     answer = client.search(index=index, retriever=tree(r"\n", allow_rerank_failures=True))
@@ -368,7 +452,9 @@ def test_a_deadline_that_has_passed_and_work_that_nobody_waits_for() -> None:
         chunks("q", ["a"], strategy, 1, left)
 
 
-async def test_cutting_ends_when_the_caller_leaves(node: Node, es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cutting_ends_when_the_caller_leaves(
+    node: Node, es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(es, index, "w " * 30 + "ab" * 1_000_000)
     began, over = threading.Event(), threading.Event()
 
@@ -392,7 +478,9 @@ async def test_cutting_ends_when_the_caller_leaves(node: Node, es: Elasticsearch
             await search
 
 
-def test_a_text_is_cut_once_for_two_rerankers_that_read_it_alike(es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_cut_once_for_two_rerankers_that_read_it_alike(
+    es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(es, index, "one", "two " * 30)
     asked: list[int] = []
 
@@ -402,7 +490,9 @@ def test_a_text_is_cut_once_for_two_rerankers_that_read_it_alike(es: Elasticsear
 
     monkeypatch.setattr(run, "chunks", counted)
     first = tree(r"\n")
-    answer = RerankClient(es, reranker=WordOverlapReranker()).search(index=index, retriever=tree(r"\n", retriever=first))
+    answer = RerankClient(es, reranker=WordOverlapReranker()).search(
+        index=index, retriever=tree(r"\n", retriever=first)
+    )
     assert (answer["rerank"]["status"], asked) == ("reranked", [2])
 
 
@@ -438,7 +528,10 @@ def test_many_stars_and_long_names_take_no_time() -> None:
         (".".join(["**"] * 20_000), "has 59999 characters, at most 4096 are read"),
         (",".join(["hits"] * 20_000), "has 99999 characters, at most 4096 are read"),
         (["hits"] * 20_000, "has 80000 characters, at most 4096 are read"),
-        ([f"*{number}" for number in range(101)], "holds 101 different names with wildcards, at most 100 can be tried"),
+        (
+            [f"*{number}" for number in range(101)],
+            "holds 101 different names with wildcards, at most 100 can be tried",
+        ),
         (",".join(f"-a.b*{number}" for number in range(101)), "holds 101 different names with wildcards"),
     ],
 )
@@ -457,7 +550,9 @@ def test_each_different_key_is_compared_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(filter_path, "matches", counted)
     hits = [{"_id": str(number), "_source": {"a": {"b": number}}} for number in range(1_000)]
     paths = ["**.b*", "hits.*.a*", *["**"] * 3, "**.**.**._i*", "-**._s*"]
-    assert filter_path.selected({"hits": {"hits": hits}}, paths) == {"hits": {"hits": [{"_id": hit["_id"]} for hit in hits]}}
+    assert filter_path.selected({"hits": {"hits": hits}}, paths) == {
+        "hits": {"hits": [{"_id": hit["_id"]} for hit in hits]}
+    }
     assert len(asked) == len(set(asked))
 
 

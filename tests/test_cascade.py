@@ -52,9 +52,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tiny_cross_encoder(tmp_path / "small", 0), tiny_cross_encoder(tmp_path / "large", 1, max_length=64)
 
 
-@example(logits=[1.0] * 11, share=0.5)  # a distance that float32 does not hold put the eleventh level with the kept
+@example(
+    logits=[1.0] * 11, share=0.5
+)  # a distance that float32 does not hold put the eleventh level with the kept
 @given(st.lists(st.floats(-1e3, 1e3, width=32), max_size=60), st.floats(0.01, 0.99))
-def test_the_kept_come_first_and_the_others_in_the_cheap_ones_order(logits: list[float], share: float) -> None:
+def test_the_kept_come_first_and_the_others_in_the_cheap_ones_order(
+    logits: list[float], share: float
+) -> None:
     first, then = Given("first"), Given("then", sign=-1)
     scores = cascade(first, then, share=share).score(QUERY, [repr(each) for each in logits])
     most = max(LEAST_KEPT, -int(-share * len(logits) // 1))
@@ -62,12 +66,16 @@ def test_the_kept_come_first_and_the_others_in_the_cheap_ones_order(logits: list
     assert then.asked == [repr(logits[position]) for position in kept]
     assert scores.done.all()
     values = scores.values
-    assert [float(values[position]) for position in kept] == [-float(np.float32(logits[position])) for position in kept]
+    assert [float(values[position]) for position in kept] == [
+        -float(np.float32(logits[position])) for position in kept
+    ]
     others = [position for position in range(len(logits)) if position not in kept]
     if others:
         assert values[others].max() < values[kept].min()
     for one, other in pairwise(others):
-        assert (values[one] >= values[other]) == (np.float32(logits[one]) >= np.float32(logits[other])) or values[one] == values[other]
+        assert (values[one] >= values[other]) == (
+            np.float32(logits[one]) >= np.float32(logits[other])
+        ) or values[one] == values[other]
 
 
 def test_a_kept_passage_has_the_better_models_bits(folders: tuple[Path, Path]) -> None:
@@ -137,7 +145,9 @@ def test_a_stage_that_is_no_reranker_is_named(folders: tuple[Path, Path], tmp_pa
             ask(f"cascade:0.3+{folders[0]}+{embedder}")
 
 
-def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_both(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_both(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     small, large = folders
     assert check_reranker(f"cascade:0.3+{small}+{large}") == "tiny-cross-encoder after tiny-cross-encoder"
     assert _model("cross-encoder", f"cascade:0.3+{small}+{large}").status == "ok"

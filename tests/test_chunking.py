@@ -12,7 +12,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram, WordLevel
 from tokenizers.normalizers import NFKC, Nmt
 from tokenizers.normalizers import Sequence as NormalizerSequence
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split, UnicodeScripts, Whitespace, WhitespaceSplit
+from tokenizers.pre_tokenizers import (
+    ByteLevel,
+    Metaspace,
+    Sequence,
+    Split,
+    UnicodeScripts,
+    Whitespace,
+    WhitespaceSplit,
+)
 
 from es_rerank.errors import SettingsError
 from es_rerank.models.load import model_folder
@@ -33,7 +41,9 @@ def word_tokenizer() -> Tokenizer:
 
 def byte_tokenizer() -> Tokenizer:
     """One token per byte: several tokens share the span of one character."""
-    tokenizer = Tokenizer(BPE({token: number for number, token in enumerate(sorted(ByteLevel.alphabet()))}, []))
+    tokenizer = Tokenizer(
+        BPE({token: number for number, token in enumerate(sorted(ByteLevel.alphabet()))}, [])
+    )
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     return tokenizer
 
@@ -41,14 +51,26 @@ def byte_tokenizer() -> Tokenizer:
 def gappy_tokenizer() -> Tokenizer:
     """Drops control characters and commas, as trained tokenizers drop what they do not know."""
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Sequence([Split(",", "removed"), Split("\x00", "removed"), UnicodeScripts(), Whitespace()])
+    tokenizer.pre_tokenizer = Sequence(
+        [Split(",", "removed"), Split("\x00", "removed"), UnicodeScripts(), Whitespace()]
+    )
     return tokenizer
 
 
 def unigram_tokenizer() -> Tokenizer:
     """XLM-R's kind: normalised, each word marked at its beginning, a Chinese sentence one word of many pieces."""
-    pieces = ["▁", *"条约签字符中文।नमसतेabcdefghijklmnopqrstuvwxyz.,!?", "条约", "中文", "▁treaty", "नम", "กา"]
-    tokenizer = Tokenizer(Unigram([("<unk>", -20.0), *((piece, -3.0 - len(piece) % 2) for piece in pieces)], unk_id=0))
+    pieces = [
+        "▁",
+        *"条约签字符中文।नमसतेabcdefghijklmnopqrstuvwxyz.,!?",
+        "条约",
+        "中文",
+        "▁treaty",
+        "नम",
+        "กา",
+    ]
+    tokenizer = Tokenizer(
+        Unigram([("<unk>", -20.0), *((piece, -3.0 - len(piece) % 2) for piece in pieces)], unk_id=0)
+    )
     tokenizer.normalizer = NormalizerSequence([Nmt(), NFKC()])
     tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Metaspace()])
     return tokenizer
@@ -72,7 +94,9 @@ FOREIGN = (
     "وُقِّعت؟", "دستخط۔", "הָאֲמָנָה", "\u202bשלום\u202c", "สนธิสัญญากำ", "\u1112\u1161\u11ab", "①½ﬁ", "\ufeff",
 )  # fmt: skip
 WORDS = st.sampled_from(PLAIN + FOREIGN)
-TEXTS = st.one_of(st.text(), st.lists(WORDS, max_size=60).map(" ".join), st.lists(WORDS, max_size=30).map("".join))
+TEXTS = st.one_of(
+    st.text(), st.lists(WORDS, max_size=60).map(" ".join), st.lists(WORDS, max_size=30).map("".join)
+)
 SIZES = st.integers(1, 12).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size // 2)))
 NAMES = st.sampled_from(sorted(TOKENIZERS))
 
@@ -90,7 +114,9 @@ def test_a_passage_is_the_stretch_that_its_offsets_name(text: str, sizes: tuple[
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
-def test_passages_move_forward_and_cover_every_visible_character(text: str, sizes: tuple[int, int], name: str) -> None:
+def test_passages_move_forward_and_cover_every_visible_character(
+    text: str, sizes: tuple[int, int], name: str
+) -> None:
     passages = Chunker(TOKENIZERS[name], size=sizes[0], overlap=sizes[1]).chunk(text)
     assert all(left.start < right.start and left.end < right.end for left, right in pairwise(passages))
     covered = set[int]().union(*(range(passage.start, passage.end) for passage in passages))
@@ -98,18 +124,26 @@ def test_passages_move_forward_and_cover_every_visible_character(text: str, size
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
-def test_a_passage_holds_at_most_size_tokens_unless_it_cannot_be_cut(text: str, sizes: tuple[int, int], name: str) -> None:
+def test_a_passage_holds_at_most_size_tokens_unless_it_cannot_be_cut(
+    text: str, sizes: tuple[int, int], name: str
+) -> None:
     for passage in Chunker(TOKENIZERS[name], size=sizes[0], overlap=sizes[1]).chunk(text):
         held = tokens_between(TOKENIZERS[name], text, passage)
         offsets = TOKENIZERS[name].encode(text, add_special_tokens=False).offsets
-        cuts = [start for start, end in offsets if passage.start < start < min(end, passage.end) and not inside_character(text, start)]
+        cuts = [
+            start
+            for start, end in offsets
+            if passage.start < start < min(end, passage.end) and not inside_character(text, start)
+        ]
         assert held <= sizes[0] or not cuts
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
 def test_no_passage_begins_or_ends_inside_a_character(text: str, sizes: tuple[int, int], name: str) -> None:
     for passage in Chunker(TOKENIZERS[name], size=sizes[0], overlap=sizes[1]).chunk(text):
-        assert not any(0 < at < len(text) and inside_character(text, at) for at in (passage.start, passage.end))
+        assert not any(
+            0 < at < len(text) and inside_character(text, at) for at in (passage.start, passage.end)
+        )
 
 
 @given(text=TEXTS, sizes=SIZES, name=NAMES)
@@ -129,11 +163,15 @@ def test_a_text_that_the_tokenizer_drops_whole_is_still_a_passage() -> None:
 
 
 def test_a_short_text_is_one_passage() -> None:
-    assert Chunker(word_tokenizer()).chunk("  The treaty was signed. ") == [Passage("The treaty was signed.", 2, 24)]
+    assert Chunker(word_tokenizer()).chunk("  The treaty was signed. ") == [
+        Passage("The treaty was signed.", 2, 24)
+    ]
 
 
 def test_a_passage_ends_at_a_sentence_end_of_its_second_half() -> None:
-    chunks = Chunker(word_tokenizer(), size=8, overlap=0).chunk("One two three four five. Six seven eight nine ten.")
+    chunks = Chunker(word_tokenizer(), size=8, overlap=0).chunk(
+        "One two three four five. Six seven eight nine ten."
+    )
     assert [passage.text for passage in chunks] == ["One two three four five.", "Six seven eight nine ten."]
 
 
@@ -184,7 +222,9 @@ def test_sentences_of_every_script_end_where_they_end(script: str, gap: str) -> 
     """Without a space only where the sign is no part of numbers and names elsewhere."""
     sentences = SENTENCES[script] * 2
     if not gap:
-        sentences = tuple(sentence for sentence in sentences if sentence[-1] not in ".!?" or script.startswith("Chinese"))
+        sentences = tuple(
+            sentence for sentence in sentences if sentence[-1] not in ".!?" or script.startswith("Chinese")
+        )
     text = gap.join(sentences)
     ends, at = set(), 0
     for sentence in sentences:
@@ -196,15 +236,29 @@ def test_sentences_of_every_script_end_where_they_end(script: str, gap: str) -> 
     assert found <= ends | {end + len(gap) for end in ends}
 
 
-@given(st.lists(st.sampled_from([sentence for each in SENTENCES.values() for sentence in each]), min_size=2, max_size=30), NAMES, st.integers(8, 40))
-def test_a_passage_ends_with_a_sentence_where_one_ends_in_its_second_half(sentences: list[str], name: str, size: int) -> None:
+@given(
+    st.lists(
+        st.sampled_from([sentence for each in SENTENCES.values() for sentence in each]),
+        min_size=2,
+        max_size=30,
+    ),
+    NAMES,
+    st.integers(8, 40),
+)
+def test_a_passage_ends_with_a_sentence_where_one_ends_in_its_second_half(
+    sentences: list[str], name: str, size: int
+) -> None:
     text, tokenizer = " ".join(sentences), TOKENIZERS[name]
     passages = Chunker(tokenizer, size=size, overlap=0).chunk(text)
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     for passage, following in pairwise(passages):
         held = [(start, end) for start, end in offsets if passage.start < end and start < following.start]
         # Where a token begins behind more than half of the passage's; the white space before may be a token or not.
-        late = [held[number][0] for number in range(size // 2 + 2, len(held)) if held[number][0] != held[number - 1][0]]
+        late = [
+            held[number][0]
+            for number in range(size // 2 + 2, len(held))
+            if held[number][0] != held[number - 1][0]
+        ]
         ends = [cut for cut in late if not inside_character(text, cut) and ends_sentence(text, cut)]
         assert ends_sentence(text, following.start) or not ends
 
@@ -217,14 +271,19 @@ def test_a_text_of_signs_alone_is_cut_like_any_other() -> None:
         assert (passages[0].start, passages[-1].end) == (0, len(text.rstrip()))
 
 
-@pytest.mark.parametrize("text", ["3.14", "３．１４", "v1.0", "Node.js", "www.example.org", "e.g.this", "wait...", "A.B", "«so»"])
+@pytest.mark.parametrize(
+    "text", ["3.14", "３．１４", "v1.0", "Node.js", "www.example.org", "e.g.this", "wait...", "A.B", "«so»"]
+)
 def test_a_sign_inside_a_word_ends_nothing(text: str) -> None:
     assert not any(ends_sentence(text, position) for position in range(1, len(text)))
 
 
 def test_closing_quotes_belong_to_the_sentence_before_them() -> None:
     text = "他问：「真的吗？」她笑了。"
-    assert [position for position in range(1, len(text) + 1) if ends_sentence(text, position)] == [text.index("她"), len(text)]
+    assert [position for position in range(1, len(text) + 1) if ends_sentence(text, position)] == [
+        text.index("她"),
+        len(text),
+    ]
     assert ends_clause("下雨了，天黑了", 4)
     assert not ends_clause("rain, night", 5)
 
@@ -263,7 +322,9 @@ def test_what_a_reader_sees_as_one_character_is_one(characters: list[str]) -> No
 def test_a_long_chinese_text_is_cut_behind_its_sentences_by_a_unigram_tokenizer() -> None:
     """XLM-R's kind: a sentence without spaces is one word, so only signs tell where to cut."""
     pieces = sorted({*"条约已经签署他们在那里等了很久雨下个不停", "条约", "签署", "▁"})
-    tokenizer = Tokenizer(Unigram([("<unk>", -9.0), *((piece, -1.0 - len(piece) % 2) for piece in pieces)], unk_id=0))
+    tokenizer = Tokenizer(
+        Unigram([("<unk>", -9.0), *((piece, -1.0 - len(piece) % 2) for piece in pieces)], unk_id=0)
+    )
     tokenizer.pre_tokenizer = Metaspace()
     text = "条约已经签署。他们在那里等了很久，雨下个不停。" * 12
     passages = Chunker(tokenizer, size=40, overlap=0).chunk(text)

@@ -20,14 +20,24 @@ from es_rerank.node import Node
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "es_rerank", *arguments], capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False
+        [sys.executable, "-m", "es_rerank", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+        check=False,
     )
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("models")
-    return ["--reranker", str(tiny_cross_encoder(folder / "r")), "--embedder", str(tiny_bi_encoder(folder / "e"))]
+    return [
+        "--reranker",
+        str(tiny_cross_encoder(folder / "r")),
+        "--embedder",
+        str(tiny_bi_encoder(folder / "e")),
+    ]
 
 
 def fault(done: subprocess.CompletedProcess[str]) -> str:
@@ -43,7 +53,19 @@ def fault(done: subprocess.CompletedProcess[str]) -> str:
 def test_search_prints_the_response(es: Elasticsearch, node: Node, index: str, models: list[str]) -> None:
     fill(es, index)
     vector = json.dumps(EMBEDDER.embed(["who signed"])[0].tolist())
-    done = run("search", index, "who signed the treaty", "--query-vector", vector, "--size", "2", "--elasticsearch-url", node.url, "--json", *models)
+    done = run(
+        "search",
+        index,
+        "who signed the treaty",
+        "--query-vector",
+        vector,
+        "--size",
+        "2",
+        "--elasticsearch-url",
+        node.url,
+        "--json",
+        *models,
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     assert len(answer["hits"]["hits"]) == 2
@@ -98,32 +120,61 @@ def test_an_empty_query(node: Node, models: list[str], query: str) -> None:
 
 
 def test_a_bad_query_vector_and_a_bad_filter(node: Node, models: list[str]) -> None:
-    for option, value in (("--query-vector", '{"a": 1}'), ("--query-vector", "@/no/such/file"), ("--filter", "year > 3"), ("--filter", "[]")):
-        assert option in fault(run("search", "any", "q", option, value, "--elasticsearch-url", node.url, *models))
+    for option, value in (
+        ("--query-vector", '{"a": 1}'),
+        ("--query-vector", "@/no/such/file"),
+        ("--filter", "year > 3"),
+        ("--filter", "[]"),
+    ):
+        assert option in fault(
+            run("search", "any", "q", option, value, "--elasticsearch-url", node.url, *models)
+        )
 
 
 def test_credentials_in_the_address_are_not_lent_to_callers(models: list[str]) -> None:
-    sentence = fault(run("serve", "--port", "0", "--elasticsearch-url", "http://elastic:secret@127.0.0.1:9", *models))
+    sentence = fault(
+        run("serve", "--port", "0", "--elasticsearch-url", "http://elastic:secret@127.0.0.1:9", *models)
+    )
     assert "callers send their own Authorization" in sentence
     assert "secret" not in sentence
 
 
 def test_two_rerankers_of_one_name(models: list[str], tmp_path: Path) -> None:
-    sentence = fault(run("serve", "--port", "0", "--elasticsearch-url", "http://127.0.0.1:9", *models, "--reranker", str(tiny_cross_encoder(tmp_path))))
-    assert "two rerankers are called tiny-cross-encoder; give one of them another name, as in OTHER=MODEL" in sentence
+    sentence = fault(
+        run(
+            "serve",
+            "--port",
+            "0",
+            "--elasticsearch-url",
+            "http://127.0.0.1:9",
+            *models,
+            "--reranker",
+            str(tiny_cross_encoder(tmp_path)),
+        )
+    )
+    assert (
+        "two rerankers are called tiny-cross-encoder; give one of them another name, as in OTHER=MODEL"
+        in sentence
+    )
 
 
 @pytest.mark.parametrize("model", ["cohere:", "remote:"])
 def test_a_service_without_a_name(model: str) -> None:
-    assert "names nothing behind the colon" in fault(run("serve", "--port", "0", "--elasticsearch-url", "http://127.0.0.1:9", "--reranker", model))
+    assert "names nothing behind the colon" in fault(
+        run("serve", "--port", "0", "--elasticsearch-url", "http://127.0.0.1:9", "--reranker", model)
+    )
 
 
 def test_a_taken_port(node: Node, models: list[str]) -> None:
     port = node.url.rsplit(":", 1)[1].strip("/")
-    assert "choose another --port" in fault(run("serve", "--port", port, "--elasticsearch-url", node.url, *models))
+    assert "choose another --port" in fault(
+        run("serve", "--port", port, "--elasticsearch-url", node.url, *models)
+    )
 
 
-def test_https_with_a_ca_of_its_own(es: Elasticsearch, node: Node, index: str, models: list[str], tmp_path: Path) -> None:
+def test_https_with_a_ca_of_its_own(
+    es: Elasticsearch, node: Node, index: str, models: list[str], tmp_path: Path
+) -> None:
     fill(es, index)
     with behind_tls(node.url, tmp_path) as (url, ca):
         asked = ("search", index, "who signed", "--first-stage", "bm25", "--elasticsearch-url", url, *models)
@@ -132,7 +183,10 @@ def test_https_with_a_ca_of_its_own(es: Elasticsearch, node: Node, index: str, m
         assert run(*asked, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).returncode == 0
         doctor = ("doctor", "--elasticsearch-url", url, "--json")
         assert json.loads(run(*doctor).stdout)["checks"][0]["status"] == "fail"
-        assert json.loads(run(*doctor, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).stdout)["checks"][0]["status"] == "ok"
+        assert (
+            json.loads(run(*doctor, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).stdout)["checks"][0]["status"]
+            == "ok"
+        )
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
@@ -141,7 +195,13 @@ def test_a_file_without_cas(models: list[str], tmp_path: Path, content: str | No
     if content is not None:
         file.write_text(content)
     for command in (["search", "any", "q"], ["serve", "--port", "0"]):
-        done = run(*command, "--elasticsearch-url", "https://127.0.0.1:9", *models, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(file))
+        done = run(
+            *command,
+            "--elasticsearch-url",
+            "https://127.0.0.1:9",
+            *models,
+            ES_RERANK_ELASTICSEARCH_CA_CERTS=str(file),
+        )
         assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in (sentence := fault(done))
         assert str(file) in sentence
 
@@ -151,9 +211,25 @@ def test_an_unknown_setting() -> None:
 
 
 def test_no_command_needs_an_extra_to_be_found() -> None:
-    extras = ["bm25s", "torch", "transformers", "safetensors", "sentence_transformers", "onnx", "optimum", "cohere", "openai", "langchain_core"]
+    extras = [
+        "bm25s",
+        "torch",
+        "transformers",
+        "safetensors",
+        "sentence_transformers",
+        "onnx",
+        "optimum",
+        "cohere",
+        "openai",
+        "langchain_core",
+    ]
     code = f"import sys, es_rerank.cli.app; print([name for name in {extras} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_training_without_its_extra(tmp_path: Path) -> None:

@@ -28,12 +28,21 @@ VECTOR = EMBEDDER.embed([QUESTION])[0]
 UNKNOWN = uuid.UUID("12345678123456781234567812345678")
 
 FILTERS: list[tuple[Any, Any]] = [
-    ({"range": {"metadata.year": {"gte": decimal.Decimal(2005)}}}, {"range": {"metadata.year": {"gte": 2005}}}),
-    ({"range": {"metadata.year": {"gte": np.int64(2005), "lt": np.float32(2023)}}}, {"range": {"metadata.year": {"gte": 2005, "lt": 2023}}}),
+    (
+        {"range": {"metadata.year": {"gte": decimal.Decimal(2005)}}},
+        {"range": {"metadata.year": {"gte": 2005}}},
+    ),
+    (
+        {"range": {"metadata.year": {"gte": np.int64(2005), "lt": np.float32(2023)}}},
+        {"range": {"metadata.year": {"gte": 2005, "lt": 2023}}},
+    ),
     ({"terms": {"metadata.year": np.array([1999, 2021])}}, {"terms": {"metadata.year": [1999, 2021]}}),
     ({"terms": {"metadata.year": (1999, 2021)}}, {"terms": {"metadata.year": [1999, 2021]}}),
     ({"bool": {"must_not": {"term": {"title": UNKNOWN}}}}, {"match_all": {}}),
-    ({"bool": {"must_not": {"range": {"at": {"gte": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}}}}}, {"match_all": {}}),
+    (
+        {"bool": {"must_not": {"range": {"at": {"gte": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}}}}},
+        {"match_all": {}},
+    ),
     ({"bool": {"must_not": {"range": {"at": {"gte": dt.date(2020, 1, 1)}}}}}, {"match_all": {}}),
     ({"bool": {"must_not": {"range": {"at": {"gte": np.datetime64("2020-01-01")}}}}}, {"match_all": {}}),
 ]
@@ -42,9 +51,24 @@ FILTERS: list[tuple[Any, Any]] = [
 def tree(filters: Any, vector: Any = VECTOR, **more: Any) -> dict[str, Any]:
     leaves = [
         {"standard": {"query": {"match": {"text": QUESTION}}, "filter": filters}},
-        {"knn": {"field": "passages.vector", "query_vector": vector, "k": 5, "num_candidates": 5, "filter": filters}},
+        {
+            "knn": {
+                "field": "passages.vector",
+                "query_vector": vector,
+                "k": 5,
+                "num_candidates": 5,
+                "filter": filters,
+            }
+        },
     ]
-    return {"text_similarity_reranker": {"retriever": {"rrf": {"retrievers": leaves}}, "field": "text", "inference_text": QUESTION, **more}}
+    return {
+        "text_similarity_reranker": {
+            "retriever": {"rrf": {"retrievers": leaves}},
+            "field": "text",
+            "inference_text": QUESTION,
+            **more,
+        }
+    }
 
 
 Search = Callable[..., dict[str, Any]]
@@ -77,7 +101,9 @@ def hits(answer: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize(("written", "plain"), FILTERS, ids=range(len(FILTERS)))
-def test_filters_hold_what_the_client_takes(search: Search, es: Elasticsearch, index: str, written: Any, plain: Any) -> None:
+def test_filters_hold_what_the_client_takes(
+    search: Search, es: Elasticsearch, index: str, written: Any, plain: Any
+) -> None:
     fill(es, index)
     es.indices.put_mapping(index=index, properties={"at": {"type": "date"}})
     expected = hits(search("search", index=index, retriever=tree(plain, VECTOR.tolist())))
@@ -90,7 +116,11 @@ def test_filters_hold_what_the_client_takes(search: Search, es: Elasticsearch, i
     assert hits(search("rerank", QUESTION, index=index, filter=written, query_vector=VECTOR)) == hits(short)
 
 
-@pytest.mark.parametrize("vector", [VECTOR, VECTOR.astype(np.float64), tuple(VECTOR.tolist()), list(VECTOR)], ids=["float32", "float64", "tuple", "list"])
+@pytest.mark.parametrize(
+    "vector",
+    [VECTOR, VECTOR.astype(np.float64), tuple(VECTOR.tolist()), list(VECTOR)],
+    ids=["float32", "float64", "tuple", "list"],
+)
 def test_a_query_vector_is_an_array(search: Search, es: Elasticsearch, index: str, vector: Any) -> None:
     fill(es, index)
     expected = hits(search("search", index=index, retriever=tree([], VECTOR.tolist())))
@@ -101,17 +131,37 @@ def test_a_query_vector_is_an_array(search: Search, es: Elasticsearch, index: st
 
 def test_sizes_scores_and_lists_of_retrievers_too(search: Search, es: Elasticsearch, index: str) -> None:
     fill(es, index)
-    leaves: tuple[Any, ...] = ({"standard": {"query": {"match": {"text": "treaty"}}}}, {"standard": {"query": {"match_all": {}}}})
-    written = {"rrf": {"retrievers": leaves, "rank_window_size": np.int32(4), "rank_constant": np.int64(7), "min_score": np.float64(0.01)}}
-    plain = {"rrf": {"retrievers": list(leaves), "rank_window_size": 4, "rank_constant": 7, "min_score": 0.01}}
-    options = {"size": np.int64(3), "aggs": {"y": {"filter": {"range": {"metadata.year": {"gte": decimal.Decimal(2005)}}}}}}
-    found, expected = search("search", index=index, retriever=written, **options), search("search", index=index, retriever=plain, **options)
+    leaves: tuple[Any, ...] = (
+        {"standard": {"query": {"match": {"text": "treaty"}}}},
+        {"standard": {"query": {"match_all": {}}}},
+    )
+    written = {
+        "rrf": {
+            "retrievers": leaves,
+            "rank_window_size": np.int32(4),
+            "rank_constant": np.int64(7),
+            "min_score": np.float64(0.01),
+        }
+    }
+    plain = {
+        "rrf": {"retrievers": list(leaves), "rank_window_size": 4, "rank_constant": 7, "min_score": 0.01}
+    }
+    options = {
+        "size": np.int64(3),
+        "aggs": {"y": {"filter": {"range": {"metadata.year": {"gte": decimal.Decimal(2005)}}}}},
+    }
+    found, expected = (
+        search("search", index=index, retriever=written, **options),
+        search("search", index=index, retriever=plain, **options),
+    )
     assert hits(found) == hits(expected)
     assert len(hits(found)) == 3
     assert found["aggregations"] == expected["aggregations"]
 
 
-def test_what_the_client_does_not_take_is_its_own_error(search: Search, es: Elasticsearch, index: str) -> None:
+def test_what_the_client_does_not_take_is_its_own_error(
+    search: Search, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
     for value in (object(), {1, 2}, b"bytes", 1j):
         with pytest.raises(SerializationError):
@@ -132,8 +182,15 @@ def test_a_serializer_of_the_users_own_counts(es: Elasticsearch, node: Node, ind
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 

@@ -47,7 +47,9 @@ def abandoned(address: str, request: bytes) -> None:
     ],
     ids=["health", "pipelined", "rerank"],
 )
-def test_callers_that_leave_do_not_end_the_sidecar(node: Node, models: tuple[Path, Path], tmp_path: Path, request_bytes: bytes) -> None:
+def test_callers_that_leave_do_not_end_the_sidecar(
+    node: Node, models: tuple[Path, Path], tmp_path: Path, request_bytes: bytes
+) -> None:
     with sidecar(node.url, *models, tmp_path / "log") as (address, process):
         for _ in range(25):
             abandoned(address, request_bytes)
@@ -82,14 +84,27 @@ def server_that_hangs_up() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("command", [["search", "any", "who signed"], ["ask", "any", "who signed"], ["ingest", "any", "SOURCE"]])
-def test_a_server_that_hangs_up_is_an_error_of_one_sentence(models: tuple[Path, Path], tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["search", "any", "who signed"], ["ask", "any", "who signed"], ["ingest", "any", "SOURCE"]]
+)
+def test_a_server_that_hangs_up_is_an_error_of_one_sentence(
+    models: tuple[Path, Path], tmp_path: Path, command: list[str]
+) -> None:
     source = tmp_path / "source.jsonl"
     source.write_text(json.dumps({"_id": "1", "text": "a text"}) + "\n")
     arguments = [str(source) if word == "SOURCE" else word for word in command]
     with server_that_hangs_up() as url:
         done = subprocess.run(
-            [sys.executable, "-m", "es_rerank", *arguments, "--elasticsearch-url", url, "--embedder", str(models[1])],
+            [
+                sys.executable,
+                "-m",
+                "es_rerank",
+                *arguments,
+                "--elasticsearch-url",
+                url,
+                "--embedder",
+                str(models[1]),
+            ],
             capture_output=True,
             text=True,
             timeout=120,
@@ -108,8 +123,25 @@ def test_one_line_over_what_elasticsearch_takes_is_a_reject_and_the_others_are_i
         lines.write(json.dumps({"_id": "before", "text": "the king signed"}) + "\n")
         lines.write(json.dumps({"_id": "large", "text": "short", "padding": "x" * 130_000_000}) + "\n")
         lines.write(json.dumps({"_id": "after", "text": "the queen signed"}) + "\n")
-    command = [sys.executable, "-m", "es_rerank", "ingest", index, str(source), "--rejects", str(rejects), "--embedder", str(models[1])]
-    done = subprocess.run([*command, "--elasticsearch-url", node.url, "--json"], capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "ingest",
+        index,
+        str(source),
+        "--rejects",
+        str(rejects),
+        "--embedder",
+        str(models[1]),
+    ]
+    done = subprocess.run(
+        [*command, "--elasticsearch-url", node.url, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 6, done.stderr
     counted = json.loads(done.stdout)
     assert (counted["documents"], counted["failed"]) == (2, 1)
@@ -120,25 +152,66 @@ def test_one_line_over_what_elasticsearch_takes_is_a_reject_and_the_others_are_i
 
 
 @pytest.mark.parametrize("arguments", [["--json"], []], ids=["json", "table"])
-def test_output_that_nobody_reads_ends_a_command_quietly(es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], arguments: list[str]) -> None:
+def test_output_that_nobody_reads_ends_a_command_quietly(
+    es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], arguments: list[str]
+) -> None:
     fill(es, index)
-    command = [sys.executable, "-m", "es_rerank", "search", index, "who signed", "--first-stage", "bm25", "--elasticsearch-url", node.url]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "search",
+        index,
+        "who signed",
+        "--first-stage",
+        "bm25",
+        "--elasticsearch-url",
+        node.url,
+    ]
     reader, writer = os.pipe()
     os.close(reader)
     options = ["--reranker", str(models[0]), "--embedder", str(models[1]), *arguments]
-    done = subprocess.run([*command, *options], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [*command, *options], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (OUTPUT_CLOSED, "")
 
 
-def test_messages_that_nobody_reads_do_not_end_the_work(es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_messages_that_nobody_reads_do_not_end_the_work(
+    es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
     source = tmp_path / "source.jsonl"
-    source.write_text("".join(json.dumps({"_id": str(number), "text": "a text"}) + "\n" for number in range(20)))
+    source.write_text(
+        "".join(json.dumps({"_id": str(number), "text": "a text"}) + "\n" for number in range(20))
+    )
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "es_rerank", "ingest", index, str(source), "--elasticsearch-url", node.url, "--embedder", str(models[1])]
-    environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}  # the progress bar is drawn, as on a terminal
-    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, stderr=writer, text=True, timeout=120, check=False, env=environment)
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "ingest",
+        index,
+        str(source),
+        "--elasticsearch-url",
+        node.url,
+        "--embedder",
+        str(models[1]),
+    ]
+    environment = os.environ | {
+        "FORCE_COLOR": "1",
+        "TTY_COMPATIBLE": "1",
+    }  # the progress bar is drawn, as on a terminal
+    done = subprocess.run(
+        [*command, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
     os.close(writer)
     assert done.returncode == 0
     assert json.loads(done.stdout)["documents"] == 20
@@ -147,18 +220,36 @@ def test_messages_that_nobody_reads_do_not_end_the_work(es: Elasticsearch, node:
 
 def test_a_log_that_nobody_reads_does_not_break_a_request(node: Node, models: tuple[Path, Path]) -> None:
     """What reads the log of a container may end before it."""
-    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", "--reranker", str(models[0]), "--embedder", str(models[1])]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "serve",
+        "--port",
+        "0",
+        "--reranker",
+        str(models[0]),
+        "--embedder",
+        str(models[1]),
+    ]
     reader, writer = os.pipe()
-    with subprocess.Popen([*command, "--elasticsearch-url", node.url], stdout=writer, stderr=writer) as process:
+    with subprocess.Popen(
+        [*command, "--elasticsearch-url", node.url], stdout=writer, stderr=writer
+    ) as process:
         os.close(writer)
         with os.fdopen(reader, "rb") as log:
-            address = next(word.decode() for word in log.readline().split() if word.startswith(b"http://127.0.0.1"))
+            address = next(
+                word.decode() for word in log.readline().split() if word.startswith(b"http://127.0.0.1")
+            )
         with httpx.Client(base_url=address, timeout=30) as caller:
             while caller.get("/readyz").status_code != 200:
                 pass
             for _ in range(3):
                 # A lone surrogate cannot be written as UTF-8: whether refused or unexpected, it is answered.
-                answer = caller.post("/_inference/rerank/any", content=b'{"query": "\\ud800", "input": ["\\udfff"], "x\\ud800": 1}')
+                answer = caller.post(
+                    "/_inference/rerank/any",
+                    content=b'{"query": "\\ud800", "input": ["\\udfff"], "x\\ud800": 1}',
+                )
                 assert 400 <= answer.status_code <= 500
             assert caller.get("/healthz").status_code == 200
         process.terminate()

@@ -20,7 +20,16 @@ from pydantic import SecretStr
 from rerank_services import KEY, FakeService, Hang, Host, Rows, cohere_app, cohere_error, serving_whichever
 from starlette.responses import Response
 
-from es_rerank.errors import MissingExtraError, ModelError, OverloadError, RemoteModelError, RequestError, ScoreError, SettingsError, outcome_of
+from es_rerank.errors import (
+    MissingExtraError,
+    ModelError,
+    OverloadError,
+    RemoteModelError,
+    RequestError,
+    ScoreError,
+    SettingsError,
+    outcome_of,
+)
 from es_rerank.models import LoadedReranker, Reranker
 from es_rerank.models.hosted.cohere import CohereReranker
 from es_rerank.models.load import Access, load_reranker
@@ -82,11 +91,15 @@ def test_scores_are_cohere_s_probabilities(reranker: CohereReranker, service: Fa
     scores = reranker.score(QUERY, PASSAGES)
     assert scores.scale == "probability"
     assert np.argsort(-scores.values).tolist() == [2, 0, 1]
-    assert service.bodies == [{"model": MODEL, "query": QUERY, "documents": PASSAGES, "max_tokens_per_doc": 4096}]
+    assert service.bodies == [
+        {"model": MODEL, "query": QUERY, "documents": PASSAGES, "max_tokens_per_doc": 4096}
+    ]
 
 
 def test_it_is_loaded_by_its_prefix(url: str, service: FakeService) -> None:
-    with load_reranker(f"cohere:{MODEL}", name="hosted", access=Access(cohere_api_key=SecretStr(KEY), cohere_url=url)) as loaded:
+    with load_reranker(
+        f"cohere:{MODEL}", name="hosted", access=Access(cohere_api_key=SecretStr(KEY), cohere_url=url)
+    ) as loaded:
         assert loaded.name == "hosted"
         assert loaded.score(QUERY, PASSAGES).done.all()
     assert len(service.bodies) == 1
@@ -98,14 +111,18 @@ def test_the_cut_of_documents_is_the_caller_s(url: str, service: FakeService) ->
     assert service.bodies[0]["max_tokens_per_doc"] == 512
 
 
-def test_a_list_over_a_thousand_is_split_and_merged_by_index(reranker: CohereReranker, service: FakeService) -> None:
+def test_a_list_over_a_thousand_is_split_and_merged_by_index(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     passages = [f"the treaty {number}" if number % 3 else "who signed" for number in range(2_300)]
     scores = reranker.score(QUERY, passages)
     assert scores.done.all()
     assert sorted(len(body["documents"]) for body in service.bodies) == [300, 1000, 1000]
     assert sorted(text for body in service.bodies for text in body["documents"]) == sorted(passages)
     expected = {text: reranker.score(QUERY, [text]).values[0] for text in ("the treaty 1", "who signed")}
-    assert (scores.values == [expected["the treaty 1" if number % 3 else "who signed"] for number in range(2_300)]).all()
+    assert (
+        scores.values == [expected["the treaty 1" if number % 3 else "who signed"] for number in range(2_300)]
+    ).all()
 
 
 # --- texts ---------------------------------------------------------------------------------------------------------
@@ -129,12 +146,19 @@ def test_an_empty_query_is_the_caller_s_mistake(reranker: CohereReranker, servic
     assert service.bodies == []
 
 
-def test_what_is_no_unicode_is_made_so_before_it_is_sent(reranker: CohereReranker, service: FakeService) -> None:
+def test_what_is_no_unicode_is_made_so_before_it_is_sent(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     assert reranker.score("who \udfff", ["lone \ud800", "a\x00b", "\ud83d\ude00"]).done.all()
-    assert (service.bodies[0]["query"], service.bodies[0]["documents"]) == ("who \ufffd", ["lone \ufffd", "a\x00b", "😀"])
+    assert (service.bodies[0]["query"], service.bodies[0]["documents"]) == (
+        "who \ufffd",
+        ["lone \ufffd", "a\x00b", "😀"],
+    )
 
 
-def test_a_text_of_which_only_the_beginning_is_sent_is_marked(reranker: CohereReranker, service: FakeService) -> None:
+def test_a_text_of_which_only_the_beginning_is_sent_is_marked(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     scores = reranker.score(QUERY, ["treaty " * 100_000, "treaty"])
     assert scores.truncated.tolist() == [True, False]
     assert len(service.bodies[0]["documents"][0]) == 250_000
@@ -148,7 +172,9 @@ def test_a_deadline_that_has_passed_sends_nothing(reranker: CohereReranker, serv
     assert service.bodies == []
 
 
-def test_what_is_late_is_not_done_and_its_request_is_closed(reranker: CohereReranker, service: FakeService) -> None:
+def test_what_is_late_is_not_done_and_its_request_is_closed(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     service.replies = [Hang()]
     scores = reranker.score(QUERY, PASSAGES, deadline=time.monotonic() + 0.5)
     assert not scores.done.any()
@@ -206,7 +232,9 @@ def test_closing_fails_the_calls_that_wait(reranker: CohereReranker, service: Fa
         reranker.score(QUERY, PASSAGES)
 
 
-async def test_closing_from_within_a_loop_fails_the_calls_that_wait(reranker: CohereReranker, service: FakeService) -> None:
+async def test_closing_from_within_a_loop_fails_the_calls_that_wait(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     service.replies = [Hang()]
     task = asyncio.create_task(reranker.ascore(QUERY, PASSAGES))
     assert await asyncio.to_thread(service.asked.wait, 30)
@@ -217,7 +245,9 @@ async def test_closing_from_within_a_loop_fails_the_calls_that_wait(reranker: Co
         await reranker.ascore(QUERY, PASSAGES)
 
 
-async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(reranker: CohereReranker, service: FakeService) -> None:
+async def test_calls_that_are_cancelled_at_once_leave_nothing_behind(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     service.replies = [Hang()] * 50  # none can be answered before it is cancelled
     for turns in range(50):
         task = asyncio.create_task(reranker.ascore(QUERY, PASSAGES))
@@ -244,7 +274,9 @@ def test_one_connection_serves_callers_of_every_loop(reranker: CohereReranker, s
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_failures_that_may_pass_are_tried_again(reranker: CohereReranker, service: FakeService, status: int) -> None:
+def test_failures_that_may_pass_are_tried_again(
+    reranker: CohereReranker, service: FakeService, status: int
+) -> None:
     service.replies = [cohere_error(status, "later"), cohere_error(status, "later", {"Retry-After": "0"})]
     assert reranker.score(QUERY, PASSAGES).done.all()
     assert len(service.bodies) == 3
@@ -269,14 +301,27 @@ def test_a_wait_past_the_deadline_is_not_begun(reranker: CohereReranker, service
 @pytest.mark.usefixtures("impatient")
 def test_a_service_that_goes_on_failing_is_named(reranker: CohereReranker, service: FakeService) -> None:
     service.replies = [Response("<html>Bad gateway</html>", 502)] * 4
-    with pytest.raises(RemoteModelError, match=r"Cohere's rerank-v3\.5 answered 502: <html>Bad gateway") as caught:
+    with pytest.raises(
+        RemoteModelError, match=r"Cohere's rerank-v3\.5 answered 502: <html>Bad gateway"
+    ) as caught:
         reranker.score(QUERY, PASSAGES)
     assert (caught.value.status, outcome_of(caught.value).status, len(service.bodies)) == (502, 502, 4)
     assert pickle.loads(pickle.dumps(caught.value)).status == 502
 
 
-@pytest.mark.parametrize(("status", "message"), [(400, "invalid request"), (403, "not allowed"), (404, "model not found"), (422, "unknown field"), (501, "no")])
-def test_a_refusal_is_not_repeated(reranker: CohereReranker, service: FakeService, status: int, message: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "invalid request"),
+        (403, "not allowed"),
+        (404, "model not found"),
+        (422, "unknown field"),
+        (501, "no"),
+    ],
+)
+def test_a_refusal_is_not_repeated(
+    reranker: CohereReranker, service: FakeService, status: int, message: str
+) -> None:
     service.replies = [cohere_error(status, message)]
     with pytest.raises(RemoteModelError, match=f"answered {status}: {message}") as caught:
         reranker.score(QUERY, PASSAGES)
@@ -284,12 +329,17 @@ def test_a_refusal_is_not_repeated(reranker: CohereReranker, service: FakeServic
 
 
 def test_a_model_that_is_not_there_is_named(url: str) -> None:
-    with CohereReranker("rerank-v99", api_key=SecretStr(KEY), base_url=url) as loaded, pytest.raises(RemoteModelError, match="model 'rerank-v99' not found"):
+    with (
+        CohereReranker("rerank-v99", api_key=SecretStr(KEY), base_url=url) as loaded,
+        pytest.raises(RemoteModelError, match="model 'rerank-v99' not found"),
+    ):
         loaded.score(QUERY, PASSAGES)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_refusal_among_several_requests_ends_the_others(reranker: CohereReranker, service: FakeService) -> None:
+def test_a_refusal_among_several_requests_ends_the_others(
+    reranker: CohereReranker, service: FakeService
+) -> None:
     service.replies = [Hang(), cohere_error(400, "too much")]
     with pytest.raises(RemoteModelError, match="too much"):
         reranker.score(QUERY, ["treaty"] * 1_500)
@@ -298,7 +348,10 @@ def test_a_refusal_among_several_requests_ends_the_others(reranker: CohereRerank
 
 @pytest.mark.usefixtures("impatient")
 def test_nobody_at_the_address() -> None:
-    with CohereReranker(MODEL, api_key=SecretStr(KEY), base_url="http://127.0.0.1:9") as loaded, pytest.raises(RemoteModelError, match="cannot be reached"):
+    with (
+        CohereReranker(MODEL, api_key=SecretStr(KEY), base_url="http://127.0.0.1:9") as loaded,
+        pytest.raises(RemoteModelError, match="cannot be reached"),
+    ):
         loaded.score(QUERY, PASSAGES)
 
 
@@ -315,7 +368,10 @@ def _first(rows: Rows, **changes: Any) -> Rows:
         (lambda rows: _first(rows, index=-1), "a score for passage -1"),
         (lambda rows: _first(rows, index="0"), "two scores for passage 0"),
         (lambda rows: _first(rows, index="one"), "a score for passage 'one'"),
-        (lambda rows: _first(rows, relevance_score=1.5), "the score 1.5, which is not a finite number from 0 to 1"),
+        (
+            lambda rows: _first(rows, relevance_score=1.5),
+            "the score 1.5, which is not a finite number from 0 to 1",
+        ),
         (lambda rows: _first(rows, relevance_score=-0.1), "the score -0.1"),
         (lambda rows: _first(rows, relevance_score=float("nan")), "the score nan"),
         (lambda rows: _first(rows, relevance_score=10**400), "the score 1000"),
@@ -326,13 +382,17 @@ def _first(rows: Rows, **changes: Any) -> Rows:
         (lambda rows: [], "0 scores for 3 passages"),
     ],
 )
-def test_an_answer_that_is_not_one_score_per_passage(reranker: CohereReranker, service: FakeService, spoil: Any, message: str) -> None:
+def test_an_answer_that_is_not_one_score_per_passage(
+    reranker: CohereReranker, service: FakeService, spoil: Any, message: str
+) -> None:
     service.spoil = spoil
     with pytest.raises(ScoreError, match=message):
         reranker.score(QUERY, PASSAGES)
 
 
-@pytest.mark.parametrize("body", ["[]", '"x"', "7", "null", "{}", '{"results": null}', '{"meta": 3}', '{"results": [], "meta": 3}'])
+@pytest.mark.parametrize(
+    "body", ["[]", '"x"', "7", "null", "{}", '{"results": null}', '{"meta": 3}', '{"results": [], "meta": 3}']
+)
 def test_an_answer_in_no_known_shape(reranker: CohereReranker, service: FakeService, body: str) -> None:
     service.replies = [Response(body, media_type="application/json")]
     with pytest.raises((ScoreError, RemoteModelError), match=r"Cohere's rerank-v3\.5"):
@@ -361,14 +421,28 @@ def test_warnings_of_cohere_are_logged(reranker: CohereReranker, caplog: pytest.
 # --- the key, the SDK ---------------------------------------------------------------------------------------------------
 
 
-def test_the_key_is_masked_everywhere(url: str, service: FakeService, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_is_masked_everywhere(
+    url: str, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
     wrong = "w0ng-secret"
     service.replies = [cohere_error(401, f"invalid api token: {wrong}")]
-    with caplog.at_level(logging.DEBUG), CohereReranker(MODEL, api_key=SecretStr(wrong), base_url=url) as loaded:
-        with pytest.raises(RemoteModelError, match=r"answered 401: invalid api token.*check the key \(setting ES_RERANK_COHERE_API_KEY") as caught:
+    with (
+        caplog.at_level(logging.DEBUG),
+        CohereReranker(MODEL, api_key=SecretStr(wrong), base_url=url) as loaded,
+    ):
+        with pytest.raises(
+            RemoteModelError,
+            match=r"answered 401: invalid api token.*check the key \(setting ES_RERANK_COHERE_API_KEY",
+        ) as caught:
             loaded.score(QUERY, PASSAGES)
         assert service.headers[0]["authorization"] == f"Bearer {wrong}"
-        shown = [repr(loaded), str(caught.value), repr(caught.value), repr(caught.value.__cause__), caplog.text]
+        shown = [
+            repr(loaded),
+            str(caught.value),
+            repr(caught.value),
+            repr(caught.value.__cause__),
+            caplog.text,
+        ]
     assert not any(wrong in text for text in shown), shown
 
 
@@ -401,7 +475,9 @@ def test_arguments_out_of_range() -> None:
     with pytest.raises(SettingsError, match="holds credentials") as caught:
         CohereReranker(MODEL, api_key=key, base_url="https://user:s3cret@host")
     assert "s3cret" not in str(caught.value)
-    with pytest.raises(SettingsError, match="timeout_s must be over 0 and concurrency at least 1, found 0 and 4"):
+    with pytest.raises(
+        SettingsError, match="timeout_s must be over 0 and concurrency at least 1, found 0 and 4"
+    ):
         CohereReranker(MODEL, api_key=key, timeout_s=0)
     with pytest.raises(SettingsError, match="found 60 and 0"):
         CohereReranker(MODEL, api_key=key, concurrency=0)
@@ -414,7 +490,10 @@ def test_without_the_sdk_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.extra == "cohere"
 
 
-@pytest.mark.skipif("TEST_COHERE_API_KEY" not in os.environ, reason="set TEST_COHERE_API_KEY to send three short texts to Cohere, which bills them")
+@pytest.mark.skipif(
+    "TEST_COHERE_API_KEY" not in os.environ,
+    reason="set TEST_COHERE_API_KEY to send three short texts to Cohere, which bills them",
+)
 def test_the_real_service() -> None:
     with CohereReranker(MODEL, api_key=SecretStr(os.environ["TEST_COHERE_API_KEY"])) as loaded:
         scores = loaded.score(QUERY, [*PASSAGES, "", "a\x00b"])

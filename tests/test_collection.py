@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from es_rerank.collection import Document, find_file, is_collection, read_corpus, read_jsonl, read_lines, read_qrels, read_queries, splits
+from es_rerank.collection import (
+    Document,
+    find_file,
+    is_collection,
+    read_corpus,
+    read_jsonl,
+    read_lines,
+    read_qrels,
+    read_queries,
+    splits,
+)
 from es_rerank.errors import SourceError
 
 
@@ -19,11 +29,17 @@ def write(path: Path, content: str | bytes) -> Path:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_folder_in_beir_layout_is_read_plain_or_gzipped(tmp_path: Path, suffix: str) -> None:
-    write(tmp_path / f"corpus.jsonl{suffix}", '{"_id": "d1", "title": "T", "text": "x", "metadata": {"year": 2020}, "url": "u"}\n\n{"id": 2, "text": ""}\n')
+    write(
+        tmp_path / f"corpus.jsonl{suffix}",
+        '{"_id": "d1", "title": "T", "text": "x", "metadata": {"year": 2020}, "url": "u"}\n\n{"id": 2, "text": ""}\n',
+    )
     write(tmp_path / f"queries.jsonl{suffix}", '{"_id": "q1", "text": "who?"}\n')
     write(tmp_path / "qrels" / f"test.tsv{suffix}", "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\t2\t0\r\n")
     assert is_collection(tmp_path)
-    assert list(read_corpus(tmp_path)) == [Document("d1", "T", "x", {"url": "u", "year": 2020}), Document("2", "", "", {})]
+    assert list(read_corpus(tmp_path)) == [
+        Document("d1", "T", "x", {"url": "u", "year": 2020}),
+        Document("2", "", "", {}),
+    ]
     assert read_queries(tmp_path) == {"q1": "who?"}
     assert read_qrels(tmp_path, "test") == {"q1": {"d1": 2, "2": 0}}
 
@@ -98,7 +114,11 @@ def test_what_is_not_gzip_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut short", "altered"])
 def test_a_damaged_gzip_is_named_with_the_last_good_line(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "corpus.jsonl.gz"
-    data = bytearray(gzip.compress(b"".join(b'{"_id": "%d", "text": "%d"}\n' % (number, number**9) for number in range(50_000))))
+    data = bytearray(
+        gzip.compress(
+            b"".join(b'{"_id": "%d", "text": "%d"}\n' % (number, number**9) for number in range(50_000))
+        )
+    )
     if damage == "altered":
         data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
     path.write_bytes(data[: len(data) * 3 // 4])

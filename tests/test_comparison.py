@@ -47,7 +47,11 @@ _SVG = "{http://www.w3.org/2000/svg}"
 def test_the_expected_error_is_the_one_worked_out_by_hand() -> None:
     found = reliability([(0.81, True), (0.89, False), (0.11, False), (0.13, False), (1.0, True)])
     assert found is not None
-    assert [(each.low, each.high, each.documents) for each in found.bins] == [(0.1, 0.2, 2), (0.8, 0.9, 2), (0.9, 1.0, 1)]
+    assert [(each.low, each.high, each.documents) for each in found.bins] == [
+        (0.1, 0.2, 2),
+        (0.8, 0.9, 2),
+        (0.9, 1.0, 1),
+    ]
     assert [each.probability for each in found.bins] == pytest.approx([0.12, 0.85, 1.0])
     assert [each.relevant for each in found.bins] == [0.0, 0.5, 1.0]
     assert found.expected_error == pytest.approx((2 * 0.12 + 2 * 0.35) / 5)
@@ -60,7 +64,9 @@ def test_every_document_is_in_one_bin_that_holds_its_probability(seen: list[tupl
     assert found.documents == len(seen) == sum(each.documents for each in found.bins)
     assert 0 <= found.expected_error <= 1
     assert all(each.low - 1e-9 <= each.probability <= each.high + 1e-9 for each in found.bins)
-    assert sum(each.documents * each.relevant for each in found.bins) == pytest.approx(sum(relevant for _, relevant in seen))
+    assert sum(each.documents * each.relevant for each in found.bins) == pytest.approx(
+        sum(relevant for _, relevant in seen)
+    )
 
 
 def test_nothing_judged_has_no_reliability() -> None:
@@ -73,7 +79,11 @@ def test_a_document_without_a_judgement_is_unknown_only_where_others_are_judged_
     assert not says_what_is_irrelevant(positives)
     probabilities = {"a": 0.9, "b": 0.2, "c": 0.4}
     assert with_relevance(probabilities, pool["q"], known=True) == [(0.9, True), (0.2, False)]
-    assert with_relevance(probabilities, positives["q"], known=False) == [(0.9, True), (0.2, False), (0.4, False)]
+    assert with_relevance(probabilities, positives["q"], known=False) == [
+        (0.9, True),
+        (0.2, False),
+        (0.4, False),
+    ]
 
 
 # --- what is asked -------------------------------------------------------------------------------------------------
@@ -103,10 +113,17 @@ def test_a_folder_with_a_colon_in_its_name_is_that_folder(tmp_path: Path) -> Non
 def _collection(folder: Path, queries: int) -> Path:
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text(
-        "".join(json.dumps({"_id": f"d{i}", "title": "", "text": f"the word w{i} and v{i % 3}"}) + "\n" for i in range(queries))
+        "".join(
+            json.dumps({"_id": f"d{i}", "title": "", "text": f"the word w{i} and v{i % 3}"}) + "\n"
+            for i in range(queries)
+        )
     )
-    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{i}", "text": f"where is w{i}"}) + "\n" for i in range(queries)))
-    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(queries)))
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{i}", "text": f"where is w{i}"}) + "\n" for i in range(queries))
+    )
+    (folder / "qrels" / "all.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(queries))
+    )
     return folder
 
 
@@ -125,9 +142,15 @@ def test_a_pool_holds_what_the_split_judges_under_the_titles_of_the_relevant(tmp
     folder = _collection(tmp_path / "c", 6)
     rows = [{"_id": f"d{i}", "title": f"article {i % 2}", "text": f"the word w{i}"} for i in range(6)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\nq0\td2\t0\nq1\td1\t1\nq1\td3\t2\nq3\td4\t1\nq3\td3\t1\n")
+    (folder / "qrels" / "all.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq0\td0\t1\nq0\td2\t0\nq1\td1\t1\nq1\td3\t2\nq3\td4\t1\nq3\td3\t1\n"
+    )
     topics = read_topics(folder, "all", same_title=True)
-    assert {query: sorted(pool) for query, pool in topics.pools.items()} == {"q0": ["d0", "d2", "d4"], "q1": ["d1", "d3"], "q3": ["d0", "d1", "d2", "d3", "d4"]}
+    assert {query: sorted(pool) for query, pool in topics.pools.items()} == {
+        "q0": ["d0", "d2", "d4"],
+        "q1": ["d1", "d3"],
+        "q3": ["d0", "d1", "d2", "d3", "d4"],
+    }
     assert topics.split == "all:same title"
     assert read_topics(folder, "all").pools == {}
 
@@ -141,7 +164,9 @@ def test_judged_documents_that_the_corpus_lacks_are_said_and_count_as_not_found(
     assert lacks(topics) == "c: 1 judged documents are not in corpus.jsonl and count as not found: 'gone'"
     assert lacks(read_topics(_collection(tmp_path / "whole", 3), "all")) is None
     (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tgone\t1\nq1\tlost\t1\n")
-    with pytest.raises(SourceError, match=r"2 judged documents are not in corpus\.jsonl, and none is: 'gone', 'lost'"):
+    with pytest.raises(
+        SourceError, match=r"2 judged documents are not in corpus\.jsonl, and none is: 'gone', 'lost'"
+    ):
         read_topics(folder, "all")
 
 
@@ -153,7 +178,14 @@ def _measures(values: Sequence[float]) -> Measures:
 
 
 def _result(
-    collection: str, recalled_by: FirstStage, reranker: str, *, first: Sequence[float], alone: Sequence[float], default: Sequence[float], model: str = "m"
+    collection: str,
+    recalled_by: FirstStage,
+    reranker: str,
+    *,
+    first: Sequence[float],
+    alone: Sequence[float],
+    default: Sequence[float],
+    model: str = "m",
 ) -> Result:
     rows = [
         QueryResult(query=str(i), text=f"what is <{i}> & why", first_stage=f, cross_encoder=a, reranked=d)
@@ -185,8 +217,12 @@ def _results() -> list[Result]:
     return [
         _result("one", "knn", "./fp32", first=[0.2, 0.4], alone=[0.5, 0.5], default=[0.6, 0.4], model="fp32"),
         _result("one", "knn", "./int8", first=[0.2, 0.4], alone=[0.4, 0.5], default=[0.6, 0.5], model="int8"),
-        _result("one", "bm25", "./fp32", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="fp32"),
-        _result("one", "bm25", "./int8", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="int8"),
+        _result(
+            "one", "bm25", "./fp32", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="fp32"
+        ),
+        _result(
+            "one", "bm25", "./int8", first=[0.3, 0.9], alone=[0.5, 0.5], default=[0.6, 0.6], model="int8"
+        ),
         _result("two", "knn", "./fp32", first=[0.0, 0.0], alone=[1.0, 0.5], default=[1.0, 1.0], model="fp32"),
         _result("two", "knn", "./int8", first=[0.0, 0.0], alone=[1.0, 0.5], default=[1.0, 0.5], model="int8"),
     ]
@@ -201,13 +237,22 @@ def test_means_weigh_collections_alike() -> None:
 
 
 def test_every_default_is_held_against_bm25_and_every_other_reranker_against_the_first() -> None:
-    contrasts = {(each.collection, each.order, each.against): each.difference for each in comparison(_results()).contrasts}
+    contrasts = {
+        (each.collection, each.order, each.against): each.difference
+        for each in comparison(_results()).contrasts
+    }
     against_bm25 = contrasts["one", "int8 over knn, default", "bm25 without reranking"]
     assert (against_bm25.ndcg_at_10, against_bm25.wins, against_bm25.losses) == pytest.approx((-0.05, 1, 1))
-    assert contrasts["one", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(0.05)
+    assert contrasts["one", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(
+        0.05
+    )
     assert contrasts["one", "int8 over knn, alone", "fp32 over knn, alone"].ndcg_at_10 == pytest.approx(-0.05)
-    assert contrasts["two", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(-0.25)
-    assert {name for name, _, against in contrasts if against == "bm25 without reranking"} == {"one"}  # of two, BM25 was not asked
+    assert contrasts["two", "int8 over knn, default", "fp32 over knn, default"].ndcg_at_10 == pytest.approx(
+        -0.25
+    )
+    assert {name for name, _, against in contrasts if against == "bm25 without reranking"} == {
+        "one"
+    }  # of two, BM25 was not asked
     assert len(contrasts) == 2 + 2 * 3
 
 
@@ -223,7 +268,10 @@ def test_rerankers_of_the_same_model_name_are_called_as_they_were_named() -> Non
 def test_differences_are_drawn_up_and_down_in_order() -> None:
     drawn = ET.fromstring(differences("a & b", [-0.5, 0.0, 1.0]))
     bars = [each.attrib for each in drawn.iter(f"{_SVG}rect") if each.attrib["width"] != "100%"]
-    assert [float(each["height"]) for each in bars] == [150.0, 75.0]  # of 300 pixels for 2; what did not change has none
+    assert [float(each["height"]) for each in bars] == [
+        150.0,
+        75.0,
+    ]  # of 300 pixels for 2; what did not change has none
     assert float(bars[0]["y"]) + 150 == float(bars[1]["y"])  # one ends at zero, the other begins there
     assert bars[0]["fill"] != bars[1]["fill"]
 
@@ -234,7 +282,9 @@ def test_bars_print_as_many_digits_as_they_are_told() -> None:
 
 def test_bars_of_one_thing_stand_together() -> None:
     drawn = ET.fromstring(chart("x", [Bar(str(n), 1.0, 1.0, 1.0) for n in range(6)], together=3))
-    tops = [float(bar.attrib["y"]) for bar in drawn.iter() if bar.tag.endswith("rect") and "y" in bar.attrib][-6:]
+    tops = [float(bar.attrib["y"]) for bar in drawn.iter() if bar.tag.endswith("rect") and "y" in bar.attrib][
+        -6:
+    ]
     steps = [after - before for before, after in itertools.pairwise(tops)]
     assert steps[2] > steps[0] == steps[1] == steps[3] == steps[4]
 
@@ -247,9 +297,20 @@ def test_nothing_found_is_drawn_too() -> None:
 
 
 def test_tables_show_names_as_they_are_and_numbers_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {"queries": 12_345, "difference": Difference(ndcg_at_10=-0.1234, p_value=1.2e-105, wins=4_123, losses=3_187, ties=0)}
+    many = {
+        "queries": 12_345,
+        "difference": Difference(ndcg_at_10=-0.1234, p_value=1.2e-105, wins=4_123, losses=3_187, ties=0),
+    }
     results = [
-        each.model_copy(update={**many, "collection": "product_qa[en]", "reranker": f"runs[/{each.reranker[2:]}]", "model": "m"}) for each in _results()[:4]
+        each.model_copy(
+            update={
+                **many,
+                "collection": "product_qa[en]",
+                "reranker": f"runs[/{each.reranker[2:]}]",
+                "model": "m",
+            }
+        )
+        for each in _results()[:4]
     ]
     out = io.StringIO()
     monkeypatch.setattr(evaluation_tables, "stdout", Console(file=out, width=80))
@@ -302,7 +363,9 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
     assert "es-rerank evaluate 'one dir' --html x.html" in shown.text
     assert "what is <0> & why" in shown.text
     assert "+0.0500" in shown.text
-    assert html.count("<svg") == 4 + 2 * 6  # an overview of each mean; differences and reliability of each result
+    assert (
+        html.count("<svg") == 4 + 2 * 6
+    )  # an overview of each mean; differences and reliability of each result
     assert "@import" not in html
     assert "url(" not in html
 
@@ -311,41 +374,98 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
 
 
 def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "es_rerank", "evaluate", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "es_rerank", "evaluate", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.node
-def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Elasticsearch, index: str, tmp_path: Path) -> None:
+def test_several_collections_stages_and_rerankers_in_one_run(
+    node: Node, es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
     collections = [_collection(tmp_path / f"{index}-{name}", 6) for name in ("a", "b")]
-    rerankers = [str(tiny_cross_encoder(tmp_path / name, seed)) for seed, name in enumerate(("first", "second"))]
+    rerankers = [
+        str(tiny_cross_encoder(tmp_path / name, seed)) for seed, name in enumerate(("first", "second"))
+    ]
     page_file = tmp_path / "report.html"
     arguments = [
         *(f"{folder}:all" for folder in collections),
         *(part for name in rerankers for part in ("--reranker", name)),
-        *("--embedder", str(tiny_bi_encoder(tmp_path / "tiny-bi-encoder")), "--first-stage", "hybrid", "--first-stage", "bm25", "--first-stage", "knn"),
-        *("--window", "4", "--elasticsearch-url", node.url.replace("://", "://elastic:secret@"), "--html", str(page_file)),
+        *(
+            "--embedder",
+            str(tiny_bi_encoder(tmp_path / "tiny-bi-encoder")),
+            "--first-stage",
+            "hybrid",
+            "--first-stage",
+            "bm25",
+            "--first-stage",
+            "knn",
+        ),
+        *(
+            "--window",
+            "4",
+            "--elasticsearch-url",
+            node.url.replace("://", "://elastic:secret@"),
+            "--html",
+            str(page_file),
+        ),
     ]
     try:
         as_json, as_tables = _evaluate(*arguments, "--json"), _evaluate(*arguments)
-        one = _evaluate(str(collections[0]), "--reranker", rerankers[1], *arguments[6:8], "--window", "4", "--elasticsearch-url", node.url, "--json")
+        one = _evaluate(
+            str(collections[0]),
+            "--reranker",
+            rerankers[1],
+            *arguments[6:8],
+            "--window",
+            "4",
+            "--elasticsearch-url",
+            node.url,
+            "--json",
+        )
     finally:
         for name in es.indices.get(index=f"es-rerank-evaluate-{index}-*"):
             es.indices.delete(index=name)
     assert (as_json.returncode, as_tables.returncode) == (0, 0), as_json.stderr + as_tables.stderr
     found = json.loads(as_json.stdout)
     combinations = [(each["collection"], each["recalled_by"], each["reranker"]) for each in found["results"]]
-    assert combinations == [(folder.name, stage, name) for folder in collections for stage in ("knn", "bm25", "hybrid") for name in rerankers]
+    assert combinations == [
+        (folder.name, stage, name)
+        for folder in collections
+        for stage in ("knn", "bm25", "hybrid")
+        for name in rerankers
+    ]
     for result in found["results"]:
         rows = result["per_query"]
         assert len(rows) == 6
         for order in ("first_stage", "cross_encoder", "reranked"):
             assert result[order]["ndcg@10"] == pytest.approx(np.mean([row[order] for row in rows]))
         assert 0 < result["recall@window"] <= 1
-        assert result["reliability"]["documents"] == sum(each["documents"] for each in result["reliability"]["bins"])
-    alone = {(each["collection"], each["recalled_by"], each["reranker"]): [row["cross_encoder"] for row in each["per_query"]] for each in found["results"]}
-    assert any(alone[collections[0].name, stage, rerankers[0]] != alone[collections[0].name, stage, rerankers[1]] for stage in ("knn", "bm25", "hybrid"))
+        assert result["reliability"]["documents"] == sum(
+            each["documents"] for each in result["reliability"]["bins"]
+        )
+    alone = {
+        (each["collection"], each["recalled_by"], each["reranker"]): [
+            row["cross_encoder"] for row in each["per_query"]
+        ]
+        for each in found["results"]
+    }
+    assert any(
+        alone[collections[0].name, stage, rerankers[0]] != alone[collections[0].name, stage, rerankers[1]]
+        for stage in ("knn", "bm25", "hybrid")
+    )
     assert json.loads(one.stdout)["per_query"] == found["results"][1]["per_query"]
-    assert [each["search_p50"] is None for each in found["results"][:6]] == [False, False, True, True, True, True]  # the later stages were remembered in part
+    assert [each["search_p50"] is None for each in found["results"][:6]] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]  # the later stages were remembered in part
     assert len(found["means"]) == 6
     assert sum(line.startswith("mean ") for line in as_tables.stdout.splitlines()) == 6
     assert "cross-encoder alone" in _Page(page_file.read_text()).text
@@ -354,7 +474,9 @@ def test_several_collections_stages_and_rerankers_in_one_run(node: Node, es: Ela
 
 @pytest.mark.node
 @pytest.mark.parametrize("first_stage", ["knn", "bm25", "hybrid"])
-def test_each_query_is_asked_of_its_own_pool_alone(es: Elasticsearch, index: str, tmp_path: Path, first_stage: FirstStage) -> None:
+def test_each_query_is_asked_of_its_own_pool_alone(
+    es: Elasticsearch, index: str, tmp_path: Path, first_stage: FirstStage
+) -> None:
     folder = _collection(tmp_path / index, 6)
     embedder, words = HashEmbedder(), "the word"
     Ingest(es, embedder, chunker=Chunker(tiny_tokenizer())).run(index, read_corpus(folder))
@@ -366,7 +488,11 @@ def test_each_query_is_asked_of_its_own_pool_alone(es: Elasticsearch, index: str
     assert result.recall_at_window == result.first_stage.recall_at_100 == 1.0
     (whole,) = experiments(client, replace(asked, pools={}), [Setup(index, first_stage, 2)])
     assert whole.recall_at_window < 1  # of six alike, two are seen
-    (own,) = experiments(client, replace(asked, pools={query: [f"d{query[1:]}"] for query in topics.queries}), [Setup(index, first_stage, 2)])
+    (own,) = experiments(
+        client,
+        replace(asked, pools={query: [f"d{query[1:]}"] for query in topics.queries}),
+        [Setup(index, first_stage, 2)],
+    )
     assert own.reranked.ndcg_at_10 == own.recall_at_window == 1.0
 
 

@@ -23,7 +23,23 @@ from es_rerank.retrievers.ranking.fusion import pinned_scores
 from es_rerank.retrievers.ranking.ranked_node import shown
 from es_rerank.testing import WordOverlapReranker
 
-WORDS = ["treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer", "rain", "signed", "sealed", "night"]
+WORDS = [
+    "treaty",
+    "king",
+    "queen",
+    "paper",
+    "moon",
+    "dog",
+    "river",
+    "stone",
+    "archive",
+    "crowd",
+    "cheer",
+    "rain",
+    "signed",
+    "sealed",
+    "night",
+]
 GROUPS = ("red", "green", "blue")
 SHARDS = 3
 DOCUMENTS = 240
@@ -44,14 +60,24 @@ def fill(es: Elasticsearch, name: str, count: int) -> None:
     mappings = {
         "properties": {
             "text": {"type": "text"},
-            "vector": {"type": "dense_vector", "dims": EMBEDDER.dims, "similarity": "cosine", "index_options": {"type": "flat"}},
+            "vector": {
+                "type": "dense_vector",
+                "dims": EMBEDDER.dims,
+                "similarity": "cosine",
+                "index_options": {"type": "flat"},
+            },
             "group": {"type": "keyword"},
             "number": {"type": "integer"},
             "seen": {"type": "date"},
-            "parts": {"type": "nested", "properties": {"word": {"type": "keyword"}, "place": {"type": "integer"}}},
+            "parts": {
+                "type": "nested",
+                "properties": {"word": {"type": "keyword"}, "place": {"type": "integer"}},
+            },
         }
     }
-    es.indices.create(index=name, mappings=mappings, settings={"number_of_shards": SHARDS, "number_of_replicas": 0})
+    es.indices.create(
+        index=name, mappings=mappings, settings={"number_of_shards": SHARDS, "number_of_replicas": 0}
+    )
     operations: list[dict[str, Any]] = []
     for number in range(count):
         operations += [{"index": {"_id": f"d{number}"}}, document(number)]
@@ -87,11 +113,21 @@ def standard(words: str, **more: Any) -> dict[str, Any]:
 
 
 def knn(words: str, k: int = 40, **more: Any) -> dict[str, Any]:
-    return {"knn": {"field": "vector", "query_vector": EMBEDDER.embed([words])[0].tolist(), "k": k, "num_candidates": 200, **more}}
+    return {
+        "knn": {
+            "field": "vector",
+            "query_vector": EMBEDDER.embed([words])[0].tolist(),
+            "k": k,
+            "num_candidates": 200,
+            **more,
+        }
+    }
 
 
 def rrf(*children: dict[str, Any], window: int = 50, constant: int = 60, **more: Any) -> dict[str, Any]:
-    return {"rrf": {"retrievers": list(children), "rank_window_size": window, "rank_constant": constant, **more}}
+    return {
+        "rrf": {"retrievers": list(children), "rank_window_size": window, "rank_constant": constant, **more}
+    }
 
 
 def linear(*children: tuple[dict[str, Any], float, str], window: int = 50, **more: Any) -> dict[str, Any]:
@@ -100,7 +136,15 @@ def linear(*children: tuple[dict[str, Any], float, str], window: int = 50, **mor
 
 
 def reranker(child: dict[str, Any], words: str, window: int = 50, **more: Any) -> dict[str, Any]:
-    return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": words, "rank_window_size": window, **more}}
+    return {
+        "text_similarity_reranker": {
+            "retriever": child,
+            "field": "text",
+            "inference_text": words,
+            "rank_window_size": window,
+            **more,
+        }
+    }
 
 
 def pairs(answer: Any) -> list[tuple[str, float]]:
@@ -121,7 +165,9 @@ class ByHand:
     def __init__(self, es: Elasticsearch, pit: str) -> None:
         self.es, self.pit = es, pit
 
-    def of(self, tree: dict[str, Any], window: int = 0, filters: Sequence[dict[str, Any]] = ()) -> list[Scored]:
+    def of(
+        self, tree: dict[str, Any], window: int = 0, filters: Sequence[dict[str, Any]] = ()
+    ) -> list[Scored]:
         ((kind, content),) = tree.items()
         own = content.get("filter", [])
         filters = [*filters, *(own if isinstance(own, list) else [own])]
@@ -134,7 +180,11 @@ class ByHand:
         for entry in entries:
             found = self.below(entry["retriever"], size, filters)[:size]
             places |= {each: place for each, _, place in found}
-            shares = [1.0 / (content["rank_constant"] + rank) for rank in range(1, len(found) + 1)] if kind == "rrf" else self.normalised(found, entry)
+            shares = (
+                [1.0 / (content["rank_constant"] + rank) for rank in range(1, len(found) + 1)]
+                if kind == "rrf"
+                else self.normalised(found, entry)
+            )
             for (each, _, _), share in zip(found, shares, strict=True):
                 totals[each] = totals.get(each, 0.0) + entry.get("weight", 1.0) * share
         # Sums that differ only by rounding are equal.
@@ -144,14 +194,25 @@ class ByHand:
     def below(self, tree: dict[str, Any], window: int, filters: list[dict[str, Any]]) -> list[Scored]:
         return self.of(tree, window, filters)
 
-    def leaf(self, kind: str, content: dict[str, Any], window: int, filters: list[dict[str, Any]]) -> list[Scored]:
+    def leaf(
+        self, kind: str, content: dict[str, Any], window: int, filters: list[dict[str, Any]]
+    ) -> list[Scored]:
         if kind == "knn":
-            body: dict[str, Any] = {"knn": {**{key: value for key, value in content.items() if key != "filter"}, "filter": filters}}
+            body: dict[str, Any] = {
+                "knn": {
+                    **{key: value for key, value in content.items() if key != "filter"},
+                    "filter": filters,
+                }
+            }
         else:
             body = {"query": {"bool": {"must": [content["query"]], "filter": filters}}}
-        answer = self.es.search(body={**body, "size": window, "pit": {"id": self.pit}, "sort": ["_score", "_shard_doc"]})
+        answer = self.es.search(
+            body={**body, "size": window, "pit": {"id": self.pit}, "sort": ["_score", "_shard_doc"]}
+        )
         # Elasticsearch has float32 scores and prints the shortest decimals that mean them.
-        return [(hit["_id"], float(np.float32(hit["_score"])), hit["sort"][-1]) for hit in answer["hits"]["hits"]]
+        return [
+            (hit["_id"], float(np.float32(hit["_score"])), hit["sort"][-1]) for hit in answer["hits"]["hits"]
+        ]
 
     @staticmethod
     def normalised(found: list[Scored], entry: dict[str, Any]) -> list[float]:
@@ -180,26 +241,60 @@ class RootByHand(ByHand):
         ((kind, content),) = tree.items()
         if kind in ("standard", "knn"):
             return self.of(tree, window, filters)
-        answer = self.client.search(body={"retriever": tree, "size": content["rank_window_size"], "pit": {"id": self.pit}, "_source": False})
+        answer = self.client.search(
+            body={
+                "retriever": tree,
+                "size": content["rank_window_size"],
+                "pit": {"id": self.pit},
+                "_source": False,
+            }
+        )
         return [(each, float(np.float32(score)), place) for place, (each, score) in enumerate(pairs(answer))]
 
 
 RED = {"term": {"group": "red"}}
 LATE = {"range": {"number": {"gte": 100}}}
 JANUARY = {"range": {"seen": {"gte": "2024-01-05", "lt": "2024-01-20"}}}
-PART = {"nested": {"path": "parts", "query": {"bool": {"filter": [{"term": {"parts.word": "king"}}, {"range": {"parts.place": {"lte": 1}}}]}}}}
+PART = {
+    "nested": {
+        "path": "parts",
+        "query": {
+            "bool": {"filter": [{"term": {"parts.word": "king"}}, {"range": {"parts.place": {"lte": 1}}}]}
+        },
+    }
+}
 TREES = {
     "rrf": rrf(standard("treaty king"), knn("queen paper")),
-    "rrf weighted": rrf({"retriever": standard("treaty king"), "weight": 2.5}, {"retriever": knn("queen paper"), "weight": 0.5}, constant=1),
-    "rrf filtered": rrf(standard("treaty king", filter=RED), knn("queen paper", filter=[LATE]), filter=JANUARY),
+    "rrf weighted": rrf(
+        {"retriever": standard("treaty king"), "weight": 2.5},
+        {"retriever": knn("queen paper"), "weight": 0.5},
+        constant=1,
+    ),
+    "rrf filtered": rrf(
+        standard("treaty king", filter=RED), knn("queen paper", filter=[LATE]), filter=JANUARY
+    ),
     "rrf three": rrf(standard("moon"), standard("dog river"), knn("moon dog"), window=20),
     "linear": linear((standard("treaty king"), 2.0, "minmax"), (knn("queen paper"), 1.5, "minmax")),
     "linear none": linear((standard("treaty king"), 0.25, "none"), (knn("queen paper"), 4.0, "none")),
-    "linear l2": linear((standard("stone archive"), 1.0, "l2_norm"), (knn("stone"), 3.0, "l2_norm"), window=30),
-    "linear filtered": linear((standard("treaty", filter=PART), 1.0, "minmax"), (knn("night", filter=RED), 1.0, "none"), filter=LATE),
-    "rrf in rrf": rrf(standard("rain"), rrf(standard("night moon"), knn("rain night"), constant=5), window=40, constant=1),
-    "linear in rrf, filtered": rrf(linear((standard("cheer"), 1.0, "minmax"), (knn("crowd"), 1.0, "minmax"), filter=RED), standard("crowd cheer"), filter=LATE),
-    "rrf in linear": linear((rrf(standard("sealed"), knn("signed sealed"), constant=3), 10.0, "minmax"), (standard("signed"), 1.0, "l2_norm"), window=25),
+    "linear l2": linear(
+        (standard("stone archive"), 1.0, "l2_norm"), (knn("stone"), 3.0, "l2_norm"), window=30
+    ),
+    "linear filtered": linear(
+        (standard("treaty", filter=PART), 1.0, "minmax"), (knn("night", filter=RED), 1.0, "none"), filter=LATE
+    ),
+    "rrf in rrf": rrf(
+        standard("rain"), rrf(standard("night moon"), knn("rain night"), constant=5), window=40, constant=1
+    ),
+    "linear in rrf, filtered": rrf(
+        linear((standard("cheer"), 1.0, "minmax"), (knn("crowd"), 1.0, "minmax"), filter=RED),
+        standard("crowd cheer"),
+        filter=LATE,
+    ),
+    "rrf in linear": linear(
+        (rrf(standard("sealed"), knn("signed sealed"), constant=3), 10.0, "minmax"),
+        (standard("signed"), 1.0, "l2_norm"),
+        window=25,
+    ),
 }
 
 
@@ -210,7 +305,14 @@ def against_hand(
     pit = es.open_point_in_time(index=name, keep_alive="1m")["id"]
     try:
         ((_, content),) = tree.items()
-        answer = client.search(body={"retriever": tree, "size": content["rank_window_size"], "pit": {"id": pit}, "_source": False})
+        answer = client.search(
+            body={
+                "retriever": tree,
+                "size": content["rank_window_size"],
+                "pit": {"id": pit},
+                "_source": False,
+            }
+        )
         by_hand = RootByHand(es, pit, client) if step_by_step else ByHand(es, pit)
         return pairs(answer), [(each, score) for each, score, _ in by_hand.of(tree)]
     finally:
@@ -218,7 +320,9 @@ def against_hand(
 
 
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
-def test_scores_equal_a_hand_calculation(client: RerankClient, corpus: tuple[Elasticsearch, str], tree: dict[str, Any]) -> None:
+def test_scores_equal_a_hand_calculation(
+    client: RerankClient, corpus: tuple[Elasticsearch, str], tree: dict[str, Any]
+) -> None:
     got, expected = against_hand(client, *corpus, tree)
     assert len(got) >= 10
     assert dict(got) == pytest.approx(dict(expected), abs=1e-6)
@@ -233,17 +337,29 @@ RANDOM_TREES = st.recursive(
     LEAVES,
     lambda children: st.one_of(
         st.lists(children, min_size=1, max_size=3).map(lambda found: rrf(*found, window=30, constant=7)),
-        st.lists(st.tuples(children, st.floats(0.1, 5), st.sampled_from(["none", "minmax", "l2_norm"])), min_size=1, max_size=3).map(
-            lambda found: linear(*found, window=30)
-        ),
+        st.lists(
+            st.tuples(children, st.floats(0.1, 5), st.sampled_from(["none", "minmax", "l2_norm"])),
+            min_size=1,
+            max_size=3,
+        ).map(lambda found: linear(*found, window=30)),
     ),
     max_leaves=5,
 ).filter(lambda tree: next(iter(tree)) in ("rrf", "linear"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.filter_too_much,
+        HealthCheck.too_slow,
+    ],
+)
 @given(tree=RANDOM_TREES)
-def test_any_tree_of_fusions_sums_to_the_hand_calculation(client: RerankClient, corpus: tuple[Elasticsearch, str], tree: dict[str, Any]) -> None:
+def test_any_tree_of_fusions_sums_to_the_hand_calculation(
+    client: RerankClient, corpus: tuple[Elasticsearch, str], tree: dict[str, Any]
+) -> None:
     got, expected = against_hand(client, *corpus, tree, step_by_step=True)
     assert [score for _, score in got] == pytest.approx([score for _, score in expected], rel=1e-6, abs=1e-6)
 
@@ -252,7 +368,9 @@ def test_any_tree_of_fusions_sums_to_the_hand_calculation(client: RerankClient, 
 
 
 @pytest.mark.parametrize("with_reranker", [False, True], ids=["fused", "reranked"])
-def test_pages_of_seven_join_to_one_of_a_hundred_while_others_write(client: RerankClient, es: Elasticsearch, index: str, with_reranker: bool) -> None:
+def test_pages_of_seven_join_to_one_of_a_hundred_while_others_write(
+    client: RerankClient, es: Elasticsearch, index: str, with_reranker: bool
+) -> None:
     fill(es, index, DOCUMENTS)
     tree = rrf(standard("treaty king queen moon"), knn("treaty king", k=100), window=100)
     tree = reranker(tree, "treaty king queen", window=100) if with_reranker else tree
@@ -273,7 +391,9 @@ def test_pages_of_seven_join_to_one_of_a_hundred_while_others_write(client: Rera
         writer.join()
         es.close_point_in_time(id=pit)
     assert len(whole["hits"]["hits"]) == 100
-    assert [(hit["_id"], hit["_score"], hit["_source"]) for hit in paged] == [(hit["_id"], hit["_score"], hit["_source"]) for hit in whole["hits"]["hits"]]
+    assert [(hit["_id"], hit["_score"], hit["_source"]) for hit in paged] == [
+        (hit["_id"], hit["_score"], hit["_source"]) for hit in whole["hits"]["hits"]
+    ]
     assert len({hit["_id"] for hit in paged}) == 100
     assert es.count(index=index)["count"] != DOCUMENTS, "the writer wrote"
 
@@ -287,7 +407,9 @@ def _write(es: Elasticsearch, index: str, stop: threading.Event) -> None:
         number += 1
 
 
-def test_a_compound_search_opens_one_point_in_time_and_closes_it(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_a_compound_search_opens_one_point_in_time_and_closes_it(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     def open_contexts() -> int:
         stats = es.nodes.stats(metric="indices", index_metric="search")
         return sum(int(each["indices"]["search"]["open_contexts"]) for each in stats["nodes"].values())
@@ -304,7 +426,9 @@ def test_a_compound_search_opens_one_point_in_time_and_closes_it(client: RerankC
     assert open_contexts() == before
 
 
-async def test_an_async_search_that_is_cancelled_leaves_no_point_in_time(node: Node, es: Elasticsearch, name: str) -> None:
+async def test_an_async_search_that_is_cancelled_leaves_no_point_in_time(
+    node: Node, es: Elasticsearch, name: str
+) -> None:
     class Slow(WordOverlapReranker):
         async def ascore(self, query: str, passages: Any, *, deadline: float | None = None) -> Any:
             began.set()
@@ -318,7 +442,9 @@ async def test_an_async_search_that_is_cancelled_leaves_no_point_in_time(node: N
     before = open_contexts()
     async with AsyncElasticsearch(node.url) as inner:
         client = AsyncRerankClient(inner, reranker=Slow())
-        task = asyncio.create_task(client.search(index=name, retriever=reranker(rrf(standard("moon"), knn("dog")), "moon")))
+        task = asyncio.create_task(
+            client.search(index=name, retriever=reranker(rrf(standard("moon"), knn("dog")), "moon"))
+        )
         await began.wait()
         assert open_contexts() > before
         task.cancel()
@@ -327,7 +453,9 @@ async def test_an_async_search_that_is_cancelled_leaves_no_point_in_time(node: N
         assert open_contexts() == before
 
 
-def test_what_cannot_stand_beside_a_point_in_time_is_refused_in_elasticsearchs_words(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_what_cannot_stand_beside_a_point_in_time_is_refused_in_elasticsearchs_words(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     pit = es.open_point_in_time(index=name, keep_alive="1m")["id"]
     body = {"retriever": rrf(standard("moon"), knn("dog")), "pit": {"id": pit}}
     plain = {"query": {"match_all": {}}, "pit": {"id": pit}}
@@ -343,9 +471,18 @@ def test_what_cannot_stand_beside_a_point_in_time_is_refused_in_elasticsearchs_w
     assert "search_context_missing_exception" in str(gone.value.body["error"]["suppressed"])
 
 
-def test_a_reranker_inside_a_callers_point_in_time_finds_its_passages(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_a_reranker_inside_a_callers_point_in_time_finds_its_passages(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     pit = es.open_point_in_time(index=name, keep_alive="1m")["id"]
-    tree = {"text_similarity_reranker": {"retriever": standard("moon dog"), "field": "parts.word", "inference_text": "moon", "rank_window_size": 20}}
+    tree = {
+        "text_similarity_reranker": {
+            "retriever": standard("moon dog"),
+            "field": "parts.word",
+            "inference_text": "moon",
+            "rank_window_size": 20,
+        }
+    }
     answer = client.search(body={"retriever": tree, "pit": {"id": pit}})
     es.close_point_in_time(id=pit)
     assert answer["hits"]["hits"][0]["fields"]["rerank.passage"][0]["text"] == "moon"
@@ -368,18 +505,39 @@ def test_a_reranker_inside_a_callers_point_in_time_finds_its_passages(client: Re
         (rrf(knn("dog"), reranker(standard("moon"), "moon")), 4),
         (rrf(standard("moon"), rrf(standard("dog"), knn("dog")), knn("river")), 4),
         ({"pinned": {"ids": ["d1"], "retriever": standard("moon")}}, 4),
-        ({"rescorer": {"rescore": {"window_size": 20, "query": {"rescore_query": {"match": {"text": "dog"}}}}, "retriever": rrf(standard("moon"))}}, 3),
+        (
+            {
+                "rescorer": {
+                    "rescore": {"window_size": 20, "query": {"rescore_query": {"match": {"text": "dog"}}}},
+                    "retriever": rrf(standard("moon")),
+                }
+            },
+            3,
+        ),
     ],
-    ids=lambda value: value if isinstance(value, int) else " ".join(key for key in str(value).replace("'", "").split() if key.endswith("{") or ":" in key)[:60],
+    ids=lambda value: (
+        value
+        if isinstance(value, int)
+        else " ".join(key for key in str(value).replace("'", "").split() if key.endswith("{") or ":" in key)[
+            :60
+        ]
+    ),
 )
 def test_requests_are_few(client: RerankClient, name: str, tree: dict[str, Any], requests: int) -> None:
-    client.search(index=name, retriever=reranker(standard("moon"), "moon"))  # the mapping is known from here on
+    client.search(
+        index=name, retriever=reranker(standard("moon"), "moon")
+    )  # the mapping is known from here on
     block = client.search(index=name, retriever=tree)["rerank"]
     assert block["requests"] == requests
 
 
 def test_the_first_stage_carries_ids_and_scores_only(client: RerankClient, name: str) -> None:
-    block = client.search(index=name, retriever=rrf(standard("moon dog river"), knn("dog", k=50), window=50), source=False, size=10)["rerank"]
+    block = client.search(
+        index=name,
+        retriever=rrf(standard("moon dog river"), knn("dog", k=50), window=50),
+        source=False,
+        size=10,
+    )["rerank"]
     assert block["bytes"] / 100 < 130, "bytes per hit of two windows of 50"
 
 
@@ -392,17 +550,28 @@ def union(es: Elasticsearch, name: str, **more: Any) -> Any:
     """What Elasticsearch gives for the union of the leaves: the query, and the documents that the kNN finds."""
     near = es.search(index=name, knn=knn("queen paper", k=15)["knn"], size=15, source=False)
     found = [hit["_id"] for hit in near["hits"]["hits"]]
-    return es.search(index=name, query={"bool": {"should": [{"match": {"text": "treaty king"}}, {"ids": {"values": found}}]}}, **more)
+    return es.search(
+        index=name,
+        query={"bool": {"should": [{"match": {"text": "treaty king"}}, {"ids": {"values": found}}]}},
+        **more,
+    )
 
 
-AGGS = {"groups": {"terms": {"field": "group"}, "aggs": {"mean": {"avg": {"field": "number"}}}}, "days": {"cardinality": {"field": "seen"}}}
+AGGS = {
+    "groups": {"terms": {"field": "group"}, "aggs": {"mean": {"avg": {"field": "number"}}}},
+    "days": {"cardinality": {"field": "seen"}},
+}
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["fused", "reranked"])
-def test_aggregations_totals_and_highlights_are_those_of_the_union(client: RerankClient, es: Elasticsearch, name: str, wrapped: bool) -> None:
+def test_aggregations_totals_and_highlights_are_those_of_the_union(
+    client: RerankClient, es: Elasticsearch, name: str, wrapped: bool
+) -> None:
     highlight: dict[str, Any] = {"fields": {"text": {}}}
     tree = reranker(HYBRID, "king", window=30) if wrapped else HYBRID
-    answer = client.search(index=name, retriever=tree, size=30, aggs=AGGS, highlight=highlight, track_total_hits=True)
+    answer = client.search(
+        index=name, retriever=tree, size=30, aggs=AGGS, highlight=highlight, track_total_hits=True
+    )
     expected = union(es, name, size=DOCUMENTS, aggs=AGGS, highlight=highlight, track_total_hits=True)
     assert answer["aggregations"] == expected["aggregations"]
     assert answer["hits"]["total"] == expected["hits"]["total"]
@@ -413,22 +582,31 @@ def test_aggregations_totals_and_highlights_are_those_of_the_union(client: Reran
 
 
 @pytest.mark.parametrize("limit", [True, False, 5, 10_000])
-def test_totals_are_counted_as_far_as_asked(client: RerankClient, es: Elasticsearch, name: str, limit: Any) -> None:
+def test_totals_are_counted_as_far_as_asked(
+    client: RerankClient, es: Elasticsearch, name: str, limit: Any
+) -> None:
     ours = client.search(index=name, retriever=HYBRID, track_total_hits=limit, source=False)["hits"]
     theirs = union(es, name, track_total_hits=limit)["hits"]
     assert ours.get("total") == theirs.get("total")
 
 
-def test_a_page_past_the_window_is_empty_and_still_counts(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_a_page_past_the_window_is_empty_and_still_counts(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     answer = client.search(index=name, retriever=HYBRID, from_=30, size=10, aggs=AGGS)
     assert answer["hits"]["hits"] == []
     assert answer["hits"]["max_score"] is None
     assert answer["aggregations"] == union(es, name, aggs=AGGS)["aggregations"]
-    assert ids(client.search(index=name, retriever=HYBRID, from_=25, size=10)) == ids(client.search(index=name, retriever=HYBRID, size=30))[25:]
+    assert (
+        ids(client.search(index=name, retriever=HYBRID, from_=25, size=10))
+        == ids(client.search(index=name, retriever=HYBRID, size=30))[25:]
+    )
     assert ids(client.search(index=name, retriever=HYBRID, size=0)) == []
 
 
-def test_the_post_filter_narrows_hits_and_leaves_aggregations(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_the_post_filter_narrows_hits_and_leaves_aggregations(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     whole = client.search(index=name, retriever=HYBRID, size=30, aggs=AGGS)
     answer = client.search(index=name, retriever=HYBRID, size=3, from_=1, post_filter=RED, aggs=AGGS)
     red = [hit["_id"] for hit in whole["hits"]["hits"] if hit["_source"]["group"] == "red"]
@@ -437,7 +615,9 @@ def test_the_post_filter_narrows_hits_and_leaves_aggregations(client: RerankClie
     assert answer["hits"]["total"]["value"] < whole["hits"]["total"]["value"]
 
 
-def test_collapsing_keeps_the_best_of_each_group_of_the_ranked_window(client: RerankClient, name: str) -> None:
+def test_collapsing_keeps_the_best_of_each_group_of_the_ranked_window(
+    client: RerankClient, name: str
+) -> None:
     whole = client.search(index=name, retriever=HYBRID, size=30)["hits"]["hits"]
     inner = {"name": "others", "size": 2, "_source": ["number"]}
     answer = client.search(index=name, retriever=HYBRID, collapse={"field": "group", "inner_hits": inner})
@@ -448,21 +628,40 @@ def test_collapsing_keeps_the_best_of_each_group_of_the_ranked_window(client: Re
     for hit in answer["hits"]["hits"]:
         group = best[hit["fields"]["group"][0]]
         others = hit["inner_hits"]["others"]["hits"]
-        assert [(each["_id"], each["_score"]) for each in others["hits"]] == [(each["_id"], each["_score"]) for each in group[:2]]
+        assert [(each["_id"], each["_score"]) for each in others["hits"]] == [
+            (each["_id"], each["_score"]) for each in group[:2]
+        ]
         assert others["max_score"] == group[0]["_score"]
 
 
-def test_inner_hits_of_a_leaf_are_computed_for_the_page_alone(client: RerankClient, es: Elasticsearch, name: str) -> None:
-    nested = {"nested": {"path": "parts", "query": {"term": {"parts.word": "king"}}, "inner_hits": {"name": "kings", "_source": ["parts.place"]}}}
-    answer = client.search(index=name, retriever=rrf({"standard": {"query": nested}}, knn("queen")), size=20, source=False)
+def test_inner_hits_of_a_leaf_are_computed_for_the_page_alone(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
+    nested = {
+        "nested": {
+            "path": "parts",
+            "query": {"term": {"parts.word": "king"}},
+            "inner_hits": {"name": "kings", "_source": ["parts.place"]},
+        }
+    }
+    answer = client.search(
+        index=name, retriever=rrf({"standard": {"query": nested}}, knn("queen")), size=20, source=False
+    )
     alone = es.search(index=name, query=nested, size=DOCUMENTS)
-    expected = {hit["_id"]: [each["_nested"] for each in hit["inner_hits"]["kings"]["hits"]["hits"]] for hit in alone["hits"]["hits"]}
+    expected = {
+        hit["_id"]: [each["_nested"] for each in hit["inner_hits"]["kings"]["hits"]["hits"]]
+        for hit in alone["hits"]["hits"]
+    }
     assert all("kings" in hit["inner_hits"] for hit in answer["hits"]["hits"])
     for hit in answer["hits"]["hits"]:
-        assert [each["_nested"] for each in hit["inner_hits"]["kings"]["hits"]["hits"]] == expected.get(hit["_id"], [])
+        assert [each["_nested"] for each in hit["inner_hits"]["kings"]["hits"]["hits"]] == expected.get(
+            hit["_id"], []
+        )
 
 
-def test_what_is_fetched_of_a_hit_is_what_elasticsearch_fetches(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_what_is_fetched_of_a_hit_is_what_elasticsearch_fetches(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     fetch: dict[str, Any] = {
         "source": ["group"],
         "fields": ["number", {"field": "seen", "format": "epoch_millis"}],
@@ -472,11 +671,19 @@ def test_what_is_fetched_of_a_hit_is_what_elasticsearch_fetches(client: RerankCl
     }
     answer = client.search(index=name, retriever=HYBRID, size=5, **fetch)
     plain = es.search(index=name, query={"ids": {"values": ids(answer)}}, size=5, **fetch)
-    expected = {hit["_id"]: {key: value for key, value in hit.items() if key != "_score"} for hit in plain["hits"]["hits"]}
-    assert {hit["_id"]: {key: value for key, value in hit.items() if key != "_score"} for hit in answer["hits"]["hits"]} == expected
+    expected = {
+        hit["_id"]: {key: value for key, value in hit.items() if key != "_score"}
+        for hit in plain["hits"]["hits"]
+    }
+    assert {
+        hit["_id"]: {key: value for key, value in hit.items() if key != "_score"}
+        for hit in answer["hits"]["hits"]
+    } == expected
 
 
-def test_without_stored_fields_hits_have_no_ids_and_keep_their_scores(client: RerankClient, name: str) -> None:
+def test_without_stored_fields_hits_have_no_ids_and_keep_their_scores(
+    client: RerankClient, name: str
+) -> None:
     whole = client.search(index=name, retriever=HYBRID, size=5, source=False)
     bare = client.search(index=name, retriever=HYBRID, size=5, stored_fields="_none_", source=False)
     assert [hit.get("_id") for hit in bare["hits"]["hits"]] == [None] * 5
@@ -493,27 +700,46 @@ def test_names_of_leaves_and_compounds_are_among_the_matched_queries(client: Rer
 
 
 def test_profile_and_suggest_come_from_elasticsearch(client: RerankClient, name: str) -> None:
-    answer = client.search(index=name, retriever=HYBRID, profile=True, suggest={"word": {"text": "treety", "term": {"field": "text"}}})
+    answer = client.search(
+        index=name,
+        retriever=HYBRID,
+        profile=True,
+        suggest={"word": {"text": "treety", "term": {"field": "text"}}},
+    )
     assert len(answer["profile"]["shards"]) == SHARDS
     assert answer["suggest"]["word"][0]["options"][0]["text"] == "treaty"
 
 
-def test_typed_keys_total_as_number_and_filter_path_shape_the_final_answer(client: RerankClient, name: str) -> None:
-    answer = client.search(index=name, retriever=HYBRID, aggs=AGGS, typed_keys=True, rest_total_hits_as_int=True)
+def test_typed_keys_total_as_number_and_filter_path_shape_the_final_answer(
+    client: RerankClient, name: str
+) -> None:
+    answer = client.search(
+        index=name, retriever=HYBRID, aggs=AGGS, typed_keys=True, rest_total_hits_as_int=True
+    )
     assert "sterms#groups" in answer["aggregations"]
     assert isinstance(answer["hits"]["total"], int)
     narrow = client.search(index=name, retriever=HYBRID, filter_path=["hits.hits._id", "rerank.status"])
-    assert narrow.body == {"hits": {"hits": [{"_id": each} for each in ids(answer)]}, "rerank": {"status": "fused"}}
+    assert narrow.body == {
+        "hits": {"hits": [{"_id": each} for each in ids(answer)]},
+        "rerank": {"status": "fused"},
+    }
 
 
 def test_explain_says_how_each_stage_contributed(client: RerankClient, name: str) -> None:
-    tree = reranker(rrf(standard("treaty king"), linear((knn("queen"), 2.0, "minmax"), (standard("moon"), 1.0, "none"))), "king", chunk_rescorer={"size": 1})
+    tree = reranker(
+        rrf(standard("treaty king"), linear((knn("queen"), 2.0, "minmax"), (standard("moon"), 1.0, "none"))),
+        "king",
+        chunk_rescorer={"size": 1},
+    )
     hits = client.search(index=name, retriever=tree, explain=True, size=20)["hits"]["hits"]
     assert all("_shard" in hit and "_node" in hit for hit in hits)
     for hit in hits:
         top = hit["_explanation"]
         assert top["value"] == hit["_score"]
-        assert "using inference endpoint: [.rerank-v1-elasticsearch] on document field: [text]" in top["description"]
+        assert (
+            "using inference endpoint: [.rerank-v1-elasticsearch] on document field: [text]"
+            in top["description"]
+        )
         assert "top [1] best chunks" in top["description"]
         (fused,) = top["details"]
         assert fused["description"].startswith(f"rrf score: [{fused['value']}] computed for initial ranks [")
@@ -523,41 +749,86 @@ def test_explain_says_how_each_stage_contributed(client: RerankClient, name: str
         for detail in fused["details"][1:]:
             if detail["value"]:
                 weighted = detail["details"][0]
-                assert weighted["value"] == pytest.approx(sum(part["value"] for part in weighted["details"]), rel=1e-5)
+                assert weighted["value"] == pytest.approx(
+                    sum(part["value"] for part in weighted["details"]), rel=1e-5
+                )
 
 
 def test_min_scores_cut_each_stage_and_the_totals(client: RerankClient, name: str) -> None:
-    whole = client.search(index=name, retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100), size=100)
+    whole = client.search(
+        index=name, retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100), size=100
+    )
     least = pairs(whole)[20][1]
-    cut = client.search(index=name, retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100, min_score=least), size=100, aggs=AGGS)
+    cut = client.search(
+        index=name,
+        retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100, min_score=least),
+        size=100,
+        aggs=AGGS,
+    )
     kept = [pair for pair in pairs(whole) if pair[1] >= least]
     assert pairs(cut) == kept
     assert cut["hits"]["total"]["value"] == len(kept)
     assert sum(bucket["doc_count"] for bucket in cut["aggregations"]["groups"]["buckets"]) == len(kept)
-    beside = client.search(index=name, retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100), size=100, min_score=least)
+    beside = client.search(
+        index=name,
+        retriever=linear((standard("treaty king moon"), 1.0, "minmax"), window=100),
+        size=100,
+        min_score=least,
+    )
     assert (pairs(beside), beside["hits"]["total"]["value"]) == (kept, len(kept))
-    above = rrf(linear((standard("treaty king moon"), 1.0, "minmax"), window=100, min_score=least), window=100)
-    assert [each for each, _ in pairs(client.search(index=name, retriever=above, size=100))] == [each for each, _ in kept]
+    above = rrf(
+        linear((standard("treaty king moon"), 1.0, "minmax"), window=100, min_score=least), window=100
+    )
+    assert [each for each, _ in pairs(client.search(index=name, retriever=above, size=100))] == [
+        each for each, _ in kept
+    ]
 
 
-def test_several_indices_and_routed_documents_are_told_apart(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_several_indices_and_routed_documents_are_told_apart(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     mappings = {"properties": {"text": {"type": "text"}}}
     for each in (index, f"{index}-b"):
-        es.indices.create(index=each, mappings=mappings, settings={"number_of_shards": 4, "number_of_replicas": 0})
-    for each, routing, text in ((index, "r1", "moon one"), (index, "r4", "moon two moon"), (f"{index}-b", None, "moon moon moon")):
+        es.indices.create(
+            index=each, mappings=mappings, settings={"number_of_shards": 4, "number_of_replicas": 0}
+        )
+    for each, routing, text in (
+        (index, "r1", "moon one"),
+        (index, "r4", "moon two moon"),
+        (f"{index}-b", None, "moon moon moon"),
+    ):
         es.index(index=each, id="same", routing=routing, document={"text": text}, refresh=True)
     es.indices.update_aliases(actions=[{"add": {"index": f"{index}*", "alias": f"{index}-alias"}}])
     for where in (f"{index}*", [index, f"{index}-b"], f"{index}-alias"):
-        tree = reranker(rrf(standard("moon"), {"standard": {"query": {"match_all": {}}}}, window=10), "two", window=10)
+        tree = reranker(
+            rrf(standard("moon"), {"standard": {"query": {"match_all": {}}}}, window=10), "two", window=10
+        )
         hits = client.search(index=where, retriever=tree, size=10)["hits"]["hits"]
-        assert sorted(hit["_source"]["text"] for hit in hits) == ["moon moon moon", "moon one", "moon two moon"]
+        assert sorted(hit["_source"]["text"] for hit in hits) == [
+            "moon moon moon",
+            "moon one",
+            "moon two moon",
+        ]
         assert hits[0]["_source"]["text"] == "moon two moon"
-    routed = client.search(index=index, retriever=rrf(standard("moon"), {"standard": {}}), routing="r1")["hits"]["hits"]
-    assert [hit["_routing"] for hit in routed if hit["_routing"] != "r1"] in ([], ["r4"]), "r4 only if it shares a shard with r1"
-    assert client.search(index=f"{index},no-such-index", retriever=rrf(standard("moon"), {"standard": {}}), ignore_unavailable=True)["hits"]["hits"]
+    routed = client.search(index=index, retriever=rrf(standard("moon"), {"standard": {}}), routing="r1")[
+        "hits"
+    ]["hits"]
+    assert [hit["_routing"] for hit in routed if hit["_routing"] != "r1"] in ([], ["r4"]), (
+        "r4 only if it shares a shard with r1"
+    )
+    assert client.search(
+        index=f"{index},no-such-index",
+        retriever=rrf(standard("moon"), {"standard": {}}),
+        ignore_unavailable=True,
+    )["hits"]["hits"]
     with pytest.raises(NotFoundError, match="no-such-index"):
         client.search(index=f"{index},no-such-index", retriever=rrf(standard("moon"), {"standard": {}}))
-    assert client.search(index=index, retriever=rrf(standard("moon"), {"standard": {}}), preference="_local", search_type="dfs_query_then_fetch")
+    assert client.search(
+        index=index,
+        retriever=rrf(standard("moon"), {"standard": {}}),
+        preference="_local",
+        search_type="dfs_query_then_fetch",
+    )
 
 
 def test_failing_leaves_are_named_together(client: RerankClient, name: str) -> None:
@@ -573,26 +844,54 @@ def test_failing_leaves_are_named_together(client: RerankClient, name: str) -> N
 # --- pinned, rescored, native, licensed ----------------------------------------------------------------------------
 
 
-def test_pinned_documents_come_first_in_the_order_written(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_pinned_documents_come_first_in_the_order_written(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     organic = ids(client.search(index=name, retriever=rrf(standard("moon")), size=10))
     pins = ["d7", organic[3], "absent", "d3"]
-    answer = client.search(index=name, retriever={"pinned": {"ids": pins, "retriever": standard("moon")}}, size=10)
+    answer = client.search(
+        index=name, retriever={"pinned": {"ids": pins, "retriever": standard("moon")}}, size=10
+    )
     assert ids(answer) == (["d7", organic[3], "d3"] + [each for each in organic if each not in pins])[:10]
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
     assert scores == sorted(scores, reverse=True)
     assert scores[:3] == [shown(pinned_scores(4)[place]) for place in (0, 1, 3)]
     assert scores[3] < 100
-    docs = {"pinned": {"docs": [{"_id": "d7", "_index": "elsewhere"}, {"_id": "d3", "_index": name}], "retriever": standard("moon", filter=RED)}}
+    docs = {
+        "pinned": {
+            "docs": [{"_id": "d7", "_index": "elsewhere"}, {"_id": "d3", "_index": name}],
+            "retriever": standard("moon", filter=RED),
+        }
+    }
     assert ids(client.search(index=name, retriever=docs, size=2))[0] == "d3"
-    matching = {hit["_id"] for hit in es.search(index=name, query={"match": {"text": "moon"}}, size=DOCUMENTS)["hits"]["hits"]}
+    matching = {
+        hit["_id"]
+        for hit in es.search(index=name, query={"match": {"text": "moon"}}, size=DOCUMENTS)["hits"]["hits"]
+    }
     assert answer["hits"]["total"]["value"] == len(matching | {"d7", "d3", organic[3]})
 
 
-def test_a_rescorer_over_a_fusion_is_elasticsearchs_rescoring_of_that_window(client: RerankClient, es: Elasticsearch, name: str) -> None:
-    rescore = {"window_size": 20, "query": {"rescore_query": {"match": {"text": "river"}}, "query_weight": 2.0, "rescore_query_weight": 3.0}}
+def test_a_rescorer_over_a_fusion_is_elasticsearchs_rescoring_of_that_window(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
+    rescore = {
+        "window_size": 20,
+        "query": {
+            "rescore_query": {"match": {"text": "river"}},
+            "query_weight": 2.0,
+            "rescore_query_weight": 3.0,
+        },
+    }
     window = pairs(client.search(index=name, retriever=rrf(standard("treaty king"), knn("river")), size=50))
-    answer = client.search(index=name, retriever={"rescorer": {"rescore": rescore, "retriever": rrf(standard("treaty king"), knn("river"))}}, size=20)
-    rivers = {hit["_id"]: hit["_score"] for hit in es.search(index=name, query={"match": {"text": "river"}}, size=DOCUMENTS)["hits"]["hits"]}
+    answer = client.search(
+        index=name,
+        retriever={"rescorer": {"rescore": rescore, "retriever": rrf(standard("treaty king"), knn("river"))}},
+        size=20,
+    )
+    rivers = {
+        hit["_id"]: hit["_score"]
+        for hit in es.search(index=name, query={"match": {"text": "river"}}, size=DOCUMENTS)["hits"]["hits"]
+    }
     got = dict(pairs(answer))
     assert len(got) == 20
     assert set(got) <= {each for each, _ in window}
@@ -601,13 +900,20 @@ def test_a_rescorer_over_a_fusion_is_elasticsearchs_rescoring_of_that_window(cli
             assert got[each] == pytest.approx(2 * score + 3 * rivers.get(each, 0.0), rel=1e-5)
 
 
-def test_a_rescorer_leaf_is_rescored_where_it_is_searched(client: RerankClient, es: Elasticsearch, name: str) -> None:
-    rescore = {"window_size": 50, "query": {"rescore_query": {"match": {"text": "river"}}, "rescore_query_weight": 5.0}}
+def test_a_rescorer_leaf_is_rescored_where_it_is_searched(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
+    rescore = {
+        "window_size": 50,
+        "query": {"rescore_query": {"match": {"text": "river"}}, "rescore_query_weight": 5.0},
+    }
     rescorer = {"rescorer": {"rescore": rescore, "retriever": standard("treaty king", filter=RED)}}
     native = es.search(index=name, retriever=rescorer, size=20)
     ours = client.search(index=name, retriever=linear((rescorer, 1.0, "none"), window=50), size=20)
     assert pairs(ours) == pairs(native)
-    assert client.search(index=name, retriever=rescorer, size=20).body["hits"] == native.body["hits"], "a tree that Elasticsearch runs goes to it unchanged"
+    assert client.search(index=name, retriever=rescorer, size=20).body["hits"] == native.body["hits"], (
+        "a tree that Elasticsearch runs goes to it unchanged"
+    )
 
 
 def test_what_a_licensed_cluster_runs_goes_to_it_whole(es: Elasticsearch, name: str) -> None:
@@ -623,9 +929,13 @@ def test_what_a_licensed_cluster_runs_goes_to_it_whole(es: Elasticsearch, name: 
         RerankClient(es, elasticsearch_runs=["standard"])
 
 
-def test_rule_and_diversify_are_refused_over_ours_and_sent_whole_under_it(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_rule_and_diversify_are_refused_over_ours_and_sent_whole_under_it(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     rule = {"rule": {"ruleset_ids": ["r"], "match_criteria": {"q": "x"}, "retriever": rrf(standard("moon"))}}
-    with pytest.raises(RetrieverParsingError, match=r"\[rule\] is run by Elasticsearch alone.*\[rrf\] is run here"):
+    with pytest.raises(
+        RetrieverParsingError, match=r"\[rule\] is run by Elasticsearch alone.*\[rrf\] is run here"
+    ):
         client.search(index=name, retriever=rule)
     native = {"diversify": {"type": "mmr", "field": "vector", "lambda": 0.5, "retriever": standard("moon")}}
     diverse = set(ids(es.search(index=name, retriever=native)))
@@ -633,7 +943,9 @@ def test_rule_and_diversify_are_refused_over_ours_and_sent_whole_under_it(client
     assert set(ids(answer)) == diverse
     assert answer["rerank"]["status"] == "reranked"
     with pytest.raises(BadRequestError, match=r"unknown retriever \[rule\]") as caught:
-        client.search(index=name, retriever=reranker({"rule": {**rule["rule"], "retriever": standard("moon")}}, "moon"))
+        client.search(
+            index=name, retriever=reranker({"rule": {**rule["rule"], "retriever": standard("moon")}}, "moon")
+        )
     assert not isinstance(caught.value, RequestError), "this is the node's own word: it has no rule"
 
 
@@ -641,34 +953,65 @@ def test_rule_and_diversify_are_refused_over_ours_and_sent_whole_under_it(client
 
 
 def test_a_reranker_inside_a_fusion_gives_its_order(client: RerankClient, name: str) -> None:
-    alone = ids(client.search(index=name, retriever=reranker(standard("moon dog"), "moon dog", window=30), size=30))
-    fused = client.search(index=name, retriever=rrf(reranker(standard("moon dog"), "moon dog", window=30), window=30), size=30)
+    alone = ids(
+        client.search(index=name, retriever=reranker(standard("moon dog"), "moon dog", window=30), size=30)
+    )
+    fused = client.search(
+        index=name, retriever=rrf(reranker(standard("moon dog"), "moon dog", window=30), window=30), size=30
+    )
     assert ids(fused) == alone
     assert all(hit["fields"]["rerank.logit"] for hit in fused["hits"]["hits"])
     assert fused["rerank"]["model"] == "word-overlap"
-    both = client.search(index=name, retriever=rrf(knn("river"), reranker(standard("moon dog"), "moon dog", window=30), window=30), size=30)
+    both = client.search(
+        index=name,
+        retriever=rrf(knn("river"), reranker(standard("moon dog"), "moon dog", window=30), window=30),
+        size=30,
+    )
     told = {hit["_id"]: "rerank.logit" in hit.get("fields", {}) for hit in both["hits"]["hits"]}
     assert set(told.values()) == {True, False}
 
 
-def test_a_reranker_that_fails_inside_a_fusion_leaves_its_first_stage_marked(es: Elasticsearch, name: str) -> None:
-    broken = RerankClient(es, reranker={"good": WordOverlapReranker(), "bad": Broken(), "late": Late(reached=3)})
-    failing = reranker(standard("moon dog"), "moon", window=30, inference_id="bad", allow_rerank_failures=True)
+def test_a_reranker_that_fails_inside_a_fusion_leaves_its_first_stage_marked(
+    es: Elasticsearch, name: str
+) -> None:
+    broken = RerankClient(
+        es, reranker={"good": WordOverlapReranker(), "bad": Broken(), "late": Late(reached=3)}
+    )
+    failing = reranker(
+        standard("moon dog"), "moon", window=30, inference_id="bad", allow_rerank_failures=True
+    )
     answer = broken.search(index=name, retriever=rrf(failing, window=30), size=30)
-    assert ids(answer) == ids(broken.search(index=name, retriever=rrf(standard("moon dog"), window=30), size=30))
+    assert ids(answer) == ids(
+        broken.search(index=name, retriever=rrf(standard("moon dog"), window=30), size=30)
+    )
     assert (answer["rerank"]["status"], "fell over" in answer["rerank"]["reason"]) == ("first_stage", True)
-    mixed = broken.search(index=name, retriever=rrf(failing, reranker(standard("river"), "river", window=30, inference_id="good"), window=30))
+    mixed = broken.search(
+        index=name,
+        retriever=rrf(
+            failing, reranker(standard("river"), "river", window=30, inference_id="good"), window=30
+        ),
+    )
     assert mixed["rerank"]["status"] == "partial"
     late = reranker(standard("moon dog"), "moon", window=30, inference_id="late", allow_rerank_failures=True)
-    assert broken.search(index=name, retriever=linear((late, 1.0, "minmax"), window=30))["rerank"]["status"] == "partial"
+    assert (
+        broken.search(index=name, retriever=linear((late, 1.0, "minmax"), window=30))["rerank"]["status"]
+        == "partial"
+    )
 
 
-def test_chunk_rescorer_reads_the_nearest_chunks_of_a_plain_field(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_chunk_rescorer_reads_the_nearest_chunks_of_a_plain_field(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     es.indices.create(index=index, mappings={"properties": {"text": {"type": "text"}}})
     filler = " ".join(f"Sentence number {i} says nothing of interest." for i in range(60))
-    for number, needle in enumerate(("The king signed the treaty at night.", "A dog barks.", "The moon is far.")):
+    for number, needle in enumerate(
+        ("The king signed the treaty at night.", "A dog barks.", "The moon is far.")
+    ):
         es.index(index=index, id=str(number), document={"text": f"{filler} {needle} {filler}"}, refresh=True)
-    chunks = {"size": 1, "chunking_settings": {"strategy": "sentence", "max_chunk_size": 20, "sentence_overlap": 0}}
+    chunks = {
+        "size": 1,
+        "chunking_settings": {"strategy": "sentence", "max_chunk_size": 20, "sentence_overlap": 0},
+    }
     tree = reranker({"standard": {}}, "king signed treaty", window=10, chunk_rescorer=chunks)
     first, *others = client.search(index=index, retriever=tree)["hits"]["hits"]
     passage = first["fields"]["rerank.passage"][0]
@@ -677,20 +1020,40 @@ def test_chunk_rescorer_reads_the_nearest_chunks_of_a_plain_field(client: Rerank
     assert first["_source"]["text"][passage["start"] : passage["end"]] == passage["text"]
     assert len(passage["text"].split()) <= 20
     assert all(hit["_score"] < first["_score"] for hit in others)
-    with pytest.raises(RequestError, match=r"\[chunking_settings\] \[max_chunk_size\].*greater than or equal to 20"):
-        client.search(index=index, retriever=reranker({"standard": {}}, "x", window=10, chunk_rescorer={"chunking_settings": {"max_chunk_size": 5}}))
+    with pytest.raises(
+        RequestError, match=r"\[chunking_settings\] \[max_chunk_size\].*greater than or equal to 20"
+    ):
+        client.search(
+            index=index,
+            retriever=reranker(
+                {"standard": {}}, "x", window=10, chunk_rescorer={"chunking_settings": {"max_chunk_size": 5}}
+            ),
+        )
 
 
 # --- multi-field ---------------------------------------------------------------------------------------------------
 
 
-def test_a_query_over_fields_is_the_fusion_of_its_groups(client: RerankClient, es: Elasticsearch, name: str) -> None:
-    answer = client.search(index=name, retriever={"rrf": {"query": "treaty king", "fields": ["text", "group"]}})
+def test_a_query_over_fields_is_the_fusion_of_its_groups(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
+    answer = client.search(
+        index=name, retriever={"rrf": {"query": "treaty king", "fields": ["text", "group"]}}
+    )
     match = {"multi_match": {"query": "treaty king", "type": "most_fields", "fields": ["text", "group"]}}
-    assert ids(answer) == ids(client.search(index=name, retriever=rrf({"standard": {"query": match}}, window=10)))
+    assert ids(answer) == ids(
+        client.search(index=name, retriever=rrf({"standard": {"query": match}}, window=10))
+    )
     everything = client.search(index=name, retriever={"linear": {"query": "treaty", "normalizer": "minmax"}})
-    assert ids(everything) == ids(es.search(index=name, query={"multi_match": {"query": "treaty", "type": "most_fields", "fields": ["*"]}}))
-    boosted = client.search(index=name, retriever={"linear": {"query": "treaty red", "fields": ["text^2", "group^9"], "normalizer": "none"}})
+    assert ids(everything) == ids(
+        es.search(
+            index=name, query={"multi_match": {"query": "treaty", "type": "most_fields", "fields": ["*"]}}
+        )
+    )
+    boosted = client.search(
+        index=name,
+        retriever={"linear": {"query": "treaty red", "fields": ["text^2", "group^9"], "normalizer": "none"}},
+    )
     query = {"multi_match": {"query": "treaty red", "type": "most_fields", "fields": ["text^2", "group^9"]}}
     assert pairs(boosted) == pairs(es.search(index=name, query=query))
 
@@ -704,11 +1067,17 @@ def test_an_error_is_caught_as_theirs_and_as_ours(client: RerankClient, name: st
     assert isinstance(ours.value, BadRequestError)
     error: Any = ours.value
     assert (error.status_code, error.error) == (400, "x_content_parse_exception")
-    assert error.body["error"]["reason"] == str(error) == "[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?"
+    assert (
+        error.body["error"]["reason"]
+        == str(error)
+        == "[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?"
+    )
     assert error.path == "retriever.rrf"
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), again.body, again.path) == (type(error), error.body, error.path)
-    with pytest.raises(InvalidSearchError, match=r"1: \[rrf\] requires.*;2: cannot specify \[retriever\] and \[sort\];"):
+    with pytest.raises(
+        InvalidSearchError, match=r"1: \[rrf\] requires.*;2: cannot specify \[retriever\] and \[sort\];"
+    ):
         client.search(index=name, retriever=rrf(standard("x"), window=5), sort=["_doc"], size=6)
     with pytest.raises(NotFoundError, match="is not served here"):
         client.search(index=name, retriever=reranker(standard("x"), "x", inference_id="none-such"))
@@ -719,7 +1088,9 @@ def test_an_error_is_caught_as_theirs_and_as_ours(client: RerankClient, name: st
 # --- msearch and the async twin ------------------------------------------------------------------------------------
 
 
-def test_msearch_answers_in_order_ours_theirs_and_errors(client: RerankClient, es: Elasticsearch, name: str) -> None:
+def test_msearch_answers_in_order_ours_theirs_and_errors(
+    client: RerankClient, es: Elasticsearch, name: str
+) -> None:
     searches: list[dict[str, Any]] = [
         {"index": name},
         {"query": {"match": {"text": "moon"}}, "size": 3},
@@ -745,8 +1116,17 @@ async def test_the_async_client_answers_the_same(client: RerankClient, node: Nod
     async with AsyncElasticsearch(node.url) as inner:
         twin = AsyncRerankClient(inner, reranker=WordOverlapReranker(), embedder=EMBEDDER)
         for tree in (*TREES.values(), reranker(HYBRID, "king", window=30)):
-            assert (await twin.search(index=name, retriever=tree)).body["hits"] == client.search(index=name, retriever=tree).body["hits"]
-        searches: list[dict[str, Any]] = [{}, {"retriever": HYBRID}, {}, {"query": {"match_all": {}}}, {}, {"retriever": {"rrf": {"fields": ["x"]}}}]
+            assert (await twin.search(index=name, retriever=tree)).body["hits"] == client.search(
+                index=name, retriever=tree
+            ).body["hits"]
+        searches: list[dict[str, Any]] = [
+            {},
+            {"retriever": HYBRID},
+            {},
+            {"query": {"match_all": {}}},
+            {},
+            {"retriever": {"rrf": {"fields": ["x"]}}},
+        ]
         theirs = (await twin.msearch(searches=searches, index=name))["responses"]
         ours = client.msearch(searches=searches, index=name)["responses"]
         assert [answer.get("hits") for answer in theirs] == [answer.get("hits") for answer in ours]
@@ -757,7 +1137,10 @@ async def test_the_async_client_answers_the_same(client: RerankClient, node: Nod
 
 # --- beside Elasticsearch's own compound retriever -----------------------------------------------------------------
 
-RESCORE = {"window_size": 40, "query": {"rescore_query": {"match": {"text": "river"}}, "rescore_query_weight": 2.0}}
+RESCORE = {
+    "window_size": 40,
+    "query": {"rescore_query": {"match": {"text": "river"}}, "rescore_query_weight": 2.0},
+}
 NATIVE = {"rescorer": {"rescore": RESCORE, "retriever": standard("treaty king moon", _name="words")}}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -767,13 +1150,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "aggregations": {"aggs": AGGS, "size": 3},
     "post filter": {"post_filter": RED, "size": 4, "from_": 2},
     "post filter and aggregations": {"post_filter": LATE, "aggs": AGGS, "track_total_hits": True, "size": 5},
-    "collapse": {"collapse": {"field": "group", "inner_hits": {"name": "others", "size": 3, "_source": False}}, "source": False},
+    "collapse": {
+        "collapse": {"field": "group", "inner_hits": {"name": "others", "size": 3, "_source": False}},
+        "source": False,
+    },
     "collapse by number": {"collapse": {"field": "number"}, "size": 20, "source": False},
     "totals up to three": {"track_total_hits": 3},
     "no totals": {"track_total_hits": False},
     "least score": {"min_score": 1.5},
     "highlight": {"highlight": {"fields": {"text": {"number_of_fragments": 1}}}},
-    "fetch": {"fields": ["seen", "number"], "docvalue_fields": ["group"], "version": True, "seq_no_primary_term": True, "source": ["text"]},
+    "fetch": {
+        "fields": ["seen", "number"],
+        "docvalue_fields": ["group"],
+        "version": True,
+        "seq_no_primary_term": True,
+        "source": ["text"],
+    },
     "no ids": {"stored_fields": "_none_", "source": False},
     "runtime field": {"runtime_mappings": {"extra": {"type": "keyword"}}, "fields": ["extra"]},
     "suggest": {"suggest": {"s": {"text": "kingg", "term": {"field": "text"}}}, "size": 1},

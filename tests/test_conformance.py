@@ -14,7 +14,14 @@ from es_rerank import RerankClient
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
-SERVED = ("my-rerank-model", "my-other-more-expensive-rerank-model", "my-elastic-rerank", "my-cohere-rerank-model", "my-msmarco-minilm-model", "elastic-rerank")
+SERVED = (
+    "my-rerank-model",
+    "my-other-more-expensive-rerank-model",
+    "my-elastic-rerank",
+    "my-cohere-rerank-model",
+    "my-msmarco-minilm-model",
+    "elastic-rerank",
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +30,11 @@ def client(node: Node) -> Iterator[RerankClient]:
     es = Elasticsearch(node.url, request_timeout=60)
     for name, (properties, documents) in INDICES.items():
         es.options(ignore_status=404).indices.delete(index=name)
-        es.indices.create(index=name, mappings={"properties": properties}, settings={"number_of_shards": 1, "number_of_replicas": 0})
+        es.indices.create(
+            index=name,
+            mappings={"properties": properties},
+            settings={"number_of_shards": 1, "number_of_replicas": 0},
+        )
         for each, source in documents.items():
             es.index(index=name, id=each, document=source)
         es.indices.refresh(index=name)

@@ -58,7 +58,11 @@ class TestTwoLabelsOnlySecond(RerankerContract):
     @pytest.fixture(scope="class")
     @classmethod
     def reranker(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reranker]:
-        with CrossEncoder(tiny_cross_encoder(tmp_path_factory.mktemp("two"), labels=2, strategy="only_second", max_length=512)) as model:
+        with CrossEncoder(
+            tiny_cross_encoder(
+                tmp_path_factory.mktemp("two"), labels=2, strategy="only_second", max_length=512
+            )
+        ) as model:
             yield model
 
 
@@ -117,7 +121,9 @@ SHORT = Fake(lambda count: np.zeros(max(0, count - 1), dtype=np.float32))
         (CONSTANT, KIT.test_a_score_that_is_no_finite_number_is_an_error),
     ],
 )
-def test_the_kit_fails_where_a_promise_is_broken(reranker: Reranker, check: Callable[[Reranker], None]) -> None:
+def test_the_kit_fails_where_a_promise_is_broken(
+    reranker: Reranker, check: Callable[[Reranker], None]
+) -> None:
     # Arithmetic on NaN raises ScoreError before an assertion sees it: as good a failure.
     with pytest.raises((AssertionError, ScoreError)):
         check(reranker)

@@ -26,7 +26,12 @@ from es_rerank.settings import PREFIX
 
 
 def _hit(name: str, text: str, was: int, score: float) -> dict[str, Any]:
-    return {"_id": name, "_score": score, "_source": {"text": text}, "fields": {"rerank.first_stage_rank": [was], "rerank.first_stage_score": [1 / was]}}
+    return {
+        "_id": name,
+        "_score": score,
+        "_source": {"text": text},
+        "fields": {"rerank.first_stage_rank": [was], "rerank.first_stage_score": [1 / was]},
+    }
 
 
 def _printed(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
@@ -50,7 +55,9 @@ def test_side_by_side_shows_movement_scores_and_answers_within_100_columns() -> 
 
 
 def test_an_answer_that_no_hit_holds_is_said_to_be_missing() -> None:
-    assert "first answer: not among 1 before, not among 1 after" in _printed([_hit("a", "text", 1, 0.5)], {"z": 1})
+    assert "first answer: not among 1 before, not among 1 after" in _printed(
+        [_hit("a", "text", 1, 0.5)], {"z": 1}
+    )
 
 
 # --- the program, on the real node ---------------------------------------------------------------------------------
@@ -59,8 +66,17 @@ def test_an_answer_that_no_hit_holds_is_said_to_be_missing() -> None:
 @pytest.fixture
 def environment(tmp_path: Path, state_dir: Path, es: Elasticsearch) -> Iterator[dict[str, str]]:
     """Tiny models, the session's node as the user's own, and a variable that names an Elasticsearch which must stay untouched."""
-    models = {"RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"), "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"), "STATE_DIR": state_dir}
-    yield {**os.environ, **{PREFIX + name: str(path) for name, path in models.items()}, "ELASTICSEARCH_URL": "http://127.0.0.1:9", "COLUMNS": "100"}
+    models = {
+        "RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"),
+        "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"),
+        "STATE_DIR": state_dir,
+    }
+    yield {
+        **os.environ,
+        **{PREFIX + name: str(path) for name, path in models.items()},
+        "ELASTICSEARCH_URL": "http://127.0.0.1:9",
+        "COLUMNS": "100",
+    }
     for name in es.indices.get(index=f"{INDEX}-*"):
         es.indices.delete(index=name)
 
@@ -71,8 +87,16 @@ def _command(node: Node, *arguments: str) -> list[str]:
 
 
 @pytest.mark.node
-def test_the_demo_shows_before_and_after_and_what_it_is_worth(node: Node, environment: dict[str, str]) -> None:
-    done = subprocess.run(_command(node, "--queries", "2", "--limit", "50"), env=environment, capture_output=True, text=True, check=False)
+def test_the_demo_shows_before_and_after_and_what_it_is_worth(
+    node: Node, environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        _command(node, "--queries", "2", "--limit", "50"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "6,135 sentences" in done.stdout
     assert len(re.findall(r"^first answer: ", done.stdout, flags=re.MULTILINE)) == 2
@@ -99,13 +123,22 @@ def _await_ready(url: str, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.node
-def test_the_demo_prints_its_json_and_serves_until_interrupted(node: Node, environment: dict[str, str]) -> None:
+def test_the_demo_prints_its_json_and_serves_until_interrupted(
+    node: Node, environment: dict[str, str]
+) -> None:
     line = _command(node, "--limit", "5", "--json", "--serve", "--port", "0")
-    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             url = _address(process)
             _await_ready(url, process)
-            answer = httpx.post(f"{url}/{INDEX}/_search", json={"query": {"match": {"text": "treaty"}}, "size": 1}, trust_env=False, timeout=60)
+            answer = httpx.post(
+                f"{url}/{INDEX}/_search",
+                json={"query": {"match": {"text": "treaty"}}, "size": 1},
+                trust_env=False,
+                timeout=60,
+            )
         finally:
             process.send_signal(signal.SIGINT)
         shown = json.loads(process.communicate()[0])
@@ -116,7 +149,18 @@ def test_the_demo_prints_its_json_and_serves_until_interrupted(node: Node, envir
 
 def _check(shown: dict[str, Any], node: Node) -> None:
     """Check what the command line promises, key by key."""
-    promised = {"elasticsearch", "index", "documents", "passages", "queries", "first_stage", "cross_encoder", "reranked", "p_value", "seconds"}
+    promised = {
+        "elasticsearch",
+        "index",
+        "documents",
+        "passages",
+        "queries",
+        "first_stage",
+        "cross_encoder",
+        "reranked",
+        "p_value",
+        "seconds",
+    }
     assert set(shown) == promised
     assert shown["elasticsearch"] == {"version": node.version, "how": node.how}
     assert (shown["index"], shown["documents"], shown["queries"]) == (INDEX, 6_135, 5)
@@ -128,8 +172,14 @@ def _check(shown: dict[str, Any], node: Node) -> None:
 
 @pytest.mark.node
 def test_with_the_bundled_models_reranking_is_worth_it(node: Node, environment: dict[str, str]) -> None:
-    bundled = {name: value for name, value in environment.items() if name not in {PREFIX + "RERANKER", PREFIX + "EMBEDDER"}}
-    done = subprocess.run(_command(node, "--limit", "60", "--json"), env=bundled, capture_output=True, text=True, check=False)
+    bundled = {
+        name: value
+        for name, value in environment.items()
+        if name not in {PREFIX + "RERANKER", PREFIX + "EMBEDDER"}
+    }
+    done = subprocess.run(
+        _command(node, "--limit", "60", "--json"), env=bundled, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert (shown["documents"], shown["passages"], shown["queries"]) == (6_135, 6_135, 60)

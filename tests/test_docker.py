@@ -34,7 +34,11 @@ def services() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def dockerfile() -> list[tuple[str, str]]:
     """The Dockerfile as instructions with their arguments, comments gone and continued lines joined."""
-    lines = [line for line in (REPOSITORY / "docker" / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (REPOSITORY / "docker" / "Dockerfile").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in joined.splitlines() if line.strip()]
 
@@ -47,19 +51,29 @@ def arguments(dockerfile: list[tuple[str, str]], instruction: str) -> list[str]:
 
 
 def has_compose() -> bool:
-    return shutil.which("docker") is not None and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    return (
+        shutil.which("docker") is not None
+        and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    )
 
 
 @pytest.mark.skipif(not has_compose(), reason="Docker's Compose plugin is not installed")
 def test_compose_accepts_the_file() -> None:
-    done = subprocess.run(["docker", "compose", "--file", str(COMPOSE), "config", "--quiet"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", "compose", "--file", str(COMPOSE), "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_the_stack_has_its_services_in_one_version(services: dict[str, Any]) -> None:
     assert set(services) == {"elasticsearch", "kibana", "kibana-import", "sidecar"}
     assert services["elasticsearch"]["image"] == IMAGE
-    assert {services[name]["image"] for name in ("kibana", "kibana-import")} == {f"docker.elastic.co/kibana/kibana:{VERSION}"}
+    assert {services[name]["image"] for name in ("kibana", "kibana-import")} == {
+        f"docker.elastic.co/kibana/kibana:{VERSION}"
+    }
     assert services["sidecar"]["environment"] == {"ELASTICSEARCH_URL": "http://elasticsearch:9200"}
 
 
@@ -78,13 +92,19 @@ def test_elasticsearch_is_basic_and_open_to_us(services: dict[str, Any]) -> None
     assert services["elasticsearch"]["ports"] == ["127.0.0.1:${ELASTICSEARCH_PORT:-9200}:9200"]
 
 
-def test_nothing_waits_for_a_service_that_has_no_health(services: dict[str, Any], dockerfile: list[tuple[str, str]]) -> None:
+def test_nothing_waits_for_a_service_that_has_no_health(
+    services: dict[str, Any], dockerfile: list[tuple[str, str]]
+) -> None:
     assert arguments(dockerfile, "HEALTHCHECK")
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}, name
             assert "healthcheck" in services[needed], needed
-    assert {name for name, service in services.items() if service.get("depends_on")} == {"kibana", "kibana-import", "sidecar"}
+    assert {name for name, service in services.items() if service.get("depends_on")} == {
+        "kibana",
+        "kibana-import",
+        "sidecar",
+    }
 
 
 def test_no_service_is_given_privileges(services: dict[str, Any]) -> None:
@@ -130,13 +150,19 @@ def test_the_image_gets_no_training_libraries(dockerfile: list[tuple[str, str]])
 def test_the_build_is_given_what_it_copies_and_nothing_else(dockerfile: list[tuple[str, str]]) -> None:
     copied = {source for line in arguments(dockerfile, "COPY") for source in line.split()[:-1]}
     assert all((REPOSITORY / source).exists() for source in copied)
-    rules = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    rules = [
+        line
+        for line in (REPOSITORY / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_health_check_asks_for_readiness(dockerfile: list[tuple[str, str]], status: int, healthy: bool) -> None:
+def test_the_health_check_asks_for_readiness(
+    dockerfile: list[tuple[str, str]], status: int, healthy: bool
+) -> None:
     (check,) = arguments(dockerfile, "HEALTHCHECK")
     _, _, program = json.loads(check[check.index("[") :])
     with served(status, "{}") as (port, requests):
@@ -147,7 +173,17 @@ def test_the_health_check_asks_for_readiness(dockerfile: list[tuple[str, str]], 
 
 # -- Kibana ---------------------------------------------------------------------------------------------------------------
 
-JSON_IN_STRINGS = {"fieldAttrs", "fieldFormatMap", "fields", "runtimeFieldMap", "sourceFilters", "searchSourceJSON", "optionsJSON", "panelsJSON", "visState"}
+JSON_IN_STRINGS = {
+    "fieldAttrs",
+    "fieldFormatMap",
+    "fields",
+    "runtimeFieldMap",
+    "sourceFilters",
+    "searchSourceJSON",
+    "optionsJSON",
+    "panelsJSON",
+    "visState",
+}
 
 
 def faults(lines: list[dict[str, Any]]) -> list[str]:
@@ -155,10 +191,21 @@ def faults(lines: list[dict[str, Any]]) -> list[str]:
     known = [(line["type"], line["id"]) for line in lines]
     found = [f"{key} twice" for key in known if known.count(key) > 1]
     for line in lines:
-        missing = {"attributes", "id", "type", "references", "coreMigrationVersion", "typeMigrationVersion"} - set(line)
+        missing = {
+            "attributes",
+            "id",
+            "type",
+            "references",
+            "coreMigrationVersion",
+            "typeMigrationVersion",
+        } - set(line)
         found += [f"{line['id']} lacks {key}" for key in sorted(missing)]
         found += [f"{line['id']}.{key} holds no JSON" for key in json_faults(line["attributes"])]
-        found += [f"{line['id']} refers to {each['id']}" for each in line.get("references", []) if (each["type"], each["id"]) not in known]
+        found += [
+            f"{line['id']} refers to {each['id']}"
+            for each in line.get("references", [])
+            if (each["type"], each["id"]) not in known
+        ]
     return found
 
 
@@ -191,31 +238,52 @@ def test_saved_objects_are_whole(file: Path) -> None:
 
 
 def test_faults_in_saved_objects_are_seen() -> None:
-    whole = {"attributes": {"sourceFilters": "[]"}, "id": "a", "type": "index-pattern", "references": [], "coreMigrationVersion": "8.8.0"}
-    broken = {**whole, "attributes": {"panel": {"fields": [], "searchSourceJSON": "{"}}, "references": [{"type": "lens", "id": "a", "name": "p"}]}
+    whole = {
+        "attributes": {"sourceFilters": "[]"},
+        "id": "a",
+        "type": "index-pattern",
+        "references": [],
+        "coreMigrationVersion": "8.8.0",
+    }
+    broken = {
+        **whole,
+        "attributes": {"panel": {"fields": [], "searchSourceJSON": "{"}},
+        "references": [{"type": "lens", "id": "a", "name": "p"}],
+    }
     assert faults([whole]) == ["a lacks typeMigrationVersion"]
-    assert {"a.fields holds no JSON", "a.searchSourceJSON holds no JSON", "a refers to a"} < set(faults([broken]))
+    assert {"a.fields holds no JSON", "a.searchSourceJSON holds no JSON", "a refers to a"} < set(
+        faults([broken])
+    )
     assert len([fault for fault in faults([whole, whole]) if fault.endswith("twice")]) == 2
 
 
 def test_the_demo_view_shows_the_demo_and_hides_its_vectors() -> None:
     (view,) = saved_objects(KIBANA / "demo.ndjson")
     assert view["type"] == "index-pattern"
-    assert (view["attributes"]["title"], view["attributes"]["timeFieldName"]) == ("es-rerank-demo*", "@timestamp")
+    assert (view["attributes"]["title"], view["attributes"]["timeFieldName"]) == (
+        "es-rerank-demo*",
+        "@timestamp",
+    )
     assert json.loads(view["attributes"]["sourceFilters"]) == [{"value": "passages.vector"}]
 
 
 def test_import_sends_every_file_and_believes_the_body_only() -> None:
     script = [str(KIBANA / "import.sh")]
     with served(200, '{"successCount":1,"success":true,"warnings":[]}') as (port, requests):
-        done = subprocess.run([*script, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*script, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stderr
-    assert [request["path"] for request in requests] == ["/api/saved_objects/_import?overwrite=true"] * len(list(KIBANA.glob("*.ndjson")))
+    assert [request["path"] for request in requests] == ["/api/saved_objects/_import?overwrite=true"] * len(
+        list(KIBANA.glob("*.ndjson"))
+    )
     assert all(request["kbn-xsrf"] == "true" for request in requests)
     assert '"title":"es-rerank-demo*"' in requests[0]["body"]
 
     with served(200, '{"successCount":0,"success":false,"errors":[{"id":"x"}]}') as (port, _):
-        done = subprocess.run([*script, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*script, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 1
     assert "Kibana refused demo.ndjson" in done.stderr
 
@@ -228,7 +296,9 @@ def served(status: int, body: str) -> Iterator[tuple[int, list[dict[str, str]]]]
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-            requests.append({"path": self.path, "body": content, "kbn-xsrf": self.headers.get("kbn-xsrf", "")})
+            requests.append(
+                {"path": self.path, "body": content, "kbn-xsrf": self.headers.get("kbn-xsrf", "")}
+            )
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())

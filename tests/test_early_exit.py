@@ -43,7 +43,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     outputs, run = Session.outputs, Continued.run
 
-    def seen_outputs(self: Session, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
+    def seen_outputs(
+        self: Session, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+    ) -> list[FloatArray]:
         seen.append((names[0], len(ids)))
         return outputs(self, names, ids, type_ids)
 
@@ -61,7 +63,9 @@ def read(asked: list[tuple[str, int]]) -> dict[str, int]:
     return {name: sum(count for other, count in asked if other == name) for name, _ in asked}
 
 
-def test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew(folder: Path, asked: list[tuple[str, int]]) -> None:
+def test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew(
+    folder: Path, asked: list[tuple[str, int]]
+) -> None:
     with load_reranker(folder) as alone, load_reranker(f"exit:0.3+{folder}") as both:
         asked.clear()  # loading probes
         scores, expected = both.score(QUERY, PASSAGES), alone.score(QUERY, PASSAGES)
@@ -74,7 +78,9 @@ def test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew(
         assert isinstance(both, LongTextReranker)
 
 
-def test_what_is_not_kept_is_read_from_its_beginning_with_the_same_bits(folder: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_kept_is_read_from_its_beginning_with_the_same_bits(
+    folder: Path, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with load_reranker(f"exit:0.3+{folder}") as roomy:
         expected = roomy.score(QUERY, PASSAGES)
     monkeypatch.setattr(early_exit, "HiddenStates", lambda: HiddenStates(most=1))
@@ -94,7 +100,10 @@ def test_passages_that_are_the_same_are_each_scored(folder: Path) -> None:
 
 def test_scores_of_exit_and_end_are_remembered_and_the_ends_are_the_whole_models(folder: Path) -> None:
     cache = ScoreCache(1000)
-    with load_reranker(f"exit:0.3+{folder}", cache=cache) as both, load_reranker(folder, cache=cache) as whole:
+    with (
+        load_reranker(f"exit:0.3+{folder}", cache=cache) as both,
+        load_reranker(folder, cache=cache) as whole,
+    ):
         before, again = both.score(QUERY, PASSAGES), both.score(QUERY, PASSAGES)
         assert not before.cached.any()
         assert again.cached.all()
@@ -102,8 +111,13 @@ def test_scores_of_exit_and_end_are_remembered_and_the_ends_are_the_whole_models
         assert whole.score(QUERY, PASSAGES).cached.sum() == 12
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30), st.booleans()), max_size=60), st.integers(0, 200))
-def test_hidden_states_never_take_more_room_than_they_may(steps: list[tuple[int, int, bool]], most: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30), st.booleans()), max_size=60),
+    st.integers(0, 200),
+)
+def test_hidden_states_never_take_more_room_than_they_may(
+    steps: list[tuple[int, int, bool]], most: int
+) -> None:
     states, put = HiddenStates(most), set[int]()
     for number, size, puts in steps:
         key = (bytes([number]), b"")
@@ -170,14 +184,20 @@ def with_hidden(path: Path, name: str) -> Path:
     model.graph.node.append(helper.make_node("Identity", [name], [HIDDEN]))
     model.graph.node.append(helper.make_node("Gather", [name, "index"], ["exit.token"], axis=1))
     model.graph.node.append(helper.make_node("MatMul", ["exit.token", "head"], [EXIT_LOGITS]))
-    model.graph.output.extend(helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in (EXIT_LOGITS, HIDDEN))
+    model.graph.output.extend(
+        helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in (EXIT_LOGITS, HIDDEN)
+    )
     onnx.save(model, path)
     return path
 
 
 def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Path) -> None:
     width = 64
-    path, first, rest = encoder(tmp_path / "model.onnx", scaled=True, width=width), tmp_path / "first.onnx", tmp_path / "rest.onnx"
+    path, first, rest = (
+        encoder(tmp_path / "model.onnx", scaled=True, width=width),
+        tmp_path / "first.onnx",
+        tmp_path / "rest.onnx",
+    )
     assert fuse_attention(path, width)
     size, ids = path.stat().st_size, np.random.default_rng(9).integers(0, 100, (3, 21)).tolist()
     before = Session(path).run(ids, ids)
@@ -188,7 +208,10 @@ def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Pa
     exit_logits, hidden = Session(first).outputs([EXIT_LOGITS, HIDDEN], ids, ids)
     assert exit_logits.shape == (3, 1)
     assert Continued(rest).run(hidden).tobytes() == before.tobytes()
-    outputs = [{name for node in onnx.load(part, load_external_data=False).graph.node for name in node.output} for part in (first, rest)]
+    outputs = [
+        {name for node in onnx.load(part, load_external_data=False).graph.node for name in node.output}
+        for part in (first, rest)
+    ]
     assert "b.ffn0" in outputs[1] - outputs[0]
     assert "a.ffn0" in outputs[0] - outputs[1]
     with pytest.raises(ModelFolderError, match="does not begin with hidden states"):

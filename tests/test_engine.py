@@ -108,7 +108,9 @@ def test_two_calls_take_turns(pool: Pool, gate: Gate) -> None:
     assert gate.begun == [10, 11, 20, 12, 21, 13]
 
 
-def test_of_calls_with_deadlines_the_earliest_goes_first_and_shares_with_those_without(pool: Pool, gate: Gate) -> None:
+def test_of_calls_with_deadlines_the_earliest_goes_first_and_shares_with_those_without(
+    pool: Pool, gate: Gate
+) -> None:
     blocking, _ = in_thread(pool.run, gate.work, [0], length=itself)
     gate.wait_until_begun()
     now = time.monotonic()
@@ -215,8 +217,13 @@ def test_closing_ends_what_runs_and_fails_what_waits(gate: Gate) -> None:
         pool.run(itself, [1], length=itself)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("150000 100000\n", 1), ("max 100000\n", None), ("50000 100000\n", 1), ("nonsense", None)])
-def test_a_container_s_quota_bounds_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: int | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("150000 100000\n", 1), ("max 100000\n", None), ("50000 100000\n", 1), ("nonsense", None)],
+)
+def test_a_container_s_quota_bounds_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: int | None
+) -> None:
     (tmp_path / "cpu.max").write_text(text, encoding="ascii")
     monkeypatch.setattr(pools, "_QUOTA", tmp_path / "nothing")
     unbounded = cores()

@@ -46,7 +46,9 @@ def test_measures_are_those_worked_out_by_hand() -> None:
 
 def test_the_tenth_counts_and_the_eleventh_does_not() -> None:
     qrels = {"tenth": {"a": 1}, "eleventh": {"a": 1}}
-    found = measured(qrels, {"tenth": run_of([*map(str, range(9)), "a"]), "eleventh": run_of([*map(str, range(10)), "a"])})
+    found = measured(
+        qrels, {"tenth": run_of([*map(str, range(9)), "a"]), "eleventh": run_of([*map(str, range(10)), "a"])}
+    )
     assert found["tenth"] == Measures(ndcg_at_10=1 / math.log2(11), rr_at_10=0.1, recall_at_100=1.0)
     assert found["eleventh"] == Measures(ndcg_at_10=0.0, rr_at_10=0.0, recall_at_100=1.0)
 
@@ -63,7 +65,10 @@ def test_an_order_has_no_ties_that_trec_eval_would_break_by_name() -> None:
 
 
 def _of(values: Sequence[float]) -> dict[str, Measures]:
-    return {str(position): Measures(ndcg_at_10=value, rr_at_10=0.0, recall_at_100=0.0) for position, value in enumerate(values)}
+    return {
+        str(position): Measures(ndcg_at_10=value, rr_at_10=0.0, recall_at_100=0.0)
+        for position, value in enumerate(values)
+    }
 
 
 def test_the_paired_test_is_scipys() -> None:
@@ -78,7 +83,9 @@ def test_the_paired_test_is_scipys() -> None:
     ("before", "after", "p_value"),
     [([0.5], [0.7], None), ([0.5, 0.2], [0.5, 0.2], 1.0), ([0.0, 0.0], [1.0, 1.0], 0.0)],
 )
-def test_where_the_t_statistic_does_not_exist_the_p_value_is_its_limit(before: list[float], after: list[float], p_value: float | None) -> None:
+def test_where_the_t_statistic_does_not_exist_the_p_value_is_its_limit(
+    before: list[float], after: list[float], p_value: float | None
+) -> None:
     assert compared(_of(before), _of(after)).p_value == p_value
 
 
@@ -98,7 +105,10 @@ def test_the_packaged_collection_is_what_its_attribution_says() -> None:
     assert all(max(judged.values()) == 1 for judged in qrels.values())
     judgements = [grade for judged in qrels.values() for grade in judged.values()]
     text = (folder / "ATTRIBUTION.md").read_text(encoding="utf-8")
-    assert f"{len(queries)} questions, {len(corpus):,} sentences of Wikipedia articles, {len(judgements):,} judgements, {sum(judgements)} of them" in text
+    assert (
+        f"{len(queries)} questions, {len(corpus):,} sentences of Wikipedia articles, {len(judgements):,} judgements, {sum(judgements)} of them"
+        in text
+    )
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
 
 
@@ -108,12 +118,21 @@ def test_the_packaged_collection_has_no_fault_and_is_small() -> None:
     assert sum(path.stat().st_size for path in packaged().rglob("*")) < 1_500_000
 
 
-def _write_collection(folder: Path, texts: dict[str, str], queries: dict[str, str], qrels: dict[str, list[tuple[str, str, int]]]) -> Path:
+def _write_collection(
+    folder: Path, texts: dict[str, str], queries: dict[str, str], qrels: dict[str, list[tuple[str, str, int]]]
+) -> Path:
     (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": name, "title": "", "text": text}) + "\n" for name, text in texts.items()))
-    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in queries.items()))
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": name, "title": "", "text": text}) + "\n" for name, text in texts.items())
+    )
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in queries.items())
+    )
     for split, rows in qrels.items():
-        lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t{grade}" for query, document, grade in rows)]
+        lines = [
+            "query-id\tcorpus-id\tscore",
+            *(f"{query}\t{document}\t{grade}" for query, document, grade in rows),
+        ]
         (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -121,18 +140,49 @@ def _write_collection(folder: Path, texts: dict[str, str], queries: dict[str, st
 @pytest.fixture
 def both_splits(tmp_path: Path) -> Path:
     """A source in which ``test`` shares a sentence with ``dev`` by id (d1) and another by its text (d2, t2)."""
-    texts = {"d1": "one", "d2": "two", "t1": "three", "t2": "Two ", "t3": "four", "t4": "five", "t5": "three", "t6": "six"}
+    texts = {
+        "d1": "one",
+        "d2": "two",
+        "t1": "three",
+        "t2": "Two ",
+        "t3": "four",
+        "t4": "five",
+        "t5": "three",
+        "t6": "six",
+    }
     rows = {
         "dev": [("dev0", "d1", 1), ("dev0", "d2", 0)],
-        "test": [("a", "t1", 1), ("a", "t3", 0), ("b", "d1", 1), ("b", "t4", 0), ("c", "t2", 1), ("d", "t5", 0), ("e", "t6", 1)],
+        "test": [
+            ("a", "t1", 1),
+            ("a", "t3", 0),
+            ("b", "d1", 1),
+            ("b", "t4", 0),
+            ("c", "t2", 1),
+            ("d", "t5", 0),
+            ("e", "t6", 1),
+        ],
     }
-    return _write_collection(tmp_path / "source", texts, {name: f"question {name}" for name in ("dev0", "a", "b", "c", "d", "e")}, rows)
+    return _write_collection(
+        tmp_path / "source",
+        texts,
+        {name: f"question {name}" for name in ("dev0", "a", "b", "c", "d", "e")},
+        rows,
+    )
 
 
-def test_a_draw_leaves_out_what_was_trained_on_and_copies_of_what_is_judged(both_splits: Path, tmp_path: Path) -> None:
+def test_a_draw_leaves_out_what_was_trained_on_and_copies_of_what_is_judged(
+    both_splits: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    assert draw(both_splits, out, questions=10, others=10) == Drawn(questions=2, documents=4, judgements=3, relevant=2)
-    assert {document.id for document in read_corpus(out)} == {"t1", "t3", "t4", "t6"}  # d1, d2, t2 read as in dev; t5 is a copy of the answer t1
+    assert draw(both_splits, out, questions=10, others=10) == Drawn(
+        questions=2, documents=4, judgements=3, relevant=2
+    )
+    assert {document.id for document in read_corpus(out)} == {
+        "t1",
+        "t3",
+        "t4",
+        "t6",
+    }  # d1, d2, t2 read as in dev; t5 is a copy of the answer t1
     assert read_qrels(out, "test") == {"a": {"t1": 1, "t3": 0}, "e": {"t6": 1}}
 
 
@@ -177,7 +227,9 @@ def test_files_that_cannot_be_read_come_in_one_report_too(tmp_path: Path) -> Non
 
 def test_queries_without_a_relevant_document_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [("q1", "a", 2), ("q2", "a", 0), ("q3", "a", -1), ("q4", "a", 1)]
-    folder = _write_collection(tmp_path / "c", {"a": "text"}, {f"q{number}": "words" for number in range(1, 6)}, {"test": rows})
+    folder = _write_collection(
+        tmp_path / "c", {"a": "text"}, {f"q{number}": "words" for number in range(1, 6)}, {"test": rows}
+    )
     topics = read_topics(folder, "test")
     assert (set(topics.queries), topics.skipped) == ({"q1", "q4"}, 2)
     assert list(read_topics(folder, "test", limit=1).queries) == by_hash(["q1", "q4"])[:1]
@@ -198,18 +250,36 @@ def test_the_only_split_needs_no_name(tmp_path: Path) -> None:
 
 def _hit(name: str, rank: int, logit: float, model_logit: float | None = None) -> dict[str, Any]:
     own = {} if model_logit is None else {"rerank.model_logit": [model_logit]}
-    return {"_id": name, "_score": 0.5, "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit], **own}}
+    return {
+        "_id": name,
+        "_score": 0.5,
+        "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit], **own},
+    }
 
 
 def _answer(hits: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"hits": {"hits": hits}, "rerank": {"model": "m", "candidates": len(hits), "cached": 0, "milliseconds": {"rerank": 40.0, "total": 50.0}}}
+    return {
+        "hits": {"hits": hits},
+        "rerank": {
+            "model": "m",
+            "candidates": len(hits),
+            "cached": 0,
+            "milliseconds": {"rerank": 40.0, "total": 50.0},
+        },
+    }
 
 
 def test_one_answer_holds_three_orders_and_a_common_tail() -> None:
     hits = [_hit("b", 2, 3.0, 1.0), _hit("a", 1, 2.0, -1.0), _hit("c", 3, 1.0)]
     seen = observed(_answer(hits), ["c", "a", "t1", "b", "t2"])
     assert seen.orders.first_stage == ["a", "b", "c", "t1", "t2"]
-    assert seen.orders.cross_encoder == ["b", "c", "a", "t1", "t2"]  # b and c tie at 1.0 and keep first-stage order
+    assert seen.orders.cross_encoder == [
+        "b",
+        "c",
+        "a",
+        "t1",
+        "t2",
+    ]  # b and c tie at 1.0 and keep first-stage order
     assert seen.orders.reranked == ["b", "a", "c", "t1", "t2"]
     assert (seen.model, seen.texts, seen.rerank_s, seen.search_s) == ("m", 3, 0.04, 0.05)
 
@@ -251,8 +321,14 @@ def made(tmp_path: Path, index: str) -> Path:
     """Twenty documents of two words each; the query of a word finds its own document, graded 2, and the one before, graded 1."""
     texts = {f"d{i}": f"the {word} and the {WORDS[(i + 1) % len(WORDS)]}" for i, word in enumerate(WORDS)}
     queries = {f"q{i}": f"where is the {word}" for i, word in enumerate(WORDS[:6])}
-    rows = [(f"q{i}", f"d{i - shift if i >= shift else len(WORDS) - 1}", 2 - shift) for i in range(6) for shift in (0, 1)]
-    return _write_collection(tmp_path / index, texts, queries, {"test": [*rows, ("q6", "d1", 0)], "other": rows[:2]})
+    rows = [
+        (f"q{i}", f"d{i - shift if i >= shift else len(WORDS) - 1}", 2 - shift)
+        for i in range(6)
+        for shift in (0, 1)
+    ]
+    return _write_collection(
+        tmp_path / index, texts, queries, {"test": [*rows, ("q6", "d1", 0)], "other": rows[:2]}
+    )
 
 
 @pytest.fixture
@@ -269,7 +345,14 @@ def _ingest(es: Elasticsearch, index: str, folder: Path) -> HashEmbedder:
     return embedder
 
 
-def _experiment(es: Elasticsearch, index: str, folder: Path, reranker: WordOverlapReranker, setup: Setup, on_progress: Progress | None = None) -> Result:
+def _experiment(
+    es: Elasticsearch,
+    index: str,
+    folder: Path,
+    reranker: WordOverlapReranker,
+    setup: Setup,
+    on_progress: Progress | None = None,
+) -> Result:
     client = RerankClient(es, reranker=reranker, embedder=_ingest(es, index, folder), timeout_s=None)
     return experiments(client, read_topics(folder, "test"), [setup], on_progress=on_progress)[0]
 
@@ -278,14 +361,35 @@ def _experiment(es: Elasticsearch, index: str, folder: Path, reranker: WordOverl
 def test_an_experiment_measures_three_runs(es: Elasticsearch, index: str, whole: Path) -> None:
     done: list[int] = []
     # The overlap alone ties the two documents of a word, and ties keep first-stage order.
-    result = _experiment(es, index, whole, WordOverlapReranker(calibration=Calibration(-1.0, 0.0, 0.0)), Setup(index, window=10), done.append)
+    result = _experiment(
+        es,
+        index,
+        whole,
+        WordOverlapReranker(calibration=Calibration(-1.0, 0.0, 0.0)),
+        Setup(index, window=10),
+        done.append,
+    )
     assert done == [1, 2, 3, 4, 5, 6]
     assert (result.queries, result.skipped_queries, result.window) == (6, 1, 10)
-    assert (result.model, result.recalled_by, result.collection, result.split) == ("word-overlap", "knn", index, "test")
+    assert (result.model, result.recalled_by, result.collection, result.split) == (
+        "word-overlap",
+        "knn",
+        index,
+        "test",
+    )
     assert result.cross_encoder.rr_at_10 == 1.0
-    assert result.reranked.rr_at_10 < 0.2  # the calibration turns the model's order around: shipped is not the model alone
-    assert result.first_stage.recall_at_100 == result.cross_encoder.recall_at_100 == result.reranked.recall_at_100 == 1.0
-    assert result.difference.ndcg_at_10 == pytest.approx(result.reranked.ndcg_at_10 - result.first_stage.ndcg_at_10)
+    assert (
+        result.reranked.rr_at_10 < 0.2
+    )  # the calibration turns the model's order around: shipped is not the model alone
+    assert (
+        result.first_stage.recall_at_100
+        == result.cross_encoder.recall_at_100
+        == result.reranked.recall_at_100
+        == 1.0
+    )
+    assert result.difference.ndcg_at_10 == pytest.approx(
+        result.reranked.ndcg_at_10 - result.first_stage.ndcg_at_10
+    )
     assert result.difference.losses == 6
 
 
@@ -293,13 +397,27 @@ def test_an_experiment_measures_three_runs(es: Elasticsearch, index: str, whole:
 def test_the_result_prints_what_the_command_line_promises(es: Elasticsearch, index: str, whole: Path) -> None:
     result = _experiment(es, index, whole, WordOverlapReranker(), Setup(index, "bm25", 5, ("text",)))
     shown = json.loads(json.dumps(result.as_json(), allow_nan=False))
-    promised = {"collection", "split", "queries", "window", "first_stage", "cross_encoder", "reranked", "difference", "pairs_per_second"}
+    promised = {
+        "collection",
+        "split",
+        "queries",
+        "window",
+        "first_stage",
+        "cross_encoder",
+        "reranked",
+        "difference",
+        "pairs_per_second",
+    }
     assert promised <= set(shown)
     for run in ("first_stage", "cross_encoder", "reranked"):
         assert set(shown[run]) == {"ndcg@10", "rr@10", "recall@100"}
     assert {"ndcg@10", "p_value"} <= set(shown["difference"])
     assert shown["cross_encoder"] == shown["reranked"]
-    assert list(table_of(result).columns[0].cells) == ["first stage", "cross-encoder alone", "shipped default"]
+    assert list(table_of(result).columns[0].cells) == [
+        "first stage",
+        "cross-encoder alone",
+        "shipped default",
+    ]
     assert "queries better" in verdict(result)
 
 
@@ -309,7 +427,9 @@ class _BrokenReranker(WordOverlapReranker):
 
 
 @pytest.mark.node
-def test_an_answer_that_was_not_reranked_is_no_measurement(es: Elasticsearch, index: str, whole: Path) -> None:
+def test_an_answer_that_was_not_reranked_is_no_measurement(
+    es: Elasticsearch, index: str, whole: Path
+) -> None:
     with pytest.raises(ModelError, match=r"not reranked \(first_stage: the reranker failed: out of order\)"):
         _experiment(es, index, whole, _BrokenReranker(), Setup(index, window=5))
 
@@ -321,7 +441,9 @@ def embedder(tmp_path: Path) -> Iterator[BiEncoder]:
 
 
 @pytest.mark.node
-def test_an_index_of_the_commands_own_is_reused_and_kept_to_the_collection(es: Elasticsearch, index: str, made: Path, embedder: BiEncoder) -> None:
+def test_an_index_of_the_commands_own_is_reused_and_kept_to_the_collection(
+    es: Elasticsearch, index: str, made: Path, embedder: BiEncoder
+) -> None:
     indexed(es, index, made, embedder, len(WORDS))
     indexed(es, index, made, embedder, len(WORDS))
     hits = es.search(index=index, size=100, version=True)["hits"]["hits"]
@@ -342,19 +464,40 @@ def test_the_index_is_named_after_folder_content_and_embedder(made: Path) -> Non
 
 
 def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "es_rerank", "evaluate", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "es_rerank", "evaluate", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> list[str]:
     """Options that name tiny models."""
-    folders = tiny_cross_encoder(tmp_path / "tiny-cross-encoder"), tiny_bi_encoder(tmp_path / "tiny-bi-encoder")
+    folders = (
+        tiny_cross_encoder(tmp_path / "tiny-cross-encoder"),
+        tiny_bi_encoder(tmp_path / "tiny-bi-encoder"),
+    )
     return ["--reranker", str(folders[0]), "--embedder", str(folders[1])]
 
 
 @pytest.mark.node
-def test_evaluate_from_the_command_line(node: Node, es: Elasticsearch, whole: Path, models: list[str]) -> None:
-    arguments = [str(whole), "--split", "test", "--window", "5", "--limit", "4", "--elasticsearch-url", node.url, *models]
+def test_evaluate_from_the_command_line(
+    node: Node, es: Elasticsearch, whole: Path, models: list[str]
+) -> None:
+    arguments = [
+        str(whole),
+        "--split",
+        "test",
+        "--window",
+        "5",
+        "--limit",
+        "4",
+        "--elasticsearch-url",
+        node.url,
+        *models,
+    ]
     try:
         first, second = _evaluate(*arguments, "--json"), _evaluate(*arguments)
     finally:

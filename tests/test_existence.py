@@ -29,7 +29,9 @@ def official(address: str) -> Iterator[Elasticsearch]:
         yield client
 
 
-def test_an_index_exists_or_not_as_elasticsearch_says(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+def test_an_index_exists_or_not_as_elasticsearch_says(
+    official: Elasticsearch, es: Elasticsearch, index: str
+) -> None:
     for name in (index, f"{index}*", "_all", f"{index},{index}"):
         assert bool(official.indices.exists(index=name)) == bool(es.indices.exists(index=name))
     fill(es, index)
@@ -42,7 +44,9 @@ def test_an_index_exists_or_not_as_elasticsearch_says(official: Elasticsearch, e
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_elasticsearch_answers_who_it_is(address: str, node: Node, official: Elasticsearch, es: Elasticsearch, method: str) -> None:
+def test_elasticsearch_answers_who_it_is(
+    address: str, node: Node, official: Elasticsearch, es: Elasticsearch, method: str
+) -> None:
     """The tests' own distribution has no page there, and says so: its answer comes through, whatever it is."""
     through, direct = httpx.request(method, address), httpx.request(method, node.url)
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
@@ -59,14 +63,19 @@ ASKED: list[tuple[str, Any]] = [
     ("indices.get", lambda client, name: client.options(ignore_status=404).indices.get(index=name)),
     ("indices.exists_alias", lambda client, name: client.indices.exists_alias(index=name, name="alias")),
     ("indices.exists_index_template", lambda client, _: client.indices.exists_index_template(name="logs")),
-    ("cluster.exists_component_template", lambda client, _: client.cluster.exists_component_template(name="logs@mappings")),
+    (
+        "cluster.exists_component_template",
+        lambda client, _: client.cluster.exists_component_template(name="logs@mappings"),
+    ),
     ("count", lambda client, name: client.options(ignore_status=404).count(index=name)),
     ("get_script", lambda client, _: client.options(ignore_status=404).get_script(id="x")),
 ]
 
 
 @pytest.mark.parametrize(("name", "ask"), ASKED, ids=[name for name, _ in ASKED])
-def test_what_is_not_served_is_never_taken_for_what_is_not_there(official: Elasticsearch, es: Elasticsearch, index: str, name: str, ask: Any) -> None:
+def test_what_is_not_served_is_never_taken_for_what_is_not_there(
+    official: Elasticsearch, es: Elasticsearch, index: str, name: str, ask: Any
+) -> None:
     fill(es, index)
     assert name
     with pytest.raises(ApiError) as caught:
@@ -76,7 +85,9 @@ def test_what_is_not_served_is_never_taken_for_what_is_not_there(official: Elast
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/articles", "/_nodes", "/articles/_doc/1", "/_cat/indices", "/robots.txt", "/v1/unknown"])
+@pytest.mark.parametrize(
+    "path", ["/articles", "/_nodes", "/articles/_doc/1", "/_cat/indices", "/robots.txt", "/v1/unknown"]
+)
 def test_a_path_that_is_not_served_says_so(address: str, method: str, path: str) -> None:
     answer = httpx.request(method, address + path)
     if (method, path.count("/")) == ("HEAD", 1) and not path.startswith("/_"):

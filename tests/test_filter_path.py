@@ -31,9 +31,15 @@ HITS: list[dict[str, Any]] = ANSWER["hits"]["hits"]  # type: ignore[index]
     ("paths", "expected"),
     [
         # https://www.elastic.co/docs/reference/elasticsearch/rest-apis/common-options#common-options-response-filtering
-        ("took,hits.hits._id,hits.hits._score", {"took": 3, "hits": {"hits": [{"_id": "1", "_score": 1.5}, {"_id": "2", "_score": 0.5}]}}),
+        (
+            "took,hits.hits._id,hits.hits._score",
+            {"took": 3, "hits": {"hits": [{"_id": "1", "_score": 1.5}, {"_id": "2", "_score": 0.5}]}},
+        ),
         ("_shards.f*", {"_shards": {"failed": 0}}),
-        ("**.title", {"hits": {"hits": [{"_source": {"title": "Book #1"}}, {"_source": {"title": "Book #2"}}]}}),
+        (
+            "**.title",
+            {"hits": {"hits": [{"_source": {"title": "Book #1"}}, {"_source": {"title": "Book #2"}}]}},
+        ),
         ("-_shards", {key: value for key, value in ANSWER.items() if key != "_shards"}),
         ("_shards.*,-_shards.failed", {"_shards": {"total": 1, "successful": 1, "skipped": 0}}),
         ("hits.hits._source", {"hits": {"hits": [{"_source": hit["_source"]} for hit in HITS]}}),
@@ -131,7 +137,9 @@ hits.hits._source.empty | hits.hits._source.empty.x | -hits.hits._source.empty.x
 def filled(es: Elasticsearch, index: str) -> dict[str, Any]:
     """Index the documents and return the whole answer to the search."""
     mappings = {"dynamic": False, "properties": {"n": {"type": "integer"}, "a": {"type": "text"}}}
-    es.indices.create(index=index, mappings=mappings, settings={"number_of_shards": 1, "number_of_replicas": 0})
+    es.indices.create(
+        index=index, mappings=mappings, settings={"number_of_shards": 1, "number_of_replicas": 0}
+    )
     for number, document in enumerate(DOCUMENTS):
         es.index(index=index, id=f"d{number}", document=document, refresh=True)
     whole: dict[str, Any] = dict(es.search(index=index, body=SEARCH))
@@ -146,11 +154,15 @@ def filtered_there(es: Elasticsearch, index: str, expression: str) -> dict[str, 
 
 def test_every_expression_selects_what_elasticsearch_selects(es: Elasticsearch, index: str) -> None:
     whole = filled(es, index)
-    expressions = [expression for line in EXPRESSIONS.strip().splitlines() for expression in line.split(" | ")]
+    expressions = [
+        expression for line in EXPRESSIONS.strip().splitlines() for expression in line.split(" | ")
+    ]
     here = {expression: selected(whole, expression) for expression in expressions}
     there = {expression: filtered_there(es, index, expression) for expression in expressions}
     assert {each: here[each] for each in expressions if here[each] != there[each]} == {}
-    assert [list(each) for each in here.values()] == [list(each) for each in there.values()], "keys keep their order"
+    assert [list(each) for each in here.values()] == [list(each) for each in there.values()], (
+        "keys keep their order"
+    )
 
 
 LEAVES = [
@@ -175,14 +187,23 @@ def expressions(draw: st.DrawFn) -> str:
     paths = []
     for leaf in draw(st.lists(st.sampled_from(LEAVES), min_size=1, max_size=4)):
         parts = leaf.split(".")[: draw(st.integers(1, 6))]
-        changed = [draw(st.sampled_from([part, part, part, "*", "**", part[0] + "*", "*" + part[-1], ""])) for part in parts]
+        changed = [
+            draw(st.sampled_from([part, part, part, "*", "**", part[0] + "*", "*" + part[-1], ""]))
+            for part in parts
+        ]
         paths.append(draw(st.sampled_from(["", "-"])) + (".".join(part for part in changed if part) or "**"))
     return ",".join(paths)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
-def test_any_expression_selects_what_elasticsearch_selects(es: Elasticsearch, index: str, data: st.DataObject) -> None:
+def test_any_expression_selects_what_elasticsearch_selects(
+    es: Elasticsearch, index: str, data: st.DataObject
+) -> None:
     if not es.indices.exists(index=index):
         filled(es, index)
     expression = data.draw(expressions())

@@ -19,7 +19,11 @@ def test_the_logits_stay_and_the_last_layer_has_one_row(tmp_path: Path, tokens: 
     assert first_token_only(path)
     after = run(path, ids, "b.q", "b.weights", "b.ffn1", "a.ffn1", "b.k")
     assert np.abs(after[0] - before[0]).max() < 1e-5
-    assert [each.shape for each in before[1:4]] == [(3, HEADS, tokens, 4), (3, HEADS, tokens, tokens), (3, tokens, 2 * WIDTH)]
+    assert [each.shape for each in before[1:4]] == [
+        (3, HEADS, tokens, 4),
+        (3, HEADS, tokens, tokens),
+        (3, tokens, 2 * WIDTH),
+    ]
     assert [each.shape for each in after[1:4]] == [(3, HEADS, 1, 4), (3, HEADS, 1, tokens), (3, 1, 2 * WIDTH)]
     assert [each.shape for each in after[4:]] == [each.shape for each in before[4:]]
 

@@ -23,7 +23,9 @@ NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
 
 
 def ranked(*ids: str, scores: list[float] | None = None) -> list[Candidate]:
-    return [Candidate("index", name, NAN if scores is None else scores[i], i + 1) for i, name in enumerate(ids)]
+    return [
+        Candidate("index", name, NAN if scores is None else scores[i], i + 1) for i, name in enumerate(ids)
+    ]
 
 
 def pairs(fused: list[Candidate]) -> list[tuple[str, float]]:
@@ -52,7 +54,11 @@ def scored_lists(draw: st.DrawFn, count: int | None = None) -> list[list[Candida
 
 
 def fuse(kind: str, lists: list[list[Candidate]], weights: list[float], size: int = ALL) -> list[Candidate]:
-    return rrf(lists, weights, 60, size) if kind == "rrf" else linear(lists, weights, ["minmax"] * len(lists), size)
+    return (
+        rrf(lists, weights, 60, size)
+        if kind == "rrf"
+        else linear(lists, weights, ["minmax"] * len(lists), size)
+    )
 
 
 KINDS = pytest.mark.parametrize("kind", ["rrf", "linear"])
@@ -65,28 +71,51 @@ def test_reciprocal_ranks_by_hand() -> None:
     fused = rrf([ranked("a", "b", "c"), ranked("c", "a", "d")], [1, 1], 60, ALL)
     # 1/61 + 1/62, 1/63 + 1/61, 1/62, 1/63
     assert ids(fused) == ["a", "c", "b", "d"]
-    assert [candidate.score for candidate in fused] == pytest.approx([0.03252247, 0.03226646, 0.01612903, 0.01587302], abs=1e-8)
+    assert [candidate.score for candidate in fused] == pytest.approx(
+        [0.03252247, 0.03226646, 0.01612903, 0.01587302], abs=1e-8
+    )
     assert [candidate.rank for candidate in fused] == [1, 2, 3, 4]
 
 
 def test_weights_and_the_constant_of_reciprocal_ranks_by_hand() -> None:
     fused = rrf([ranked("a", "b", "c"), ranked("c", "a", "d")], [0.5, 2], 1, ALL)
     # 0.5/4 + 2/2, 0.5/2 + 2/3, 2/4, 0.5/3
-    assert pairs(fused) == [("c", 1.125), ("a", pytest.approx(11 / 12)), ("d", 0.5), ("b", pytest.approx(1 / 6))]
+    assert pairs(fused) == [
+        ("c", 1.125),
+        ("a", pytest.approx(11 / 12)),
+        ("d", 0.5),
+        ("b", pytest.approx(1 / 6)),
+    ]
 
 
 def test_a_weighted_sum_by_hand() -> None:
     first, second = ranked("a", "b", "c", scores=[4, 3, 2]), ranked("c", "a", scores=[8, 6])
-    assert pairs(linear([first, second], [1, 2], ["none", "none"], ALL)) == [("c", 18.0), ("a", 16.0), ("b", 3.0)]
-    assert pairs(linear([first, second], [3, 2], ["minmax", "minmax"], ALL)) == [("a", 3.0), ("c", 2.0), ("b", 1.5)]
+    assert pairs(linear([first, second], [1, 2], ["none", "none"], ALL)) == [
+        ("c", 18.0),
+        ("a", 16.0),
+        ("b", 3.0),
+    ]
+    assert pairs(linear([first, second], [3, 2], ["minmax", "minmax"], ALL)) == [
+        ("a", 3.0),
+        ("c", 2.0),
+        ("b", 1.5),
+    ]
     # 6 / 10 and 8 / 10 of the second list.
-    assert pairs(linear([first, second], [0.25, 5], ["none", "l2_norm"], ALL)) == [("c", 4.5), ("a", 4.0), ("b", 0.75)]
+    assert pairs(linear([first, second], [0.25, 5], ["none", "l2_norm"], ALL)) == [
+        ("c", 4.5),
+        ("a", 4.0),
+        ("b", 0.75),
+    ]
 
 
 def test_a_document_without_a_score_gets_nothing_from_its_list() -> None:
     unscored, scored = ranked("a", "b", scores=[NAN, NAN]), ranked("b", "c", scores=[2, 1])
     for how in NORMALIZERS:
-        assert pairs(linear([unscored, scored], [9, 1], [how, "none"], ALL)) == [("b", 2.0), ("c", 1.0), ("a", 0.0)]
+        assert pairs(linear([unscored, scored], [9, 1], [how, "none"], ALL)) == [
+            ("b", 2.0),
+            ("c", 1.0),
+            ("a", 0.0),
+        ]
     some = ranked("a", "b", "c", scores=[3, NAN, 1])
     assert pairs(linear([some], [1], ["minmax"], ALL)) == [("a", 1.0), ("b", 0.0), ("c", 0.0)]
 
@@ -101,8 +130,14 @@ def test_nothing_fused_is_nothing() -> None:
 def test_equal_sums_go_by_place_in_the_shard_then_by_where_they_were_seen() -> None:
     x, y, z = (ranked(name)[0] for name in "xyz")
     assert ids(rrf([[x], [y], [z]], [1, 1, 1], 60, ALL)) == ["x", "y", "z"]
-    assert ids(rrf([[replace(x, shard_doc=5)], [replace(y, shard_doc=3)], [z]], [1, 1, 1], 60, ALL)) == ["y", "x", "z"]
-    assert ids(rrf([[z], [replace(x, shard_doc=1 << 40)], [replace(y, shard_doc=1 << 40)]], [1, 1, 1], 60, ALL)) == ["x", "y", "z"]
+    assert ids(rrf([[replace(x, shard_doc=5)], [replace(y, shard_doc=3)], [z]], [1, 1, 1], 60, ALL)) == [
+        "y",
+        "x",
+        "z",
+    ]
+    assert ids(
+        rrf([[z], [replace(x, shard_doc=1 << 40)], [replace(y, shard_doc=1 << 40)]], [1, 1, 1], 60, ALL)
+    ) == ["x", "y", "z"]
 
 
 def test_a_place_in_the_shard_is_taken_from_whichever_list_has_it() -> None:
@@ -112,8 +147,13 @@ def test_a_place_in_the_shard_is_taken_from_whichever_list_has_it() -> None:
 
 
 @pytest.mark.parametrize(("places", "kept"), [((None, None), 0), ((1, 1), 0), ((1, None), 0), ((None, 1), 1)])
-def test_of_a_documents_hits_the_first_is_kept_unless_only_a_later_one_has_its_place(places: tuple[int | None, ...], kept: int) -> None:
-    hits = [replace(ranked("x")[0], shard_doc=place, hit={"number": number}) for number, place in enumerate(places)]
+def test_of_a_documents_hits_the_first_is_kept_unless_only_a_later_one_has_its_place(
+    places: tuple[int | None, ...], kept: int
+) -> None:
+    hits = [
+        replace(ranked("x")[0], shard_doc=place, hit={"number": number})
+        for number, place in enumerate(places)
+    ]
     (fused,) = rrf([[hit] for hit in hits], [1, 1], 60, ALL)
     assert (fused.hit, fused.shard_doc) == (hits[kept].hit, places[kept])
 
@@ -129,7 +169,9 @@ def test_the_same_id_under_another_index_or_routing_is_another_document() -> Non
 
 @KINDS
 @given(lists=scored_lists(), data=st.data())
-def test_permuting_the_lists_permutes_only_ties(kind: str, lists: list[list[Candidate]], data: st.DataObject) -> None:
+def test_permuting_the_lists_permutes_only_ties(
+    kind: str, lists: list[list[Candidate]], data: st.DataObject
+) -> None:
     weights = data.draw(st.lists(WEIGHTS, min_size=len(lists), max_size=len(lists)))
     order = data.draw(st.permutations(range(len(lists))))
     straight = pairs(fuse(kind, lists, weights))
@@ -137,12 +179,18 @@ def test_permuting_the_lists_permutes_only_ties(kind: str, lists: list[list[Cand
     # Sums of float32 in another order differ by rounding.
     assert dict(permuted) == pytest.approx(dict(straight), rel=1e-5)
     place = {name: i for i, (name, _) in enumerate(permuted)}
-    assert all(place[better] < place[worse] for (better, high), (worse, low) in combinations(straight, 2) if high > low * 1.0001 + 1e-9)
+    assert all(
+        place[better] < place[worse]
+        for (better, high), (worse, low) in combinations(straight, 2)
+        if high > low * 1.0001 + 1e-9
+    )
 
 
 @KINDS
 @given(lists=scored_lists(), extra=LIST, data=st.data())
-def test_a_list_of_weight_zero_adds_documents_but_no_score(kind: str, lists: list[list[Candidate]], extra: list[str], data: st.DataObject) -> None:
+def test_a_list_of_weight_zero_adds_documents_but_no_score(
+    kind: str, lists: list[list[Candidate]], extra: list[str], data: st.DataObject
+) -> None:
     weights = data.draw(st.lists(WEIGHTS, min_size=len(lists), max_size=len(lists)))
     without = dict(pairs(fuse(kind, lists, weights)))
     with_it = dict(pairs(fuse(kind, [*lists, ranked(*extra, scores=[1.0] * len(extra))], [*weights, 0.0])))
@@ -150,7 +198,9 @@ def test_a_list_of_weight_zero_adds_documents_but_no_score(kind: str, lists: lis
 
 
 @given(lists=scored_lists(), constant=st.integers(1, 100), data=st.data())
-def test_one_step_up_in_one_list_never_lowers_a_document(lists: list[list[Candidate]], constant: int, data: st.DataObject) -> None:
+def test_one_step_up_in_one_list_never_lowers_a_document(
+    lists: list[list[Candidate]], constant: int, data: st.DataObject
+) -> None:
     weights = data.draw(st.lists(WEIGHTS, min_size=len(lists), max_size=len(lists)))
     number = data.draw(st.integers(0, len(lists) - 1))
     if len(lists[number]) < 2:
@@ -158,23 +208,35 @@ def test_one_step_up_in_one_list_never_lowers_a_document(lists: list[list[Candid
     at = data.draw(st.integers(1, len(lists[number]) - 1))
     up = list(lists[number])
     up[at - 1], up[at] = up[at], up[at - 1]
-    before, after = rrf(lists, weights, constant, ALL), rrf([*lists[:number], up, *lists[number + 1 :]], weights, constant, ALL)
+    before, after = (
+        rrf(lists, weights, constant, ALL),
+        rrf([*lists[:number], up, *lists[number + 1 :]], weights, constant, ALL),
+    )
     name = up[at - 1].id
     assert dict(pairs(after))[name] >= dict(pairs(before))[name]
     assert ids(after).index(name) <= ids(before).index(name)
 
 
 @given(names=LIST, weight=st.floats(2**-10, 8, width=32), constant=st.integers(1, 1000), data=st.data())
-def test_one_list_keeps_its_order_whatever_the_places_in_the_shard(names: list[str], weight: float, constant: int, data: st.DataObject) -> None:
+def test_one_list_keeps_its_order_whatever_the_places_in_the_shard(
+    names: list[str], weight: float, constant: int, data: st.DataObject
+) -> None:
     places = data.draw(st.permutations(range(len(names))))
-    fused = rrf([[replace(each, shard_doc=place) for each, place in zip(ranked(*names), places, strict=True)]], [weight], constant, ALL)
+    fused = rrf(
+        [[replace(each, shard_doc=place) for each, place in zip(ranked(*names), places, strict=True)]],
+        [weight],
+        constant,
+        ALL,
+    )
     assert ids(fused) == names
     assert all(left.score > right.score for left, right in pairwise(fused))
 
 
 @KINDS
 @given(lists=scored_lists())
-def test_every_document_comes_once_in_descending_order_with_ranks_from_one(kind: str, lists: list[list[Candidate]]) -> None:
+def test_every_document_comes_once_in_descending_order_with_ranks_from_one(
+    kind: str, lists: list[list[Candidate]]
+) -> None:
     fused = fuse(kind, lists, [1.0] * len(lists))
     assert sorted(ids(fused)) == sorted({candidate.id for each in lists for candidate in each})
     keys = [(-candidate.score, candidate.shard_doc) for candidate in fused]
@@ -190,30 +252,40 @@ def test_size_cuts_the_end_off(kind: str, lists: list[list[Candidate]], size: in
 
 
 @given(lists=scored_lists(), constant=st.integers(1, 1000), data=st.data())
-def test_reciprocal_ranks_are_those_of_a_float32_loop(lists: list[list[Candidate]], constant: int, data: st.DataObject) -> None:
+def test_reciprocal_ranks_are_those_of_a_float32_loop(
+    lists: list[list[Candidate]], constant: int, data: st.DataObject
+) -> None:
     weights = data.draw(st.lists(WEIGHTS, min_size=len(lists), max_size=len(lists)))
     totals: dict[str, np.float32] = {}
     for each, weight in zip(lists, weights, strict=True):
         for rank, candidate in enumerate(each, 1):
             share = np.float32(weight) * (np.float32(1) / np.float32(constant + rank))
             totals[candidate.id] = totals.get(candidate.id, np.float32(0)) + share
-    assert dict(pairs(rrf(lists, weights, constant, ALL))) == {name: float(total) for name, total in totals.items()}
+    assert dict(pairs(rrf(lists, weights, constant, ALL))) == {
+        name: float(total) for name, total in totals.items()
+    }
 
 
 @given(lists=scored_lists(), data=st.data())
 def test_weighted_sums_are_those_of_a_float32_loop(lists: list[list[Candidate]], data: st.DataObject) -> None:
     weights = data.draw(st.lists(WEIGHTS, min_size=len(lists), max_size=len(lists)))
-    hows: list[Normalizer] = data.draw(st.lists(st.sampled_from(["none", "minmax"]), min_size=len(lists), max_size=len(lists)))
+    hows: list[Normalizer] = data.draw(
+        st.lists(st.sampled_from(["none", "minmax"]), min_size=len(lists), max_size=len(lists))
+    )
     totals: dict[str, np.float32] = {}
     for each, weight, how in zip(lists, weights, hows, strict=True):
         scores = [np.float32(candidate.score) for candidate in each]
         if how == "minmax" and scores:
             spread = max(scores) - min(scores)
             assume(not 0.9e-6 < spread < 1.1e-6)
-            scores = [np.float32(1) if abs(spread) < 1e-6 else (score - min(scores)) / spread for score in scores]
+            scores = [
+                np.float32(1) if abs(spread) < 1e-6 else (score - min(scores)) / spread for score in scores
+            ]
         for candidate, score in zip(each, scores, strict=True):
             totals[candidate.id] = totals.get(candidate.id, np.float32(0)) + np.float32(weight) * score
-    assert dict(pairs(linear(lists, weights, hows, ALL))) == {name: float(total) for name, total in totals.items()}
+    assert dict(pairs(linear(lists, weights, hows, ALL))) == {
+        name: float(total) for name, total in totals.items()
+    }
 
 
 # --- normalising ------------------------------------------------------------------------------------------------------
@@ -251,8 +323,12 @@ def test_l2_makes_the_norm_one_and_keeps_the_ratios(scores: list[float]) -> None
     assert np.isnan(result).tolist() == [math.isnan(score) for score in scores]
     norm = math.sqrt(float((known * known).sum()))
     if norm >= 1.001e-6:
-        assert math.sqrt(math.fsum(float(value) ** 2 for value in result if not math.isnan(value))) == pytest.approx(1, abs=1e-6)
-        assert [value for value in result.tolist() if not math.isnan(value)] == pytest.approx((known / norm).tolist(), rel=1e-6, abs=1e-38)
+        assert math.sqrt(
+            math.fsum(float(value) ** 2 for value in result if not math.isnan(value))
+        ) == pytest.approx(1, abs=1e-6)
+        assert [value for value in result.tolist() if not math.isnan(value)] == pytest.approx(
+            (known / norm).tolist(), rel=1e-6, abs=1e-38
+        )
     elif norm < 0.999e-6:
         assert result.tolist() == pytest.approx(scores, nan_ok=True)
 
@@ -272,7 +348,10 @@ def test_of_no_scores_nothing_is_made() -> None:
 
 
 def test_renumbering_counts_from_one_and_changes_nothing_else() -> None:
-    rows = [replace(each, rank=rank) for each, rank in zip(ranked("a", "b", "c", scores=[3, 2, 1]), [1, 5, 9], strict=True)]
+    rows = [
+        replace(each, rank=rank)
+        for each, rank in zip(ranked("a", "b", "c", scores=[3, 2, 1]), [1, 5, 9], strict=True)
+    ]
     assert renumbered(rows) == ranked("a", "b", "c", scores=[3, 2, 1])
 
 
@@ -298,9 +377,17 @@ def test_a_score_is_printed_by_the_shortest_decimal_that_names_it(value: float) 
     printed: Any = shown(value)
     assert np.float32(printed) == np.float32(value)
     digits = repr(printed).split("e")[0].replace(".", "").strip("-0")
-    assert len(digits) < 2 or np.float32(f"{value:.{len(digits) - 2}e}") != np.float32(value), "one digit fewer names another float32"
+    assert len(digits) < 2 or np.float32(f"{value:.{len(digits) - 2}e}") != np.float32(value), (
+        "one digit fewer names another float32"
+    )
 
 
 def test_printed_scores() -> None:
-    assert [shown(score) for score in (np.float32(0.1), 0.1, 1 / 61, np.float32(2), 16777217)] == [0.1, 0.1, 0.016393442, 2.0, 16777216.0]
+    assert [shown(score) for score in (np.float32(0.1), 0.1, 1 / 61, np.float32(2), 16777217)] == [
+        0.1,
+        0.1,
+        0.016393442,
+        2.0,
+        16777216.0,
+    ]
     assert shown(NAN) is None

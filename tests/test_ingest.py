@@ -25,7 +25,14 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from es_rerank.cli.connection import connect, with_port
 from es_rerank.collection import Document
-from es_rerank.errors import IndexMismatchError, IngestError, ModelError, SettingsError, SourceError, UnreachableError
+from es_rerank.errors import (
+    IndexMismatchError,
+    IngestError,
+    ModelError,
+    SettingsError,
+    SourceError,
+    UnreachableError,
+)
 from es_rerank.models import Vectors
 from es_rerank.node import Node
 from es_rerank.settings import Settings
@@ -42,7 +49,12 @@ TREATY = {
     "year": 1648,
     "tags": ["war", "law"],
 }
-MOON = {"_id": "moon", "title": "", "text": "Two people walked on the Moon while a third kept circling it.", "metadata": {"year": 1969, "on": "1969-07-20"}}
+MOON = {
+    "_id": "moon",
+    "title": "",
+    "text": "Two people walked on the Moon while a third kept circling it.",
+    "metadata": {"year": 1969, "on": "1969-07-20"},
+}
 WEB = {
     "id": 3,
     "title": "Web",
@@ -59,13 +71,17 @@ def chunker(size: int = 8, overlap: int = 2) -> Chunker:
 
 
 def an_ingest(client: Elasticsearch, *, dims: int = 64, size: int = 8, batch: int = 2) -> Ingest:
-    return Ingest(client, HashEmbedder(dims), chunker=chunker(size), batch_documents=batch, initial_backoff_s=0)
+    return Ingest(
+        client, HashEmbedder(dims), chunker=chunker(size), batch_documents=batch, initial_backoff_s=0
+    )
 
 
 def write(path: Path, records: Sequence[dict[str, Any] | str]) -> Path:
     """Write JSONL, gzipped when the name ends in .gz; a string is a line as it stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(f"{record if isinstance(record, str) else json.dumps(record)}\n" for record in records).encode()
+    lines = "".join(
+        f"{record if isinstance(record, str) else json.dumps(record)}\n" for record in records
+    ).encode()
     path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
     return path
 
@@ -98,16 +114,27 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_beir_folder_is_indexed_behind_an_alias(es: Elasticsearch, index: str, tmp_path: Path, suffix: str) -> None:
+def test_a_beir_folder_is_indexed_behind_an_alias(
+    es: Elasticsearch, index: str, tmp_path: Path, suffix: str
+) -> None:
     write(tmp_path / "beir" / f"corpus.jsonl{suffix}", [TREATY, MOON, WEB])
     report = an_ingest(es).run(index, read_sources([tmp_path / "beir"]))
     assert (report.index, report.version) == (index, f"{index}-000001")
-    assert (report.documents, report.skipped, report.failed, report.duplicates, report.rejects) == (3, 0, 0, 0, None)
+    assert (report.documents, report.skipped, report.failed, report.duplicates, report.rejects) == (
+        3,
+        0,
+        0,
+        0,
+        None,
+    )
     assert everything(es, index) == {"treaty", "moon", "3"}
     stored = [source_of(es, index, identifier) for identifier in ("treaty", "moon", "3")]
     assert report.passages == sum(len(source["passages"]) for source in stored)
     for source in stored:
-        assert all(source["text"][passage["start"] : passage["end"]] == passage["text"] for passage in source["passages"])
+        assert all(
+            source["text"][passage["start"] : passage["end"]] == passage["text"]
+            for passage in source["passages"]
+        )
     assert stored[0]["metadata"] == {"year": 1648, "tags": ["war", "law"]}
 
 
@@ -116,7 +143,16 @@ def test_nested_knn_finds_the_passage(es: Elasticsearch, index: str, tmp_path: P
     second = source_of(es, index, "treaty")["passages"][1]
     vector = HashEmbedder().embed([f"Westphalia\n{second['text']}"])[0].tolist()
     inner = {"size": 1, "_source": ["passages.text", "passages.start"]}
-    hits = es.search(index=index, knn={"field": "passages.vector", "query_vector": vector, "k": 2, "num_candidates": 10, "inner_hits": inner})["hits"]["hits"]
+    hits = es.search(
+        index=index,
+        knn={
+            "field": "passages.vector",
+            "query_vector": vector,
+            "k": 2,
+            "num_candidates": 10,
+            "inner_hits": inner,
+        },
+    )["hits"]["hits"]
     assert hits[0]["_id"] == "treaty"
     best = hits[0]["inner_hits"]["passages"]["hits"]["hits"][0]["_source"]
     assert best == {"text": second["text"], "start": second["start"]}
@@ -131,13 +167,19 @@ def test_metadata_filters_by_its_type(es: Elasticsearch, index: str, tmp_path: P
 
 
 def test_a_code_that_looks_like_a_year_stays_a_code(es: Elasticsearch, index: str) -> None:
-    documents = [Document("a", "", "x", {"zip": "1010"}), Document("b", "", "x", {"zip": "10115"}), Document("c", "", "x", {"zip": "n/a"})]
+    documents = [
+        Document("a", "", "x", {"zip": "1010"}),
+        Document("b", "", "x", {"zip": "10115"}),
+        Document("c", "", "x", {"zip": "n/a"}),
+    ]
     assert an_ingest(es).run(index, documents).documents == 3
     assert found(es, index, {"term": {"metadata.zip": "10115"}}) == {"b"}
 
 
 def test_an_empty_text_is_indexed_with_its_title_as_passage(es: Elasticsearch, index: str) -> None:
-    report = an_ingest(es).run(index, [Document("titled", "Only a title", " ", {}), Document("empty", "", "", {})])
+    report = an_ingest(es).run(
+        index, [Document("titled", "Only a title", " ", {}), Document("empty", "", "", {})]
+    )
     assert (report.documents, report.passages) == (2, 1)
     assert source_of(es, index, "titled")["passages"] == [{"text": "Only a title", "start": 0, "end": 0}]
     assert source_of(es, index, "empty")["passages"] == []
@@ -150,7 +192,11 @@ def test_a_very_long_document_is_one_document(es: Elasticsearch, index: str) -> 
 
 
 def test_several_sources_make_one_run(es: Elasticsearch, index: str, tmp_path: Path) -> None:
-    sources = [write(tmp_path / "a.jsonl", [TREATY]), write(tmp_path / "b.ndjson.gz", [MOON]), write(tmp_path / "beir" / "corpus.jsonl", [WEB]).parent]
+    sources = [
+        write(tmp_path / "a.jsonl", [TREATY]),
+        write(tmp_path / "b.ndjson.gz", [MOON]),
+        write(tmp_path / "beir" / "corpus.jsonl", [WEB]).parent,
+    ]
     assert an_ingest(es).run(index, read_sources(sources)).documents == 3
 
 
@@ -166,16 +212,22 @@ def test_running_again_skips_everything(es: Elasticsearch, index: str, tmp_path:
 
 
 @pytest.mark.parametrize("change", [{"title": "Münster"}, {"text": "Another text."}, {"year": 1649}])
-def test_a_changed_document_is_indexed_anew(es: Elasticsearch, index: str, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_changed_document_is_indexed_anew(
+    es: Elasticsearch, index: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
     an_ingest(es).run(index, read_sources([write(tmp_path / "a.jsonl", [TREATY, MOON])]))
-    report = an_ingest(es).run(index, read_sources([write(tmp_path / "a.jsonl", [{**TREATY, **change}, MOON])]))
+    report = an_ingest(es).run(
+        index, read_sources([write(tmp_path / "a.jsonl", [{**TREATY, **change}, MOON])])
+    )
     assert (report.documents, report.skipped, report.duplicates) == (1, 1, 0)
     source = source_of(es, index, "treaty")
     assert {**source, **source["metadata"]}.items() >= change.items()
     assert len(everything(es, index)) == 2
 
 
-def test_a_record_without_id_keeps_the_id_of_its_content(es: Elasticsearch, index: str, tmp_path: Path) -> None:
+def test_a_record_without_id_keeps_the_id_of_its_content(
+    es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
     source = write(tmp_path / "a.jsonl", [{"text": "No id here."}, {"title": "T", "text": "Nor here."}])
     assert an_ingest(es).run(index, read_sources([source])).documents == 2
     assert an_ingest(es).run(index, read_sources([source])).skipped == 2
@@ -199,10 +251,21 @@ with Elasticsearch(sys.argv[1]) as client:
 """
 
 
-def test_an_ingest_that_was_killed_goes_on_where_it_stopped(es: Elasticsearch, node: Node, index: str, tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", [{"_id": str(number), "text": f"Text number {number}. " * 5} for number in range(200)])
+def test_an_ingest_that_was_killed_goes_on_where_it_stopped(
+    es: Elasticsearch, node: Node, index: str, tmp_path: Path
+) -> None:
+    source = write(
+        tmp_path / "a.jsonl",
+        [{"_id": str(number), "text": f"Text number {number}. " * 5} for number in range(200)],
+    )
     arguments = [sys.executable, "-c", CHILD, node.url, index, str(source)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}) as child:
+    with subprocess.Popen(
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parent)},
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "60\n"
         child.kill()
@@ -217,7 +280,9 @@ def test_an_ingest_that_was_killed_goes_on_where_it_stopped(es: Elasticsearch, n
 # --- documents that fail
 
 
-def test_a_mapping_conflict_is_reported_and_replayed_once_mended(es: Elasticsearch, index: str, tmp_path: Path) -> None:
+def test_a_mapping_conflict_is_reported_and_replayed_once_mended(
+    es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
     late = {"_id": "late", "text": "Never came.", "metadata": {"year": "soon"}}
     report = an_ingest(es).run(index, read_sources([write(tmp_path / "a.jsonl", [TREATY, late, MOON])]))
     assert (report.documents, report.failed) == (2, 1)
@@ -226,7 +291,12 @@ def test_a_mapping_conflict_is_reported_and_replayed_once_mended(es: Elasticsear
     assert reject["id"] == "late"
     assert "metadata.year" in reject["reason"]
     assert 'For input string: "soon"' in reject["reason"]
-    assert reject["document"] == {"_id": "late", "title": "", "text": "Never came.", "metadata": {"year": "soon"}}
+    assert reject["document"] == {
+        "_id": "late",
+        "title": "",
+        "text": "Never came.",
+        "metadata": {"year": "soon"},
+    }
     again = an_ingest(es).run(index, read_sources([report.rejects]))
     assert (again.documents, again.failed, again.rejects) == (0, 1, Path(f"{index}.rejects-2.jsonl"))
     reject["document"]["metadata"]["year"] = 2042
@@ -235,12 +305,27 @@ def test_a_mapping_conflict_is_reported_and_replayed_once_mended(es: Elasticsear
     assert everything(es, index) == {"treaty", "late", "moon"}
 
 
-def test_a_line_that_cannot_be_read_is_a_reject_with_its_place(es: Elasticsearch, index: str, tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", [TREATY, '{"_id": "broken", ', {"_id": "odd", "text": 7}, '{"_id": "nan", "text": "x", "score": NaN}', MOON])
+def test_a_line_that_cannot_be_read_is_a_reject_with_its_place(
+    es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    source = write(
+        tmp_path / "a.jsonl",
+        [
+            TREATY,
+            '{"_id": "broken", ',
+            {"_id": "odd", "text": 7},
+            '{"_id": "nan", "text": "x", "score": NaN}',
+            MOON,
+        ],
+    )
     report = an_ingest(es).run(index, read_sources([source]), rejects=tmp_path / "bad.jsonl")
     assert (report.documents, report.failed, report.rejects) == (2, 3, tmp_path / "bad.jsonl")
     rejects = read(report.rejects)
-    assert [(reject["id"], reject["file"], reject["line"]) for reject in rejects] == [(None, str(source), 2), ("odd", str(source), 3), (None, str(source), 4)]
+    assert [(reject["id"], reject["file"], reject["line"]) for reject in rejects] == [
+        (None, str(source), 2),
+        ("odd", str(source), 3),
+        (None, str(source), 4),
+    ]
     assert "line 2: not JSON" in rejects[0]["reason"]
     assert rejects[0]["document"] == '{"_id": "broken", '
     rejects[0]["document"] += '"text": "Mended."}'
@@ -260,14 +345,21 @@ def test_a_line_that_cannot_be_read_is_a_reject_with_its_place(es: Elasticsearch
         (Document("object", "", "x", {"path": Path()}), "not JSON serializable"),
     ],
 )
-def test_a_document_that_cannot_be_sent_does_not_take_others_with_it(es: Elasticsearch, index: str, document: Document, reason: str) -> None:
+def test_a_document_that_cannot_be_sent_does_not_take_others_with_it(
+    es: Elasticsearch, index: str, document: Document, reason: str
+) -> None:
     report = an_ingest(es, batch=10).run(index, [Document("good", "", "x", {}), document])
     assert (report.documents, report.failed) == (1, 1)
     assert reason in read(report.rejects)[0]["reason"]
 
 
-def test_a_damaged_file_ends_the_run_and_keeps_what_came_before(es: Elasticsearch, index: str, tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl.gz", [{"_id": str(number), "text": f"Number {number**9}."} for number in range(3000)])
+def test_a_damaged_file_ends_the_run_and_keeps_what_came_before(
+    es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    source = write(
+        tmp_path / "a.jsonl.gz",
+        [{"_id": str(number), "text": f"Number {number**9}."} for number in range(3000)],
+    )
     source.write_bytes(source.read_bytes()[:-2000])
     with pytest.raises(SourceError, match=r"cannot read .*a\.jsonl\.gz after line \d+"):
         an_ingest(es, batch=500).run(index, read_sources([source]))
@@ -275,8 +367,17 @@ def test_a_damaged_file_ends_the_run_and_keeps_what_came_before(es: Elasticsearc
     assert es.count(index=index)["count"] >= 500
 
 
-@pytest.mark.parametrize(("name", "message"), [("missing.jsonl", "does not exist"), ("folder", "neither corpus"), ("paper.pdf", "ends in none of .jsonl")])
-def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(tmp_path: Path, name: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.jsonl", "does not exist"),
+        ("folder", "neither corpus"),
+        ("paper.pdf", "ends in none of .jsonl"),
+    ],
+)
+def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(
+    tmp_path: Path, name: str, message: str
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "paper.pdf").touch()
     with pytest.raises(SourceError, match=message):
@@ -287,7 +388,9 @@ def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("between", [0, 1, 9])
-def test_of_two_documents_with_one_id_the_last_wins_and_it_is_said(es: Elasticsearch, index: str, between: int) -> None:
+def test_of_two_documents_with_one_id_the_last_wins_and_it_is_said(
+    es: Elasticsearch, index: str, between: int
+) -> None:
     others = [Document(str(number), "", f"Other {number}.", {}) for number in range(between)]
     documents = [Document("twin", "", "first", {}), *others, Document("twin", "", "second", {})]
     report = an_ingest(es).run(index, documents)
@@ -296,9 +399,13 @@ def test_of_two_documents_with_one_id_the_last_wins_and_it_is_said(es: Elasticse
 
 
 @pytest.mark.parametrize("between", [0, 1, 9])
-def test_a_repeated_document_is_a_duplicate_not_a_skipped_one(es: Elasticsearch, index: str, between: int) -> None:
+def test_a_repeated_document_is_a_duplicate_not_a_skipped_one(
+    es: Elasticsearch, index: str, between: int
+) -> None:
     others = [Document(str(number), "", f"Other {number}.", {}) for number in range(between)]
-    report = an_ingest(es).run(index, [Document("twin", "", "same", {}), *others, Document("twin", "", "same", {})])
+    report = an_ingest(es).run(
+        index, [Document("twin", "", "same", {}), *others, Document("twin", "", "same", {})]
+    )
     assert (report.documents, report.duplicates, report.skipped) == (between + 1, 1, 0)
 
 
@@ -306,33 +413,53 @@ def test_a_repeated_document_is_a_duplicate_not_a_skipped_one(es: Elasticsearch,
 
 
 @pytest.mark.parametrize(("dims", "size"), [(32, 8), (64, 6)])
-def test_another_embedder_or_chunking_is_refused_naming_both(es: Elasticsearch, index: str, dims: int, size: int) -> None:
+def test_another_embedder_or_chunking_is_refused_naming_both(
+    es: Elasticsearch, index: str, dims: int, size: int
+) -> None:
     an_ingest(es).run(index, [Document("a", "", "x", {})])
     with pytest.raises(IndexMismatchError) as caught:
         an_ingest(es, dims=dims, size=size).run(index, [Document("a", "", "x", {})])
     assert caught.value.index == f"{index}-000001"
-    for part in ("hash-64", f"hash-{dims}", "passages of 8 tokens", f"passages of {size} tokens", "--rebuild"):
+    for part in (
+        "hash-64",
+        f"hash-{dims}",
+        "passages of 8 tokens",
+        f"passages of {size} tokens",
+        "--rebuild",
+    ):
         assert part in caught.value.message
 
 
 def test_the_mapping_records_how_vectors_were_made(es: Elasticsearch, index: str) -> None:
     version = an_ingest(es).run(index, [Document("a", "", "x", {})]).version
     meta = es.indices.get_mapping(index=index)[version]["mappings"]["_meta"]
-    assert meta == {"managed_by": "es-rerank", "version": 1, "embedder": "hash-64", "dims": 64, "chunking": {"size": 8, "overlap": 2}}
+    assert meta == {
+        "managed_by": "es-rerank",
+        "version": 1,
+        "embedder": "hash-64",
+        "dims": 64,
+        "chunking": {"size": 8, "overlap": 2},
+    }
 
 
 def test_a_rebuild_switches_at_the_end_and_keeps_the_old_version(es: Elasticsearch, index: str) -> None:
     an_ingest(es).run(index, [Document("old", "", "x", {})])
     seen: list[set[str]] = []
     report = an_ingest(es, dims=32).run(
-        index, [Document("new", "", "x", {})], rebuild=True, on_progress=lambda _: seen.append(set(es.indices.get_alias(name=index)))
+        index,
+        [Document("new", "", "x", {})],
+        rebuild=True,
+        on_progress=lambda _: seen.append(set(es.indices.get_alias(name=index))),
     )
     assert seen == [{f"{index}-000001"}]
     assert report.version == f"{index}-000002"
     assert set(es.indices.get_alias(name=index)) == {f"{index}-000002"}
     assert everything(es, index) == {"new"}
     assert everything(es, f"{index}-000001") == {"old"}
-    assert an_ingest(es, dims=16).run(index, [Document("newer", "", "x", {})], rebuild=True).version == f"{index}-000003"
+    assert (
+        an_ingest(es, dims=16).run(index, [Document("newer", "", "x", {})], rebuild=True).version
+        == f"{index}-000003"
+    )
 
 
 class BrokenEmbedder(HashEmbedder):
@@ -347,7 +474,9 @@ class BrokenEmbedder(HashEmbedder):
 @pytest.mark.parametrize("fault", ["model", "empty", "interrupt"])
 def test_a_rebuild_that_fails_leaves_the_old_version_alone(es: Elasticsearch, index: str, fault: str) -> None:
     an_ingest(es).run(index, [Document("old", "", "x", {})])
-    error: type[BaseException] = {"model": ModelError, "empty": IngestError, "interrupt": KeyboardInterrupt}[fault]
+    error: type[BaseException] = {"model": ModelError, "empty": IngestError, "interrupt": KeyboardInterrupt}[
+        fault
+    ]
     documents = [] if fault == "empty" else [Document("1", "", "one", {}), Document("2", "", "two", {})]
 
     def interrupt(_: IngestReport) -> None:
@@ -355,7 +484,9 @@ def test_a_rebuild_that_fails_leaves_the_old_version_alone(es: Elasticsearch, in
             raise KeyboardInterrupt
 
     with pytest.raises(error):
-        Ingest(es, BrokenEmbedder(), chunker=chunker(), batch_documents=1).run(index, documents, rebuild=True, on_progress=interrupt)
+        Ingest(es, BrokenEmbedder(), chunker=chunker(), batch_documents=1).run(
+            index, documents, rebuild=True, on_progress=interrupt
+        )
     assert set(es.indices.get(index=f"{index}*")) == {f"{index}-000001"}
     assert everything(es, index) == {"old"}
 
@@ -381,7 +512,9 @@ def test_an_index_that_is_not_ours_is_refused(es: Elasticsearch, index: str, *, 
 def test_an_alias_of_several_indices_is_refused(es: Elasticsearch, index: str) -> None:
     for number in (1, 2):
         es.indices.create(index=f"{index}-part{number}", aliases={index: {}})
-    with pytest.raises(IndexMismatchError, match=rf"alias of several indices \({index}-part1, {index}-part2\)"):
+    with pytest.raises(
+        IndexMismatchError, match=rf"alias of several indices \({index}-part1, {index}-part2\)"
+    ):
         an_ingest(es).run(index, [])
 
 
@@ -425,7 +558,12 @@ class FailingNode(Urllib3HttpNode):
 def _all_refused(body: bytes) -> bytes:
     actions = (json.loads(line)["index"] for line in body.splitlines()[::2])
     error = {"type": "es_rejected_execution_exception", "reason": "queue is full"}
-    return json.dumps({"errors": True, "items": [{"index": {**action, "status": 429, "error": error}} for action in actions]}).encode()
+    return json.dumps(
+        {
+            "errors": True,
+            "items": [{"index": {**action, "status": 429, "error": error}} for action in actions],
+        }
+    ).encode()
 
 
 def failing(node: Node, answers: list[tuple[int, bytes] | Literal["items"]]) -> Elasticsearch:
@@ -450,7 +588,9 @@ def test_documents_that_stay_refused_are_rejects(node: Node, index: str) -> None
     with failing(node, ["items"] * 7) as client:
         report = an_ingest(client).run(index, [Document(str(number), "", "x", {}) for number in range(4)])
     assert (report.documents, report.failed) == (2, 2)
-    assert [reject["reason"] for reject in read(report.rejects)] == ["429 es_rejected_execution_exception: queue is full"] * 2
+    assert [reject["reason"] for reject in read(report.rejects)] == [
+        "429 es_rejected_execution_exception: queue is full"
+    ] * 2
 
 
 def test_a_request_that_is_too_large_fails_its_documents_only(node: Node, index: str) -> None:
@@ -461,7 +601,10 @@ def test_a_request_that_is_too_large_fails_its_documents_only(node: Node, index:
 
 
 def test_a_refusal_that_every_document_would_meet_ends_the_run(node: Node, index: str) -> None:
-    with failing(node, [(403, b'{"error": {"reason": "no"}, "status": 403}')]) as client, pytest.raises(AuthorizationException):
+    with (
+        failing(node, [(403, b'{"error": {"reason": "no"}, "status": 403}')]) as client,
+        pytest.raises(AuthorizationException),
+    ):
         an_ingest(client).run(index, [Document(str(number), "", "x", {}) for number in range(4)])
 
 
@@ -476,7 +619,9 @@ def test_no_more_than_two_batches_are_held(es: Elasticsearch, index: str) -> Non
         for taken in range(1, 201):
             yield Document(str(taken), "", f"Text {taken}.", {})
 
-    an_ingest(es, batch=10).run(index, documents(), on_progress=lambda report: held.append(taken - report.documents))
+    an_ingest(es, batch=10).run(
+        index, documents(), on_progress=lambda report: held.append(taken - report.documents)
+    )
     assert max(held) <= 10  # beside the ten just written
 
 
@@ -496,14 +641,22 @@ class WaitingEmbedder(HashEmbedder):
 def test_the_next_batch_is_embedded_while_one_is_indexed(es: Elasticsearch, index: str) -> None:
     embedder, overlapped = WaitingEmbedder(), list[bool]()
     ingest = Ingest(es, embedder, chunker=chunker(), batch_documents=1)
-    ingest.run(index, [Document("1", "", "one", {}), Document("2", "", "two", {})], on_progress=lambda _: overlapped.append(embedder.second.wait(60)))
+    ingest.run(
+        index,
+        [Document("1", "", "one", {}), Document("2", "", "two", {})],
+        on_progress=lambda _: overlapped.append(embedder.second.wait(60)),
+    )
     assert overlapped[0]
 
 
 def test_long_texts_close_a_batch_early(es: Elasticsearch, index: str) -> None:
     reports: list[IngestReport] = []
     ingest = Ingest(es, HashEmbedder(), chunker=chunker(), batch_documents=100, batch_characters=10)
-    ingest.run(index, [Document(str(number), "", "ten letters", {}) for number in range(3)], on_progress=reports.append)
+    ingest.run(
+        index,
+        [Document(str(number), "", "ten letters", {}) for number in range(3)],
+        on_progress=reports.append,
+    )
     assert [report.documents for report in reports] == [1, 2, 3, 3]
 
 
@@ -557,7 +710,9 @@ def test_the_reader_keeps_apart_documents_and_rejects(tmp_path: Path) -> None:
 
 
 def test_an_address_where_nothing_answers_is_named_without_its_password() -> None:
-    with pytest.raises(UnreachableError, match=r"no Elasticsearch answers at http://me:\*\*\*@127\.0\.0\.1:1 .*es-rerank up") as caught:
+    with pytest.raises(
+        UnreachableError, match=r"no Elasticsearch answers at http://me:\*\*\*@127\.0\.0\.1:1 .*es-rerank up"
+    ) as caught:
         connect("http://me:secret@127.0.0.1:1", Settings())
     assert "secret" not in caught.value.url
 
@@ -568,8 +723,18 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 
 def test_an_address_without_a_port_means_the_port_of_its_scheme() -> None:
-    urls = ["https://me:secret@search.example/es", "http://search.example", "http://[::1]", "http://search.example:9200"]
-    expected = ["https://me:secret@search.example:443/es", "http://search.example:80", "http://[::1]:80", "http://search.example:9200"]
+    urls = [
+        "https://me:secret@search.example/es",
+        "http://search.example",
+        "http://[::1]",
+        "http://search.example:9200",
+    ]
+    expected = [
+        "https://me:secret@search.example:443/es",
+        "http://search.example:80",
+        "http://[::1]:80",
+        "http://search.example:9200",
+    ]
     assert [with_port(url) for url in urls] == expected
 
 
@@ -602,7 +767,11 @@ def test_what_answers_but_is_no_elasticsearch_is_named() -> None:
 
 def command(node: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "es_rerank", "ingest", *arguments, "--elasticsearch-url", node.url], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "es_rerank", "ingest", *arguments, "--elasticsearch-url", node.url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -615,7 +784,14 @@ def test_the_command_prints_exactly_the_report(node: Node, index: str, tmp_path:
 
 
 def test_the_command_does_not_end_well_when_documents_failed(node: Node, index: str, tmp_path: Path) -> None:
-    done = command(node, index, str(write(tmp_path / "a.jsonl", [TREATY, "nonsense"])), "--json", "--rejects", "bad.jsonl")
+    done = command(
+        node,
+        index,
+        str(write(tmp_path / "a.jsonl", [TREATY, "nonsense"])),
+        "--json",
+        "--rejects",
+        "bad.jsonl",
+    )
     assert done.returncode == 6
     assert json.loads(done.stdout)["failed"] == 1
     assert "1 of 2 documents were not indexed" in done.stderr

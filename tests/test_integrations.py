@@ -37,7 +37,13 @@ from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
 
 QUESTION = "who signed the treaty"
-TEXTS = ["It rained.", "The king signed the treaty.", "Stones lie on the road.", "Who signed the treaty?", "The queen signed the treaty."]
+TEXTS = [
+    "It rained.",
+    "The king signed the treaty.",
+    "Stones lie on the road.",
+    "Who signed the treaty?",
+    "The queen signed the treaty.",
+]
 ORDER = [3, 1, 4, 2, 0]
 """Positions of TEXTS by the words that they share with QUESTION; 1 and 4 share three, 2 shares one."""
 PROBABILITIES = [float(p) for p in logistic([4.0, 2.0, 2.0, -2.0, -4.0])]
@@ -72,7 +78,9 @@ def documents() -> list[Document]:
 
 
 def nodes() -> list[NodeWithScore]:
-    return [NodeWithScore(node=TextNode(id_=f"n{n}", text=text), score=n / 10) for n, text in enumerate(TEXTS)]
+    return [
+        NodeWithScore(node=TextNode(id_=f"n{n}", text=text), score=n / 10) for n, text in enumerate(TEXTS)
+    ]
 
 
 Keep = Callable[..., list[tuple[str, Any]]]
@@ -80,7 +88,10 @@ Keep = Callable[..., list[tuple[str, Any]]]
 
 def compressed(reranker: Any, texts: Sequence[str] = TEXTS, **options: Any) -> list[tuple[str, float]]:
     given = [Document(page_content=text) for text in texts]
-    return [(d.page_content, d.metadata["relevance_score"]) for d in RerankCompressor(reranker=reranker, **options).compress_documents(given, QUESTION)]
+    return [
+        (d.page_content, d.metadata["relevance_score"])
+        for d in RerankCompressor(reranker=reranker, **options).compress_documents(given, QUESTION)
+    ]
 
 
 def postprocessed(reranker: Any, texts: Sequence[str] = TEXTS, **options: Any) -> list[tuple[str, float]]:
@@ -100,7 +111,9 @@ def client(es: Elasticsearch, index: str) -> RerankClient:
 
 @both
 def test_the_best_come_first_and_ties_keep_their_order(keep: Keep) -> None:
-    assert keep(WordOverlapReranker(), top_n=None) == [(TEXTS[i], pytest.approx(p)) for i, p in zip(ORDER, PROBABILITIES, strict=True)]
+    assert keep(WordOverlapReranker(), top_n=None) == [
+        (TEXTS[i], pytest.approx(p)) for i, p in zip(ORDER, PROBABILITIES, strict=True)
+    ]
     assert keep(WordOverlapReranker(), top_n=2) == keep(WordOverlapReranker())[:2]
     assert len(keep(WordOverlapReranker(), [*TEXTS, *TEXTS])) == 5
 
@@ -114,7 +127,10 @@ def test_logits_that_are_one_probability_are_told_apart(keep: Keep) -> None:
 
 @both
 def test_probabilities_come_back_as_probabilities(keep: Keep) -> None:
-    assert keep(Given(Scores.of([0.2, 0.9], "probability")), TEXTS[:2]) == [(TEXTS[1], pytest.approx(0.9)), (TEXTS[0], pytest.approx(0.2))]
+    assert keep(Given(Scores.of([0.2, 0.9], "probability")), TEXTS[:2]) == [
+        (TEXTS[1], pytest.approx(0.9)),
+        (TEXTS[0], pytest.approx(0.2)),
+    ]
 
 
 @both
@@ -152,7 +168,9 @@ def test_the_time_that_is_allowed_reaches_the_reranker(keep: Keep) -> None:
 
 
 @both
-@pytest.mark.parametrize("wrong", [{"top_n": 0}, {"min_score": 2}, {"timeout_s": 0}, {"top_k": 3}, {"reranker": "minilm"}])
+@pytest.mark.parametrize(
+    "wrong", [{"top_n": 0}, {"min_score": 2}, {"timeout_s": 0}, {"top_k": 3}, {"reranker": "minilm"}]
+)
 def test_options_that_mean_nothing_are_refused(keep: Keep, wrong: dict[str, Any]) -> None:
     options = {"reranker": WordOverlapReranker(), **wrong}
     with pytest.raises(ValidationError):
@@ -168,9 +186,9 @@ def test_a_compressor_returns_copies() -> None:
 
 async def test_a_compressor_does_not_block_the_event_loop() -> None:
     compressor = RerankCompressor(reranker=AsyncOnly(), top_n=3)
-    assert await compressor.acompress_documents(documents(), QUESTION) == RerankCompressor(reranker=WordOverlapReranker(), top_n=3).compress_documents(
-        documents(), QUESTION
-    )
+    assert await compressor.acompress_documents(documents(), QUESTION) == RerankCompressor(
+        reranker=WordOverlapReranker(), top_n=3
+    ).compress_documents(documents(), QUESTION)
     assert await compressor.acompress_documents([], QUESTION) == []
 
 
@@ -184,14 +202,20 @@ def test_a_postprocessor_returns_new_nodes() -> None:
 
 def test_the_retrieval_score_is_kept_where_asked() -> None:
     given = nodes()
-    kept = RerankPostprocessor(reranker=WordOverlapReranker(), keep_retrieval_score=True).postprocess_nodes(given, query_str=QUESTION)
+    kept = RerankPostprocessor(reranker=WordOverlapReranker(), keep_retrieval_score=True).postprocess_nodes(
+        given, query_str=QUESTION
+    )
     assert given == nodes()
     assert [item.metadata["retrieval_score"] for item in kept] == [i / 10 for i in ORDER]
 
 
 async def test_a_postprocessor_does_not_block_the_event_loop() -> None:
-    kept = await RerankPostprocessor(reranker=AsyncOnly(), top_n=3).apostprocess_nodes(nodes(), query_str=QUESTION)
-    assert kept == RerankPostprocessor(reranker=WordOverlapReranker(), top_n=3).postprocess_nodes(nodes(), query_str=QUESTION)
+    kept = await RerankPostprocessor(reranker=AsyncOnly(), top_n=3).apostprocess_nodes(
+        nodes(), query_str=QUESTION
+    )
+    assert kept == RerankPostprocessor(reranker=WordOverlapReranker(), top_n=3).postprocess_nodes(
+        nodes(), query_str=QUESTION
+    )
     assert await RerankPostprocessor(reranker=AsyncOnly()).apostprocess_nodes([], query_str=QUESTION) == []
 
 
@@ -206,12 +230,18 @@ async def test_a_postprocessor_needs_the_query() -> None:
 
 @pytest.mark.parametrize(
     ("options", "read"),
-    [({}, "year: 1648\n\nPeace."), ({"metadata_mode": MetadataMode.NONE}, "Peace."), ({"metadata_mode": MetadataMode.ALL}, "year: 1648\npage: 9\n\nPeace.")],
+    [
+        ({}, "year: 1648\n\nPeace."),
+        ({"metadata_mode": MetadataMode.NONE}, "Peace."),
+        ({"metadata_mode": MetadataMode.ALL}, "year: 1648\npage: 9\n\nPeace."),
+    ],
 )
 def test_what_is_embedded_is_what_is_read(options: dict[str, Any], read: str) -> None:
     reranker = Given(Scores.of([1.0]))
     node = TextNode(text="Peace.", metadata={"year": 1648, "page": 9}, excluded_embed_metadata_keys=["page"])
-    RerankPostprocessor(reranker=reranker, **options).postprocess_nodes([NodeWithScore(node=node)], query_str=QUESTION)
+    RerankPostprocessor(reranker=reranker, **options).postprocess_nodes(
+        [NodeWithScore(node=node)], query_str=QUESTION
+    )
     assert reranker.passages == [read]
 
 
@@ -231,7 +261,9 @@ def test_llama_indexs_observers_see_the_reranking() -> None:
     root = get_dispatcher()
     root.add_event_handler(Observer())
     try:
-        kept = RerankPostprocessor(reranker=WordOverlapReranker(), top_n=None).postprocess_nodes(nodes(), query_str=QUESTION)
+        kept = RerankPostprocessor(reranker=WordOverlapReranker(), top_n=None).postprocess_nodes(
+            nodes(), query_str=QUESTION
+        )
     finally:
         root.event_handlers.pop()
     start, end = (event for event in seen if isinstance(event, ReRankStartEvent | ReRankEndEvent))
@@ -259,7 +291,10 @@ def test_a_retriever_returns_the_best_passages(client: RerankClient, index: str)
     found = RerankRetriever(client=client, index=index, k=3).invoke(QUESTION)
     assert [document.id for document in found] == [hit["_id"] for hit in hits]
     for document, hit in zip(found, hits, strict=True):
-        passage, (title, text, year) = hit["fields"]["rerank.passage"][0], ARTICLES[int(hit["_id"].removeprefix("a"))]
+        passage, (title, text, year) = (
+            hit["fields"]["rerank.passage"][0],
+            ARTICLES[int(hit["_id"].removeprefix("a"))],
+        )
         assert document.page_content == passage["text"] == text[passage["start"] : passage["end"]]
         assert document.metadata == {
             "year": year,
@@ -275,12 +310,20 @@ def test_a_retriever_returns_the_best_passages(client: RerankClient, index: str)
 
 def test_a_retriever_hands_its_options_on(client: RerankClient, index: str) -> None:
     recent = {"range": {"metadata.year": {"gte": 2021}}}
-    options: dict[str, Any] = {"first_stage": "bm25", "window": 4, "filter": recent, "field": ["title", "text"]}
+    options: dict[str, Any] = {
+        "first_stage": "bm25",
+        "window": 4,
+        "filter": recent,
+        "field": ["title", "text"],
+    }
     hits = client.rerank(QUESTION, index=index, size=2, **options)["hits"]["hits"]
-    assert [(d.id, d.metadata["_score"]) for d in RerankRetriever(client=client, index=index, k=2, **options).invoke(QUESTION)] == [
-        (hit["_id"], hit["_score"]) for hit in hits
-    ]
-    assert {d.id for d in RerankRetriever(client=client, index=[index], filter=[recent]).invoke(QUESTION)} == {"a2", "a3", "a4"}
+    assert [
+        (d.id, d.metadata["_score"])
+        for d in RerankRetriever(client=client, index=index, k=2, **options).invoke(QUESTION)
+    ] == [(hit["_id"], hit["_score"]) for hit in hits]
+    assert {
+        d.id for d in RerankRetriever(client=client, index=[index], filter=[recent]).invoke(QUESTION)
+    } == {"a2", "a3", "a4"}
     assert len(RerankRetriever(client=client, index=index).invoke(QUESTION)) == 5
     with pytest.raises(IndexMismatchError, match=r"\[absent\]"):
         RerankRetriever(client=client, index=index, vector_field="absent").invoke(QUESTION)
@@ -292,14 +335,32 @@ def test_a_retriever_on_someones_own_index(client: RerankClient, es: Elasticsear
     own = f"{index}-own"
     vectors = {name: {"type": "dense_vector", "dims": EMBEDDER.dims} for name in ("embedding", "other")}
     settings = {"index.mapping.exclude_source_vectors": False, "number_of_replicas": 0}
-    es.indices.create(index=own, settings=settings, mappings={"properties": {"abstract": {"type": "text"}, **vectors}})
+    es.indices.create(
+        index=own, settings=settings, mappings={"properties": {"abstract": {"type": "text"}, **vectors}}
+    )
     vector = EMBEDDER.embed([TEXTS[1]])[0].tolist()
-    source = {"abstract": TEXTS[1], "notes": {"en": ["a", "b"]}, "page": 7, "ratings": [1, 2], "embedding": vector, "other": vector}
+    source = {
+        "abstract": TEXTS[1],
+        "notes": {"en": ["a", "b"]},
+        "page": 7,
+        "ratings": [1, 2],
+        "embedding": vector,
+        "other": vector,
+    }
     es.index(index=own, id="one", document=source, refresh=True)
-    options: dict[str, Any] = {"client": client, "index": own, "field": "abstract", "vector_field": "embedding"}
+    options: dict[str, Any] = {
+        "client": client,
+        "index": own,
+        "field": "abstract",
+        "vector_field": "embedding",
+    }
     (read,) = RerankRetriever(**options).invoke(QUESTION)
     assert read.page_content == TEXTS[1]
-    assert {name: value for name, value in read.metadata.items() if name[0] != "_"} == {"page": 7, "ratings": [1, 2], "notes": {"en": ["a", "b"]}}
+    assert {name: value for name, value in read.metadata.items() if name[0] != "_"} == {
+        "page": 7,
+        "ratings": [1, 2],
+        "notes": {"en": ["a", "b"]},
+    }
     failing = {**options, "client": RerankClient(es, reranker=Broken(), embedder=EMBEDDER)}
     assert RerankRetriever(**failing).invoke(QUESTION)[0].page_content == TEXTS[1]
     assert RerankRetriever(**failing, content_field="notes.en").invoke(QUESTION)[0].page_content == "a\nb"
@@ -308,10 +369,16 @@ def test_a_retriever_on_someones_own_index(client: RerankClient, es: Elasticsear
 
 def test_a_retriever_marks_what_was_not_reranked(client: RerankClient, es: Elasticsearch, index: str) -> None:
     options: dict[str, Any] = {"index": index, "first_stage": "bm25", "k": 3}
-    broken = RerankRetriever(client=RerankClient(es, reranker=Broken(), embedder=EMBEDDER), **options).invoke(QUESTION)
+    broken = RerankRetriever(client=RerankClient(es, reranker=Broken(), embedder=EMBEDDER), **options).invoke(
+        QUESTION
+    )
     assert {document.metadata["_status"] for document in broken} == {"first_stage"}
-    assert [document.page_content for document in broken] == [ARTICLES[int((document.id or "").removeprefix("a"))][1] for document in broken]
-    late = RerankRetriever(client=RerankClient(es, reranker=Late(reached=1), embedder=EMBEDDER), **options).invoke(QUESTION)
+    assert [document.page_content for document in broken] == [
+        ARTICLES[int((document.id or "").removeprefix("a"))][1] for document in broken
+    ]
+    late = RerankRetriever(
+        client=RerankClient(es, reranker=Late(reached=1), embedder=EMBEDDER), **options
+    ).invoke(QUESTION)
     assert [(document.metadata["_status"], document.metadata["_score"] is None) for document in late] == [
         ("partial", False),
         ("partial", True),
@@ -319,7 +386,9 @@ def test_a_retriever_marks_what_was_not_reranked(client: RerankClient, es: Elast
     ]
 
 
-async def test_a_retriever_awaits_the_async_client_or_lends_a_thread(client: RerankClient, node: Node, index: str) -> None:
+async def test_a_retriever_awaits_the_async_client_or_lends_a_thread(
+    client: RerankClient, node: Node, index: str
+) -> None:
     expected = RerankRetriever(client=client, index=index).invoke(QUESTION)
     assert await RerankRetriever(client=client, index=index).ainvoke(QUESTION) == expected
     async with AsyncElasticsearch(node.url) as inner:
@@ -333,10 +402,16 @@ async def test_a_retriever_and_a_compressor_stand_in_a_chain(client: RerankClien
     compressor = RerankCompressor(reranker=WordOverlapReranker(), top_n=2)
     retriever = RerankRetriever(client=client, index=index)
     question: RunnableLambda[dict[str, str], str] = RunnableLambda(lambda given: given["question"])
-    kept: RunnableLambda[list[Document], list[Document]] = RunnableLambda(lambda found: list(compressor.compress_documents(found, QUESTION)))
-    texts: RunnableLambda[list[Document], str] = RunnableLambda(lambda found: "\n".join(document.page_content for document in found))
+    kept: RunnableLambda[list[Document], list[Document]] = RunnableLambda(
+        lambda found: list(compressor.compress_documents(found, QUESTION))
+    )
+    texts: RunnableLambda[list[Document], str] = RunnableLambda(
+        lambda found: "\n".join(document.page_content for document in found)
+    )
     chain = question | retriever | kept | texts
-    expected = "\n".join(d.page_content for d in compressor.compress_documents(retriever.invoke(QUESTION), QUESTION))
+    expected = "\n".join(
+        d.page_content for d in compressor.compress_documents(retriever.invoke(QUESTION), QUESTION)
+    )
     assert chain.invoke({"question": QUESTION}) == await chain.ainvoke({"question": QUESTION}) == expected
     assert expected.count("\n") == 1
     assert retriever.batch([QUESTION, "cats sleep"])[1][0].page_content == "Cats sleep."
@@ -361,13 +436,21 @@ def test_langchains_observers_see_documents_and_errors(client: RerankClient, ind
     assert observer.seen == [["a2"], True]
 
 
-@pytest.mark.parametrize(("module", "package", "extra"), [("langchain", "langchain_core", "langchain"), ("llama_index", "llama_index", "llama-index")])
-def test_without_its_package_an_integration_names_the_extra(monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("langchain", "langchain_core", "langchain"), ("llama_index", "llama_index", "llama-index")],
+)
+def test_without_its_package_an_integration_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str
+) -> None:
     for name in [package, *sys.modules]:
         if name.split(".")[0] == package:
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"es_rerank.integrations.{module}")
-    with pytest.raises(MissingExtraError, match=rf"needs {package}\S*, which is not installed; .* pip install 'es-rerank\[{extra}\]'") as caught:
+    with pytest.raises(
+        MissingExtraError,
+        match=rf"needs {package}\S*, which is not installed; .* pip install 'es-rerank\[{extra}\]'",
+    ) as caught:
         importlib.import_module(f"es_rerank.integrations.{module}")
     assert caught.value.extra == extra
 

@@ -68,9 +68,14 @@ class Failing(WordOverlapReranker):
 
 async def caller_of(node: Node, fault: Callable[[str], None]) -> AsyncIterator[httpx.AsyncClient]:
     model = Failing(fault)
-    app = create_app(Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER)))
+    app = create_app(
+        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
+    )
     # Were the exception to go on to the server, this transport would raise it.
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+    ):
         while (await client.get("/readyz")).status_code != 200:
             pass
         yield client
@@ -81,9 +86,14 @@ async def test_a_500_logs_the_place_and_no_value(
     node: Node, es: Elasticsearch, index: str, fault: Callable[[str], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     fill(es, index, [("Title", f"{SECRET} text", 2000)])
-    tree = {"text_similarity_reranker": {"retriever": {"standard": {}}, "field": "text", "inference_text": SECRET}}
+    tree = {
+        "text_similarity_reranker": {"retriever": {"standard": {}}, "field": "text", "inference_text": SECRET}
+    }
     async for caller in caller_of(node, fault):
-        requests = [("/rerank", {"query": SECRET, "texts": [SECRET]}), (f"/{index}/_search", {"retriever": tree})]
+        requests = [
+            ("/rerank", {"query": SECRET, "texts": [SECRET]}),
+            (f"/{index}/_search", {"retriever": tree}),
+        ]
         for path, body in requests:
             capfd.readouterr()
             answer = await caller.post(path, json=body)
@@ -97,7 +107,9 @@ async def test_a_500_logs_the_place_and_no_value(
             assert "privileged" not in logged
 
 
-async def test_what_fails_in_the_background_is_logged_without_values(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_fails_in_the_background_is_logged_without_values(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
     import asyncio  # noqa: PLC0415 the loop of this test
 
     async def lost() -> None:
@@ -123,7 +135,9 @@ try:
 except RuntimeError:
     logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert "uvicorn.error: Exception in ASGI application" in done.stderr
     assert "builtins.RuntimeError" in done.stderr
     assert SECRET not in done.stderr + done.stdout
@@ -143,12 +157,19 @@ from es_rerank.sidecar.service import Service
 model = test_log.Failing(test_log.chained)
 run(Service(AsyncElasticsearch({node.url!r}), lambda: ({{model.name: model}}, None)), listen("127.0.0.1", 0), "tests")
 """
-    with log.open("wb") as out, subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env=os.environ | {"COLUMNS": "200"}) as process:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=out, stderr=out, env=os.environ | {"COLUMNS": "200"}
+        ) as process,
+    ):
         try:
             address = None
             while address is None:
                 assert process.poll() is None, log.read_text()
-                address = next((word for word in log.read_text().split() if word.startswith("http://127.0.0.1")), None)
+                address = next(
+                    (word for word in log.read_text().split() if word.startswith("http://127.0.0.1")), None
+                )
             while httpx.get(f"{address}/readyz", timeout=30).status_code != 200:
                 pass
             yield address, log
@@ -177,7 +198,11 @@ def test_a_traceback_without_values_names_types_and_places() -> None:
     with pytest.raises(ValueError, match="no model") as raised:
         chained(SECRET)
     text = without_values(raised.value)
-    assert [line for line in text.splitlines() if not line.startswith(" ")] == ["builtins.ValueError", "because of", "builtins.KeyError"]
+    assert [line for line in text.splitlines() if not line.startswith(" ")] == [
+        "builtins.ValueError",
+        "because of",
+        "builtins.KeyError",
+    ]
     assert f'File "{__file__}"' in text
     assert SECRET not in text
     with pytest.raises(RecursionError) as caught:

@@ -45,7 +45,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrossEncoder]:
 @pytest.fixture
 def filled(es: Elasticsearch, index: str) -> str:
     """An index of plain texts, as people have them."""
-    es.indices.create(index=index, mappings={"properties": {"title": {"type": "text"}, "text": {"type": "text"}}}, settings={"number_of_replicas": 0})
+    es.indices.create(
+        index=index,
+        mappings={"properties": {"title": {"type": "text"}, "text": {"type": "text"}}},
+        settings={"number_of_replicas": 0},
+    )
     for name, text in TEXTS.items():
         es.index(index=index, id=name, document={"title": f"about {name}", "text": text})
     es.indices.refresh(index=index)
@@ -54,7 +58,9 @@ def filled(es: Elasticsearch, index: str) -> str:
 
 def tree(**more: Any) -> dict[str, Any]:
     child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
-    return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **more}}
+    return {
+        "text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **more}
+    }
 
 
 def whole(text: str, context: str = "") -> Candidate:
@@ -64,8 +70,14 @@ def whole(text: str, context: str = "") -> Candidate:
 # --- cutting ----------------------------------------------------------------------------------------------------------
 
 
-@given(text=st.text("ab .。中文\n", max_size=400), context=st.text("ab ", max_size=40), query=st.text("ab ", max_size=60))
-def test_the_parts_cover_the_text_and_none_is_truncated(model: CrossEncoder, text: str, context: str, query: str) -> None:
+@given(
+    text=st.text("ab .。中文\n", max_size=400),
+    context=st.text("ab ", max_size=40),
+    query=st.text("ab ", max_size=60),
+)
+def test_the_parts_cover_the_text_and_none_is_truncated(
+    model: CrossEncoder, text: str, context: str, query: str
+) -> None:
     (parts,) = model.cut(query, [(context, text)])
     assert all(text[part.start : part.end] == part.text for part in parts)
     covered = {position for part in parts for position in range(part.start, part.end)}
@@ -101,9 +113,14 @@ def test_a_reranker_that_does_not_say_how_much_it_reads_gets_texts_as_they_are()
 def test_aggregations_are_what_their_names_say(logits: list[float], k: int) -> None:
     values = np.asarray(logits, dtype=np.float32)
     known = sorted((float(value) for value in values if not np.isnan(value)), reverse=True)
-    expected = {"max": known[0], "mean": np.mean(known), "top_k_mean": np.mean(known[:k])} if known else dict.fromkeys(("max", "mean", "top_k_mean"), np.nan)
+    expected = (
+        {"max": known[0], "mean": np.mean(known), "top_k_mean": np.mean(known[:k])}
+        if known
+        else dict.fromkeys(("max", "mean", "top_k_mean"), np.nan)
+    )
     for kind, value in expected.items():
-        assert aggregated(values, Aggregation(kind, k)) == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True)  # type: ignore[arg-type]
+        aggregation = Aggregation(kind, k)  # type: ignore[arg-type]
+        assert aggregated(values, aggregation) == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True)
     assert aggregated(values, Aggregation("first")) == pytest.approx(float(values[0]), nan_ok=True)
 
 
@@ -112,7 +129,9 @@ def test_the_order_of_passages_changes_no_aggregate_but_the_first(logits: list[f
     shuffled = list(logits)
     random.shuffle(shuffled)
     for aggregation in (Aggregation("max"), Aggregation("mean"), Aggregation("top_k_mean", 3)):
-        one, other = (aggregated(np.asarray(values, dtype=np.float32), aggregation) for values in (logits, shuffled))
+        one, other = (
+            aggregated(np.asarray(values, dtype=np.float32), aggregation) for values in (logits, shuffled)
+        )
         assert one == other or (np.isnan(one) and np.isnan(other))
 
 
@@ -140,8 +159,12 @@ def test_first_and_nearest_exclude_each_other() -> None:
 
 
 @pytest.mark.parametrize("aggregation", ["max", "first", "mean", {"top_k_mean": 2}])
-def test_a_document_scores_what_its_parts_do(es: Elasticsearch, filled: str, model: CrossEncoder, aggregation: Any) -> None:
-    answer = RerankClient(es, reranker=model).search(index=filled, retriever=tree(aggregation=aggregation, field=["title", "text"]))
+def test_a_document_scores_what_its_parts_do(
+    es: Elasticsearch, filled: str, model: CrossEncoder, aggregation: Any
+) -> None:
+    answer = RerankClient(es, reranker=model).search(
+        index=filled, retriever=tree(aggregation=aggregation, field=["title", "text"])
+    )
     assert answer["rerank"]["status"] == "reranked"
     assert answer["rerank"]["truncated"] == 0
     assert answer["rerank"]["capped"] == (0 if aggregation == "first" else 1)
@@ -151,25 +174,35 @@ def test_a_document_scores_what_its_parts_do(es: Elasticsearch, filled: str, mod
         (parts,) = model.cut(QUESTION, [(title, text)])
         read = [f"{title}\n{part.text}" for part in parts[:PASSAGE_CAP]]
         logits = model.score(QUESTION, read).values
-        expected = {"max": logits.max(), "first": logits[0], "mean": logits.mean()}.get(str(aggregation), np.sort(logits)[::-1][:2].mean())
+        expected = {"max": logits.max(), "first": logits[0], "mean": logits.mean()}.get(
+            str(aggregation), np.sort(logits)[::-1][:2].mean()
+        )
         assert hits[name]["fields"]["rerank.logit"][0] == pytest.approx(float(expected), abs=1e-5)
         if len(parts) > 1:
             best = parts[0] if aggregation == "first" else parts[int(np.argmax(logits))]
-            assert hits[name]["fields"]["rerank.passage"] == [{"text": best.text, "start": best.start, "end": best.end}]
+            assert hits[name]["fields"]["rerank.passage"] == [
+                {"text": best.text, "start": best.start, "end": best.end}
+            ]
             assert text[best.start : best.end] == best.text
         else:
             assert "rerank.passage" not in hits[name]["fields"]
-    assert [hit["_id"] for hit in answer["hits"]["hits"]] == sorted(hits, key=lambda name: -hits[name]["_score"])
+    assert [hit["_id"] for hit in answer["hits"]["hits"]] == sorted(
+        hits, key=lambda name: -hits[name]["_score"]
+    )
 
 
-async def test_the_async_client_cuts_as_the_blocking_one(node: Node, es: Elasticsearch, filled: str, model: CrossEncoder) -> None:
+async def test_the_async_client_cuts_as_the_blocking_one(
+    node: Node, es: Elasticsearch, filled: str, model: CrossEncoder
+) -> None:
     blocking = RerankClient(es, reranker=model).search(index=filled, retriever=tree())
     async with AsyncElasticsearch(node.url) as inner:
         other = await AsyncRerankClient(inner, reranker=model).search(index=filled, retriever=tree())
     assert other["hits"] == blocking["hits"]
 
 
-def test_the_nearest_chunk_is_read_where_chunks_are_asked_for(es: Elasticsearch, filled: str, model: CrossEncoder) -> None:
+def test_the_nearest_chunk_is_read_where_chunks_are_asked_for(
+    es: Elasticsearch, filled: str, model: CrossEncoder
+) -> None:
     answer = RerankClient(es, reranker=model).search(index=filled, retriever=tree(chunk_rescorer={"size": 1}))
     assert answer["rerank"]["capped"] == 0
     assert all("rerank.passage" in hit["fields"] for hit in answer["hits"]["hits"])
@@ -179,7 +212,9 @@ def test_the_nearest_chunk_is_read_where_chunks_are_asked_for(es: Elasticsearch,
 
 
 @pytest.mark.parametrize("texts", [list(TEXTS.values()), ["short", "also short"], [""], []])
-async def test_a_text_of_any_length_scores_what_its_best_part_does(model: CrossEncoder, texts: list[str]) -> None:
+async def test_a_text_of_any_length_scores_what_its_best_part_does(
+    model: CrossEncoder, texts: list[str]
+) -> None:
     scores = WholeTexts(model).score(QUESTION, texts)
     for text, value in zip(texts, scores.values.tolist(), strict=True):
         parts = [part.text for part in model.cut(QUESTION, [("", text)])[0]] or [text]
@@ -192,4 +227,7 @@ async def test_a_text_of_any_length_scores_what_its_best_part_does(model: CrossE
 def test_a_reader_of_whole_texts_is_transparent_where_it_does_not_know_the_window() -> None:
     inner = WordOverlapReranker("mine")
     assert WholeTexts(inner).name == "mine"
-    assert WholeTexts(inner).score(QUESTION, list(TEXTS.values())).values.tolist() == inner.score(QUESTION, list(TEXTS.values())).values.tolist()
+    assert (
+        WholeTexts(inner).score(QUESTION, list(TEXTS.values())).values.tolist()
+        == inner.score(QUESTION, list(TEXTS.values())).values.tolist()
+    )

@@ -14,7 +14,14 @@ from es_rerank.models.catalog import FAMILIES, family_named, family_of
 from es_rerank.models.load import load_embedder, load_reranker, local_reranker, model_folder
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
-from es_rerank.models.manifest import MANIFEST, CalibrationRecord, file_record, read_manifest, verify, write_manifest
+from es_rerank.models.manifest import (
+    MANIFEST,
+    CalibrationRecord,
+    file_record,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.types import Calibration
 
@@ -27,7 +34,9 @@ def folder(tmp_path: Path) -> Path:
 def edit(folder: Path, **changes: Any) -> None:
     """Change fields of the manifest as a text editor would; None takes a field out."""
     stated = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | changes
-    (folder / MANIFEST).write_text(json.dumps({key: value for key, value in stated.items() if value is not None}), encoding="utf-8")
+    (folder / MANIFEST).write_text(
+        json.dumps({key: value for key, value in stated.items() if value is not None}), encoding="utf-8"
+    )
 
 
 def test_what_is_written_is_read_again(folder: Path) -> None:
@@ -114,7 +123,9 @@ def test_the_kind_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
         ({"max_length": 0}, "max_length"),
     ],
 )
-def test_a_manifest_that_contradicts_itself_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_manifest_that_contradicts_itself_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
     edit(folder, **changes)
     with pytest.raises(ModelFolderError, match=message):
         read_manifest(folder)
@@ -134,7 +145,10 @@ def test_what_is_not_read_is_not_checked_for_minutes(folder: Path) -> None:
     reseal(
         folder,
         variants={"fp32": "model.onnx", "int8": "other.onnx"},
-        files={name: file_record(folder / name) for name in ("model.onnx", "model.onnx_data", "tokenizer.json", "other.onnx", "other.onnx_data")},
+        files={
+            name: file_record(folder / name)
+            for name in ("model.onnx", "model.onnx_data", "tokenizer.json", "other.onnx", "other.onnx_data")
+        },
     )
     for name in ("other.onnx", "other.onnx_data"):
         (folder / name).write_bytes(b"altered")
@@ -154,7 +168,9 @@ def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_calibration_reaches_the_read_path(tmp_path: Path) -> None:
-    folder = tiny_cross_encoder(tmp_path / "model", calibration=CalibrationRecord(logit=1.5, first_stage=0.75, intercept=-0.25))
+    folder = tiny_cross_encoder(
+        tmp_path / "model", calibration=CalibrationRecord(logit=1.5, first_stage=0.75, intercept=-0.25)
+    )
     with CrossEncoder(folder) as model:
         assert model.calibration == Calibration(1.5, 0.75, -0.25)
     with CrossEncoder(tiny_cross_encoder(tmp_path / "plain")) as model:
@@ -176,8 +192,12 @@ def test_an_installed_package_brings_models_by_name(monkeypatch: pytest.MonkeyPa
     (tmp_path / "brought_models" / "__init__.py").touch()
     about = tmp_path / "brought_models-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brought-models\nVersion: 1.0\n", encoding="utf-8")
-    (about / "entry_points.txt").write_text("[es_rerank.models]\nbrought-l1 = brought_models\n", encoding="utf-8")
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: brought-models\nVersion: 1.0\n", encoding="utf-8"
+    )
+    (about / "entry_points.txt").write_text(
+        "[es_rerank.models]\nbrought-l1 = brought_models\n", encoding="utf-8"
+    )
     assert model_folder("brought-l1") == Path("brought-l1")
     monkeypatch.syspath_prepend(tmp_path)
     assert model_folder("brought-l1") == tmp_path / "brought_models" / "brought-l1"
@@ -192,7 +212,9 @@ def test_the_hub_out_of_reach_names_the_remedies(monkeypatch: pytest.MonkeyPatch
         load_reranker("nobody/nothing")
 
 
-def test_an_exported_repository_in_the_hub_cache_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_exported_repository_in_the_hub_cache_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     commit, cached = "0" * 40, tmp_path / "models--somebody--tiny"
@@ -217,7 +239,9 @@ def test_the_bundled_embedder_is_what_its_manifest_says() -> None:
 def test_the_bundled_embedder_knows_what_is_alike() -> None:
     with load_embedder() as model:
         assert isinstance(model, BiEncoder)
-        cat, feline, stocks = model.embed(["A cat sits on the mat.", "A feline rests on a rug.", "Stock markets fell on Monday."])
+        cat, feline, stocks = model.embed(
+            ["A cat sits on the mat.", "A feline rests on a rug.", "Stock markets fell on Monday."]
+        )
     assert cat @ feline > 0.5
     assert cat @ stocks < 0.2
 

@@ -26,7 +26,14 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import Quantisation
 
 QUERY = "who signed the treaty"
-PASSAGES = ["envoys of france and sweden", "bread rises for an hour", "the treaty was signed in 1648", "", "no", "tides come from the moon"]
+PASSAGES = [
+    "envoys of france and sweden",
+    "bread rises for an hour",
+    "the treaty was signed in 1648",
+    "",
+    "no",
+    "tides come from the moon",
+]
 
 texts = st.text("ab c.", max_size=30)
 
@@ -76,7 +83,10 @@ def test_concurrent_calls_get_the_bits_of_a_lone_one(model: CrossEncoder) -> Non
     queries = [f"{QUERY} {number}" for number in range(20)]
     alone = [model.score(query, PASSAGES).values.tobytes() for query in queries]
     with ThreadPoolExecutor(8) as threads:
-        assert [scores.values.tobytes() for scores in threads.map(lambda query: model.score(query, PASSAGES), queries)] == alone
+        assert [
+            scores.values.tobytes()
+            for scores in threads.map(lambda query: model.score(query, PASSAGES), queries)
+        ] == alone
 
 
 async def test_the_asynchronous_twin_gives_the_same_bits(model: CrossEncoder) -> None:
@@ -115,7 +125,9 @@ async def test_a_deadline_already_past_scores_nothing_asynchronously(model: Cros
     assert not (await model.ascore(QUERY, PASSAGES, deadline=time.monotonic() - 1)).done.any()
 
 
-def test_a_deadline_in_the_middle_keeps_what_is_done(model: CrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_in_the_middle_keeps_what_is_done(
+    model: CrossEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = threading.Event()
     run = model._session.run
 
@@ -227,7 +239,12 @@ def test_a_vector_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
         helper.make_node("Unsqueeze", ["numbers", "axes"], ["column"]),
         helper.make_node("Mul", ["column", "bad"], ["last_hidden_state"]),
     ]
-    save_graph(folder, nodes, {"bad": np.asarray(np.nan, dtype=np.float32)}, ("last_hidden_state", ["batch", "tokens", 1]))
+    save_graph(
+        folder,
+        nodes,
+        {"bad": np.asarray(np.nan, dtype=np.float32)},
+        ("last_hidden_state", ["batch", "tokens", 1]),
+    )
     with BiEncoder(reseal(folder)) as model, pytest.raises(ScoreError, match="not finite"):
         model.embed(["text"])
 
@@ -262,12 +279,23 @@ def test_exporting_without_the_extra_names_it(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("reduced", "exact", "warned"), [(False, False, True), (False, True, False), (True, False, False)])
+@pytest.mark.parametrize(
+    ("reduced", "exact", "warned"), [(False, False, True), (False, True, False), (True, False, False)]
+)
 def test_weights_of_full_range_are_warned_about_where_they_overflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reduced: bool, exact: bool, warned: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reduced: bool,
+    exact: bool,
+    warned: bool,
 ) -> None:
-    scheme = Quantisation(operators=("MatMul",), per_channel=True, reduce_range=reduced, made_for="x86-64 with VNNI, or ARM")
-    folder = reseal(tiny_cross_encoder(tmp_path), variants={"int8": GRAPH}, default_variant="int8", quantisation=scheme)
+    scheme = Quantisation(
+        operators=("MatMul",), per_channel=True, reduce_range=reduced, made_for="x86-64 with VNNI, or ARM"
+    )
+    folder = reseal(
+        tiny_cross_encoder(tmp_path), variants={"int8": GRAPH}, default_variant="int8", quantisation=scheme
+    )
     monkeypatch.setattr("es_rerank.models.local.open_model.adds_bytes_exactly", lambda: exact)
     CrossEncoder(folder).close()
     assert ("tiny-cross-encoder was quantised for x86-64 with VNNI" in caplog.text) == warned

@@ -43,7 +43,13 @@ def with_graph(folder: Path, *, columns: int, value: float = 1.0) -> Path:
         helper.make_node("ReduceSum", ["numbers", "axes"], ["sum"], keepdims=1),
         helper.make_node("Mul", ["sum", "row"], ["logits"]),
     ]
-    save_graph(folder, nodes, {"row": np.full((1, columns), value, dtype=np.float32)}, ("logits", ["batch", columns]), INPUTS)
+    save_graph(
+        folder,
+        nodes,
+        {"row": np.full((1, columns), value, dtype=np.float32)},
+        ("logits", ["batch", columns]),
+        INPUTS,
+    )
     return reseal(folder)
 
 
@@ -67,7 +73,10 @@ def test_the_logit_is_that_of_true_minus_that_of_false(reranker: MonoT5) -> None
 
 def test_the_tail_behind_a_long_passage_is_read_unless_the_manifest_says_otherwise(tmp_path: Path) -> None:
     long = "treaty " * 100
-    with MonoT5(tiny_monot5(tmp_path / "a")) as kept, MonoT5(tiny_monot5(tmp_path / "b", truncation="prompt")) as cut:
+    with (
+        MonoT5(tiny_monot5(tmp_path / "a")) as kept,
+        MonoT5(tiny_monot5(tmp_path / "b", truncation="prompt")) as cut,
+    ):
         assert kept.score(QUERY, PASSAGES).values.tobytes() == cut.score(QUERY, PASSAGES).values.tobytes()
         assert kept.score(QUERY, [long]).values[0] != cut.score(QUERY, [long]).values[0]
         for model in (kept, cut):
@@ -78,14 +87,19 @@ def test_a_long_text_is_cut_into_passages_that_fit(reranker: MonoT5) -> None:
     text = "the treaty was signed. " * 60
     (passages,) = reranker.cut(QUERY, [("", text)])
     assert len(passages) > 1
-    assert {place for passage in passages for place in range(passage.start, passage.end)} >= {place for place, letter in enumerate(text) if letter != " "}
+    assert {place for passage in passages for place in range(passage.start, passage.end)} >= {
+        place for place, letter in enumerate(text) if letter != " "
+    }
     assert not reranker.score(QUERY, [passage.text for passage in passages]).truncated.any()
 
 
 @pytest.mark.parametrize("columns", [1, 3, 109])
 def test_a_graph_with_other_than_two_logits_is_refused(tmp_path: Path, columns: int) -> None:
     folder = with_graph(tmp_path, columns=columns)
-    with pytest.raises(ModelFolderError, match=r"gives 1 logits, its manifest says 2|gives an output of shape \(1, \d+\) for one pair and not one or two logits"):
+    with pytest.raises(
+        ModelFolderError,
+        match=r"gives 1 logits, its manifest says 2|gives an output of shape \(1, \d+\) for one pair and not one or two logits",
+    ):
         MonoT5(folder)
 
 

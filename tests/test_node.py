@@ -20,7 +20,19 @@ from elasticsearch import Elasticsearch
 
 from es_rerank.addresses import masked
 from es_rerank.errors import NodeError, SettingsError, UnreachableError
-from es_rerank.node import VERSION, Node, address, distribution, docker, doctor, down, java, process, running, up
+from es_rerank.node import (
+    VERSION,
+    Node,
+    address,
+    distribution,
+    docker,
+    doctor,
+    down,
+    java,
+    process,
+    running,
+    up,
+)
 from es_rerank.node.account import name_of
 from es_rerank.node.lifecycle import obstacles
 from es_rerank.node.probe import probe
@@ -30,11 +42,15 @@ REPOSITORY = Path(__file__).parents[1]
 STARTUP_S = 300.0
 
 
-
 def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program as a user does."""
     return subprocess.run(
-        [sys.executable, "-m", "es_rerank", *arguments], cwd=REPOSITORY, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "es_rerank", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -88,15 +104,28 @@ def test_the_node_is_out_of_reach_of_our_terminal(own: Node) -> None:
 
 
 def test_the_node_listens_on_loopback_only(own: Node) -> None:
-    listening = [each.laddr for each in psutil.Process(own.pid).net_connections(kind="tcp") if each.status == psutil.CONN_LISTEN]
+    listening = [
+        each.laddr
+        for each in psutil.Process(own.pid).net_connections(kind="tcp")
+        if each.status == psutil.CONN_LISTEN
+    ]
     assert len(listening) >= 2  # HTTP and transport
     assert all(each.ip.removeprefix("::ffff:") == "127.0.0.1" for each in listening)
 
 
 def test_down_leaves_a_server_alone_that_is_only_named_in_the_settings(node: Node, tmp_path: Path) -> None:
-    done = command("down", "--purge", "--json", ELASTICSEARCH_URL=node.url, ES_RERANK_STATE_DIR=str(tmp_path / "state"))
+    done = command(
+        "down", "--purge", "--json", ELASTICSEARCH_URL=node.url, ES_RERANK_STATE_DIR=str(tmp_path / "state")
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"url": None, "version": None, "how": None, "ok": True, "stopped": False, "purged": False}
+    assert json.loads(done.stdout) == {
+        "url": None,
+        "version": None,
+        "how": None,
+        "ok": True,
+        "stopped": False,
+        "purged": False,
+    }
     assert probe(node.url).status in {"green", "yellow"}
     assert not (tmp_path / "state").exists()
 
@@ -140,12 +169,29 @@ def test_life_of_a_node(tmp_path: Path) -> None:
 
 
 def _two_commands_at_once_start_one_node(environ: dict[str, str]) -> dict[str, Any]:
-    line = [sys.executable, "-m", "es_rerank", "up", "--json", "--heap-mb", "256", "--timeout-s", str(STARTUP_S)]
-    commands = [subprocess.Popen(line, cwd=REPOSITORY, env={**os.environ, **environ}, stdout=subprocess.PIPE) for _ in range(2)]
+    line = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "up",
+        "--json",
+        "--heap-mb",
+        "256",
+        "--timeout-s",
+        str(STARTUP_S),
+    ]
+    commands = [
+        subprocess.Popen(line, cwd=REPOSITORY, env={**os.environ, **environ}, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
     answers = [json.loads(each.communicate()[0]) for each in commands]
     assert sorted(answer.pop("started") for answer in answers) == [False, True]
     assert answers[0] == answers[1]
-    assert {key: answers[0][key] for key in ("version", "how", "ok")} == {"version": VERSION, "how": "maven", "ok": True}
+    assert {key: answers[0][key] for key in ("version", "how", "ok")} == {
+        "version": VERSION,
+        "how": "maven",
+        "ok": True,
+    }
     return dict(answers[0])
 
 
@@ -175,7 +221,9 @@ def test_a_record_of_a_dead_process_is_stale(own: Node, state_dir: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("own")
-def test_a_recycled_pid_is_neither_believed_nor_stopped(state_dir: Path, tmp_path: Path, bystander: psutil.Process) -> None:
+def test_a_recycled_pid_is_neither_believed_nor_stopped(
+    state_dir: Path, tmp_path: Path, bystander: psutil.Process
+) -> None:
     for started_at in (place_of(state_dir).started_at, bystander.create_time()):
         _copy_record(state_dir, tmp_path, pid=bystander.pid, started_at=started_at)
         assert running(tmp_path) is None
@@ -202,9 +250,13 @@ def test_a_record_that_cannot_be_understood_counts_as_none(tmp_path: Path, conte
     assert down(tmp_path).stopped is None
 
 
-def test_a_node_without_a_record_is_stopped_before_the_next_start(folder: Path, bystander: psutil.Process) -> None:
+def test_a_node_without_a_record_is_stopped_before_the_next_start(
+    folder: Path, bystander: psutil.Process
+) -> None:
     """The command that started it was killed before it could write the record; the node would keep the data locked."""
-    with subprocess.Popen([sys.executable, "-c", "input()", f"-Drerank.home={folder}"], stdin=subprocess.PIPE) as orphan:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", f"-Drerank.home={folder}"], stdin=subprocess.PIPE
+    ) as orphan:
         for pid in (bystander.pid, orphan.pid):
             (folder / "elasticsearch.pid").write_text(str(pid))
             process._stop_orphan(folder)
@@ -221,7 +273,9 @@ def _copy_record(state_dir: Path, to: Path, **changes: float) -> None:
 # -- addresses ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_is_given_comes_before_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_address_that_is_given_comes_before_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ELASTICSEARCH_URL", "https://search.example:9243")
     assert address("http://localhost:9200", tmp_path) == "http://localhost:9200"
     assert address(None, tmp_path) == "https://search.example:9243"
@@ -232,7 +286,17 @@ def test_without_any_address_the_error_says_what_to_do(tmp_path: Path) -> None:
         address(None, tmp_path)
 
 
-@pytest.mark.parametrize("url", ["localhost:9200", "ftp://localhost", "http://", "http://[", "http://localhost:x", "elastic:secret@localhost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:9200",
+        "ftp://localhost",
+        "http://",
+        "http://[",
+        "http://localhost:x",
+        "elastic:secret@localhost",
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a URL"):
         address(url, tmp_path)
@@ -260,7 +324,13 @@ def test_a_machine_without_docker_java_and_maven_gets_one_clear_error(folder: Pa
     assert [each.install for each in missing] == ["a JDK 21 or newer", "Maven"]
     assert "no Java at all" in missing[0].found
 
-    done = command("up", "--json", PATH=str(folder), XDG_CACHE_HOME=str(folder), ES_RERANK_STATE_DIR=str(folder / "state"))
+    done = command(
+        "up",
+        "--json",
+        PATH=str(folder),
+        XDG_CACHE_HOME=str(folder),
+        ES_RERANK_STATE_DIR=str(folder / "state"),
+    )
     assert done.returncode == 5
     assert done.stdout == ""
     assert "docker is not on PATH" in done.stderr
@@ -284,16 +354,33 @@ def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> Non
     diagnosis = doctor(Path("/nowhere"), node.url)
     rows = {check.name: check for check in diagnosis.checks}
     assert (diagnosis.url, diagnosis.version, diagnosis.how) == (node.url, node.version, "given")
-    assert {name for name, check in rows.items() if check.status == "fail"} <= {"Reranker"}  # a checkout in which it is not built yet
+    assert {name for name, check in rows.items() if check.status == "fail"} <= {
+        "Reranker"
+    }  # a checkout in which it is not built yet
     assert diagnosis.ok == (rows["Reranker"].status == "ok")
     assert "basic licence" in rows["Elasticsearch"].found
-    assert {"Elasticsearch", "Python", "JDK", "Maven", "Docker", "Disk", "Memory", "CPU", "ONNX Runtime", "Reranker", "Embedder"} == set(rows)
+    assert {
+        "Elasticsearch",
+        "Python",
+        "JDK",
+        "Maven",
+        "Docker",
+        "Disk",
+        "Memory",
+        "CPU",
+        "ONNX Runtime",
+        "Reranker",
+        "Embedder",
+    } == set(rows)
     assert all(check.remedy for check in diagnosis.checks if check.status != "ok")
     assert not any(check.remedy for check in diagnosis.checks if check.status == "ok")
 
 
 def test_doctor_fails_without_the_model_and_says_which_setting_names_it(tmp_path: Path) -> None:
-    rows = {check.name: check for check in doctor(tmp_path, None, reranker=str(tmp_path), embedder="somebody/on-the-hub").checks}
+    rows = {
+        check.name: check
+        for check in doctor(tmp_path, None, reranker=str(tmp_path), embedder="somebody/on-the-hub").checks
+    }
     assert (rows["Reranker"].status, rows["Embedder"].status) == ("fail", "warn")
     assert "ES_RERANK_RERANKER" in rows["Reranker"].remedy
     assert "Hugging Face Hub" in rows["Embedder"].remedy
@@ -333,7 +420,13 @@ def test_the_newest_suitable_jdk_is_taken(folder: Path) -> None:
     assert found is not None
     assert (found.home.name, found.version) == ("21.0.10", (21, 0, 10))
     problems = {jdk.home.name: jdk.problem for jdk in java.survey({"PATH": ""}, [f"{folder}/jvm/*"])}
-    assert problems == {"17.0.15": "older than 21", "21.0.9": None, "21.0.10": None, "8": "older than 21", "jre-25": "lacks the module jdk.incubator.vector"}
+    assert problems == {
+        "17.0.15": "older than 21",
+        "21.0.9": None,
+        "21.0.10": None,
+        "8": "older than 21",
+        "jre-25": "lacks the module jdk.incubator.vector",
+    }
 
 
 def test_es_java_home_is_a_decision_and_java_home_a_hint(folder: Path) -> None:
@@ -411,7 +504,9 @@ def test_the_distribution_is_fetched_and_unpacked_once(folder: Path, maven: Path
     (folder / "cache" / ".unpacking-killed").mkdir(parents=True)
     first = distribution.fetch(folder / "cache", folder)
     assert distribution.fetch(folder / "cache", folder) == first == distribution.unpacked(folder / "cache")
-    assert maven.read_text().splitlines() == [f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"]
+    assert maven.read_text().splitlines() == [
+        f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
+    ]
     assert stat.S_IMODE((first / "bin" / "elasticsearch").stat().st_mode) == 0o755
     assert sorted(path.name for path in (folder / "cache").iterdir()) == [f"elasticsearch-{VERSION}", "lock"]
 
@@ -427,7 +522,9 @@ def test_half_an_archive_leaves_nothing_behind(folder: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("maven")
 def test_what_maven_complains_of_is_quoted(folder: Path) -> None:
-    make_program(folder / "bin", "mvn", "print('[ERROR] Could not transfer artifact: no route to host')\nsys.exit(1)\n")
+    make_program(
+        folder / "bin", "mvn", "print('[ERROR] Could not transfer artifact: no route to host')\nsys.exit(1)\n"
+    )
     with pytest.raises(NodeError, match=r"no route to host; check the network and the mirrors"):
         distribution.fetch(folder / "cache", folder)
 
@@ -448,7 +545,9 @@ def make_distribution(folder: Path, body: str) -> Path:
 
 
 def test_a_node_that_ends_while_it_starts_is_quoted(folder: Path) -> None:
-    made = make_distribution(folder, "echo '[x][INFO ] fine'; echo '[x][ERROR] disk on fire'; echo '  at a.b.c(D.java:1)'; exit 78")
+    made = make_distribution(
+        folder, "echo '[x][INFO ] fine'; echo '[x][ERROR] disk on fire'; echo '  at a.b.c(D.java:1)'; exit 78"
+    )
     process.prepare(folder / "home", made)
     with pytest.raises(NodeError) as caught:
         process.start(folder / "home", made, folder, heap_mb=256, timeout_s=30)
@@ -519,22 +618,48 @@ def test_docker_without_compose_runs_one_container(folder: Path, node: Node, fak
     state = folder / "state"
     started = up(state, heap_mb=700)
     name = name_of(state)
-    assert (started.how, started.url, started.version, started.pid, started.found) == ("docker", node.url, node.version, None, False)
+    assert (started.how, started.url, started.version, started.pid, started.found) == (
+        "docker",
+        node.url,
+        node.version,
+        None,
+        False,
+    )
     (run,) = [call for call in fake_docker() if call[0] == "run"]
-    assert run[1:8] == ["--detach", "--name", name, "--publish", "127.0.0.1::9200", "--volume", f"{name}:/usr/share/elasticsearch/data"]
+    assert run[1:8] == [
+        "--detach",
+        "--name",
+        name,
+        "--publish",
+        "127.0.0.1::9200",
+        "--volume",
+        f"{name}:/usr/share/elasticsearch/data",
+    ]
     assert run[-1] == f"docker.elastic.co/elasticsearch/elasticsearch:{VERSION}"
-    assert {"discovery.type=single-node", "xpack.security.enabled=false", "ES_JAVA_OPTS=-Xms700m -Xmx700m"} < set(run)
+    assert {
+        "discovery.type=single-node",
+        "xpack.security.enabled=false",
+        "ES_JAVA_OPTS=-Xms700m -Xmx700m",
+    } < set(run)
     assert running(state) == started == up(state)
 
     assert down(state) == (started, False)
-    assert [call for call in fake_docker() if call[0] in {"stop", "rm"}][-2:] == [["stop", "-t", "60", "c0ffee"], ["rm", "c0ffee"]]
+    assert [call for call in fake_docker() if call[0] in {"stop", "rm"}][-2:] == [
+        ["stop", "-t", "60", "c0ffee"],
+        ["rm", "c0ffee"],
+    ]
     assert running(state) is None
     assert down(state, purge=True) == (None, True)
     assert fake_docker()[-1] == ["volume", "rm", "--force", name]
 
 
-def test_docker_with_compose_starts_the_service_in_a_project_of_its_own(folder: Path, node: Node, fake_docker: Calls) -> None:
-    answer(folder, {f"compose --project-name {name_of(folder / 'state')} --file {docker.COMPOSE} ps": [0, "beef"]})
+def test_docker_with_compose_starts_the_service_in_a_project_of_its_own(
+    folder: Path, node: Node, fake_docker: Calls
+) -> None:
+    answer(
+        folder,
+        {f"compose --project-name {name_of(folder / 'state')} --file {docker.COMPOSE} ps": [0, "beef"]},
+    )
     started = up(folder / "state")
     assert (started.how, started.url) == ("docker", node.url)
     compose = ["compose", "--project-name", name_of(folder / "state"), "--file", str(docker.COMPOSE)]

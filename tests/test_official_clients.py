@@ -68,7 +68,9 @@ def answers_of(command: list[str], address: str, requests_file: Path) -> Any:
 
 
 def output(command: list[str], folder: Path | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder, timeout=300, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", cwd=folder, timeout=300, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -86,12 +88,31 @@ def javascript(folder: Path) -> list[str]:
 
 
 def java(folder: Path) -> list[str]:
-    if not (shutil.which("mvn") and shutil.which("java") and shutil.which("javac")) or major(["javac", "-version"]) < JAVA:
+    if (
+        not (shutil.which("mvn") and shutil.which("java") and shutil.which("javac"))
+        or major(["javac", "-version"]) < JAVA
+    ):
         pytest.skip(f"needs Maven and a JDK {JAVA} or newer on PATH (mvn, java, javac)")
     project = copied("java", folder)
     path = project / "target" / "classpath"
-    output(["mvn", "-B", "-q", "compile", "dependency:build-classpath", f"-Dmdep.outputFile={path}", "-Dmdep.includeScope=runtime"], project)
-    return ["java", "-cp", f"{project / 'target' / 'classes'}:{path.read_text(encoding='utf-8')}", "clients.Run"]
+    output(
+        [
+            "mvn",
+            "-B",
+            "-q",
+            "compile",
+            "dependency:build-classpath",
+            f"-Dmdep.outputFile={path}",
+            "-Dmdep.includeScope=runtime",
+        ],
+        project,
+    )
+    return [
+        "java",
+        "-cp",
+        f"{project / 'target' / 'classes'}:{path.read_text(encoding='utf-8')}",
+        "clients.Run",
+    ]
 
 
 def major(command: list[str]) -> int:
@@ -101,7 +122,9 @@ def major(command: list[str]) -> int:
 
 def copied(name: str, folder: Path) -> Path:
     """A client's project where it may be built: nothing that is generated lands in the repository."""
-    return shutil.copytree(CLIENTS / name, folder / name, ignore=shutil.ignore_patterns("node_modules", "target"))
+    return shutil.copytree(
+        CLIENTS / name, folder / name, ignore=shutil.ignore_patterns("node_modules", "target")
+    )
 
 
 def ids(answer: Any) -> list[str]:
@@ -120,13 +143,21 @@ def eq(value: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("client", ["python async", "javascript", "java"])
-def test_clients_are_answered_alike(client: str, answers: Any, address: str, requests_file: Path, tmp_path: Path) -> None:
-    command = {"python async": lambda: python("async"), "javascript": lambda: javascript(tmp_path), "java": lambda: java(tmp_path)}[client]()
+def test_clients_are_answered_alike(
+    client: str, answers: Any, address: str, requests_file: Path, tmp_path: Path
+) -> None:
+    command = {
+        "python async": lambda: python("async"),
+        "javascript": lambda: javascript(tmp_path),
+        "java": lambda: java(tmp_path),
+    }[client]()
     found = answers_of(command, address, requests_file)
     assert set(found) == set(answers)
     for number in answers:
         if number == "10":  # Java keeps a relevance score as a 32-bit float
-            assert [row.pop("relevance_score") for row in found["10"]] == pytest.approx([row["relevance_score"] for row in answers["10"]], rel=1e-6)
+            assert [row.pop("relevance_score") for row in found["10"]] == pytest.approx(
+                [row["relevance_score"] for row in answers["10"]], rel=1e-6
+            )
             assert found["10"] == [{"index": row["index"], "text": row["text"]} for row in answers["10"]]
         else:
             assert found[number] == answers[number], number
@@ -135,13 +166,26 @@ def test_clients_are_answered_alike(client: str, answers: Any, address: str, req
 # --- and rightly ----------------------------------------------------------------------------------------------------
 
 
-def test_what_elasticsearch_runs_is_elasticsearchs_answer(answers: Any, wanted: Any, es: Elasticsearch, index: str) -> None:
+def test_what_elasticsearch_runs_is_elasticsearchs_answer(
+    answers: Any, wanted: Any, es: Elasticsearch, index: str
+) -> None:
     for number in "123":
         direct = es.search(index=index, **wanted[number])["hits"]
-        parts = [{"id": hit["_id"], "score": hit["_score"], **({"source": hit["_source"]} if "_source" in hit else {})} for hit in direct["hits"]]
+        parts = [
+            {
+                "id": hit["_id"],
+                "score": hit["_score"],
+                **({"source": hit["_source"]} if "_source" in hit else {}),
+            }
+            for hit in direct["hits"]
+        ]
         assert answers[number] == {"total": direct["total"], "hits": parts}
     assert answers["1"]["hits"][0]["source"] == {"title": "Paper", "metadata": {"year": 2021}}
-    assert (ids(answers["1"]), ids(answers["2"]), ids(answers["3"])) == (["a2", "a4", "a0"], ["a2", "a4", "a0"], ["a2", "a0", "a4", "a1"])
+    assert (ids(answers["1"]), ids(answers["2"]), ids(answers["3"])) == (
+        ["a2", "a4", "a0"],
+        ["a2", "a4", "a0"],
+        ["a2", "a0", "a4", "a1"],
+    )
 
 
 def test_fusions_are_what_a_hand_calculation_gives(answers: Any) -> None:
@@ -229,4 +273,8 @@ def test_other_paths_reach_elasticsearch(answers: Any, wanted: Any) -> None:
 def test_errors_carry_status_type_and_reason(answers: Any, index: str) -> None:
     unknown, missing = answers["12"]["unknown_field"], answers["12"]["missing_index"]
     assert unknown == answers["8"][2]
-    assert missing == {"status": 404, "type": "index_not_found_exception", "reason": f"no such index [{index}-missing]"}
+    assert missing == {
+        "status": 404,
+        "type": "index_not_found_exception",
+        "reason": f"no such index [{index}-missing]",
+    }

@@ -25,11 +25,20 @@ def words(count: int, letter: str) -> str:
 
 def xlm_tokenizer() -> Tokenizer:
     """A tokenizer with XLM-R's layout, <s> q </s></s> p </s>, and its metaspace."""
-    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{c}", -1.0) for c in "ab"), *((c, -2.0) for c in "ab</s>")]
+    vocabulary = [
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((f"▁{c}", -1.0) for c in "ab"),
+        *((c, -2.0) for c in "ab</s>"),
+    ]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     return tokenizer
 
 
@@ -43,7 +52,9 @@ def encoded(tokenizer: Tokenizer, query: str, passage: str, **settings: object) 
 
 @pytest.mark.parametrize("family", TOKENIZERS)
 @given(query=lengths, passage=lengths, window=windows)
-def test_longest_first_cuts_as_the_tokenizers_library_does(family: str, query: int, passage: int, window: int) -> None:
+def test_longest_first_cuts_as_the_tokenizers_library_does(
+    family: str, query: int, passage: int, window: int
+) -> None:
     theirs = TOKENIZERS[family]()
     theirs.enable_truncation(window, strategy="longest_first")
     expected = theirs.encode(words(query, "a"), words(passage, "b"))
@@ -58,12 +69,20 @@ def test_a_single_text_is_cut_as_the_tokenizers_library_does(length: int, window
     theirs = tiny_tokenizer()
     theirs.enable_truncation(window)
     expected = theirs.encode(words(length, "a"))
-    assert next(TextEncoder(tiny_tokenizer(), max_length=window).encode([words(length, "a")])) == (expected.ids, expected.type_ids, bool(expected.overflowing))
+    assert next(TextEncoder(tiny_tokenizer(), max_length=window).encode([words(length, "a")])) == (
+        expected.ids,
+        expected.type_ids,
+        bool(expected.overflowing),
+    )
 
 
 @given(query=lengths, passage=lengths, window=st.integers(20, 70))
-def test_only_second_leaves_the_query_three_quarters_of_the_window(query: int, passage: int, window: int) -> None:
-    pair = encoded(xlm_tokenizer(), words(query, "a"), words(passage, "b"), max_length=window, strategy="only_second")
+def test_only_second_leaves_the_query_three_quarters_of_the_window(
+    query: int, passage: int, window: int
+) -> None:
+    pair = encoded(
+        xlm_tokenizer(), words(query, "a"), words(passage, "b"), max_length=window, strategy="only_second"
+    )
     kept = min(query, window * 3 // 4, window - 5)
     assert pair.ids.count(4) == kept
     assert pair.ids.count(5) == min(passage, window - 4 - kept)
@@ -71,14 +90,19 @@ def test_only_second_leaves_the_query_three_quarters_of_the_window(query: int, p
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(2, 99))
-def test_longest_first_fills_the_room_and_takes_nothing_away_without_need(first: int, second: int, room: int) -> None:
+def test_longest_first_fills_the_room_and_takes_nothing_away_without_need(
+    first: int, second: int, room: int
+) -> None:
     one, two = longest_first(first, second, room)
     assert one + two == min(first + second, room)
     assert one <= first
     assert two <= second
 
 
-@pytest.mark.parametrize(("family", "special"), [("bert", "[SEP]"), ("bert", "[CLS]"), ("xlm-roberta", "</s>"), ("xlm-roberta", "<s>")])
+@pytest.mark.parametrize(
+    ("family", "special"),
+    [("bert", "[SEP]"), ("bert", "[CLS]"), ("xlm-roberta", "</s>"), ("xlm-roberta", "<s>")],
+)
 def test_a_special_token_spelt_out_in_a_text_stays_text(tmp_path: Path, family: str, special: str) -> None:
     TOKENIZERS[family]().save(str(tmp_path / "tokenizer.json"))
     tokenizer = open_tokenizer(tmp_path / "tokenizer.json")
@@ -123,7 +147,9 @@ def test_a_window_without_room_is_refused() -> None:
 
 def test_a_tokenizer_that_swaps_the_texts_is_refused() -> None:
     tokenizer = tiny_tokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="[CLS] $B $A", special_tokens=[("[CLS]", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="[CLS] $B $A", special_tokens=[("[CLS]", 2)]
+    )
     with pytest.raises(ModelFolderError, match="in order"):
         PairEncoder(tokenizer, max_length=32)
 

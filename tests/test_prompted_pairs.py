@@ -33,11 +33,19 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return open_tokenizer(path)
 
 
-def encoder(tokenizer: Tokenizer, truncation: PromptTruncation = "document", window: int = WINDOW) -> PromptEncoder:
+def encoder(
+    tokenizer: Tokenizer, truncation: PromptTruncation = "document", window: int = WINDOW
+) -> PromptEncoder:
     return PromptEncoder(tokenizer, max_length=window, truncation=truncation)
 
 
-def one(tokenizer: Tokenizer, query: str, document: str, truncation: PromptTruncation = "document", window: int = WINDOW) -> Encoded:
+def one(
+    tokenizer: Tokenizer,
+    query: str,
+    document: str,
+    truncation: PromptTruncation = "document",
+    window: int = WINDOW,
+) -> Encoded:
     (pair,) = encoder(tokenizer, truncation, window).encode(query, [document])
     return pair
 
@@ -47,7 +55,9 @@ def tokens(tokenizer: Tokenizer, pair: Encoded) -> list[str]:
 
 
 @given(query=st.text("ab{} 誰", max_size=20), document=st.text("ab. {}誰", max_size=25), truncation=policies)
-def test_what_fits_is_what_the_tokenizer_makes_of_the_formatted_prompt(tokenizer: Tokenizer, query: str, document: str, truncation: PromptTruncation) -> None:
+def test_what_fits_is_what_the_tokenizer_makes_of_the_formatted_prompt(
+    tokenizer: Tokenizer, query: str, document: str, truncation: PromptTruncation
+) -> None:
     pair = one(tokenizer, query, document, truncation)
     assert pair.ids == written().encode("Query: " + query + " Document: " + document + " Relevant:").ids
     assert pair.type_ids == [0] * len(pair.ids)
@@ -55,7 +65,9 @@ def test_what_fits_is_what_the_tokenizer_makes_of_the_formatted_prompt(tokenizer
 
 
 @given(query=texts, document=texts)
-def test_both_rules_agree_on_what_fits_and_only_on_that(tokenizer: Tokenizer, query: str, document: str) -> None:
+def test_both_rules_agree_on_what_fits_and_only_on_that(
+    tokenizer: Tokenizer, query: str, document: str
+) -> None:
     kept, cut = one(tokenizer, query, document, "document"), one(tokenizer, query, document, "prompt")
     assert kept.truncated == cut.truncated
     assert len(kept.ids) <= WINDOW
@@ -70,10 +82,15 @@ def test_the_tail_survives_every_cut(tokenizer: Tokenizer, query: str, document:
 
 
 @given(query=st.text("ab{} 誰", max_size=100), document=st.text("ab. {}誰", max_size=100))
-def test_the_rule_prompt_cuts_as_a_tokenizer_that_truncates_does(tokenizer: Tokenizer, query: str, document: str) -> None:
+def test_the_rule_prompt_cuts_as_a_tokenizer_that_truncates_does(
+    tokenizer: Tokenizer, query: str, document: str
+) -> None:
     theirs = written()
     theirs.enable_truncation(WINDOW)
-    assert one(tokenizer, query, document, "prompt").ids == theirs.encode("Query: " + query + " Document: " + document + " Relevant:").ids
+    assert (
+        one(tokenizer, query, document, "prompt").ids
+        == theirs.encode("Query: " + query + " Document: " + document + " Relevant:").ids
+    )
 
 
 def test_a_long_document_loses_its_end_alone(tokenizer: Tokenizer) -> None:
@@ -117,12 +134,16 @@ def test_the_room_of_the_rule_prompt_holds_the_tail_too(tokenizer: Tokenizer) ->
 def test_braces_in_a_query_are_text(tokenizer: Tokenizer) -> None:
     found = tokens(tokenizer, one(tokenizer, "{document} {0} {", "}{query}"))
     assert found.count("▁Document") == 1
-    assert "".join(found).replace("▁", " ") == "Query: {document} {0} { Document: }{query} Relevant:</s>".replace("Query", " Query")
+    assert "".join(found).replace(
+        "▁", " "
+    ) == "Query: {document} {0} { Document: }{query} Relevant:</s>".replace("Query", " Query")
 
 
 @pytest.mark.parametrize("spelt", ["</s>", "<pad>", "<extra_id_0>", "\uff1c/s\uff1e", "<\uff0fs>", "<unk>"])
 def test_a_special_token_spelt_out_is_never_structure(tokenizer: Tokenizer, spelt: str) -> None:
-    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.content != "<unk>"}
+    special = {
+        number for number, token in tokenizer.get_added_tokens_decoder().items() if token.content != "<unk>"
+    }
     for query, document in ((spelt, "a"), ("a", f"b {spelt} c"), (spelt, spelt * 60)):
         for pair in (one(tokenizer, query, document, "document"), one(tokenizer, query, document, "prompt")):
             assert pair.ids.index(EOS) == len(pair.ids) - 1
@@ -136,7 +157,9 @@ def test_an_unknown_character_is_read_as_unknown(tokenizer: Tokenizer) -> None:
 def test_half_a_surrogate_pair_is_read(tokenizer: Tokenizer) -> None:
     halves = one(tokenizer, "\ud800 a", "b \udfff")
     assert halves == one(tokenizer, "\ufffd a", "b \ufffd")
-    assert one(tokenizer, "a\ud83d", "\ude00b") == one(tokenizer, "a\ufffd", "\ufffdb")  # halves of two texts are not one character
+    assert one(tokenizer, "a\ud83d", "\ude00b") == one(
+        tokenizer, "a\ufffd", "\ufffdb"
+    )  # halves of two texts are not one character
 
 
 def test_a_prompt_of_ones_own(tokenizer: Tokenizer) -> None:

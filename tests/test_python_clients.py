@@ -16,8 +16,17 @@ from es_rerank.errors import RequestError
 from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
-TEXTS = ["the king signed the treaty", "a dog barks at the moon", "who signed it is unknown", "the queen signed the treaty at night", "stones lie on the road"]
-METADATA = [{"page": page, "source": {"kind": "book" if page % 2 else "letter"}, "read": f"2024-0{page + 1}-03"} for page in range(len(TEXTS))]
+TEXTS = [
+    "the king signed the treaty",
+    "a dog barks at the moon",
+    "who signed it is unknown",
+    "the queen signed the treaty at night",
+    "stones lie on the road",
+]
+METADATA = [
+    {"page": page, "source": {"kind": "book" if page % 2 else "letter"}, "read": f"2024-0{page + 1}-03"}
+    for page in range(len(TEXTS))
+]
 QUESTION = "who signed the treaty"
 
 
@@ -40,26 +49,50 @@ def client(es: Elasticsearch) -> RerankClient:
 @pytest.fixture
 def store(client: RerankClient, index: str) -> VectorStore:
     strategy = DenseVectorStrategy(hybrid=True, rrf={"rank_window_size": 10, "rank_constant": 5})
-    store = VectorStore(client, index=index, retrieval_strategy=strategy, embedding_service=HashService(), num_dimensions=EMBEDDER.dims)
+    store = VectorStore(
+        client,
+        index=index,
+        retrieval_strategy=strategy,
+        embedding_service=HashService(),
+        num_dimensions=EMBEDDER.dims,
+    )
     store.add_texts(TEXTS, metadatas=METADATA, ids=[f"t{page}" for page in range(len(TEXTS))])
     return store
 
 
 def hybrid(**more: Any) -> dict[str, Any]:
     match = {"standard": {"query": {"match": {"text_field": QUESTION}}}}
-    near = {"knn": {"field": "vector_field", "k": 5, "num_candidates": 10, "query_vector_builder": {"text_embedding": {"model_text": QUESTION}}}}
+    near = {
+        "knn": {
+            "field": "vector_field",
+            "k": 5,
+            "num_candidates": 10,
+            "query_vector_builder": {"text_embedding": {"model_text": QUESTION}},
+        }
+    }
     return {"rrf": {"retrievers": [match, near], **more}}
 
 
 def reranked(**more: Any) -> dict[str, Any]:
-    return {"text_similarity_reranker": {"retriever": hybrid(), "field": "text_field", "inference_text": QUESTION, **more}}
+    return {
+        "text_similarity_reranker": {
+            "retriever": hybrid(),
+            "field": "text_field",
+            "inference_text": QUESTION,
+            **more,
+        }
+    }
 
 
-def test_the_vector_stores_hybrid_search_runs_on_a_basic_licence(store: VectorStore, client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_the_vector_stores_hybrid_search_runs_on_a_basic_licence(
+    store: VectorStore, client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     hits = store.search(query=QUESTION, k=5)
     same = client.search(index=index, retriever=hybrid(rank_constant=5), size=5)["hits"]["hits"]
     assert [(hit["_id"], hit["_score"]) for hit in hits] == [(hit["_id"], hit["_score"]) for hit in same]
-    plain = VectorStore(es, index=index, retrieval_strategy=store.retrieval_strategy, embedding_service=HashService())
+    plain = VectorStore(
+        es, index=index, retrieval_strategy=store.retrieval_strategy, embedding_service=HashService()
+    )
     with pytest.raises(BadRequestError, match="rrf"):
         plain.search(query=QUESTION, k=3)
 
@@ -75,7 +108,9 @@ def test_the_vector_stores_hybrid_search_runs_on_a_basic_licence(store: VectorSt
     ],
     ids=["number", "date", "nested metadata", "several", "negated"],
 )
-def test_metadata_filters_mean_what_they_say_in_every_form(store: VectorStore, client: RerankClient, index: str, condition: Any, pages: set[int]) -> None:
+def test_metadata_filters_mean_what_they_say_in_every_form(
+    store: VectorStore, client: RerankClient, index: str, condition: Any, pages: set[int]
+) -> None:
     """Numbers are compared as numbers and dates as dates, wherever in the tree the filter stands."""
 
     def found(answer: Any) -> set[int]:
@@ -83,16 +118,27 @@ def test_metadata_filters_mean_what_they_say_in_every_form(store: VectorStore, c
 
     assert found(client.search(index=index, retriever=reranked(filter=condition))) == pages
     assert found(client.search(index=index, retriever=hybrid(filter=condition))) == pages
-    short = client.rerank(QUESTION, index=index, field="text_field", first_stage="hybrid", vector_field="vector_field", filter=condition)
+    short = client.rerank(
+        QUESTION,
+        index=index,
+        field="text_field",
+        first_stage="hybrid",
+        vector_field="vector_field",
+        filter=condition,
+    )
     assert found(short) == pages
     assert short["rerank"]["status"] == "reranked"
     listed = condition if isinstance(condition, list) else [condition]
-    assert {hit["_source"]["metadata"]["page"] for hit in store.search(query=QUESTION, filter=listed, k=5)} == pages
+    assert {
+        hit["_source"]["metadata"]["page"] for hit in store.search(query=QUESTION, filter=listed, k=5)
+    } == pages
 
 
 def test_the_dsl_searches_through_the_client(store: VectorStore, client: RerankClient, index: str) -> None:
     answer = client.search(index=index, retriever=reranked(), size=3)
-    search = Search[Any](using=client, index=index).extra(retriever=reranked(), size=3).highlight("text_field")
+    search = (
+        Search[Any](using=client, index=index).extra(retriever=reranked(), size=3).highlight("text_field")
+    )
     search.aggs.metric("latest", "max", field="metadata.page")
     response = search.execute()
     assert [hit.meta.id for hit in response] == [hit["_id"] for hit in answer["hits"]["hits"]]
@@ -100,7 +146,9 @@ def test_the_dsl_searches_through_the_client(store: VectorStore, client: RerankC
     assert response.aggregations.latest.value == 4
     assert "<em>signed</em>" in response[0].meta.highlight.text_field[0]
     assert response.hits.total.value == 5  # type: ignore[attr-defined]
-    assert [hit.meta.id for hit in Search[Any](using=client, index=index).query(Q("match", text_field="moon"))] == ["t1"]
+    assert [
+        hit.meta.id for hit in Search[Any](using=client, index=index).query(Q("match", text_field="moon"))
+    ] == ["t1"]
 
 
 def test_a_dsl_document_is_saved_and_found(client: RerankClient, es: Elasticsearch, index: str) -> None:
@@ -114,34 +162,73 @@ def test_a_dsl_document_is_saved_and_found(client: RerankClient, es: Elasticsear
     assert [hit.title for hit in found] == ["the treaty of the king"]
 
 
-async def test_the_async_dsl_searches_through_the_async_client(store: VectorStore, client: RerankClient, node: Node, index: str) -> None:
+async def test_the_async_dsl_searches_through_the_async_client(
+    store: VectorStore, client: RerankClient, node: Node, index: str
+) -> None:
     async with AsyncElasticsearch(node.url) as inner:
         twin = AsyncRerankClient(inner, reranker=WordOverlapReranker(), embedder=EMBEDDER)
-        response = await AsyncSearch[Any](using=twin, index=index).extra(retriever=reranked(), size=3).execute()
-        assert [hit.meta.id for hit in response] == [hit["_id"] for hit in client.search(index=index, retriever=reranked(), size=3)["hits"]["hits"]]
-        scanned = [hit["_id"] async for hit in helpers.async_scan(twin, index=index, query={"query": {"match": {"text_field": "moon"}}})]
+        response = (
+            await AsyncSearch[Any](using=twin, index=index).extra(retriever=reranked(), size=3).execute()
+        )
+        assert [hit.meta.id for hit in response] == [
+            hit["_id"] for hit in client.search(index=index, retriever=reranked(), size=3)["hits"]["hits"]
+        ]
+        scanned = [
+            hit["_id"]
+            async for hit in helpers.async_scan(
+                twin, index=index, query={"query": {"match": {"text_field": "moon"}}}
+            )
+        ]
         assert scanned == ["t1"]
 
 
 def test_helpers_take_the_client_for_an_elasticsearch_client(client: RerankClient, index: str) -> None:
     assert isinstance(client, Elasticsearch)
-    done, errors = helpers.bulk(client, ({"_index": index, "_id": str(n), "text": f"moon {n}"} for n in range(30)), refresh=True)
+    done, errors = helpers.bulk(
+        client, ({"_index": index, "_id": str(n), "text": f"moon {n}"} for n in range(30)), refresh=True
+    )
     assert (done, errors) == (30, [])
     assert len(list(helpers.scan(client, index=index, size=7))) == 30
-    assert client.options(opaque_id="mine").search(index=index, retriever={"rrf": {"query": "moon"}})["hits"]["hits"]
+    assert client.options(opaque_id="mine").search(index=index, retriever={"rrf": {"query": "moon"}})["hits"][
+        "hits"
+    ]
 
 
-def test_options_keep_what_was_learned_unless_credentials_change(client: RerankClient, store: VectorStore, index: str) -> None:
+def test_options_keep_what_was_learned_unless_credentials_change(
+    client: RerankClient, store: VectorStore, index: str
+) -> None:
     requests = client.search(index=index, retriever=reranked())["rerank"]["requests"]
-    assert client.search(index=index, retriever=reranked())["rerank"]["requests"] == requests - 1, "the mapping is known"
-    assert client.options(request_timeout=5).search(index=index, retriever=reranked())["rerank"]["requests"] == requests - 1
-    assert client.options(headers={"x-one": "1"}).search(index=index, retriever=reranked())["rerank"]["requests"] == requests
+    assert client.search(index=index, retriever=reranked())["rerank"]["requests"] == requests - 1, (
+        "the mapping is known"
+    )
+    assert (
+        client.options(request_timeout=5).search(index=index, retriever=reranked())["rerank"]["requests"]
+        == requests - 1
+    )
+    assert (
+        client.options(headers={"x-one": "1"}).search(index=index, retriever=reranked())["rerank"]["requests"]
+        == requests
+    )
 
 
-def test_query_parameters_reach_every_kind_of_search(client: RerankClient, store: VectorStore, index: str) -> None:
-    near = {"knn": {"field": "vector_field", "k": 2, "query_vector_builder": {"text_embedding": {"model_text": QUESTION}}}}
+def test_query_parameters_reach_every_kind_of_search(
+    client: RerankClient, store: VectorStore, index: str
+) -> None:
+    near = {
+        "knn": {
+            "field": "vector_field",
+            "k": 2,
+            "query_vector_builder": {"text_embedding": {"model_text": QUESTION}},
+        }
+    }
     for tree in (near, hybrid(), reranked()):
-        answer = client.search(index=index, retriever=tree, source_includes=["metadata.page"], filter_path=["hits.hits._source"], size=1)
+        answer = client.search(
+            index=index,
+            retriever=tree,
+            source_includes=["metadata.page"],
+            filter_path=["hits.hits._source"],
+            size=1,
+        )
         assert list(answer) == ["hits"]
         assert list(answer["hits"]["hits"][0]["_source"]) == ["metadata"]
         assert list(answer["hits"]["hits"][0]["_source"]["metadata"]) == ["page"]

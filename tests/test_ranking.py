@@ -56,7 +56,13 @@ def test_the_best_passage_decides_and_is_named() -> None:
 
 
 def test_unscored_candidates_follow_the_scored_in_first_stage_order() -> None:
-    scores = Scores(np.array([0, -3, 0, 2], dtype=np.float32), "logit", np.array([False, True, False, True]), np.zeros(4, dtype=bool), np.zeros(4, dtype=bool))
+    scores = Scores(
+        np.array([0, -3, 0, 2], dtype=np.float32),
+        "logit",
+        np.array([False, True, False, True]),
+        np.zeros(4, dtype=bool),
+        np.zeros(4, dtype=bool),
+    )
     ranking = rank(candidates(4), scores, None)
     assert [hit.candidate.id for hit in ranking.hits] == ["d3", "d1", "d0", "d2"]
     assert [hit.probability is None for hit in ranking.hits] == [False, False, True, True]
@@ -64,7 +70,13 @@ def test_unscored_candidates_follow_the_scored_in_first_stage_order() -> None:
 
 
 def test_a_document_counts_as_scored_when_one_of_its_passages_is() -> None:
-    scores = Scores(np.array([9, 1, 0, 0], dtype=np.float32), "logit", np.array([False, True, False, False]), np.zeros(4, dtype=bool), np.zeros(4, dtype=bool))
+    scores = Scores(
+        np.array([9, 1, 0, 0], dtype=np.float32),
+        "logit",
+        np.array([False, True, False, False]),
+        np.zeros(4, dtype=bool),
+        np.zeros(4, dtype=bool),
+    )
     values, best = of_documents(scores, [2, 2])
     assert values[0] == 1.0
     assert best[0] == 1
@@ -96,22 +108,33 @@ def test_standardised_scores_have_mean_zero_and_unit_spread_or_are_zero(values: 
 
 
 def test_calibration_adds_the_first_stage_in_units_of_the_logits_spread() -> None:
-    first_stage, logits = [3.0, 2.0, 1.0], np.array([0, 0, 0.6], dtype=np.float32)  # standard deviation 0.2 * sqrt(2), first stage's sqrt(2 / 3)
+    first_stage, logits = (
+        [3.0, 2.0, 1.0],
+        np.array([0, 0, 0.6], dtype=np.float32),
+    )  # standard deviation 0.2 * sqrt(2), first stage's sqrt(2 / 3)
     combined = calibrated(logits, first_stage, Calibration(2.0, 1.0, -0.25))
     share = 0.2 * math.sqrt(3)
     assert combined.tolist() == pytest.approx([share - 0.25, -0.25, 0.95 - share], abs=1e-6)
 
 
 def test_what_was_not_scored_has_no_part_in_the_spread_and_stays_unscored() -> None:
-    combined = calibrated(np.array([1, 3, np.nan], dtype=np.float32), [3.0, 2.0, 1.0], Calibration(1.0, 1.0, 0.0))
+    combined = calibrated(
+        np.array([1, 3, np.nan], dtype=np.float32), [3.0, 2.0, 1.0], Calibration(1.0, 1.0, 0.0)
+    )
     assert combined[:2].tolist() == pytest.approx([1 + math.sqrt(1.5), 3.0], abs=1e-6)
     assert np.isnan(combined[2])
 
 
 @given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=30), st.floats(0.125, 8, width=32))
 def test_the_order_does_not_depend_on_the_scale_of_the_logits(logits: list[float], scale: float) -> None:
-    values, first_stage = np.asarray(logits, dtype=np.float64), [float(len(logits) - place) for place in range(len(logits))]
-    one, other = (calibrated((values * factor).astype(np.float32), first_stage, Calibration(1.0, 0.5, 0.0)) for factor in (1.0, scale))
+    values, first_stage = (
+        np.asarray(logits, dtype=np.float64),
+        [float(len(logits) - place) for place in range(len(logits))],
+    )
+    one, other = (
+        calibrated((values * factor).astype(np.float32), first_stage, Calibration(1.0, 0.5, 0.0))
+        for factor in (1.0, scale)
+    )
     assert other.tolist() == pytest.approx((one * np.float32(scale)).tolist(), rel=1e-4, abs=1e-3)
 
 

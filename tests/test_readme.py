@@ -33,16 +33,33 @@ def articles(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
     """The index ``articles`` of the README, and ``my-chunks``, someone's own."""
     es = Elasticsearch(node.url, request_timeout=60)
     source = tmp_path_factory.mktemp("source") / "articles.jsonl"
-    source.write_text("".join(json.dumps({"_id": f"a{n}", "title": t, "text": x, "year": y}) + "\n" for n, (t, x, y) in enumerate(ARTICLES)))
+    source.write_text(
+        "".join(
+            json.dumps({"_id": f"a{n}", "title": t, "text": x, "year": y}) + "\n"
+            for n, (t, x, y) in enumerate(ARTICLES)
+        )
+    )
     with load_embedder() as embedder:
-        report = Ingest(es, embedder, chunker=Chunker(embedder.tokenizer)).run("articles", read_sources([source]))
+        report = Ingest(es, embedder, chunker=Chunker(embedder.tokenizer)).run(
+            "articles", read_sources([source])
+        )
         assert (report.documents, report.failed) == (len(ARTICLES), 0)
         es.indices.create(
             index="my-chunks",
-            mappings={"properties": {"content": {"type": "text"}, "embedding": {"type": "dense_vector", "dims": embedder.dims}, "page": {"type": "integer"}}},
+            mappings={
+                "properties": {
+                    "content": {"type": "text"},
+                    "embedding": {"type": "dense_vector", "dims": embedder.dims},
+                    "page": {"type": "integer"},
+                }
+            },
         )
         for page, (_, text, _) in enumerate(ARTICLES, 9):
-            es.index(index="my-chunks", document={"content": text, "embedding": embedder.embed([text])[0].tolist(), "page": page}, refresh=True)
+            es.index(
+                index="my-chunks",
+                document={"content": text, "embedding": embedder.embed([text])[0].tolist(), "page": page},
+                refresh=True,
+            )
     yield es
     for name in [*es.indices.get(index="articles*"), "my-chunks"]:
         es.indices.delete(index=name)
@@ -62,19 +79,36 @@ def test_the_python_examples_run(articles: Elasticsearch, node: Node) -> None:
     for block in blocks("python"):
         statements = block.replace("http://localhost:9200", node.url)
         exec(compile(statements, "README.md", "exec"), names)
-    assert [document.metadata["_index"].startswith("articles") for document in names["documents"]] == [True] * 3
+    assert [document.metadata["_index"].startswith("articles") for document in names["documents"]] == [
+        True
+    ] * 3
     assert len(names["best"]) == 1
-    answer = names["es"].rerank("who signed the treaty", index="my-chunks", field="content", query_vector=MyModel.encode("who signed the treaty"), size=5)
+    answer = names["es"].rerank(
+        "who signed the treaty",
+        index="my-chunks",
+        field="content",
+        query_vector=MyModel.encode("who signed the treaty"),
+        size=5,
+    )
     assert answer["hits"]["hits"][0]["_source"]["content"] in {ARTICLES[0][1], ARTICLES[2][1], ARTICLES[4][1]}
     assert answer["rerank"]["status"] == "reranked"
 
 
 def test_the_curl_examples_run(articles: Elasticsearch, node: Node, tmp_path: Path) -> None:
-    commands = [line for block in blocks("bash") if "curl" in block for line in re.split(r"\n(?=curl)", block.strip())]
+    commands = [
+        line for block in blocks("bash") if "curl" in block for line in re.split(r"\n(?=curl)", block.strip())
+    ]
     assert len(commands) == 2
-    with sidecar(node.url, model_folder(BUNDLED_RERANKER), model_folder(BUNDLED_EMBEDDER), tmp_path / "log") as (address, _):
+    with sidecar(
+        node.url, model_folder(BUNDLED_RERANKER), model_folder(BUNDLED_EMBEDDER), tmp_path / "log"
+    ) as (address, _):
         search, rerank = (
-            json.loads(subprocess.run(["bash", "-c", c.replace("localhost:8080", address)], capture_output=True, check=True).stdout) for c in commands
+            json.loads(
+                subprocess.run(
+                    ["bash", "-c", c.replace("localhost:8080", address)], capture_output=True, check=True
+                ).stdout
+            )
+            for c in commands
         )
     assert search["rerank"]["status"] == "reranked"
     assert [row["index"] for row in rerank] == [0, 1]

@@ -10,15 +10,34 @@ import pytest
 from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
-from es_rerank.research.training.recipe import FIRST_ROUND, ROUNDS, SECOND_ROUND, THIRD_ROUND, ZH_EN_FIRST_ROUND, ZH_EN_SECOND_ROUND, Recipe, read_recipe
-from es_rerank.research.training.training_list import TrainingList, add_teacher, learned_from, queue, read_lists, split_development
+from es_rerank.research.training.recipe import (
+    FIRST_ROUND,
+    ROUNDS,
+    SECOND_ROUND,
+    THIRD_ROUND,
+    ZH_EN_FIRST_ROUND,
+    ZH_EN_SECOND_ROUND,
+    Recipe,
+    read_recipe,
+)
+from es_rerank.research.training.training_list import (
+    TrainingList,
+    add_teacher,
+    learned_from,
+    queue,
+    read_lists,
+    split_development,
+)
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.testing import WordOverlapReranker
 
 
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
-    path.write_text('{"sources": [{"collection": "facts", "splits": ["train"]}], "steps": 7, "exit_layers": [1, 4]}', encoding="utf-8")
+    path.write_text(
+        '{"sources": [{"collection": "facts", "splits": ["train"]}], "steps": 7, "exit_layers": [1, 4]}',
+        encoding="utf-8",
+    )
     recipe = read_recipe(str(path))
     assert (recipe.sources[0].collection, recipe.steps, recipe.exit_layers) == ("facts", 7, (1, 4))
     assert recipe.passage_tokens == FIRST_ROUND.passage_tokens
@@ -41,7 +60,10 @@ def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str
 
 
 def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
-    with pytest.raises(SettingsError, match="fourth is not a training recipe, nor one of first, second, third, zh-en-first, zh-en-second"):
+    with pytest.raises(
+        SettingsError,
+        match="fourth is not a training recipe, nor one of first, second, third, zh-en-first, zh-en-second",
+    ):
         read_recipe("fourth")
 
 
@@ -75,7 +97,12 @@ def test_a_tenth_of_the_queries_is_held_out() -> None:
 
 
 def _lists(number: int) -> list[TrainingList]:
-    return [TrainingList(f"query {i}", ["a", "b"], [-1, -1] if i % 3 == 1 else [1, 0], [2.0, -1.0], made=i % 3 == 2) for i in range(number)]
+    return [
+        TrainingList(
+            f"query {i}", ["a", "b"], [-1, -1] if i % 3 == 1 else [1, 0], [2.0, -1.0], made=i % 3 == 2
+        )
+        for i in range(number)
+    ]
 
 
 def test_development_lists_are_labelled_and_the_same_for_the_same_seed() -> None:
@@ -86,12 +113,19 @@ def test_development_lists_are_labelled_and_the_same_for_the_same_seed() -> None
     with pytest.raises(SourceError, match="gave 200 labelled lists; 480 are needed"):
         split_development(_lists(600), Recipe(sources=()))
     assert sorted([*development, *others], key=lists.index) == lists
-    assert split_development(lists, Recipe(sources=()))[0] == development != split_development(lists, Recipe(sources=(), seed=14))[0]
+    assert (
+        split_development(lists, Recipe(sources=()))[0]
+        == development
+        != split_development(lists, Recipe(sources=(), seed=14))[0]
+    )
 
 
 def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() -> None:
     lists = _lists(1_500)
-    first, second = Recipe(sources=(), steps=10), Recipe(sources=(), steps=20, first_list=160, spare_tenth=True)
+    first, second = (
+        Recipe(sources=(), steps=10),
+        Recipe(sources=(), steps=20, first_list=160, spare_tenth=True),
+    )
     _, others = split_development(lists, first)
     assert learned_from(lists, first) == queue(others, first)[:160] == others[:160]
     assert queue(others, second) == [item for item in others[160:] if not held_out(item.query)]
@@ -99,7 +133,9 @@ def test_a_second_run_passes_over_what_the_first_has_learned_and_over_a_tenth() 
 
 
 def test_a_reranker_joins_the_teacher_without_moving_its_logits_apart() -> None:
-    item = TrainingList("the river", ["no such thing", "the river", "the sea"], [-1, -1, -1], [3.0, 1.0, -1.0])
+    item = TrainingList(
+        "the river", ["no such thing", "the river", "the sea"], [-1, -1, -1], [3.0, 1.0, -1.0]
+    )
     (made,) = add_teacher([item], WordOverlapReranker(), Recipe(sources=(), reranker_weight=2.0))
     assert (made.query, made.passages, made.labels) == (item.query, item.passages, item.labels)
     assert int(np.argmax(made.teacher)) == 1  # twice the weight of the former best

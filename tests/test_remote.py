@@ -73,12 +73,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def address(node: Node, folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    node: Node, folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     embedder = tiny_bi_encoder(tmp_path_factory.mktemp("embedder") / "tiny")
     log = tmp_path_factory.mktemp("log") / "sidecar.log"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(f"{PREFIX}API_KEY_HASHES", key_hash(KEY))
-        with sidecar(node.url, folders[0], embedder, log, extra=("--reranker", f"{OTHER}={folders[1]}")) as (url, _):
+        with sidecar(node.url, folders[0], embedder, log, extra=("--reranker", f"{OTHER}={folders[1]}")) as (
+            url,
+            _,
+        ):
             yield url
 
 
@@ -110,8 +115,20 @@ class TestSidecarContract(RerankerContract):
         return beside
 
 
-def test_a_sidecar_gives_the_bits_and_the_cuts_of_its_model(beside: RemoteReranker, here: CrossEncoder) -> None:
-    passages = [*SHORT, "", " \n", "a\x00b", "lone \ud800", "tides " * 300, "x" * 5_000, *(f"passage {number}" for number in range(600)), "moon " * 400]
+def test_a_sidecar_gives_the_bits_and_the_cuts_of_its_model(
+    beside: RemoteReranker, here: CrossEncoder
+) -> None:
+    passages = [
+        *SHORT,
+        "",
+        " \n",
+        "a\x00b",
+        "lone \ud800",
+        "tides " * 300,
+        "x" * 5_000,
+        *(f"passage {number}" for number in range(600)),
+        "moon " * 400,
+    ]
     for query in (QUERY, "q" * 3_000):
         expected, got = here.score(query, passages), beside.score(query, passages)
         assert got.values.tobytes() == expected.values.tobytes()
@@ -125,40 +142,62 @@ def test_an_empty_query_is_scored_as_here(beside: RemoteReranker, here: CrossEnc
     assert beside.score("", SHORT).values.tobytes() == here.score("", SHORT).values.tobytes()
 
 
-def test_the_address_chooses_among_the_sidecar_s_models(address: str, folders: tuple[Path, Path], here: CrossEncoder) -> None:
+def test_the_address_chooses_among_the_sidecar_s_models(
+    address: str, folders: tuple[Path, Path], here: CrossEncoder
+) -> None:
     access = Access(remote_api_key=SecretStr(KEY))
-    with CrossEncoder(folders[1]) as other, load_reranker(f"remote:{address}?model={OTHER}", access=access) as loaded:
+    with (
+        CrossEncoder(folders[1]) as other,
+        load_reranker(f"remote:{address}?model={OTHER}", access=access) as loaded,
+    ):
         assert loaded.name == f"{OTHER}@{address.removeprefix('http://')}"
         got = loaded.score(QUERY, SHORT).values.tobytes()
         assert got == other.score(QUERY, SHORT).values.tobytes()
         assert got != here.score(QUERY, SHORT).values.tobytes()
-    with RemoteReranker(f"{address}/rerank?model=none", api_key=SecretStr(KEY)) as loaded, pytest.raises(RemoteModelError, match=r"answered 422.*\[none\]"):
+    with (
+        RemoteReranker(f"{address}/rerank?model=none", api_key=SecretStr(KEY)) as loaded,
+        pytest.raises(RemoteModelError, match=r"answered 422.*\[none\]"),
+    ):
         loaded.score(QUERY, SHORT)
 
 
-def test_a_search_through_another_sidecar_orders_as_over_there(address: str, folders: tuple[Path, Path], es: Elasticsearch, index: str) -> None:
+def test_a_search_through_another_sidecar_orders_as_over_there(
+    address: str, folders: tuple[Path, Path], es: Elasticsearch, index: str
+) -> None:
     """The calibration blends the first stage in, so that bits of the logit alone would give another order."""
     fill(es, index)
     with (
         load_reranker(folders[1]) as there,
-        load_reranker(f"remote:{address}?model={OTHER}", access=Access(remote_api_key=SecretStr(KEY))) as remote,
+        load_reranker(
+            f"remote:{address}?model={OTHER}", access=Access(remote_api_key=SecretStr(KEY))
+        ) as remote,
         load_reranker(f"remote:{address}", access=Access(remote_api_key=SecretStr(KEY))) as uncalibrated,
     ):
-        searched = [RerankClient(es, reranker=each).rerank(QUERY, index=index, first_stage="bm25") for each in (there, remote)]
+        searched = [
+            RerankClient(es, reranker=each).rerank(QUERY, index=index, first_stage="bm25")
+            for each in (there, remote)
+        ]
         assert there.calibration == remote.calibration == Calibration(0.5, 2.0, -1.0)
         uncalibrated.score(QUERY, SHORT)
         assert uncalibrated.calibration is None
-    one, other = ([(hit["_id"], hit["_score"], hit["fields"]) for hit in answer["hits"]["hits"]] for answer in searched)
+    one, other = (
+        [(hit["_id"], hit["_score"], hit["fields"]) for hit in answer["hits"]["hits"]] for answer in searched
+    )
     assert one == other
     assert any("rerank.model_logit" in fields for _, _, fields in one)
 
 
 def test_a_sidecar_s_refusals_are_repeated(address: str) -> None:
     with RemoteReranker(address, api_key=SecretStr("wr0ng")) as loaded:
-        with pytest.raises(RemoteModelError, match=r"answered 401: .*check the key \(setting ES_RERANK_REMOTE_API_KEY\)") as caught:
+        with pytest.raises(
+            RemoteModelError, match=r"answered 401: .*check the key \(setting ES_RERANK_REMOTE_API_KEY\)"
+        ) as caught:
             loaded.score(QUERY, SHORT)
         assert "wr0ng" not in f"{caught.value} {caught.value!r} {loaded!r}"
-    with RemoteReranker(f"{address}/nowhere", api_key=SecretStr(KEY)) as loaded, pytest.raises(RemoteModelError, match=r"nowhere/rerank answered 404"):
+    with (
+        RemoteReranker(f"{address}/nowhere", api_key=SecretStr(KEY)) as loaded,
+        pytest.raises(RemoteModelError, match=r"nowhere/rerank answered 404"),
+    ):
         loaded.score(QUERY, SHORT)
 
 
@@ -215,10 +254,15 @@ def test_raw_scores_are_asked_for(reranker: RemoteReranker, service: FakeService
     assert 0 < int(service.headers[0]["x-rerank-timeout-ms"]) <= 60_000
 
 
-def test_the_server_s_limit_is_kept_and_asked_for_once(reranker: RemoteReranker, service: FakeService) -> None:
+def test_the_server_s_limit_is_kept_and_asked_for_once(
+    reranker: RemoteReranker, service: FakeService
+) -> None:
     passages = [f"the treaty {number}" if number % 3 else "who signed" for number in range(50)]
     for _ in range(2):
-        assert reranker.score(QUERY, passages).values.tolist() == WordOverlapReranker().score(QUERY, passages).values.tolist()
+        assert (
+            reranker.score(QUERY, passages).values.tolist()
+            == WordOverlapReranker().score(QUERY, passages).values.tolist()
+        )
     assert [len(body["texts"]) for body in service.bodies].count(4) == 24
     assert sum(len(body["texts"]) for body in service.bodies) == 100
     assert service.most_at_once <= 4
@@ -241,16 +285,27 @@ def test_the_server_s_limit_is_kept_and_asked_for_once(reranker: RemoteReranker,
         (Response(status_code=503), 32),
     ],
 )
-def test_what_info_says_of_the_limit(host: Host, reranker: RemoteReranker, service: FakeService, info: Response, size: int) -> None:
+def test_what_info_says_of_the_limit(
+    host: Host, reranker: RemoteReranker, service: FakeService, info: Response, size: int
+) -> None:
     host.app = tei_app(service, batch=1_000, info=info)
     assert reranker.score(QUERY, ["treaty"] * (size + 1)).done.all()
     assert sorted(len(body["texts"]) for body in service.bodies) == [1, size]
 
 
 @pytest.mark.parametrize(
-    "stated", [None, [], {"logit": 1.0}, {"logit": 1.0, "first_stage": "0.5", "intercept": 0.0}, {"logit": True, "first_stage": 0.5, "intercept": 0.0}]
+    "stated",
+    [
+        None,
+        [],
+        {"logit": 1.0},
+        {"logit": 1.0, "first_stage": "0.5", "intercept": 0.0},
+        {"logit": True, "first_stage": 0.5, "intercept": 0.0},
+    ],
 )
-def test_a_calibration_that_is_none_is_not_taken(host: Host, reranker: RemoteReranker, service: FakeService, stated: object) -> None:
+def test_a_calibration_that_is_none_is_not_taken(
+    host: Host, reranker: RemoteReranker, service: FakeService, stated: object
+) -> None:
     host.app = tei_app(service, batch=100, info=JSONResponse({"calibration": stated}))
     reranker.score(QUERY, SHORT)
     assert reranker.calibration is None
@@ -260,18 +315,25 @@ def test_the_caller_s_batch_size_comes_first(url: str, service: FakeService) -> 
     with RemoteReranker(url, api_key=SecretStr(KEY), batch_size=2) as loaded:
         loaded.score(QUERY, PASSAGES)
     assert sorted(len(body["texts"]) for body in service.bodies) == [1, 2]
-    with RemoteReranker(url, api_key=SecretStr(KEY), batch_size=5) as loaded, pytest.raises(RemoteModelError, match="422: batch size 5 > maximum allowed"):
+    with (
+        RemoteReranker(url, api_key=SecretStr(KEY), batch_size=5) as loaded,
+        pytest.raises(RemoteModelError, match="422: batch size 5 > maximum allowed"),
+    ):
         loaded.score(QUERY, ["treaty"] * 5)
 
 
-def test_requests_stay_under_the_payload_limit(host: Host, reranker: RemoteReranker, service: FakeService) -> None:
+def test_requests_stay_under_the_payload_limit(
+    host: Host, reranker: RemoteReranker, service: FakeService
+) -> None:
     host.app = tei_app(service, batch=100)
     passages = ["\x00" * 90_000, "word " * 40_000, "é" * 250_000, *["word " * 40_000] * 10]
     assert reranker.score(QUERY, passages).done.all()
     assert len(service.bodies) > 1
 
 
-def test_empty_texts_are_sent_and_an_empty_query_is_a_space(reranker: RemoteReranker, service: FakeService) -> None:
+def test_empty_texts_are_sent_and_an_empty_query_is_a_space(
+    reranker: RemoteReranker, service: FakeService
+) -> None:
     assert reranker.score("", ["", "treaty"]).done.all()
     assert (service.bodies[0]["query"], service.bodies[0]["texts"]) == (" ", ["", "treaty"])
 
@@ -287,17 +349,23 @@ def test_empty_texts_are_sent_and_an_empty_query_is_a_space(reranker: RemoteRera
         ("/rerank?model=bge", "/rerank?model=bge"),
     ],
 )
-def test_the_address_is_completed_and_its_query_kept(url: str, service: FakeService, suffix: str, path: str) -> None:
+def test_the_address_is_completed_and_its_query_kept(
+    url: str, service: FakeService, suffix: str, path: str
+) -> None:
     with RemoteReranker(url + suffix, api_key=SecretStr(KEY)) as loaded:
         loaded.score(QUERY, PASSAGES)
     assert service.paths == [path]
 
 
-def test_credentials_in_the_address_are_sent_and_not_shown(url: str, service: FakeService, caplog: pytest.LogCaptureFixture) -> None:
+def test_credentials_in_the_address_are_sent_and_not_shown(
+    url: str, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
     secret = url.replace("http://", "http://user:s3cret@")
     with caplog.at_level(logging.DEBUG), RemoteReranker(secret) as loaded:
         assert loaded.name == url.removeprefix("http://")
-        with pytest.raises(RemoteModelError, match=f"the rerank service {url}/rerank answered 401: without a reason") as caught:
+        with pytest.raises(
+            RemoteModelError, match=f"the rerank service {url}/rerank answered 401: without a reason"
+        ) as caught:
             loaded.score(QUERY, PASSAGES)
         shown = f"{loaded!r} {caught.value} {caught.value!r} {caplog.text}"
     assert service.headers[0]["authorization"].startswith("Basic ")
@@ -307,7 +375,17 @@ def test_credentials_in_the_address_are_sent_and_not_shown(url: str, service: Fa
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host:8080", "ftp://host", "http://", "http://[::1", "http://host:notaport", "http://u:s3cret@", "http://u:s3cret@host:notaport"]
+    "address",
+    [
+        "",
+        "host:8080",
+        "ftp://host",
+        "http://",
+        "http://[::1",
+        "http://host:notaport",
+        "http://u:s3cret@",
+        "http://u:s3cret@host:notaport",
+    ],
 )
 def test_addresses_that_cannot_be_used(address: str) -> None:
     with pytest.raises(SettingsError, match="the address that remote: names") as caught:
@@ -340,13 +418,19 @@ def test_a_deadline_keeps_what_is_done(reranker: RemoteReranker, service: FakeSe
     assert (scores.values[scores.done] == scores.values[scores.done][0]).all()
 
 
-def test_a_service_without_time_is_an_error_where_there_is_no_deadline(reranker: RemoteReranker, service: FakeService) -> None:
+def test_a_service_without_time_is_an_error_where_there_is_no_deadline(
+    reranker: RemoteReranker, service: FakeService
+) -> None:
     service.replies = [tei_error(504, "the deadline passed", "Backend")]
-    with pytest.raises(RemoteModelError, match="answered 504: the deadline passed; see whether it is overloaded"):
+    with pytest.raises(
+        RemoteModelError, match="answered 504: the deadline passed; see whether it is overloaded"
+    ):
         reranker.score(QUERY, PASSAGES)
 
 
-def test_what_is_late_is_not_done_and_its_request_is_closed(reranker: RemoteReranker, service: FakeService) -> None:
+def test_what_is_late_is_not_done_and_its_request_is_closed(
+    reranker: RemoteReranker, service: FakeService
+) -> None:
     service.replies = [Hang()]
     assert not reranker.score(QUERY, PASSAGES, deadline=time.monotonic() + 0.5).done.any()
     assert int(service.headers[0]["x-rerank-timeout-ms"]) <= 500
@@ -365,8 +449,13 @@ async def test_cancelling_closes_the_request(reranker: RemoteReranker, service: 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [429, 502, 503])
-def test_failures_that_may_pass_are_tried_again(reranker: RemoteReranker, service: FakeService, status: int) -> None:
-    service.replies = [tei_error(status, "Model is overloaded", "Overloaded", {"Retry-After": "1"}), tei_error(status, "later", "Overloaded")]
+def test_failures_that_may_pass_are_tried_again(
+    reranker: RemoteReranker, service: FakeService, status: int
+) -> None:
+    service.replies = [
+        tei_error(status, "Model is overloaded", "Overloaded", {"Retry-After": "1"}),
+        tei_error(status, "later", "Overloaded"),
+    ]
     assert reranker.score(QUERY, PASSAGES).done.all()
     assert len(service.bodies) == 3
 
@@ -398,7 +487,10 @@ def test_a_connection_that_breaks_is_opened_anew() -> None:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Breaking) as server, RemoteReranker(f"http://127.0.0.1:{server.server_port}") as loaded:
+    with (
+        HTTPServer(("127.0.0.1", 0), Breaking) as server,
+        RemoteReranker(f"http://127.0.0.1:{server.server_port}") as loaded,
+    ):
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -418,13 +510,18 @@ def test_a_connection_that_breaks_is_opened_anew() -> None:
         (tei_error(403, "no", "Unauthorized"), "answered 403: no; check the key"),
         (tei_error(500, "no", "Backend"), "answered 500: no"),
         (Response(status_code=302, headers={"Location": "/rerank"}), "answered 302: without a reason"),
-        (JSONResponse({"error": {"reason": "no handler", "type": "x"}, "status": 404}, 404), "answered 404: no handler"),
+        (
+            JSONResponse({"error": {"reason": "no handler", "type": "x"}, "status": 404}, 404),
+            "answered 404: no handler",
+        ),
         (Response("<html>" + "x" * 2_000, 405), "answered 405: <html>x{494}…"),
         (Response("<html>Log in</html>"), "answered 200: <html>Log in"),
         (JSONResponse({"results": []}), "answered 200: {'results': "),
     ],
 )
-def test_a_refusal_is_not_repeated(reranker: RemoteReranker, service: FakeService, reply: Response, message: str) -> None:
+def test_a_refusal_is_not_repeated(
+    reranker: RemoteReranker, service: FakeService, reply: Response, message: str
+) -> None:
     service.replies = [reply]
     with pytest.raises(RemoteModelError, match=message) as caught:
         reranker.score(QUERY, PASSAGES)
@@ -441,10 +538,14 @@ def test_an_answer_that_cannot_be_read(reranker: RemoteReranker, service: FakeSe
 @pytest.mark.usefixtures("impatient")
 def test_nobody_at_the_address() -> None:
     with RemoteReranker("http://user:s3cret@127.0.0.1:9") as loaded:
-        with pytest.raises(RemoteModelError, match=r"the rerank service http://127\.0\.0\.1:9/rerank cannot be reached") as caught:
+        with pytest.raises(
+            RemoteModelError, match=r"the rerank service http://127\.0\.0\.1:9/rerank cannot be reached"
+        ) as caught:
             loaded.score(QUERY, PASSAGES)
         assert "s3cret" not in str(caught.value)
-        with pytest.raises(RemoteModelError, match="cannot be reached"):  # and not late: the reason would be lost
+        with pytest.raises(
+            RemoteModelError, match="cannot be reached"
+        ):  # and not late: the reason would be lost
             loaded.score(QUERY, PASSAGES, deadline=time.monotonic() + 60)
         assert not loaded.score(QUERY, PASSAGES, deadline=time.monotonic() - 1).done.any()
 
@@ -456,38 +557,65 @@ def test_nobody_at_the_address() -> None:
         (lambda rows: [*rows, rows[0]], "two scores for passage 2"),
         (lambda rows: [rows[0] | {"index": 1.0}, *rows[1:]], r"a score for passage 1\.0 where 3 were sent"),
         (lambda rows: [rows[0] | {"index": True}, *rows[1:]], "a score for passage True"),
-        (lambda rows: [rows[0] | {"score": float("nan")}, *rows[1:]], "the score nan, which is not a finite number"),
-        (lambda rows: [rows[0] | {"score": 1e39}, *rows[1:]], r"the score 1e\+39, which is not a finite number in float32"),
+        (
+            lambda rows: [rows[0] | {"score": float("nan")}, *rows[1:]],
+            "the score nan, which is not a finite number",
+        ),
+        (
+            lambda rows: [rows[0] | {"score": 1e39}, *rows[1:]],
+            r"the score 1e\+39, which is not a finite number in float32",
+        ),
         (lambda rows: [rows[0] | {"score": None}, *rows[1:]], "the score None"),
         (lambda rows: [rows[0] | {"score": False}, *rows[1:]], "the score False"),
         (lambda rows: [3, *rows], "a score for passage None"),
     ],
 )
-def test_an_answer_that_is_not_one_score_per_passage(reranker: RemoteReranker, service: FakeService, spoil: Any, message: str) -> None:
+def test_an_answer_that_is_not_one_score_per_passage(
+    reranker: RemoteReranker, service: FakeService, spoil: Any, message: str
+) -> None:
     service.spoil = spoil
     with pytest.raises(ScoreError, match=message):
         reranker.score(QUERY, PASSAGES)
 
 
 @pytest.mark.parametrize("positions", ["3", "-1", "one", "0,99"])
-def test_a_cut_of_passages_that_were_not_sent(reranker: RemoteReranker, service: FakeService, positions: str) -> None:
+def test_a_cut_of_passages_that_were_not_sent(
+    reranker: RemoteReranker, service: FakeService, positions: str
+) -> None:
     rows = [{"index": index, "score": 0.5} for index in range(3)]
     service.replies = [JSONResponse(rows, headers={"x-rerank-truncated-at": positions})]
     with pytest.raises(ScoreError, match=f"says that it cut the passages {positions} of 3"):
         reranker.score(QUERY, PASSAGES)
 
 
-def test_a_command_asks_the_service_and_logs_to_stderr(url: str, service: FakeService, es: Elasticsearch, index: str) -> None:
+def test_a_command_asks_the_service_and_logs_to_stderr(
+    url: str, service: FakeService, es: Elasticsearch, index: str
+) -> None:
     """A retry is logged; on stdout there is the answer and nothing else."""
     fill(es, index)
     service.replies = [tei_error(503, "not yet", "Unhealthy")]
     address = next(iter(es.transport.node_pool.all())).base_url
-    command = [sys.executable, "-m", "es_rerank", "search", index, QUERY, "--first-stage", "bm25", "--reranker", f"remote:{url}", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "search",
+        index,
+        QUERY,
+        "--first-stage",
+        "bm25",
+        "--reranker",
+        f"remote:{url}",
+        "--json",
+    ]
     environment = os.environ | {"ELASTICSEARCH_URL": address, f"{PREFIX}REMOTE_API_KEY": KEY}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
-    assert (answer["rerank"]["status"], answer["rerank"]["model"]) == ("reranked", url.removeprefix("http://"))
+    assert (answer["rerank"]["status"], answer["rerank"]["model"]) == (
+        "reranked",
+        url.removeprefix("http://"),
+    )
     assert answer["hits"]["hits"][0]["_id"] == "a2"
     assert "retry_scheduled" in ran.stderr
     assert KEY not in ran.stderr + ran.stdout
@@ -496,14 +624,22 @@ def test_a_command_asks_the_service_and_logs_to_stderr(url: str, service: FakeSe
 # --- the parts -----------------------------------------------------------------------------------------------------------
 
 
-@given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20), data=st.data())
+@given(
+    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
+    data=st.data(),
+)
 def test_scores_come_through_json_bit_for_bit_and_in_order(values: list[float], data: st.DataObject) -> None:
     rows = json.loads(json.dumps(data.draw(st.permutations(list(enumerate(values))))))
-    assert values_by_index(rows, len(values), "logit", "it").tobytes() == np.asarray(values, dtype=np.float32).tobytes()
+    assert (
+        values_by_index(rows, len(values), "logit", "it").tobytes()
+        == np.asarray(values, dtype=np.float32).tobytes()
+    )
 
 
 @given(lengths=st.lists(st.integers(0, 50), max_size=30), size=st.integers(1, 5), most=st.integers(1, 100))
-def test_batches_hold_everything_in_order_within_both_limits(lengths: list[int], size: int, most: int) -> None:
+def test_batches_hold_everything_in_order_within_both_limits(
+    lengths: list[int], size: int, most: int
+) -> None:
     texts = ["x" * length for length in lengths]
     found = list(batches(range(len(texts)), texts, size, most))
     assert [position for batch in found for position in batch] == list(range(len(texts)))
@@ -516,7 +652,9 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert 3_000 < (retry_after(later) or 0) <= 3_600
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert [retry_after(value) for value in ("2", "0.5", "-3")] == [2.0, 0.5, 0.0]
-    assert [retry_after(value) for value in (None, "", "soon", "nan", "inf", "Wed, 99 Oct 2015")] == [None] * 6
+    assert [retry_after(value) for value in (None, "", "soon", "nan", "inf", "Wed, 99 Oct 2015")] == [
+        None
+    ] * 6
 
 
 def test_what_the_service_asks_to_wait_is_waited_and_no_wait_passes_the_end() -> None:
@@ -553,7 +691,10 @@ def test_what_a_retry_logs_holds_neither_text_nor_key(url: str, service: FakeSer
 def test_the_reason_is_found_in_every_shape() -> None:
     assert reason({"id": "1", "message": "cohere"}) == "cohere"
     assert reason({"error": "tei", "error_type": "Validation"}) == "tei"
-    assert reason({"error": {"root_cause": [], "type": "x", "reason": "elasticsearch"}, "status": 400}) == "elasticsearch"
+    assert (
+        reason({"error": {"root_cause": [], "type": "x", "reason": "elasticsearch"}, "status": 400})
+        == "elasticsearch"
+    )
     assert reason({"detail": "fastapi"}) == "fastapi"
     assert reason({"other": 1}) == "{'other': 1}"
     assert reason("") == reason(" ") == "without a reason"

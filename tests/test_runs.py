@@ -41,7 +41,9 @@ def first(output: FloatArray) -> float:
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 6), st.integers(1, 4), st.integers(1, 200))
-def test_groups_hold_every_sequence_once_among_its_equals(lengths: list[int], most: int, side_by_side: int, tokens: int) -> None:
+def test_groups_hold_every_sequence_once_among_its_equals(
+    lengths: list[int], most: int, side_by_side: int, tokens: int
+) -> None:
     groups = equal_lengths(lengths, most=most, side_by_side=side_by_side, tokens=tokens)
     assert sorted(position for group in groups for position in group) == list(range(len(lengths)))
     for group in groups:
@@ -133,7 +135,9 @@ print(few, peak())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_a_thousand_passages_of_512_tokens_need_no_more_memory_than_two(wide: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", _PEAK, str(wide)], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(wide)], capture_output=True, text=True, check=True, timeout=300
+    )
     few, many = (int(each) / 1024 for each in done.stdout.split())
     assert many - few < 32
     assert many < 400

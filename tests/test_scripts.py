@@ -61,7 +61,9 @@ def embedder() -> Iterator[BiEncoder]:
 @pytest.fixture
 def filled(es: Elasticsearch, index: str, embedder: BiEncoder) -> str:
     documents = [Document(name, f"about {name}", text, {}) for name, text in TEXTS.items()]
-    assert Ingest(es, embedder, chunker=Chunker(embedder.tokenizer, size=48, overlap=4)).run(index, documents).documents == len(TEXTS)
+    assert Ingest(es, embedder, chunker=Chunker(embedder.tokenizer, size=48, overlap=4)).run(
+        index, documents
+    ).documents == len(TEXTS)
     return index
 
 
@@ -70,7 +72,12 @@ def test_a_text_comes_back_whole_and_its_best_passage_where_it_stands(
     es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: BiEncoder, script: str
 ) -> None:
     client = RerankClient(es, reranker=reranker, embedder=embedder)
-    answer = client.rerank(QUESTIONS[script], index=filled, first_stage="hybrid", highlight={"fields": {"text": {"number_of_fragments": 0}}})
+    answer = client.rerank(
+        QUESTIONS[script],
+        index=filled,
+        first_stage="hybrid",
+        highlight={"fields": {"text": {"number_of_fragments": 0}}},
+    )
     hits = {hit["_id"]: hit for hit in answer["hits"]["hits"]}
     assert hits[script]["_source"]["text"] == TEXTS[script]
     for name, hit in hits.items():
@@ -90,11 +97,17 @@ def test_stored_passages_end_with_sentences(es: Elasticsearch, filled: str, scri
     assert len(ending) >= len(stored[:-1]) * 0.8
 
 
-def test_a_prompt_holds_them_as_they_are(es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: BiEncoder) -> None:
+def test_a_prompt_holds_them_as_they_are(
+    es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: BiEncoder
+) -> None:
     answer = RerankClient(es, reranker=reranker, embedder=embedder).rerank(QUESTIONS["zh"], index=filled)
-    prompt = assemble_prompt(QUESTIONS["zh"], passages_of(answer.body, ["title", "passages.text"]), count=len, budget=20_000)
+    prompt = assemble_prompt(
+        QUESTIONS["zh"], passages_of(answer.body, ["title", "passages.text"]), count=len, budget=20_000
+    )
     for numbered in prompt.passages:
-        assert TEXTS[numbered.passage.id][numbered.passage.start : numbered.passage.end] == numbered.passage.text
+        assert (
+            TEXTS[numbered.passage.id][numbered.passage.start : numbered.passage.end] == numbered.passage.text
+        )
     assert f"Question: {QUESTIONS['zh']}" in prompt.text
 
 
@@ -103,11 +116,18 @@ def test_through_the_sidecar(node: Node, tmp_path: Path, reranker: CrossEncoder)
     texts = [*TEXTS.values(), "lone \ud83d half"]
     with sidecar(node.url, *models, tmp_path / "log") as (url, _):
         rows: list[dict[str, Any]] = httpx.post(
-            f"{url}/rerank", json={"query": QUESTIONS["ar"], "texts": texts[:-1], "raw_scores": True, "return_text": True}, timeout=60
+            f"{url}/rerank",
+            json={"query": QUESTIONS["ar"], "texts": texts[:-1], "raw_scores": True, "return_text": True},
+            timeout=60,
         ).json()
         # A client that escapes may send half of a surrogate pair; httpx cannot.
         escaped = b'{"query": "\\u0645\\u0646", "texts": ["lone \\ud83d half", "\\ud83d\\ude00"], "raw_scores": true}'
-        assert httpx.post(f"{url}/rerank", content=escaped, headers={"content-type": "application/json"}, timeout=60).status_code == 200
+        assert (
+            httpx.post(
+                f"{url}/rerank", content=escaped, headers={"content-type": "application/json"}, timeout=60
+            ).status_code
+            == 200
+        )
     assert {row["index"]: row["text"] for row in rows} == dict(enumerate(texts[:-1]))
     expected = reranker.score(QUESTIONS["ar"], texts[:-1]).values
     assert [row["score"] for row in sorted(rows, key=lambda row: row["index"])] == expected.tolist()

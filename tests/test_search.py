@@ -31,10 +31,19 @@ def ids(answer: Any) -> list[str]:
 
 def body(**changes: Any) -> dict[str, Any]:
     child = {"standard": {"query": {"match": {"text": QUESTION}}}}
-    return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **changes}}
+    return {
+        "text_similarity_reranker": {
+            "retriever": child,
+            "field": "text",
+            "inference_text": QUESTION,
+            **changes,
+        }
+    }
 
 
-def test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape(client: RerankClient, index: str) -> None:
+def test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape(
+    client: RerankClient, index: str
+) -> None:
     answer = client.rerank(QUESTION, index=index, size=3)
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
     assert scores == sorted(scores, reverse=True)
@@ -46,7 +55,13 @@ def test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape(client: 
     passage = first["fields"]["rerank.passage"][0]
     assert first["_source"]["text"][passage["start"] : passage["end"]] == passage["text"]
     assert {"took", "timed_out", "_shards"} <= set(answer)
-    assert answer["rerank"] == {**answer["rerank"], "model": "word-overlap", "status": "reranked", "window": 50, "candidates": 5}
+    assert answer["rerank"] == {
+        **answer["rerank"],
+        "model": "word-overlap",
+        "status": "reranked",
+        "window": 50,
+        "candidates": 5,
+    }
 
 
 @pytest.mark.parametrize("first_stage", ["knn", "bm25"])
@@ -58,16 +73,34 @@ def test_a_search_costs_at_most_two_requests(client: RerankClient, index: str, f
     assert all(hit["fields"]["rerank.passage"][0]["text"] for hit in answer["hits"]["hits"])
 
 
-def test_asking_for_passages_does_not_change_the_first_stage(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    plain = es.search(index=index, query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}})
+def test_asking_for_passages_does_not_change_the_first_stage(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    plain = es.search(
+        index=index,
+        query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}},
+    )
     answer = client.rerank(QUESTION, index=index, first_stage="bm25")
-    first_stage = {hit["_id"]: (hit["fields"]["rerank.first_stage_rank"][0], hit["fields"]["rerank.first_stage_score"][0]) for hit in answer["hits"]["hits"]}
-    assert first_stage == {hit["_id"]: (rank, pytest.approx(hit["_score"])) for rank, hit in enumerate(plain["hits"]["hits"], 1)}
+    first_stage = {
+        hit["_id"]: (
+            hit["fields"]["rerank.first_stage_rank"][0],
+            hit["fields"]["rerank.first_stage_score"][0],
+        )
+        for hit in answer["hits"]["hits"]
+    }
+    assert first_stage == {
+        hit["_id"]: (rank, pytest.approx(hit["_score"])) for rank, hit in enumerate(plain["hits"]["hits"], 1)
+    }
     assert answer["hits"]["total"] == plain["hits"]["total"]
 
 
 def test_a_pasted_body_is_served(client: RerankClient, index: str) -> None:
-    answer = client.search(index=index, retriever=body(inference_id=".rerank-v1-elasticsearch", rank_window_size=10), size=2, source=["title"])
+    answer = client.search(
+        index=index,
+        retriever=body(inference_id=".rerank-v1-elasticsearch", rank_window_size=10),
+        size=2,
+        source=["title"],
+    )
     assert ids(answer)[0] == "a2"
     assert len(ids(answer)) == 2
     assert answer["hits"]["hits"][0]["_source"] == {"title": "Paper"}
@@ -77,7 +110,11 @@ def test_a_pasted_body_is_served(client: RerankClient, index: str) -> None:
 def test_pages_of_the_window_join_to_the_window(client: RerankClient, index: str) -> None:
     tree = body(retriever={"standard": {"query": {"match_all": {}}}})
     whole = ids(client.search(index=index, retriever=tree))
-    paged = [hit for offset in range(0, 6, 2) for hit in ids(client.search(index=index, retriever=tree, size=2, from_=offset))]
+    paged = [
+        hit
+        for offset in range(0, 6, 2)
+        for hit in ids(client.search(index=index, retriever=tree, size=2, from_=offset))
+    ]
     assert paged == whole
     assert len(whole) == 5
     assert ids(client.search(index=index, retriever=tree, size=2, from_=50)) == []
@@ -86,7 +123,11 @@ def test_pages_of_the_window_join_to_the_window(client: RerankClient, index: str
 def test_filters_on_numbers_reach_every_first_stage(client: RerankClient, index: str) -> None:
     recent = {"range": {"metadata.year": {"gte": 2021}}}
     for first_stage in ("knn", "bm25"):
-        assert set(ids(client.rerank(QUESTION, index=index, filter=recent, first_stage=first_stage))) <= {"a2", "a3", "a4"}
+        assert set(ids(client.rerank(QUESTION, index=index, filter=recent, first_stage=first_stage))) <= {
+            "a2",
+            "a3",
+            "a4",
+        }
 
 
 def test_aggregations_highlights_and_totals_come_along(client: RerankClient, index: str) -> None:
@@ -107,44 +148,70 @@ def test_aggregations_highlights_and_totals_come_along(client: RerankClient, ind
 def test_min_score_is_a_probability(client: RerankClient, index: str) -> None:
     every = client.search(index=index, retriever=body())
     bound = every["hits"]["hits"][1]["_score"]
-    assert ids(client.search(index=index, retriever=body(min_score=bound))) == [hit["_id"] for hit in every["hits"]["hits"] if hit["_score"] >= bound]
+    assert ids(client.search(index=index, retriever=body(min_score=bound))) == [
+        hit["_id"] for hit in every["hits"]["hits"] if hit["_score"] >= bound
+    ]
 
 
 def test_title_and_text_are_read_together(client: RerankClient, index: str) -> None:
-    tree = body(field=["title", "text"], inference_text="moon dog", retriever={"standard": {"query": {"match_all": {}}}})
+    tree = body(
+        field=["title", "text"],
+        inference_text="moon dog",
+        retriever={"standard": {"query": {"match_all": {}}}},
+    )
     assert client.search(index=index, retriever=tree)["hits"]["hits"][0]["_id"] == "a1"
 
 
 def test_every_passage_counts_without_a_chunk_rescorer(client: RerankClient, index: str) -> None:
-    tree = body(field="passages.text", inference_text="cats sleep", retriever={"standard": {"query": {"match_all": {}}}})
+    tree = body(
+        field="passages.text",
+        inference_text="cats sleep",
+        retriever={"standard": {"query": {"match_all": {}}}},
+    )
     first = client.search(index=index, retriever=tree)["hits"]["hits"][0]
     assert (first["_id"], first["fields"]["rerank.passage"][0]["text"]) == ("a1", "Cats sleep.")
 
 
 def test_a_reranker_under_a_reranker(client: RerankClient, index: str) -> None:
     inner = body(retriever={"standard": {"query": {"match_all": {}}}}, rank_window_size=3)
-    answer = client.search(index=index, retriever=body(retriever=inner, inference_text="rivers run", rank_window_size=3), size=3)
+    answer = client.search(
+        index=index, retriever=body(retriever=inner, inference_text="rivers run", rank_window_size=3), size=3
+    )
     assert len(ids(answer)) == 3
     assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in answer["hits"]["hits"]] == [1, 2, 3]
 
 
 def test_calibration_blends_the_first_stage_in(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    blended = RerankClient(es, reranker=WordOverlapReranker(calibration=Calibration(1.0, 10.0, 0.0)), embedder=EMBEDDER)
+    blended = RerankClient(
+        es, reranker=WordOverlapReranker(calibration=Calibration(1.0, 10.0, 0.0)), embedder=EMBEDDER
+    )
     hits = blended.search(index=index, retriever=body())["hits"]["hits"]
-    assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in hits] == sorted(hit["fields"]["rerank.first_stage_rank"][0] for hit in hits)
+    assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in hits] == sorted(
+        hit["fields"]["rerank.first_stage_rank"][0] for hit in hits
+    )
     assert hits[0]["fields"]["rerank.model_logit"] != hits[0]["fields"]["rerank.logit"]
 
 
-def test_a_vector_is_made_for_a_tree_that_elasticsearch_runs(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_a_vector_is_made_for_a_tree_that_elasticsearch_runs(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     knn = {"field": "passages.vector", "k": 3, "num_candidates": 10}
-    built = client.search(index=index, retriever={"knn": {**knn, "query_vector_builder": {"text_embedding": {"model_text": "cats sleep"}}}})
-    given = es.search(index=index, retriever={"knn": {**knn, "query_vector": EMBEDDER.embed(["cats sleep"])[0].tolist()}})
+    built = client.search(
+        index=index,
+        retriever={"knn": {**knn, "query_vector_builder": {"text_embedding": {"model_text": "cats sleep"}}}},
+    )
+    given = es.search(
+        index=index, retriever={"knn": {**knn, "query_vector": EMBEDDER.embed(["cats sleep"])[0].tolist()}}
+    )
     assert ids(built) == ids(given)
     assert "rerank" not in built
 
 
 def test_everything_else_is_the_wrapped_clients(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    assert client.search(index=index, query={"match": {"text": "moon"}}).body["hits"] == es.search(index=index, query={"match": {"text": "moon"}}).body["hits"]
+    assert (
+        client.search(index=index, query={"match": {"text": "moon"}}).body["hits"]
+        == es.search(index=index, query={"match": {"text": "moon"}}).body["hits"]
+    )
     assert client.count(index=index)["count"] == 5
     assert client.indices.exists(index=index)
     assert client.options(request_timeout=5).rerank(QUESTION, index=index)["rerank"]["status"] == "reranked"
@@ -155,22 +222,32 @@ async def test_the_async_client_answers_the_same(client: RerankClient, node: Nod
         twin = AsyncRerankClient(inner, reranker=WordOverlapReranker(), embedder=EMBEDDER)
         searches: list[dict[str, Any]] = [{"retriever": body()}, {"query": {"match_all": {}}}]
         for search in searches:
-            assert (await twin.search(index=index, **search)).body["hits"] == client.search(index=index, **search).body["hits"]
-        assert (await twin.rerank(QUESTION, index=index)).body["hits"] == client.rerank(QUESTION, index=index).body["hits"]
+            assert (await twin.search(index=index, **search)).body["hits"] == client.search(
+                index=index, **search
+            ).body["hits"]
+        assert (await twin.rerank(QUESTION, index=index)).body["hits"] == client.rerank(
+            QUESTION, index=index
+        ).body["hits"]
 
 
-def test_a_broken_reranker_leaves_the_first_stage_marked_where_allowed(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_a_broken_reranker_leaves_the_first_stage_marked_where_allowed(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     broken = RerankClient(es, reranker=Broken(), embedder=EMBEDDER)
     answer = broken.search(index=index, retriever=body(allow_rerank_failures=True))
     plain = es.search(index=index, query={"match": {"text": QUESTION}})
-    assert [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]] == [(hit["_id"], hit["_score"]) for hit in plain["hits"]["hits"]]
+    assert [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]] == [
+        (hit["_id"], hit["_score"]) for hit in plain["hits"]["hits"]
+    ]
     assert answer["rerank"]["status"] == "first_stage"
     assert "the model fell over" in answer["rerank"]["reason"]
     with pytest.raises(RuntimeError, match="fell over"):
         broken.search(index=index, retriever=body())
 
 
-def test_a_late_reranker_gives_a_partial_answer_where_allowed(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_a_late_reranker_gives_a_partial_answer_where_allowed(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     late = RerankClient(es, reranker=Late(reached=2), embedder=EMBEDDER)
     tree = body(retriever={"standard": {"query": {"match_all": {}}}}, allow_rerank_failures=True)
     answer = late.search(index=index, retriever=tree)
@@ -184,29 +261,56 @@ def test_a_late_reranker_gives_a_partial_answer_where_allowed(client: RerankClie
         late.search(index=index, retriever=body())
 
 
-def test_a_reranker_that_reached_nothing_leaves_the_first_stage(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    answer = RerankClient(es, reranker=Late(reached=0)).search(index=index, retriever=body(allow_rerank_failures=True))
+def test_a_reranker_that_reached_nothing_leaves_the_first_stage(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    answer = RerankClient(es, reranker=Late(reached=0)).search(
+        index=index, retriever=body(allow_rerank_failures=True)
+    )
     assert answer["rerank"]["status"] == "first_stage"
 
 
-def test_no_hits_one_hit_and_an_empty_text_are_ordinary(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    assert ids(client.search(index=index, retriever=body(retriever={"standard": {"query": {"match": {"text": "absent"}}}}))) == []
+def test_no_hits_one_hit_and_an_empty_text_are_ordinary(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    assert (
+        ids(
+            client.search(
+                index=index, retriever=body(retriever={"standard": {"query": {"match": {"text": "absent"}}}})
+            )
+        )
+        == []
+    )
     es.index(index=index, id="bare", document={"metadata": {"year": 1}}, refresh=True)
-    one = client.search(index=index, retriever=body(retriever={"standard": {"query": {"ids": {"values": ["bare"]}}}}))
+    one = client.search(
+        index=index, retriever=body(retriever={"standard": {"query": {"ids": {"values": ["bare"]}}}})
+    )
     assert ids(one) == ["bare"]
-    assert "bare" in ids(client.search(index=index, retriever=body(field="passages.text", retriever={"standard": {"query": {"match_all": {}}}})))
+    assert "bare" in ids(
+        client.search(
+            index=index,
+            retriever=body(field="passages.text", retriever={"standard": {"query": {"match_all": {}}}}),
+        )
+    )
 
 
 def test_an_unknown_model_and_an_unmapped_field_are_named(client: RerankClient, index: str) -> None:
-    with pytest.raises(UnknownModelError, match=r"\[other\] is not served here; served rerankers: word-overlap"):
+    with pytest.raises(
+        UnknownModelError, match=r"\[other\] is not served here; served rerankers: word-overlap"
+    ):
         client.search(index=index, retriever=body(inference_id="other"))
     with pytest.raises(IndexMismatchError, match=r"no field \[abstract\]"):
         client.search(index=index, retriever=body(field="abstract"))
 
 
-def test_another_embedder_than_the_index_records_is_refused(client: RerankClient, es: Elasticsearch, index: str) -> None:
+def test_another_embedder_than_the_index_records_is_refused(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
     other = RerankClient(es, reranker=WordOverlapReranker(), embedder=HashEmbedder(32))
-    with pytest.raises(IndexMismatchError, match=r"holds vectors of \[hash-64\], the query would be embedded with \[hash-32\]"):
+    with pytest.raises(
+        IndexMismatchError,
+        match=r"holds vectors of \[hash-64\], the query would be embedded with \[hash-32\]",
+    ):
         other.rerank(QUESTION, index=index)
 
 
@@ -224,9 +328,14 @@ def test_a_deadline_that_leaves_no_time_is_refused(es: Elasticsearch) -> None:
 
 
 def test_two_indices_may_share_an_id(client: RerankClient, es: Elasticsearch, index: str) -> None:
-    fill(es, f"{index}-2", [("Other", "The treaty: who signed it? Nobody knows who signed the treaty.", 2024)])
+    fill(
+        es, f"{index}-2", [("Other", "The treaty: who signed it? Nobody knows who signed the treaty.", 2024)]
+    )
     hits = client.rerank(QUESTION, index=f"{index}*", size=10)["hits"]["hits"]
-    assert sorted((hit["_index"], hit["_id"]) for hit in hits if hit["_id"] == "a0") == [(index, "a0"), (f"{index}-2", "a0")]
+    assert sorted((hit["_index"], hit["_id"]) for hit in hits if hit["_id"] == "a0") == [
+        (index, "a0"),
+        (f"{index}-2", "a0"),
+    ]
     assert {hit["_source"]["title"] for hit in hits if hit["_id"] == "a0"} == {"Peace", "Other"}
 
 
@@ -236,15 +345,41 @@ def test_an_index_that_was_there_before(es: Elasticsearch, index: str) -> None:
     es.indices.create(
         index=index,
         mappings={
-            "properties": {"content": {"type": "text"}, "emb": {"type": "dense_vector", "dims": 16}, "page": {"type": "integer"}, "lang": {"type": "keyword"}}
+            "properties": {
+                "content": {"type": "text"},
+                "emb": {"type": "dense_vector", "dims": 16},
+                "page": {"type": "integer"},
+                "lang": {"type": "keyword"},
+            }
         },
     )
     for page, content in enumerate(
-        ["the king signed the treaty", "a dog barks", "who signed it, and when, is unknown", "who signed the treaty is written here"]
+        [
+            "the king signed the treaty",
+            "a dog barks",
+            "who signed it, and when, is unknown",
+            "who signed the treaty is written here",
+        ]
     ):
-        es.index(index=index, id=str(page), document={"content": content, "emb": own.embed([content])[0].tolist(), "page": page, "lang": "en"}, refresh=True)
+        es.index(
+            index=index,
+            id=str(page),
+            document={
+                "content": content,
+                "emb": own.embed([content])[0].tolist(),
+                "page": page,
+                "lang": "en",
+            },
+            refresh=True,
+        )
     client = RerankClient(es, reranker=WordOverlapReranker())
-    answer = client.rerank(QUESTION, index=index, field="content", query_vector=own.embed([QUESTION])[0].tolist(), filter={"range": {"page": {"gte": 1}}})
+    answer = client.rerank(
+        QUESTION,
+        index=index,
+        field="content",
+        query_vector=own.embed([QUESTION])[0].tolist(),
+        filter={"range": {"page": {"gte": 1}}},
+    )
     assert ids(answer)[0] == "3"
     assert set(ids(answer)) == {"1", "2", "3"}
     assert answer["hits"]["hits"][0]["_source"]["page"] == 3

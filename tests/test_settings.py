@@ -56,7 +56,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         (f"{HASH}  -", "item 1 of 1 has 67 characters"),
     ],
 )
-def test_hashes_of_keys_are_checked_and_not_repeated(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_of_keys_are_checked_and_not_repeated(
+    value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(HASHES, value)
     with pytest.raises(SettingsError) as caught:
         read_settings()
@@ -73,7 +75,9 @@ def test_hashes_that_are_right_are_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("value", ["my-plain-key", "", "SHA256:" + HASH])
-def test_a_wrong_hash_ends_serve_with_one_sentence(value: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_hash_ends_serve_with_one_sentence(
+    value: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(HASHES, value)
     code, said = run(*SERVE)
     assert code == 2
@@ -97,7 +101,9 @@ KUBERNETES = {
 
 
 @pytest.mark.parametrize("service", ["ES_RERANK_", "ES_RERANK_SIDECAR_", "ES_RERANK_WINDOW_"])
-def test_what_kubernetes_sets_for_a_service_of_our_name_stops_nothing(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kubernetes_sets_for_a_service_of_our_name_stops_nothing(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in KUBERNETES.items():
         monkeypatch.setenv(service + name, value)
     monkeypatch.setenv("ES_RERANK_WINDOW", "7")
@@ -105,12 +111,26 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_stops_nothing(service: s
 
 
 def test_what_docker_sets_for_a_link_of_our_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"NAME": "/web/es-rerank", "ENV_PATH": "/bin", "PORT_8080_TCP_ADDR": "172.17.0.5"}.items():
+    for name, value in {
+        "NAME": "/web/es-rerank",
+        "ENV_PATH": "/bin",
+        "PORT_8080_TCP_ADDR": "172.17.0.5",
+    }.items():
         monkeypatch.setenv(f"ES_RERANK_{name}", value)
     read_settings()
 
 
-@pytest.mark.parametrize("name", ["ES_RERANK_PORT", "ES_RERANK_WIDNOW", "ES_RERANK_SERVICE", "ES_RERANK_NAME", "ES_RERANK_THREADS_PORT", "ES_RERANK_"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ES_RERANK_PORT",
+        "ES_RERANK_WIDNOW",
+        "ES_RERANK_SERVICE",
+        "ES_RERANK_NAME",
+        "ES_RERANK_THREADS_PORT",
+        "ES_RERANK_",
+    ],
+)
 def test_a_name_that_nobody_else_sets_is_still_no_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "8080")
     with pytest.raises(SettingsError, match="no such setting"):
@@ -118,8 +138,15 @@ def test_a_name_that_nobody_else_sets_is_still_no_setting(name: str, monkeypatch
 
 
 @pytest.mark.parametrize(("host", "keyed"), [("0.0.0.0", False), ("0.0.0.0", True), ("localhost", False)])
-def test_listening_beyond_loopback_without_keys_is_said(node: Node, tmp_path: Path, host: str, keyed: bool) -> None:
-    models = ["--reranker", str(tiny_cross_encoder(tmp_path / "r")), "--embedder", str(tiny_bi_encoder(tmp_path / "e"))]
+def test_listening_beyond_loopback_without_keys_is_said(
+    node: Node, tmp_path: Path, host: str, keyed: bool
+) -> None:
+    models = [
+        "--reranker",
+        str(tiny_cross_encoder(tmp_path / "r")),
+        "--embedder",
+        str(tiny_bi_encoder(tmp_path / "e")),
+    ]
     arguments = ["--elasticsearch-url", node.url, "--host", host, *models]
     said = started(arguments, tmp_path / "log", {HASHES: HASH} if keyed else {})
     assert ("asks for no key" in said) == (host == "0.0.0.0" and not keyed)
@@ -137,7 +164,16 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("address", SECRETS)
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["search", "any", "q"], ["doctor"], ["doctor", "--json"], ["ingest", "any", "/dev/null"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve", "--port", "0"],
+        ["search", "any", "q"],
+        ["doctor"],
+        ["doctor", "--json"],
+        ["ingest", "any", "/dev/null"],
+    ],
+)
 def test_a_password_in_the_address_is_never_printed(
     address: str, command: list[str], run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +196,9 @@ def test_a_password_in_the_address_is_never_printed(
         "exit:2+http://u:secret@h",
     ],
 )
-def test_a_password_in_the_address_of_a_model_is_never_printed(model: str, run: Callable[..., tuple[int, str]]) -> None:
+def test_a_password_in_the_address_of_a_model_is_never_printed(
+    model: str, run: Callable[..., tuple[int, str]]
+) -> None:
     code, said = run(*SERVE, "--reranker", model, "--reranker", model)
     assert code in (2, 4)
     assert "secret" not in said

@@ -33,7 +33,14 @@ QUESTION = "who signed the treaty"
 
 def body(**changes: Any) -> dict[str, Any]:
     child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
-    return {"text_similarity_reranker": {"retriever": child, "field": "text", "inference_text": QUESTION, **changes}}
+    return {
+        "text_similarity_reranker": {
+            "retriever": child,
+            "field": "text",
+            "inference_text": QUESTION,
+            **changes,
+        }
+    }
 
 
 # --- a real process, the official client ---------------------------------------------------------------------------
@@ -57,7 +64,9 @@ def official(address: str) -> Iterator[Elasticsearch]:
         yield client
 
 
-def test_the_official_client_searches_through_the_sidecar(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+def test_the_official_client_searches_through_the_sidecar(
+    official: Elasticsearch, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
     answer = official.search(index=index, retriever=body(), size=3)
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
@@ -68,24 +77,40 @@ def test_the_official_client_searches_through_the_sidecar(official: Elasticsearc
     assert answer["hits"]["total"] == {"value": len(ARTICLES), "relation": "eq"}
 
 
-def test_a_search_that_needs_no_reranker_is_elasticsearchs(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+def test_a_search_that_needs_no_reranker_is_elasticsearchs(
+    official: Elasticsearch, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
-    searches: list[dict[str, Any]] = [{"query": {"match": {"text": "moon"}}}, {"retriever": {"standard": {"query": {"match": {"text": "moon"}}}}}]
+    searches: list[dict[str, Any]] = [
+        {"query": {"match": {"text": "moon"}}},
+        {"retriever": {"standard": {"query": {"match": {"text": "moon"}}}}},
+    ]
     for search in searches:
-        assert official.search(index=index, **search).body["hits"] == es.search(index=index, **search).body["hits"]
+        assert (
+            official.search(index=index, **search).body["hits"]
+            == es.search(index=index, **search).body["hits"]
+        )
     assert official.search(index=index, q="text:moon", preference="_local")["hits"]["total"]["value"] == 1
 
 
-def test_elasticsearchs_errors_keep_body_and_status(official: Elasticsearch, es: Elasticsearch, index: str) -> None:
+def test_elasticsearchs_errors_keep_body_and_status(
+    official: Elasticsearch, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
-    searches: list[dict[str, Any]] = [{"index": "no-such-index", "retriever": body()}, {"index": index, "query": {"nonsense": {}}}]
+    searches: list[dict[str, Any]] = [
+        {"index": "no-such-index", "retriever": body()},
+        {"index": index, "query": {"nonsense": {}}},
+    ]
     for search in searches:
         with pytest.raises((NotFoundError, BadRequestError)) as through:
             official.search(**search)
         if "query" in search:
             with pytest.raises(BadRequestError) as direct:
                 es.search(**search)
-            assert (through.value.status_code, through.value.body) == (direct.value.status_code, direct.value.body)
+            assert (through.value.status_code, through.value.body) == (
+                direct.value.status_code,
+                direct.value.body,
+            )
         else:
             assert through.value.error == "index_not_found_exception"
 
@@ -104,10 +129,14 @@ def test_the_documentation_page_needs_no_network(address: str) -> None:
     page = httpx.get(f"{address}/docs").text
     assert 'src="/' in page
     assert "https://" not in page.replace("https://fastapi.tiangolo.com", "")
-    assert {"/{index}/_search", "/rescore", "/rerank", "/healthz", "/readyz"} <= set(httpx.get(f"{address}/openapi.json").json()["paths"])
+    assert {"/{index}/_search", "/rescore", "/rerank", "/healthz", "/readyz"} <= set(
+        httpx.get(f"{address}/openapi.json").json()["paths"]
+    )
 
 
-def test_a_sidecar_killed_in_the_middle_of_a_request(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_sidecar_killed_in_the_middle_of_a_request(
+    node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
     """The caller gets a clear error, the index is unchanged, and a sidecar started again on the same port serves."""
     long = [("Long", "word " * 20_000, 2000)] * 40
     fill(es, index, long)
@@ -124,26 +153,37 @@ def test_a_sidecar_killed_in_the_middle_of_a_request(node: Node, es: Elasticsear
         request.join(timeout=60)
     assert isinstance(failures[0], TransportError), failures
     after = es.indices.stats(index=index)["indices"][index]["primaries"]
-    assert (after["docs"], after["indexing"]["index_total"]) == (before["docs"], before["indexing"]["index_total"])
+    assert (after["docs"], after["indexing"]["index_total"]) == (
+        before["docs"],
+        before["indexing"]["index_total"],
+    )
     port = int(url.rsplit(":", 1)[1])
     with sidecar(node.url, *models, tmp_path / "second.log", port) as (again, _):
         assert again == url
-        answer = Elasticsearch(again, request_timeout=120).search(index=index, retriever=body(rank_window_size=1), size=1)
+        answer = Elasticsearch(again, request_timeout=120).search(
+            index=index, retriever=body(rank_window_size=1), size=1
+        )
         assert answer["rerank"]["status"] == "reranked"
-        assert answer["hits"]["hits"][0]["fields"]["rerank.passage"]  # a text longer than the window is read in parts
+        assert answer["hits"]["hits"][0]["fields"][
+            "rerank.passage"
+        ]  # a text longer than the window is read in parts
         assert answer["rerank"]["truncated"] == 0
 
 
 def _failure(caller: Elasticsearch, index: str) -> Exception:
     try:
-        caller.options(headers={"x-rerank-timeout-ms": "100000"}).search(index=index, retriever=body(rank_window_size=40), size=1)
+        caller.options(headers={"x-rerank-timeout-ms": "100000"}).search(
+            index=index, retriever=body(rank_window_size=40), size=1
+        )
     except Exception as error:  # noqa: BLE001 whatever the caller sees is the result
         return error
     return AssertionError("the search was answered before the sidecar was killed")
 
 
 def _searches(es: Elasticsearch, index: str) -> int:
-    total: int = es.indices.stats(index=index, metric="search")["indices"][index]["total"]["search"]["query_total"]
+    total: int = es.indices.stats(index=index, metric="search")["indices"][index]["total"]["search"][
+        "query_total"
+    ]
     return total
 
 
@@ -153,30 +193,50 @@ def test_sigterm_ends_the_sidecar_cleanly(node: Node, models: tuple[Path, Path],
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
-def test_several_models_are_served_by_name(node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_several_models_are_served_by_name(
+    node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Each scores as it does alone, whichever way it is named, at the same time as the others."""
     fill(es, index)
-    folders = {"tiny-cross-encoder": models[0], "two": tiny_cross_encoder(tmp_path / "two", seed=2, labels=2), "narrow": tiny_cross_encoder(tmp_path / "n", 3)}
+    folders = {
+        "tiny-cross-encoder": models[0],
+        "two": tiny_cross_encoder(tmp_path / "two", seed=2, labels=2),
+        "narrow": tiny_cross_encoder(tmp_path / "n", 3),
+    }
     texts = [text for _, text, _ in ARTICLES]
     expected = {}
     for name, folder in folders.items():
         with local_reranker(folder) as alone:
             expected[name] = alone.score(QUESTION, texts).values
     extra = [option for name in ("two", "narrow") for option in ("--reranker", f"{name}={folders[name]}")]
-    with sidecar(node.url, *models, tmp_path / "log", extra=extra) as (url, _), Elasticsearch(url) as official, ThreadPoolExecutor() as threads:
+    with (
+        sidecar(node.url, *models, tmp_path / "log", extra=extra) as (url, _),
+        Elasticsearch(url) as official,
+        ThreadPoolExecutor() as threads,
+    ):
         asked = list(threads.map(lambda name: _tei_logits(url, name, texts), [*folders, *folders]))
         assert asked == [expected[name].tolist() for name in (*folders, *folders)]
         assert _tei_logits(url, None, texts) == expected["tiny-cross-encoder"].tolist()
         for name in folders:
-            rows = official.inference.inference(task_type="rerank", inference_id=name, input=texts, query=QUESTION)["rerank"]
+            rows = official.inference.inference(
+                task_type="rerank", inference_id=name, input=texts, query=QUESTION
+            )["rerank"]
             assert [row["index"] for row in rows] == ranked(expected[name])
             found = official.search(index=index, retriever=body(inference_id=name))
             assert found["rerank"]["model"] == name
             assert [hit["_id"] for hit in found["hits"]["hits"]] == [f"a{i}" for i in ranked(expected[name])]
-            rescored = httpx.post(f"{url}/rescore", json={"query": QUESTION, "response": found.body, "field": "text", "inference_id": name}).json()
-            assert [hit["_id"] for hit in rescored["hits"]["hits"]] == [hit["_id"] for hit in found["hits"]["hits"]]
+            rescored = httpx.post(
+                f"{url}/rescore",
+                json={"query": QUESTION, "response": found.body, "field": "text", "inference_id": name},
+            ).json()
+            assert [hit["_id"] for hit in rescored["hits"]["hits"]] == [
+                hit["_id"] for hit in found["hits"]["hits"]
+            ]
             assert official.inference.get(inference_id=name)["endpoints"][0]["task_type"] == "rerank"
-        assert [each["inference_id"] for each in official.inference.get()["endpoints"]] == [*folders, "tiny-bi-encoder"]
+        assert [each["inference_id"] for each in official.inference.get()["endpoints"]] == [
+            *folders,
+            "tiny-bi-encoder",
+        ]
         with pytest.raises(NotFoundError, match="is not served here"):
             official.search(index=index, retriever=body(inference_id="four"))
         with pytest.raises(NotFoundError, match="is not served here"):
@@ -187,7 +247,10 @@ def test_several_models_are_served_by_name(node: Node, es: Elasticsearch, index:
 
 def _tei_logits(url: str, model: str | None, texts: list[str]) -> list[float]:
     rows = httpx.post(
-        f"{url}/rerank", params={"model": model} if model else {}, json={"query": QUESTION, "texts": texts, "raw_scores": True}, timeout=60
+        f"{url}/rerank",
+        params={"model": model} if model else {},
+        json={"query": QUESTION, "texts": texts, "raw_scores": True},
+        timeout=60,
     ).json()
     return [row["score"] for row in sorted(rows, key=lambda row: row["index"])]
 
@@ -196,12 +259,19 @@ def _tei_logits(url: str, model: str | None, texts: list[str]) -> list[float]:
 
 
 def service(node: Node, reranker: Reranker, limits: Limits | None = None) -> Service:
-    return Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({reranker.name: reranker}, EMBEDDER), limits or Limits())
+    return Service(
+        AsyncElasticsearch(node.url, max_retries=0),
+        lambda: ({reranker.name: reranker}, EMBEDDER),
+        limits or Limits(),
+    )
 
 
 async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(running)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+    ):
         while (await client.get("/readyz")).status_code != 200:
             pass
         yield client
@@ -209,30 +279,49 @@ async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in caller_of(service(node, WordOverlapReranker(), Limits(body_bytes=20_000, documents=50))):
+    async for client in caller_of(
+        service(node, WordOverlapReranker(), Limits(body_bytes=20_000, documents=50))
+    ):
         yield client
 
 
-async def test_rescore_reorders_a_response_and_keeps_the_rest(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+async def test_rescore_reorders_a_response_and_keeps_the_rest(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
-    found = es.search(index=index, query={"match_all": {}}, aggs={"y": {"max": {"field": "metadata.year"}}}).body
-    answer = (await caller.post("/rescore", json={"query": QUESTION, "response": found, "field": "text"})).json()
+    found = es.search(
+        index=index, query={"match_all": {}}, aggs={"y": {"max": {"field": "metadata.year"}}}
+    ).body
+    answer = (
+        await caller.post("/rescore", json={"query": QUESTION, "response": found, "field": "text"})
+    ).json()
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
     assert scores == sorted(scores, reverse=True)
     assert answer["hits"]["hits"][0]["_id"] == "a2"
-    assert {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]} == {hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]}
+    assert {hit["_id"]: hit["_source"] for hit in answer["hits"]["hits"]} == {
+        hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]
+    }
     assert answer["aggregations"] == found["aggregations"]
     assert answer["hits"]["total"] == found["hits"]["total"]
-    nested = (await caller.post("/rescore", json={"query": "cats sleep", "response": found, "field": ["title", "passages.text"]})).json()
+    nested = (
+        await caller.post(
+            "/rescore", json={"query": "cats sleep", "response": found, "field": ["title", "passages.text"]}
+        )
+    ).json()
     assert nested["hits"]["hits"][0]["fields"]["rerank.passage"][0]["text"] == "Cats sleep."
 
 
 async def test_rescore_says_what_is_wrong(caller: httpx.AsyncClient) -> None:
     empty = {"hits": {"total": {"value": 0, "relation": "eq"}, "hits": []}}
-    assert (await caller.post("/rescore", json={"query": "q", "response": empty, "field": "text"})).json()["hits"]["hits"] == []
+    assert (await caller.post("/rescore", json={"query": "q", "response": empty, "field": "text"})).json()[
+        "hits"
+    ]["hits"] == []
     cases = [
         ({"query": "q", "response": {}, "field": "t"}, "not an Elasticsearch search response"),
-        ({"query": "q", "response": {"hits": {"hits": [{"_id": "1", "_source": {}}]}}, "field": "t"}, "no hit of [response] carries text in [t]"),
+        (
+            {"query": "q", "response": {"hits": {"hits": [{"_id": "1", "_source": {}}]}}, "field": "t"},
+            "no hit of [response] carries text in [t]",
+        ),
         ({"query": "", "response": empty, "field": "t"}, "[query]"),
         ({"response": empty, "field": "t"}, "[query] field required"),
         ({"query": "q", "response": empty, "field": "t", "feild": 1}, "[feild]"),
@@ -256,10 +345,22 @@ async def test_tei_rerank_orders_and_scores(caller: httpx.AsyncClient) -> None:
 async def test_tei_says_which_texts_were_cut(node: Node, tmp_path: Path) -> None:
     with local_reranker(tiny_cross_encoder(tmp_path, max_length=16)) as model:
         async for caller in caller_of(service(node, model)):
-            answer = await caller.post("/rerank", json={"query": "q", "texts": ["short", "much too long for it", "no", "much too long as well"]})
-            assert (answer.headers["x-rerank-truncated"], answer.headers["x-rerank-truncated-at"]) == ("2", "1,3")
+            answer = await caller.post(
+                "/rerank",
+                json={
+                    "query": "q",
+                    "texts": ["short", "much too long for it", "no", "much too long as well"],
+                },
+            )
+            assert (answer.headers["x-rerank-truncated"], answer.headers["x-rerank-truncated-at"]) == (
+                "2",
+                "1,3",
+            )
             whole = await caller.post("/rerank", json={"query": "q", "texts": ["short"]})
-            assert (whole.headers["x-rerank-truncated"], "x-rerank-truncated-at" in whole.headers) == ("0", False)
+            assert (whole.headers["x-rerank-truncated"], "x-rerank-truncated-at" in whole.headers) == (
+                "0",
+                False,
+            )
 
 
 async def test_tei_errors_have_teis_shape(caller: httpx.AsyncClient) -> None:
@@ -284,12 +385,17 @@ async def test_a_broken_model_is_a_backend_error(node: Node) -> None:
 
     async for caller in caller_of(service(node, Breaks())):
         answer = await caller.post("/rerank", json={"query": "q", "texts": ["x"]})
-        assert (answer.status_code, answer.json()) == (424, {"error": "the graph is gone", "error_type": "Backend"})
+        assert (answer.status_code, answer.json()) == (
+            424,
+            {"error": "the graph is gone", "error_type": "Backend"},
+        )
     async for caller in caller_of(service(node, Late(reached=1))):
         assert (await caller.post("/rerank", json={"query": "q", "texts": ["x", "y"]})).status_code == 504
 
 
-async def test_bodies_are_bounded_and_understood(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+async def test_bodies_are_bounded_and_understood(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
     search = f"/{index}/_search"
     plain = json.dumps({"retriever": body()}).encode()
@@ -312,16 +418,28 @@ async def test_bodies_are_bounded_and_understood(caller: httpx.AsyncClient, es: 
     assert len(sized.json()["hits"]["hits"]) == 1
 
 
-async def test_each_fault_of_a_search_has_its_status_and_its_sentence(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+async def test_each_fault_of_a_search_has_its_status_and_its_sentence(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str
+) -> None:
     es.indices.create(index=index, mappings={"properties": {"content": {"type": "text"}}})
     builder = {"text_embedding": {"model_text": QUESTION}}
     knn = {"knn": {"field": "vector", "k": 3, "num_candidates": 3, "query_vector_builder": builder}}
     cases = [
         ("no-such-index", body(), 404, "no such index [no-such-index]"),
-        (index, body(field="content", retriever=knn), 400, f"index [{index}] has no field [vector]; its vector fields are: none"),
+        (
+            index,
+            body(field="content", retriever=knn),
+            400,
+            f"index [{index}] has no field [vector]; its vector fields are: none",
+        ),
         (index, body(), 400, f"index [{index}] has no field [text]; its text fields are: content"),
         (index, body(field="content", inference_text=""), 400, "[inference_text]"),
-        (f"{index}", {**body(field="content"), "rrf": {}}, 400, "malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]"),
+        (
+            f"{index}",
+            {**body(field="content"), "rrf": {}},
+            400,
+            "malformed retriever, expected [END_OBJECT] but found [FIELD_NAME]",
+        ),
     ]
     for name, tree, status, message in cases:
         answer = await caller.post(f"/{name}/_search", json={"retriever": tree})
@@ -330,18 +448,28 @@ async def test_each_fault_of_a_search_has_its_status_and_its_sentence(caller: ht
         assert error["root_cause"][0]["reason"] == error["reason"]
 
 
-async def test_vendor_media_types_are_answered_in_kind(caller: httpx.AsyncClient, es: Elasticsearch, index: str) -> None:
+async def test_vendor_media_types_are_answered_in_kind(
+    caller: httpx.AsyncClient, es: Elasticsearch, index: str
+) -> None:
     fill(es, index)
     vendor = "application/vnd.elasticsearch+json; compatible-with=9"
-    answer = await caller.post(f"/{index}/_search", json={"retriever": body()}, headers={"accept": vendor, "content-type": vendor})
+    answer = await caller.post(
+        f"/{index}/_search", json={"retriever": body()}, headers={"accept": vendor, "content-type": vendor}
+    )
     assert answer.headers["content-type"].startswith("application/vnd.elasticsearch+json")
     assert answer.headers["x-elastic-product"] == "Elasticsearch"
 
 
 async def test_health_and_readiness_differ(node: Node) -> None:
-    gone = Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: ({"word-overlap": WordOverlapReranker()}, None))
+    gone = Service(
+        AsyncElasticsearch("http://127.0.0.1:9", max_retries=0),
+        lambda: ({"word-overlap": WordOverlapReranker()}, None),
+    )
     app = create_app(gone)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
+    ):
         assert (await caller.get("/healthz")).status_code == 200
         ready = await caller.get("/readyz")
         assert ready.status_code == 503
@@ -357,7 +485,10 @@ async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> N
         raise ModelFolderError("/models/gone is not there")
 
     app = create_app(Service(AsyncElasticsearch(node.url), load))
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
+    ):
         while (reasons := (await caller.get("/readyz")).json()["reasons"]) == ["the model is still loading"]:
             pass
         assert reasons == ["/models/gone is not there"]
@@ -366,9 +497,15 @@ async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> N
 
 
 async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
-    running = Service(AsyncElasticsearch("http://127.0.0.1:9"), lambda: ({"word-overlap": WordOverlapReranker()}, EMBEDDER))
+    running = Service(
+        AsyncElasticsearch("http://127.0.0.1:9"), lambda: ({"word-overlap": WordOverlapReranker()}, EMBEDDER)
+    )
     await running.start()
-    one, other, none = running.client({"authorization": "ApiKey abc"}), running.client({"authorization": "ApiKey xyz"}), running.client({})
+    one, other, none = (
+        running.client({"authorization": "ApiKey abc"}),
+        running.client({"authorization": "ApiKey xyz"}),
+        running.client({}),
+    )
     assert one is running.client({"authorization": "ApiKey abc"})
     assert len({id(one), id(other), id(none)}) == 3
     assert one._client._headers["authorization"] == "ApiKey abc"
@@ -379,7 +516,9 @@ async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
     await running.close()
 
 
-async def test_an_unexpected_failure_is_a_500_without_details(node: Node, es: Elasticsearch, index: str) -> None:
+async def test_an_unexpected_failure_is_a_500_without_details(
+    node: Node, es: Elasticsearch, index: str
+) -> None:
     class BreaksLater(Broken):
         async def ascore(self, query: str, passages: Any, *, deadline: float | None = None) -> Any:
             if query == "ready":
@@ -389,7 +528,10 @@ async def test_an_unexpected_failure_is_a_500_without_details(node: Node, es: El
     fill(es, index)
     app = create_app(service(node, BreaksLater()))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://sidecar") as caller:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://sidecar") as caller,
+    ):
         while (await caller.get("/readyz")).status_code != 200:
             pass
         answer = await caller.post(f"/{index}/_search", json={"retriever": body()})

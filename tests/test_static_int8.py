@@ -69,13 +69,20 @@ def test_an_encoder_keeps_its_logits_nearly(tmp_path: Path, largest: int) -> Non
     assert np.abs(exact - found).max() < LARGEST_DIFFERENCE[whole] * exact.std()
     kinds = operators(int8)
     # Six products a layer, of which queries, keys and values read the same bytes; the head of one column stays fp32.
-    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear"), kinds.count("MatMul")) == (12, 8, 1)
+    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear"), kinds.count("MatMul")) == (
+        12,
+        8,
+        1,
+    )
     assert int8.stat().st_size < 0.5 * path.stat().st_size
     assert sorted(each.name for each in tmp_path.iterdir()) == ["int8.onnx", "model.onnx"]
 
 
 def test_neighbours_in_a_run_do_not_change_a_bit(tmp_path: Path) -> None:
-    path, int8 = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE, pooling="mean"), tmp_path / "int8.onnx"
+    path, int8 = (
+        encoder(tmp_path / "model.onnx", scaled=True, width=WIDE, pooling="mean"),
+        tmp_path / "int8.onnx",
+    )
     assert fuse_attention(path, WIDE)
     quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
     ids = np.random.default_rng(3).integers(0, 100, (6, 20))
@@ -95,14 +102,21 @@ def product(path: Path, columns: np.ndarray, *, products: int = 1, offset: float
     }
     nodes = [helper.make_node("Gather", ["words", "input_ids"], ["x0"])]
     for number in range(products):
-        nodes += [helper.make_node("MatMul", [f"x{number}", "weights"], [f"y{number}"]), helper.make_node("Add", ["bias", f"y{number}"], [f"z{number}"])]
+        nodes += [
+            helper.make_node("MatMul", [f"x{number}", "weights"], [f"y{number}"]),
+            helper.make_node("Add", ["bias", f"y{number}"], [f"z{number}"]),
+        ]
         nodes += [helper.make_node("MatMul", [f"z{number}", "square"], [f"x{number + 1}"])]
     out = f"x{products}" if products > 1 else "z0"
     graph = helper.make_graph(
         nodes,
         "product",
         [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, ["batch", "tokens", len(columns) if products > 1 else 32])],
+        [
+            helper.make_tensor_value_info(
+                out, TensorProto.FLOAT, ["batch", "tokens", len(columns) if products > 1 else 32]
+            )
+        ],
         [numpy_helper.from_array(value, name) for name, value in values.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
@@ -111,7 +125,10 @@ def product(path: Path, columns: np.ndarray, *, products: int = 1, offset: float
 
 def test_a_column_a_hundred_times_as_large_costs_the_others_nothing(tmp_path: Path) -> None:
     columns = np.ones(WIDE)
-    even, uneven = product(tmp_path / "even.onnx", columns), product(tmp_path / "uneven.onnx", np.where(np.arange(WIDE) == 7, 100, columns))
+    even, uneven = (
+        product(tmp_path / "even.onnx", columns),
+        product(tmp_path / "uneven.onnx", np.where(np.arange(WIDE) == 7, 100, columns)),
+    )
     error = {}
     for path in (even, uneven):
         int8 = path.with_suffix(".int8")
@@ -128,14 +145,23 @@ def test_a_column_a_hundred_times_as_large_costs_the_others_nothing(tmp_path: Pa
 def test_weights_of_several_layers_are_kept_once(tmp_path: Path) -> None:
     path, int8 = product(tmp_path / "model.onnx", np.ones(WIDTH * 8), products=3), tmp_path / "int8.onnx"
     quantise_static(path, int8, calibration(["input_ids"]), largest=REDUCED)
-    bytes_of = [each for each in onnx.load(int8).graph.initializer if each.data_type == TensorProto.INT8 and each.dims[0] != 100]
+    bytes_of = [
+        each
+        for each in onnx.load(int8).graph.initializer
+        if each.data_type == TensorProto.INT8 and each.dims[0] != 100
+    ]
     assert sorted(tuple(each.dims) for each in bytes_of) == [(32, 64), (64, 32)]
     ids = np.arange(40).reshape(2, 20)
     (exact,), (found,) = run(path, ids), run(int8, ids)
     assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
 
 
-@given(arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.floats(-1e3, 1e3, width=32)), st.sampled_from([FULL, REDUCED]))
+@given(
+    arrays(
+        np.float32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.floats(-1e3, 1e3, width=32)
+    ),
+    st.sampled_from([FULL, REDUCED]),
+)
 @example(np.array([[3.264e-42]], dtype=np.float32), FULL)
 def test_weights_are_at_most_half_a_step_from_their_grid(weights: np.ndarray, largest: int) -> None:
     grid, steps = on_grid(weights, largest)
@@ -148,27 +174,40 @@ def test_what_rounding_does_on_average_is_taken_out_of_the_bias(tmp_path: Path) 
     path, int8 = product(tmp_path / "model.onnx", np.ones(WIDE), offset=1.0), tmp_path / "int8.onnx"
     texts = calibration(["input_ids"])
     quantise_static(path, int8, texts, largest=REDUCED)
-    errors = np.concatenate([run(int8, feed["input_ids"])[0] - run(path, feed["input_ids"])[0] for feed in texts], axis=1)[0]
+    errors = np.concatenate(
+        [run(int8, feed["input_ids"])[0] - run(path, feed["input_ids"])[0] for feed in texts], axis=1
+    )[0]
     # What is left is the table's, of a hundred words. Uncorrected, the mean of the worst column is above the spread.
     assert np.abs(errors.mean(axis=0)).max() < 0.5 * errors.std(axis=0).max()
 
 
 def test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer(tmp_path: Path) -> None:
-    path, plain, fitting = encoder(tmp_path / "model.onnx", scaled=True, width=WIDE), tmp_path / "plain.onnx", tmp_path / "fitted.onnx"
+    path, plain, fitting = (
+        encoder(tmp_path / "model.onnx", scaled=True, width=WIDE),
+        tmp_path / "plain.onnx",
+        tmp_path / "fitted.onnx",
+    )
     assert fuse_attention(path, WIDE)
     # Small numbers alone: of the texts, and of what is read.
-    texts = [feeds(["input_ids"], [row], [[0] * 24]) for row in np.random.default_rng(6).integers(0, 30, (40, 24)).tolist()]
+    texts = [
+        feeds(["input_ids"], [row], [[0] * 24])
+        for row in np.random.default_rng(6).integers(0, 30, (40, 24)).tolist()
+    ]
     for out, fit in ((plain, False), (fitting, True)):
         quantise_static(path, out, texts, largest=REDUCED, fit=fit)
     ids = np.random.default_rng(7).integers(0, 30, (64, 24))
     exact = run(path, ids, "a.ffn0")[1]
-    error = {out.stem: float(np.square(run(out, ids, "a.ffn0")[1] - exact).mean()) for out in (plain, fitting)}
+    error = {
+        out.stem: float(np.square(run(out, ids, "a.ffn0")[1] - exact).mean()) for out in (plain, fitting)
+    }
     assert error["fitted"] < error["plain"]
 
 
 @example(seed=952, inputs=4, largest=FULL)  # greedy rounding, row by row, leaves this one a third worse
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([FULL, REDUCED]))
-def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(seed: int, inputs: int, largest: int) -> None:
+def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(
+    seed: int, inputs: int, largest: int
+) -> None:
     draw = np.random.default_rng(seed)
     read = (draw.normal(size=(200, inputs)) @ draw.normal(size=(inputs, inputs))).astype(np.float32)
     weights = draw.normal(size=(inputs, 9)).astype(np.float32)

@@ -14,29 +14,72 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import RequestError
 from es_rerank.text.nearest import nearest
-from es_rerank.text.strategies import NoneSettings, RecursiveSettings, SentenceSettings, Strategy, WordSettings, cut, sentences, strategy_of, words_of
+from es_rerank.text.strategies import (
+    NoneSettings,
+    RecursiveSettings,
+    SentenceSettings,
+    Strategy,
+    WordSettings,
+    cut,
+    sentences,
+    strategy_of,
+    words_of,
+)
 from es_rerank.types import Passage
 
-PLAIN = ("treaty", "signed.", "1.5", "(a,b)", "“Quoted.”", "!?", "x" * 400, "\x00", "\n", "\n\n", "\r\n", "\n# ", "rock'n'roll", "don’t", "snake_case", "__")
+PLAIN = (
+    "treaty",
+    "signed.",
+    "1.5",
+    "(a,b)",
+    "“Quoted.”",
+    "!?",
+    "x" * 400,
+    "\x00",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\n# ",
+    "rock'n'roll",
+    "don’t",
+    "snake_case",
+    "__",
+)
 FOREIGN = (
     "中文字符。", "谁签了约？」", "カタカナ", "ひらがな", "Python语言", "Ünïcode", "e\u0301te\u0301", "नमस्ते", "العَرَبِيَّة", "สวัสดี",
     "👩\u200d👩\u200d👧", "😀", "\u200b", "𠮷野家",
 )  # fmt: skip
 PIECES = st.sampled_from(PLAIN + FOREIGN)
-TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=150).map(" ".join), st.lists(PIECES, max_size=80).map("".join))
+TEXTS = st.one_of(
+    st.text(), st.lists(PIECES, max_size=150).map(" ".join), st.lists(PIECES, max_size=80).map("".join)
+)
 
-SENTENCES = st.builds(SentenceSettings, max_chunk_size=st.integers(20, 45), sentence_overlap=st.sampled_from([0, 1]))
+SENTENCES = st.builds(
+    SentenceSettings, max_chunk_size=st.integers(20, 45), sentence_overlap=st.sampled_from([0, 1])
+)
 WORD_RUNS = st.integers(10, 25).flatmap(
-    lambda size: st.builds(WordSettings, strategy=st.just("word"), max_chunk_size=st.just(size), overlap=st.integers(0, size // 2))
+    lambda size: st.builds(
+        WordSettings,
+        strategy=st.just("word"),
+        max_chunk_size=st.just(size),
+        overlap=st.integers(0, size // 2),
+    )
 )
 RECURSIVE = st.builds(
-    RecursiveSettings, strategy=st.just("recursive"), max_chunk_size=st.integers(10, 30), separator_group=st.sampled_from(["plaintext", "markdown"])
+    RecursiveSettings,
+    strategy=st.just("recursive"),
+    max_chunk_size=st.integers(10, 30),
+    separator_group=st.sampled_from(["plaintext", "markdown"]),
 )
 OWN_SEPARATORS = st.builds(
     RecursiveSettings,
     strategy=st.just("recursive"),
     max_chunk_size=st.integers(10, 30),
-    separators=st.lists(st.sampled_from([r"\n\n", "。", r"\btreaty", r"[aeiou]", r"\s*", "", r"(?<!\n)\n(?!\n)"]), min_size=1, max_size=3).map(tuple),
+    separators=st.lists(
+        st.sampled_from([r"\n\n", "。", r"\btreaty", r"[aeiou]", r"\s*", "", r"(?<!\n)\n(?!\n)"]),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
 )
 SIZED = st.one_of(SENTENCES, WORD_RUNS, RECURSIVE, OWN_SEPARATORS)
 ANY: st.SearchStrategy[Strategy] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
@@ -81,11 +124,19 @@ def test_runs_of_words_are_full_and_share_exactly_the_overlap(text: str, strateg
     assert all(len(chunk) == strategy.max_chunk_size for chunk in chunks[:-1])
     for left, right in pairwise(chunks):
         assert left[len(left) - strategy.overlap :] == right[: strategy.overlap]
-    assert [word for chunk in chunks[:1] for word in chunk] + [word for chunk in chunks[1:] for word in chunk[strategy.overlap :]] == words_of(text)
+    assert [word for chunk in chunks[:1] for word in chunk] + [
+        word for chunk in chunks[1:] for word in chunk[strategy.overlap :]
+    ] == words_of(text)
 
 
-@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30), strategy=SENTENCES, space=st.sampled_from([" ", "  ", "\n", " \n\n "]))
-def test_chunks_of_sentences_are_whole_full_and_overlap_where_two_fit(lengths: list[int], strategy: SentenceSettings, space: str) -> None:
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30),
+    strategy=SENTENCES,
+    space=st.sampled_from([" ", "  ", "\n", " \n\n "]),
+)
+def test_chunks_of_sentences_are_whole_full_and_overlap_where_two_fit(
+    lengths: list[int], strategy: SentenceSettings, space: str
+) -> None:
     whole = [sentence(f"s{number}", length) for number, length in enumerate(lengths)]
     next_first = 0
     for passage in (chunks := cut(space.join(whole), strategy)):
@@ -95,7 +146,11 @@ def test_chunks_of_sentences_are_whole_full_and_overlap_where_two_fit(lengths: l
         assert first == next_first
         if last < len(whole):
             assert sum(lengths[first : last + 1]) > strategy.max_chunk_size
-            next_first = last - 1 if strategy.sentence_overlap and sum(lengths[last - 1 : last + 1]) <= strategy.max_chunk_size else last
+            next_first = (
+                last - 1
+                if strategy.sentence_overlap and sum(lengths[last - 1 : last + 1]) <= strategy.max_chunk_size
+                else last
+            )
     assert chunks[-1].text.endswith(whole[-1])
 
 
@@ -121,8 +176,15 @@ def texts(passages: list[Passage]) -> list[str]:
 def test_sentences_are_packed_and_neighbours_share_the_last_one() -> None:
     a, b, c, d = (sentence(name, 8) for name in "abcd")
     text = f"{a} {b}  {c}\n{d}"
-    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=0))) == [f"{a} {b}", f"{c}\n{d}"]
-    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=1))) == [f"{a} {b}", f"{b}  {c}", f"{c}\n{d}"]
+    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=0))) == [
+        f"{a} {b}",
+        f"{c}\n{d}",
+    ]
+    assert texts(cut(text, SentenceSettings(max_chunk_size=20, sentence_overlap=1))) == [
+        f"{a} {b}",
+        f"{b}  {c}",
+        f"{c}\n{d}",
+    ]
     assert texts(cut(text, SentenceSettings(max_chunk_size=32))) == [text]
 
 
@@ -152,7 +214,9 @@ def test_a_sentence_longer_than_a_chunk_is_cut_between_words() -> None:
 def test_where_sentences_end(whole: list[str]) -> None:
     # With so many words before each, no two fit into one chunk.
     long = [f"{'word ' * 18}{text}" for text in whole]
-    assert texts(cut("".join(long), SentenceSettings(max_chunk_size=28, sentence_overlap=0))) == [text.strip() for text in long]
+    assert texts(cut("".join(long), SentenceSettings(max_chunk_size=28, sentence_overlap=0))) == [
+        text.strip() for text in long
+    ]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +261,10 @@ def test_signs_between_two_runs_of_words_go_with_the_word_that_they_touch() -> N
 
 def test_chinese_is_counted_by_signs() -> None:
     text = "条约已签字的国王在城里" + "Python" + "语言"
-    assert texts(cut(text, WordSettings(strategy="word", max_chunk_size=10, overlap=0))) == [text[:10], text[10:]]
+    assert texts(cut(text, WordSettings(strategy="word", max_chunk_size=10, overlap=0))) == [
+        text[:10],
+        text[10:],
+    ]
 
 
 def test_paragraphs_are_kept_whole_where_they_fit_else_split_by_line_then_sentence() -> None:
@@ -205,19 +272,36 @@ def test_paragraphs_are_kept_whole_where_they_fit_else_split_by_line_then_senten
     long = f"{sentence('c', 6)} {sentence('d', 6)}"
     text = f"{small}\n\n{lines}\n\n{long}"
     recursive = RecursiveSettings(strategy="recursive", max_chunk_size=10)
-    assert texts(cut(text, recursive)) == [small, *(line.strip() for line in lines.split("\n")), sentence("c", 6), sentence("d", 6)]
-    assert texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=20))) == [f"{small}\n\n{lines.strip()}", long]
+    assert texts(cut(text, recursive)) == [
+        small,
+        *(line.strip() for line in lines.split("\n")),
+        sentence("c", 6),
+        sentence("d", 6),
+    ]
+    assert texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=20))) == [
+        f"{small}\n\n{lines.strip()}",
+        long,
+    ]
 
 
 def test_headings_begin_a_chunk_of_markdown() -> None:
     text = f"intro {'a ' * 6}\n# One\n{'b ' * 7}\n## Deep\n{'c ' * 8}\n# Two\n{'d ' * 5}"
-    chunks = texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="markdown")))
-    assert [chunk.split("\n")[0].strip() for chunk in chunks] == [f"intro {'a ' * 6}".strip(), "# One", "## Deep", "# Two"]
+    chunks = texts(
+        cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="markdown"))
+    )
+    assert [chunk.split("\n")[0].strip() for chunk in chunks] == [
+        f"intro {'a ' * 6}".strip(),
+        "# One",
+        "## Deep",
+        "# Two",
+    ]
 
 
 def test_own_separators_begin_the_piece_behind_them() -> None:
     text = "a b c d e f;g h i j k l;m n"
-    assert texts(cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separators=(";",)))) == ["a b c d e f", ";g h i j k l;m n"]
+    assert texts(
+        cut(text, RecursiveSettings(strategy="recursive", max_chunk_size=10, separators=(";",)))
+    ) == ["a b c d e f", ";g h i j k l;m n"]
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -231,12 +315,20 @@ def test_own_separators_begin_the_piece_behind_them() -> None:
         ({"max_chunk_size": 40}, SentenceSettings(max_chunk_size=40, sentence_overlap=0)),
         ({"strategy": "sentence"}, SentenceSettings(max_chunk_size=250, sentence_overlap=1)),
         ({"sentence_overlap": 0}, SentenceSettings(max_chunk_size=250, sentence_overlap=0)),
-        ({"strategy": "word", "max_chunk_size": 10, "overlap": 5}, WordSettings(strategy="word", max_chunk_size=10, overlap=5)),
-        ({"strategy": "recursive", "max_chunk_size": 10}, RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="plaintext")),
+        (
+            {"strategy": "word", "max_chunk_size": 10, "overlap": 5},
+            WordSettings(strategy="word", max_chunk_size=10, overlap=5),
+        ),
+        (
+            {"strategy": "recursive", "max_chunk_size": 10},
+            RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="plaintext"),
+        ),
         ({"strategy": "none"}, NoneSettings(strategy="none")),
     ],
 )
-def test_settings_are_read_as_elasticsearch_reads_them(settings: dict[str, Any] | None, strategy: Strategy) -> None:
+def test_settings_are_read_as_elasticsearch_reads_them(
+    settings: dict[str, Any] | None, strategy: Strategy
+) -> None:
     assert strategy_of(settings) == strategy
 
 
@@ -244,18 +336,39 @@ def test_settings_are_read_as_elasticsearch_reads_them(settings: dict[str, Any] 
     ("settings", "fault"),
     [
         ({"max_chunk_size": 19}, "[max_chunk_size] input should be greater than or equal to 20, found [19]"),
-        ({"max_chunk_size": "many"}, "[max_chunk_size] input should be a valid integer, unable to parse string as an integer, found [many]"),
+        (
+            {"max_chunk_size": "many"},
+            "[max_chunk_size] input should be a valid integer, unable to parse string as an integer, found [many]",
+        ),
         ({"sentence_overlap": 2}, "[sentence_overlap] input should be 0 or 1, found [2]"),
         ({"strategy": "word", "max_chunk_size": 10}, "[overlap] field required"),
         ({"strategy": "word", "overlap": 1}, "[max_chunk_size] field required"),
-        ({"strategy": "word", "max_chunk_size": 9, "overlap": 1}, "[max_chunk_size] input should be greater than or equal to 10, found [9]"),
-        ({"strategy": "word", "max_chunk_size": 11, "overlap": 6}, "[overlap] must be at most half of [max_chunk_size], found [6] of [11]"),
-        ({"strategy": "word", "max_chunk_size": 11, "overlap": -1}, "[overlap] input should be greater than or equal to 0, found [-1]"),
+        (
+            {"strategy": "word", "max_chunk_size": 9, "overlap": 1},
+            "[max_chunk_size] input should be greater than or equal to 10, found [9]",
+        ),
+        (
+            {"strategy": "word", "max_chunk_size": 11, "overlap": 6},
+            "[overlap] must be at most half of [max_chunk_size], found [6] of [11]",
+        ),
+        (
+            {"strategy": "word", "max_chunk_size": 11, "overlap": -1},
+            "[overlap] input should be greater than or equal to 0, found [-1]",
+        ),
         ({"strategy": "sentence", "overlap": 1}, "[overlap] extra inputs are not permitted, found [1]"),
-        ({"strategy": "none", "max_chunk_size": 20}, "[max_chunk_size] extra inputs are not permitted, found [20]"),
-        ({"strategy": "Paragraph"}, "[strategy] must be one of sentence, word, recursive, none, found [Paragraph]"),
+        (
+            {"strategy": "none", "max_chunk_size": 20},
+            "[max_chunk_size] extra inputs are not permitted, found [20]",
+        ),
+        (
+            {"strategy": "Paragraph"},
+            "[strategy] must be one of sentence, word, recursive, none, found [Paragraph]",
+        ),
         ({"strategy": None}, "[strategy] must be one of sentence, word, recursive, none, found [None]"),
-        ({"strategy": ["word"]}, "[strategy] must be one of sentence, word, recursive, none, found [['word']]"),
+        (
+            {"strategy": ["word"]},
+            "[strategy] must be one of sentence, word, recursive, none, found [['word']]",
+        ),
         (
             {"strategy": "recursive", "max_chunk_size": 10, "separators": []},
             "[separators] tuple should have at least 1 item after validation, not 0, found [[]]",
@@ -265,7 +378,12 @@ def test_settings_are_read_as_elasticsearch_reads_them(settings: dict[str, Any] 
             "[separators] holds '[A-Z', which is not a regular expression: missing ]: [A-Z",
         ),
         (
-            {"strategy": "recursive", "max_chunk_size": 10, "separators": ["a"], "separator_group": "markdown"},
+            {
+                "strategy": "recursive",
+                "max_chunk_size": 10,
+                "separators": ["a"],
+                "separator_group": "markdown",
+            },
             "[separators] and [separator_group] cannot both be given",
         ),
         (
@@ -297,7 +415,10 @@ SAMPLES = (
 
 
 def test_words_are_those_of_elasticsearchs_standard_analyzer(es: Elasticsearch) -> None:
-    there = {text: [token["token"] for token in es.indices.analyze(analyzer="standard", text=text)["tokens"]] for text in SAMPLES}
+    there = {
+        text: [token["token"] for token in es.indices.analyze(analyzer="standard", text=text)["tokens"]]
+        for text in SAMPLES
+    }
     assert {text: words_of(text) for text in SAMPLES} == there
 
 
@@ -316,7 +437,11 @@ def test_bm25_weighs_rarity_repetition_and_length() -> None:
     # Four passages of 4, 2, 4 and 6 words (mean 4). idf: king (in three) ln(1 + 1.5 / 3.5) = 0.357, treaty (in one) ln(1 + 3.5 / 1.5) = 1.204.
     rows = passages("king king king rain", "king moon", "treaty sun moon rain", "king sun moon rain dog cat")
     # king alone: 3 / (3 + 1.2) = 0.714, 1 / (1 + 0.75) = 0.571, none, 1 / (1 + 1.65) = 0.377 of 0.357.
-    assert [nearest(rows, "king", size) for size in (1, 2, 3)] == [[rows[0]], rows[:2], [rows[0], rows[1], rows[3]]]
+    assert [nearest(rows, "king", size) for size in (1, 2, 3)] == [
+        [rows[0]],
+        rows[:2],
+        [rows[0], rows[1], rows[3]],
+    ]
     # treaty: 1.204 / 2.2 = 0.547, more than three times king: 0.255.
     assert nearest(rows, "the King's treaty, king", 1) == [rows[2]]
     assert nearest(rows, "king treaty", 2) == [rows[0], rows[2]]
@@ -346,7 +471,9 @@ def test_few_passages_are_all_near() -> None:
 
 
 LEXICON = ["king", "queen", "treaty", "moon", "dog", "river", "stone"]
-WORDINGS = st.lists(st.lists(st.sampled_from(LEXICON), min_size=1, max_size=9).map(" ".join), min_size=2, max_size=8)
+WORDINGS = st.lists(
+    st.lists(st.sampled_from(LEXICON), min_size=1, max_size=9).map(" ".join), min_size=2, max_size=8
+)
 
 
 def place(rows: list[Passage], query: str, number: int) -> int:
@@ -355,14 +482,22 @@ def place(rows: list[Passage], query: str, number: int) -> int:
 
 
 @given(wordings=WORDINGS, word=st.sampled_from(LEXICON), times=st.integers(1, 4), data=st.data())
-def test_more_of_the_querys_word_never_makes_a_passage_less_near(wordings: list[str], word: str, times: int, data: st.DataObject) -> None:
+def test_more_of_the_querys_word_never_makes_a_passage_less_near(
+    wordings: list[str], word: str, times: int, data: st.DataObject
+) -> None:
     number = data.draw(st.integers(0, len(wordings) - 1))
     more = [text + f" {word}" * times if i == number else text for i, text in enumerate(wordings)]
     assert place(passages(*more), word, number) <= place(passages(*wordings), word, number)
 
 
-@given(wordings=WORDINGS, query=st.lists(st.sampled_from([*LEXICON, "archive", "paper"]), min_size=1, max_size=5).map(" ".join), data=st.data())
-def test_a_passage_without_the_querys_words_is_no_less_near_with_them(wordings: list[str], query: str, data: st.DataObject) -> None:
+@given(
+    wordings=WORDINGS,
+    query=st.lists(st.sampled_from([*LEXICON, "archive", "paper"]), min_size=1, max_size=5).map(" ".join),
+    data=st.data(),
+)
+def test_a_passage_without_the_querys_words_is_no_less_near_with_them(
+    wordings: list[str], query: str, data: st.DataObject
+) -> None:
     number = data.draw(st.integers(0, len(wordings) - 1))
     wordings[number] = "rain night"
     before = place(passages(*wordings), query, number)
@@ -374,11 +509,26 @@ def test_nearest_are_those_that_elasticsearch_scores_best(es: Elasticsearch, ind
     draw = random.Random(5)
     # From words that stand once to words that stand everywhere.
     lexicon = [f"word{number}" for number in range(30)]
-    rows = passages(*(" ".join(draw.choices(lexicon, weights=[1 / (1 + number) for number in range(30)], k=draw.randint(1, 30))) for _ in range(40)))
-    es.indices.create(
-        index=index, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1}
+    rows = passages(
+        *(
+            " ".join(
+                draw.choices(
+                    lexicon, weights=[1 / (1 + number) for number in range(30)], k=draw.randint(1, 30)
+                )
+            )
+            for _ in range(40)
+        )
     )
-    operations = [line for number, row in enumerate(rows) for line in ({"index": {"_id": str(number)}}, {"text": row.text})]
+    es.indices.create(
+        index=index,
+        mappings={"properties": {"text": {"type": "text"}}},
+        settings={"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1},
+    )
+    operations = [
+        line
+        for number, row in enumerate(rows)
+        for line in ({"index": {"_id": str(number)}}, {"text": row.text})
+    ]
     assert not es.bulk(index=index, operations=operations, refresh=True)["errors"]
     for _ in range(200):
         query, size = " ".join(draw.choices(lexicon, k=draw.randint(1, 5))), draw.randint(1, 39)
@@ -387,5 +537,8 @@ def test_nearest_are_those_that_elasticsearch_scores_best(es: Elasticsearch, ind
         found = [rows.index(row) for row in nearest(rows, query, size)]
         assert found == sorted(found)
         # Scores there are float32: those that differ by rounding alone are equal.
-        worst, best_left = min(scores.get(i, 0.0) for i in found), max(scores.get(i, 0.0) for i in range(40) if i not in found)
+        worst, best_left = (
+            min(scores.get(i, 0.0) for i in found),
+            max(scores.get(i, 0.0) for i in range(40) if i not in found),
+        )
         assert worst >= best_left - 1e-6, (query, size)

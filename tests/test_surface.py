@@ -31,7 +31,11 @@ TREE = sorted(_subclasses(errors.EsRerankError), key=lambda cls: cls.__name__)
 def test_the_public_names_are_those_of_all() -> None:
     for name in es_rerank.__all__:
         assert getattr(es_rerank, name) is not None, "a public name is imported on its first use"
-    public = {name for name, value in vars(es_rerank).items() if not name.startswith("_") and not isinstance(value, types.ModuleType)}
+    public = {
+        name
+        for name, value in vars(es_rerank).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
     assert public == set(es_rerank.__all__)
     assert list(es_rerank.__all__) == sorted(es_rerank.__all__)
 
@@ -40,13 +44,23 @@ def test_the_public_names_are_those_of_all() -> None:
 def test_import_stays_light(module: str) -> None:
     heavy = ("torch", "transformers", "optimum", "sentence_transformers", "onnxruntime", "onnx")
     found = subprocess.run(
-        [sys.executable, "-c", f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.strip() == "[]"
 
 
 def test_imports_point_one_way() -> None:
-    assert subprocess.run([Path(sys.executable).with_name("lint-imports"), "--config", ROOT / "pyproject.toml"], cwd=ROOT, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [Path(sys.executable).with_name("lint-imports"), "--config", ROOT / "pyproject.toml"],
+            cwd=ROOT,
+            check=False,
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
@@ -65,7 +79,9 @@ def test_the_tree_is_drawn_where_it_is_defined() -> None:
     assert all(cls.__name__ in (errors.__doc__ or "") for cls in TREE)
 
 
-def test_settings_come_from_the_environment_and_unknown_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment_and_unknown_ones_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(PREFIX + "WINDOW", "20")
     monkeypatch.setenv("ELASTICSEARCH_URL", "http://somewhere:9200")
     settings = read_settings()
@@ -103,4 +119,6 @@ def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() 
     for name, command in _commands(typer.main.get_command(app)):
         assert name in readme, name
         assert command.help, name
-        assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help"), name
+        assert all(
+            getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help"
+        ), name

@@ -72,7 +72,14 @@ def test_no_length_of_a_caller_hides_a_request_to_elasticsearch(
     hidden = f"DELETE /{victim} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
     outer = f"POST /{index}/_search HTTP/1.1\r\nHost: {urlsplit(node.url).netloc}\r\ncontent-type: application/json\r\ncontent-length: {len(hidden)}\r\n\r\n"
     line, *headers, body = first.replace("INDEX", index).replace("LENGTH", str(len(outer))).split("|")
-    second = head_of(f"POST /{index}/_search HTTP/1.1", "Content-Type: application/json", f"Content-Length: {len(hidden)}") + hidden
+    second = (
+        head_of(
+            f"POST /{index}/_search HTTP/1.1",
+            "Content-Type: application/json",
+            f"Content-Length: {len(hidden)}",
+        )
+        + hidden
+    )
     if through:
         models = tiny_cross_encoder(tmp_path / "r"), tiny_bi_encoder(tmp_path / "e")
         with sidecar(node.url, *models, tmp_path / "log", extra=["--pass-through"]) as (own, _):
@@ -94,7 +101,11 @@ def test_a_length_without_a_body_holds_no_other_caller(address: str, node: Node)
 
 def test_a_length_and_chunks_together_are_refused(address: str) -> None:
     for path in ("/rerank", "/_search", "/any/_msearch", "/rescore"):
-        (answer,) = exchange(address, head_of(f"POST {path} HTTP/1.1", "Content-Length: 2", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n")
+        (answer,) = exchange(
+            address,
+            head_of(f"POST {path} HTTP/1.1", "Content-Length: 2", "Transfer-Encoding: chunked")
+            + b"2\r\n{}\r\n0\r\n\r\n",
+        )
         assert answer.split(b" ", 2)[1] in (b"400", b"422"), answer
 
 
@@ -117,28 +128,86 @@ EXPENSIVE: dict[str, tuple[str, bytes]] = {
     "a million numbers as texts": ("/rerank", json.dumps({"query": "q", "texts": [1] * 1_000_000}).encode()),
     "a million keys": ("/rerank", json.dumps({f"key{number}": 1 for number in range(500_000)}).encode()),
     "numbers to embed": ("/_inference/text_embedding/any", json.dumps({"input": [1] * 500_000}).encode()),
-    "numbers to rank": ("/_inference/rerank/any", json.dumps({"query": "q", "input": [1] * 500_000}).encode()),
-    "many fields of many hits": ("/rescore", json.dumps({"query": "q", "field": ["a"] * 900, "response": {"hits": {"hits": HITS}}}).encode()),
-    "a deep field": ("/rescore", json.dumps({"query": "q", "field": "a" + ".a" * 1_000_000, "response": {"hits": {"hits": HITS}}}).encode()),
-    "many hits": ("/rescore", json.dumps({"query": "q", "field": "text", "response": {"hits": {"hits": HITS * 300}}}).encode()),
+    "numbers to rank": (
+        "/_inference/rerank/any",
+        json.dumps({"query": "q", "input": [1] * 500_000}).encode(),
+    ),
+    "many fields of many hits": (
+        "/rescore",
+        json.dumps({"query": "q", "field": ["a"] * 900, "response": {"hits": {"hits": HITS}}}).encode(),
+    ),
+    "a deep field": (
+        "/rescore",
+        json.dumps(
+            {"query": "q", "field": "a" + ".a" * 1_000_000, "response": {"hits": {"hits": HITS}}}
+        ).encode(),
+    ),
+    "many hits": (
+        "/rescore",
+        json.dumps({"query": "q", "field": "text", "response": {"hits": {"hits": HITS * 300}}}).encode(),
+    ),
     "wrong filters": ("/any/_search", json.dumps(reranker(filter=[1] * 500_000)).encode()),
     "empty filters": ("/any/_search", json.dumps(reranker(filter=[{}] * 500_000)).encode()),
     "many fields": ("/any/_search", json.dumps(reranker(field=["text"] * 500_000)).encode()),
     "a long vector": (
         "/any/_search",
-        json.dumps({"retriever": {"rrf": {"retrievers": [{"knn": {"field": "v", "k": 1, "query_vector": ["1"] * 500_000}}]}}}).encode(),
+        json.dumps(
+            {
+                "retriever": {
+                    "rrf": {"retrievers": [{"knn": {"field": "v", "k": 1, "query_vector": ["1"] * 500_000}}]}
+                }
+            }
+        ).encode(),
     ),
-    "a long sort": ("/any/_search", json.dumps({"retriever": {"pinned": {"ids": ["1"], "retriever": {"standard": {"sort": ["_score"] * 500_000}}}}}).encode()),
-    "many ids": ("/any/_search", json.dumps({"retriever": {"pinned": {"ids": ["1"] * 500_000, "retriever": {"standard": {}}}}}).encode()),
+    "a long sort": (
+        "/any/_search",
+        json.dumps(
+            {
+                "retriever": {
+                    "pinned": {"ids": ["1"], "retriever": {"standard": {"sort": ["_score"] * 500_000}}}
+                }
+            }
+        ).encode(),
+    ),
+    "many ids": (
+        "/any/_search",
+        json.dumps(
+            {"retriever": {"pinned": {"ids": ["1"] * 500_000, "retriever": {"standard": {}}}}}
+        ).encode(),
+    ),
     "many rescorers": (
         "/any/_search",
-        json.dumps({"retriever": {"rrf": {"retrievers": [{"rescorer": {"retriever": {"standard": {}}, "rescore": [{}] * 300_000}}]}}}).encode(),
+        json.dumps(
+            {
+                "retriever": {
+                    "rrf": {
+                        "retrievers": [
+                            {"rescorer": {"retriever": {"standard": {}}, "rescore": [{}] * 300_000}}
+                        ]
+                    }
+                }
+            }
+        ).encode(),
     ),
     "empty lines": ("/_msearch", b'{}\n{"retriever":1}\n' + b"\n" * 4_000_000),
     "many searches": ("/_msearch", lines(*[{}, {"retriever": {"rrf": {}}}] * 5_000)),
     "many costly patterns": (
         "/_msearch",
-        lines(*[{}, reranker(chunk_rescorer={"chunking_settings": {"strategy": "recursive", "max_chunk_size": 10, "separators": SEPARATORS}})] * 100),
+        lines(
+            *[
+                {},
+                reranker(
+                    chunk_rescorer={
+                        "chunking_settings": {
+                            "strategy": "recursive",
+                            "max_chunk_size": 10,
+                            "separators": SEPARATORS,
+                        }
+                    }
+                ),
+            ]
+            * 100
+        ),
     ),
 }
 
@@ -149,7 +218,11 @@ def test_what_is_too_much_is_refused_while_others_are_served(address: str, name:
     path, body = EXPENSIVE[name]
     answers: list[httpx.Response] = []
     sending = threading.Thread(
-        target=lambda: answers.append(httpx.post(address + path, content=body, headers={"content-type": "application/json"}, timeout=GUARD_S))
+        target=lambda: answers.append(
+            httpx.post(
+                address + path, content=body, headers={"content-type": "application/json"}, timeout=GUARD_S
+            )
+        )
     )
     sending.start()
     with httpx.Client(base_url=address, timeout=GUARD_S / 4) as healthy:
@@ -168,20 +241,29 @@ ODD = {
     "an inference id": json.dumps(reranker(inference_id="HALF")),
     "a field": json.dumps(reranker(field="HALF")),
     "a size": '{"retriever": TREE, "size": "HALF"}',
-    "a weight": '{"retriever": {"linear": {"retrievers": [{"retriever": {"standard": {}}, "weight": "' + "1" * 400 + '"}]}}}',
+    "a weight": '{"retriever": {"linear": {"retrievers": [{"retriever": {"standard": {}}, "weight": "'
+    + "1" * 400
+    + '"}]}}}',
 }
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_half_a_character_and_an_endless_weight_are_the_callers_fault(address: str, name: str) -> None:
     body = ODD[name].replace("TREE", json.dumps(TREE)).replace("HALF", HALF)
-    answer = httpx.post(f"{address}/any/_search", content=body, headers={"content-type": "application/json"}, timeout=60)
+    answer = httpx.post(
+        f"{address}/any/_search", content=body, headers={"content-type": "application/json"}, timeout=60
+    )
     assert answer.status_code == 400, answer.text[:300]
 
 
-@pytest.mark.parametrize("header", ['{"routing": [1, 2]}', '{"expand_wildcards": [true]}', '{"index": "\\ud800"}', '{"routing": "\\ud800"}'])
+@pytest.mark.parametrize(
+    "header",
+    ['{"routing": [1, 2]}', '{"expand_wildcards": [true]}', '{"index": "\\ud800"}', '{"routing": "\\ud800"}'],
+)
 def test_odd_headers_of_msearch_are_the_callers_fault(address: str, header: str) -> None:
-    answer = httpx.post(f"{address}/_msearch", content=f"{header}\n{json.dumps({'retriever': TREE})}\n", timeout=60)
+    answer = httpx.post(
+        f"{address}/_msearch", content=f"{header}\n{json.dumps({'retriever': TREE})}\n", timeout=60
+    )
     assert answer.status_code == 400, answer.text[:300]
 
 

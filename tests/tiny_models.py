@@ -59,14 +59,25 @@ def tiny_cross_encoder(
     """Write a cross-encoder whose logit depends on every token, its position and its segment; return ``folder``."""
     contract = CrossEncoderContract(truncation=Truncation(strategy=strategy), labels=labels)
     _write(folder, "cross-encoder", seed, dims=labels, pooled=True)
-    return _seal(folder, Manifest.model_validate({**_common(folder, "cross-encoder", max_length), "cross_encoder": contract, "calibration": calibration}))
+    return _seal(
+        folder,
+        Manifest.model_validate(
+            {
+                **_common(folder, "cross-encoder", max_length),
+                "cross_encoder": contract,
+                "calibration": calibration,
+            }
+        ),
+    )
 
 
 def with_exit(folder: Path, *, layer: int = 1) -> Path:
     """Let a tiny cross-encoder also stop early, with a head of its own; return ``folder``."""
     model = onnx.load(folder / GRAPH)
     draw = np.random.default_rng(17)
-    model.graph.initializer.append(numpy_helper.from_array(draw.normal(size=(_WIDTH, 1)).astype(np.float32), "exit.head"))
+    model.graph.initializer.append(
+        numpy_helper.from_array(draw.normal(size=(_WIDTH, 1)).astype(np.float32), "exit.head")
+    )
     model.graph.node.extend(
         [
             helper.make_node("Identity", ["hidden"], [HIDDEN]),
@@ -74,7 +85,9 @@ def with_exit(folder: Path, *, layer: int = 1) -> Path:
             helper.make_node("MatMul", ["exit.pooled", "exit.head"], [EXIT_LOGITS]),
         ]
     )
-    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (EXIT_LOGITS, HIDDEN))
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (EXIT_LOGITS, HIDDEN)
+    )
     onnx.save(model, folder / GRAPH)
     split(folder / GRAPH, folder / FIRST, folder / REST)
     manifest = parse_manifest(folder)
@@ -83,31 +96,47 @@ def with_exit(folder: Path, *, layer: int = 1) -> Path:
     return _seal(folder, manifest.model_copy(update=exits))
 
 
-def tiny_monot5(folder: Path, seed: int = 0, *, max_length: int = 128, truncation: PromptTruncation = "document") -> Path:
+def tiny_monot5(
+    folder: Path, seed: int = 0, *, max_length: int = 128, truncation: PromptTruncation = "document"
+) -> Path:
     """Write a monoT5 whose logits of false and true depend on every token and its position; return ``folder``."""
     contract = MonoT5Contract(false_token="▁false", true_token="▁true", truncation=truncation)
     _write(folder, "monot5", seed, dims=2, pooled=True)
-    return _seal(folder, Manifest.model_validate({**_common(folder, "monot5", max_length), "monot5": contract}))
+    return _seal(
+        folder, Manifest.model_validate({**_common(folder, "monot5", max_length), "monot5": contract})
+    )
 
 
-def tiny_bi_encoder(folder: Path, dims: int = 8, seed: int = 0, *, max_length: int = 128, query_prefix: str = "") -> Path:
+def tiny_bi_encoder(
+    folder: Path, dims: int = 8, seed: int = 0, *, max_length: int = 128, query_prefix: str = ""
+) -> Path:
     """Write a bi-encoder with hidden states of ``dims``; return ``folder``."""
     contract = BiEncoderContract(dims=dims, pooling="mean", query_prefix=query_prefix)
     _write(folder, "bi-encoder", seed, dims=dims, pooled=False)
-    return _seal(folder, Manifest.model_validate({**_common(folder, "bi-encoder", max_length), "bi_encoder": contract}))
+    return _seal(
+        folder, Manifest.model_validate({**_common(folder, "bi-encoder", max_length), "bi_encoder": contract})
+    )
 
 
 def tiny_tokenizer() -> Tokenizer:
     """Return a WordPiece tokenizer of letters, digits and punctuation, with BERT's special tokens around its texts."""
     pieces = string.ascii_lowercase + string.digits
     vocabulary = [*_SPECIALS, *pieces, *(f"##{piece}" for piece in pieces), *string.punctuation]
-    tokenizer = Tokenizer(models.WordPiece({token: number for number, token in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            {token: number for number, token in enumerate(vocabulary)},
+            unk_token="[UNK]",
+            max_input_chars_per_word=100,
+        )
+    )
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(list(_SPECIALS))
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return tokenizer
 
@@ -115,13 +144,24 @@ def tiny_tokenizer() -> Tokenizer:
 def tiny_t5_tokenizer() -> Tokenizer:
     """Return a unigram tokenizer of T5's kind: ``</s>`` behind a text, special tokens that are pieces as well, compatibility forms made one."""
     pieces = [*string.ascii_letters, *string.digits, *string.punctuation, "▁", *"áíóúñ¿"]
-    scored = [*((word, -1.0) for word in _T5_WORDS), *((piece, -float(number % 7) - 4) for number, piece in enumerate(pieces))]
-    tokenizer = Tokenizer(models.Unigram([*((token, 0.0) for token in _T5_SPECIALS), *scored], unk_id=_T5_SPECIALS.index("<unk>")))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), "▁")])
+    scored = [
+        *((word, -1.0) for word in _T5_WORDS),
+        *((piece, -float(number % 7) - 4) for number, piece in enumerate(pieces)),
+    ]
+    tokenizer = Tokenizer(
+        models.Unigram(
+            [*((token, 0.0) for token in _T5_SPECIALS), *scored], unk_id=_T5_SPECIALS.index("<unk>")
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), "▁")]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.add_special_tokens(list(_T5_SPECIALS))
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
     return tokenizer
 
 
@@ -146,7 +186,10 @@ def save_graph(
         [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9), folder / GRAPH)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9),
+        folder / GRAPH,
+    )
 
 
 def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> None:

@@ -25,7 +25,9 @@ def behind_tls(url: str, folder: Path) -> Iterator[tuple[str, Path]]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        server = asyncio.run_coroutine_threadsafe(_listening(node.hostname, node.port, context), loop).result()
+        server = asyncio.run_coroutine_threadsafe(
+            _listening(node.hostname, node.port, context), loop
+        ).result()
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", folder / "http_ca.crt"
         asyncio.run_coroutine_threadsafe(_closed(server), loop).result()
     finally:

@@ -8,7 +8,17 @@ from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, helpers
 from elasticsearch.dsl import Search
 
-from es_rerank import AsyncRerankClient, Embedder, EsRerankError, RerankClient, Reranker, assemble_prompt, load_embedder, load_reranker, passages_of
+from es_rerank import (
+    AsyncRerankClient,
+    Embedder,
+    EsRerankError,
+    RerankClient,
+    Reranker,
+    assemble_prompt,
+    load_embedder,
+    load_reranker,
+    passages_of,
+)
 
 plain = Elasticsearch("http://localhost:9200")
 reranker: Reranker = load_reranker()
@@ -24,13 +34,36 @@ with es as entered:
     assert_type(entered, RerankClient)
 
 assert_type(es.options(api_key="key", request_timeout=3.0), RerankClient)
-assert_type(es.search(index="a", retriever={"rrf": {"retrievers": []}}, size=3, from_=2, source=["title"], aggs={}, routing="r"), ObjectApiResponse[Any])
-assert_type(es.search(index=["a", "b"], body={"query": {"match_all": {}}}, timeout_s=2.0), ObjectApiResponse[Any])
+assert_type(
+    es.search(
+        index="a",
+        retriever={"rrf": {"retrievers": []}},
+        size=3,
+        from_=2,
+        source=["title"],
+        aggs={},
+        routing="r",
+    ),
+    ObjectApiResponse[Any],
+)
+assert_type(
+    es.search(index=["a", "b"], body={"query": {"match_all": {}}}, timeout_s=2.0), ObjectApiResponse[Any]
+)
 assert_type(es.msearch(searches=[{"index": "a"}, {"query": {"match_all": {}}}]), ObjectApiResponse[Any])
-assert_type(es.rerank("q", index="a", first_stage="hybrid", window=20, filter={"term": {"year": 2020}}), ObjectApiResponse[Any])
+assert_type(
+    es.rerank("q", index="a", first_stage="hybrid", window=20, filter={"term": {"year": 2020}}),
+    ObjectApiResponse[Any],
+)
 assert_type(es.count(index="a"), ObjectApiResponse[Any])
 
-prompt = assemble_prompt("q", passages_of(es.rerank("q", index="a").body, ["title", "text"]), count=len, budget=1_000, most=5, order="ends")
+prompt = assemble_prompt(
+    "q",
+    passages_of(es.rerank("q", index="a").body, ["title", "text"]),
+    count=len,
+    budget=1_000,
+    most=5,
+    order="ends",
+)
 assert_type(prompt.text, str)
 assert_type(prompt.citations("[1]").unknown, tuple[int, ...])
 assemble_prompt("q", [])  # type: ignore[call-arg]

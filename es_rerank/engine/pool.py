@@ -37,7 +37,9 @@ def cores() -> int:
 class _Job(Generic[T, R]):
     """Items that were asked for together. All but ``future`` belongs to the pool's lock."""
 
-    def __init__(self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None) -> None:
+    def __init__(
+        self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None
+    ) -> None:
         self.work = work
         self.items = items
         self.deadline = deadline
@@ -97,7 +99,14 @@ class Pool:
         self._rotation: deque[_Job[Any, Any]] = deque()
         self._timed_had_the_last = False
 
-    def run(self, work: Callable[[T], R], items: Sequence[T], *, length: Callable[[T], int], deadline: float | None = None) -> list[R | None]:
+    def run(
+        self,
+        work: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        length: Callable[[T], int],
+        deadline: float | None = None,
+    ) -> list[R | None]:
         """Return one result per item, in the order given; None where the item had not been started by the deadline.
 
         ``deadline`` is a moment of ``time.monotonic()``. Raises OverloadError when too much is waiting, ModelError when
@@ -111,7 +120,14 @@ class Pool:
         finally:
             job.future.cancel()  # an interrupt ends the wait: the rest is not wanted. Without effect when done
 
-    async def arun(self, work: Callable[[T], R], items: Sequence[T], *, length: Callable[[T], int], deadline: float | None = None) -> list[R | None]:
+    async def arun(
+        self,
+        work: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        length: Callable[[T], int],
+        deadline: float | None = None,
+    ) -> list[R | None]:
         """Return the same as ``run`` without blocking the event loop; cancelling it drops what has not started."""
         job = self._submit(work, items, length, deadline)
         outcome = asyncio.wrap_future(job.future)
@@ -127,7 +143,11 @@ class Pool:
         with self._lock:
             self._closed = True
             for job in self._rotation:
-                job.fail(ModelError("the model was closed while passages were waiting; keep it open until its last call has returned"))
+                job.fail(
+                    ModelError(
+                        "the model was closed while passages were waiting; keep it open until its last call has returned"
+                    )
+                )
             self._rotation.clear()
         self._executor.shutdown()
 
@@ -137,14 +157,18 @@ class Pool:
         with self._lock:
             return sum(len(job.waiting) for job in self._rotation)
 
-    def _submit(self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None) -> _Job[T, R]:
+    def _submit(
+        self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None
+    ) -> _Job[T, R]:
         job = _Job(work, items, length, deadline)
         with self._lock:
             if self._closed:
                 raise ModelError("the model is closed; load it again")
             waiting = self.waiting
             if waiting and waiting + len(items) > self._most_waiting:
-                raise OverloadError(f"{waiting} items are waiting and {len(items)} more would pass the bound of {self._most_waiting}; try again later")
+                raise OverloadError(
+                    f"{waiting} items are waiting and {len(items)} more would pass the bound of {self._most_waiting}; try again later"
+                )
             if job.late:
                 job.waiting.clear()
             job.settle()
@@ -184,7 +208,11 @@ class Pool:
         for job in [job for job in self._rotation if job.late]:
             self._rotation.remove(job)
             job.expire()
-        timed = min((job for job in self._rotation if job.deadline is not None), key=lambda job: job.deadline or 0.0, default=None)
+        timed = min(
+            (job for job in self._rotation if job.deadline is not None),
+            key=lambda job: job.deadline or 0.0,
+            default=None,
+        )
         untimed = next((job for job in self._rotation if job.deadline is None), None)
         chosen = untimed if timed is None or (untimed is not None and self._timed_had_the_last) else timed
         if chosen is not None:

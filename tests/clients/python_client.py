@@ -35,23 +35,31 @@ def in_a_point_in_time(client: Any, index: str, wanted: dict[str, Any]) -> Calls
     pit = (yield client.open_point_in_time(index=index, keep_alive=wanted["keep_alive"]))["id"]
     pages = []
     for start in wanted["from"]:
-        page = yield client.search(**wanted["search"], from_=start, pit={"id": pit, "keep_alive": wanted["keep_alive"]})
+        page = yield client.search(
+            **wanted["search"], from_=start, pit={"id": pit, "keep_alive": wanted["keep_alive"]}
+        )
         pit = page["pit_id"]
         pages.append(searched(page))
     closed = yield client.close_point_in_time(id=pit)
     return {"pages": pages, "closed": closed["succeeded"]}
 
 
-def passed_through(client: Any, index: str, one: dict[str, Any], more: list[dict[str, Any]], query: dict[str, Any]) -> Calls:
+def passed_through(
+    client: Any, index: str, one: dict[str, Any], more: list[dict[str, Any]], query: dict[str, Any]
+) -> Calls:
     indexed = (yield client.index(index=index, id=one["id"], document=one["document"]))["result"]
     got = yield client.get(index=index, id=one["id"])
-    operations = [line for each in more for line in ({"index": {"_index": index, "_id": each["id"]}}, each["document"])]
+    operations = [
+        line for each in more for line in ({"index": {"_index": index, "_id": each["id"]}}, each["document"])
+    ]
     bulk = yield client.bulk(operations=operations, refresh=True)
     count = (yield client.count(index=index, query=query))["count"]
     deleted = (yield client.delete(index=index, id=one["id"]))["result"]
     exists = bool((yield client.exists(index=index, id=one["id"])))
     dropped = (yield client.indices.delete(index=index))["acknowledged"]
-    items = [[item["index"]["_id"], item["index"]["result"], item["index"]["status"]] for item in bulk["items"]]
+    items = [
+        [item["index"]["_id"], item["index"]["result"], item["index"]["status"]] for item in bulk["items"]
+    ]
     return {
         "indexed": indexed,
         "got": {"id": got["_id"], "source": got["_source"]},
@@ -84,11 +92,19 @@ def searched(answer: Any) -> dict[str, Any]:
 
 def hit_of(hit: dict[str, Any]) -> dict[str, Any]:
     parts = {"source": "_source", "fields": "fields", "highlight": "highlight"}
-    return {"id": hit["_id"], "score": hit["_score"], **{name: hit[key] for name, key in parts.items() if key in hit}}
+    return {
+        "id": hit["_id"],
+        "score": hit["_score"],
+        **{name: hit[key] for name, key in parts.items() if key in hit},
+    }
 
 
 def aggregation(value: dict[str, Any]) -> Any:
-    return [[bucket["key"], bucket["doc_count"]] for bucket in value["buckets"]] if "buckets" in value else value["value"]
+    return (
+        [[bucket["key"], bucket["doc_count"]] for bucket in value["buckets"]]
+        if "buckets" in value
+        else value["value"]
+    )
 
 
 def run(url: str, requests: dict[str, Any]) -> Any:
@@ -121,4 +137,6 @@ async def arun(url: str, requests: dict[str, Any]) -> Any:
 if __name__ == "__main__":
     kind, address, file = sys.argv[1:]
     wanted = json.loads(Path(file).read_text(encoding="utf-8"))
-    sys.stdout.write(json.dumps(run(address, wanted) if kind == "sync" else asyncio.run(arun(address, wanted))))
+    sys.stdout.write(
+        json.dumps(run(address, wanted) if kind == "sync" else asyncio.run(arun(address, wanted)))
+    )

@@ -19,19 +19,35 @@ FALSE, TRUE = "▁false", "▁true"
 
 def sentence_transformers_logits(folder: Path) -> FloatArray:
     """What sentence-transformers says of every pair, as one logit each, float32, (n_pairs,)."""
-    model = CrossEncoder(str(folder), max_length=tiny_torch.WINDOW, device="cpu", model_kwargs={"dtype": torch.float32})
-    values = np.asarray(model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32)
+    model = CrossEncoder(
+        str(folder), max_length=tiny_torch.WINDOW, device="cpu", model_kwargs={"dtype": torch.float32}
+    )
+    values = np.asarray(
+        model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32
+    )
     return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
 
 
 def flagembedding_logits(folder: Path) -> FloatArray:
     """What FlagEmbedding makes of every pair (inference/reranker/encoder_only/base.py), float32, (n_pairs,)."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
+    )
     window, logits = tiny_torch.WINDOW, []
     for query, passage in PAIRS:
-        first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)["input_ids"]
+        first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)[
+            "input_ids"
+        ]
         second = tokenizer(passage, add_special_tokens=False, max_length=window, truncation=True)["input_ids"]
-        item = tokenizer.prepare_for_model(first, second, truncation="only_second", max_length=window, return_tensors="pt", prepend_batch_axis=True)
+        item = tokenizer.prepare_for_model(
+            first,
+            second,
+            truncation="only_second",
+            max_length=window,
+            return_tensors="pt",
+            prepend_batch_axis=True,
+        )
         with torch.inference_mode():
             logits.append(float(model(**item).logits[0, 0]))
     return np.asarray(logits, dtype=np.float32)
@@ -47,16 +63,25 @@ def pygaggle(folder: Path, prompts: Sequence[str] | Sequence[list[int]]) -> tupl
 
     pygaggle/rerank/transformer.py and model/decode.py: encoder, one greedy step from the start token, two columns of it.
     """
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForSeq2SeqLM.from_pretrained(folder).eval(),
+    )
     columns = [tokenizer.get_vocab()[token] for token in (FALSE, TRUE)]
     logits, log_probabilities = [], []
     for prompt in prompts:
-        ids = tokenizer(prompt, truncation=True, max_length=tiny_torch.WINDOW)["input_ids"] if isinstance(prompt, str) else prompt
+        ids = (
+            tokenizer(prompt, truncation=True, max_length=tiny_torch.WINDOW)["input_ids"]
+            if isinstance(prompt, str)
+            else prompt
+        )
         inputs = torch.tensor([ids])
         with torch.inference_mode():
             encoded = model.get_encoder()(inputs, attention_mask=torch.ones_like(inputs))
             decoded = torch.full((1, 1), model.config.decoder_start_token_id)
-            step = model(encoder_outputs=encoded, attention_mask=torch.ones_like(inputs), decoder_input_ids=decoded).logits[:, -1, :]
+            step = model(
+                encoder_outputs=encoded, attention_mask=torch.ones_like(inputs), decoder_input_ids=decoded
+            ).logits[:, -1, :]
         two = step[:, columns]
         logits.append(float(two[0, 1] - two[0, 0]))
         log_probabilities.append(float(torch.nn.functional.log_softmax(two, dim=1)[0, 1]))

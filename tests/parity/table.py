@@ -23,7 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-sys.path.append(str(Path(__file__).parent.parent))  # run as a program, it finds the other tests' modules as pytest does
+sys.path.append(
+    str(Path(__file__).parent.parent)
+)  # run as a program, it finds the other tests' modules as pytest does
 
 import tiny_torch
 import torch
@@ -38,7 +40,17 @@ from es_rerank.types import FloatArray
 README = Path(__file__).parent.parent.parent / "README.md"
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
 TOLERANCE = 1e-4
-_COLUMNS = ("architecture", "family", "for example", "beside", "head", "pairs", "tolerance", "largest difference", "lists in the same order")
+_COLUMNS = (
+    "architecture",
+    "family",
+    "for example",
+    "beside",
+    "head",
+    "pairs",
+    "tolerance",
+    "largest difference",
+    "lists in the same order",
+)
 
 
 def our_logits(folder: Path) -> FloatArray:
@@ -73,26 +85,88 @@ class Case:
         """Return the cells, given the largest difference in words."""
         lists = f"{len(QUERIES)} of {len(QUERIES)}"
         tolerance = f"{TOLERANCE:.0e}".replace("e-0", "e-")
-        return (self.architecture, f"`{self.family}`", self.examples, self.beside[0], self.head, str(len(PAIRS)), tolerance, bound, lists)
+        return (
+            self.architecture,
+            f"`{self.family}`",
+            self.examples,
+            self.beside[0],
+            self.head,
+            str(len(PAIRS)),
+            tolerance,
+            bound,
+            lists,
+        )
 
 
 CASES: tuple[Case, ...] = (
     Case("BERT", tiny_torch.bert, "bert", "`cross-encoder/ms-marco-MiniLM-L6-v2`"),
-    Case("BERT", lambda folder: tiny_torch.bert(folder, labels=2), "bert", "`castorini/monobert-large-msmarco`", head="2 labels"),
-    Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "xlm-roberta", "`cross-encoder/mmarco-mMiniLMv2-L12-H384-v1`"),
-    Case("XLM-RoBERTa", lambda folder: tiny_torch.xlm_roberta(folder, labels=2), "xlm-roberta", "", head="2 labels"),
-    Case("XLM-RoBERTa", tiny_torch.xlm_roberta, "bge", "`BAAI/bge-reranker-base`, `-large`, `-v2-m3`", FLAGEMBEDDING, options=ExportOptions(family="bge")),
+    Case(
+        "BERT",
+        lambda folder: tiny_torch.bert(folder, labels=2),
+        "bert",
+        "`castorini/monobert-large-msmarco`",
+        head="2 labels",
+    ),
+    Case(
+        "XLM-RoBERTa", tiny_torch.xlm_roberta, "xlm-roberta", "`cross-encoder/mmarco-mMiniLMv2-L12-H384-v1`"
+    ),
+    Case(
+        "XLM-RoBERTa",
+        lambda folder: tiny_torch.xlm_roberta(folder, labels=2),
+        "xlm-roberta",
+        "",
+        head="2 labels",
+    ),
+    Case(
+        "XLM-RoBERTa",
+        tiny_torch.xlm_roberta,
+        "bge",
+        "`BAAI/bge-reranker-base`, `-large`, `-v2-m3`",
+        FLAGEMBEDDING,
+        options=ExportOptions(family="bge"),
+    ),
     Case("DeBERTa-v2", tiny_torch.deberta, "deberta-v2", "`mixedbread-ai/mxbai-rerank-base-v1`"),
-    Case("DeBERTa-v2 kept in float16", lambda folder: tiny_torch.deberta(folder, dtype=torch.float16), "deberta-v2", "`mixedbread-ai/mxbai-rerank-large-v1`"),
+    Case(
+        "DeBERTa-v2 kept in float16",
+        lambda folder: tiny_torch.deberta(folder, dtype=torch.float16),
+        "deberta-v2",
+        "`mixedbread-ai/mxbai-rerank-large-v1`",
+    ),
     Case("ModernBERT", tiny_torch.modernbert, "modernbert", "`Alibaba-NLP/gte-reranker-modernbert-base`"),
-    Case("RoBERTa", tiny_torch.roberta, "roberta", "`cross-encoder/stsb-roberta-base`, `stsb-distilroberta-base`"),
+    Case(
+        "RoBERTa",
+        tiny_torch.roberta,
+        "roberta",
+        "`cross-encoder/stsb-roberta-base`, `stsb-distilroberta-base`",
+    ),
     Case("CamemBERT", tiny_torch.camembert, "roberta", "`antoinelouis/crossencoder-camembert-base-mmarcoFR`"),
     Case("ELECTRA", tiny_torch.electra, "electra", "`cross-encoder/ms-marco-electra-base`"),
     Case("DistilBERT", tiny_torch.distilbert, "distilbert", ""),
     Case("ALBERT", tiny_torch.albert, "albert", ""),
-    Case("ModernBERT, head of modules", tiny_torch.modular, "modernbert", "`cross-encoder/ettin-reranker-17m-v1` to `-1b-v1`"),
-    Case("T5", tiny_torch.t5, "monot5", "`castorini/monot5-base-msmarco`", PYGAGGLE, "2 tokens", replace(MONOT5, int8=False)),
-    Case("T5 1.1", lambda folder: tiny_torch.t5(folder, tied=False, gated=True), "monot5", "", PYGAGGLE, "2 tokens", MONOT5),
+    Case(
+        "ModernBERT, head of modules",
+        tiny_torch.modular,
+        "modernbert",
+        "`cross-encoder/ettin-reranker-17m-v1` to `-1b-v1`",
+    ),
+    Case(
+        "T5",
+        tiny_torch.t5,
+        "monot5",
+        "`castorini/monot5-base-msmarco`",
+        PYGAGGLE,
+        "2 tokens",
+        replace(MONOT5, int8=False),
+    ),
+    Case(
+        "T5 1.1",
+        lambda folder: tiny_torch.t5(folder, tied=False, gated=True),
+        "monot5",
+        "",
+        PYGAGGLE,
+        "2 tokens",
+        MONOT5,
+    ),
     Case("mT5", tiny_torch.mt5, "monot5", "", PYGAGGLE, "2 tokens", MONOT5),
 )
 
@@ -111,7 +185,9 @@ class Compared(NamedTuple):
     @property
     def same_order(self) -> int:
         """How many lists, one per query, come in the very same order; ties keep the order of the passages on both sides."""
-        ours, theirs = (np.argsort(-values.reshape(len(QUERIES), len(PASSAGES)), axis=1, kind="stable") for values in self)
+        ours, theirs = (
+            np.argsort(-values.reshape(len(QUERIES), len(PASSAGES)), axis=1, kind="stable") for values in self
+        )
         return int((ours == theirs).all(axis=1).sum())
 
 
@@ -159,11 +235,21 @@ def main() -> None:
     """Measure, print and write."""
     with tempfile.TemporaryDirectory() as scratch:
         measured = {case: compared(case, Path(scratch)) for case in CASES}
-    shown = Table("architecture and family", "reference", "largest difference", "lists in the same order", title="exports beside their references")
+    shown = Table(
+        "architecture and family",
+        "reference",
+        "largest difference",
+        "lists in the same order",
+        title="exports beside their references",
+    )
     for case, each in measured.items():
         if each.difference > TOLERANCE or each.same_order < len(QUERIES):
-            sys.exit(f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} lists in order: nothing was written")
-        shown.add_row(str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(QUERIES)}")
+            sys.exit(
+                f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} lists in order: nothing was written"
+            )
+        shown.add_row(
+            str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(QUERIES)}"
+        )
     Console().print(shown)
     text = README.read_text(encoding="utf-8")
     block = table({case: bound(each.difference) for case, each in measured.items()})

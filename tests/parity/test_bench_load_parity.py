@@ -48,14 +48,36 @@ HTTPServer(("127.0.0.1", int(given["--port"])), Answers).serve_forever()
 
 def run(folder: Path, shift: float) -> dict[str, dict[str, object]]:
     """Run the command, the stand-in's logits shifted; returns its rows by name and precision."""
-    binaries = folder / "cache" / f"{INFINITY.name}-{INFINITY.version}-py{sys.version_info.major}.{sys.version_info.minor}" / "bin"
+    binaries = (
+        folder
+        / "cache"
+        / f"{INFINITY.name}-{INFINITY.version}-py{sys.version_info.major}.{sys.version_info.minor}"
+        / "bin"
+    )
     binaries.mkdir(parents=True)
     (binaries.parent / "installed").touch()
     (binaries / "python").symlink_to(sys.executable)
-    (binaries / "infinity_emb").write_text(f"#!{sys.executable}\n{STAND_IN.replace('SHIFT', str(shift))}", encoding="utf-8")
+    (binaries / "infinity_emb").write_text(
+        f"#!{sys.executable}\n{STAND_IN.replace('SHIFT', str(shift))}", encoding="utf-8"
+    )
     (binaries / "infinity_emb").chmod(0o755)
-    command = [sys.executable, "-m", "es_rerank", "bench", "load", str(tiny_torch.bert(folder / "source")), "--cache", str(folder / "cache")]
-    done = subprocess.run([*command, "--requests", "4", "--window", "3", "--threads", "1", "--json"], capture_output=True, text=True, timeout=580, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "bench",
+        "load",
+        str(tiny_torch.bert(folder / "source")),
+        "--cache",
+        str(folder / "cache"),
+    ]
+    done = subprocess.run(
+        [*command, "--requests", "4", "--window", "3", "--threads", "1", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return {f"{row['name']} {row['precision']}": row for row in json.loads(done.stdout)["servers"]}
 
@@ -68,7 +90,9 @@ def test_three_servers_are_measured_at_shares_of_their_own_capacity(tmp_path: Pa
         steps, capacity = row["steps"], row["capacity"]
         assert isinstance(steps, list)
         assert isinstance(capacity, float)
-        assert [step["offered"] for step in steps] == pytest.approx([share * capacity for share in SHARES], abs=0.01)
+        assert [step["offered"] for step in steps] == pytest.approx(
+            [share * capacity for share in SHARES], abs=0.01
+        )
     assert rows["infinity server, torch fp32"]["batch"] in BATCHES
     assert rows["es-rerank sidecar fp32"]["batch"] is None
 

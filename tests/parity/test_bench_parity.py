@@ -39,9 +39,13 @@ def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
                 nodes.append(helper.make_node("Identity", node.input[:1], node.output))
             case "MatMulIntegerToFloat":
                 weights, product = f"{node.name}_fp32", f"{node.name}_product"
-                model.graph.initializer.append(numpy_helper.from_array(held[node.input[1]] * held[node.input[3]], weights))
+                model.graph.initializer.append(
+                    numpy_helper.from_array(held[node.input[1]] * held[node.input[3]], weights)
+                )
                 biased = len(node.input) > 6
-                nodes.append(helper.make_node("MatMul", [node.input[0], weights], [product] if biased else node.output))
+                nodes.append(
+                    helper.make_node("MatMul", [node.input[0], weights], [product] if biased else node.output)
+                )
                 nodes += [helper.make_node("Add", [product, node.input[6]], node.output)] if biased else []
             case _:
                 nodes.append(node)
@@ -50,7 +54,9 @@ def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def test_the_torch_folder_gives_the_logits_of_the_bundled_graph_but_for_its_rounded_activations(tmp_path: Path) -> None:
+def test_the_torch_folder_gives_the_logits_of_the_bundled_graph_but_for_its_rounded_activations(
+    tmp_path: Path,
+) -> None:
     folder = bundled_weights(tmp_path / "torch")
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -58,10 +64,16 @@ def test_the_torch_folder_gives_the_logits_of_the_bundled_graph_but_for_its_roun
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     theirs, ours = [], []
     for query, passage in PAIRS[::3]:
-        encoded = tokenizer([query], [passage], truncation="longest_first", max_length=512, return_tensors="pt")
+        encoded = tokenizer(
+            [query], [passage], truncation="longest_first", max_length=512, return_tensors="pt"
+        )
         with torch.inference_mode():
             ours.append(model(**encoded).logits.item())
-        theirs.append(session.run(None, {node.name: encoded[node.name].numpy() for node in session.get_inputs()})[0].item())
+        theirs.append(
+            session.run(None, {node.name: encoded[node.name].numpy() for node in session.get_inputs()})[
+                0
+            ].item()
+        )
     assert np.std(theirs) > 1
     assert np.abs(np.subtract(ours, theirs)).max() < 1e-4
 
@@ -84,19 +96,51 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path,
     environment(folder / "cache", peers["sentence-transformers"], f'exec "{sys.executable}" "$@"')
     environment(folder / "cache", peers["flashrank"], "echo 'no module named flashrank' >&2; exit 3")
     source, plot = tiny_torch.bert(folder / "source"), folder / "speeds.svg"
-    command = [sys.executable, "-m", "es_rerank", "bench", "engine", str(source), "--peers", "sentence-transformers", "--peers", "flashrank", "--pairs", "40"]
-    options = ["--rounds", "2", "--queries", "5", "--window", "12", "--threads", "1", "--cache", str(folder / "cache"), "--plot", str(plot), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "bench",
+        "engine",
+        str(source),
+        "--peers",
+        "sentence-transformers",
+        "--peers",
+        "flashrank",
+        "--pairs",
+        "40",
+    ]
+    options = [
+        "--rounds",
+        "2",
+        "--queries",
+        "5",
+        "--window",
+        "12",
+        "--threads",
+        "1",
+        "--cache",
+        str(folder / "cache"),
+        "--plot",
+        str(plot),
+        "--json",
+    ]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), plot, done.stderr
 
 
-def test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank(ran: tuple[dict[str, Any], Path, str]) -> None:
+def test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank(
+    ran: tuple[dict[str, Any], Path, str],
+) -> None:
     shown, plot, _ = ran
     assert shown["machine"]["threads"] == 1
     assert (shown["pairs"], shown["rounds"], shown["weights_on_int8_grid"]) == (40, 2, False)
     rows = {(row["name"], row["precision"]): row for row in shown["systems"]}
-    exact = [rows[name, "fp32"] for name in ("es-rerank", "sentence-transformers torch", "sentence-transformers ONNX")]
+    exact = [
+        rows[name, "fp32"]
+        for name in ("es-rerank", "sentence-transformers torch", "sentence-transformers ONNX")
+    ]
     assert len({row["ndcg@10"] for row in exact}) == 1
     for row in [*exact, rows["es-rerank", "int8"], rows["sentence-transformers ONNX", "int8"]]:
         assert row["reason"] is None, row

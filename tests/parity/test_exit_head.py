@@ -33,8 +33,15 @@ def source(tmp_path: Path) -> Path:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     width = config["hidden_size"]
     torch.manual_seed(5)
-    shapes = {"pooler.weight": (width, width), "pooler.bias": (width,), "classifier.weight": (1, width), "classifier.bias": (1,)}
-    save_file({f"exit.1.{name}": torch.randn(shape) * 0.3 for name, shape in shapes.items()}, folder / EXIT_HEADS)
+    shapes = {
+        "pooler.weight": (width, width),
+        "pooler.bias": (width,),
+        "classifier.weight": (1, width),
+        "classifier.bias": (1,),
+    }
+    save_file(
+        {f"exit.1.{name}": torch.randn(shape) * 0.3 for name, shape in shapes.items()}, folder / EXIT_HEADS
+    )
     (folder / "config.json").write_text(json.dumps({**config, EXIT_LAYERS: [1]}), encoding="utf-8")
     return folder
 
@@ -53,26 +60,38 @@ def test_an_exit_gives_the_logits_of_its_own_head(source: Path, tmp_path: Path) 
     expected = []
     with torch.inference_mode():
         for passage in PASSAGES:
-            hidden = model(**tokenizer(QUERY, passage, return_tensors="pt"), output_hidden_states=True).hidden_states[1][0, 0]
+            hidden = model(
+                **tokenizer(QUERY, passage, return_tensors="pt"), output_hidden_states=True
+            ).hidden_states[1][0, 0]
             pooled = torch.tanh(heads["pooler.weight"] @ hidden + heads["pooler.bias"])
             expected.append(float((heads["classifier.weight"] @ pooled + heads["classifier.bias"])[0]))
     with closing(Pool()) as pool:
         first, then = exit_parts(tmp_path / "out", "fp32", pool, CPU)
         assert np.abs(first.score(QUERY, PASSAGES).values - expected).max() < 1e-5
         with CrossEncoder(tmp_path / "out", variant="fp32") as whole:
-            assert then.score(QUERY, PASSAGES).values.tobytes() == whole.score(QUERY, PASSAGES).values.tobytes()
+            assert (
+                then.score(QUERY, PASSAGES).values.tobytes() == whole.score(QUERY, PASSAGES).values.tobytes()
+            )
     with load_reranker(f"exit:0.5+{tmp_path / 'out'}") as both:
         assert both.score(QUERY, PASSAGES).done.all()
 
 
 def test_only_int8_keeps_what_goes_on_in_int8(source: Path, tmp_path: Path) -> None:
     manifest = export_model(str(source), tmp_path / "out", ExportOptions(exit_layer=1, fp32=False))
-    assert manifest.early_exit == EarlyExit(layer=1, first={"int8": "model_int8_first.onnx"}, rest={"int8": "model_int8_rest.onnx"})
-    assert {each.name for each in (tmp_path / "out").glob("*.onnx")} == {"model_int8.onnx", "model_int8_first.onnx", "model_int8_rest.onnx"}
+    assert manifest.early_exit == EarlyExit(
+        layer=1, first={"int8": "model_int8_first.onnx"}, rest={"int8": "model_int8_rest.onnx"}
+    )
+    assert {each.name for each in (tmp_path / "out").glob("*.onnx")} == {
+        "model_int8.onnx",
+        "model_int8_first.onnx",
+        "model_int8_rest.onnx",
+    }
     whole = export_model(str(source), tmp_path / "whole", ExportOptions(fp32=False))
     assert whole.early_exit is None
     with load_reranker(f"exit:0.5+{tmp_path / 'out'}") as both, load_reranker(tmp_path / "whole") as alone:
-        assert both.score(QUERY, PASSAGES).values.tobytes() == alone.score(QUERY, PASSAGES).values.tobytes()  # fewer than are kept
+        assert (
+            both.score(QUERY, PASSAGES).values.tobytes() == alone.score(QUERY, PASSAGES).values.tobytes()
+        )  # fewer than are kept
 
 
 def test_a_layer_without_a_head_is_refused(source: Path, tmp_path: Path) -> None:

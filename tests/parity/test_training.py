@@ -35,12 +35,39 @@ from es_rerank.research.training.lists import make_lists
 from es_rerank.research.training.objective import loss_of
 from es_rerank.research.training.passages import Passages
 from es_rerank.research.training.recipe import Recipe, Source
-from es_rerank.research.training.training_list import TrainingList, is_of, mark_of, queue, read_lists, split_development, teacher_logits
+from es_rerank.research.training.training_list import (
+    TrainingList,
+    is_of,
+    mark_of,
+    queue,
+    read_lists,
+    split_development,
+    teacher_logits,
+)
 from es_rerank.testing import WordOverlapReranker
 
-WORDS = ["river", "stone", "night", "paper", "glass", "metal", "bird", "field", "storm", "train", "bridge", "sugar", "winter", "engine", "harbour"]
+WORDS = [
+    "river",
+    "stone",
+    "night",
+    "paper",
+    "glass",
+    "metal",
+    "bird",
+    "field",
+    "storm",
+    "train",
+    "bridge",
+    "sugar",
+    "winter",
+    "engine",
+    "harbour",
+]
 RECIPE = Recipe(
-    sources=(Source(collection="facts", splits=("train",), repeats=2), Source(collection="graded", splits=("train",), kind="pool", judged_only=True)),
+    sources=(
+        Source(collection="facts", splits=("train",), repeats=2),
+        Source(collection="graded", splits=("train",), kind="pool", judged_only=True),
+    ),
     weak=60,
     list_size=3,
     lists_per_step=4,
@@ -65,13 +92,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         texts = [" ".join(sentence(chance) for _ in range(4)) for _ in range(260)]
         (folder / name / "qrels").mkdir(parents=True)
         corpus = [{"_id": f"d{n}", "title": f"Title {n}", "text": text} for n, text in enumerate(texts)]
-        queries = [{"_id": f"q{n}", "text": " ".join(chance.sample(text.split(), 3))} for n, text in enumerate(texts)]
+        queries = [
+            {"_id": f"q{n}", "text": " ".join(chance.sample(text.split(), 3))} for n, text in enumerate(texts)
+        ]
         for kind, rows in (("corpus", corpus), ("queries", queries)):
-            (folder / name / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            (folder / name / f"{kind}.jsonl").write_text(
+                "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+            )
         judged = [f"q{n}\td{n}\t1" for n in range(260)]
         if name == "graded":
             judged += [f"q{n}\td{(n + step) % 260}\t0" for n in range(200) for step in (1, 2)]
-        (folder / name / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n", encoding="utf-8")
+        (folder / name / "qrels" / "train.tsv").write_text(
+            "query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n", encoding="utf-8"
+        )
     return folder
 
 
@@ -96,7 +129,12 @@ def lists_of(run: Path) -> list[TrainingList]:
 
 def pairs(tokenizer: Any) -> Any:
     queries = ["river stone", "night", "bird field storm"]
-    return tokenizer(queries, ["The river ran over stone.", "Paper, glass and metal by night", "Sugar"], padding=True, return_tensors="pt")
+    return tokenizer(
+        queries,
+        ["The river ran over stone.", "Paper, glass and metal by night", "Sugar"],
+        padding=True,
+        return_tensors="pt",
+    )
 
 
 def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path, tmp_path: Path) -> None:
@@ -109,34 +147,52 @@ def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path
     }
     assert {value.dtype for value in heads.values()} == {torch.float32}
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))[EXIT_LAYERS] == [1]
-    assert json.loads((run / "recipe.json").read_text(encoding="utf-8")) == json.loads(RECIPE.model_dump_json())
+    assert json.loads((run / "recipe.json").read_text(encoding="utf-8")) == json.loads(
+        RECIPE.model_dump_json()
+    )
     lists = map(json.loads, (run / "work" / "lists.jsonl").read_text(encoding="utf-8").splitlines()[1:])
     pairs = {(item["query"], passage) for item in lists for passage in item["passages"]}
     assert pairs >= {(asked.query, *asked.passages) for asked in read_texts(run / "int8_texts.jsonl")}
 
     texts = ["river stone", "night paper"]
-    theirs = TheirCrossEncoder(str(run), device="cpu", activation_fn=torch.nn.Identity()).predict([("storm", text) for text in texts])
+    theirs = TheirCrossEncoder(str(run), device="cpu", activation_fn=torch.nn.Identity()).predict(
+        [("storm", text) for text in texts]
+    )
     export_model(str(run), tmp_path / "out", ExportOptions(int8=False))
     with CrossEncoder(tmp_path / "out") as ours:
         assert ours.score("storm", texts).values == pytest.approx(theirs, abs=1e-4)
 
 
 def test_every_head_was_trained(run: Path, base: Path) -> None:
-    trained, fresh = load_file(run / EXIT_HEADS), EarlyExit(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers)
+    trained, fresh = (
+        load_file(run / EXIT_HEADS),
+        EarlyExit(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers),
+    )
     for name, before in fresh.exit.state_dict().items():
         assert not torch.equal(trained[f"exit.{name}"], before)
     model = BertForSequenceClassification.from_pretrained(run)
     assert not torch.equal(model.classifier.weight, fresh.model.classifier.weight)
-    assert torch.equal(model.bert.embeddings.word_embeddings.weight, fresh.model.bert.embeddings.word_embeddings.weight)
+    assert torch.equal(
+        model.bert.embeddings.word_embeddings.weight, fresh.model.bert.embeddings.word_embeddings.weight
+    )
 
 
 def test_the_log_has_every_step_and_the_accuracy_of_each_head(run: Path) -> None:
-    rows = [json.loads(line) for line in (run / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (run / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert [sorted(row.get("accuracy", ())) for row in rows] == [[], ["exit 1", "last"], [], ["exit 1", "last"]]
+    assert [sorted(row.get("accuracy", ())) for row in rows] == [
+        [],
+        ["exit 1", "last"],
+        [],
+        ["exit 1", "last"],
+    ]
 
 
-def test_a_run_that_was_interrupted_ends_with_the_same_weights(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
     def stop(state: dict[str, Any]) -> None:
         if state["step"] == 3:
             raise KeyboardInterrupt
@@ -151,23 +207,44 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(run: Path, data: 
         assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
-def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
-    further = RECIPE.model_copy(update={"first_list": RECIPE.steps * RECIPE.lists_per_step, "spare_tenth": True, "steps": 2})
+def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
+    further = RECIPE.model_copy(
+        update={"first_list": RECIPE.steps * RECIPE.lists_per_step, "spare_tenth": True, "steps": 2}
+    )
     said: list[str] = []
-    arguments: dict[str, Any] = {"start": run, "teacher": WordOverlapReranker(), "say": said.append, "report": lambda _: None}
+    arguments: dict[str, Any] = {
+        "start": run,
+        "teacher": WordOverlapReranker(),
+        "say": said.append,
+        "report": lambda _: None,
+    }
     cross_encoder.train(further, data, base, tmp_path, **arguments)
     made_by, taught = read_lists(tmp_path / "work" / "taught.jsonl")
     development, others = split_development(lists_of(run), RECIPE)
     assert [item.query for item in taught] == [item.query for item in queue(others, further)]
     assert [item.teacher for item in taught] != [item.teacher for item in queue(others, further)]
-    assert said == [f"{len(lists_of(run)):,} lists of {run}", f"{len(taught):,} of {len(taught):,} lists scored by word-overlap"]
+    assert said == [
+        f"{len(lists_of(run)):,} lists of {run}",
+        f"{len(taught):,} of {len(taught):,} lists scored by word-overlap",
+    ]
     assert lists_of(tmp_path) == lists_of(run)
     assert "word-overlap" in made_by
     for name in ("model.safetensors", EXIT_HEADS):
         before, after = load_file(run / name), load_file(tmp_path / name)
         moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
-        assert 0 < max(moved.values()) < 0.01  # two small steps from where the first run ended, not a fresh head
-    fewer = kept_lists.prepare(further, data, base, tmp_path / "work", mark_of(further, cross_encoder.digest(base), data), said.append)
+        assert (
+            0 < max(moved.values()) < 0.01
+        )  # two small steps from where the first run ended, not a fresh head
+    fewer = kept_lists.prepare(
+        further,
+        data,
+        base,
+        tmp_path / "work",
+        mark_of(further, cross_encoder.digest(base), data),
+        said.append,
+    )
     assert len(fewer) == len(development) + len(others)
     again = tmp_path / "again"
     (again / "work").mkdir(parents=True)
@@ -177,10 +254,14 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(run: Pat
     assert not any("scored by" in text for text in said)
 
 
-def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
     said: list[str] = []
     elsewhere = shutil.copytree(data, tmp_path / "elsewhere")
-    cross_encoder.train(RECIPE, elsewhere, base, tmp_path / "of other data", start=run, say=said.append, report=lambda _: None)
+    cross_encoder.train(
+        RECIPE, elsewhere, base, tmp_path / "of other data", start=run, say=said.append, report=lambda _: None
+    )
     longer = RECIPE.model_copy(update={"list_size": RECIPE.list_size + 1, "steps": 1})
     cross_encoder.train(longer, data, base, tmp_path, start=run, say=said.append, report=lambda _: None)
     assert not any(text.endswith(f"lists of {run}") for text in said)
@@ -197,11 +278,15 @@ def test_a_run_takes_up_no_other_runs_checkpoint(run: Path, data: Path, base: Pa
         cross_encoder.train(RECIPE, data, base, again, teacher=WordOverlapReranker(), **arguments)
 
 
-def test_what_does_not_fit_together_is_said_before_anything_is_made(run: Path, data: Path, base: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_together_is_said_before_anything_is_made(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
     def refused(message: str, start: Path | None = None, on: Path = base, **change: object) -> None:
         recipe = Recipe.model_validate({**RECIPE.model_dump(), **change})
         with pytest.raises(SettingsError, match=message):
-            cross_encoder.train(recipe, data, on, tmp_path / "out", start=start, say=lambda _: None, report=lambda _: None)
+            cross_encoder.train(
+                recipe, data, on, tmp_path / "out", start=start, say=lambda _: None, report=lambda _: None
+            )
         assert not list((tmp_path / "out" / "work").iterdir())
 
     refused("has 2 layers, and the recipe asks for layers 3", layers=3)
@@ -223,7 +308,10 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(run: Path, d
 
 
 def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
-    model, tokenizer = BertForSequenceClassification.from_pretrained(run).eval(), AutoTokenizer.from_pretrained(run)
+    model, tokenizer = (
+        BertForSequenceClassification.from_pretrained(run).eval(),
+        AutoTokenizer.from_pretrained(run),
+    )
     with torch.no_grad():
         ours, theirs = EarlyExit(model, [])(pairs(tokenizer))[-1], model(**pairs(tokenizer)).logits[:, 0]
     assert ours.tolist() == pytest.approx(theirs.tolist(), abs=0.02)  # bfloat16 has eight bits
@@ -234,10 +322,16 @@ def test_an_exit_is_a_model_of_so_many_layers(run: Path) -> None:
     whole = EarlyExit(BertForSequenceClassification.from_pretrained(run).eval(), [1])
     whole.load_heads(run)
     short = BertForSequenceClassification.from_pretrained(run, num_hidden_layers=1).eval()
-    short.bert.pooler.dense.load_state_dict({"weight": heads["exit.1.pooler.weight"], "bias": heads["exit.1.pooler.bias"]})
-    short.classifier.load_state_dict({"weight": heads["exit.1.classifier.weight"], "bias": heads["exit.1.classifier.bias"]})
+    short.bert.pooler.dense.load_state_dict(
+        {"weight": heads["exit.1.pooler.weight"], "bias": heads["exit.1.pooler.bias"]}
+    )
+    short.classifier.load_state_dict(
+        {"weight": heads["exit.1.classifier.weight"], "bias": heads["exit.1.classifier.bias"]}
+    )
     with torch.no_grad():
-        assert whole(pairs(tokenizer))[0].tolist() == pytest.approx(short(**pairs(tokenizer)).logits[:, 0].tolist(), abs=0.02)
+        assert whole(pairs(tokenizer))[0].tolist() == pytest.approx(
+            short(**pairs(tokenizer)).logits[:, 0].tolist(), abs=0.02
+        )
 
 
 def test_labelled_lists_begin_with_a_positive_and_weak_ones_know_only_the_teacher(run: Path) -> None:
@@ -277,32 +371,55 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
     text = "锣鼓经是大陆传统器乐及戏曲里面常用的打击乐记谱方法。以中文字的声音模拟敲击乐的声音纪录打击乐的各种不同的演奏方法。常用的节奏型称为锣鼓点。"
     (tmp_path / "zh" / "qrels").mkdir(parents=True)
     rows = [{"_id": str(n), "title": f"第{n}章", "text": text.replace("锣鼓", f"锣{n}")} for n in range(20)]
-    for kind, lines in (("corpus", rows), ("queries", [{"_id": str(n), "text": f"锣{n}经是什么"} for n in range(20)])):
-        (tmp_path / "zh" / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
-    (tmp_path / "zh" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{n}\t1\n" for n in range(20)), encoding="utf-8")
+    for kind, lines in (
+        ("corpus", rows),
+        ("queries", [{"_id": str(n), "text": f"锣{n}经是什么"} for n in range(20)]),
+    ):
+        (tmp_path / "zh" / f"{kind}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8"
+        )
+    (tmp_path / "zh" / "qrels" / "train.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{n}\t1\n" for n in range(20)), encoding="utf-8"
+    )
     sources = (Source(collection="zh", splits=("train",)),)
-    recipe = RECIPE.model_copy(update={"sources": sources, "weak": 40, "weak_kinds": {"sentence": 1.0}, "passage_tokens": (500,)})
+    recipe = RECIPE.model_copy(
+        update={"sources": sources, "weak": 40, "weak_kinds": {"sentence": 1.0}, "passage_tokens": (500,)}
+    )
     lists = make_lists(recipe, tmp_path, tiny_tokenizer(), vectors_of, lambda _: None)
     weak = [item for item in lists if item.labels[0] < 0]
     assert len(weak) > 10
     assert all(item.query.endswith("。") and item.query.count("。") == 1 for item in weak)
-    keywords = make_lists(recipe.model_copy(update={"weak_kinds": {"keywords": 1.0}}), tmp_path, tiny_tokenizer(), vectors_of, lambda _: None)
+    keywords = make_lists(
+        recipe.model_copy(update={"weak_kinds": {"keywords": 1.0}}),
+        tmp_path,
+        tiny_tokenizer(),
+        vectors_of,
+        lambda _: None,
+    )
     asked = [item.query for item in keywords if item.labels[0] < 0]
     assert asked
     assert {len(query) for query in asked} <= set(range(2, 7))
     mixed = Passages(["MH370航班", "航班取消"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
     assert mixed.bm25("mh370").tolist()[0] > 0 == mixed.bm25("mh370").tolist()[1]
     assert min(mixed.bm25("航班")) > 0
-    passages = Passages(["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
+    passages = Passages(
+        ["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32)
+    )
     assert passages.bm25("记谱").tolist()[0] > 0 == passages.bm25("记谱").tolist()[1]
     assert passages.bm25("谱记").tolist() == [0.0, 0.0]
 
 
 def test_a_model_may_keep_the_first_layers_of_its_base_alone(base: Path) -> None:
     whole, first = cross_encoder.new_model(base, 1), cross_encoder.new_model(base, 1, 1)
-    assert (len(whole.bert.encoder.layer), len(first.bert.encoder.layer), first.config.num_hidden_layers) == (2, 1, 1)
+    assert (len(whole.bert.encoder.layer), len(first.bert.encoder.layer), first.config.num_hidden_layers) == (
+        2,
+        1,
+        1,
+    )
     state = whole.bert.encoder.layer[0].state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in first.bert.encoder.layer[0].state_dict().items())
+    assert all(
+        torch.equal(value, state[name]) for name, value in first.bert.encoder.layer[0].state_dict().items()
+    )
 
 
 def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None:
@@ -314,26 +431,37 @@ def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None
 
 
 def test_the_teacher_is_the_bi_encoder_with_some_bm25() -> None:
-    similarity, bm25 = np.array([0.5, 0.4, 0.3], dtype=np.float32), np.array([0.0, 0.0, 9.0], dtype=np.float32)
+    similarity, bm25 = (
+        np.array([0.5, 0.4, 0.3], dtype=np.float32),
+        np.array([0.0, 0.0, 9.0], dtype=np.float32),
+    )
     alone = teacher_logits(similarity, bm25, RECIPE.model_copy(update={"bm25_weight": 0.0}))
     both = teacher_logits(similarity, bm25, RECIPE)
     assert alone == pytest.approx([10.0, 8.0, 6.0])
     assert both[2] > alone[2]
     assert both[0] - both[1] == pytest.approx(2.0, abs=1e-3)
-    assert teacher_logits(similarity, np.ones(3, dtype=np.float32), RECIPE) == pytest.approx(alone)  # BM25 that tells nothing apart
+    assert teacher_logits(similarity, np.ones(3, dtype=np.float32), RECIPE) == pytest.approx(
+        alone
+    )  # BM25 that tells nothing apart
 
 
 def test_the_loss_prefers_the_positive_first_in_every_head() -> None:
     item = TrainingList("q", ["a", "b", "c"], [1, 0, 0], [3.0, 1.0, 0.0])
     good, bad = torch.tensor([3.0, 0.0, -1.0]), torch.tensor([-1.0, 0.0, 3.0])
-    right, exit_wrong, last_wrong = (float(loss_of(torch.stack(heads), [item], RECIPE)) for heads in ((good, good), (bad, good), (good, bad)))
+    right, exit_wrong, last_wrong = (
+        float(loss_of(torch.stack(heads), [item], RECIPE))
+        for heads in ((good, good), (bad, good), (good, bad))
+    )
     assert right < exit_wrong < last_wrong
 
 
 def test_a_teacher_that_contradicts_the_labels_is_not_heard() -> None:
     logits = torch.tensor([[1.0, 0.0]])
     heard = RECIPE.model_copy(update={"distil_weight_labelled": 5.0})
-    wrong, right = TrainingList("q", ["a", "b"], [1, 0], [0.0, 4.0]), TrainingList("q", ["a", "b"], [1, 0], [4.0, 0.0])
+    wrong, right = (
+        TrainingList("q", ["a", "b"], [1, 0], [0.0, 4.0]),
+        TrainingList("q", ["a", "b"], [1, 0], [4.0, 0.0]),
+    )
     assert loss_of(logits, [wrong], heard) == loss_of(logits, [wrong], RECIPE)
     assert loss_of(logits, [right], heard) > loss_of(logits, [right], RECIPE)
 

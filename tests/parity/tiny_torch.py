@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    LayerNorm,
+    Normalize,
+    Pooling,
+    Transformer,
+)
 from tiny_models import tiny_t5_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -61,21 +67,35 @@ _SIZES: dict[str, Any] = {
 def bert(folder: Path, labels: int = 1) -> Path:
     torch.manual_seed(labels)
     tokenizer = _bert_tokenizer()
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=labels, **_SIZES)
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=labels, **_SIZES
+    )
     return _saved(folder, BertForSequenceClassification(config), tokenizer)
 
 
 def xlm_roberta(folder: Path, labels: int = 1, tokenizer: Any = None) -> Path:
     torch.manual_seed(2 + labels)
     tokenizer = tokenizer or XLMRobertaTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
-    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=labels, **_SIZES)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=WINDOW + 2,
+        type_vocab_size=1,
+        num_labels=labels,
+        **_SIZES,
+    )
     return _saved(folder, XLMRobertaForSequenceClassification(config), tokenizer)
 
 
 def camembert(folder: Path) -> Path:
     torch.manual_seed(27)
     tokenizer = CamembertTokenizerFast(tokenizer_object=_unigram(), model_max_length=WINDOW)
-    config = CamembertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
+    config = CamembertConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=WINDOW + 2,
+        type_vocab_size=1,
+        num_labels=1,
+        **_SIZES,
+    )
     return _saved(folder, CamembertForSequenceClassification(config), tokenizer)
 
 
@@ -84,7 +104,13 @@ def roberta(folder: Path) -> Path:
     inner = _byte_pairs("<s>", "<pad>", "</s>", "<unk>", "<mask>")
     inner.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     tokenizer = RobertaTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW)
-    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW + 2, type_vocab_size=1, num_labels=1, **_SIZES)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=WINDOW + 2,
+        type_vocab_size=1,
+        num_labels=1,
+        **_SIZES,
+    )
     return _saved(folder, RobertaForSequenceClassification(config), tokenizer)
 
 
@@ -92,7 +118,14 @@ def distilbert(folder: Path) -> Path:
     torch.manual_seed(23)
     tokenizer = DistilBertTokenizerFast(tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW)
     config = DistilBertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, dim=32, n_layers=2, n_heads=2, hidden_dim=64, initializer_range=0.2
+        vocab_size=len(tokenizer),
+        max_position_embeddings=WINDOW,
+        num_labels=1,
+        dim=32,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=64,
+        initializer_range=0.2,
     )
     return _saved(folder, DistilBertForSequenceClassification(config), tokenizer)
 
@@ -100,17 +133,23 @@ def distilbert(folder: Path) -> Path:
 def electra(folder: Path) -> Path:
     torch.manual_seed(15)
     tokenizer = ElectraTokenizerFast(tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW)
-    config = ElectraConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES)
+    config = ElectraConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES
+    )
     return _saved(folder, ElectraForSequenceClassification(config), tokenizer)
 
 
 def albert(folder: Path) -> Path:
     torch.manual_seed(16)
     inner = _unigram()
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)])
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     names = {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"}
     tokenizer = AlbertTokenizerFast(tokenizer_object=inner, model_max_length=WINDOW, **names)
-    config = AlbertConfig(vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES)
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=WINDOW, num_labels=1, embedding_size=16, **_SIZES
+    )
     return _saved(folder, AlbertForSequenceClassification(config), tokenizer)
 
 
@@ -155,17 +194,27 @@ def t5(folder: Path, *, tied: bool = True, gated: bool = False, tokenizer: Any =
     """T5 1.0 ties embedding and head and has plain feed-forward layers, T5 1.1 neither."""
     torch.manual_seed(7)
     tokenizer = tokenizer or _t5_tokenizer()
-    config = T5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=tied, feed_forward_proj="gated-gelu" if gated else "relu")
+    config = T5Config(
+        **_t5_sizes(len(tokenizer)),
+        tie_word_embeddings=tied,
+        feed_forward_proj="gated-gelu" if gated else "relu",
+    )
     return _saved(folder, T5ForConditionalGeneration(config), tokenizer)
 
 
 def mt5(folder: Path) -> Path:
     torch.manual_seed(8)
     tokenizer = _t5_tokenizer()
-    return _saved(folder, MT5ForConditionalGeneration(MT5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=False)), tokenizer)
+    return _saved(
+        folder,
+        MT5ForConditionalGeneration(MT5Config(**_t5_sizes(len(tokenizer)), tie_word_embeddings=False)),
+        tokenizer,
+    )
 
 
-def modular(folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls") -> Path:
+def modular(
+    folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls"
+) -> Path:
     """A cross-encoder of sentence-transformers whose head is modules, as the Ettin rerankers are: Dense, LayerNorm, Dense behind the pooling."""
     inner = (backbone or modernbert)(folder / "inner")
     torch.manual_seed(9)
@@ -188,7 +237,9 @@ def bi_encoder(folder: Path, pooling: str = "mean") -> Path:
     inner = _saved(folder / "inner", BertModel(config), tokenizer)
     transformer = Transformer(str(inner), max_seq_length=64)
     whole = folder / "whole"
-    SentenceTransformer(modules=[transformer, Pooling(32, pooling_mode=pooling), Normalize()], device="cpu").save(str(whole))
+    SentenceTransformer(
+        modules=[transformer, Pooling(32, pooling_mode=pooling), Normalize()], device="cpu"
+    ).save(str(whole))
     return whole
 
 
@@ -205,24 +256,39 @@ def _bert_tokenizer() -> BertTokenizerFast:
 def _unigram() -> Tokenizer:
     """XLM-R's kind: metaspace, and the special tokens are pieces like any other."""
     pieces = [*string.ascii_letters, *string.digits, *string.punctuation, "▁", *"áíóúñ¿"]
-    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -float(number % 7) - 1) for number, piece in enumerate(pieces))]
+    vocabulary = [
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((piece, -float(number % 7) - 1) for number, piece in enumerate(pieces)),
+    ]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     return tokenizer
 
 
 def _word_pieces_of_deberta() -> PreTrainedTokenizerFast:
     """DeBERTa-v2's layout, [CLS] q [SEP] p [SEP], without segment ids in the model."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=tiny_tokenizer(), model_max_length=WINDOW, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tiny_tokenizer(),
+        model_max_length=WINDOW,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
     )
 
 
 def _byte_pairs(*specials: str) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     tokenizer.train_from_iterator([*QUERIES, *PASSAGES], trainer)
     return tokenizer
 
@@ -234,7 +300,13 @@ def _t5_tokenizer() -> T5TokenizerFast:
 def _t5_sizes(vocabulary: int) -> dict[str, Any]:
     """What every tiny T5 is made of; more rows than tokens, as T5's own head has."""
     sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
-    return {"vocab_size": vocabulary + 19, **sizes, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
+    return {
+        "vocab_size": vocabulary + 19,
+        **sizes,
+        "decoder_start_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+    }
 
 
 def _byte_level() -> PreTrainedTokenizerFast:
