@@ -1,8 +1,9 @@
-"""What of Elastic's retriever reference is served, and what is refused with which words: the rows of the README's tables.
+"""What of Elastic's retriever reference is served, and what is refused with which words:
+the rows of the README's tables.
 
-Run as a program it writes them into the README; ``test_conformance`` holds every row against a real Elasticsearch and
-the README against the rows. The indices and requests are those of Elastic's examples in shape and numbers; the texts are
-our own, chosen so that BM25 puts them in the documented order.
+Run as a program it writes them into the README; ``test_conformance`` holds every row against a real
+Elasticsearch and the README against the rows. The indices and requests are those of Elastic's examples in
+shape and numbers; the texts are our own, chosen so that BM25 puts them in the documented order.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Feature:
 class Example:
     """One example of Elastic's documentation, by page and heading.
 
-    ``order``: the documented ids, None where the page shows no answer. ``scores``: the documented scores where they
-    follow from the documented formula. ``refused``: whose words, and which, where it cannot be served on the tests' node.
+    ``order``: the documented ids, None where the page shows no answer. ``scores``: the documented scores
+    where they follow from the documented formula. ``refused``: whose words, and which, where it cannot be
+    served on the tests' node.
     """
 
     page: str
@@ -96,7 +98,7 @@ def reranker(child: Body, **more: Any) -> Body:
     }
 
 
-# --- indices -------------------------------------------------------------------------------------------------------
+# --- indices ------------------------------------------------------------------------------------------------
 
 TEXTS = {
     "1": "With large language models, information retrieval grows more precise, understands context better and changes what users see in rich data",
@@ -266,7 +268,7 @@ def ranked(*places: str) -> Body:
     return {"standard": {"query": {"bool": {"should": each}}}}
 
 
-# --- examples ------------------------------------------------------------------------------------------------------
+# --- examples -----------------------------------------------------------------------------------------------
 
 WORDS = {
     "standard": {
@@ -1005,7 +1007,7 @@ EXAMPLES = [
 ]
 
 
-# --- features ------------------------------------------------------------------------------------------------------
+# --- features -----------------------------------------------------------------------------------------------
 
 MODEL = {"inference_id": "my-rerank-model"}
 TWO = (match("search information"), NEAR)

@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the session's Elasticsearch, so that ``pytest -m "not node"`` needs no server, no JDK and no network.
+    """Mark what uses the session's Elasticsearch, so that ``pytest -m "not node"`` needs no server,
+    no JDK and no network.
 
     A test that starts a node by itself carries the mark ``node`` of its own.
     """
@@ -58,7 +59,9 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def node(request: pytest.FixtureRequest, state_dir: Path) -> Iterator[Node]:
-    """The session's Elasticsearch; the distribution comes from the user's cache, so that it is downloaded once."""
+    """The session's Elasticsearch; the distribution comes from the user's cache,
+    so that it is downloaded once.
+    """
     url = request.config.getoption("--elasticsearch-url")
     if url:
         yield Node(url=url, version=probe(url).version or "unknown", how="given", pid=None, home=None)

@@ -26,9 +26,11 @@ def layer(
     width: int = WIDTH,
     heads: int = HEADS,
 ) -> list[onnx.NodeProto]:
-    """One encoder layer as PyTorch exports it: attention over heads, a residual, layer norm, two products with an activation.
+    """One encoder layer as PyTorch exports it: attention over heads, a residual, layer norm,
+    two products with an activation.
 
-    ``scaled``: scores are divided by the root of a head's size, as everywhere but in T5. ``mixes``: rows depend on rows before.
+    ``scaled``: scores are divided by the root of a head's size, as everywhere but in T5. ``mixes``:
+    rows depend on rows before.
     """
     spread = 0.4 * (WIDTH / width) ** 0.5
 
@@ -102,7 +104,9 @@ def encoder(
     heads: int = HEADS,
     layers: int = 2,
 ) -> Path:
-    """Write an encoder with a head; ``learned``: scores are biased by a table of distances, as T5's, and not by the mask alone."""
+    """Write an encoder with a head; ``learned``: scores are biased by a table of distances, as T5's,
+    and not by the mask alone.
+    """
     draw = np.random.default_rng(5)
     values: dict[str, Any] = {
         "words": draw.normal(size=(100, width)).astype(np.float32),

@@ -1,4 +1,6 @@
-"""A server that speaks OpenAI's streaming chat completions and refuses what does not; what it says is written beforehand."""
+"""A server that speaks OpenAI's streaming chat completions and refuses what does not;
+what it says is written beforehand.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 Ending = Literal["stop", "length", "torn", "early", "error", "garbage"]
-"""How the stream ends: with a finish reason and ``[DONE]``; ``torn``: the connection breaks; ``early``: it ends without
-either; ``error``: an error comes as an event; ``garbage``: a line that is not JSON."""
+"""How the stream ends: with a finish reason and ``[DONE]``; ``torn``: the connection breaks; ``early``: it
+ends without either; ``error``: an error comes as an event; ``garbage``: a line that is not JSON."""
 
 _LONGEST_S = 60.0
 
 
 @dataclass
 class LanguageModel:
-    """What the server says and heard. ``parts``: the deltas of its answer; before each part after the first it waits for ``go``."""
+    """What the server says and heard. ``parts``: the deltas of its answer;
+    before each part after the first it waits for ``go``.
+    """
 
     url: str = ""
     parts: Sequence[str] = ("The king signed [1].",)

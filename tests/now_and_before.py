@@ -1,7 +1,8 @@
-"""Statements that differ in a word of time alone: one says what someone likes now, the other what was liked once.
+"""Statements that differ in a word of time alone: one says what someone likes now,
+the other what was liked once.
 
-Of things that ``training/contrasts.json`` does not hold, so that a model trained with it has to have learned the words of
-time, not the statements. To measure a reranker by them:
+Of things that ``training/contrasts.json`` does not hold, so that a model trained with it has to have learned
+the words of time, not the statements. To measure a reranker by them:
 
     python tests/now_and_before.py MODEL
 """

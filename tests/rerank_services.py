@@ -1,4 +1,6 @@
-"""Rerank services in this process, as strict as the real ones, over a real port: Cohere's v2 and TEI's wire format."""
+"""Rerank services in this process, as strict as the real ones, over a real port:
+Cohere's v2 and TEI's wire format.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ class Hang:
 class FakeService:
     """What a service was asked, and what it answers: ``replies`` in turn, then scores.
 
-    ``spoil`` changes the rows before they are sent. ``asked`` is set while a request hangs, ``left`` when its caller
-    has closed the connection. ``connections`` are the callers' addresses, one per connection.
+    ``spoil`` changes the rows before they are sent. ``asked`` is set while a request hangs, ``left`` when its
+    caller has closed the connection. ``connections`` are the callers' addresses, one per connection.
     """
 
     replies: list[Response | Hang] = field(default_factory=list)
@@ -106,7 +108,7 @@ def json_with_nan(body: Any) -> Response:
     return Response(json.dumps(body), media_type="application/json")
 
 
-# --- Cohere: https://docs.cohere.com/reference/rerank, https://docs.cohere.com/reference/errors ---------------------
+# --- Cohere: https://docs.cohere.com/reference/rerank, https://docs.cohere.com/reference/errors -------------
 
 
 class _CohereRequest(BaseModel):
@@ -167,7 +169,7 @@ def _cohere_fault(wanted: _CohereRequest) -> str | None:
     return None if empty is None else f"invalid request: document at index {empty} must not be empty"
 
 
-# --- TEI: huggingface/text-embeddings-inference, router/src/http/{types,server}.rs, core/src/tokenization.rs --------
+# --- TEI: huggingface/text-embeddings-inference, router/src/http/{types,server}.rs, core/src/tokenization.rs
 
 
 class _TeiRequest(BaseModel):

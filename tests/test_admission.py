@@ -1,4 +1,6 @@
-"""What is looked at before a body is read or parsed: its length, then the key; and index names before they are a path."""
+"""What is looked at before a body is read or parsed: its length, then the key;
+and index names before they are a path.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,7 @@ async def test_with_the_key_a_request_within_the_limit_is_served(caller: httpx.A
     assert in_parts.status_code == 200, in_parts.text
 
 
-# --- index names ---------------------------------------------------------------------------------------------------
+# --- index names --------------------------------------------------------------------------------------------
 
 TREE = {
     "rrf": {

@@ -1,4 +1,6 @@
-"""``es-rerank ask`` on a real Elasticsearch, and the official SDK against a server that speaks OpenAI's wire format."""
+"""``es-rerank ask`` on a real Elasticsearch, and the official SDK against a server that speaks OpenAI's wire
+format.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,7 @@ def fault(asked: Result) -> EsRerankError:
     return asked.exception
 
 
-# --- the prompt ----------------------------------------------------------------------------------------------------------
+# --- the prompt ---------------------------------------------------------------------------------------------
 
 
 def test_the_prompt_is_printed_and_what_was_left_out_is_said(articles: str, options: list[str]) -> None:
@@ -314,7 +316,9 @@ def test_hits_without_text_are_no_prompt(es: Elasticsearch, index: str, options:
 
 @contextmanager
 def without_mappings(url: str) -> Iterator[str]:
-    """Run a server before Elasticsearch that lets no one read a mapping, as for a user with the privilege ``read`` alone."""
+    """Run a server before Elasticsearch that lets no one read a mapping,
+    as for a user with the privilege ``read`` alone.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self, status: int, body: bytes, headers: Any = None) -> None:
@@ -374,7 +378,7 @@ def test_without_the_right_to_read_mappings_the_field_is_named(
     assert {passage["text"] for passage in found["passages"]} == {text for _, text, _ in ARTICLES}
 
 
-# --- the answer ----------------------------------------------------------------------------------------------------------
+# --- the answer ---------------------------------------------------------------------------------------------
 
 
 def command(*arguments: str) -> list[str]:
@@ -489,7 +493,7 @@ def test_only_an_answer_needs_the_sdk(
     assert ask(articles, QUESTION, *options).exit_code == 0
 
 
-# --- the model alone -----------------------------------------------------------------------------------------------------
+# --- the model alone ----------------------------------------------------------------------------------------
 
 
 def test_deltas_come_with_the_finish_reason() -> None:

@@ -1,4 +1,6 @@
-"""The graph pass that makes attention one operator without a mask: the same logits, and only where attention is of that kind."""
+"""The graph pass that makes attention one operator without a mask: the same logits,
+and only where attention is of that kind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Measuring speed: the arithmetic on known numbers, and a real run that is looked at for its shape, never for its speed."""
+"""Measuring speed: the arithmetic on known numbers, and a real run that is looked at for its shape,
+never for its speed.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,7 @@ def test_a_machine_without_cpuinfo_has_a_name_too(monkeypatch: pytest.MonkeyPatc
     assert all(machine("9.5.0").values())
 
 
-# --- the loop ------------------------------------------------------------------------------------------------------
+# --- the loop -----------------------------------------------------------------------------------------------
 
 
 class Recorder:
@@ -149,12 +151,14 @@ def test_questions_are_the_same_every_time() -> None:
     assert all(len(question.vector) == 64 for question in first)
 
 
-# --- the program, on the real node ---------------------------------------------------------------------------------
+# --- the program, on the real node --------------------------------------------------------------------------
 
 
 @pytest.fixture
 def environment(tmp_path: Path, state_dir: Path) -> dict[str, str]:
-    """Tiny models, the session's node as the user's own, a variable that is not to be used, and a mark that children inherit."""
+    """Tiny models, the session's node as the user's own, a variable that is not to be used,
+    and a mark that children inherit.
+    """
     models = {
         "RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"),
         "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"),

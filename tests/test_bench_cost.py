@@ -1,4 +1,6 @@
-"""What a window costs: lines through known points, passages of exact lengths, the budget, and the command on a tiny model."""
+"""What a window costs: lines through known points, passages of exact lengths, the budget,
+and the command on a tiny model.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ from es_rerank.research.bench.cost import (
 from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.settings import BUNDLED_RERANKER
 
-# --- arithmetic ----------------------------------------------------------------------------------------------------
+# --- arithmetic ---------------------------------------------------------------------------------------------
 
 coordinates = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))
 
@@ -137,7 +139,7 @@ def test_what_was_not_measured_has_no_number() -> None:
     }
 
 
-# --- passages of exact lengths -------------------------------------------------------------------------------------
+# --- passages of exact lengths ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,7 @@ def test_a_collection_that_is_too_small_says_so(tmp_path: Path) -> None:
                 cut(["abcde", "fghij"], tokens=tokens, number=2)
 
 
-# --- the command ---------------------------------------------------------------------------------------------------
+# --- the command --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

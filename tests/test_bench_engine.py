@@ -1,4 +1,5 @@
-"""The engine's bench: its protocol with real processes, its arithmetic on known numbers, and what becomes of a peer that fails.
+"""The engine's bench: its protocol with real processes, its arithmetic on known numbers,
+and what becomes of a peer that fails.
 
 No peer is installed: processes of the current interpreter stand in for them, which speak the same protocol.
 """
@@ -109,7 +110,9 @@ Start = Callable[[str], Worker]
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Start:
-    """A function that starts a stand-in by its behaviour; what is asked of it is written to ``tmp_path / "calls"``."""
+    """A function that starts a stand-in by its behaviour;
+    what is asked of it is written to ``tmp_path / "calls"``.
+    """
     path = tmp_path / "fake.py"
     path.write_text(FAKE, encoding="utf-8")
     numbers = itertools.count()
@@ -135,7 +138,7 @@ def steps() -> tuple[list[str], Callable[[str], None]]:
     return told, told.append
 
 
-# --- one process ---------------------------------------------------------------------------------------------------
+# --- one process --------------------------------------------------------------------------------------------
 
 
 def test_a_worker_scores_and_tells_its_memory(fake: Start) -> None:
@@ -228,7 +231,7 @@ def test_last_words_are_the_last_lines_that_hold_something() -> None:
     assert last_words("\n \n") == "it said nothing"
 
 
-# --- the contest ---------------------------------------------------------------------------------------------------
+# --- the contest --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -422,7 +425,7 @@ def test_a_ratio_is_that_of_every_pair_and_turns_with_the_sides(times: list[floa
     assert ratio(slow, fast).median == pytest.approx(1 / factor)
 
 
-# --- environments --------------------------------------------------------------------------------------------------
+# --- environments -------------------------------------------------------------------------------------------
 
 UV = """
 import os, pathlib, sys, time
@@ -492,7 +495,7 @@ def test_environments_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest
     assert environments.default_cache() == tmp_path / "es-rerank" / "bench"
 
 
-# --- the real worker -----------------------------------------------------------------------------------------------
+# --- the real worker ----------------------------------------------------------------------------------------
 
 
 def start(folder: Path, log: Path, name: str) -> Worker:
@@ -583,7 +586,7 @@ def test_the_preset_is_the_best_that_the_cpu_has(
     assert script.preset() == "arm64"
 
 
-# --- weights -------------------------------------------------------------------------------------------------------
+# --- weights ------------------------------------------------------------------------------------------------
 
 
 def test_the_bundled_weights_are_all_that_a_bert_with_a_head_has() -> None:
@@ -626,7 +629,7 @@ def test_a_flat_folder_has_what_flashrank_asks_for(tmp_path: Path) -> None:
     }
 
 
-# --- first stage and nDCG ------------------------------------------------------------------------------------------
+# --- first stage and nDCG -----------------------------------------------------------------------------------
 
 words = st.lists(st.sampled_from(["tide", "moon", "bread", "oven", "lamp", "the"]), max_size=12).map(" ".join)
 
@@ -699,7 +702,7 @@ def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) ->
         _timed_lists(collection.every, 1_000_000)
 
 
-# --- the picture, and the command's own refusals -------------------------------------------------------------------
+# --- the picture, and the command's own refusals ------------------------------------------------------------
 
 
 def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:

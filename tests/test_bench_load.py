@@ -1,4 +1,6 @@
-"""The bench of latency under load: its arithmetic in a time that costs none, its servers as processes, and the command on a tiny model."""
+"""The bench of latency under load: its arithmetic in a time that costs none, its servers as processes, and
+the command on a tiny model.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ from es_rerank.research.plots.curves import COLOURS, Curve, Line, Panel, curves
 
 T = TypeVar("T")
 
-# --- arithmetic, in a time that costs none -------------------------------------------------------------------------
+# --- arithmetic, in a time that costs none ------------------------------------------------------------------
 
 
 class _InstantLoop(asyncio.SelectorEventLoop):
@@ -102,7 +104,9 @@ def latencies(seconds: Sequence[float], due: Sequence[float], timeout_s: float =
 
 
 def test_a_slow_server_cannot_hide_its_queue() -> None:
-    """At two requests a second, a server of one a second keeps the k-th waiting k/2 seconds longer; asked in turn it would show one second each."""
+    """At two requests a second, a server of one a second keeps the k-th waiting k/2 seconds longer; asked in
+    turn it would show one second each.
+    """
     replies = latencies([1.0] * 10, [0.5 * k for k in range(10)])
     assert [reply.seconds for reply in replies] == pytest.approx([1 + 0.5 * k for k in range(10)])
     assert all(reply.behind == pytest.approx(0, abs=1e-9) for reply in replies)
@@ -236,7 +240,7 @@ def test_requests_share_no_pair_and_are_full(found: dict[str, list[str]], size: 
     assert len(asked) == sum(len(each) // size for each in found.values())
 
 
-# --- servers -------------------------------------------------------------------------------------------------------
+# --- servers ------------------------------------------------------------------------------------------------
 
 FAKE = """
 import json, os, sys
@@ -423,7 +427,9 @@ def test_a_sidecar_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Path:
-    """A cache that holds what looks like the environment of infinity's server, whose program notes how it was called."""
+    """A cache that holds what looks like the environment of infinity's server,
+    whose program notes how it was called.
+    """
     version = f"py{sys.version_info.major}.{sys.version_info.minor}"
     binaries = tmp_path / "cache" / f"{INFINITY.name}-{INFINITY.version}-{version}" / "bin"
     binaries.mkdir(parents=True)
@@ -453,7 +459,7 @@ def test_infinity_is_asked_in_its_own_dialect(peer: Path, tmp_path: Path) -> Non
     assert INFINITY_DIALECT.body("q", ["a"])["model"] == called[called.index("--served-model-name") + 1]
 
 
-# --- the picture ---------------------------------------------------------------------------------------------------
+# --- the picture --------------------------------------------------------------------------------------------
 
 
 def test_curves_lie_where_their_values_are() -> None:
@@ -504,7 +510,7 @@ def test_any_measurement_can_be_drawn_within_its_axes(points: list[tuple[float, 
         assert 0 <= float(dot.attrib["cy"]) <= height
 
 
-# --- the command ---------------------------------------------------------------------------------------------------
+# --- the command --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

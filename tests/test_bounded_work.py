@@ -1,6 +1,7 @@
 """What a caller sends is bounded before it is worked on: long words, long numbers, many keys.
 
-Each case takes minutes where the bound is missing. The limit in time is a guard against that, and no measurement.
+Each case takes minutes where the bound is missing. The limit in time is a guard against that,
+and no measurement.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The score cache: what was computed once is given again bit for bit, bounded, and never for another model, query or passage."""
+"""The score cache: what was computed once is given again bit for bit, bounded,
+and never for another model, query or passage.
+"""
 
 from __future__ import annotations
 

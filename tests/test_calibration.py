@@ -1,4 +1,6 @@
-"""A cross-encoder's calibration: what is learned from windows, and the command that writes it into a manifest."""
+"""A cross-encoder's calibration: what is learned from windows,
+and the command that writes it into a manifest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Patterns that callers write: separators, wildcards and filters. None holds the process, whatever it and the text are."""
+"""Patterns that callers write: separators, wildcards and filters. None holds the process,
+whatever it and the text are.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def ends(script: str) -> None:
     )
 
 
-# --- separators: which are taken ---------------------------------------------------------------------------------------
+# --- separators: which are taken ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_separator_is_found_over_the_edges_of_what_is_read_at_once() -> None:
     assert starts("<[^>]*>", "y<" + "x" * 10_000 + ">-<>") == [10_004], "longer than a match may be"
 
 
-# --- Elasticsearch's own groups ----------------------------------------------------------------------------------------
+# --- Elasticsearch's own groups -----------------------------------------------------------------------------
 
 LINES = st.sampled_from(
     [
@@ -236,7 +238,7 @@ def trimmed(text: str, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]
             yield begin, begin + len(piece.strip())
 
 
-# --- time --------------------------------------------------------------------------------------------------------------
+# --- time ---------------------------------------------------------------------------------------------------
 
 FEW = "'w ' * 11 + "
 HOSTILE = {
@@ -321,7 +323,7 @@ def test_a_separator_looks_up_before_every_few_thousand_bytes() -> None:
     assert 100_000 / 8_192 <= looks.count < 40
 
 
-# --- a whole search ----------------------------------------------------------------------------------------------------
+# --- a whole search -----------------------------------------------------------------------------------------
 
 
 def filled(es: Elasticsearch, index: str, *texts: str) -> None:
@@ -496,7 +498,7 @@ def test_a_text_is_cut_once_for_two_rerankers_that_read_it_alike(
     assert (answer["rerank"]["status"], asked) == ("reranked", [2])
 
 
-# --- wildcards and filters ---------------------------------------------------------------------------------------------
+# --- wildcards and filters ----------------------------------------------------------------------------------
 
 
 def reference(text: str, pattern: str) -> bool:

@@ -1,4 +1,6 @@
-"""Two rerankers in a row: the kept passages have the better one's scores, the others follow in the cheap one's order."""
+"""Two rerankers in a row: the kept passages have the better one's scores,
+the others follow in the cheap one's order.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def gappy_tokenizer() -> Tokenizer:
 
 
 def unigram_tokenizer() -> Tokenizer:
-    """XLM-R's kind: normalised, each word marked at its beginning, a Chinese sentence one word of many pieces."""
+    """XLM-R's kind: normalised, each word marked at its beginning,
+    a Chinese sentence one word of many pieces.
+    """
     pieces = [
         "▁",
         *"条约签字符中文।नमसतेabcdefghijklmnopqrstuvwxyz.,!?",
@@ -196,7 +198,7 @@ def test_impossible_sizes_are_refused(size: int, overlap: int) -> None:
         Chunker(word_tokenizer(), size=size, overlap=overlap)
 
 
-# --- every script -----------------------------------------------------------------------------------------------------
+# --- every script -------------------------------------------------------------------------------------------
 
 SENTENCES = {
     "Chinese": ("条约已经签署。", "「谁签了约？」", "他说:没有人！", "然后……下雨了。"),
@@ -253,7 +255,8 @@ def test_a_passage_ends_with_a_sentence_where_one_ends_in_its_second_half(
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     for passage, following in pairwise(passages):
         held = [(start, end) for start, end in offsets if passage.start < end and start < following.start]
-        # Where a token begins behind more than half of the passage's; the white space before may be a token or not.
+        # Where a token begins behind more than half of the passage's;
+        # the white space before may be a token or not.
         late = [
             held[number][0]
             for number in range(size // 2 + 2, len(held))

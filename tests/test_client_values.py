@@ -1,4 +1,6 @@
-"""Values that the elasticsearch client takes in a body work in searches that are run here, blocking and asynchronous."""
+"""Values that the elasticsearch client takes in a body work in searches that are run here,
+blocking and asynchronous.
+"""
 
 from __future__ import annotations
 

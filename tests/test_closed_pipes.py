@@ -1,4 +1,6 @@
-"""Readers that go away: of an answer, of a log, of a response. Only a command whose answer nobody reads ends by it."""
+"""Readers that go away: of an answer, of a log, of a response.
+Only a command whose answer nobody reads ends by it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def abandoned(address: str, request: bytes) -> None:
-    """Send a request and close the connection before the answer: its first packet meets a closed socket, its second a broken pipe."""
+    """Send a request and close the connection before the answer: its first packet meets a closed socket,
+    its second a broken pipe.
+    """
     parts = urlsplit(address)
     connection = socket.create_connection((parts.hostname, parts.port), timeout=10)
     connection.sendall(request)

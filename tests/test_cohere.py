@@ -125,7 +125,7 @@ def test_a_list_over_a_thousand_is_split_and_merged_by_index(
     ).all()
 
 
-# --- texts ---------------------------------------------------------------------------------------------------------
+# --- texts --------------------------------------------------------------------------------------------------
 
 
 def test_empty_passages_are_not_sent_and_come_last(reranker: CohereReranker, service: FakeService) -> None:
@@ -164,7 +164,7 @@ def test_a_text_of_which_only_the_beginning_is_sent_is_marked(
     assert len(service.bodies[0]["documents"][0]) == 250_000
 
 
-# --- deadlines, cancellation, closing --------------------------------------------------------------------------------
+# --- deadlines, cancellation, closing -----------------------------------------------------------------------
 
 
 def test_a_deadline_that_has_passed_sends_nothing(reranker: CohereReranker, service: FakeService) -> None:
@@ -269,7 +269,7 @@ def test_one_connection_serves_callers_of_every_loop(reranker: CohereReranker, s
     assert len(service.connections) == 1
 
 
-# --- retries and refusals ----------------------------------------------------------------------------------------------
+# --- retries and refusals -----------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("impatient")
@@ -418,7 +418,7 @@ def test_warnings_of_cohere_are_logged(reranker: CohereReranker, caplog: pytest.
     assert "this model is old" in caplog.text
 
 
-# --- the key, the SDK ---------------------------------------------------------------------------------------------------
+# --- the key, the SDK ---------------------------------------------------------------------------------------
 
 
 def test_the_key_is_masked_everywhere(

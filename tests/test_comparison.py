@@ -1,4 +1,6 @@
-"""Several experiments side by side: arithmetic by hand, the page as a browser would read it, the command on a real node."""
+"""Several experiments side by side: arithmetic by hand, the page as a browser would read it,
+the command on a real node.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ from ingest_pipelines import Ingest
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
-# --- reliability ---------------------------------------------------------------------------------------------------
+# --- reliability --------------------------------------------------------------------------------------------
 
 
 def test_the_expected_error_is_the_one_worked_out_by_hand() -> None:
@@ -86,7 +88,7 @@ def test_a_document_without_a_judgement_is_unknown_only_where_others_are_judged_
     ]
 
 
-# --- what is asked -------------------------------------------------------------------------------------------------
+# --- what is asked ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_judged_documents_that_the_corpus_lacks_are_said_and_count_as_not_found(
         read_topics(folder, "all")
 
 
-# --- results by hand -----------------------------------------------------------------------------------------------
+# --- results by hand ----------------------------------------------------------------------------------------
 
 
 def _measures(values: Sequence[float]) -> Measures:
@@ -262,7 +264,7 @@ def test_rerankers_of_the_same_model_name_are_called_as_they_were_named() -> Non
     assert labels(_results()) == {"./fp32": "fp32", "./int8": "int8"}
 
 
-# --- pictures and the page -----------------------------------------------------------------------------------------
+# --- pictures and the page ----------------------------------------------------------------------------------
 
 
 def test_differences_are_drawn_up_and_down_in_order() -> None:
@@ -370,7 +372,7 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
     assert "url(" not in html
 
 
-# --- the command ---------------------------------------------------------------------------------------------------
+# --- the command --------------------------------------------------------------------------------------------
 
 
 def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,6 @@
-"""Compound retrievers on a real Elasticsearch: scores by hand, paging under writes, what the union of the leaves gives."""
+"""Compound retrievers on a real Elasticsearch: scores by hand, paging under writes,
+what the union of the leaves gives.
+"""
 
 from __future__ import annotations
 
@@ -364,7 +366,7 @@ def test_any_tree_of_fusions_sums_to_the_hand_calculation(
     assert [score for _, score in got] == pytest.approx([score for _, score in expected], rel=1e-6, abs=1e-6)
 
 
-# --- points in time and paging -------------------------------------------------------------------------------------
+# --- points in time and paging ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("with_reranker", [False, True], ids=["fused", "reranked"])
@@ -488,7 +490,7 @@ def test_a_reranker_inside_a_callers_point_in_time_finds_its_passages(
     assert answer["hits"]["hits"][0]["fields"]["rerank.passage"][0]["text"] == "moon"
 
 
-# --- few and small requests ----------------------------------------------------------------------------------------
+# --- few and small requests ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -541,7 +543,7 @@ def test_the_first_stage_carries_ids_and_scores_only(client: RerankClient, name:
     assert block["bytes"] / 100 < 130, "bytes per hit of two windows of 50"
 
 
-# --- the rest of the request ---------------------------------------------------------------------------------------
+# --- the rest of the request --------------------------------------------------------------------------------
 
 HYBRID = rrf(standard("treaty king"), knn("queen paper", k=15), window=30)
 
@@ -841,7 +843,7 @@ def test_failing_leaves_are_named_together(client: RerankClient, name: str) -> N
     assert "number_format_exception" in str(error["suppressed"])
 
 
-# --- pinned, rescored, native, licensed ----------------------------------------------------------------------------
+# --- pinned, rescored, native, licensed ---------------------------------------------------------------------
 
 
 def test_pinned_documents_come_first_in_the_order_written(
@@ -949,7 +951,7 @@ def test_rule_and_diversify_are_refused_over_ours_and_sent_whole_under_it(
     assert not isinstance(caught.value, RequestError), "this is the node's own word: it has no rule"
 
 
-# --- rerankers inside fusions --------------------------------------------------------------------------------------
+# --- rerankers inside fusions -------------------------------------------------------------------------------
 
 
 def test_a_reranker_inside_a_fusion_gives_its_order(client: RerankClient, name: str) -> None:
@@ -1031,7 +1033,7 @@ def test_chunk_rescorer_reads_the_nearest_chunks_of_a_plain_field(
         )
 
 
-# --- multi-field ---------------------------------------------------------------------------------------------------
+# --- multi-field --------------------------------------------------------------------------------------------
 
 
 def test_a_query_over_fields_is_the_fusion_of_its_groups(
@@ -1058,7 +1060,7 @@ def test_a_query_over_fields_is_the_fusion_of_its_groups(
     assert pairs(boosted) == pairs(es.search(index=name, query=query))
 
 
-# --- errors are theirs and ours ------------------------------------------------------------------------------------
+# --- errors are theirs and ours -----------------------------------------------------------------------------
 
 
 def test_an_error_is_caught_as_theirs_and_as_ours(client: RerankClient, name: str) -> None:
@@ -1085,7 +1087,7 @@ def test_an_error_is_caught_as_theirs_and_as_ours(client: RerankClient, name: st
         client.search(index=name, retriever=rrf(standard("x")), scroll="1m")
 
 
-# --- msearch and the async twin ------------------------------------------------------------------------------------
+# --- msearch and the async twin -----------------------------------------------------------------------------
 
 
 def test_msearch_answers_in_order_ours_theirs_and_errors(
@@ -1135,7 +1137,7 @@ async def test_the_async_client_answers_the_same(client: RerankClient, node: Nod
             await twin.search(index=name, retriever={"rrf": {"retriever": {}}})
 
 
-# --- beside Elasticsearch's own compound retriever -----------------------------------------------------------------
+# --- beside Elasticsearch's own compound retriever ----------------------------------------------------------
 
 RESCORE = {
     "window_size": 40,
@@ -1183,8 +1185,9 @@ def test_all_else_of_a_response_is_what_elasticsearchs_own_compound_retriever_gi
 ) -> None:
     """A fusion of one list with weight one has its scores; all that surrounds them must then be equal, too.
 
-    Two things differ: ``search_type=dfs_query_then_fetch`` reaches our leaves, while Elasticsearch leaves it out there; and
-    a page that a post-filter or collapsing leaves short is not filled up from outside the window, with scores of 0.
+    Two things differ: ``search_type=dfs_query_then_fetch`` reaches our leaves, while Elasticsearch leaves it
+    out there; and a page that a post-filter or collapsing leaves short is not filled up from outside the
+    window, with scores of 0.
     """
     theirs = es.search(index=name, retriever=NATIVE, **options).body
     ours = client.search(index=name, retriever=linear((NATIVE, 1.0, "none"), window=40), **options).body

@@ -26,7 +26,9 @@ SERVED = (
 
 @pytest.fixture(scope="module")
 def client(node: Node) -> Iterator[RerankClient]:
-    """The indices of Elastic's examples, on one shard as there, and models under the names that the examples use."""
+    """The indices of Elastic's examples, on one shard as there,
+    and models under the names that the examples use.
+    """
     es = Elasticsearch(node.url, request_timeout=60)
     for name, (properties, documents) in INDICES.items():
         es.options(ignore_status=404).indices.delete(index=name)

@@ -1,4 +1,6 @@
-"""The contract of rerankers, kept by what runs here; services over the network keep it in test modules of their own."""
+"""The contract of rerankers, kept by what runs here;
+services over the network keep it in test modules of their own.
+"""
 
 from __future__ import annotations
 

@@ -60,12 +60,14 @@ def test_an_answer_that_no_hit_holds_is_said_to_be_missing() -> None:
     )
 
 
-# --- the program, on the real node ---------------------------------------------------------------------------------
+# --- the program, on the real node --------------------------------------------------------------------------
 
 
 @pytest.fixture
 def environment(tmp_path: Path, state_dir: Path, es: Elasticsearch) -> Iterator[dict[str, str]]:
-    """Tiny models, the session's node as the user's own, and a variable that names an Elasticsearch which must stay untouched."""
+    """Tiny models, the session's node as the user's own,
+    and a variable that names an Elasticsearch which must stay untouched.
+    """
     models = {
         "RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"),
         "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"),

@@ -47,7 +47,7 @@ def arguments(dockerfile: list[tuple[str, str]], instruction: str) -> list[str]:
     return [rest for name, rest in dockerfile if name == instruction]
 
 
-# -- Compose --------------------------------------------------------------------------------------------------------------
+# -- Compose -------------------------------------------------------------------------------------------------
 
 
 def has_compose() -> bool:
@@ -124,7 +124,7 @@ def test_paths_in_the_stack_exist(services: dict[str, Any]) -> None:
     assert (COMPOSE.parent / source / Path(script).relative_to(target)).is_file()
 
 
-# -- Dockerfile -----------------------------------------------------------------------------------------------------------
+# -- Dockerfile ----------------------------------------------------------------------------------------------
 
 
 def test_the_image_is_slim_and_not_root(dockerfile: list[tuple[str, str]]) -> None:
@@ -171,7 +171,7 @@ def test_the_health_check_asks_for_readiness(
     assert [request["path"] for request in requests] == ["/readyz"]
 
 
-# -- Kibana ---------------------------------------------------------------------------------------------------------------
+# -- Kibana --------------------------------------------------------------------------------------------------
 
 JSON_IN_STRINGS = {
     "fieldAttrs",
@@ -187,7 +187,9 @@ JSON_IN_STRINGS = {
 
 
 def faults(lines: list[dict[str, Any]]) -> list[str]:
-    """Return what Kibana would stumble over: missing keys, strings that hold no JSON, references to nothing, ids used twice."""
+    """Return what Kibana would stumble over: missing keys, strings that hold no JSON,
+    references to nothing, ids used twice.
+    """
     known = [(line["type"], line["id"]) for line in lines]
     found = [f"{key} twice" for key in known if known.count(key) > 1]
     for line in lines:

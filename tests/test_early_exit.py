@@ -1,4 +1,6 @@
-"""Stopping early: every passage is read up to the exit, the best to the end, from where they stood and with the whole model's bits."""
+"""Stopping early: every passage is read up to the exit, the best to the end,
+from where they stood and with the whole model's bits.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Which outputs were asked of the whole graph, and what went on from hidden states, with the number of sequences."""
+    """Which outputs were asked of the whole graph, and what went on from hidden states,
+    with the number of sequences.
+    """
     seen: list[tuple[str, int]] = []
     outputs, run = Session.outputs, Continued.run
 
@@ -179,7 +183,9 @@ def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_it(folder: Pa
 
 
 def with_hidden(path: Path, name: str) -> Path:
-    """Let a graph also give the tensor ``name`` as its hidden states, and an exit's logits of the first token."""
+    """Let a graph also give the tensor ``name`` as its hidden states,
+    and an exit's logits of the first token.
+    """
     model = onnx.load(path)
     model.graph.node.append(helper.make_node("Identity", [name], [HIDDEN]))
     model.graph.node.append(helper.make_node("Gather", [name, "index"], ["exit.token"], axis=1))

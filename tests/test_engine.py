@@ -1,4 +1,6 @@
-"""The pool: fair, bounded, bit-exact at any concurrency, with deadlines and cancellation that free what waits."""
+"""The pool: fair, bounded, bit-exact at any concurrency,
+with deadlines and cancellation that free what waits.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.types import Calibration, Scores
 from ingest_pipelines import Ingest
 
-# --- measures ------------------------------------------------------------------------------------------------------
+# --- measures -----------------------------------------------------------------------------------------------
 
 
 def test_measures_are_those_worked_out_by_hand() -> None:
@@ -93,7 +93,7 @@ def test_the_mean_is_over_queries() -> None:
     assert mean(_of([0.0, 0.5, 1.0]).values()).ndcg_at_10 == pytest.approx(0.5)
 
 
-# --- the packaged collection ---------------------------------------------------------------------------------------
+# --- the packaged collection --------------------------------------------------------------------------------
 
 
 def test_the_packaged_collection_is_what_its_attribution_says() -> None:
@@ -194,7 +194,7 @@ def test_a_draw_is_the_same_each_time(both_splits: Path, tmp_path: Path) -> None
     assert list(read_queries(tmp_path / "first")) == by_hash(["a", "e"])[:1]
 
 
-# --- topics --------------------------------------------------------------------------------------------------------
+# --- topics -------------------------------------------------------------------------------------------------
 
 
 def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_the_only_split_needs_no_name(tmp_path: Path) -> None:
         the_split(tmp_path, None)
 
 
-# --- three runs from one answer ------------------------------------------------------------------------------------
+# --- three runs from one answer -----------------------------------------------------------------------------
 
 
 def _hit(name: str, rank: int, logit: float, model_logit: float | None = None) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def test_an_answer_without_hits_is_an_observation() -> None:
     assert observed(answer, []).orders == ([], [], [])
 
 
-# --- on the real node ----------------------------------------------------------------------------------------------
+# --- on the real node ---------------------------------------------------------------------------------------
 
 WORDS = [
     "anchor",
@@ -318,7 +318,9 @@ WORDS = [
 
 @pytest.fixture
 def made(tmp_path: Path, index: str) -> Path:
-    """Twenty documents of two words each; the query of a word finds its own document, graded 2, and the one before, graded 1."""
+    """Twenty documents of two words each; the query of a word finds its own document, graded 2,
+    and the one before, graded 1.
+    """
     texts = {f"d{i}": f"the {word} and the {WORDS[(i + 1) % len(WORDS)]}" for i, word in enumerate(WORDS)}
     queries = {f"q{i}": f"where is the {word}" for i, word in enumerate(WORDS[:6])}
     rows = [

@@ -183,7 +183,9 @@ LEAVES = [
 
 @st.composite
 def expressions(draw: st.DrawFn) -> str:
-    """Paths that are there, some of their keys made wildcards, some left out, some ends cut off; kept or excluded."""
+    """Paths that are there, some of their keys made wildcards, some left out, some ends cut off;
+    kept or excluded.
+    """
     paths = []
     for leaf in draw(st.lists(st.sampled_from(LEAVES), min_size=1, max_size=4)):
         parts = leaf.split(".")[: draw(st.integers(1, 6))]

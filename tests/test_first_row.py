@@ -1,4 +1,6 @@
-"""The graph pass that computes the last layer for the first token alone: the same logits, one row where there were many."""
+"""The graph pass that computes the last layer for the first token alone: the same logits,
+one row where there were many.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def fuse(kind: str, lists: list[list[Candidate]], weights: list[float], size: in
 KINDS = pytest.mark.parametrize("kind", ["rrf", "linear"])
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------
+# --- by hand ------------------------------------------------------------------------------------------------
 
 
 def test_reciprocal_ranks_by_hand() -> None:
@@ -124,7 +124,7 @@ def test_nothing_fused_is_nothing() -> None:
     assert rrf([], [], 60, ALL) == linear([[], []], [1, 1], ["minmax", "l2_norm"], ALL) == []
 
 
-# --- ties -------------------------------------------------------------------------------------------------------------
+# --- ties ---------------------------------------------------------------------------------------------------
 
 
 def test_equal_sums_go_by_place_in_the_shard_then_by_where_they_were_seen() -> None:
@@ -164,7 +164,7 @@ def test_the_same_id_under_another_index_or_routing_is_another_document() -> Non
     assert len(rrf([[one, *others], [others[1], one]], [1, 1], 60, ALL)) == 3
 
 
-# --- for any lists ----------------------------------------------------------------------------------------------------
+# --- for any lists ------------------------------------------------------------------------------------------
 
 
 @KINDS
@@ -288,7 +288,7 @@ def test_weighted_sums_are_those_of_a_float32_loop(lists: list[list[Candidate]],
     }
 
 
-# --- normalising ------------------------------------------------------------------------------------------------------
+# --- normalising --------------------------------------------------------------------------------------------
 
 MAYBE_SCORES = st.lists(st.one_of(SCORES, st.just(NAN)), max_size=15)
 
@@ -344,7 +344,7 @@ def test_of_no_scores_nothing_is_made() -> None:
         assert np.isnan(normalised([NAN, NAN], how)).all()
 
 
-# --- ranks, pins, printing --------------------------------------------------------------------------------------------
+# --- ranks, pins, printing ----------------------------------------------------------------------------------
 
 
 def test_renumbering_counts_from_one_and_changes_nothing_else() -> None:

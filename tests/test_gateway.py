@@ -1,4 +1,6 @@
-"""The sidecar as a gateway: whose security decides, what goes through untouched, keys, inference, licensed clusters."""
+"""The sidecar as a gateway: whose security decides, what goes through untouched, keys, inference,
+licensed clusters.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ async def test_a_certificate_that_is_not_trusted(node: Node, index: str, tmp_pat
                 assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in answer.json()["error"]["reason"]
 
 
-# --- whose security decides ----------------------------------------------------------------------------------------
+# --- whose security decides ---------------------------------------------------------------------------------
 
 PASSWORD = "a-password-of-tests"
 ROLES = """\
@@ -114,7 +116,9 @@ open: {indices: [{names: [open-articles], privileges: [read, view_index_metadata
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A node of its own with Elasticsearch's security on, and three users of one password: elastic, reader and jo."""
+    """A node of its own with Elasticsearch's security on, and three users of one password: elastic,
+    reader and jo.
+    """
     folder, jdk = distribution.unpacked(default_cache()), java.find(os.environ)
     if folder is None or jdk is None:
         pytest.skip(
@@ -166,7 +170,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guarded(secured: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A sidecar before the secured node, which holds one index that reader and jo may read, and one that they may not."""
+    """A sidecar before the secured node, which holds one index that reader and jo may read,
+    and one that they may not.
+    """
     with Elasticsearch(secured, basic_auth=("elastic", PASSWORD), request_timeout=60) as root:
         for name in ("open-articles", "closed-articles"):
             fill(root, name)
@@ -219,7 +225,7 @@ def test_a_user_may_search_as_another_where_elasticsearch_lets_him(guarded: str)
             as_jo.search(index="closed-articles", retriever=tree())
 
 
-# --- through, untouched --------------------------------------------------------------------------------------------
+# --- through, untouched -------------------------------------------------------------------------------------
 
 
 async def test_a_plain_search_is_elasticsearchs_answer_byte_for_byte(
@@ -343,7 +349,7 @@ async def test_an_elasticsearch_that_is_gone_is_a_503_on_every_path() -> None:
             )
 
 
-# --- searches over HTTP --------------------------------------------------------------------------------------------
+# --- searches over HTTP -------------------------------------------------------------------------------------
 
 
 async def test_parameters_of_the_address_are_honoured_or_refused_by_name(
@@ -455,7 +461,7 @@ async def test_a_vendor_media_type_is_answered_in_its_version(
         )
 
 
-# --- inference and keys --------------------------------------------------------------------------------------------
+# --- inference and keys -------------------------------------------------------------------------------------
 
 
 async def test_inference_endpoints_serve_the_models(caller: httpx.AsyncClient) -> None:
@@ -513,7 +519,7 @@ async def test_keys_of_the_sidecar_guard_models_and_never_searches(
         assert (await caller.post(f"/{index}/_search", json={"retriever": tree()})).status_code == 200
 
 
-# --- licensed clusters ---------------------------------------------------------------------------------------------
+# --- licensed clusters --------------------------------------------------------------------------------------
 
 TRICKY = ['who said "no"?', "line one\nline two\t\\", "谁签署了条约。«été» 🏰", '{"query": "${input}"}']
 
@@ -525,7 +531,9 @@ def put_bodies() -> dict[str, dict[str, Any]]:
 
 
 def substituted(template: str, values: dict[str, str]) -> str:
-    """Do what Elasticsearch's ``custom`` service does with its request: placeholders replaced by JSON, none left over."""
+    """Do what Elasticsearch's ``custom`` service does with its request: placeholders replaced by JSON,
+    none left over.
+    """
     return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], template)
 
 
@@ -558,7 +566,8 @@ async def test_a_custom_inference_service_can_point_here(node: Node) -> None:
             assert sorted(order) == list(range(len(texts)))
             assert scores == sorted(scores, reverse=True)
             assert texts[order[0]] == query
-        # Some versions put the query in as it is, without escaping it (RerankParameters): that is no JSON, and is said so.
+        # Some versions put the query in as it is, without escaping it (RerankParameters):
+        # that is no JSON, and is said so.
         unescaped = substituted(settings["request"], {"query": f'"{TRICKY[0]}"', "input": "[]"})
         answer = await caller.post(path, content=unescaped.encode(), headers=headers)
         assert (answer.status_code, "JSON" in answer.text) == (400, True)

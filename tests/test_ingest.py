@@ -535,7 +535,9 @@ def test_a_name_of_several_indices_is_refused(es: Elasticsearch, name: str) -> N
 
 
 class FailingNode(Urllib3HttpNode):
-    """A connection to the real node that answers some bulk requests itself; ``answers`` holds those still to come."""
+    """A connection to the real node that answers some bulk requests itself;
+    ``answers`` holds those still to come.
+    """
 
     answers: list[tuple[int, bytes] | Literal["items"]]
 

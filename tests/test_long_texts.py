@@ -1,4 +1,6 @@
-"""Long texts that nobody cut before: read whole in parts, the parts' logits aggregated, nothing left out without a mark."""
+"""Long texts that nobody cut before: read whole in parts, the parts' logits aggregated,
+nothing left out without a mark.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,7 @@ def whole(text: str, context: str = "") -> Candidate:
     return Candidate("i", "d", 1.0, 1, context=context, passages=(Passage(text, 0, 0),), whole=True)
 
 
-# --- cutting ----------------------------------------------------------------------------------------------------------
+# --- cutting ------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -106,7 +108,7 @@ def test_a_reranker_that_does_not_say_how_much_it_reads_gets_texts_as_they_are()
     assert in_parts(WordOverlapReranker(), QUESTION, [candidate]) == [candidate]
 
 
-# --- aggregating ------------------------------------------------------------------------------------------------------
+# --- aggregating --------------------------------------------------------------------------------------------
 
 
 @given(LOGITS, st.integers(1, 15))
@@ -155,7 +157,7 @@ def test_first_and_nearest_exclude_each_other() -> None:
         parse(tree(aggregation="first", chunk_rescorer={"size": 2}))
 
 
-# --- on a real Elasticsearch ------------------------------------------------------------------------------------------
+# --- on a real Elasticsearch --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("aggregation", ["max", "first", "mean", {"top_k_mean": 2}])
@@ -208,7 +210,7 @@ def test_the_nearest_chunk_is_read_where_chunks_are_asked_for(
     assert all("rerank.passage" in hit["fields"] for hit in answer["hits"]["hits"])
 
 
-# --- texts outside Elasticsearch --------------------------------------------------------------------------------------
+# --- texts outside Elasticsearch ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("texts", [list(TEXTS.values()), ["short", "also short"], [""], []])

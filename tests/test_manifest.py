@@ -1,4 +1,6 @@
-"""A model folder that is missing, incomplete, altered or of another kind is refused with the file and the remedy."""
+"""A model folder that is missing, incomplete, altered or of another kind is refused with the file and the
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,9 @@ def test_a_file_name_that_leaves_the_folder_is_refused(folder: Path) -> None:
 
 
 def test_what_is_not_read_is_not_checked_for_minutes(folder: Path) -> None:
-    """Weights of over 2 GB stand in a file beside their graph: only those of the graph that is read are compared with their checksum."""
+    """Weights of over 2 GB stand in a file beside their graph: only those of the graph that is read are
+    compared with their checksum.
+    """
     for name in ("other.onnx", "other.onnx_data", "model.onnx_data"):
         (folder / name).write_bytes(b"weights")
     reseal(

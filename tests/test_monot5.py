@@ -1,4 +1,6 @@
-"""monoT5: the promises of every reranker, and its own: two logits by difference, and a graph that gives just those."""
+"""monoT5: the promises of every reranker, and its own: two logits by difference,
+and a graph that gives just those.
+"""
 
 from __future__ import annotations
 

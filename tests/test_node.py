@@ -1,4 +1,6 @@
-"""Real nodes are started, found, killed and stopped here; only Docker, which runs on few test machines, is played by a script."""
+"""Real nodes are started, found, killed and stopped here; only Docker, which runs on few test machines,
+is played by a script.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ def place_of(state_dir: Path) -> ProcessRecord:
     return record.place
 
 
-# -- a node that runs ------------------------------------------------------------------------------------------------
+# -- a node that runs ----------------------------------------------------------------------------------------
 
 
 def test_a_second_up_finds_the_running_node(own: Node, state_dir: Path) -> None:
@@ -130,7 +132,7 @@ def test_down_leaves_a_server_alone_that_is_only_named_in_the_settings(node: Nod
     assert not (tmp_path / "state").exists()
 
 
-# -- life and death, on one node of this file's own ---------------------------------------------------------------------
+# -- life and death, on one node of this file's own ----------------------------------------------------------
 
 
 @pytest.mark.node
@@ -208,7 +210,7 @@ def _document_is_there(node: Node) -> None:
         assert es.get(index="kept", id="1")["_source"] == {"text": "still here"}
 
 
-# -- records that are no longer true ------------------------------------------------------------------------------------
+# -- records that are no longer true -------------------------------------------------------------------------
 
 
 def test_a_record_of_a_dead_process_is_stale(own: Node, state_dir: Path, tmp_path: Path) -> None:
@@ -253,7 +255,9 @@ def test_a_record_that_cannot_be_understood_counts_as_none(tmp_path: Path, conte
 def test_a_node_without_a_record_is_stopped_before_the_next_start(
     folder: Path, bystander: psutil.Process
 ) -> None:
-    """The command that started it was killed before it could write the record; the node would keep the data locked."""
+    """The command that started it was killed before it could write the record;
+    the node would keep the data locked.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", "input()", f"-Drerank.home={folder}"], stdin=subprocess.PIPE
     ) as orphan:
@@ -270,7 +274,7 @@ def _copy_record(state_dir: Path, to: Path, **changes: float) -> None:
     write(to, record.model_copy(update={"place": place_of(state_dir).model_copy(update=changes)}))
 
 
-# -- addresses ----------------------------------------------------------------------------------------------------------
+# -- addresses -----------------------------------------------------------------------------------------------
 
 
 def test_an_address_that_is_given_comes_before_the_settings(
@@ -316,7 +320,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-# -- what a machine lacks -------------------------------------------------------------------------------------------------
+# -- what a machine lacks ------------------------------------------------------------------------------------
 
 
 def test_a_machine_without_docker_java_and_maven_gets_one_clear_error(folder: Path) -> None:
@@ -393,7 +397,7 @@ def test_doctor_prints_a_table(own: Node, state_dir: Path) -> None:
     assert "ONNX Runtime" in done.stdout
 
 
-# -- which Java -----------------------------------------------------------------------------------------------------------
+# -- which Java ----------------------------------------------------------------------------------------------
 
 
 def make_jdk(home: Path, version: str | None, modules: str | None = java.MODULE, *, says: str = "") -> Path:
@@ -467,7 +471,7 @@ def test_a_jdk_that_the_nodes_account_cannot_enter_is_no_choice(folder: Path) ->
     assert java.find({"PATH": ""}, [f"{folder}/jvm/private/*"]) is None
 
 
-# -- the distribution -----------------------------------------------------------------------------------------------------
+# -- the distribution ----------------------------------------------------------------------------------------
 
 
 def make_program(folder: Path, name: str, body: str) -> None:
@@ -529,7 +533,7 @@ def test_what_maven_complains_of_is_quoted(folder: Path) -> None:
         distribution.fetch(folder / "cache", folder)
 
 
-# -- a start that fails ---------------------------------------------------------------------------------------------------
+# -- a start that fails --------------------------------------------------------------------------------------
 
 
 def make_distribution(folder: Path, body: str) -> Path:
@@ -573,7 +577,7 @@ def test_a_folder_of_somebody_else_is_neither_written_nor_removed(folder: Path) 
     assert [path.name for path in home.iterdir()] == ["thesis.tex"]
 
 
-# -- Docker, played by a script that writes down how it was called ----------------------------------------------------------
+# -- Docker, played by a script that writes down how it was called -------------------------------------------
 
 FAKE_DOCKER = """
 here = pathlib.Path(__file__).parent

@@ -1,4 +1,6 @@
-"""Elastic's own clients in Python, JavaScript and Java send the same dozen requests to one gateway and understand what it answers."""
+"""Elastic's own clients in Python, JavaScript and Java send the same dozen requests to one gateway and
+understand what it answers.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,7 @@ def eq(value: int) -> dict[str, Any]:
     return {"value": value, "relation": "eq"}
 
 
-# --- alike ----------------------------------------------------------------------------------------------------------
+# --- alike --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("client", ["python async", "javascript", "java"])
@@ -163,7 +165,7 @@ def test_clients_are_answered_alike(
             assert found[number] == answers[number], number
 
 
-# --- and rightly ----------------------------------------------------------------------------------------------------
+# --- and rightly --------------------------------------------------------------------------------------------
 
 
 def test_what_elasticsearch_runs_is_elasticsearchs_answer(

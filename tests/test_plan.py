@@ -112,7 +112,7 @@ def document(name: str, *, index: str = "i", routing: str | None = None, score: 
     return Candidate(index, name, score, 1, routing=routing)
 
 
-# --- what a reranker reads --------------------------------------------------------------------------------------------
+# --- what a reranker reads ----------------------------------------------------------------------------------
 
 
 def test_plain_fields_are_read_whole_one_line_each() -> None:
@@ -204,7 +204,7 @@ def test_without_a_readable_mapping_nothing_is_missing_and_nothing_nested() -> N
     )
 
 
-# --- the searches of the first stage ----------------------------------------------------------------------------------
+# --- the searches of the first stage ------------------------------------------------------------------------
 
 NESTED = {
     "rrf": {
@@ -481,7 +481,7 @@ def test_the_nearest_passages_come_along_where_the_search_can_bring_them() -> No
     }
 
 
-# --- documents by name and by score -----------------------------------------------------------------------------------
+# --- documents by name and by score -------------------------------------------------------------------------
 
 
 def in_index(index: str, *ids: str, routing: str | None = None) -> Query:
@@ -540,7 +540,7 @@ def test_a_rescorer_over_a_compound_starts_from_the_scores_so_far() -> None:
     }
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -----------------------------------------------------------------------------------------------
 
 WINDOW = [document(name, score=9.0 - number) for number, name in enumerate("abcdefg")]
 UNION = [match("one"), match("two")]
@@ -602,7 +602,7 @@ def test_with_a_least_score_only_the_window_counts() -> None:
     }
 
 
-# --- the union of the leaves ------------------------------------------------------------------------------------------
+# --- the union of the leaves --------------------------------------------------------------------------------
 
 
 def found_by(leaves: int) -> Iterator[Sequence[Candidate]]:
@@ -657,7 +657,7 @@ def test_a_native_tree_stands_for_its_leaves_and_without_any_for_what_it_found()
     assert union_of(parse({"rule": {"ruleset_ids": ["r"]}}), (), found_by(1)) == [in_index("i", "leaf0")]
 
 
-# --- hits and their texts ---------------------------------------------------------------------------------------------
+# --- hits and their texts -----------------------------------------------------------------------------------
 
 
 def test_hits_become_candidates_with_their_place_in_the_shard() -> None:
@@ -728,7 +728,7 @@ def test_stored_passages_are_read_from_the_hit_or_its_inner_hits() -> None:
     assert with_texts(document("a"), inner, nearest).passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))
 
 
-# --- one query over many fields ---------------------------------------------------------------------------------------
+# --- one query over many fields -----------------------------------------------------------------------------
 
 
 def group(*indices: str, semantic: tuple[str, ...] = (), default: tuple[str, ...] = ("*",)) -> FieldGroup:
@@ -911,7 +911,7 @@ def test_facts_group_indices_by_semantic_and_default_fields() -> None:
     assert found.texts() == ["m", "t"]
 
 
-# --- the short form ---------------------------------------------------------------------------------------------------
+# --- the short form -----------------------------------------------------------------------------------------
 
 
 def test_short_form_reads_title_and_nearest_passage_of_our_own_index() -> None:

@@ -64,7 +64,9 @@ budgets = st.integers(0, 400)
 
 
 def parsed(text: str) -> list[tuple[int, list[str]]]:
-    """Return the numbers and the quoted lines in the order shown, read as a model reads: line by line, whatever ends a line."""
+    """Return the numbers and the quoted lines in the order shown, read as a model reads:
+    line by line, whatever ends a line.
+    """
     blocks: list[tuple[int, list[str]]] = []
     asked = False
     for line in text.removeprefix(INSTRUCTIONS).splitlines():
@@ -385,7 +387,7 @@ def test_a_tokenizer_that_pads_or_truncates_cannot_count() -> None:
             token_count(tokenizer)
 
 
-# --- citations -----------------------------------------------------------------------------------------------------------
+# --- citations ----------------------------------------------------------------------------------------------
 
 NUMBERED = [NumberedPassage(number, of(f"passage {number}", str(number))) for number in range(1, 5)]
 
@@ -434,7 +436,7 @@ def test_a_prompt_reads_the_citations_of_its_answer() -> None:
     assert found.unknown == (8,)
 
 
-# --- passages of a response ----------------------------------------------------------------------------------------------
+# --- passages of a response ---------------------------------------------------------------------------------
 
 
 def response(*hits: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Prompts: what fits reads as Hugging Face reads it, what does not keeps its tail, and no text writes structure."""
+"""Prompts: what fits reads as Hugging Face reads it, what does not keeps its tail,
+and no text writes structure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from es_rerank.text.prompted_pairs import MONOT5_PROMPT, PromptEncoder, PromptTr
 EOS = 1
 WINDOW = 96
 PROMPT = len(["▁Query", ":", "▁Document", ":", "▁Relevant", ":", "</s>"])
-"""Tokens of the prompt itself; in this vocabulary the space before a letter is a token of its own, which counts to the text."""
+"""Tokens of the prompt itself; in this vocabulary the space before a letter is a token of its own,
+which counts to the text.
+"""
 
 texts = st.text("ab .c{}éﬁ\u0301\u3000誰</s>", max_size=150)  # with what the normaliser joins and takes apart
 policies: st.SearchStrategy[PromptTruncation] = st.sampled_from(["document", "prompt"])

@@ -1,4 +1,6 @@
-"""The clients under everything that the official package builds on a client: helpers, the DSL, the vector store."""
+"""The clients under everything that the official package builds on a client: helpers, the DSL,
+the vector store.
+"""
 
 from __future__ import annotations
 

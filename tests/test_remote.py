@@ -60,7 +60,7 @@ def impatient() -> Iterator[None]:
         yield
 
 
-# --- a sidecar of our own, in a process of its own ---------------------------------------------------------------------
+# --- a sidecar of our own, in a process of its own ----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_what_a_sidecar_cannot_finish_is_not_done(beside: RemoteReranker) -> Non
     assert beside.score(QUERY, SHORT).done.all()
 
 
-# --- a TEI server ------------------------------------------------------------------------------------------------------
+# --- a TEI server -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +407,7 @@ def test_one_connection_serves_callers_of_every_loop(reranker: RemoteReranker, s
     assert len(service.connections) == 1
 
 
-# --- deadlines, cancellation, retries, refusals --------------------------------------------------------------------------
+# --- deadlines, cancellation, retries, refusals -------------------------------------------------------------
 
 
 def test_a_deadline_keeps_what_is_done(reranker: RemoteReranker, service: FakeService) -> None:
@@ -621,7 +621,7 @@ def test_a_command_asks_the_service_and_logs_to_stderr(
     assert KEY not in ran.stderr + ran.stdout
 
 
-# --- the parts -----------------------------------------------------------------------------------------------------------
+# --- the parts ----------------------------------------------------------------------------------------------
 
 
 @given(

@@ -1,4 +1,6 @@
-"""Chinese, Japanese, right-to-left and other scripts through a real Elasticsearch: offsets, highlights and bytes survive."""
+"""Chinese, Japanese, right-to-left and other scripts through a real Elasticsearch: offsets,
+highlights and bytes survive.
+"""
 
 from __future__ import annotations
 

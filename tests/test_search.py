@@ -340,7 +340,9 @@ def test_two_indices_may_share_an_id(client: RerankClient, es: Elasticsearch, in
 
 
 def test_an_index_that_was_there_before(es: Elasticsearch, index: str) -> None:
-    """Flat chunks, someone's own vectors, numeric metadata: nothing is re-ingested, field and vector are theirs."""
+    """Flat chunks, someone's own vectors, numeric metadata: nothing is re-ingested,
+    field and vector are theirs.
+    """
     own = HashEmbedder(dims=16)
     es.indices.create(
         index=index,

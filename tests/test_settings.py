@@ -1,4 +1,6 @@
-"""Settings: what ends the program with one sentence, what others set beside ours, and passwords that are never printed."""
+"""Settings: what ends the program with one sentence, what others set beside ours,
+and passwords that are never printed.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,8 @@ def test_a_wrong_hash_ends_serve_with_one_sentence(
     assert not value or value not in said
 
 
-# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables: a Service in the same namespace, by its name.
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables: a Service in the
+# same namespace, by its name.
 KUBERNETES = {
     "SERVICE_HOST": "10.0.0.11",
     "SERVICE_PORT": "8080",

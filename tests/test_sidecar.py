@@ -43,7 +43,7 @@ def body(**changes: Any) -> dict[str, Any]:
     }
 
 
-# --- a real process, the official client ---------------------------------------------------------------------------
+# --- a real process, the official client --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,9 @@ def test_the_documentation_page_needs_no_network(address: str) -> None:
 def test_a_sidecar_killed_in_the_middle_of_a_request(
     node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The caller gets a clear error, the index is unchanged, and a sidecar started again on the same port serves."""
+    """The caller gets a clear error, the index is unchanged,
+    and a sidecar started again on the same port serves.
+    """
     long = [("Long", "word " * 20_000, 2000)] * 40
     fill(es, index, long)
     before = es.indices.stats(index=index)["indices"][index]["primaries"]
@@ -255,7 +257,7 @@ def _tei_logits(url: str, model: str | None, texts: list[str]) -> list[float]:
     return [row["score"] for row in sorted(rows, key=lambda row: row["index"])]
 
 
-# --- dialects and faults, in this process --------------------------------------------------------------------------
+# --- dialects and faults, in this process -------------------------------------------------------------------
 
 
 def service(node: Node, reranker: Reranker, limits: Limits | None = None) -> Service:

@@ -1,4 +1,6 @@
-"""What a start costs: the modules that are imported, and that help, version and completion work without the rest."""
+"""What a start costs: the modules that are imported,
+and that help, version and completion work without the rest.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,7 @@ def _loaded(statements: str, names: tuple[str, ...]) -> set[str]:
     return set(names) & set(_end(_python(statements))["modules"])
 
 
-# --- the library ---------------------------------------------------------------------------------------------------
+# --- the library --------------------------------------------------------------------------------------------
 
 
 def test_importing_the_package_imports_no_library() -> None:
@@ -127,7 +129,7 @@ def test_errors_are_an_attribute_of_the_package_and_a_star_brings_all() -> None:
     assert "es_rerank.models.load" in _end(_python(statements))["modules"]
 
 
-# --- help, version, completion -------------------------------------------------------------------------------------
+# --- help, version, completion ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["bench", "--help"], []], ids=str)
@@ -202,7 +204,7 @@ def test_an_error_of_the_program_itself_keeps_its_traceback() -> None:
         leave(ZeroDivisionError())
 
 
-# --- base dependencies and extras ----------------------------------------------------------------------------------
+# --- base dependencies and extras ---------------------------------------------------------------------------
 
 
 def test_the_extra_evaluate_is_no_part_of_the_base_and_stands_in_the_first_command() -> None:

@@ -1,4 +1,6 @@
-"""int8 with scales fixed at export: near to fp32, also where one column is a hundred times as large, and the same in any company."""
+"""int8 with scales fixed at export: near to fp32, also where one column is a hundred times as large,
+and the same in any company.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def test_an_encoder_keeps_its_logits_nearly(tmp_path: Path, largest: int) -> Non
     assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > LEAST_CORRELATION[whole]
     assert np.abs(exact - found).max() < LARGEST_DIFFERENCE[whole] * exact.std()
     kinds = operators(int8)
-    # Six products a layer, of which queries, keys and values read the same bytes; the head of one column stays fp32.
+    # Six products a layer, of which queries, keys and values read the same bytes;
+    # the head of one column stays fp32.
     assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear"), kinds.count("MatMul")) == (
         12,
         8,
@@ -177,7 +180,8 @@ def test_what_rounding_does_on_average_is_taken_out_of_the_bias(tmp_path: Path) 
     errors = np.concatenate(
         [run(int8, feed["input_ids"])[0] - run(path, feed["input_ids"])[0] for feed in texts], axis=1
     )[0]
-    # What is left is the table's, of a hundred words. Uncorrected, the mean of the worst column is above the spread.
+    # What is left is the table's, of a hundred words.
+    # Uncorrected, the mean of the worst column is above the spread.
     assert np.abs(errors.mean(axis=0)).max() < 0.5 * errors.std(axis=0).max()
 
 

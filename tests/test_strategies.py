@@ -1,4 +1,6 @@
-"""Chunks of a plain field and which of them are nearest: for any text, and word by word against a real Elasticsearch."""
+"""Chunks of a plain field and which of them are nearest: for any text,
+and word by word against a real Elasticsearch.
+"""
 # ruff: noqa: RUF001 signs of many scripts are meant
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ SIZED = st.one_of(SENTENCES, WORD_RUNS, RECURSIVE, OWN_SEPARATORS)
 ANY: st.SearchStrategy[Strategy] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
 
 
-# --- cutting ----------------------------------------------------------------------------------------------------------
+# --- cutting ------------------------------------------------------------------------------------------------
 
 
 @given(text=TEXTS, strategy=ANY)
@@ -304,7 +306,7 @@ def test_own_separators_begin_the_piece_behind_them() -> None:
     ) == ["a b c d e f", ";g h i j k l;m n"]
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------
+# --- settings -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_a_fault_names_its_setting_and_what_was_found(settings: dict[str, Any], 
     assert caught.value.message == f"[chunking_settings] {fault}"
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- words --------------------------------------------------------------------------------------------------
 
 SAMPLES = (
     "Hello world, it's 1.5 o’clock (U.S.A., e.g. 10,000.50).",
@@ -426,7 +428,7 @@ def test_signs_of_their_own_are_no_words() -> None:
     assert words_of("😀 👩\u200d👩\u200d👧 !? … __ \u0301 «»") == []
 
 
-# --- nearest ----------------------------------------------------------------------------------------------------------
+# --- nearest ------------------------------------------------------------------------------------------------
 
 
 def passages(*wordings: str) -> list[Passage]:
@@ -434,7 +436,8 @@ def passages(*wordings: str) -> list[Passage]:
 
 
 def test_bm25_weighs_rarity_repetition_and_length() -> None:
-    # Four passages of 4, 2, 4 and 6 words (mean 4). idf: king (in three) ln(1 + 1.5 / 3.5) = 0.357, treaty (in one) ln(1 + 3.5 / 1.5) = 1.204.
+    # Four passages of 4, 2, 4 and 6 words (mean 4). idf: king (in three) ln(1 + 1.5 / 3.5) = 0.357, treaty
+    # (in one) ln(1 + 3.5 / 1.5) = 1.204.
     rows = passages("king king king rain", "king moon", "treaty sun moon rain", "king sun moon rain dog cat")
     # king alone: 3 / (3 + 1.2) = 0.714, 1 / (1 + 0.75) = 0.571, none, 1 / (1 + 1.65) = 0.377 of 0.357.
     assert [nearest(rows, "king", size) for size in (1, 2, 3)] == [

@@ -1,4 +1,6 @@
-"""The retriever tree: Elastic's grammar, defaults and faults; where Elasticsearch can be asked, its own sentences."""
+"""The retriever tree: Elastic's grammar, defaults and faults; where Elasticsearch can be asked,
+its own sentences.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ def parsed(body: Any, runs: Collection[str] = ()) -> Any:
     return parse(body, elasticsearch_runs=runs)
 
 
-# --- what is taken ----------------------------------------------------------------------------------------------------
+# --- what is taken ------------------------------------------------------------------------------------------
 
 FOUND = Standard(query=MATCH)
 
@@ -253,11 +255,13 @@ def test_only_a_vector_of_a_text_is_made_here() -> None:
     assert parsed(knn(query_vector="3f800000")).builder is None
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------------------
 
 
 def fault(body: Any, path: str, sentence: str, kind: str, cause: tuple[str, str] | None = None) -> Any:
-    """A retriever, where the fault is below «retriever», its sentence, its type, and (type, reason) of what caused it."""
+    """A retriever, where the fault is below «retriever», its sentence, its type,
+    and (type, reason) of what caused it.
+    """
     return pytest.param(body, f"retriever{path}", sentence, kind, cause, id=sentence[:60])
 
 
@@ -680,11 +684,13 @@ def test_a_fault_is_answered_as_elasticsearch_answers_its_own() -> None:
     }
 
 
-# --- against Elasticsearch --------------------------------------------------------------------------------------------
+# --- against Elasticsearch ----------------------------------------------------------------------------------
 
 
 def chain(error: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """(type, reason) of an error and of what caused it, outermost first, without lines, columns and excerpts of the body."""
+    """(type, reason) of an error and of what caused it, outermost first, without lines,
+    columns and excerpts of the body.
+    """
     while error:
         yield error["type"], re.sub(r"^\[\d+:\d+\] ", "", error["reason"].split("\n at [Source")[0])
         error = error.get("caused_by")
@@ -714,9 +720,11 @@ def here(body: dict[str, Any], *, scroll: bool = False) -> list[tuple[str, str]]
 
 
 def differing(es: Elasticsearch, index: str, bodies: list[dict[str, Any]]) -> list[tuple[Any, Any, Any]]:
-    """(search, ours, theirs) of those where one refuses and the other does not, or where no sentence of theirs is ours.
+    """(search, ours, theirs) of those where one refuses and the other does not,
+    or where no sentence of theirs is ours.
 
-    Theirs begins with what encloses the fault; ours is the fault itself. To «Failed to build» we add the cause.
+    Theirs begins with what encloses the fault; ours is the fault itself.
+    To «Failed to build» we add the cause.
     """
     properties = {
         "vector": {"type": "dense_vector", "dims": 2},
@@ -918,7 +926,7 @@ def test_a_misspelt_key_is_answered_with_elasticsearchs_own_suggestion(
     assert sentence in [reason for _, reason in there(es, index, body)]
 
 
-# --- who runs it ------------------------------------------------------------------------------------------------------
+# --- who runs it --------------------------------------------------------------------------------------------
 
 
 def test_only_retrievers_decide_whether_we_are_needed() -> None:
@@ -1043,7 +1051,7 @@ def test_a_builder_that_elasticsearch_runs_is_not_read() -> None:
         parse(odd)
 
 
-# --- windows, sizes, the multi-field format ---------------------------------------------------------------------------
+# --- windows, sizes, the multi-field format -----------------------------------------------------------------
 
 
 def test_size_over_the_window_is_a_fault_of_every_retriever_that_is_too_small() -> None:
@@ -1134,7 +1142,7 @@ def test_what_a_standard_retriever_may_carry_only_alone_is_refused_below_a_compo
         )
 
 
-# --- the search around it ---------------------------------------------------------------------------------------------
+# --- the search around it -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

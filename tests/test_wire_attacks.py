@@ -1,6 +1,7 @@
 """A sidecar as a process, spoken to in bytes: lengths that lie, and requests that cost more than they weigh.
 
-Each expensive body is sent while another connection asks ``/healthz``; the limit in time is a guard, and no measurement.
+Each expensive body is sent while another connection asks ``/healthz``; the limit in time is a guard,
+and no measurement.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def address(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 def exchange(address: str, *requests: bytes) -> list[bytes]:
-    """Send each request on a connection of its own, one after the other; return what came back before the server's silence."""
+    """Send each request on a connection of its own, one after the other;
+    return what came back before the server's silence.
+    """
     parts = urlsplit(address)
     answers = []
     for request in requests:
@@ -65,7 +68,9 @@ def head_of(line: str, *headers: str) -> bytes:
 def test_no_length_of_a_caller_hides_a_request_to_elasticsearch(
     address: str, es: Elasticsearch, index: str, node: Node, tmp_path: Path, first: str, through: bool
 ) -> None:
-    """Were the caller's length sent on without its body, Elasticsearch would read the next caller's body as requests."""
+    """Were the caller's length sent on without its body,
+    Elasticsearch would read the next caller's body as requests.
+    """
     fill(es, index)
     victim = f"{index}-victim"
     es.indices.create(index=victim)
@@ -214,7 +219,9 @@ EXPENSIVE: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_what_is_too_much_is_refused_while_others_are_served(address: str, name: str) -> None:
-    """A refusal, not an answer that took a minute; the healthy connection is served before it, in between, and after it."""
+    """A refusal, not an answer that took a minute; the healthy connection is served before it,
+    in between, and after it.
+    """
     path, body = EXPENSIVE[name]
     answers: list[httpx.Response] = []
     sending = threading.Thread(

@@ -1,4 +1,6 @@
-"""The bundle for Chinese and English: small enough, called as its package says, and able to tell what is now from what was."""
+"""The bundle for Chinese and English: small enough, called as its package says,
+and able to tell what is now from what was.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,9 @@ def tiny_cross_encoder(
     strategy: Strategy = "longest_first",
     calibration: CalibrationRecord | None = None,
 ) -> Path:
-    """Write a cross-encoder whose logit depends on every token, its position and its segment; return ``folder``."""
+    """Write a cross-encoder whose logit depends on every token, its position and its segment;
+    return ``folder``.
+    """
     contract = CrossEncoderContract(truncation=Truncation(strategy=strategy), labels=labels)
     _write(folder, "cross-encoder", seed, dims=labels, pooled=True)
     return _seal(
@@ -99,7 +101,9 @@ def with_exit(folder: Path, *, layer: int = 1) -> Path:
 def tiny_monot5(
     folder: Path, seed: int = 0, *, max_length: int = 128, truncation: PromptTruncation = "document"
 ) -> Path:
-    """Write a monoT5 whose logits of false and true depend on every token and its position; return ``folder``."""
+    """Write a monoT5 whose logits of false and true depend on every token and its position;
+    return ``folder``.
+    """
     contract = MonoT5Contract(false_token="▁false", true_token="▁true", truncation=truncation)
     _write(folder, "monot5", seed, dims=2, pooled=True)
     return _seal(
@@ -119,7 +123,9 @@ def tiny_bi_encoder(
 
 
 def tiny_tokenizer() -> Tokenizer:
-    """Return a WordPiece tokenizer of letters, digits and punctuation, with BERT's special tokens around its texts."""
+    """Return a WordPiece tokenizer of letters, digits and punctuation,
+    with BERT's special tokens around its texts.
+    """
     pieces = string.ascii_lowercase + string.digits
     vocabulary = [*_SPECIALS, *pieces, *(f"##{piece}" for piece in pieces), *string.punctuation]
     tokenizer = Tokenizer(
@@ -142,7 +148,9 @@ def tiny_tokenizer() -> Tokenizer:
 
 
 def tiny_t5_tokenizer() -> Tokenizer:
-    """Return a unigram tokenizer of T5's kind: ``</s>`` behind a text, special tokens that are pieces as well, compatibility forms made one."""
+    """Return a unigram tokenizer of T5's kind: ``</s>`` behind a text, special tokens that are pieces as
+    well, compatibility forms made one.
+    """
     pieces = [*string.ascii_letters, *string.digits, *string.punctuation, "▁", *"áíóúñ¿"]
     scored = [
         *((word, -1.0) for word in _T5_WORDS),
@@ -193,7 +201,8 @@ def save_graph(
 
 
 def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> None:
-    """Write tokenizer and graph: tanh((word + segment + position * word) W), pooled to logits or left as hidden states.
+    """Write tokenizer and graph: tanh((word + segment + position * word) W),
+    pooled to logits or left as hidden states.
 
     A monoT5 knows no segments: all its tokens are of the second.
     """

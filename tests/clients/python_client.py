@@ -11,7 +11,8 @@ from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
-# Every call is yielded and its result sent back, so that one text serves both clients: one driver awaits, the other does not.
+# Every call is yielded and its result sent back, so that one text serves both clients: one driver awaits,
+# the other does not.
 Calls = Generator[Any, Any, Any]
 
 

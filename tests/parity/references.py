@@ -1,4 +1,6 @@
-"""What others make of a pair: sentence-transformers, FlagEmbedding and pygaggle, each as its own code calls the model."""
+"""What others make of a pair: sentence-transformers, FlagEmbedding and pygaggle,
+each as its own code calls the model.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def pygaggle_logits(folder: Path) -> FloatArray:
 def pygaggle(folder: Path, prompts: Sequence[str] | Sequence[list[int]]) -> tuple[FloatArray, FloatArray]:
     """Logits (true minus false) and log-probability of true, each (n_prompts,), of prompts as text or as ids.
 
-    pygaggle/rerank/transformer.py and model/decode.py: encoder, one greedy step from the start token, two columns of it.
+    pygaggle/rerank/transformer.py and model/decode.py: encoder, one greedy step from the start token,
+    two columns of it.
     """
     tokenizer, model = (
         AutoTokenizer.from_pretrained(folder),

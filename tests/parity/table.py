@@ -2,9 +2,10 @@
 
     uv run --extra dev --extra export python tests/parity/table.py
 
-exports a tiny model of every architecture, compares it with the reference, prints the table and writes it into the README.
-``test_export_parity`` holds every row, ``test_families`` the README. The models have random weights: what is compared is
-the path from text to logit, which is the same for the trained checkpoints of an architecture.
+exports a tiny model of every architecture, compares it with the reference, prints the table and writes it
+into the README. ``test_export_parity`` holds every row, ``test_families`` the README. The models have random
+weights: what is compared is the path from text to logit, which is the same for the trained checkpoints of an
+architecture.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ MONOT5 = ExportOptions(kind="monot5", truncation="prompt")
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a tiny model, its reference, and how it is exported. ``examples`` are checkpoints of the Hub that are built so."""
+    """One row: a tiny model, its reference, and how it is exported.
+    ``examples`` are checkpoints of the Hub that are built so.
+    """
 
     architecture: str
     make: Callable[[Path], Path]
@@ -184,7 +187,9 @@ class Compared(NamedTuple):
 
     @property
     def same_order(self) -> int:
-        """How many lists, one per query, come in the very same order; ties keep the order of the passages on both sides."""
+        """How many lists, one per query, come in the very same order;
+        ties keep the order of the passages on both sides.
+        """
         ours, theirs = (
             np.argsort(-values.reshape(len(QUERIES), len(PASSAGES)), axis=1, kind="stable") for values in self
         )
@@ -192,7 +197,9 @@ class Compared(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """A torch folder, and what was made of it: fp32 is its default, and int8 beside it where that is exported."""
+    """A torch folder, and what was made of it: fp32 is its default,
+    and int8 beside it where that is exported.
+    """
 
     source: Path
     folder: Path
@@ -216,7 +223,9 @@ def compared(case: Case, root: Path) -> Compared:
 
 
 def bound(difference: float) -> str:
-    """Return a power of ten at least three times the difference, so that the words are the same on every machine."""
+    """Return a power of ten at least three times the difference,
+    so that the words are the same on every machine.
+    """
     return f"under 1e{math.ceil(math.log10(max(3 * difference, 1e-9)))}"
 
 

@@ -1,4 +1,5 @@
-"""A whole run of ``bench load`` on tiny torch weights, beside a stand-in that answers in infinity's dialect with torch's own logits.
+"""A whole run of ``bench load`` on tiny torch weights,
+beside a stand-in that answers in infinity's dialect with torch's own logits.
 
     pytest tests/parity -o addopts=""
 

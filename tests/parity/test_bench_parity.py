@@ -1,4 +1,5 @@
-"""The bench's weights against the graph that they come from, and a whole run beside the real sentence-transformers.
+"""The bench's weights against the graph that they come from,
+and a whole run beside the real sentence-transformers.
 
     pytest tests/parity -o addopts=""
 
@@ -30,7 +31,9 @@ from es_rerank.settings import BUNDLED_RERANKER
 
 
 def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with its int8 weights, but activations left in fp32: what is rounded at run time no longer is."""
+    """Return the graph with its int8 weights, but activations left in fp32:
+    what is rounded at run time no longer is.
+    """
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
@@ -90,7 +93,9 @@ def environment(cache: Path, peer: Peer, line: str) -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
-    """A run on tiny weights beside sentence-transformers of this environment, and a FlashRank whose Python ends."""
+    """A run on tiny weights beside sentence-transformers of this environment,
+    and a FlashRank whose Python ends.
+    """
     folder = tmp_path_factory.mktemp("bench")
     peers = {peer.name: peer for peer in PEERS}
     environment(folder / "cache", peers["sentence-transformers"], f'exec "{sys.executable}" "$@"')

@@ -1,4 +1,6 @@
-"""A model that stops early gives torch's logits of its exit head, and goes on from there as the whole model does."""
+"""A model that stops early gives torch's logits of its exit head,
+and goes on from there as the whole model does.
+"""
 
 from __future__ import annotations
 

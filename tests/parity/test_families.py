@@ -1,4 +1,6 @@
-"""Every architecture from a torch folder to reordered hits, and what of a source's own files decides how it is exported."""
+"""Every architecture from a torch folder to reordered hits,
+and what of a source's own files decides how it is exported.
+"""
 
 from __future__ import annotations
 
@@ -572,11 +574,15 @@ REPOSITORIES: dict[str, tuple[set[str], set[str]]] = {
         {"README.md", "training_args.bin"},
     ),
 }
-"""By architecture, the files of a repository laid out like the named one: those that an export needs, and the others."""
+"""By architecture, the files of a repository laid out like the named one: those that an export needs,
+and the others.
+"""
 
 
 class Hub:
-    """Stands for the network under huggingface_hub.snapshot_download: a repository on disk, its own choice of files by patterns."""
+    """Stands for the network under huggingface_hub.snapshot_download: a repository on disk,
+    its own choice of files by patterns.
+    """
 
     def __init__(self, repository: Path, cache: Path) -> None:
         self.repository, self.snapshot = repository, cache / "0123456789abcdef0123456789abcdef01234567"

@@ -1,4 +1,5 @@
-"""Cross-encoders whose head is modules of sentence-transformers, as the Ettin rerankers are; and what has no head, which is refused.
+"""Cross-encoders whose head is modules of sentence-transformers, as the Ettin rerankers are;
+and what has no head, which is refused.
 
     pytest tests/parity -o addopts=""
 
@@ -140,7 +141,9 @@ def test_what_has_no_head_is_refused(tmp_path: Path) -> None:
 def test_a_graph_that_ends_in_hidden_states_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trap of the ONNX files beside the Ettin rerankers: they hold the encoder, load, and give back the order they were given."""
+    """The trap of the ONNX files beside the Ettin rerankers: they hold the encoder, load,
+    and give back the order they were given.
+    """
 
     def headless(self: Any, *tensors: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self._model[0](dict(zip(self._inputs, tensors, strict=True)))[

@@ -1,4 +1,5 @@
-"""Our monoT5 beside the forward pass of transformers, called as pygaggle calls it: same logits and log-probabilities within 1e-4.
+"""Our monoT5 beside the forward pass of transformers, called as pygaggle calls it: same logits and
+log-probabilities within 1e-4.
 
     pytest tests/parity -o addopts=""
 
@@ -105,7 +106,9 @@ def test_by_default_the_tail_survives_and_the_rest_is_the_same(name: str, tmp_pa
 
 
 def document_cut_from_its_end(folder: Path, query: str, document: str) -> list[int]:
-    """The ids of a prompt, of which tokens of the document are taken out one by one from its end until it fits."""
+    """The ids of a prompt, of which tokens of the document are taken out one by one from its end until it
+    fits.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     (prompt,) = formatted([(query, document)])
     encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)

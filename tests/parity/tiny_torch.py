@@ -154,7 +154,8 @@ def albert(folder: Path) -> Path:
 
 
 def deberta(folder: Path, tokenizer: Any = None, dtype: torch.dtype = torch.float32) -> Path:
-    # Imported where the test's own filter holds: the module calls torch.jit.script, which torch says is deprecated.
+    # Imported where the test's own filter holds: the module calls torch.jit.script,
+    # which torch says is deprecated.
     from transformers import DebertaV2Config, DebertaV2ForSequenceClassification  # noqa: PLC0415
 
     torch.manual_seed(4)
@@ -215,7 +216,9 @@ def mt5(folder: Path) -> Path:
 def modular(
     folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls"
 ) -> Path:
-    """A cross-encoder of sentence-transformers whose head is modules, as the Ettin rerankers are: Dense, LayerNorm, Dense behind the pooling."""
+    """A cross-encoder of sentence-transformers whose head is modules, as the Ettin rerankers are: Dense,
+    LayerNorm, Dense behind the pooling.
+    """
     inner = (backbone or modernbert)(folder / "inner")
     torch.manual_seed(9)
     modules = [
