@@ -25,7 +25,8 @@ _RENEWALS: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
 def in_every_child(renew: Callable[[], None]) -> None:
-    """Call a method of an object in every forked child, before other code there. The object is not kept alive.
+    """Call a method of an object in every forked child, before other code there. The object is not kept
+    alive.
 
     ``renew`` runs in every child, also where nobody will use its object: it should be quick. It must not wait
     for a lock that the object had before the fork. An object has one such method; another replaces it.

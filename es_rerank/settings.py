@@ -28,17 +28,21 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 _OF_OTHERS = re.compile(
     r"(?:\w+_)?(?:"
-    r"SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=.*|PORT=(?:tcp|udp|sctp)://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*"
+    r"SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=.*|PORT=(?:tcp|udp|sctp)://.*"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*"
     r"|NAME=/.*|ENV_\w+=.*)",
     re.DOTALL,
 )
-"""What stands behind our prefix in variables that Kubernetes sets in every container of a namespace with a Service ``es-rerank``
-or ``es-rerank-*`` (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a
+"""What stands behind our prefix in variables that Kubernetes sets in every container of a namespace with a
+Service ``es-rerank`` or ``es-rerank-*``
+(https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a
 link of that name (https://docs.docker.com/engine/network/links/#environment-variables)."""
 
 
 def _hashes(value: object) -> object:
-    """Check the hashes of keys. Their values are not repeated: whoever mistakes the setting writes a key there."""
+    """Check the hashes of keys. Their values are not repeated: whoever mistakes the setting writes a key
+    there.
+    """
     items = (
         [part.strip() for part in value.split(",")]
         if isinstance(value, str)
@@ -49,8 +53,9 @@ def _hashes(value: object) -> object:
     for place, item in enumerate(items, 1):
         if not _HASH.fullmatch(item):
             raise ValueError(
-                f"item {place} of {len(items)} {_fault_of_hash(item)}; give the SHA-256 of each key as 64 digits of hexadecimal in lower "
-                "case, with commas between them (printf %s KEY | sha256sum), or leave the setting out so that no key is asked for"
+                f"item {place} of {len(items)} {_fault_of_hash(item)}; give the SHA-256 of each key as 64 "
+                "digits of hexadecimal in lower case, with commas between them (printf %s KEY | sha256sum), "
+                "or leave the setting out so that no key is asked for"
             )
     return tuple(items)
 
@@ -73,14 +78,17 @@ Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the program. Each is an environment variable ``ES_RERANK_<NAME>``; unknown names are refused."""
+    """Every setting of the program. Each is an environment variable ``ES_RERANK_<NAME>``; unknown names are
+    refused.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
     elasticsearch_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_URL", "ELASTICSEARCH_URL"),
-        description="Address of Elasticsearch; credentials may stand in it. Without it a running local node is used.",
+        description="Address of Elasticsearch; credentials may stand in it. Without it a running local node "
+        "is used.",
     )
     elasticsearch_api_key: SecretStr | None = Field(
         default=None,
@@ -89,18 +97,20 @@ class Settings(BaseSettings):
     )
     elasticsearch_ca_certs: FilePath | None = Field(
         default=None,
-        description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it the public CAs are trusted.",
+        description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it "
+        "the public CAs are trusted.",
     )
     reranker: str = Field(
         default=BUNDLED_RERANKER,
         description=(
-            "The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, `remote:URL`, `exit:SHARE+MODEL` "
-            "or `cascade:SHARE+FIRST+MODEL`."
+            "The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, "
+            "`remote:URL`, `exit:SHARE+MODEL` or `cascade:SHARE+FIRST+MODEL`."
         ),
     )
     more_rerankers: Names = Field(
         default=(),
-        description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; requests choose by `inference_id`.",
+        description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; "
+        "requests choose by `inference_id`.",
     )
     cohere_api_key: SecretStr | None = Field(
         default=None,
@@ -121,7 +131,8 @@ class Settings(BaseSettings):
     )
     embedder: str = Field(
         default=BUNDLED_EMBEDDER,
-        description="The embedding model for queries and ingest: the bundled one's name, or an exported folder.",
+        description="The embedding model for queries and ingest: the bundled one's name, or an exported "
+        "folder.",
     )
     window: int = Field(
         default=50,
@@ -139,24 +150,28 @@ class Settings(BaseSettings):
     )
     execution_provider: str = Field(
         default="CPUExecutionProvider",
-        description="Which of ONNX Runtime's execution providers runs the models, such as `CUDAExecutionProvider`.",
+        description="Which of ONNX Runtime's execution providers runs the models, such as "
+        "`CUDAExecutionProvider`.",
     )
     score_cache: int = Field(
         default=100_000,
         ge=0,
-        description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its process alone.",
+        description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its "
+        "process alone.",
     )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024,
         ge=1,
-        description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger ones on.",
+        description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger "
+        "ones on.",
     )
     max_documents: int = Field(
         default=1_000, ge=1, description="Most documents in one rerank request to the sidecar."
     )
     elasticsearch_runs: Names = Field(
         default=(),
-        description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, text_similarity_reranker, pinned, query_vector_builder.",
+        description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, "
+        "text_similarity_reranker, pinned, query_vector_builder.",
     )
     pass_through: bool = Field(
         default=False,
@@ -164,7 +179,8 @@ class Settings(BaseSettings):
     )
     api_key_hashes: Hashes = Field(
         default=(),
-        description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths ask for; none: no key is asked for.",
+        description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths "
+        "ask for; none: no key is asked for.",
     )
     state_dir: Path = Field(
         default_factory=lambda: (
@@ -177,7 +193,8 @@ class Settings(BaseSettings):
 def read_settings() -> Settings:
     """Return the settings of the environment.
 
-    Raises SettingsError for a value that does not fit and for a variable with our prefix that names no setting.
+    Raises SettingsError for a value that does not fit and for a variable with our prefix that names no
+    setting.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(
@@ -203,5 +220,5 @@ _SECRET = ("_KEY", "_KEY_HASHES")
 
 
 def _is_of_others(name: str, value: str) -> bool:
-    """Whether a variable with our prefix was set by Kubernetes or Docker, for a service that bears our name."""
+    """Whether Kubernetes or Docker set this variable, for a service whose name gives it our prefix."""
     return _OF_OTHERS.fullmatch(f"{name.removeprefix(PREFIX)}={value}") is not None

@@ -1,4 +1,6 @@
-"""``es-rerank ask``: the prompt of the best passages for a question, and the answer of a language model to it."""
+"""``es-rerank ask``: the prompt of the best passages for a question, and the answer of a language model to
+it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ def ask(
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="tokenizer.json, or a folder with one, that counts the tokens. A language model's own count differs: give its own.",
+            help="tokenizer.json, or a folder with one, that counts the tokens. A language model's own "
+            "count differs: give its own.",
             show_default="the reranker's, else the embedder's",
         ),
     ] = None,
@@ -87,7 +90,9 @@ def ask(
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's answer instead."""
+    """Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's
+    answer instead.
+    """
     from ..retrievers.planning.passages import passages_of, source_for
     from ..retrievers.planning.short_form import retriever_for
     from ..settings import read_settings
@@ -166,7 +171,9 @@ def _wording(given: str | None) -> str:
 
 
 def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
-    """Return what counts tokens: the tokenizer that is named, else the reranker's own, else that of the embedder."""
+    """Return what counts tokens: the tokenizer that is named, else the reranker's own, else that of the
+    embedder.
+    """
     from ..models.load import model_folder
     from ..models.local.local import LocalReranker
     from ..models.manifest import TOKENIZER
@@ -199,16 +206,21 @@ def _schemas(client: RerankClient, index: str) -> IndexSchema:
 
 def _nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
     if hits:
-        return f"none of the {hits} documents that the search found in [{index}] has text in [{', '.join(fields)}]; name the field with --field"
+        return (
+            f"none of the {hits} documents that the search found in [{index}] has text in "
+            f"[{', '.join(fields)}]; name the field with --field"
+        )
     other = "hybrid" if first_stage == "bm25" else "bm25"
-    return f"the search found no document in [{index}], so there is nothing to answer from; try --first-stage {other}, or check --filter and the index"
+    return (
+        f"the search found no document in [{index}], so there is nothing to answer from; try --first-stage "
+        f"{other}, or check --filter and the index"
+    )
 
 
 def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
     reasons = Counter(left.reason for left in prompt.left_out)
-    said = [
-        f"{len(prompt.passages)} of {len(prompt.passages) + len(prompt.left_out)} passages, {prompt.tokens} of {prompt.budget} tokens"
-    ]
+    candidates = len(prompt.passages) + len(prompt.left_out)
+    said = [f"{len(prompt.passages)} of {candidates} passages, {prompt.tokens} of {prompt.budget} tokens"]
     if reasons:
         said.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
     if any(numbered.cut for numbered in prompt.passages):
@@ -267,7 +279,9 @@ class _Answer(NamedTuple):
 
 
 def _answer(chat: ChatModel, prompt: Prompt, report: dict[str, Any] | None) -> None:
-    """Ask the model and print its answer: as it comes, with its sources behind it, or with the ``report`` as one document."""
+    """Ask the model and print its answer: as it comes, with its sources behind it, or with the ``report`` as
+    one document.
+    """
     with chat:
         answer = _said(chat, prompt, show=report is None)
         citations = prompt.citations(answer.text)
@@ -332,7 +346,8 @@ def _say_what_is_wrong(answer: _Answer, citations: Citations) -> None:
     faults = []
     if citations.unknown:
         faults.append(
-            f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt does not hold"
+            f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt "
+            "does not hold"
         )
     if not citations.mentions:
         faults.append("the answer cites no passage")

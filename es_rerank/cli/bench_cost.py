@@ -78,7 +78,9 @@ def cost(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what a window costs here: milliseconds by candidates and tokens, their lines, and pairs per second by threads."""
+    """Measure what a window costs here: milliseconds by candidates and tokens, their lines, and pairs per
+    second by threads.
+    """
     end_on_sigterm()
     check_plot(plot)
     texts = _Texts(data or packaged())
@@ -103,7 +105,7 @@ def cost(
 
 
 class _Texts:
-    """A collection's texts, and the query that stands beside them: of middle length among the collection's."""
+    """The texts of a collection, and one of its queries: the one of median length."""
 
     def __init__(self, folder: Path) -> None:
         corpus = {document.id: document.text for document in read_corpus(folder) if document.text.strip()}
@@ -152,7 +154,7 @@ class _Rerankers:
         return CrossEncoder(self._folder, threads=threads, variant=precision)
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------
+# --- what is measured ---------------------------------------------------------------------------------------
 
 
 def _cells(
@@ -209,7 +211,7 @@ def _embedder(report: _Report, texts: _Texts, left: Budget) -> None:
                     report.embedder.append(Speed.of(model.manifest.default_variant, tokens, EMBEDDED, timing))
 
 
-# --- what is shown -------------------------------------------------------------------------------------------------
+# --- what is shown ------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -284,24 +286,34 @@ class _Report:
     def show(self) -> None:
         """Print a table for each precision, the lines, and the speeds."""
         about = machine("")
-        title = f"{self.manifest.name}: milliseconds for a window, by tokens of each pair; {about['cpu']}, {self.threads} threads, {self.rounds} rounds"
+        title = (
+            f"{self.manifest.name}: milliseconds for a window, by tokens of each pair; {about['cpu']}, "
+            f"{self.threads} threads, {self.rounds} rounds"
+        )
         stdout.print(title, highlight=False, soft_wrap=True)
         for precision in self._precisions():
             stdout.print(self._table(precision))
             for each in self._fits(precision):
                 if each["line"]:
                     line, unit = each["line"], "pairs/s" if each["against"] == "threads" else "ms"
-                    said = f"{precision}, {unit} against {each['against']}: {line['slope']:g} each, {line['intercept']:+g}, R² {line['r2']:.4f}"
+                    said = (
+                        f"{precision}, {unit} against {each['against']}: {line['slope']:g} each, "
+                        f"{line['intercept']:+g}, R² {line['r2']:.4f}"
+                    )
                     stdout.print(said, highlight=False, soft_wrap=True)
         measured = sum(cell.timing is not None for cell in self.cells)
         if measured < len(self.cells):
             stdout.print(
-                f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; an empty cell was not",
+                f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; an empty cell "
+                "was not",
                 highlight=False,
                 soft_wrap=True,
             )
         for speed in self.by_threads:
-            pairs = f"{speed.precision}, {speed.at} {'thread' if speed.at == 1 else 'threads'}: {speed.per_second:.0f} pairs/s of {LINE_TOKENS} tokens"
+            pairs = (
+                f"{speed.precision}, {speed.at} {'thread' if speed.at == 1 else 'threads'}: "
+                f"{speed.per_second:.0f} pairs/s of {LINE_TOKENS} tokens"
+            )
             stdout.print(pairs, highlight=False, soft_wrap=True)
         for speed in self.embedder:
             stdout.print(
@@ -324,7 +336,9 @@ class _Report:
         return shown
 
     def picture(self) -> str:
-        """Return the points and their lines as SVG, a panel for each row of points. Raises ModelError where nothing was measured."""
+        """Return the points and their lines as SVG, a panel for each row of points. Raises ModelError where
+        nothing was measured.
+        """
         wanted = (
             (
                 f"Cost by candidates, {LINE_TOKENS} tokens each",

@@ -1,4 +1,4 @@
-"""``es-rerank bench engine``: this engine beside its peers, same weights, same pairs, one run on one machine."""
+"""``es-rerank bench engine``: compare this engine with others: same weights, same pairs, one machine."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ QUERIES = 100
 _WORKER = Path(table.__file__).with_name("worker.py")
 _SETUP_TIMEOUT_S = 900.0
 _CAPTION = (
-    "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; x any peer: of any precision. "
-    "MB: most memory. difference: largest from torch, in logits (FlashRank: in probabilities). "
-    "nDCG@10: the model's order alone; joined: with the first stage's score, by --calibration; "
-    "fp32 systems share one, since their scores are the same."
+    "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; "
+    "x any peer: of any precision. MB: most memory. difference: largest from torch, in logits (FlashRank: in "
+    "probabilities). nDCG@10: the model's order alone; joined: with the first stage's score, by "
+    "--calibration; fp32 systems share one, since their scores are the same."
 )
 _ON_OUR_GRID = (
-    "The weights are the bundled int8 graph's, as fp32: they lie on the grid of es-rerank's own int8, which therefore rounds only activations. "
-    "Give MODEL to compare what int8 costs in quality."
+    "The weights are the bundled int8 graph's, as fp32: they lie on the grid of es-rerank's own int8, which "
+    "therefore rounds only activations. Give MODEL to compare what int8 costs in quality."
 )
 
 
@@ -70,7 +70,8 @@ def engine(
     data: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for speed.",
+            help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for "
+            "speed.",
             show_default="the packaged one",
         ),
     ] = None,
@@ -106,7 +107,8 @@ def engine(
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model whose calibration joins the first stage's score to the model's, for the order that a search gives.",
+            help="Exported model whose calibration joins the first stage's score to the model's, for the "
+            "order that a search gives.",
             show_default="the bundled one's without MODEL, else none",
         ),
     ] = None,
@@ -117,7 +119,9 @@ def engine(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure this engine beside its peers: same weights, same pairs, every system in an environment and process of its own, interleaved."""
+    """Measure this engine beside its peers: same weights, same pairs, every system in an environment and
+    process of its own, interleaved.
+    """
     from ..models.load import calibration_of
     from ..settings import BUNDLED_RERANKER
 
@@ -155,11 +159,13 @@ def _chosen(names: list[str] | None) -> list[Peer]:
     return [peer for peer in PEERS if names is None or peer.name in names]
 
 
-# --- texts ---------------------------------------------------------------------------------------------------------
+# --- texts --------------------------------------------------------------------------------------------------
 
 
 class _Collection:
-    """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked for nDCG@10."""
+    """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked
+    for nDCG@10.
+    """
 
     def __init__(self, folder: Path, split: str | None, window: int, queries: int) -> None:
         self.window = window
@@ -184,9 +190,11 @@ class _Collection:
         return [(found.query, found.texts[: self.window]) for found in self._asked().values()]
 
     def ndcg(self, scores: Values | None = None, calibration: Calibration | None = None) -> float | None:
-        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the first stage without.
+        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the
+        first stage without.
 
-        With ``calibration`` they are ordered as a search orders them: by the scores together with the first stage's.
+        With ``calibration`` they are ordered as a search orders them: by the scores together with the first
+        stage's.
         """
         if not self._wanted:
             return None
@@ -215,7 +223,9 @@ class _Collection:
 
 
 def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
-    """Return so many pairs, query by query with its best passages. Raises SettingsError where there are not as many."""
+    """Return so many pairs, query by query with its best passages. Raises SettingsError where there are not
+    as many.
+    """
     lists: list[tuple[str, list[str]]] = []
     left = pairs
     for each in candidates:
@@ -225,11 +235,12 @@ def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
         if not left:
             return lists
     raise SettingsError(
-        f"--pairs {pairs} is more than the {pairs - left} pairs that the collection gives; choose fewer, or a larger collection with --data"
+        f"--pairs {pairs} is more than the {pairs - left} pairs that the collection gives; choose fewer, or "
+        "a larger collection with --data"
     )
 
 
-# --- systems -------------------------------------------------------------------------------------------------------
+# --- systems ------------------------------------------------------------------------------------------------
 
 
 class _Setting:
@@ -255,7 +266,8 @@ class _Setting:
                 export_model(str(torch), folder, replace(ours, exit_layer=layer), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
             raise SettingsError(
-                f"{model} has two labels, of which every peer makes a score in its own way; the bench compares models with one label"
+                f"{model} has two labels, of which every peer makes a score in its own way; the bench "
+                "compares models with one label"
             )
         self._max_length = manifest.max_length
         self._folders: dict[Weights, Path] = {
@@ -369,11 +381,13 @@ def _doing(what: str) -> Iterator[None]:
         yield
 
 
-# --- the run -------------------------------------------------------------------------------------------------------
+# --- the run ------------------------------------------------------------------------------------------------
 
 
 def _run(contest: Contest, rounds: int, judged: Lists) -> None:
-    """Take the contest through its parts, each with a bar on stderr that no thread draws while something is timed."""
+    """Take the contest through its parts, each with a bar on stderr that no thread draws while something is
+    timed.
+    """
     with contest:
         with steps("trying", contest.systems) as step:
             contest.prepare(step)
@@ -383,7 +397,7 @@ def _run(contest: Contest, rounds: int, judged: Lists) -> None:
             contest.rank(judged, step)
 
 
-# --- what is shown -------------------------------------------------------------------------------------------------
+# --- what is shown ------------------------------------------------------------------------------------------
 
 
 class _Report:
@@ -461,7 +475,10 @@ class _Report:
     def show(self) -> None:
         """Print two tables, what could not be measured, and what has to be known to read it."""
         done = [row for row in self._rows if row.reason is None]
-        title = f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, Python {self._machine['python']}"
+        title = (
+            f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, "
+            f"Python {self._machine['python']}"
+        )
         _print_table(
             title,
             ("batch", "pairs/s", "min-max", "x fp32 peer"),
@@ -483,7 +500,8 @@ class _Report:
             if collection.judged:
                 topics = collection.topics
                 stdout.print(
-                    f"nDCG@10 of {topics.collection}: first stage (BM25) {collection.ndcg():.4f}, {len(topics.queries)} queries, window {collection.window}",
+                    f"nDCG@10 of {topics.collection}: first stage (BM25) {collection.ndcg():.4f}, "
+                    f"{len(topics.queries)} queries, window {collection.window}",
                     highlight=False,
                     soft_wrap=True,
                 )

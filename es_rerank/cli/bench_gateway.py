@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _DRAWN_EVERY = 10
 """Rounds between two drawings of the progress bar, which take time themselves."""
 
-_CAPTION = "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by bootstrap"
+_CAPTION = (
+    "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by "
+    "bootstrap"
+)
 
 
 def gateway(
@@ -43,7 +46,9 @@ def gateway(
     ] = ROUNDS,
     as_json: Json = False,
 ) -> None:
-    """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way, interleaved."""
+    """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way,
+    interleaved.
+    """
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect, found_or_started
 
@@ -76,7 +81,9 @@ def gateway(
 
 @contextmanager
 def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
-    """Yield a client of a sidecar over ``url``; credentials in ``url`` are sent by the client, as every caller's are."""
+    """Yield a client of a sidecar over ``url``; credentials in ``url`` are sent by the client, as every
+    caller's are.
+    """
     from .connection import BULK_TIMEOUT_S, client_of, with_port
     from .own_sidecar import own_sidecar
 
@@ -92,7 +99,9 @@ def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
 
 
 def _ways(client: Elasticsearch, sidecar: Elasticsearch) -> dict[Way, Searcher]:
-    """Return the clients to time; a request that fails ends the run, since a second try would be timed with the first."""
+    """Return the clients to time; a request that fails ends the run, since a second try would be timed with
+    the first.
+    """
     from ..client import RerankClient
 
     once = client.options(max_retries=0)
@@ -112,7 +121,10 @@ def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[Row
 
 
 def _show(measured: list[Row], about: dict[str, str | int], extent: str) -> None:
-    title = f"{extent}; {about['cpu']}, {about['cores']} cores, Python {about['python']}, Elasticsearch {about['elasticsearch']}"
+    title = (
+        f"{extent}; {about['cpu']}, {about['cores']} cores, Python {about['python']}, Elasticsearch "
+        f"{about['elasticsearch']}"
+    )
     table = Table(
         "milliseconds",
         title=title,

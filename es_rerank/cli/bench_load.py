@@ -1,4 +1,6 @@
-"""``es-rerank bench load``: how long requests wait at the sidecar, and at infinity's server beside it, the more of them arrive."""
+"""``es-rerank bench load``: how long requests wait at the sidecar, and at infinity's server beside it, the
+more of them arrive.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,10 @@ _MOST_QUERIES = 2_000
 """Queries of a collection that are read, drawn by a hash of their id."""
 
 _CAPTION = (
-    "Poisson arrivals, the same for every server; latency in milliseconds from the moment a request was due, so that waiting counts. "
-    "Percentiles over all but rejected requests; a late one had no answer within {timeout:g} s. Over its capacity a server's latencies grow as "
+    "Poisson arrivals, the same for every server; latency in milliseconds from the moment a request was due, "
+    "so that waiting counts. "
+    "Percentiles over all but rejected requests; a late one had no answer within {timeout:g} s. Over its "
+    "capacity a server's latencies grow as "
     "long as the load lasts. The bench sends from the same machine."
 )
 
@@ -62,7 +66,8 @@ def load(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Local folder or Hub id of a torch cross-encoder with one label; or an exported folder, which is measured alone.",
+            help="Local folder or Hub id of a torch cross-encoder with one label; or an exported folder, "
+            "which is measured alone.",
             show_default="the bundled one's weights",
         ),
     ] = None,
@@ -103,7 +108,9 @@ def load(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same requests at the same moments."""
+    """Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same
+    requests at the same moments.
+    """
     check_evaluate("the bench")
     end_on_sigterm()
     check_plot(plot)
@@ -146,8 +153,8 @@ def _requests(folder: Path, window: int, number: int) -> Lists:
     )
     if len(found) < number:
         raise SettingsError(
-            f"--requests {number} is more than the {len(found)} windows of {window} passages that {folder} gives; "
-            "choose fewer, a smaller --window, or a larger collection with --data"
+            f"--requests {number} is more than the {len(found)} windows of {window} passages that {folder} "
+            "gives; choose fewer, a smaller --window, or a larger collection with --data"
         )
     return found
 
@@ -182,7 +189,9 @@ class _Setting:
         self._precisions: list[Precision] = sorted(read_manifest(self._exported).variants, reverse=True)
 
     def contenders(self, cache: Path) -> list[Contender]:
-        """Return the sidecar in every precision that the folder has, and infinity's server where there is a torch folder for it."""
+        """Return the sidecar in every precision that the folder has, and infinity's server where there is a
+        torch folder for it.
+        """
         mine = version("es-rerank")
         found = [
             Contender(
@@ -200,7 +209,9 @@ class _Setting:
         return found
 
     def expected(self, requests: Lists) -> list[Values] | None:
-        """Return our fp32 logits of the first requests, which the export has held to torch's; None without an fp32 graph."""
+        """Return our fp32 logits of the first requests, which the export has held to torch's; None without an
+        fp32 graph.
+        """
         if "fp32" not in self._precisions:
             return None
         with CrossEncoder(self._exported, threads=self.threads, variant="fp32") as model:
@@ -245,7 +256,8 @@ class _Report:
         """Print a table for each server, what could not be measured, and what has to be known to read it."""
         extent = f"{self._about['requests']} requests of {self._about['window']} passages at each rate"
         stdout.print(
-            f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python {self._machine['python']}",
+            f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python "
+            f"{self._machine['python']}",
             highlight=False,
             soft_wrap=True,
         )

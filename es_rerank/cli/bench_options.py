@@ -1,4 +1,4 @@
-"""What the commands of ``es-rerank bench`` share: options, how they end, and how they tell how far they are."""
+"""What the ``es-rerank bench`` commands share: options, the end on SIGTERM, and progress bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Threads = Annotated[int, typer.Option(min=0, help="Cores that each system may us
 
 
 def check_plot(plot: Path | None) -> None:
-    """Raise SettingsError for a file that is no picture that can be drawn here, before anything is measured."""
+    """Raise SettingsError, before anything is measured, for a file type that cannot be drawn here."""
     if plot is not None and plot.suffix != ".svg":
         raise SettingsError(
             f"--plot {plot} is not a file that can be drawn here; name a file that ends in .svg"
@@ -34,7 +34,9 @@ def end_on_sigterm() -> None:
 
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar of ``total`` steps on stderr; yields what is told the name of each step. No thread draws it while something is timed."""
+    """Show a bar of ``total`` steps on stderr; yields what is told the name of each step. No thread draws it
+    while something is timed.
+    """
     with progress(total, what, by_itself=False) as bar:
         yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)
 

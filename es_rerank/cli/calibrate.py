@@ -46,7 +46,8 @@ def calibrate(
         float | None,
         typer.Option(
             min=0.0,
-            help="What the standardised first stage weighs beside the logits' own spread, where it is known better than these windows tell.",
+            help="What the standardised first stage weighs beside the logits' own spread, where it is known "
+            "better than these windows tell.",
             show_default="learned",
         ),
     ] = None,
@@ -110,7 +111,9 @@ def _table(table: Mapping[str, Quality]) -> Table:
 
 
 def _queries(run: Path) -> set[str]:
-    """Return the texts of the queries that a training run learned from: not of development lists, nor of those it did not reach."""
+    """Return the texts of the queries that a training run learned from: not of development lists, nor of
+    those it did not reach.
+    """
     from ..research.training.recipe import RECIPE, read_recipe
     from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 

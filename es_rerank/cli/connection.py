@@ -30,11 +30,12 @@ _GREETING_S = 5.0
 
 
 def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 30.0) -> Elasticsearch:
-    """Return a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node.
+    """Return a client of the Elasticsearch at ``url``, else at the setting's address, else of the running
+    local node.
 
-    ``request_timeout_s`` bounds each later request, in seconds.
-    Raises SettingsError for an address or credentials that cannot be used, NodeError when no address is known, and
-    UnreachableError when no Elasticsearch answers there; its own refusals (401, say) pass through.
+    ``request_timeout_s`` bounds each later request, in seconds. Raises SettingsError for an address or
+    credentials that cannot be used, NodeError when no address is known, and UnreachableError when no
+    Elasticsearch answers there; its own refusals (401, say) pass through.
     """
     where = node.address(url or settings.elasticsearch_url, settings.state_dir)
     client = client_of(where, settings, request_timeout_s=request_timeout_s)
@@ -43,10 +44,11 @@ def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 3
 
 
 def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) -> Elasticsearch:
-    """Return a client of ``url`` with the settings' credentials, without asking whether anything answers there.
+    """Return a client of ``url`` with the settings' credentials, without asking whether anything answers
+    there.
 
-    ``request_timeout_s`` bounds each request, in seconds. Raises SettingsError for an address or credentials that
-    cannot be used.
+    ``request_timeout_s`` bounds each request, in seconds. Raises SettingsError for an address or credentials
+    that cannot be used.
     """
     key = settings.elasticsearch_api_key
     trusted = ca_certs(url, settings)
@@ -59,15 +61,16 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
         )
     except ValueError as error:
         raise SettingsError(
-            f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and ES_RERANK_ELASTICSEARCH_API_KEY"
+            f"cannot connect to {masked(url)}: {error}; check --elasticsearch-url and "
+            "ES_RERANK_ELASTICSEARCH_API_KEY"
         ) from error
 
 
 def found_or_started(url: str | None, settings: Settings) -> node.Node:
     """Return the node that was named on the command line, or one of our own, started unless it runs.
 
-    For commands that write an index of their own: never the node that a variable names. Raises UnreachableError when
-    nothing answers at ``url``, NodeError when no node can be started here.
+    For commands that write an index of their own: never the node that a variable names. Raises
+    UnreachableError when nothing answers at ``url``, NodeError when no node can be started here.
     """
     if url is not None:
         url = node.address(url, settings.state_dir)
@@ -81,10 +84,11 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
 
 
 def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
-    """Return the client's argument ``ca_certs``, the file with the CAs that the certificate at an ``https`` address is checked against.
+    """Return the client's argument ``ca_certs``, the file with the CAs that the certificate at an ``https``
+    address is checked against.
 
-    None for another scheme, with which the client refuses it; the public CAs where the settings name no file, which is
-    what the client trusts by itself. Raises SettingsError for a file that holds no certificates.
+    None for another scheme, with which the client refuses it; the public CAs where the settings name no file,
+    which is what the client trusts by itself. Raises SettingsError for a file that holds no certificates.
     """
     if urlsplit(url).scheme != "https":
         return {}
@@ -95,7 +99,8 @@ def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
         ssl.create_default_context(cafile=path)
     except OSError as error:
         raise SettingsError(
-            f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM file, such as http_ca.crt"
+            f"ES_RERANK_ELASTICSEARCH_CA_CERTS: cannot read certificates from {path}: {error}; name a PEM "
+            "file, such as http_ca.crt"
         ) from error
     return {"ca_certs": str(path)}
 
@@ -113,7 +118,9 @@ def with_port(url: str) -> str:
 
 
 def _greet(client: Elasticsearch, url: str) -> None:
-    """Ask for the cluster's health, which every distribution answers (``ping`` needs a root page that some lack)."""
+    """Ask for the cluster's health, which every distribution answers (``ping`` needs a root page that some
+    lack).
+    """
     try:
         client.options(request_timeout=_GREETING_S, max_retries=0).cluster.health()
     except AuthorizationException:
@@ -125,11 +132,13 @@ def _greet(client: Elasticsearch, url: str) -> None:
         ) from error
     except SSLError as error:
         raise UnreachableError(
-            f"the certificate of Elasticsearch at {url} is not trusted ({error.message}); name the file of its CA in ES_RERANK_ELASTICSEARCH_CA_CERTS",
+            f"the certificate of Elasticsearch at {url} is not trusted ({error.message}); name the file of "
+            "its CA in ES_RERANK_ELASTICSEARCH_CA_CERTS",
             url=url,
         ) from error
     except TransportError as error:
         raise UnreachableError(
-            f"no Elasticsearch answers at {url} ({error.message}); check --elasticsearch-url or ELASTICSEARCH_URL, or start a node with: es-rerank up",
+            f"no Elasticsearch answers at {url} ({error.message}); check --elasticsearch-url or "
+            "ELASTICSEARCH_URL, or start a node with: es-rerank up",
             url=url,
         ) from error

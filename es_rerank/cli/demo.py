@@ -1,4 +1,6 @@
-"""``es-rerank demo``: the whole way, from no Elasticsearch at all to a table that says what reranking is worth."""
+"""``es-rerank demo``: the whole way, from no Elasticsearch at all to a table that says what reranking is
+worth.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def demo(
     ] = 8080,
     as_json: Json = False,
 ) -> None:
-    """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is worth."""
+    """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is
+    worth.
+    """
     from ..client import RerankClient
     from ..models.load import embedder_of, reranker_of
     from ..settings import read_settings
@@ -108,7 +112,9 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 def summary(
     found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]
 ) -> dict[str, Any]:
-    """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them there."""
+    """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them
+    there.
+    """
     documents, passages = _counts(client)
     runs = {
         "first_stage": result.first_stage,
@@ -139,7 +145,8 @@ def _show_index(found: Node, client: Elasticsearch) -> None:
     documents, passages = _counts(client)
     stdout.print(f"Elasticsearch {found.version} ({found.how}) at {masked(found.url)}", highlight=False)
     stdout.print(
-        f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index [bold]{INDEX}[/]\n",
+        f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index "
+        f"[bold]{INDEX}[/]\n",
         highlight=False,
     )
 
@@ -148,7 +155,8 @@ def _show_queries(client: RerankClient, topics: Topics, number: int, window: int
     """Show questions where reranking has something to mend; whether it does plays no part in the choice."""
     if number:
         stdout.print(
-            "The first questions, by hash, to which the first stage found an answer (✔), but not at the top:\n",
+            "The first questions, by hash, to which the first stage found an answer (✔), but not at the "
+            "top:\n",
             highlight=False,
         )
     for query, hits in islice(_not_at_the_top(client, topics, window), number):

@@ -18,7 +18,9 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) -> None:
-    """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done here."""
+    """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done
+    here.
+    """
     from .. import node
     from ..settings import read_settings
 

@@ -13,7 +13,7 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Remove its data, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the local Elasticsearch that `up` started, and no other. Its data stays unless --purge is given."""
+    """Stop the local Elasticsearch that `up` started, and no other. Data stays unless --purge is given."""
     from .. import node
     from ..settings import read_settings
 

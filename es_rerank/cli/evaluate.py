@@ -45,7 +45,8 @@ def evaluate(
         typer.Argument(
             metavar=f"DIR[:SPLIT[:{HELD_OUT}]]...",
             help="Collections in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz. "
-            f"With {HELD_OUT}, the tenth of the split's queries, by a hash of their id, that a training recipe can leave out.",
+            f"With {HELD_OUT}, the tenth of the split's queries, by a hash of their id, that a training "
+            "recipe can leave out.",
             show_default=False,
         ),
     ],
@@ -70,7 +71,8 @@ def evaluate(
     reranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name, exported folder or Hub id; several times for several, compared with the first.",
+            help="Bundled name, exported folder or Hub id; several times for several, compared with the "
+            "first.",
             show_default="the bundled one",
         ),
     ] = None,
@@ -92,7 +94,8 @@ def evaluate(
         bool,
         typer.Option(
             "--same-title",
-            help="Ask each query among the judged documents with the title of a relevant one: one article's passages.",
+            help="Ask each query among the judged documents with the title of a relevant one: one article's "
+            "passages.",
         ),
     ] = False,
     html: Annotated[
@@ -104,7 +107,9 @@ def evaluate(
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Index collections (what is indexed already is skipped) and measure first stage and reranked order side by side."""
+    """Index collections (what is indexed already is skipped) and measure first stage and reranked order side
+    by side.
+    """
     from ..client import RerankClient
     from ..models.load import embedder_of
     from ..models.wrappers.cached import ScoreCache
@@ -115,7 +120,8 @@ def evaluate(
     stages = _stages(first_stage)
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
         raise SettingsError(
-            f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a file in one that is there"
+            f"--html {html} cannot be written: it is a folder, or there is no folder {html.parent}; name a "
+            "file in one that is there"
         )
     settings = read_settings()
     sources = [Source.named(each) for each in collections]
@@ -167,7 +173,9 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
 def _topics(
     sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool
 ) -> list[Topics]:
-    """Return what is asked of each collection; the faults of all come in one report, before anything is indexed."""
+    """Return what is asked of each collection; the faults of all come in one report, before anything is
+    indexed.
+    """
     faults: list[EsRerankError] = []
     found: list[Topics] = []
     for source in sources:
@@ -190,7 +198,8 @@ def _topics(
     names = [(each.collection, each.split) for each in found]
     if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
         raise SettingsError(
-            f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, rename one of them"
+            f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, "
+            "rename one of them"
         )
     return found
 
@@ -199,7 +208,9 @@ def _topics(
 def _rerankers(
     settings: Settings, named: Mapping[str, str], cache: ScoreCache | None
 ) -> Iterator[dict[str, LoadedReranker]]:
-    """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the block."""
+    """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the
+    block.
+    """
     from ..models.load import reranker_of
 
     with ExitStack() as stack:
@@ -210,7 +221,7 @@ def _rerankers(
 
 
 def index_name(folder: Path, embedder: str) -> str:
-    """Return the alias of a collection's own index: another corpus, or another embedder, gets another name."""
+    """Return the alias of a collection's index: another corpus or another embedder gets another name."""
     digest = hashlib.sha256(embedder.encode())
     with find_file(folder, "corpus.jsonl").open("rb") as corpus:
         while block := corpus.read(1 << 20):
@@ -257,7 +268,8 @@ def _ingested(
         )
     if report.failed:
         raise IngestError(
-            f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in {report.rejects}",
+            f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in "
+            f"{report.rejects}",
             failed=report.failed,
         )
 

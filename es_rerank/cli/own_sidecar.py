@@ -1,4 +1,4 @@
-"""A sidecar of a command's own: ``es-rerank serve`` as a process that lives as long as the command needs it."""
+"""A command's own sidecar: an ``es-rerank serve`` process that lives as long as the command needs it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _INTERVAL_S = 0.05
 
 @contextmanager
 def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
-    """Run a sidecar over an Elasticsearch address without credentials; yields its own address once it is ready.
+    """Run a sidecar over an Elasticsearch address without credentials; yields its own address once it is
+    ready.
 
-    Its models and limits are those of the settings. It is gone when the block ends. Raises EsRerankError, with what
-    the sidecar said, when it ends or is not ready within two minutes.
+    Its models and limits are those of the settings. It is gone when the block ends. Raises EsRerankError,
+    with what the sidecar said, when it ends or is not ready within two minutes.
     """
     command = [
         sys.executable,

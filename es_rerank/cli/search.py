@@ -86,7 +86,8 @@ def _show(answer: dict[str, Any]) -> None:
     stdout.print(table)
     block = answer["rerank"]
     stderr.print(
-        f"{block['status']} by {block['model']}: {block['candidates']} candidates, {block['requests']} requests, {block['milliseconds'].get('total', 0):.0f} ms"
+        f"{block['status']} by {block['model']}: {block['candidates']} candidates, {block['requests']} "
+        f"requests, {block['milliseconds'].get('total', 0):.0f} ms"
         + (f" ({block['reason']})" if block.get("reason") else ""),
         style="dim",
         markup=False,

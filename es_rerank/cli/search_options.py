@@ -82,10 +82,12 @@ class Opened(NamedTuple):
 def open_client(
     url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool
 ) -> Iterator[Opened]:
-    """Open a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local node, until the block ends.
+    """Open a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local
+    node, until the block ends.
 
-    ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for queries is needed.
-    Raises what ``connect`` raises, and ModelFolderError, SettingsError or MissingExtraError for a model that cannot be had.
+    ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for
+    queries is needed. Raises what ``connect`` raises, and ModelFolderError, SettingsError or
+    MissingExtraError for a model that cannot be had.
     """
     from ..client import RerankClient
     from ..models.load import embedder_of, reranker_of

@@ -30,7 +30,8 @@ def serve(
     reranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL, each also as NAME=…; several times for several, the first is the default.",
+            help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL, each also as NAME=…; "
+            "several times for several, the first is the default.",
             show_default="the bundled one",
         ),
     ] = None,
@@ -72,7 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
         ) from error
-    # asyncio sets it only on sockets whose protocol is written down; without it an answer of two packets waits 40 ms.
+    # asyncio sets it only on sockets whose protocol is written down; without it an answer of two packets
+    # waits 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -87,8 +89,8 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
     host, port = listener.getsockname()[:2]
     if not service.api_key_hashes and not _is_loopback(host):
         stderr.print(
-            f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: whoever reaches it may use its models; set "
-            "ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
+            f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: whoever reaches it may "
+            "use its models; set ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
             soft_wrap=True,
             highlight=False,
         )
@@ -119,8 +121,9 @@ def build_service(
 
     ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings.
 
-    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every caller brings
-    its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError for a folder that is not an exported model.
+    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every
+    caller brings its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError
+    for a folder that is not an exported model.
     """
     from elasticsearch import AsyncElasticsearch
 
@@ -134,7 +137,8 @@ def build_service(
 
     if has_credentials(url):
         raise SettingsError(
-            "serve takes an Elasticsearch address without credentials: callers send their own Authorization, which goes to Elasticsearch unchanged"
+            "serve takes an Elasticsearch address without credentials: callers send their own Authorization, "
+            "which goes to Elasticsearch unchanged"
         )
     wanted = served_names(rerankers or (settings.reranker, *settings.more_rerankers))
     embedder = embedder or settings.embedder
@@ -152,7 +156,8 @@ def build_service(
         ]
         return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool, provider=provider)
 
-    # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to retry.
+    # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to
+    # retry.
     client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())
     return Service(
         client,

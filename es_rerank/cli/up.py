@@ -25,7 +25,9 @@ def up(
     timeout_s: Annotated[float, _TIMEOUT] = 180,
     as_json: Json = False,
 ) -> None:
-    """Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is kept."""
+    """Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is
+    kept.
+    """
     from .. import node
     from ..settings import read_settings
 
@@ -49,5 +51,6 @@ def up(
         )
     else:
         stdout.print(
-            f"Elasticsearch {found.version} ({found.how}) {'runs' if found.found else 'started'} at [bold]{found.url}[/]"
+            f"Elasticsearch {found.version} ({found.how}) {'runs' if found.found else 'started'} at "
+            f"[bold]{found.url}[/]"
         )

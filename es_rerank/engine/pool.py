@@ -20,13 +20,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_WAITING = 50_000
-"""Default bound of items that wait in one pool; at 100 pairs per second the last of them is eight minutes away."""
+"""Default bound of items that wait in one pool; at 100 pairs per second the last of them is eight minutes
+away."""
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cores() -> int:
-    """Return how many cores this process may use: its affinity, and a container's quota where cgroups state one."""
+    """Return how many cores this process may use: its affinity, and a container's quota where cgroups state
+    one.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no cgroup, or "max" instead of a number: no quota
         quota, period = _QUOTA.read_text(encoding="ascii").split()
@@ -76,12 +79,12 @@ class _Job(Generic[T, R]):
 class Pool:
     """Runs work on single items, as many at once as there are threads.
 
-    Two classes of calls take turns, one item each: of those with a deadline the earliest goes first (EDF: Liu and Layland
-    1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so that a small call is not kept
-    waiting by a large one, and neither class starves the other. What comes out of an item does not depend on what else is in
-    the pool. ``threads`` 0 means one per core; more than ``most_waiting`` items do not wait, except those of a call that
-    finds nothing else waiting. A forked child goes on with threads of its own;
-    calls that were waiting are the parent's.
+    Two classes of calls take turns, one item each: of those with a deadline the earliest goes first (EDF: Liu
+    and Layland 1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so
+    that a small call is not kept waiting by a large one, and neither class starves the other. What comes out
+    of an item does not depend on what else is in the pool. ``threads`` 0 means one per core; more than
+    ``most_waiting`` items do not wait, except those of a call that finds nothing else waiting. A forked child
+    goes on with threads of its own; calls that were waiting are the parent's.
     """
 
     def __init__(self, threads: int = 0, *, most_waiting: int = MOST_WAITING) -> None:
@@ -107,10 +110,12 @@ class Pool:
         length: Callable[[T], int],
         deadline: float | None = None,
     ) -> list[R | None]:
-        """Return one result per item, in the order given; None where the item had not been started by the deadline.
+        """Return one result per item, in the order given; None where the item had not been started by the
+        deadline.
 
-        ``deadline`` is a moment of ``time.monotonic()``. Raises OverloadError when too much is waiting, ModelError when
-        the pool is closed, and what ``work`` raises; in every case the rest of the call is dropped.
+        ``deadline`` is a moment of ``time.monotonic()``. Raises OverloadError when too much is waiting,
+        ModelError when the pool is closed, and what ``work`` raises; in every case the rest of the call is
+        dropped.
         """
         job = self._submit(work, items, length, deadline)
         try:
@@ -118,7 +123,7 @@ class Pool:
             self._expire(job)
             return job.future.result()
         finally:
-            job.future.cancel()  # an interrupt ends the wait: the rest is not wanted. Without effect when done
+            job.future.cancel()  # an interrupt ended the wait; no effect when the job is done
 
     async def arun(
         self,
@@ -128,7 +133,9 @@ class Pool:
         length: Callable[[T], int],
         deadline: float | None = None,
     ) -> list[R | None]:
-        """Return the same as ``run`` without blocking the event loop; cancelling it drops what has not started."""
+        """Return the same as ``run`` without blocking the event loop; cancelling it drops what has not
+        started.
+        """
         job = self._submit(work, items, length, deadline)
         outcome = asyncio.wrap_future(job.future)
         try:
@@ -145,7 +152,8 @@ class Pool:
             for job in self._rotation:
                 job.fail(
                     ModelError(
-                        "the model was closed while passages were waiting; keep it open until its last call has returned"
+                        "the model was closed while passages were waiting; keep it open until its last call "
+                        "has returned"
                     )
                 )
             self._rotation.clear()
@@ -167,7 +175,8 @@ class Pool:
             waiting = self.waiting
             if waiting and waiting + len(items) > self._most_waiting:
                 raise OverloadError(
-                    f"{waiting} items are waiting and {len(items)} more would pass the bound of {self._most_waiting}; try again later"
+                    f"{waiting} items are waiting and {len(items)} more would pass the bound of "
+                    f"{self._most_waiting}; try again later"
                 )
             if job.late:
                 job.waiting.clear()
@@ -181,7 +190,9 @@ class Pool:
         return job
 
     def _run_next(self) -> None:
-        """Run the next item of the call whose turn it is; nothing, where a dropped call left its tickets behind."""
+        """Run the next item of the call whose turn it is; nothing, where a dropped call left its tickets
+        behind.
+        """
         with self._lock:
             job = self._next_job()
             if job is None:

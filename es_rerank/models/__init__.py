@@ -1,7 +1,7 @@
 """The two seams of the project, and what fulfils them.
 
-``Reranker`` reads a query and passages together; ``Embedder`` turns texts into vectors. Both are protocols: nothing
-is inherited, any object with the verb will do.
+``Reranker`` reads a query and passages together; ``Embedder`` turns texts into vectors. Both are protocols:
+nothing is inherited, any object with the verb will do.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Reranker(Protocol):
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per passage, in the order given.
 
-        ``deadline`` is a moment of ``time.monotonic()``, in seconds; what is not scored by then is not ``done``.
-        Raises ScoreError when the model returns a number that is not finite.
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds; what is not scored by then is not
+        ``done``. Raises ScoreError when the model returns a number that is not finite.
         """
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
@@ -43,15 +43,16 @@ class Reranker(Protocol):
 
 @runtime_checkable
 class LongTextReranker(Reranker, Protocol):
-    """A reranker that knows how much it can read at once, so that a longer text can be given to it in parts."""
+    """A reranker that knows how much text it can read at once, and cuts a longer text into passages."""
 
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
+        """Return, for each (context, text), the passages that can be read whole beside the query, behind the
+        context.
 
-        One passage where the text fits, none where it is empty, and none for those after the ``deadline``, a moment of
-        ``time.monotonic()``.
+        One passage where the text fits, none where it is empty, and none for those after the ``deadline``, a
+        moment of ``time.monotonic()``.
         """
 
 

@@ -1,6 +1,8 @@
-"""The contract of each model family: which classes belong to it, how pairs are cut, how many positions a window loses.
+"""The contract of each model family: which classes belong to it, how pairs are cut, how many positions a
+window loses.
 
-A family is named by the user or found by the architecture in the model's own ``config.json``; never by its name.
+A family is named by the user or found by the architecture in the model's own ``config.json``; never by its
+name.
 """
 
 from __future__ import annotations
@@ -12,23 +14,25 @@ from ..text.pairs import Strategy
 from .manifest import Kind
 
 DEFAULT_WINDOW = 512
-"""Longest window that an export takes by itself, in tokens, also where the model could read 8192: time grows with
-length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has positions for."""
+"""Longest window that an export takes by itself, in tokens, also where the model could read 8192: time grows
+with length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has
+positions for."""
 
 EXIT_HEADS = "exit_heads.safetensors"
 INT8_TEXTS = "int8_texts.jsonl"
 """Where training leaves texts for ``export --int8-texts``."""
 EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key of a torch model's config.json that names the layers, counted from 1, whose heads lie in ``exit_heads.safetensors``."""
+"""The key of a torch model's config.json that names the layers, counted from 1, whose heads lie in
+``exit_heads.safetensors``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One row of the catalog.
 
-    ``reserved_positions`` are position embeddings that no token may take: XLM-R and RoBERTa count from their padding id 1, so that
-    positions begin at 2 and a table of 514 serves 512 tokens. ``answers``, which monoT5 alone has, are the tokens for
-    false and for true, by name: their numbers differ between vocabularies.
+    ``reserved_positions`` are position embeddings that no token may take: XLM-R and RoBERTa count from their
+    padding id 1, so that positions begin at 2 and a table of 514 serves 512 tokens. ``answers``, which monoT5
+    alone has, are the tokens for false and for true, by name: their numbers differ between vocabularies.
     """
 
     name: str
@@ -55,7 +59,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2
     ),
-    # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays unambiguous.
+    # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays
+    # unambiguous.
     Family("bge", (), (), truncation="only_second", reserved_positions=2),
     Family(
         "roberta",
@@ -68,9 +73,10 @@ FAMILIES: tuple[Family, ...] = (
     Family("albert", ("AlbertForSequenceClassification",), ()),
     Family("deberta-v2", ("DebertaV2ForSequenceClassification",), ("DebertaV2Model",)),
     Family("modernbert", ("ModernBertForSequenceClassification",), ("ModernBertModel",)),
-    # Checkpoints of one class answer with different words, so that all but the first are named by the user alone. The words
-    # are those of castorini/pygaggle (rerank/transformer.py), AnswerDotAI/rerankers (models/t5ranker.py) and, for monoptt5,
-    # DataScienceUIBK/Rankify (utils). castorini/monot5-*, unicamp-dl/InRanker-*:
+    # Checkpoints of one class answer with different words, so that all but the first are named by the user
+    # alone. The words are those of castorini/pygaggle (rerank/transformer.py), AnswerDotAI/rerankers
+    # (models/t5ranker.py) and, for monoptt5, DataScienceUIBK/Rankify (utils). castorini/monot5-*,
+    # unicamp-dl/InRanker-*:
     Family(
         "monot5",
         (),
@@ -84,7 +90,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("ptt5", (), (), answers=("▁não", "▁sim")),
     # unicamp-dl/monoptt5-*
     Family("monoptt5", (), (), answers=("▁Não", "▁Sim")),
-    # unicamp-dl/mt5-3B-mmarco-en-pt; mt5-13b-mmarco-100k by rerankers, while pygaggle has it answer as monot5 does.
+    # unicamp-dl/mt5-3B-mmarco-en-pt; mt5-13b-mmarco-100k by rerankers, while pygaggle has it answer as monot5
+    # does.
     Family("monot5-blank-true", (), (), answers=("▁", "▁true")),
 )
 
@@ -111,5 +118,6 @@ def family_of(architecture: str, kind: Kind) -> Family:
             return family
     known = ", ".join(name for family in FAMILIES for name in family.architectures(kind))
     raise SettingsError(
-        f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it follows with --family"
+        f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it "
+        "follows with --family"
     )

@@ -1,4 +1,6 @@
-"""What everything that holds threads or connections does besides: it is a context manager, and closes from an event loop too."""
+"""What everything that holds threads or connections does besides: it is a context manager, and closes from an
+event loop too.
+"""
 
 from __future__ import annotations
 

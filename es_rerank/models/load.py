@@ -1,4 +1,6 @@
-"""From what the user names to a model: bundled, an exported folder, a repository of the Hub, or a service over the network."""
+"""From what the user names to a model: bundled, an exported folder, a repository of the Hub, or a service
+over the network.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,19 @@ from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 
 COHERE, REMOTE = "cohere:", "remote:"
-"""What stands before the name of a hosted model, and before the address of a rerank service: text leaves the machine."""
+"""What stands before the name of a hosted model, and before the address of a rerank service: text leaves the
+machine."""
 
 CASCADE = "cascade:"
 """What stands before ``SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL the best SHARE of them."""
 
 EARLY_EXIT = "exit:"
-"""What stands before ``SHARE+MODEL``: MODEL reads all passages up to its exit head, and the best SHARE of them to its end."""
+"""What stands before ``SHARE+MODEL``: MODEL reads all passages up to its exit head, and the best SHARE of
+them to its end."""
 
 MODEL_PACKAGES = "es_rerank.models"
-"""Entry points of other distributions that bring exported models: each is a model's name, and the package that holds its folder."""
+"""Entry points of other distributions that bring exported models: each is a model's name, and the package
+that holds its folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -67,15 +72,16 @@ def load_reranker(
     cache: ScoreCache | None = None,
     provider: str = CPU,
 ) -> LoadedReranker:
-    """Return the reranker that is named: bundled or brought by an installed package, an exported folder, a Hub id of an exported repository,
-    ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server, ``exit:SHARE+MODEL`` for a model
-    that was exported with an exit head, or ``cascade:SHARE+FIRST+MODEL`` of two of these.
+    """Return the reranker that is named: bundled or brought by an installed package, an exported folder, a
+    Hub id of an exported repository, ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server,
+    ``exit:SHARE+MODEL`` for a model that was exported with an exit head, or ``cascade:SHARE+FIRST+MODEL`` of
+    two of these.
 
-    ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other models.
-    ``cache``: remembers scores; those of services, which may change behind their name, are not. ``provider``: on which of
-    ONNX Runtime's execution providers it runs.
-    Raises ModelFolderError when it is not found or is no reranker, SettingsError for an address or key that cannot be
-    used, MissingExtraError where the SDK is not installed.
+    ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other
+    models. ``cache``: remembers scores; those of services, which may change behind their name, are not.
+    ``provider``: on which of ONNX Runtime's execution providers it runs. Raises ModelFolderError when it is
+    not found or is no reranker, SettingsError for an address or key that cannot be used, MissingExtraError
+    where the SDK is not installed.
     """
     access = access or Access()
     if str(model).startswith(CASCADE):
@@ -155,20 +161,26 @@ def _cascade(
 
 
 def stages(model: str) -> tuple[float, list[str]]:
-    """Return share and models of a cascade. Raises SettingsError for anything else than ``cascade:SHARE+FIRST+MODEL``."""
+    """Return share and models of a cascade. Raises SettingsError for anything else than
+    ``cascade:SHARE+FIRST+MODEL``.
+    """
     if (found := _share_of(model.removeprefix(CASCADE), models=2)) is not None:
         return found
     raise SettingsError(
-        f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in {CASCADE}0.3+./small+./large"
+        f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in "
+        f"{CASCADE}0.3+./small+./large"
     )
 
 
 def early_exit_of(model: str) -> tuple[float, list[str]]:
-    """Return share and the one model of an early exit. Raises SettingsError for anything else than ``exit:SHARE+MODEL``."""
+    """Return share and the one model of an early exit. Raises SettingsError for anything else than
+    ``exit:SHARE+MODEL``.
+    """
     if (found := _share_of(model.removeprefix(EARLY_EXIT), models=1)) is not None:
         return found
     raise SettingsError(
-        f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in {EARLY_EXIT}0.3+{BUNDLED_RERANKER}"
+        f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in "
+        f"{EARLY_EXIT}0.3+{BUNDLED_RERANKER}"
     )
 
 
@@ -198,7 +210,8 @@ def local_reranker(
 
 
 def check_reranker(model: str | Path) -> str:
-    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker, and return its name.
+    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker, and return its
+    name.
 
     Raises ModelFolderError or SettingsError where it will not.
     """
@@ -219,7 +232,8 @@ def check_reranker(model: str | Path) -> str:
 
 
 def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
-    """Return (name, model) of what is to be served, each ``MODEL`` or ``NAME=MODEL``, after checking every one.
+    """Return (name, model) of what is to be served, each ``MODEL`` or ``NAME=MODEL``, after checking every
+    one.
 
     Raises what ``check_reranker`` raises, and SettingsError for two of one name.
     """
@@ -250,7 +264,9 @@ def reranker_manifest(model: str | Path) -> Manifest:
 
 
 def calibration_of(model: str | Path) -> CalibrationRecord:
-    """Return a model's calibration. Raises SettingsError where it has none, and what ``reranker_manifest`` raises."""
+    """Return a model's calibration. Raises SettingsError where it has none, and what ``reranker_manifest``
+    raises.
+    """
     found = reranker_manifest(model).calibration
     if found is None:
         raise SettingsError(
@@ -264,7 +280,8 @@ def _manifest_of(folder: Path) -> Manifest:
     manifest = parse_manifest(folder)
     if manifest.kind not in RERANKERS:
         raise ModelFolderError(
-            f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: {', '.join(sorted(RERANKERS))}"
+            f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: "
+            f"{', '.join(sorted(RERANKERS))}"
         )
     return manifest
 
@@ -276,7 +293,8 @@ def load_embedder(
     pool: Pool | None = None,
     provider: str = CPU,
 ) -> BiEncoder:
-    """Return the bi-encoder of a name that is bundled or brought by an installed package, an exported folder, or a Hub id of an exported repository.
+    """Return the bi-encoder of a name that is bundled or brought by an installed package, an exported folder,
+    or a Hub id of an exported repository.
 
     Raises ModelFolderError when it is not found or not a bi-encoder.
     """
@@ -284,7 +302,9 @@ def load_embedder(
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
-    """Return the local folder of a model: bundled, a folder, brought by an installed package, or fetched from the Hub."""
+    """Return the local folder of a model: bundled, a folder, brought by an installed package, or fetched from
+    the Hub.
+    """
     if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
         return _BUNDLED / name_or_folder
     folder = Path(name_or_folder)
@@ -298,7 +318,9 @@ def model_folder(name_or_folder: str | Path) -> Path:
 
 
 def _from_hub(repository: str) -> Path:
-    """Return the snapshot of an exported repository: first its manifest, then only the files that the manifest lists."""
+    """Return the snapshot of an exported repository: first its manifest, then only the files that the
+    manifest lists.
+    """
     from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415
 
@@ -312,10 +334,12 @@ def _from_hub(repository: str) -> Path:
     except (EntryNotFoundError, OSError, ValueError) as error:
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             raise ModelFolderError(
-                f"{repository} is on the Hub, but not as an exported model (it has no {MANIFEST}); run: es-rerank export {repository} OUT, and give OUT instead"
+                f"{repository} is on the Hub, but not as an exported model (it has no {MANIFEST}); run: "
+                f"es-rerank export {repository} OUT, and give OUT instead"
             ) from error
         raise ModelFolderError(
-            f"{repository} is neither a folder here nor could it be fetched from the Hugging Face Hub ({error}). Check the name and the network, "
-            f"or export the model on a machine that reaches the Hub with: es-rerank export {repository} OUT, and give OUT; "
-            f"the bundled {BUNDLED_RERANKER} and {BUNDLED_EMBEDDER} need no network"
+            f"{repository} is neither a folder here nor could it be fetched from the Hugging Face Hub "
+            f"({error}). Check the name and the network, or export the model on a machine that reaches the "
+            f"Hub with: es-rerank export {repository} OUT, and give OUT; the bundled {BUNDLED_RERANKER} and "
+            f"{BUNDLED_EMBEDDER} need no network"
         ) from error

@@ -1,7 +1,8 @@
 """What an exported model folder says of itself: ``manifest.json``.
 
-The folder holds the graph in one precision or two, ``tokenizer.json`` and the manifest. The manifest states the
-model's contract (never guessed from its name), where it came from, and what was measured when it was exported.
+The folder holds the graph in one precision or two, ``tokenizer.json`` and the manifest. The manifest states
+the model's contract (never guessed from its name), where it came from, and what was measured when it was
+exported.
 """
 
 from __future__ import annotations
@@ -47,14 +48,18 @@ class FileRecord(_Part):
 
 
 class Truncation(_Part):
-    """How an over-long pair is cut; ``query_share`` is the share of the window left to the query by ``only_second``."""
+    """How an over-long pair is cut; ``query_share`` is the share of the window left to the query by
+    ``only_second``.
+    """
 
     strategy: Strategy = "longest_first"
     query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
 
 
 class CalibrationRecord(_Part):
-    """Coefficients of ``types.Calibration``, which says what they multiply; probability is the logistic of their sum."""
+    """Coefficients of ``types.Calibration``, which says what they multiply; probability is the logistic of
+    their sum.
+    """
 
     logit: float = 1.0
     first_stage: float = 0.0
@@ -68,9 +73,10 @@ class CalibrationRecord(_Part):
 class CrossEncoderContract(_Part):
     """How pairs become logits.
 
-    ``labels``: 1, the logit itself, or 2, of which the second minus the first is the logit. ``activation`` names the
-    function from logit to probability. ``stated_activation`` is what the exported model's own files put on its logits,
-    None where they state nothing: it says whether its authors' scores are logits or probabilities, and changes none here.
+    ``labels``: 1, the logit itself, or 2, of which the second minus the first is the logit. ``activation``
+    names the function from logit to probability. ``stated_activation`` is what the exported model's own files
+    put on its logits, None where they state nothing: it says whether its authors' scores are logits or
+    probabilities, and changes none here.
     """
 
     truncation: Truncation = Truncation()
@@ -82,8 +88,8 @@ class CrossEncoderContract(_Part):
 class MonoT5Contract(_Part):
     """How a prompt becomes the logits of two tokens, of which the second minus the first is the logit.
 
-    ``prompt`` holds ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts an over-long document and keeps the
-    prompt's tail, ``prompt`` cuts the whole prompt at its end, as pygaggle does.
+    ``prompt`` holds ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts an over-long document
+    and keeps the prompt's tail, ``prompt`` cuts the whole prompt at its end, as pygaggle does.
     """
 
     prompt: str = MONOT5_PROMPT
@@ -105,9 +111,10 @@ class BiEncoderContract(_Part):
 class Quantisation(_Part):
     """How the int8 graph was made and for which processors its speed and scores hold.
 
-    Activations are ``static`` where their scales were fixed at export, ``dynamic`` where every run finds its own.
-    ``reduce_range``: weights have 7 bits, which every processor adds up exactly; without it, only those that
-    ``engine.processor.adds_bytes_exactly`` knows. ``fitted``: to texts that were given. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
+    Activations are ``static`` where their scales were fixed at export, ``dynamic`` where every run finds its
+    own. ``reduce_range``: weights have 7 bits, which every processor adds up exactly; without it, only those
+    that ``engine.processor.adds_bytes_exactly`` knows. ``fitted``: to texts that were given. ``kept_fp32``
+    names the parts of the model whose weights stayed fp32.
     """
 
     scheme: QuantisationScheme = "QInt8 weights, dynamic activations"
@@ -120,10 +127,11 @@ class Quantisation(_Part):
 
 
 class Int8Parity(_Part):
-    """int8 against torch: differences of scores, and the share of passage pairs of one query that keep their order.
+    """int8 against torch: differences of scores, and the share of passage pairs of one query that keep their
+    order.
 
-    Scores are logits of a cross-encoder, cosines of a bi-encoder; ``mean_cosine`` and ``min_cosine`` compare a
-    bi-encoder's vectors with torch's.
+    Scores are logits of a cross-encoder, cosines of a bi-encoder; ``mean_cosine`` and ``min_cosine`` compare
+    a bi-encoder's vectors with torch's.
     """
 
     max_difference: float
@@ -145,7 +153,9 @@ class EarlyExit(_Part):
 
 
 class Parity(_Part):
-    """What the export measured against torch on ``pairs`` fixed pairs; ``tolerance`` bounds ``fp32_max_difference``."""
+    """What the export measured against torch on ``pairs`` fixed pairs; ``tolerance`` bounds
+    ``fp32_max_difference``.
+    """
 
     pairs: int
     tolerance: float
@@ -156,11 +166,11 @@ class Parity(_Part):
 class Manifest(_Part):
     """A model folder's description of itself.
 
-    ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration, ``family`` the
-    row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included. ``files`` covers every file
-    that is read. ``passes``: what was done to the graph so that it computes less: ``attention``, one operator for a whole
-    sequence without a mask; ``first_row``, the last layer for the first token alone. ``calibration`` is absent where the
-    logistic of the logit is the probability.
+    ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration,
+    ``family`` the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
+    ``files`` covers every file that is read. ``passes``: what was done to the graph so that it computes less:
+    ``attention``, one operator for a whole sequence without a mask; ``first_row``, the last layer for the
+    first token alone. ``calibration`` is absent where the logistic of the logit is the probability.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -197,7 +207,8 @@ class Manifest(_Part):
             raise ValueError(f"a {self.kind} states exactly its own contract")
         if self.default_variant not in self.variants:
             raise ValueError(
-                f"the default variant {self.default_variant} is not among the variants {sorted(self.variants)}"
+                f"the default variant {self.default_variant} is not among the variants "
+                f"{sorted(self.variants)}"
             )
         if any(set(part) != set(self.variants) for part in self._parts()):
             raise ValueError(
@@ -216,7 +227,9 @@ class Manifest(_Part):
         return [] if self.early_exit is None else [self.early_exit.first, self.early_exit.rest]
 
     def others(self, graph: str) -> set[str]:
-        """Return the files that belong to other precisions than the graph ``graph``, the weights beside them included."""
+        """Return the files that belong to other precisions than the graph ``graph``, the weights beside them
+        included.
+        """
         own = next(precision for precision, name in self.variants.items() if name == graph)
         names = {name for precision, name in self.variants.items() if precision != own}
         parts = {name for part in self._parts() for precision, name in part.items() if precision != own}
@@ -231,18 +244,21 @@ class Manifest(_Part):
         return wanted or self.default_variant
 
     def by_row(self, wanted: Precision | None) -> bool:
-        """Whether a precision computes every row of a run alone; dynamic int8 has one scale for all of them."""
+        """Whether a precision computes each row alone; dynamic int8 uses one scale for a whole batch."""
         static = (
             self.quantisation is not None and self.quantisation.scheme == "QInt8 weights, static activations"
         )
         return self.precision(wanted) == "fp32" or static
 
     def variant(self, precision: Precision | None) -> str:
-        """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where there is none."""
+        """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where
+        there is none.
+        """
         wanted = self.precision(precision)
         if wanted not in self.variants:
             raise ModelFolderError(
-                f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export it again with that variant"
+                f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export "
+                "it again with that variant"
             )
         return self.variants[wanted]
 
@@ -256,16 +272,19 @@ def parse_manifest(folder: Path) -> Manifest:
 
 
 def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
-    """Return the manifest of a model folder, after checking that its files are there with the sizes it states.
+    """Return the manifest of a model folder, after checking that its files are there with the sizes it
+    states.
 
-    Raises ModelFolderError for a folder that is missing, incomplete, of an unknown format, or not of the ``kind``.
+    Raises ModelFolderError for a folder that is missing, incomplete, of an unknown format, or not of the
+    ``kind``.
     """
     manifest = parse_manifest(folder)
     for name, record in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise ModelFolderError(
-                f"{path} is missing, though the manifest lists it; export the model again or copy the whole folder"
+                f"{path} is missing, though the manifest lists it; export the model again or copy the whole "
+                "folder"
             )
         if path.stat().st_size != record.bytes:
             raise ModelFolderError(
@@ -281,8 +300,8 @@ def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
 def verify(folder: Path, manifest: Manifest, graph: str) -> None:
     """Compare the checksums of ``graph`` and of all files that are not graphs with the manifest.
 
-    Graphs of other precisions, and the weights beside them, are left alone: they are not going to be read. Raises
-    ModelFolderError on a difference.
+    Graphs of other precisions, and the weights beside them, are left alone: they are not going to be read.
+    Raises ModelFolderError on a difference.
     """
     others = manifest.others(graph)
     for name, record in manifest.files.items():
@@ -312,16 +331,19 @@ _ALTERED = "it was altered or copied incompletely; copy the folder again or expo
 def _text(folder: Path) -> str:
     if not folder.is_dir():
         raise ModelFolderError(
-            f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export MODEL {folder}"
+            f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export "
+            f"MODEL {folder}"
         )
     if (folder / MANIFEST).is_file():
         return (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
     if (folder / "config.json").is_file():
         raise ModelFolderError(
-            f"{folder} is a torch model, not an exported one; run: es-rerank export {folder} OUT, and give OUT instead"
+            f"{folder} is a torch model, not an exported one; run: es-rerank export {folder} OUT, and give "
+            "OUT instead"
         )
     raise ModelFolderError(
-        f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export MODEL OUT"
+        f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export "
+        "MODEL OUT"
     )
 
 
@@ -335,7 +357,8 @@ def _parsed(folder: Path, text: str) -> Manifest:
     version = raw.get("format_version") if isinstance(raw, Mapping) else None
     if version != FORMAT_VERSION:
         raise ModelFolderError(
-            f"{folder / MANIFEST} has format version {version}, this es-rerank reads {FORMAT_VERSION}; export the model again"
+            f"{folder / MANIFEST} has format version {version}, this es-rerank reads {FORMAT_VERSION}; "
+            "export the model again"
         )
     try:
         return Manifest.model_validate(raw)

@@ -23,7 +23,9 @@ _REASON_KEYS = ("message", "error", "reason", "detail")
 
 
 class Answer(NamedTuple):
-    """Scores of the texts of one request, float32, (n,), and the positions of those that the service says it cut."""
+    """Scores of the texts of one request, float32, (n,), and the positions of those that the service says it
+    cut.
+    """
 
     values: FloatArray
     truncated: Sequence[int] = ()
@@ -34,14 +36,16 @@ def values_by_index(
 ) -> FloatArray:
     """Return the scores in the order of the texts, float32, (count,), from (index, score) in any order.
 
-    Raises ScoreError unless every index from 0 to ``count`` - 1 is there once, with a number that the scale allows.
+    Raises ScoreError unless every index from 0 to ``count`` - 1 is there once, with a number that the scale
+    allows.
     """
     low, high = _BOUNDS[scale]
     values: dict[int, float] = {}
     for index, score in rows:
         if type(index) is not int or not 0 <= index < count:
             raise ScoreError(
-                f"{service} gave a score for passage {index!r} where {count} were sent; it is no rerank service that can be used"
+                f"{service} gave a score for passage {index!r} where {count} were sent; it is no rerank "
+                "service that can be used"
             )
         if index in values:
             raise ScoreError(
@@ -50,19 +54,23 @@ def values_by_index(
         # False for NaN and infinities too, and for integers that no float can hold.
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not low <= score <= high:
             raise ScoreError(
-                f"{service} gave passage {index} the score {score!r}, which is not a finite number{_range(scale)}; its model is broken"
+                f"{service} gave passage {index} the score {score!r}, which is not a finite "
+                f"number{_range(scale)}; its model is broken"
             )
         values[index] = score
     if len(values) < count:
         missing = next(index for index in range(count) if index not in values)
         raise ScoreError(
-            f"{service} gave {len(values)} scores for {count} passages, none for passage {missing}; it is no rerank service that can be used"
+            f"{service} gave {len(values)} scores for {count} passages, none for passage {missing}; it is no "
+            "rerank service that can be used"
         )
     return np.asarray([values[index] for index in range(count)], dtype=np.float32)
 
 
 def reason(body: object) -> str:
-    """Return what an error body says, in at most 500 characters; the body itself where it is in no known shape."""
+    """Return what an error body says, in at most 500 characters; the body itself where it is in no known
+    shape.
+    """
     while (
         isinstance(body, Mapping)
         and (inner := next((body[key] for key in _REASON_KEYS if body.get(key)), None)) is not None

@@ -20,10 +20,10 @@ Work = Callable[[], Coroutine[Any, Any, T]]
 class BackgroundLoop:
     """Runs coroutines of callers in any thread and any event loop, over the same connections.
 
-    The thread starts with the first call. Connections belong to the loop that opened them, so that a client shared by
-    several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's loop. After ``close``
-    every call raises ModelError, and so do those that it finds waiting. A forked child gets a loop and a
-    thread of its own.
+    The thread starts with the first call. Connections belong to the loop that opened them, so that a client
+    shared by several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's
+    loop. After ``close`` every call raises ModelError, and so do those that it finds waiting. A forked child
+    gets a loop and a thread of its own.
     """
 
     def __init__(self, name: str) -> None:
@@ -33,8 +33,8 @@ class BackgroundLoop:
         in_every_child(self._begin)
 
     def _begin(self) -> None:
-        # A child leaves the parent's loop as it is. Closing it would take the parent's sockets from the selector
-        # that both share.
+        # A child leaves the parent's loop as it is. Closing it would take the parent's sockets from the
+        # selector that both share.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -48,11 +48,16 @@ class BackgroundLoop:
             future.cancel()
 
     async def arun(self, work: Work[T]) -> T:
-        """Return the result of ``work`` without blocking the caller's loop; cancelling the call cancels it."""
+        """Return the result of ``work`` without blocking the caller's loop.
+
+        Cancelling the call cancels ``work``.
+        """
         return await asyncio.wrap_future(self._submit(work))
 
     def close(self, last: Work[None]) -> None:
-        """Cancel what is waiting, run ``last`` and end the thread; without a call before, there is nothing to end."""
+        """Cancel what is waiting, run ``last`` and end the thread; without a call before, there is nothing to
+        end.
+        """
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
@@ -77,13 +82,16 @@ class BackgroundLoop:
             return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
 
     async def _unless_closed(self, work: Work[T]) -> T:
-        """Return the result of ``work``; what ``close`` cancels is an error, for its caller was not cancelled."""
+        """Return the result of ``work``; what ``close`` cancels is an error, for its caller was not
+        cancelled.
+        """
         try:
             return await work()
         except asyncio.CancelledError:
             if self._closed:
                 raise ModelError(
-                    "the model was closed while passages were waiting; keep it open until its last call has returned"
+                    "the model was closed while passages were waiting; keep it open until its last call has "
+                    "returned"
                 ) from None
             raise
 

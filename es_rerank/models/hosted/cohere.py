@@ -28,16 +28,18 @@ MAX_TOKENS_PER_DOC = 4_096
 
 
 class CohereReranker(HttpReranker):
-    """Scores passages with a model that Cohere hosts, such as ``rerank-v3.5``; it is used only where it is named.
+    """A reranker that Cohere hosts, such as ``rerank-v3.5``. It is used only when the user names it.
 
-    **Query and passages are sent to Cohere**, or to the private deployment at ``base_url``, and are billed there. The
-    scores are Cohere's relevance scores, 0..1, each of its passage alone, so that lists over a thousand may be split.
-    Cohere cuts a passage to ``max_tokens_per_doc`` tokens without saying so: ``truncated`` marks only passages so long
-    that not even all of their characters are sent; what Cohere warns of is logged. It refuses empty texts: a passage of
-    nothing but white space is not sent and has the score 0, an empty query raises RequestError.
+    **Query and passages are sent to Cohere**, or to the private deployment at ``base_url``, which bills them.
+    The scores are Cohere's relevance scores, from 0 to 1. The score of a passage does not depend on the other
+    passages, so a list of more than a thousand may be split. Cohere cuts a passage to ``max_tokens_per_doc``
+    tokens and does not report it: ``truncated`` marks only a passage so long that some of its characters were
+    not sent. Warnings from Cohere are logged. Cohere refuses empty texts: a passage of white space alone is
+    not sent and gets the score 0, and an empty query raises RequestError.
 
-    ``api_key`` and ``base_url`` None mean what they mean to the SDK: CO_API_KEY, and CO_API_URL or Cohere's own. Further arguments and errors are those of
-    ``HttpReranker``. Raises MissingExtraError without the SDK, SettingsError without a key.
+    When ``api_key`` is None, the SDK reads CO_API_KEY. When ``base_url`` is None, the SDK reads CO_API_URL,
+    or uses Cohere's own address. Further arguments and errors are those of ``HttpReranker``.
+    Raises MissingExtraError when the SDK is not installed, SettingsError when there is no key.
     """
 
     scale: Scale = "probability"
@@ -63,12 +65,14 @@ class CohereReranker(HttpReranker):
             raise SettingsError(f"max_tokens_per_doc must be at least 1, found {max_tokens_per_doc}")
         if base_url is not None and service_address(base_url, "ES_RERANK_COHERE_URL").userinfo:
             raise SettingsError(
-                "the address that ES_RERANK_COHERE_URL names holds credentials; give the key as ES_RERANK_COHERE_API_KEY"
+                "the address that ES_RERANK_COHERE_URL names holds credentials; give the key as "
+                "ES_RERANK_COHERE_API_KEY"
             )
         key = api_key or SecretStr(os.environ.get("CO_API_KEY", ""))
         if not key.get_secret_value():
             raise SettingsError(
-                "cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY (https://dashboard.cohere.com/api-keys)"
+                "cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY "
+                "(https://dashboard.cohere.com/api-keys)"
             )
         self._model, self._max_tokens_per_doc, self._base_url = model, max_tokens_per_doc, base_url
         super().__init__(
@@ -106,7 +110,8 @@ class CohereReranker(HttpReranker):
             TypeError,
         ) as error:  # the SDK checks no types, and trips over an answer of another shape
             raise ScoreError(
-                f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the address (ES_RERANK_COHERE_URL)"
+                f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the "
+                "address (ES_RERANK_COHERE_URL)"
             ) from error
         if warnings:
             _LOG.warning("%s warns: %s", self._service, reason(warnings))

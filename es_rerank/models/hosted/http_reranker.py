@@ -1,4 +1,6 @@
-"""What rerankers over the network share: batches, deadlines, retries, and one connection pool for callers of every kind."""
+"""What rerankers over the network share: batches, deadlines, retries, and one connection pool for callers of
+every kind.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,18 @@ CONCURRENCY = 4
 
 _ATTEMPTS = 4
 _FIRST_WAIT_S = 0.25
-"""The wait before the second attempt; it doubles. What the service asks for in ``Retry-After`` is waited at least."""
+"""The wait before the second attempt; it doubles. What the service asks for in ``Retry-After`` is waited at
+least."""
 
 _LONGEST_CHARS = 250_000
-"""Characters of a passage that are sent: the longest windows of today's rerankers, 8,192 tokens, at 30 characters a
-token. One document of megabytes would otherwise make the service refuse the whole request."""
+"""Characters of a passage that are sent: the longest windows of today's rerankers, 8,192 tokens, at 30
+characters a token. One document of megabytes would otherwise make the service refuse the whole request."""
 
 
 class TransientError(Exception):
-    """A failure that may pass: ``error`` is raised where it does not, ``wait_s`` is what the service asks to wait."""
+    """A failure that may pass: ``error`` is raised where it does not, ``wait_s`` is what the service asks to
+    wait.
+    """
 
     def __init__(self, error: EsRerankError, wait_s: float | None = None) -> None:
         super().__init__(error.message)
@@ -54,11 +59,11 @@ class TransientError(Exception):
 class HttpReranker(Closeable):
     """Scores passages by asking a service; a ``LoadedReranker``. Its subclasses say how one request is put.
 
-    Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in a way
-    that may pass are sent again, never after the deadline. Safe to share between threads and event loops: all of them
-    use the same connections, and a forked child opens its own. ``timeout_s``: how long one request may take,
-    with its repetitions, in a call without a deadline. Raises SettingsError for a key that no HTTP header can carry.
-    ``credentials`` are those of basic authentication.
+    Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in
+    a way that may pass are sent again, never after the deadline. Safe to share between threads and event
+    loops: all of them use the same connections, and a forked child opens its own. ``timeout_s``: how long one
+    request may take, with its repetitions, in a call without a deadline. Raises SettingsError for a key that
+    no HTTP header can carry. ``credentials`` are those of basic authentication.
     """
 
     scale: Scale
@@ -81,7 +86,8 @@ class HttpReranker(Closeable):
     ) -> None:
         if api_key is not None and not _fits_a_header(api_key.get_secret_value()):
             raise SettingsError(
-                f"the key for {service} is empty or holds characters that no HTTP header can carry; check {self.key_setting}"
+                f"the key for {service} is empty or holds characters that no HTTP header can carry; check "
+                f"{self.key_setting}"
             )
         if timeout_s <= 0 or concurrency < 1:
             raise SettingsError(
@@ -101,7 +107,9 @@ class HttpReranker(Closeable):
         self._connected = True
 
     def _disconnect(self) -> None:
-        """Use the parent's connections no more. The next call makes others; here every child would take 60 ms."""
+        """Use the parent's connections no more. The next call makes others; here every child would take 60
+        ms.
+        """
         self._connected = False
 
     def __repr__(self) -> str:
@@ -120,10 +128,10 @@ class HttpReranker(Closeable):
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per passage, in the order given.
 
-        ``deadline`` is a moment of ``time.monotonic()``; passages whose request is not answered by then are not
-        ``done``, and after it nothing is sent. Raises RemoteModelError when the service refuses, fails or cannot be
-        reached, OverloadError when it goes on taking no more requests, ScoreError when its answer is not one finite
-        score per passage.
+        ``deadline`` is a moment of ``time.monotonic()``; passages whose request is not answered by then are
+        not ``done``, and after it nothing is sent. Raises RemoteModelError when the service refuses, fails or
+        cannot be reached, OverloadError when it goes on taking no more requests, ScoreError when its answer
+        is not one finite score per passage.
         """
         return self._loop.run(lambda: self._score(query, passages, deadline))
 
@@ -140,7 +148,9 @@ class HttpReranker(Closeable):
             await self._http.aclose()
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
-        """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says of it), or what ``score`` raises."""
+        """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says
+        of it), or what ``score`` raises.
+        """
         raise NotImplementedError
 
     async def _batch_size(self, timeout_s: float) -> int:
@@ -152,7 +162,9 @@ class HttpReranker(Closeable):
         raise NotImplementedError
 
     def _reads(self, text: str) -> bool:
-        """Return whether the service accepts a passage; one that it does not gets the score 0 without being sent."""
+        """Return whether the service accepts a passage; one that it does not gets the score 0 without being
+        sent.
+        """
         raise NotImplementedError
 
     async def _score(self, query: str, passages: Sequence[str], deadline: float | None) -> Scores:
@@ -183,7 +195,7 @@ class HttpReranker(Closeable):
         deadline: float | None,
         turn: asyncio.Semaphore,
     ) -> None:
-        """Write the answer for the texts at ``positions`` into ``scores``, unless the deadline comes first."""
+        """Write the scores of the texts at ``positions`` into ``scores``, unless the deadline comes first."""
         batch = [texts[position] for position in positions]
         async with turn:
             answer = await self._in_time(lambda timeout_s: self._ask(query, batch, timeout_s), deadline)
@@ -193,7 +205,7 @@ class HttpReranker(Closeable):
             scores.truncated[[positions[cut] for cut in answer.truncated]] = True
 
     async def _in_time(self, ask: Callable[[float], Awaitable[T]], deadline: float | None) -> T | None:
-        """Return what ``ask``, given the seconds that are left, returns; None where the deadline comes first."""
+        """Call ``ask`` with the seconds left and return its result; None when the deadline comes first."""
         if _passed(deadline):
             return None
         end = time.monotonic() + self._timeout_s if deadline is None else deadline
@@ -218,7 +230,10 @@ class HttpReranker(Closeable):
             raise TimeoutError from error
         except httpx.RequestError as error:
             broken = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
-            fault = f"{'cannot be reached' if broken else 'cannot be asked'}: {str(error) or type(error).__name__}"
+            fault = (
+                f"{'cannot be reached' if broken else 'cannot be asked'}: "
+                f"{str(error) or type(error).__name__}"
+            )
             failure = RemoteModelError(
                 f"{self._service} {fault}; check its address and that it runs", service=self._service
             )
@@ -246,7 +261,9 @@ class HttpReranker(Closeable):
 
 
 def service_address(url: str, named: str) -> httpx.URL:
-    """Return an address of HTTP. Raises SettingsError for any other; the message says what ``named`` it and hides credentials."""
+    """Return an address of HTTP. Raises SettingsError for any other; the message says what ``named`` it and
+    hides credentials.
+    """
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -255,7 +272,8 @@ def service_address(url: str, named: str) -> httpx.URL:
         ) from None
     if address.scheme not in {"http", "https"} or not address.host:
         raise SettingsError(
-            f"the address that {named} names must begin with http:// or https:// and hold a host, found {address!r}; write http://HOST:PORT"
+            f"the address that {named} names must begin with http:// or https:// and hold a host, found "
+            f"{address!r}; write http://HOST:PORT"
         )
     return address
 
@@ -263,7 +281,9 @@ def service_address(url: str, named: str) -> httpx.URL:
 def batches(
     positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float
 ) -> Iterator[list[int]]:
-    """Yield the positions in runs of at most ``size``, whose texts have at most ``most_bytes`` of JSON or stand alone."""
+    """Yield the positions in runs of at most ``size``, whose texts have at most ``most_bytes`` of JSON or
+    stand alone.
+    """
     batch: list[int] = []
     total = 0
     for position in positions:
@@ -278,7 +298,9 @@ def batches(
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None without one that is either."""
+    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None without one that is
+    either.
+    """
     if header is None:
         return None
     try:
@@ -292,7 +314,9 @@ def retry_after(header: str | None) -> float | None:
 
 
 class RetryPolicy:
-    """Says, for stamina, whether and when a failed request is sent again: as often as helps, and before ``end``."""
+    """Says, for stamina, whether and when a failed request is sent again: as often as helps, and before
+    ``end``.
+    """
 
     def __init__(self, end: float) -> None:
         self._end = end

@@ -15,30 +15,33 @@ from .answers import Answer, reason, values_by_index
 from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
 
 DEFAULT_BATCH = 250
-"""Passages in one request to a server that names no limit: a sidecar takes 1,000 unless set otherwise, but an answer
-that is late is late as a whole."""
+"""Passages in one request to a server that names no limit: a sidecar takes 1,000 unless set otherwise, but an
+answer that is late is late as a whole."""
 
 _TEI_BATCH = 32
-"""TEI's default ``max_client_batch_size``; what is asked of a server that does not say its limit now, but may later."""
+"""TEI's default ``max_client_batch_size``; what is asked of a server that does not say its limit now, but may
+later."""
 
 _MOST_BATCH = 1_000
 """A sidecar names at most so many truncated passages in its answer."""
 
 
 class RemoteReranker(HttpReranker):
-    """Scores passages with the model of another es-rerank sidecar, or of a text-embeddings-inference (TEI) server.
+    """Scores passages with the model of another es-rerank sidecar, or of a text-embeddings-inference (TEI)
+    server.
 
-    Query and passages are sent to ``url``, whose path, where it does not end in ``/rerank``, is completed to do so. Its query
-    string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models. Credentials in it are sent as basic
-    authentication, ``api_key`` as ``Authorization: Bearer``. ``batch_size``: passages in one request, and
-    nothing is asked of the service besides; without it, what a TEI server names as its limit, and 250 for others.
+    Query and passages are sent to ``url``, whose path, where it does not end in ``/rerank``, is completed to
+    do so. Its query string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models.
+    Credentials in it are sent as basic authentication, ``api_key`` as ``Authorization: Bearer``.
+    ``batch_size``: passages in one request, and nothing is asked of the service besides; without it, what a
+    TEI server names as its limit, and 250 for others.
 
-    The scores are raw logits. A sidecar's are those that its model gives there, bit for bit, it says which passages it
-    cut and how its model is calibrated, so that a search orders and scores as over there; what TEI cuts to the model's
-    window is unknown, and not marked as ``truncated``. The deadline goes along as ``X-Rerank-Timeout-Ms``, so that a
-    sidecar stops in time; passages of a request that it could not finish are not ``done``. An empty query is sent as a
-    space, for both refuse it otherwise. Further arguments and errors are those of ``HttpReranker``. Raises
-    SettingsError for an address that cannot be used.
+    The scores are raw logits. A sidecar's are those that its model gives there, bit for bit, it says which
+    passages it cut and how its model is calibrated, so that a search orders and scores as over there; what
+    TEI cuts to the model's window is unknown, and not marked as ``truncated``. The deadline goes along as
+    ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time; passages of a request that it could not finish
+    are not ``done``. An empty query is sent as a space, for both refuse it otherwise. Further arguments and
+    errors are those of ``HttpReranker``. Raises SettingsError for an address that cannot be used.
     """
 
     scale: Scale = "logit"
@@ -61,7 +64,8 @@ class RemoteReranker(HttpReranker):
         credentials = (address.username, address.password) if address.userinfo else None
         if credentials and api_key:
             raise SettingsError(
-                f"both the address of {address.host} and {self.key_setting} hold credentials; give one of them"
+                f"both the address of {address.host} and {self.key_setting} hold credentials; give one of "
+                "them"
             )
         if batch_size is not None and not 1 <= batch_size <= _MOST_BATCH:
             raise SettingsError(f"batch_size must be between 1 and {_MOST_BATCH}, found {batch_size}")
@@ -144,7 +148,8 @@ class RemoteReranker(HttpReranker):
         ]
         if not all(part.isdecimal() and int(part) < count for part in positions):
             raise ScoreError(
-                f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; it is no rerank service that can be used"
+                f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; it "
+                "is no rerank service that can be used"
             )
         return [int(part) for part in positions]
 
@@ -166,7 +171,7 @@ def _calibration(stated: object) -> Calibration | None:
 
 
 def _name(url: httpx.URL) -> str:
-    """Return the name of a service that was given none: its host and port, and the model's name before them."""
+    """Return the default name of a service: the model's name, if known, then its host and port."""
     place = url.netloc.decode()
     model = url.params.get("model")
     return f"{model}@{place}" if model else place

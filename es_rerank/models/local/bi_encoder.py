@@ -92,7 +92,8 @@ class BiEncoder(Closeable):
                 vectors[row] = vector
         if not np.isfinite(vectors).all():
             raise ScoreError(
-                f"model {self.name} gave a vector that is not finite; its graph or weights are broken, export it again"
+                f"model {self.name} gave a vector that is not finite; its graph or weights are broken, "
+                "export it again"
             )
         return vectors
 

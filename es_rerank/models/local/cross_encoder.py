@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class CrossEncoder(LocalReranker):
-    """Scores pairs with an exported cross-encoder; arguments, promises and errors are those of ``LocalReranker``."""
+    """Scores pairs with an exported cross-encoder; arguments, promises and errors are those of
+    ``LocalReranker``.
+    """
 
     kind: Kind = "cross-encoder"
 

@@ -36,15 +36,17 @@ class Pairs(Protocol):
 
 
 class LocalReranker(Closeable):
-    """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is read.
+    """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is
+    read.
 
-    A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length share a run only
-    where that changes no bit, so neither other passages nor other calls change a score. Safe to share between threads.
-    ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is shared with other models and not closed
-    with this one; ``name`` replaces the manifest's; ``variant`` chooses a precision other than its default;
-    ``provider``, one of ONNX Runtime's, another processor than the CPU. ``graph``: the folder's, where it is open already;
-    ``reads``: what runs of it, where that is not the whole. Raises SettingsError where that is not installed,
-    ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
+    A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length
+    share a run only where that changes no bit, so neither other passages nor other calls change a score. Safe
+    to share between threads. ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is
+    shared with other models and not closed with this one; ``name`` replaces the manifest's; ``variant``
+    chooses a precision other than its default; ``provider``, one of ONNX Runtime's, another processor than
+    the CPU. ``graph``: the folder's, where it is open already; ``reads``: what runs of it, where that is not
+    the whole. Raises SettingsError where that is not installed, ModelFolderError for a folder that is
+    missing, incomplete, altered or of another kind.
     """
 
     kind: Kind
@@ -116,16 +118,18 @@ class LocalReranker(Closeable):
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one logit per passage, in the order given.
 
-        ``deadline`` is a moment of ``time.monotonic()``; a passage whose run has not begun by then is not ``done``, and
-        one that was not even tokenised by then is not known to be ``truncated``. Raises ScoreError when a logit is not
-        finite, OverloadError when too much is waiting already.
+        ``deadline`` is a moment of ``time.monotonic()``; a passage whose run has not begun by then is not
+        ``done``, and one that was not even tokenised by then is not known to be ``truncated``. Raises
+        ScoreError when a logit is not finite, OverloadError when too much is waiting already.
         """
         pairs = self._encode(query, passages, deadline)
         logits = self._runs.run(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not started."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not
+        started.
+        """
         pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
         logits = await self._runs.arun(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
@@ -133,10 +137,11 @@ class LocalReranker(Closeable):
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return, for each (context, text), the passages that can be read whole beside the query, behind the context.
+        """Return, for each (context, text), the passages that can be read whole beside the query, behind the
+        context.
 
-        One passage where the text fits, none where it is empty, and none for those after the ``deadline``. At least a
-        quarter of the room is the passage's, however long the context.
+        One passage where the text fits, none where it is empty, and none for those after the ``deadline``. At
+        least a quarter of the room is the passage's, however long the context.
         """
         room = self._pairs.room_beside(query)
         found: list[list[Passage]] = []
@@ -167,7 +172,9 @@ class LocalReranker(Closeable):
             self._pool.close()
 
     def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
-        """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents takes seconds."""
+        """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents
+        takes seconds.
+        """
         pairs: list[Encoded] = []
         encoded = self._pairs.encode(query, passages)
         while (deadline is None or time.monotonic() < deadline) and (pair := next(encoded, None)) is not None:
@@ -185,7 +192,8 @@ class LocalReranker(Closeable):
                 values[position], done[position] = logit, True
         if not np.isfinite(values).all():
             raise ScoreError(
-                f"model {self.name} gave a score that is not a finite number; its graph or weights are broken, export it again"
+                f"model {self.name} gave a score that is not a finite number; its graph or weights are "
+                "broken, export it again"
             )
         return Scores(
             values, "logit", done=done, truncated=truncated, cached=np.zeros(passages, dtype=np.bool_)
@@ -193,5 +201,7 @@ class LocalReranker(Closeable):
 
 
 def _logit(head: FloatArray) -> float:
-    """Return one logit of the head's output, (labels,): log(p1 / p0) of a softmax over two labels is their difference."""
+    """Return one logit of the head's output, (labels,): log(p1 / p0) of a softmax over two labels is their
+    difference.
+    """
     return float(head[0] if len(head) == 1 else head[1] - head[0])

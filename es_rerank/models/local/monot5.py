@@ -1,4 +1,6 @@
-"""A monoT5 from an exported folder: the prompt asks whether a document is relevant, the first decoded token answers."""
+"""A monoT5 from an exported folder: the prompt asks whether a document is relevant, the first decoded token
+answers.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 class MonoT5(LocalReranker):
     """Scores pairs with an exported monoT5; arguments, promises and errors are those of ``LocalReranker``.
 
-    The logit is that of the true token minus that of the false one after one decoder step, so that its logistic is the
-    probability of true among the two (Nogueira et al. 2020, https://aclanthology.org/2020.findings-emnlp.63).
+    The logit is that of the true token minus that of the false one after one decoder step, so that its
+    logistic is the probability of true among the two (Nogueira et al. 2020,
+    https://aclanthology.org/2020.findings-emnlp.63).
     """
 
     kind: Kind = "monot5"

@@ -1,4 +1,6 @@
-"""Opening an exported folder: its manifest, its graph verified and loaded, and a warning where this processor does not suit it."""
+"""Opening an exported folder: its manifest, its graph verified and loaded, and a warning where this processor
+does not suit it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class OpenModel(NamedTuple):
 
 
 def open_model(folder: Path, kind: Kind, variant: Precision | None, provider: str) -> OpenModel:
-    """Return a model folder's manifest and the graph of a precision, or of its default, on an execution provider.
+    """Return a model folder's manifest and the graph of a precision, or of its default, on an execution
+    provider.
 
     Raises ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
     """
@@ -31,7 +34,8 @@ def open_model(folder: Path, kind: Kind, variant: Precision | None, provider: st
 
 
 def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manifest, Path]:
-    """Return a model folder's manifest and the file of a precision, or of its default, verified but not loaded.
+    """Return a model folder's manifest and the file of a precision, or of its default, verified but not
+    loaded.
 
     Raises what ``open_model`` raises.
     """
@@ -46,7 +50,8 @@ def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manife
         and not adds_bytes_exactly()
     ):
         _LOG.warning(
-            "model %s was quantised for %s, and on this processor its sums may overflow and its scores be wrong; export it here, or with --int8-range reduced",
+            "model %s was quantised for %s, and on this processor its sums may overflow and its scores be "
+            "wrong; export it here, or with --int8-range reduced",
             manifest.name,
             scheme.made_for,
         )

@@ -38,11 +38,12 @@ class _Entry(NamedTuple):
 
 
 class ScoreCache:
-    """Remembers the scores of at most ``entries`` pairs, those that were used last. Safe to share between threads and models.
+    """Remembers the scores of at most ``entries`` pairs, those that were used last. Safe to share between
+    threads and models.
 
-    A key is the digest of model, query and passage: no text is kept. Nothing in it grows old, since a score is a
-    function of just these; it lives in one process and ends with it. A forked child begins with
-    what is known at that moment.
+    A key is the digest of model, query and passage: no text is kept. Nothing in it grows old, since a score
+    is a function of just these; it lives in one process and ends with it. A forked child begins with what is
+    known at that moment.
     """
 
     def __init__(self, entries: int = DEFAULT_ENTRIES) -> None:
@@ -83,7 +84,8 @@ class ScoreCache:
 class Cached(WrappedReranker, Closeable):
     """Scores what the cache does not know; a ``Reranker`` over another whose scores depend on the pair alone.
 
-    ``identity`` tells the model from every other one in the same cache: all that a score depends on besides the pair.
+    ``identity`` tells the model from every other one in the same cache: all that a score depends on besides
+    the pair.
     """
 
     def __init__(self, reranker: Reranker, cache: ScoreCache, identity: str) -> None:
@@ -196,7 +198,7 @@ class _Known:
 
 
 def _feed(digest: hashlib.blake2b, text: str) -> None:
-    """Add a text, with its length before it, so that where one ends and the next begins is part of the key."""
+    """Add a text with its length before it, so that the boundary between two texts is part of the key."""
     data = text.encode("utf-8", "surrogatepass")
     digest.update(len(data).to_bytes(8, "big"))
     digest.update(data)

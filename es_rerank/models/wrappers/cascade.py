@@ -20,10 +20,11 @@ LEAST_KEPT = 10
 class Cascade(Closeable):
     """Reads all passages with ``first`` and the best ``share`` of them with ``then``; a ``Reranker``.
 
-    The kept ones have ``then``'s scores, bit for bit; the others follow behind the lowest of them, in the order and at the
-    distances that ``first`` gives them. So the score of a kept passage depends on the pair alone, and which are kept on
-    ``first``'s scores of the list. Calibration and window are ``then``'s; closing closes both, and the ``pool`` where one is
-    given. (Cascade ranking: Wang, Lin and Metzler 2011, https://doi.org/10.1145/2009916.2009934.)
+    The kept ones have ``then``'s scores, bit for bit; the others follow behind the lowest of them, in the
+    order and at the distances that ``first`` gives them. So the score of a kept passage depends on the pair
+    alone, and which are kept on ``first``'s scores of the list. Calibration and window are ``then``'s;
+    closing closes both, and the ``pool`` where one is given. (Cascade ranking: Wang, Lin and Metzler 2011,
+    https://doi.org/10.1145/2009916.2009934.)
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Cascade(Closeable):
         return self._then.calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage; where time ran out, those alone are ``done`` that the better reranker got to."""
+        """Return one logit per passage; where time ran out, those alone are ``done`` that the better reranker
+        got to.
+        """
         before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
         return _joined(
@@ -114,7 +117,9 @@ def cascade_name(first: str, then: str) -> str:
 
 
 def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
-    """Return the scores of all passages from those of the cheap reranker and, for the kept ones, of the better."""
+    """Return the scores of all passages from those of the cheap reranker and, for the kept ones, of the
+    better.
+    """
     values, done, truncated, cached = (
         as_logits(before).copy(),
         before.done.copy(),
@@ -124,7 +129,8 @@ def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
     others = done.copy()
     others[list(kept)] = False
     if not after.done.all():
-        # Else the candidates that the time did not suffice for would stand behind those that were not worth it.
+        # Else the candidates that the time did not suffice for would stand behind those that were not worth
+        # it.
         done[others] = False
     elif others.any() and len(kept):
         values[others] = _behind(values[others], float(as_logits(after).min()))

@@ -1,4 +1,6 @@
-"""A cross-encoder that reads every passage up to an exit head, and only those that may still matter to its end."""
+"""A cross-encoder that reads every passage up to an exit head, and only those that may still matter to its
+end.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
 
 MOST_BYTES = 64_000_000
-"""Hidden states that a model keeps between exit and end, those of passages that stopped included until newer ones need the room:
-160 passages of 256 tokens and 384 dimensions. Of what does not fit the beginning is read a second time."""
+"""Hidden states that a model keeps between exit and end, those of passages that stopped included until newer
+ones need the room: 160 passages of 256 tokens and 384 dimensions. Of what does not fit the beginning is read
+a second time."""
 
 NO_EXIT_HEAD = "export it with --exit-layer, from a model that was trained with exits (es-rerank train)"
 """What helps where a folder has none."""
@@ -34,7 +37,9 @@ _Key = tuple[bytes, bytes]
 
 
 class HiddenStates:
-    """What the layers before the exit made of sequences, at most ``most`` bytes: the oldest go first. Safe to share between threads."""
+    """What the layers before the exit made of sequences, at most ``most`` bytes: the oldest go first. Safe to
+    share between threads.
+    """
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
@@ -42,7 +47,9 @@ class HiddenStates:
         in_every_child(self._begin)
 
     def _begin(self) -> None:
-        """Begin with nothing: in a child, what the parent kept is for the parent's calls, and may be half counted."""
+        """Begin with nothing: in a child, what the parent kept is for the parent's calls, and may be half
+        counted.
+        """
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, FloatArray] = OrderedDict()
         self._bytes = 0
@@ -126,7 +133,8 @@ def early_exit(
     cache: ScoreCache | None = None,
     provider: str = CPU,
 ) -> Cascade:
-    """Return the model of a folder that was exported with an exit head, as a cascade of its beginning and itself.
+    """Return the model of a folder that was exported with an exit head, as a cascade of its beginning and
+    itself.
 
     Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
     """

@@ -17,7 +17,8 @@ _BEST = Aggregation("max")
 
 
 class WholeTexts(WrappedReranker):
-    """Reads every text whole; a ``Reranker`` over one that knows how much it can read at once, transparent over any other.
+    """Reads every text whole; a ``Reranker`` over one that knows how much it can read at once, transparent
+    over any other.
 
     A text's logit is that of its best part. It is ``done`` when all of its parts are.
     """

@@ -20,7 +20,7 @@ _MOST_HERE = 1_000
 """Most searches of one ``_msearch`` that es-rerank runs itself."""
 
 AT_ONCE = 4
-"""Searches of one ``_msearch`` that run side by side: other callers' requests have their turn between them."""
+"""Searches of one ``_msearch`` that run side by side, so that requests of other callers run between them."""
 
 _SHOWN = 100
 """Most characters of a caller's key that an error message repeats."""
@@ -65,8 +65,8 @@ class Batch:
         }
         if len(run_here) > _MOST_HERE:
             raise TooLargeError(
-                f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are run; "
-                "send them in parts"
+                f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are "
+                "run; send them in parts"
             )
         for header, _ in run_here.values():
             _check_header(header)

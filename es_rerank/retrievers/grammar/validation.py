@@ -19,8 +19,8 @@ _LONGEST_FIELD = 1_000
 
 
 def check_read_fields(fields: Sequence[str]) -> None:
-    """Check the fields that a reranker reads. Raises RequestError when there are more than 100, or when a name
-    has more than 1,000 characters: each is looked up in every hit.
+    """Check the fields that a reranker reads. Raises RequestError when there are more than 100, or when a
+    name has more than 1,000 characters: each is looked up in every hit.
     """
     if len(fields) > _MOST_READ_FIELDS:
         raise RequestError(
