@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -29,7 +29,6 @@ from ..research.bench.machine import machine
 from ..research.bench.paired import Added
 from ..research.bench.peers import PEERS, SYSTEMS, Peer, System, Weights
 from ..research.bench.peers.environment import default_cache, installed, variables
-from ..research.bench.windows import Candidates, windows
 from ..research.bench.workers import Lists, Values, Worker, WorkerError
 from ..research.evaluation.measures import mean, measured, run_of
 from ..research.evaluation.packaged import packaged
@@ -41,6 +40,9 @@ from ..types import Calibration
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from ..research.bench.windows import Candidates
 
 WINDOW = 50
 QUERIES = 100
@@ -168,6 +170,8 @@ class _Collection:
     """
 
     def __init__(self, folder: Path, split: str | None, window: int, queries: int) -> None:
+        from ..research.bench.windows import windows
+
         self.window = window
         self.topics: Topics = read_topics(folder, the_split(folder, split), limit=max(queries, 1))
         every = read_topics(folder, self.topics.split)

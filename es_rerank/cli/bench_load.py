@@ -40,7 +40,6 @@ from ..research.bench.under_load import (
     UnderLoad,
     reference,
 )
-from ..research.bench.windows import requests_of, windows
 from ..research.bench.workers import Lists, Values
 from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
@@ -143,6 +142,8 @@ def load(
 
 def _requests(folder: Path, window: int, number: int) -> Lists:
     """Return so many full windows. Raises SettingsError where the collection does not give as many."""
+    from ..research.bench.windows import requests_of, windows
+
     known = read_queries(folder)
     queries = {name: known[name] for name in by_hash(known)[:_MOST_QUERIES]}
     found = list(
