@@ -101,7 +101,10 @@ def reranker(child: Body, **more: Any) -> Body:
 # --- indices ------------------------------------------------------------------------------------------------
 
 TEXTS = {
-    "1": "With large language models, information retrieval grows more precise, understands context better and changes what users see in rich data",
+    "1": (
+        "With large language models, information retrieval grows more precise, understands context better "
+        "and changes what users see in rich data"
+    ),
     "2": "Artificial intelligence changes medicine: diagnosis, treatment plans and care for patients",
     "3": "Security gains from AI that detects threats, analyses risk and defends against attacks",
     "4": "An open assistant by Elastic brings generative AI to security teams",
@@ -303,8 +306,14 @@ FULL_TREE = rrf(
     rank_window_size=5,
     rank_constant=1,
 )
-NEEDS_ELSER = "in Elasticsearch's words, «failed to find action [cluster:internal/xpack/ml/coordinatedinference]»: the model is Elasticsearch's own to run"
-LEXICAL = "over the lexical fields: `semantic_text` needs Elasticsearch's own inference, so the documented answer, which has it, is not compared"
+NEEDS_ELSER = (
+    "in Elasticsearch's words, «failed to find action [cluster:internal/xpack/ml/coordinatedinference]»: "
+    "the model is Elasticsearch's own to run"
+)
+LEXICAL = (
+    "over the lexical fields: `semantic_text` needs Elasticsearch's own inference, so the documented answer, "
+    "which has it, is not compared"
+)
 BY_TIME = {
     "standard": {
         "query": {
@@ -436,7 +445,9 @@ EXAMPLES = [
             },
         },
         check=lambda answer: ids(answer)[0] == "2",
-        note="a `match` in the place of its script, and without its sparse vector: the tests' node has neither",
+        note=(
+            "a `match` in the place of its script, and without its sparse vector: the tests' node has neither"
+        ),
     ),
     Example(
         "rrf-retriever",
@@ -498,7 +509,10 @@ EXAMPLES = [
                 }
             }
         },
-        refused="in Elasticsearch's words, «unknown retriever [rule]»: goes to Elasticsearch unchanged, and the tests' stripped node has no query rules",
+        refused=(
+            "in Elasticsearch's words, «unknown retriever [rule]»: goes to Elasticsearch unchanged, "
+            "and the tests' stripped node has no query rules"
+        ),
     ),
     Example(
         "rule-retriever",
@@ -830,7 +844,9 @@ EXAMPLES = [
             reranker(
                 {"standard": {"query": {"term": {"topic": "ai"}}}},
                 inference_id="my-rerank-model",
-                inference_text="Can I use generative AI to identify user intent and improve search relevance?",
+                inference_text=(
+                    "Can I use generative AI to identify user intent and improve search relevance?"
+                ),
             )["retriever"],
             rank_window_size=10,
             rank_constant=1,
@@ -1204,7 +1220,10 @@ FEATURES = [
         "rrf",
         "a window wider than its compound child's",
         rrf(rrf(NEAR)["retriever"], rank_window_size=20),
-        refused="[rrf] requires [rank_window_size: 20] to be smaller than or equal to its sub retriever's rrf [rank_window_size: 10]",
+        refused=(
+            "[rrf] requires [rank_window_size: 20] to be smaller than or equal to "
+            "its sub retriever's rrf [rank_window_size: 10]"
+        ),
     ),
     Feature(
         "linear",
@@ -1299,7 +1318,10 @@ FEATURES = [
         "text_similarity_reranker",
         "a `size` over `rank_window_size` (default 10)",
         reranker(match("AI")) | {"size": 11},
-        refused="[text_similarity_reranker] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
+        refused=(
+            "[text_similarity_reranker] requires [rank_window_size: 10] "
+            "be greater than or equal to [size: 11]"
+        ),
     ),
     Feature(
         "text_similarity_reranker",
@@ -1428,7 +1450,10 @@ FEATURES = [
                 }
             }
         },
-        refused="[rescorer] requires [window_size: 20] to be smaller than or equal to its sub retriever's rrf [rank_window_size: 10]",
+        refused=(
+            "[rescorer] requires [window_size: 20] to be smaller than or equal to "
+            "its sub retriever's rrf [rank_window_size: 10]"
+        ),
     ),
     Feature(
         "diversify",
@@ -1674,21 +1699,26 @@ FEATURES = [
 
 def tables() -> str:
     """Return both tables as Markdown."""
-    features = "\n".join(
-        f"| {'' if i and FEATURES[i - 1].of == each.of else f'`{each.of}`' if each.of not in ('any', 'request') else each.of} | {each.what} | "
-        f"{f'refused ({each.status}): «{each.refused}»' if each.refused else 'served'}{f'; {each.note}' if each.note else ''} |"
-        for i, each in enumerate(FEATURES)
-    )
-    examples = "\n".join(
-        f"| {'' if i and EXAMPLES[i - 1].page == each.page else each.page} | {each.heading} | {each.outcome} |"
-        for i, each in enumerate(EXAMPLES)
-    )
+    features, of = [], ""
+    for each in FEATURES:
+        kind = each.of if each.of in ("any", "request") else f"`{each.of}`"
+        here = f"refused ({each.status}): «{each.refused}»" if each.refused else "served"
+        note = f"; {each.note}" if each.note else ""
+        features.append(f"| {'' if each.of == of else kind} | {each.what} | {here}{note} |")
+        of = each.of
+    examples, page = [], ""
+    for example in EXAMPLES:
+        named = "" if example.page == page else example.page
+        examples.append(f"| {named} | {example.heading} | {example.outcome} |")
+        page = example.page
     return _folded(
-        f"{len(FEATURES)} features of Elastic's reference", ("retriever", "feature", "here"), features
+        f"{len(FEATURES)} features of Elastic's reference",
+        ("retriever", "feature", "here"),
+        "\n".join(features),
     ) + _folded(
         f"{len(EXAMPLES)} examples of Elastic's retriever documentation",
         ("page", "example", "here"),
-        examples,
+        "\n".join(examples),
     )
 
 

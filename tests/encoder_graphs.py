@@ -1,4 +1,6 @@
-"""Encoders of one or two layers as PyTorch exports them, small or as wide as a real one, with random weights."""
+"""Encoders of one or two layers as PyTorch exports them, small or as wide as a real one,
+with random weights.
+"""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ class Host:
 
 @contextmanager
 def serving_whichever() -> Iterator[Host]:
-    """Serve, from a thread until the block ends, whichever application the host holds when a request comes."""
+    """Serve, from a thread until the block ends,
+    whichever application the host holds when a request comes.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host = Host(f"http://127.0.0.1:{listening.getsockname()[1]}")
         server = uvicorn.Server(uvicorn.Config(host, log_level="critical", lifespan="off"))

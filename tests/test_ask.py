@@ -336,7 +336,8 @@ def without_mappings(url: str) -> Iterator[str]:
             if self.command == "GET" and self.path.startswith("/test-"):
                 self.answer(
                     403,
-                    b'{"error":{"type":"security_exception","reason":"action [indices:admin/get] is unauthorized"},"status":403}',
+                    b'{"error":{"type":"security_exception",'
+                    b'"reason":"action [indices:admin/get] is unauthorized"},"status":403}',
                 )
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))

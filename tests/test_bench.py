@@ -280,5 +280,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
             running.send_signal(number)
             assert running.wait(60) != 0
         finally:
-            running.kill()  # a run that ignores the signal, as one started in the background ignores SIGINT, fails the test and does not hang it
+            # A run that ignores the signal, as one started in the background ignores SIGINT, fails the test
+            # and does not hang it.
+            running.kill()
     _assert_nothing_is_left(es, environment)

@@ -542,7 +542,8 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
     )
     program = (
         "import sys, time, pathlib; from es_rerank.research.bench.workers import Worker\n"
-        f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], pathlib.Path({str(tmp_path / 'log')!r}))\n"
+        f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], "
+        f"pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "with worker.awake(): pass\n"
         "print(worker._process.pid, flush=True); time.sleep(600)"
     )

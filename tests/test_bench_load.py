@@ -435,7 +435,10 @@ def peer(tmp_path: Path) -> Path:
     binaries.mkdir(parents=True)
     (binaries / "python").symlink_to(sys.executable)
     (binaries.parent / "installed").touch()
-    called = f"import json, os, sys\njson.dump([sys.argv[1:], os.environ['OMP_NUM_THREADS']], open({str(tmp_path / 'called')!r}, 'w'))\n"
+    called = (
+        "import json, os, sys\n"
+        f"json.dump([sys.argv[1:], os.environ['OMP_NUM_THREADS']], open({str(tmp_path / 'called')!r}, 'w'))\n"
+    )
     (binaries / "infinity_emb").write_text(f"#!{sys.executable}\n{called}{FAKE}", encoding="utf-8")
     (binaries / "infinity_emb").chmod(0o755)
     return tmp_path / "cache"

@@ -266,7 +266,8 @@ LISTS = [
 def test_any_text_is_cut_by_any_separators(name: str) -> None:
     ends(f"""
 for separators in {LISTS!r}:
-    cut({HOSTILE[name]}, strategy_of({{"strategy": "recursive", "max_chunk_size": 10, "separators": separators}}))
+    strategy = {{"strategy": "recursive", "max_chunk_size": 10, "separators": separators}}
+    cut({HOSTILE[name]}, strategy_of(strategy))
 """)
 
 

@@ -47,7 +47,11 @@ def abandoned(address: str, request: bytes) -> None:
     [
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20,
-        b'POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{"query":"q","texts":["a","b","c"]}',
+        (
+            b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 34\r\n\r\n"
+            b'{"query":"q","texts":["a","b","c"]}'
+        ),
     ],
     ids=["health", "pipelined", "rerank"],
 )
@@ -121,7 +125,9 @@ def test_a_server_that_hangs_up_is_an_error_of_one_sentence(
 def test_one_line_over_what_elasticsearch_takes_is_a_reject_and_the_others_are_indexed(
     es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Elasticsearch refuses a body over 100 MB and closes the connection while the rest of it is being sent."""
+    """Elasticsearch refuses a body over 100 MB
+    and closes the connection while the rest of it is being sent.
+    """
     source, rejects = tmp_path / "source.jsonl", tmp_path / "rejects.jsonl"
     with source.open("w") as lines:
         lines.write(json.dumps({"_id": "before", "text": "the king signed"}) + "\n")

@@ -1,4 +1,6 @@
-"""Cohere's models through Cohere's own SDK, against a local server that speaks the v2 wire format strictly."""
+"""Cohere's models through Cohere's own SDK,
+against a local server that speaks the v2 wire format strictly.
+"""
 
 from __future__ import annotations
 

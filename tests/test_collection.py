@@ -31,7 +31,8 @@ def write(path: Path, content: str | bytes) -> Path:
 def test_a_folder_in_beir_layout_is_read_plain_or_gzipped(tmp_path: Path, suffix: str) -> None:
     write(
         tmp_path / f"corpus.jsonl{suffix}",
-        '{"_id": "d1", "title": "T", "text": "x", "metadata": {"year": 2020}, "url": "u"}\n\n{"id": 2, "text": ""}\n',
+        '{"_id": "d1", "title": "T", "text": "x", "metadata": {"year": 2020}, "url": "u"}\n\n'
+        '{"id": 2, "text": ""}\n',
     )
     write(tmp_path / f"queries.jsonl{suffix}", '{"_id": "q1", "text": "who?"}\n')
     write(tmp_path / "qrels" / f"test.tsv{suffix}", "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\t2\t0\r\n")

@@ -549,7 +549,9 @@ HYBRID = rrf(standard("treaty king"), knn("queen paper", k=15), window=30)
 
 
 def union(es: Elasticsearch, name: str, **more: Any) -> Any:
-    """What Elasticsearch gives for the union of the leaves: the query, and the documents that the kNN finds."""
+    """What Elasticsearch gives for the union of the leaves: the query,
+    and the documents that the kNN finds.
+    """
     near = es.search(index=name, knn=knn("queen paper", k=15)["knn"], size=15, source=False)
     found = [hit["_id"] for hit in near["hits"]["hits"]]
     return es.search(

@@ -106,9 +106,9 @@ def test_the_packaged_collection_is_what_its_attribution_says() -> None:
     judgements = [grade for judged in qrels.values() for grade in judged.values()]
     text = (folder / "ATTRIBUTION.md").read_text(encoding="utf-8")
     assert (
-        f"{len(queries)} questions, {len(corpus):,} sentences of Wikipedia articles, {len(judgements):,} judgements, {sum(judgements)} of them"
-        in text
-    )
+        f"{len(queries)} questions, {len(corpus):,} sentences of Wikipedia articles, "
+        f"{len(judgements):,} judgements, {sum(judgements)} of them"
+    ) in text
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
 
 
@@ -139,7 +139,9 @@ def _write_collection(
 
 @pytest.fixture
 def both_splits(tmp_path: Path) -> Path:
-    """A source in which ``test`` shares a sentence with ``dev`` by id (d1) and another by its text (d2, t2)."""
+    """A source in which ``test`` shares a sentence with ``dev`` by id (d1)
+    and another by its text (d2, t2).
+    """
     texts = {
         "d1": "one",
         "d2": "two",

@@ -47,7 +47,9 @@ def test_an_index_exists_or_not_as_elasticsearch_says(
 def test_elasticsearch_answers_who_it_is(
     address: str, node: Node, official: Elasticsearch, es: Elasticsearch, method: str
 ) -> None:
-    """The tests' own distribution has no page there, and says so: its answer comes through, whatever it is."""
+    """The tests' own distribution has no page there, and says so: its answer comes through,
+    whatever it is.
+    """
     through, direct = httpx.request(method, address), httpx.request(method, node.url)
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
     assert through.status_code != 501

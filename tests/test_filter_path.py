@@ -115,22 +115,37 @@ SEARCH: dict[str, Any] = {
     },
 }
 EXPRESSIONS = """
-hits.hits._id | -hits.hits._source | hits.* | **._score | hits.hits.*,-**._index | timed_out,hits.total.value | nonsense | took | -took | **.took
-* | ** | -* | -** | *** | *.* | **.* | *.** | **.** | hits | hits. | .hits | hits..hits | HITS | h* | h** | ?its | hits.hit? | hits.hits[0] | hits.hits.0
-h*s.t*.v* | *.*.value | **.value | hits.** | hits.**.value | hits.**._id | **.hits._id | **.hits.**._id | **.**._id | h**._id | hits.h**._id | **id | **._*
-hits.hits._source | hits.hits._source.* | hits.hits._source.o.p | hits.hits._source.list | hits.hits._source.objs.a | hits.hits._s* | hits.hits.*ource.o
--hits | -hits.hits | -hits.hits.* | -hits.** | -hits.hits._source.** | -hits.hits._source.objs | -hits.hits._source.objs.a | -hits.hits._source.objs.*
--hits.hits._source.o | -hits.hits._source.o.p | -hits.hits._source.o.* | -hits.hits._source.o.p,-hits.hits._source.o.q | -hits.hits._source.list
--**._id | -**.value | -**.objs.a,-**.objs.b | -**.mixed.* | -hits.hits._source.mixed.a | -hits.hits._source.mixed | -hits.hits._source.matrix.a | -nonsense
-hits.hits._source,-hits.hits._source.* | hits.hits._source.o,-hits.hits._source.o.* | hits.hits._source.o.p,-hits.hits._source.o.p | hits,-hits.hits
--hits.hits._source,hits.hits._source.o | hits.hits._source.objs.a,-hits.hits._source.objs.a | _shards,-_shards.failed | _shards,-_shards
-hits.hits._id,hits.hits._id | hits.hits._id, hits.hits._score | hits, -hits.hits | hits,- hits.hits | hits, ,took | hits.hits._id,, | - | --hits
+hits.hits._id | -hits.hits._source | hits.* | **._score | hits.hits.*,-**._index
+timed_out,hits.total.value | nonsense | took | -took | **.took
+* | ** | -* | -** | *** | *.* | **.* | *.** | **.** | hits | hits. | .hits | hits..hits | HITS | h* | h**
+?its | hits.hit? | hits.hits[0] | hits.hits.0
+h*s.t*.v* | *.*.value | **.value | hits.** | hits.**.value | hits.**._id | **.hits._id | **.hits.**._id
+**.**._id | h**._id | hits.h**._id | **id | **._*
+hits.hits._source | hits.hits._source.* | hits.hits._source.o.p | hits.hits._source.list
+hits.hits._source.objs.a | hits.hits._s* | hits.hits.*ource.o
+-hits | -hits.hits | -hits.hits.* | -hits.** | -hits.hits._source.** | -hits.hits._source.objs
+-hits.hits._source.objs.a | -hits.hits._source.objs.*
+-hits.hits._source.o | -hits.hits._source.o.p | -hits.hits._source.o.*
+-hits.hits._source.o.p,-hits.hits._source.o.q | -hits.hits._source.list
+-**._id | -**.value | -**.objs.a,-**.objs.b | -**.mixed.* | -hits.hits._source.mixed.a
+-hits.hits._source.mixed | -hits.hits._source.matrix.a | -nonsense
+hits.hits._source,-hits.hits._source.* | hits.hits._source.o,-hits.hits._source.o.*
+hits.hits._source.o.p,-hits.hits._source.o.p | hits,-hits.hits
+-hits.hits._source,hits.hits._source.o | hits.hits._source.objs.a,-hits.hits._source.objs.a
+_shards,-_shards.failed | _shards,-_shards
+hits.hits._id,hits.hits._id | hits.hits._id, hits.hits._score | hits, -hits.hits | hits,- hits.hits
+hits, ,took | hits.hits._id,, | - | --hits
 hits.total,hits | hits,hits.total
-hits.hits._source.objs,hits.hits._source.objs.a | **.objs.a | **.a | hits.hits._source.mixed.a | hits.hits._source.matrix.a | hits.hits._source.matrix
-hits.hits._source.dotted\\.key | hits.hits._source.dotted.key | aggregations.d\\.o\\.t | aggregations.d.o.t | aggregations.*.value | aggregations.**.key
-**.buckets.key | **.buckets | *.buckets | aggregations.empty.** | aggregations.empty.x.buckets | aggregations.empty.x.nope | **.empty | -aggregations.*.buckets
-hits.hits.fields.* | hits.hits.fields | -hits.hits.fields.n | hits.hits.fields.n | hits.hits.sort | -hits.hits.sort | hits.hits._source.null
-hits.hits._source.empty | hits.hits._source.empty.x | -hits.hits._source.empty.x | hits.hits._source.nothing | hits.hits._source.nothing.x | -**.nothing.x
+hits.hits._source.objs,hits.hits._source.objs.a | **.objs.a | **.a | hits.hits._source.mixed.a
+hits.hits._source.matrix.a | hits.hits._source.matrix
+hits.hits._source.dotted\\.key | hits.hits._source.dotted.key | aggregations.d\\.o\\.t | aggregations.d.o.t
+aggregations.*.value | aggregations.**.key
+**.buckets.key | **.buckets | *.buckets | aggregations.empty.** | aggregations.empty.x.buckets
+aggregations.empty.x.nope | **.empty | -aggregations.*.buckets
+hits.hits.fields.* | hits.hits.fields | -hits.hits.fields.n | hits.hits.fields.n | hits.hits.sort
+-hits.hits.sort | hits.hits._source.null
+hits.hits._source.empty | hits.hits._source.empty.x | -hits.hits._source.empty.x | hits.hits._source.nothing
+hits.hits._source.nothing.x | -**.nothing.x
 """
 
 

@@ -122,12 +122,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, jdk = distribution.unpacked(default_cache()), java.find(os.environ)
     if folder is None or jdk is None:
         pytest.skip(
-            "the tests' node does not come from Maven, so its security cannot be switched on here; install Maven and a JDK 21+ to run this"
+            "the tests' node does not come from Maven, so its security cannot be switched on here; "
+            "install Maven and a JDK 21+ to run this"
         )
     home = home_of(tmp_path_factory.mktemp("secured") / "state")
     process.prepare(home, folder)
     settings = home / "config" / "elasticsearch.yml"
-    on = "xpack.security.enabled: true\nxpack.security.http.ssl.enabled: false\nxpack.security.transport.ssl.enabled: false"
+    on = (
+        "xpack.security.enabled: true\n"
+        "xpack.security.http.ssl.enabled: false\n"
+        "xpack.security.transport.ssl.enabled: false"
+    )
     settings.write_text(settings.read_text().replace("xpack.security.enabled: false", on))
     for name, content in (("roles.yml", ROLES), ("users", ""), ("users_roles", "")):
         path = home / "config" / name
@@ -299,7 +304,9 @@ async def test_other_paths_pass_through_when_asked_and_only_then(
 
 
 def test_bodies_stream_both_ways(node: Node, es: Elasticsearch, index: str, tmp_path: Path) -> None:
-    """A body many times the limit of searches goes in as it comes, and a long answer comes out as it is made."""
+    """A body many times the limit of searches goes in as it comes,
+    and a long answer comes out as it is made.
+    """
     es.indices.create(
         index=index, mappings={"properties": {"t": {"type": "keyword", "index": False, "doc_values": False}}}
     )
@@ -371,7 +378,10 @@ async def test_parameters_of_the_address_are_honoured_or_refused_by_name(
     cases = [
         (
             "bogus=1&scrol=2",
-            f"request [{search}] contains unrecognized parameters: [bogus], [scrol] -> did you mean [scroll]?",
+            (
+                f"request [{search}] contains unrecognized parameters: "
+                "[bogus], [scrol] -> did you mean [scroll]?"
+            ),
         ),
         ("size=many", "Failed to parse int parameter [size] with value [many]"),
         (
@@ -383,7 +393,10 @@ async def test_parameters_of_the_address_are_honoured_or_refused_by_name(
         ("q=moon", "cannot specify [retriever] and [query]"),
         (
             "size=11",
-            "[text_similarity_reranker] requires [rank_window_size: 10] be greater than or equal to [size: 11]",
+            (
+                "[text_similarity_reranker] requires [rank_window_size: 10] "
+                "be greater than or equal to [size: 11]"
+            ),
         ),
     ]
     for query, message in cases:

@@ -247,7 +247,8 @@ def on_progress(report):
         sys.stdin.read()  # the next batch is being embedded meanwhile; nothing comes, the parent kills
 
 with Elasticsearch(sys.argv[1]) as client:
-    Ingest(client, HashEmbedder(), chunker=chunker(), batch_documents=20).run(sys.argv[2], read_sources([Path(sys.argv[3])]), on_progress=on_progress)
+    ingest = Ingest(client, HashEmbedder(), chunker=chunker(), batch_documents=20)
+    ingest.run(sys.argv[2], read_sources([Path(sys.argv[3])]), on_progress=on_progress)
 """
 
 

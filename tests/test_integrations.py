@@ -456,5 +456,8 @@ def test_without_its_package_an_integration_names_the_extra(
 
 
 def test_the_package_imports_no_framework() -> None:
-    code = "import sys, es_rerank, es_rerank.integrations\nassert not {'langchain_core', 'llama_index'} & set(sys.modules)"
+    code = (
+        "import sys, es_rerank, es_rerank.integrations\n"
+        "assert not {'langchain_core', 'llama_index'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

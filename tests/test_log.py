@@ -155,7 +155,8 @@ from elasticsearch import AsyncElasticsearch
 from es_rerank.cli.serve import listen, run
 from es_rerank.sidecar.service import Service
 model = test_log.Failing(test_log.chained)
-run(Service(AsyncElasticsearch({node.url!r}), lambda: ({{model.name: model}}, None)), listen("127.0.0.1", 0), "tests")
+service = Service(AsyncElasticsearch({node.url!r}), lambda: ({{model.name: model}}, None))
+run(service, listen("127.0.0.1", 0), "tests")
 """
     with (
         log.open("wb") as out,

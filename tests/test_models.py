@@ -259,7 +259,8 @@ def test_a_closed_model_says_so(tmp_path: Path) -> None:
 def test_importing_the_models_loads_no_native_library() -> None:
     code = (
         "import sys, es_rerank.models.load, es_rerank.export\n"
-        "loaded = {'torch', 'transformers', 'optimum', 'onnxruntime', 'tokenizers', 'huggingface_hub'} & set(sys.modules)\n"
+        "loaded = {'torch', 'transformers', 'optimum', 'onnxruntime', 'tokenizers', 'huggingface_hub'}"
+        " & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -272,7 +273,8 @@ def test_exporting_without_the_extra_names_it(tmp_path: Path) -> None:
         "from es_rerank.errors import MissingExtraError\n"
         "from es_rerank.export import export_model\n"
         "try: export_model('somebody/something', Path(sys.argv[1]))\n"
-        "except MissingExtraError as error: assert error.extra == 'export' and 'es-rerank[export]' in error.message\n"
+        "except MissingExtraError as error: "
+        "assert error.extra == 'export' and 'es-rerank[export]' in error.message\n"
         "else: raise AssertionError\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=True)

@@ -100,7 +100,10 @@ def test_a_graph_with_other_than_two_logits_is_refused(tmp_path: Path, columns: 
     folder = with_graph(tmp_path, columns=columns)
     with pytest.raises(
         ModelFolderError,
-        match=r"gives 1 logits, its manifest says 2|gives an output of shape \(1, \d+\) for one pair and not one or two logits",
+        match=(
+            r"gives 1 logits, its manifest says 2|"
+            r"gives an output of shape \(1, \d+\) for one pair and not one or two logits"
+        ),
     ):
         MonoT5(folder)
 

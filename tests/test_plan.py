@@ -188,7 +188,10 @@ def test_fields_that_cannot_be_read_are_refused() -> None:
         text_source_of(parsed_reranker(field=["passages.text", "notes.text"]), ARTICLES)
     with pytest.raises(
         RequestError,
-        match=r"\[chunking_settings\] cannot cut \[passages.text\]: its passages were cut when they were indexed",
+        match=(
+            r"\[chunking_settings\] cannot cut \[passages.text\]: "
+            r"its passages were cut when they were indexed"
+        ),
     ):
         text_source_of(
             parsed_reranker(
@@ -314,7 +317,8 @@ IDS_ONLY = {"_source": False, "track_total_hits": False}
 
 def test_a_standard_leaf_carries_all_that_it_was_given() -> None:
     content = {
-        "query": match("q"), "filter": term(1), "min_score": 0.5, "sort": ["year"], "collapse": {"field": "k"}, "search_after": [7], "terminate_after": 9,
+        "query": match("q"), "filter": term(1), "min_score": 0.5, "sort": ["year"],
+        "collapse": {"field": "k"}, "search_after": [7], "terminate_after": 9,
     }  # fmt: skip
     search = LeafSearch(Standard.model_validate(content), 30, (term(2), term(3)), ({"query": {}},))
     body = {

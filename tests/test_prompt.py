@@ -134,7 +134,9 @@ def test_a_prompt_keeps_its_promises(
 
 @given(passages=lists)
 def test_passages_of_one_document_neither_overlap_nor_touch(passages: list[RankedPassage]) -> None:
-    """With room for all of them. A passage that another holds is gone before it could be joined to a third."""
+    """With room for all of them.
+    A passage that another holds is gone before it could be joined to a third.
+    """
     taken = [each.passage for each in assembled(passages).passages if each.passage.end]
     for document in {passage.id for passage in taken}:
         spans = sorted((passage.start, passage.end) for passage in taken if passage.id == document)

@@ -55,7 +55,9 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrossEncoder]
 
 @pytest.fixture(scope="module")
 def embedder() -> Iterator[BiEncoder]:
-    """The bundled one: its WordPiece reads a Chinese character as a word, and what it does not know as [UNK]."""
+    """The bundled one: its WordPiece reads a Chinese character as a word,
+    and what it does not know as [UNK].
+    """
     with load_embedder() as model:
         yield model
 
@@ -123,7 +125,10 @@ def test_through_the_sidecar(node: Node, tmp_path: Path, reranker: CrossEncoder)
             timeout=60,
         ).json()
         # A client that escapes may send half of a surrogate pair; httpx cannot.
-        escaped = b'{"query": "\\u0645\\u0646", "texts": ["lone \\ud83d half", "\\ud83d\\ude00"], "raw_scores": true}'
+        escaped = (
+            b'{"query": "\\u0645\\u0646", "texts": ["lone \\ud83d half", "\\ud83d\\ude00"], '
+            b'"raw_scores": true}'
+        )
         assert (
             httpx.post(
                 f"{url}/rerank", content=escaped, headers={"content-type": "application/json"}, timeout=60

@@ -48,8 +48,8 @@ PLAIN = (
     "__",
 )
 FOREIGN = (
-    "中文字符。", "谁签了约？」", "カタカナ", "ひらがな", "Python语言", "Ünïcode", "e\u0301te\u0301", "नमस्ते", "العَرَبِيَّة", "สวัสดี",
-    "👩\u200d👩\u200d👧", "😀", "\u200b", "𠮷野家",
+    "中文字符。", "谁签了约？」", "カタカナ", "ひらがな", "Python语言", "Ünïcode", "e\u0301te\u0301",
+    "नमस्ते", "العَرَبِيَّة", "สวัสดี", "👩\u200d👩\u200d👧", "😀", "\u200b", "𠮷野家",
 )  # fmt: skip
 PIECES = st.sampled_from(PLAIN + FOREIGN)
 TEXTS = st.one_of(
@@ -340,7 +340,10 @@ def test_settings_are_read_as_elasticsearch_reads_them(
         ({"max_chunk_size": 19}, "[max_chunk_size] input should be greater than or equal to 20, found [19]"),
         (
             {"max_chunk_size": "many"},
-            "[max_chunk_size] input should be a valid integer, unable to parse string as an integer, found [many]",
+            (
+                "[max_chunk_size] input should be a valid integer, "
+                "unable to parse string as an integer, found [many]"
+            ),
         ),
         ({"sentence_overlap": 2}, "[sentence_overlap] input should be 0 or 1, found [2]"),
         ({"strategy": "word", "max_chunk_size": 10}, "[overlap] field required"),

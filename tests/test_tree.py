@@ -370,7 +370,8 @@ FAULTS = [
     fault(
         reranker(inference_it=1),
         ".text_similarity_reranker",
-        "[text_similarity_reranker] unknown field [inference_it] did you mean any of [inference_id, inference_text]?",
+        "[text_similarity_reranker] unknown field [inference_it] "
+        "did you mean any of [inference_id, inference_text]?",
         CONTENT,
     ),
     fault(
@@ -994,7 +995,8 @@ def test_what_only_elasticsearch_runs_is_kept_whole_over_native_and_refused_over
         at = f"retriever.rrf.retrievers[1].{kind}"
         assert (caught.value.path, caught.value.kind) == (at, ILLEGAL)
         assert str(caught.value) == (
-            f"[{at}] [{kind}] is run by Elasticsearch alone, with everything under it, and [{word}] is run here; take [{kind}] out, or put it below [{word}]"
+            f"[{at}] [{kind}] is run by Elasticsearch alone, with everything under it, "
+            f"and [{word}] is run here; take [{kind}] out, or put it below [{word}]"
         )
 
 
@@ -1070,10 +1072,16 @@ def test_a_parent_takes_no_more_than_a_compound_child_hands_on() -> None:
 
     assert over(50, rrf(rank_window_size=50)) == []
     assert over(51, rrf(rank_window_size=50)) == [
-        "[linear] requires [rank_window_size: 51] to be smaller than or equal to its sub retriever's rrf [rank_window_size: 50]"
+        (
+            "[linear] requires [rank_window_size: 51] to be smaller than or equal to "
+            "its sub retriever's rrf [rank_window_size: 50]"
+        )
     ]
     assert over(21, rescorer()) == [
-        "[linear] requires [rank_window_size: 21] to be smaller than or equal to its sub retriever's rescorer [window_size: 20]"
+        (
+            "[linear] requires [rank_window_size: 21] to be smaller than or equal to "
+            "its sub retriever's rescorer [window_size: 20]"
+        )
     ]
     assert over(51, {"rule": {"retriever": LEAF, "rank_window_size": 10}}) == []
 
@@ -1226,9 +1234,11 @@ def test_a_least_score_that_is_no_number_is_refused(value: Any) -> None:
 def test_the_body_is_split_between_every_search_and_the_page() -> None:
     common = {"runtime_mappings": {"r": {}}, "pit": {"id": "p"}, "timeout": "1s"}
     page = {
-        "_source": ["x"], "fields": ["f"], "docvalue_fields": ["d"], "stored_fields": ["s"], "script_fields": {}, "highlight": {}, "version": True,
-        "seq_no_primary_term": True, "explain": True, "profile": True, "aggs": {"a": {}}, "aggregations": {"b": {}}, "track_total_hits": 5,
-        "track_scores": True, "suggest": {}, "stats": ["g"], "ext": {}, "collapse": {"field": "k"}, "post_filter": MATCH,
+        "_source": ["x"], "fields": ["f"], "docvalue_fields": ["d"], "stored_fields": ["s"],
+        "script_fields": {}, "highlight": {}, "version": True, "seq_no_primary_term": True, "explain": True,
+        "profile": True, "aggs": {"a": {}}, "aggregations": {"b": {}}, "track_total_hits": 5,
+        "track_scores": True, "suggest": {}, "stats": ["g"], "ext": {}, "collapse": {"field": "k"},
+        "post_filter": MATCH,
     }  # fmt: skip
     request = read_request(
         {

@@ -59,8 +59,14 @@ def head_of(line: str, *headers: str) -> bytes:
         "HEAD /INDEX?pretty=zz HTTP/1.1|Content-Length: LENGTH|",
         "HEAD /INDEX?error_trace=zz HTTP/1.1|Content-Length: LENGTH|",
         "GET / HTTP/1.1|Content-Length: LENGTH|",
-        "POST /INDEX/_search?pretty=zz HTTP/1.1|Content-Type: application/json|Content-Length: LENGTH|Transfer-Encoding: chunked|2\r\n{}\r\n0\r\n\r\n",
-        "POST /INDEX/_msearch?pretty=zz HTTP/1.1|Content-Type: application/json|Content-Length: LENGTH|Transfer-Encoding: chunked|1\r\n\n\r\n0\r\n\r\n",
+        (
+            "POST /INDEX/_search?pretty=zz HTTP/1.1|Content-Type: application/json|Content-Length: LENGTH|"
+            "Transfer-Encoding: chunked|2\r\n{}\r\n0\r\n\r\n"
+        ),
+        (
+            "POST /INDEX/_msearch?pretty=zz HTTP/1.1|Content-Type: application/json|Content-Length: LENGTH|"
+            "Transfer-Encoding: chunked|1\r\n\n\r\n0\r\n\r\n"
+        ),
         "POST /INDEX/_pit?keep_alive=zz HTTP/1.1|Content-Length: LENGTH|Transfer-Encoding: chunked|0\r\n\r\n",
     ],
 )
@@ -75,7 +81,10 @@ def test_no_length_of_a_caller_hides_a_request_to_elasticsearch(
     victim = f"{index}-victim"
     es.indices.create(index=victim)
     hidden = f"DELETE /{victim} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
-    outer = f"POST /{index}/_search HTTP/1.1\r\nHost: {urlsplit(node.url).netloc}\r\ncontent-type: application/json\r\ncontent-length: {len(hidden)}\r\n\r\n"
+    outer = (
+        f"POST /{index}/_search HTTP/1.1\r\nHost: {urlsplit(node.url).netloc}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(hidden)}\r\n\r\n"
+    )
     line, *headers, body = first.replace("INDEX", index).replace("LENGTH", str(len(outer))).split("|")
     second = (
         head_of(

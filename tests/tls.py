@@ -1,4 +1,6 @@
-"""Elasticsearch behind TLS: a listener with a certificate of its own CA, which hands every byte on to a node."""
+"""Elasticsearch behind TLS: a listener with a certificate of its own CA,
+which hands every byte on to a node.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ import trustme
 
 @contextmanager
 def behind_tls(url: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Serve the node at ``url`` over https until the block ends; yields the address and the file of its CA."""
+    """Serve the node at ``url`` over https until the block ends;
+    yields the address and the file of its CA.
+    """
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)

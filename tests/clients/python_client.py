@@ -1,4 +1,6 @@
-"""The official Python clients run the dozen requests: ``python python_client.py (sync|async) URL REQUESTS``."""
+"""The official Python clients run the dozen requests:
+``python python_client.py (sync|async) URL REQUESTS``.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ def sentence_transformers_logits(folder: Path) -> FloatArray:
 
 
 def flagembedding_logits(folder: Path) -> FloatArray:
-    """What FlagEmbedding makes of every pair (inference/reranker/encoder_only/base.py), float32, (n_pairs,)."""
+    """What FlagEmbedding makes of every pair (inference/reranker/encoder_only/base.py), float32,
+    (n_pairs,).
+    """
     tokenizer, model = (
         AutoTokenizer.from_pretrained(folder),
         AutoModelForSequenceClassification.from_pretrained(folder).eval(),

@@ -254,7 +254,8 @@ def main() -> None:
     for case, each in measured.items():
         if each.difference > TOLERANCE or each.same_order < len(QUERIES):
             sys.exit(
-                f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} lists in order: nothing was written"
+                f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} "
+                "lists in order: nothing was written"
             )
         shown.add_row(
             str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(QUERIES)}"

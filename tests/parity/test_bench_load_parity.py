@@ -34,10 +34,14 @@ class Answers(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert (body["model"], body["raw_scores"]) == ("bench", True)
-        encoded = tokenizer([body["query"]] * len(body["documents"]), body["documents"], padding=True, truncation="longest_first", return_tensors="pt")
+        queries = [body["query"]] * len(body["documents"])
+        encoded = tokenizer(
+            queries, body["documents"], padding=True, truncation="longest_first", return_tensors="pt"
+        )
         with torch.inference_mode():
             scores = (model(**encoded).logits[:, 0] + SHIFT).tolist()
-        sent = json.dumps({"results": [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]}).encode()
+        rows = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
+        sent = json.dumps({"results": rows}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(sent)))
         self.send_header("Connection", "close")

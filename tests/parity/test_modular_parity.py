@@ -192,7 +192,10 @@ def test_a_model_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
     for options in (WITHOUT_INT8, ExportOptions(kind="cross-encoder", family="xlm-roberta")):
         with pytest.raises(
             ModelFolderError,
-            match=r"program code of its own \(auto_map in config.json, architecture NewForSequenceClassification\)",
+            match=(
+                r"program code of its own "
+                r"\(auto_map in config.json, architecture NewForSequenceClassification\)"
+            ),
         ):
             export_model(str(source), tmp_path / "out", options)
     change(

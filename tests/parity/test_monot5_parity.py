@@ -214,7 +214,10 @@ def test_int8_keeps_the_order_and_leaves_the_head_in_fp32(tmp_path: Path) -> Non
         (monot5(true_token="▁wahr"), "no token ▁wahr"),
         (
             monot5(family="bert"),
-            "the family bert does not fit a monot5; choose one of monot5, monot5-yes-no, ptt5, monoptt5, monot5-blank-true",
+            (
+                "the family bert does not fit a monot5; "
+                "choose one of monot5, monot5-yes-no, ptt5, monoptt5, monot5-blank-true"
+            ),
         ),
         (ExportOptions(), "name it with --kind cross-encoder, --kind monot5 or --kind bi-encoder"),
     ],

@@ -372,7 +372,11 @@ def test_a_recipe_without_contrasts_makes_the_lists_that_it_made_before_there_we
 
 
 def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path) -> None:
-    text = "锣鼓经是大陆传统器乐及戏曲里面常用的打击乐记谱方法。以中文字的声音模拟敲击乐的声音纪录打击乐的各种不同的演奏方法。常用的节奏型称为锣鼓点。"
+    text = (
+        "锣鼓经是大陆传统器乐及戏曲里面常用的打击乐记谱方法。"
+        "以中文字的声音模拟敲击乐的声音纪录打击乐的各种不同的演奏方法。"
+        "常用的节奏型称为锣鼓点。"
+    )
     (tmp_path / "zh" / "qrels").mkdir(parents=True)
     rows = [{"_id": str(n), "title": f"第{n}章", "text": text.replace("锣鼓", f"锣{n}")} for n in range(20)]
     for kind, lines in (
