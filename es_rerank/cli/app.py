@@ -41,7 +41,7 @@ class _Program(LazyGroup):
         "down": Entry(
             "down",
             "Stop the local Elasticsearch that `up` started, and no other. "
-            "Its data stays unless --purge is given.",
+            "Data stays unless --purge is given.",
         ),
         "doctor": Entry(
             "doctor",

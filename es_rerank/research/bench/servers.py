@@ -17,7 +17,6 @@ import numpy as np
 
 from ...errors import DeadlineError, outcome_of
 from ...models.manifest import MANIFEST, Precision, read_manifest, write_manifest
-from ...settings import PREFIX
 from .load import Ask, Outcome
 from .peers import Peer
 from .peers.environment import variables
@@ -176,6 +175,8 @@ def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> S
     """Start the sidecar with the reranker of an exported folder. Its score cache is off, so every pair is
     scored.
     """
+    from ...settings import PREFIX  # noqa: PLC0415 the help of the bench does not wait for it
+
     port = _free_port()
     command = [
         sys.executable,
