@@ -1,4 +1,4 @@
-"""Settings, read once at the edge (command line and sidecar) and passed down as plain arguments."""
+"""Settings: read once, by the command line or the sidecar, and passed on as plain arguments."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def _split(value: object) -> object:
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
-_OF_OTHERS = re.compile(
+_SERVICE_VARIABLE = re.compile(
     r"(?:\w+_)?(?:"
     r"SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=.*|PORT=(?:tcp|udp|sctp)://.*"
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*"
     r"|NAME=/.*|ENV_\w+=.*)",
     re.DOTALL,
 )
-"""What stands behind our prefix in variables that Kubernetes sets in every container of a namespace with a
-Service ``es-rerank`` or ``es-rerank-*``
-(https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a
-link of that name (https://docs.docker.com/engine/network/links/#environment-variables)."""
+"""Environment variables that begin with our prefix but are not settings, without the prefix. Kubernetes sets
+them in every container of a namespace with a Service ``es-rerank`` or ``es-rerank-*``
+(https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables). Docker sets them for
+a link of that name (https://docs.docker.com/engine/network/links/#environment-variables)."""
 
 
 def _hashes(value: object) -> object:
-    """Check the hashes of keys. Their values are not repeated: whoever mistakes the setting writes a key
-    there.
+    """Return the hashes of API keys, after checking them. A message never repeats a wrong value: it may be a
+    key.
     """
     items = (
         [part.strip() for part in value.split(",")]
@@ -71,16 +71,14 @@ def _fault_of_hash(item: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""Several names in one variable, with commas between them."""
+"""Several names in one variable, separated by commas."""
 
 Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
-"""Hashes of keys in one variable, with commas between them."""
+"""Hashes of API keys in one variable, separated by commas."""
 
 
 class Settings(BaseSettings):
-    """Every setting of the program. Each is an environment variable ``ES_RERANK_<NAME>``; unknown names are
-    refused.
-    """
+    """All settings. Each is an environment variable ``ES_RERANK_<NAME>``; an unknown name is refused."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
@@ -191,16 +189,16 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Return the settings of the environment.
+    """Return the settings from the environment variables.
 
-    Raises SettingsError for a value that does not fit and for a variable with our prefix that names no
+    Raises SettingsError for a value that is not valid, and for a variable with our prefix that is not a
     setting.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(
         name
         for name, value in os.environ.items()
-        if name.startswith(PREFIX) and name not in known and not _is_of_others(name, value)
+        if name.startswith(PREFIX) and name not in known and not _is_of_a_service(name, value)
     )
     if unknown:
         raise SettingsError(
@@ -211,14 +209,14 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + ".".join(str(part) for part in first["loc"]).upper().removeprefix(PREFIX)
-        found = "" if name.endswith(_SECRET) else f" (found {masked_in(repr(first['input']))})"
-        raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{found}") from None
+        value = "" if name.endswith(_SECRET) else f" (found {masked_in(repr(first['input']))})"
+        raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{value}") from None
 
 
 _SECRET = ("_KEY", "_KEY_HASHES")
-"""Ends of the names of settings whose values are not shown."""
+"""Endings of the names of settings whose values are not shown in messages."""
 
 
-def _is_of_others(name: str, value: str) -> bool:
+def _is_of_a_service(name: str, value: str) -> bool:
     """Whether Kubernetes or Docker set this variable, for a service whose name gives it our prefix."""
-    return _OF_OTHERS.fullmatch(f"{name.removeprefix(PREFIX)}={value}") is not None
+    return _SERVICE_VARIABLE.fullmatch(f"{name.removeprefix(PREFIX)}={value}") is not None

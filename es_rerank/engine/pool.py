@@ -1,4 +1,4 @@
-"""Many single-threaded runs side by side: fair between calls, bounded, with deadlines and cancellation."""
+"""A pool of threads that runs a model on many items side by side, fair between calls, with deadlines."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_WAITING = 50_000
-"""Default bound of items that wait in one pool; at 100 pairs per second the last of them is eight minutes
-away."""
+"""Default for the most items that wait in one pool; at 100 pairs per second, eight minutes of waiting."""
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cores() -> int:
-    """Return how many cores this process may use: its affinity, and a container's quota where cgroups state
-    one.
+    """Return how many cores this process may use.
+
+    This is the number in its CPU affinity, or the quota of a container when cgroups state a lower one.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no cgroup, or "max" instead of a number: no quota
@@ -38,7 +38,7 @@ def cores() -> int:
 
 
 class _Job(Generic[T, R]):
-    """Items that were asked for together. All but ``future`` belongs to the pool's lock."""
+    """The items of one call. All fields but ``future`` are for the thread that holds the pool's lock."""
 
     def __init__(
         self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None
@@ -46,26 +46,26 @@ class _Job(Generic[T, R]):
         self.work = work
         self.items = items
         self.deadline = deadline
-        # Longest first: the last runs to end are then short ones, and no core waits long for another.
+        # Longest first: the last items to end are then short, and no core waits long for another.
         self.waiting = deque(sorted(range(len(items)), key=lambda position: -length(items[position])))
         self.running = 0
         self.results: list[R | None] = [None] * len(items)
         self.future: Future[list[R | None]] = Future()
 
     def settle(self) -> None:
-        """Hand the results over when nothing is waiting or running any more."""
+        """Set the result of the future when no item waits or runs any more."""
         if not self.waiting and not self.running:
-            with suppress(InvalidStateError):  # cancelled, or failed before
+            with suppress(InvalidStateError):  # the future was cancelled or has failed
                 self.future.set_result(self.results)
 
     def fail(self, error: BaseException) -> None:
-        """Drop what waits and hand the error over."""
+        """Drop the items that wait, and set the exception of the future."""
         self.waiting.clear()
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
     def expire(self) -> None:
-        """Drop what a late call has not started."""
+        """If the deadline has passed, drop the items that have not started."""
         if self.late:
             self.waiting.clear()
             self.settle()
@@ -77,19 +77,21 @@ class _Job(Generic[T, R]):
 
 
 class Pool:
-    """Runs work on single items, as many at once as there are threads.
+    """Runs a function on single items, as many at once as there are threads.
 
-    Two classes of calls take turns, one item each: of those with a deadline the earliest goes first (EDF: Liu
-    and Layland 1973, https://doi.org/10.1145/321738.321743); those without take turns among themselves, so
-    that a small call is not kept waiting by a large one, and neither class starves the other. What comes out
-    of an item does not depend on what else is in the pool. ``threads`` 0 means one per core; more than
-    ``most_waiting`` items do not wait, except those of a call that finds nothing else waiting. A forked child
-    goes on with threads of its own; calls that were waiting are the parent's.
+    Calls with a deadline and calls without one take turns, one item each. Among the calls with a deadline the
+    earliest deadline goes first (EDF: Liu and Layland 1973, https://doi.org/10.1145/321738.321743). The calls
+    without one take turns among themselves, so that a small call does not wait for a large one. So neither
+    kind starves the other. The result of an item does not depend on the other items in the pool.
+
+    ``threads`` 0 means one per core. At most ``most_waiting`` items wait, except when a call finds nothing
+    else waiting. A forked child continues with its own threads; the calls that were waiting stay with the
+    parent.
     """
 
     def __init__(self, threads: int = 0, *, most_waiting: int = MOST_WAITING) -> None:
         self.threads = threads or cores()
-        """How many runs go on side by side."""
+        """How many items run at the same time."""
         self._most_waiting = most_waiting
         self._closed = False
         self._begin()
@@ -100,7 +102,7 @@ class Pool:
         # Re-entrant: settling a future under the lock may call back into _drop.
         self._lock = threading.RLock()
         self._rotation: deque[_Job[Any, Any]] = deque()
-        self._timed_had_the_last = False
+        self._last_was_timed = False
 
     def run(
         self,
@@ -110,12 +112,12 @@ class Pool:
         length: Callable[[T], int],
         deadline: float | None = None,
     ) -> list[R | None]:
-        """Return one result per item, in the order given; None where the item had not been started by the
+        """Return one result per item, in the order of ``items``; None for an item that had not started by the
         deadline.
 
-        ``deadline`` is a moment of ``time.monotonic()``. Raises OverloadError when too much is waiting,
-        ModelError when the pool is closed, and what ``work`` raises; in every case the rest of the call is
-        dropped.
+        ``length`` returns the length of an item; longer items start first. ``deadline`` is a moment of
+        ``time.monotonic()``, in seconds. Raises OverloadError when too many items are waiting, ModelError
+        when the pool is closed, and what ``work`` raises. After an error the rest of the call is dropped.
         """
         job = self._submit(work, items, length, deadline)
         try:
@@ -133,8 +135,8 @@ class Pool:
         length: Callable[[T], int],
         deadline: float | None = None,
     ) -> list[R | None]:
-        """Return the same as ``run`` without blocking the event loop; cancelling it drops what has not
-        started.
+        """Return the same as ``run`` without blocking the event loop; cancelling drops the items that have
+        not started.
         """
         job = self._submit(work, items, length, deadline)
         outcome = asyncio.wrap_future(job.future)
@@ -161,7 +163,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many items wait at this moment."""
+        """How many items are waiting now."""
         with self._lock:
             return sum(len(job.waiting) for job in self._rotation)
 
@@ -175,7 +177,7 @@ class Pool:
             waiting = self.waiting
             if waiting and waiting + len(items) > self._most_waiting:
                 raise OverloadError(
-                    f"{waiting} items are waiting and {len(items)} more would pass the bound of "
+                    f"{waiting} items are waiting and {len(items)} more would exceed the limit of "
                     f"{self._most_waiting}; try again later"
                 )
             if job.late:
@@ -183,15 +185,15 @@ class Pool:
             job.settle()
             if job.waiting:
                 self._rotation.append(job)
-            # One ticket per item: whichever call's turn it is then, a ticket runs one item of it.
+            # One ticket per item. A ticket runs one item of the call whose turn it is at that moment.
             for _ in range(len(job.waiting)):
                 self._executor.submit(self._run_next)
         job.future.add_done_callback(lambda _: self._drop(job))
         return job
 
     def _run_next(self) -> None:
-        """Run the next item of the call whose turn it is; nothing, where a dropped call left its tickets
-        behind.
+        """Run the next item of the call whose turn it is. Do nothing when the items of this ticket were
+        dropped.
         """
         with self._lock:
             job = self._next_job()
@@ -215,7 +217,7 @@ class Pool:
             job.settle()
 
     def _next_job(self) -> _Job[Any, Any] | None:
-        """Take the call out of the rotation whose turn it is."""
+        """Remove the call whose turn it is from the rotation, and return it."""
         for job in [job for job in self._rotation if job.late]:
             self._rotation.remove(job)
             job.expire()
@@ -225,19 +227,21 @@ class Pool:
             default=None,
         )
         untimed = next((job for job in self._rotation if job.deadline is None), None)
-        chosen = untimed if timed is None or (untimed is not None and self._timed_had_the_last) else timed
+        chosen = untimed if timed is None or (untimed is not None and self._last_was_timed) else timed
         if chosen is not None:
             self._rotation.remove(chosen)
-            self._timed_had_the_last = chosen is timed
+            self._last_was_timed = chosen is timed
         return chosen
 
     def _expire(self, job: _Job[Any, Any]) -> None:
-        """Drop what a late call has not started, also when no thread has come by to see that it is late."""
+        """Drop the items of a late call that have not started, even when no thread was free to see that it is
+        late.
+        """
         with self._lock:
             job.expire()
 
     def _drop(self, job: _Job[Any, Any]) -> None:
-        """Free the items of a call that has ended, by whatever way."""
+        """Drop the items of a call that has ended for any reason."""
         with self._lock:
             job.waiting.clear()
             with suppress(ValueError):  # no longer in the rotation

@@ -1,7 +1,7 @@
-"""The two seams of the project, and what fulfils them.
+"""The two protocols of the project: ``Reranker`` and ``Embedder``.
 
-``Reranker`` reads a query and passages together; ``Embedder`` turns texts into vectors. Both are protocols:
-nothing is inherited, any object with the verb will do.
+A ``Reranker`` reads a query and passages together; an ``Embedder`` turns texts into vectors. Nothing has to
+be inherited: any object with the same methods and properties is one.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ class Reranker(Protocol):
 
     @property
     def calibration(self) -> Calibration | None:
-        """How a logit becomes log-odds of relevance; None where the logit is taken as it is."""
+        """The coefficients that turn a logit into log-odds of relevance; None when the logit is used
+        unchanged.
+        """
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one score per passage, in the order given.
+        """Return one score per passage, in the order of ``passages``.
 
-        ``deadline`` is a moment of ``time.monotonic()``, in seconds; what is not scored by then is not
-        ``done``. Raises ScoreError when the model returns a number that is not finite.
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds. A passage that is not scored by then is
+        not ``done``. Raises ScoreError when the model returns a number that is not finite.
         """
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
 
 
 @runtime_checkable
@@ -48,11 +50,11 @@ class LongTextReranker(Reranker, Protocol):
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return, for each (context, text), the passages that can be read whole beside the query, behind the
-        context.
+        """Return, for each (context, text), the passages that the model can read uncut after the query and
+        the context.
 
-        One passage where the text fits, none where it is empty, and none for those after the ``deadline``, a
-        moment of ``time.monotonic()``.
+        A text that fits gives one passage, and an empty text gives none. A text that is reached after the
+        ``deadline``, a moment of ``time.monotonic()``, gives none either.
         """
 
 
@@ -61,7 +63,7 @@ class LoadedReranker(Reranker, Protocol):
     """A reranker that holds threads or connections until it is closed."""
 
     def close(self) -> None:
-        """Give back what it holds; calls that are waiting fail."""
+        """Release the threads or connections; calls that are waiting fail."""
 
     async def aclose(self) -> None:
         """Close from within an event loop, without blocking it."""
@@ -70,7 +72,7 @@ class LoadedReranker(Reranker, Protocol):
         """Return the reranker."""
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the reranker."""
 
 
 @runtime_checkable
@@ -83,7 +85,7 @@ class Embedder(Protocol):
 
     @property
     def dims(self) -> int:
-        """The length of the vectors."""
+        """The number of dimensions of a vector."""
 
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
-        """Return unit vectors, float32, (len(texts), dims)."""
+        """Return unit vectors, float32, (len(texts), dims), in the order of ``texts``."""

@@ -1,8 +1,7 @@
-"""The contract of each model family: which classes belong to it, how pairs are cut, how many positions a
-window loses.
+"""The catalog of model families: their classes, how each truncates a pair, and which positions each reserves.
 
-A family is named by the user or found by the architecture in the model's own ``config.json``; never by its
-name.
+The user names a family, or the ``architectures`` entry of the model's own ``config.json`` decides it. The
+name of a model never decides it.
 """
 
 from __future__ import annotations
@@ -14,25 +13,26 @@ from ..text.pairs import Strategy
 from .manifest import Kind
 
 DEFAULT_WINDOW = 512
-"""Longest window that an export takes by itself, in tokens, also where the model could read 8192: time grows
-with length, and 512 is what these models were trained on. ``--max-length`` goes up to what the model has
-positions for."""
+"""Default maximum length of an exported model's input, in tokens. It is 512 even where the model could read
+8192: time grows with length, and these models were trained on 512 tokens. ``--max-length`` allows up to as
+many tokens as the model has positions."""
 
 EXIT_HEADS = "exit_heads.safetensors"
 INT8_TEXTS = "int8_texts.jsonl"
-"""Where training leaves texts for ``export --int8-texts``."""
+"""The file where training writes texts for ``export --int8-texts``."""
 EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key of a torch model's config.json that names the layers, counted from 1, whose heads lie in
-``exit_heads.safetensors``."""
+"""The key in a torch model's config.json that lists the layers with an exit head, counted from 1. The weights
+of the heads are in ``exit_heads.safetensors``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One row of the catalog.
 
-    ``reserved_positions`` are position embeddings that no token may take: XLM-R and RoBERTa count from their
-    padding id 1, so that positions begin at 2 and a table of 514 serves 512 tokens. ``answers``, which monoT5
-    alone has, are the tokens for false and for true, by name: their numbers differ between vocabularies.
+    ``reserved_positions`` is the number of position embeddings that no token may use: XLM-R and RoBERTa count
+    positions from their padding id 1, so positions begin at 2 and a table of 514 serves 512 tokens. Only
+    monoT5 families have ``answers``: the tokens for false and for true. They are stated as text, because
+    their ids differ between vocabularies.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Family:
     answers: tuple[str, str] | None = None
 
     def architectures(self, kind: Kind) -> tuple[str, ...]:
-        """Return the classes of ``config.json`` that this family knows for a kind."""
+        """Return the class names in ``config.json`` that belong to this family, for one kind of model."""
         match kind:
             case "cross-encoder":
                 return self.cross_encoders
@@ -59,8 +59,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "xlm-roberta", ("XLMRobertaForSequenceClassification",), ("XLMRobertaModel",), reserved_positions=2
     ),
-    # Same classes as xlm-roberta, another cut: named by the user alone, so that the look-up stays
-    # unambiguous.
+    # Same classes as xlm-roberta, but another truncation. No class is listed, so that each class belongs to
+    # one family. The user names this family with --family.
     Family("bge", (), (), truncation="only_second", reserved_positions=2),
     Family(
         "roberta",
@@ -98,11 +98,11 @@ FAMILIES: tuple[Family, ...] = (
 ANSWERS: str = "; ".join(
     f"{family.name} ({' '.join(family.answers)})" for family in FAMILIES if family.answers
 )
-"""The families of monoT5 with their tokens for false and true, for messages."""
+"""The monoT5 families with their tokens for false and true, as text for messages."""
 
 
 def family_named(name: str) -> Family:
-    """Return the family that the user named. Raises SettingsError for a name that is not in the table."""
+    """Return the family with this name. Raises SettingsError when no family has this name."""
     for family in FAMILIES:
         if family.name == name:
             return family
@@ -112,12 +112,12 @@ def family_named(name: str) -> Family:
 
 
 def family_of(architecture: str, kind: Kind) -> Family:
-    """Return the family of an architecture. Raises SettingsError where the table does not know it."""
+    """Return the family of an architecture. Raises SettingsError when no family lists the architecture."""
     for family in FAMILIES:
         if architecture in family.architectures(kind):
             return family
     known = ", ".join(name for family in FAMILIES for name in family.architectures(kind))
     raise SettingsError(
-        f"{architecture} is not an architecture of a {kind} that is known here ({known}); name the family it "
-        "follows with --family"
+        f"{architecture} is not a known architecture of a {kind} ({known}); name the family that it follows "
+        "with --family"
     )

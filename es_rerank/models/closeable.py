@@ -1,5 +1,6 @@
-"""What everything that holds threads or connections does besides: it is a context manager, and closes from an
-event loop too.
+"""The base class of everything that holds threads or connections.
+
+It adds the context manager and ``aclose``, which closes from within an event loop.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from typing import Self
 
 
 class Closeable:
-    """Ends with its ``with`` block; subclasses say how."""
+    """An object that closes at the end of its ``with`` block; each subclass implements ``close``."""
 
     def close(self) -> None:
-        """Give back what is held; calls that are waiting fail."""
+        """Release the threads or connections; calls that are waiting fail."""
         raise NotImplementedError
 
     async def aclose(self) -> None:

@@ -1,6 +1,4 @@
-"""From what the user names to a model: bundled, an exported folder, a repository of the Hub, or a service
-over the network.
-"""
+"""Load the model that a user names: bundled, installed, an exported folder, a Hub repository or a service."""
 
 from __future__ import annotations
 
@@ -29,19 +27,19 @@ from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 
 COHERE, REMOTE = "cohere:", "remote:"
-"""What stands before the name of a hosted model, and before the address of a rerank service: text leaves the
-machine."""
+"""Prefixes of a model that Cohere hosts (``cohere:MODEL``) and of a rerank service (``remote:URL``). Both
+send text to another machine."""
 
 CASCADE = "cascade:"
-"""What stands before ``SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL the best SHARE of them."""
+"""Prefix of ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them."""
 
 EARLY_EXIT = "exit:"
-"""What stands before ``SHARE+MODEL``: MODEL reads all passages up to its exit head, and the best SHARE of
-them to its end."""
+"""Prefix of ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE
+of them to its last layer."""
 
 MODEL_PACKAGES = "es_rerank.models"
-"""Entry points of other distributions that bring exported models: each is a model's name, and the package
-that holds its folder."""
+"""The entry point group by which other distributions bring exported models. The name of an entry point is the
+model's name; its value is the package that holds the model's folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -50,7 +48,9 @@ LOCAL: dict[Kind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Keys and addresses of services over the network; what is None is left to the service's own defaults."""
+    """API keys and addresses of services; a field that is None leaves the choice to the service's own
+    default.
+    """
 
     cohere_api_key: SecretStr | None = None
     cohere_url: str | None = None
@@ -58,7 +58,7 @@ class Access:
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """Return what the settings say."""
+        """Return the keys and addresses that the settings hold."""
         return cls(settings.cohere_api_key, settings.cohere_url, settings.remote_api_key)
 
 
@@ -72,16 +72,20 @@ def load_reranker(
     cache: ScoreCache | None = None,
     provider: str = CPU,
 ) -> LoadedReranker:
-    """Return the reranker that is named: bundled or brought by an installed package, an exported folder, a
-    Hub id of an exported repository, ``cohere:MODEL``, ``remote:URL`` for another sidecar or a TEI server,
-    ``exit:SHARE+MODEL`` for a model that was exported with an exit head, or ``cascade:SHARE+FIRST+MODEL`` of
-    two of these.
+    """Return the reranker that ``model`` names.
 
-    ``name``: under which it is served, where its own will not do. ``pool``: threads that it shares with other
-    models. ``cache``: remembers scores; those of services, which may change behind their name, are not.
-    ``provider``: on which of ONNX Runtime's execution providers it runs. Raises ModelFolderError when it is
-    not found or is no reranker, SettingsError for an address or key that cannot be used, MissingExtraError
-    where the SDK is not installed.
+    ``model`` is one of these: the name of a bundled model or of a model from an installed package; an
+    exported folder; the Hub id of an exported repository; ``cohere:MODEL``; ``remote:URL`` for another
+    sidecar or a TEI server; ``exit:SHARE+MODEL`` for a model that was exported with an exit head;
+    ``cascade:SHARE+FIRST+MODEL`` for two rerankers in a row.
+
+    ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
+    0 for one per core. ``pool`` is a pool of threads that several models share. ``cache`` remembers scores of
+    local models; scores of services are not remembered, because a service may change its model under the same
+    name. ``provider`` is the ONNX Runtime execution provider that runs the model.
+
+    Raises ModelFolderError when the model is not found or is not a reranker, SettingsError for an address or
+    a key that cannot be used, MissingExtraError when Cohere's SDK is not installed.
     """
     access = access or Access()
     if str(model).startswith(CASCADE):
@@ -117,7 +121,7 @@ def load_reranker(
 def reranker_of(
     settings: Settings, model: str | None = None, *, cache: ScoreCache | None = None
 ) -> LoadedReranker:
-    """Return the reranker that is named, or the one of the settings, as the settings run it."""
+    """Return the reranker ``model``, or the one of the settings, with the settings' threads and keys."""
     return load_reranker(
         model or settings.reranker,
         threads=settings.threads,
@@ -128,7 +132,7 @@ def reranker_of(
 
 
 def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
-    """Return the embedder that is named, or the one of the settings, as the settings run it."""
+    """Return the embedder ``model``, or the one that the settings name, with the settings' threads."""
     return load_embedder(
         model or settings.embedder, threads=settings.threads, provider=settings.execution_provider
     )
@@ -143,13 +147,13 @@ def _cascade(
     cache: ScoreCache | None,
     provider: str,
 ) -> Cascade:
-    """Return two rerankers in a row, over one pool of threads, each with its own scores in the cache."""
+    """Return a cascade whose rerankers share a pool of threads but not their scores in the cache."""
     share, names = stages(model)
     shared = pool or Pool(threads)
     loaded: list[LoadedReranker] = []
     try:
-        for each in names:
-            loaded.append(load_reranker(each, pool=shared, access=access, cache=cache, provider=provider))  # noqa: PERF401 closed below where one fails
+        for stage in names:
+            loaded.append(load_reranker(stage, pool=shared, access=access, cache=cache, provider=provider))  # noqa: PERF401 if one fails, the others are closed below
     except BaseException:
         for reranker in loaded:
             reranker.close()
@@ -161,11 +165,11 @@ def _cascade(
 
 
 def stages(model: str) -> tuple[float, list[str]]:
-    """Return share and models of a cascade. Raises SettingsError for anything else than
+    """Return the share and the two models of a cascade. Raises SettingsError when ``model`` is not written as
     ``cascade:SHARE+FIRST+MODEL``.
     """
-    if (found := _share_of(model.removeprefix(CASCADE), models=2)) is not None:
-        return found
+    if (parsed := _share_and_models(model.removeprefix(CASCADE), models=2)) is not None:
+        return parsed
     raise SettingsError(
         f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in "
         f"{CASCADE}0.3+./small+./large"
@@ -173,20 +177,20 @@ def stages(model: str) -> tuple[float, list[str]]:
 
 
 def early_exit_of(model: str) -> tuple[float, list[str]]:
-    """Return share and the one model of an early exit. Raises SettingsError for anything else than
-    ``exit:SHARE+MODEL``.
+    """Return the share of an early exit, and its model in a list of one. Raises SettingsError when ``model``
+    is not written as ``exit:SHARE+MODEL``.
     """
-    if (found := _share_of(model.removeprefix(EARLY_EXIT), models=1)) is not None:
-        return found
+    if (parsed := _share_and_models(model.removeprefix(EARLY_EXIT), models=1)) is not None:
+        return parsed
     raise SettingsError(
         f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in "
         f"{EARLY_EXIT}0.3+{BUNDLED_RERANKER}"
     )
 
 
-def _share_of(text: str, *, models: int) -> tuple[float, list[str]] | None:
+def _share_and_models(text: str, *, models: int) -> tuple[float, list[str]] | None:
     share, *names = text.split("+", maxsplit=models)
-    wrong = next((each for each in names if not each or each.startswith((CASCADE, EARLY_EXIT))), None)
+    wrong = next((name for name in names if not name or name.startswith((CASCADE, EARLY_EXIT))), None)
     with suppress(ValueError):
         if 0 < float(share) < 1 and len(names) == models and wrong is None:
             return float(share), names
@@ -201,22 +205,23 @@ def local_reranker(
     pool: Pool | None = None,
     provider: str = CPU,
 ) -> LocalReranker:
-    """Return the reranker of a bundled or an installed name, a folder or a Hub id, whichever its kind.
+    """Return the reranker of a bundled or installed name, of a folder or of a Hub id: a cross-encoder or a
+    monoT5, as its manifest states.
 
-    Raises ModelFolderError when it is not found or is no reranker.
+    Raises ModelFolderError when the model is not found or is not a reranker.
     """
     folder = model_folder(model)
     return LOCAL[_manifest_of(folder).kind](folder, name=name, threads=threads, pool=pool, provider=provider)
 
 
 def check_reranker(model: str | Path) -> str:
-    """Check, as far as can be without loading it, that ``load_reranker`` will find a reranker, and return its
-    name.
+    """Return the name of the reranker that ``load_reranker`` would load, after all checks that need no
+    loading.
 
-    Raises ModelFolderError or SettingsError where it will not.
+    Raises ModelFolderError or SettingsError when a check fails.
     """
     if str(model).startswith(CASCADE):
-        first, then = (check_reranker(each) for each in stages(str(model))[1])
+        first, then = (check_reranker(stage) for stage in stages(str(model))[1])
         return cascade_name(first, then)
     if str(model).startswith(EARLY_EXIT):
         (folder,) = early_exit_of(str(model))[1]
@@ -232,12 +237,12 @@ def check_reranker(model: str | Path) -> str:
 
 
 def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
-    """Return (name, model) of what is to be served, each ``MODEL`` or ``NAME=MODEL``, after checking every
-    one.
+    """Return (name, model) for each reranker to serve, after ``check_reranker`` has checked every one.
 
-    Raises what ``check_reranker`` raises, and SettingsError for two of one name.
+    Each item of ``rerankers`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the returned name is None. Raises
+    what ``check_reranker`` raises, and SettingsError when two rerankers have the same name.
     """
-    wanted = [_named(each) for each in rerankers]
+    wanted = [_name_and_model(item) for item in rerankers]
     checked = [(name, check_reranker(model)) for name, model in wanted]
     names = [name or own for name, own in checked]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
@@ -248,35 +253,36 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
     return wanted
 
 
-def _named(given: str) -> tuple[str | None, str]:
+def _name_and_model(given: str) -> tuple[str | None, str]:
     name, sign, model = given.partition("=")
-    # An address may hold a sign of equality, but then a colon or a slash stands before it.
+    # An address may contain an equals sign, but then a colon or a slash comes before it.
     return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)
 
 
 def reranker_manifest(model: str | Path) -> Manifest:
-    """Return the manifest of a bundled name, a folder or a Hub id, its files checked but not loaded.
+    """Return the manifest of a bundled name, a folder or a Hub id, after checking that its files are there
+    with the right sizes.
 
-    Raises ModelFolderError when it is not found or is no reranker.
+    Raises ModelFolderError when the model is not found or is not a reranker.
     """
     folder = model_folder(model)
     return read_manifest(folder, kind=_manifest_of(folder).kind)
 
 
 def calibration_of(model: str | Path) -> CalibrationRecord:
-    """Return a model's calibration. Raises SettingsError where it has none, and what ``reranker_manifest``
-    raises.
+    """Return a model's calibration. Raises SettingsError when the model has none, and what
+    ``reranker_manifest`` raises.
     """
-    found = reranker_manifest(model).calibration
-    if found is None:
+    calibration = reranker_manifest(model).calibration
+    if calibration is None:
         raise SettingsError(
             f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out"
         )
-    return found
+    return calibration
 
 
 def _manifest_of(folder: Path) -> Manifest:
-    """Return a reranker's manifest, whether or not its files are there."""
+    """Return a reranker's manifest without checking its files."""
     manifest = parse_manifest(folder)
     if manifest.kind not in RERANKERS:
         raise ModelFolderError(
@@ -293,33 +299,33 @@ def load_embedder(
     pool: Pool | None = None,
     provider: str = CPU,
 ) -> BiEncoder:
-    """Return the bi-encoder of a name that is bundled or brought by an installed package, an exported folder,
-    or a Hub id of an exported repository.
+    """Return the bi-encoder of a bundled or installed name, of an exported folder, or of the Hub id of an
+    exported repository.
 
-    Raises ModelFolderError when it is not found or not a bi-encoder.
+    Raises ModelFolderError when the model is not found or is not a bi-encoder.
     """
     return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool, provider=provider)
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
-    """Return the local folder of a model: bundled, a folder, brought by an installed package, or fetched from
-    the Hub.
+    """Return the local folder of a model: bundled, given as a path, from an installed package, or downloaded
+    from the Hub.
     """
     if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
         return _BUNDLED / name_or_folder
     folder = Path(name_or_folder)
     if folder.exists():
         return folder
-    for brought in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
-        return Path(str(files(brought.module) / brought.name))
+    for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
+        return Path(str(files(entry_point.module) / entry_point.name))
     if not _HUB_ID.fullmatch(str(name_or_folder)):
         return folder
     return _from_hub(str(name_or_folder))
 
 
 def _from_hub(repository: str) -> Path:
-    """Return the snapshot of an exported repository: first its manifest, then only the files that the
-    manifest lists.
+    """Return the downloaded folder of an exported repository: first its manifest, then only the files that
+    the manifest lists.
     """
     from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415

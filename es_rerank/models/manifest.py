@@ -1,8 +1,7 @@
-"""What an exported model folder says of itself: ``manifest.json``.
+"""The manifest of an exported model folder: ``manifest.json``.
 
-The folder holds the graph in one precision or two, ``tokenizer.json`` and the manifest. The manifest states
-the model's contract (never guessed from its name), where it came from, and what was measured when it was
-exported.
+The folder holds the model's graph in one or two precisions, ``tokenizer.json`` and the manifest. The manifest
+states the model's contract (never guessed from its name), its origin, and the measurements made at export.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Pass = Literal["attention", "first_row"]
 StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
 RERANKERS: frozenset[Kind] = frozenset({"cross-encoder", "monot5"})
-"""The kinds that score pairs; the others embed."""
+"""The kinds of model that score pairs of query and passage; the other kind embeds texts."""
 
 _READ_BYTES = 1 << 20
 
@@ -41,15 +40,16 @@ class _Part(BaseModel):
 
 
 class FileRecord(_Part):
-    """A file as it was when the folder was written; ``sha256`` in hexadecimal."""
+    """Size and checksum of a file when the folder was written; ``sha256`` is in hexadecimal."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
 class Truncation(_Part):
-    """How an over-long pair is cut; ``query_share`` is the share of the window left to the query by
-    ``only_second``.
+    """How a pair is truncated when it is longer than the model's input.
+
+    ``query_share`` is the share of the input that the strategy ``only_second`` leaves to the query.
     """
 
     strategy: Strategy = "longest_first"
@@ -57,8 +57,9 @@ class Truncation(_Part):
 
 
 class CalibrationRecord(_Part):
-    """Coefficients of ``types.Calibration``, which says what they multiply; probability is the logistic of
-    their sum.
+    """The coefficients of ``types.Calibration``; probability is the logistic of their weighted sum.
+
+    ``types.Calibration`` says which value each coefficient multiplies.
     """
 
     logit: float = 1.0
@@ -66,17 +67,18 @@ class CalibrationRecord(_Part):
     intercept: float = 0.0
 
     def coefficients(self) -> Calibration:
-        """Return the calibration as the read path uses it."""
+        """Return the calibration as the NamedTuple that scoring uses."""
         return Calibration(**self.model_dump())
 
 
 class CrossEncoderContract(_Part):
-    """How pairs become logits.
+    """How a cross-encoder turns a pair into a logit.
 
-    ``labels``: 1, the logit itself, or 2, of which the second minus the first is the logit. ``activation``
-    names the function from logit to probability. ``stated_activation`` is what the exported model's own files
-    put on its logits, None where they state nothing: it says whether its authors' scores are logits or
-    probabilities, and changes none here.
+    ``labels``: 1 when the graph returns the logit itself, 2 when the logit is the second output minus the
+    first. ``activation`` names the function from logit to probability. ``stated_activation`` is the function
+    that the exported model's own files apply to its logits, or None when they state none. It tells whether
+    the scores that the model's authors publish are logits or probabilities; it does not change the scores
+    here.
     """
 
     truncation: Truncation = Truncation()
@@ -86,10 +88,12 @@ class CrossEncoderContract(_Part):
 
 
 class MonoT5Contract(_Part):
-    """How a prompt becomes the logits of two tokens, of which the second minus the first is the logit.
+    """How a monoT5 turns a prompt into a logit: the logit of ``true_token`` minus the logit of
+    ``false_token``.
 
-    ``prompt`` holds ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts an over-long document
-    and keeps the prompt's tail, ``prompt`` cuts the whole prompt at its end, as pygaggle does.
+    ``prompt`` contains ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts a document that is
+    too long and keeps the text of the prompt after it; ``prompt`` cuts the whole prompt at its end, as
+    pygaggle does.
     """
 
     prompt: str = MONOT5_PROMPT
@@ -99,7 +103,7 @@ class MonoT5Contract(_Part):
 
 
 class BiEncoderContract(_Part):
-    """How texts become vectors; prefixes are put before the text of a query or a passage."""
+    """How a bi-encoder turns texts into vectors; a prefix is put before the text of a query or a passage."""
 
     dims: int = Field(ge=1)
     pooling: Literal["mean", "cls"]
@@ -109,12 +113,12 @@ class BiEncoderContract(_Part):
 
 
 class Quantisation(_Part):
-    """How the int8 graph was made and for which processors its speed and scores hold.
+    """How the int8 graph was made, and on which processors its speed and scores hold.
 
-    Activations are ``static`` where their scales were fixed at export, ``dynamic`` where every run finds its
-    own. ``reduce_range``: weights have 7 bits, which every processor adds up exactly; without it, only those
-    that ``engine.processor.adds_bytes_exactly`` knows. ``fitted``: to texts that were given. ``kept_fp32``
-    names the parts of the model whose weights stayed fp32.
+    Activations are ``static`` when their scales were fixed at export, ``dynamic`` when every run computes
+    them. ``reduce_range``: the weights have 7 bits, which every processor adds without overflow; weights of 8
+    bits need a processor that ``engine.processor.adds_bytes_exactly`` recognises. ``fitted``: the scales were
+    fitted to texts that the user gave. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
     """
 
     scheme: QuantisationScheme = "QInt8 weights, dynamic activations"
@@ -127,11 +131,11 @@ class Quantisation(_Part):
 
 
 class Int8Parity(_Part):
-    """int8 against torch: differences of scores, and the share of passage pairs of one query that keep their
+    """The int8 graph compared with torch: differences of scores, and the share of passage pairs in the same
     order.
 
-    Scores are logits of a cross-encoder, cosines of a bi-encoder; ``mean_cosine`` and ``min_cosine`` compare
-    a bi-encoder's vectors with torch's.
+    A passage pair is two passages of one query. Scores are logits for a cross-encoder and cosines for a
+    bi-encoder. ``mean_cosine`` and ``min_cosine`` compare a bi-encoder's vectors with torch's vectors.
     """
 
     max_difference: float
@@ -142,9 +146,10 @@ class Int8Parity(_Part):
 
 
 class EarlyExit(_Part):
-    """Where a cross-encoder may stop: after ``layer``, counted from 1.
+    """The layer after which a cross-encoder may stop, counted from 1, and the two graphs before and after it.
 
-    ``first`` names, for each precision, the graph that ends there, ``rest`` the one that goes on.
+    For each precision, ``first`` names the graph that ends at this layer and ``rest`` the graph of the layers
+    after it.
     """
 
     layer: int = Field(ge=1)
@@ -153,8 +158,8 @@ class EarlyExit(_Part):
 
 
 class Parity(_Part):
-    """What the export measured against torch on ``pairs`` fixed pairs; ``tolerance`` bounds
-    ``fp32_max_difference``.
+    """What the export measured against torch on ``pairs`` fixed pairs; ``fp32_max_difference`` is at most
+    ``tolerance``.
     """
 
     pairs: int
@@ -164,13 +169,13 @@ class Parity(_Part):
 
 
 class Manifest(_Part):
-    """A model folder's description of itself.
+    """The description of an exported model, as ``manifest.json`` holds it.
 
-    ``source`` and ``revision`` say what was exported, ``architecture`` the class in its configuration,
-    ``family`` the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
-    ``files`` covers every file that is read. ``passes``: what was done to the graph so that it computes less:
-    ``attention``, one operator for a whole sequence without a mask; ``first_row``, the last layer for the
-    first token alone. ``calibration`` is absent where the logistic of the logit is the probability.
+    ``source`` and ``revision`` say what was exported, ``architecture`` is the class in its ``config.json``,
+    ``family`` is the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
+    ``files`` lists every file that is read. ``passes`` lists the changes that make the graph compute less:
+    ``attention`` is one operator for a whole sequence without a mask; ``first_row`` computes the last layer
+    for the first token only. ``calibration`` is absent when the probability is the logistic of the logit.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -227,8 +232,8 @@ class Manifest(_Part):
         return [] if self.early_exit is None else [self.early_exit.first, self.early_exit.rest]
 
     def others(self, graph: str) -> set[str]:
-        """Return the files that belong to other precisions than the graph ``graph``, the weights beside them
-        included.
+        """Return the files that only other precisions than that of the graph ``graph`` need: graphs and their
+        weights.
         """
         own = next(precision for precision, name in self.variants.items() if name == graph)
         names = {name for precision, name in self.variants.items() if precision != own}
@@ -236,11 +241,11 @@ class Manifest(_Part):
         return names | parts | {f"{name}_data" for name in names}
 
     def coefficients(self) -> Calibration | None:
-        """Return the calibration as the read path uses it."""
+        """Return the calibration as the NamedTuple that scoring uses; None when the model has none."""
         return None if self.calibration is None else self.calibration.coefficients()
 
     def precision(self, wanted: Precision | None) -> Precision:
-        """Return the precision that is meant: the one wanted, or the default."""
+        """Return the precision to use: ``wanted``, or the default when ``wanted`` is None."""
         return wanted or self.default_variant
 
     def by_row(self, wanted: Precision | None) -> bool:
@@ -251,8 +256,9 @@ class Manifest(_Part):
         return self.precision(wanted) == "fp32" or static
 
     def variant(self, precision: Precision | None) -> str:
-        """Return the graph's file name for a precision, or for the default. Raises ModelFolderError where
-        there is none.
+        """Return the file name of the graph in a precision, or in the default precision.
+
+        Raises ModelFolderError when the model has no graph in this precision.
         """
         wanted = self.precision(precision)
         if wanted not in self.variants:
@@ -264,18 +270,17 @@ class Manifest(_Part):
 
 
 def parse_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a model folder, whether or not its files are there yet.
+    """Return the manifest of a model folder without checking the files that it lists.
 
-    Raises ModelFolderError for a folder without manifest and for a manifest that cannot be understood.
+    Raises ModelFolderError when the folder has no manifest, or when the manifest cannot be read.
     """
     return _parsed(folder, _text(folder))
 
 
 def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
-    """Return the manifest of a model folder, after checking that its files are there with the sizes it
-    states.
+    """Return the manifest of a model folder, after checking that its files exist with the stated sizes.
 
-    Raises ModelFolderError for a folder that is missing, incomplete, of an unknown format, or not of the
+    Raises ModelFolderError when the folder is missing, incomplete, of an unknown format, or not of the
     ``kind``.
     """
     manifest = parse_manifest(folder)
@@ -300,8 +305,8 @@ def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
 def verify(folder: Path, manifest: Manifest, graph: str) -> None:
     """Compare the checksums of ``graph`` and of all files that are not graphs with the manifest.
 
-    Graphs of other precisions, and the weights beside them, are left alone: they are not going to be read.
-    Raises ModelFolderError on a difference.
+    Graphs and weights of other precisions are not checked, because they are not going to be read. Raises
+    ModelFolderError when a checksum differs.
     """
     others = manifest.others(graph)
     for name, record in manifest.files.items():
@@ -310,14 +315,14 @@ def verify(folder: Path, manifest: Manifest, graph: str) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json``; what is not stated is left out."""
+    """Write ``manifest.json``; fields that are None are left out."""
     (folder / MANIFEST).write_text(
         manifest.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8"
     )
 
 
 def file_record(path: Path) -> FileRecord:
-    """Return size and checksum of a file, read in pieces."""
+    """Return size and checksum of a file; the file is read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):

@@ -1,3 +1,1 @@
-"""Models that run elsewhere and are asked over HTTP: Cohere, another sidecar, a text-embeddings-inference
-server.
-"""
+"""Rerankers over HTTP: Cohere, another sidecar, or a text-embeddings-inference (TEI) server."""

@@ -1,4 +1,4 @@
-"""What rerank services answer, checked before it becomes scores; and what they say when they refuse."""
+"""Answers of rerank services: scores are checked before use, and error bodies become a reason in words."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _BOUNDS: dict[Scale, tuple[float, float]] = {
 }
 
 _LONGEST_REASON = 500
-"""Characters of a refusal that are repeated: a gateway may answer with a whole page."""
+"""Most characters of an error body that a message repeats: a gateway may answer with a whole HTML page."""
 
 _REASON_KEYS = ("message", "error", "reason", "detail")
-"""Where services put the reason: Cohere, TEI, Elasticsearch, FastAPI."""
+"""Keys under which services put the reason of an error: Cohere, TEI, Elasticsearch, FastAPI."""
 
 
 class Answer(NamedTuple):
-    """Scores of the texts of one request, float32, (n,), and the positions of those that the service says it
-    cut.
+    """The scores of the texts of one request, float32, (n,), and the positions of the texts that the service
+    says it truncated.
     """
 
     values: FloatArray
@@ -34,10 +34,11 @@ class Answer(NamedTuple):
 def values_by_index(
     rows: Iterable[tuple[object, object]], count: int, scale: Scale, service: str
 ) -> FloatArray:
-    """Return the scores in the order of the texts, float32, (count,), from (index, score) in any order.
+    """Return the scores in the order of the texts, float32, (count,); ``rows`` are (index, score) in any
+    order.
 
-    Raises ScoreError unless every index from 0 to ``count`` - 1 is there once, with a number that the scale
-    allows.
+    Raises ScoreError unless every index from 0 to ``count`` - 1 is there exactly once, with a number within
+    the range of ``scale``.
     """
     low, high = _BOUNDS[scale]
     values: dict[int, float] = {}
@@ -51,7 +52,7 @@ def values_by_index(
             raise ScoreError(
                 f"{service} gave two scores for passage {index}; it is no rerank service that can be used"
             )
-        # False for NaN and infinities too, and for integers that no float can hold.
+        # The comparison is false also for NaN, infinity, and integers too large for a float.
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not low <= score <= high:
             raise ScoreError(
                 f"{service} gave passage {index} the score {score!r}, which is not a finite "
@@ -68,8 +69,8 @@ def values_by_index(
 
 
 def reason(body: object) -> str:
-    """Return what an error body says, in at most 500 characters; the body itself where it is in no known
-    shape.
+    """Return the reason that an error body gives, in at most 500 characters; the whole body when its shape is
+    unknown.
     """
     while (
         isinstance(body, Mapping)

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, so that a networked reranker is written once, asynchronously."""
+"""An event loop in its own thread: a reranker over HTTP is written once, as async code, for all callers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from ...forks import in_every_child
 T = TypeVar("T")
 
 Work = Callable[[], Coroutine[Any, Any, T]]
-"""Begins a piece of work; called in the loop, so that what is cancelled before is not even begun."""
+"""A function that creates the coroutine. The event loop calls it, so work that is cancelled early never
+starts."""
 
 
 class BackgroundLoop:
-    """Runs coroutines of callers in any thread and any event loop, over the same connections.
+    """Runs coroutines for callers in any thread and any event loop, over the same connections.
 
-    The thread starts with the first call. Connections belong to the loop that opened them, so that a client
-    shared by several ``asyncio.run`` would use those of a loop that is gone; here they outlive the caller's
-    loop. After ``close`` every call raises ModelError, and so do those that it finds waiting. A forked child
-    gets a loop and a thread of its own.
+    The thread starts with the first call. A connection belongs to the event loop that opened it. A client
+    that is shared by several ``asyncio.run`` would use connections of a closed loop; here the connections
+    outlive the caller's loop. After ``close`` every call raises ModelError, and so does every call that was
+    waiting. A forked child gets its own loop and its own thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -33,14 +34,14 @@ class BackgroundLoop:
         in_every_child(self._begin)
 
     def _begin(self) -> None:
-        # A child leaves the parent's loop as it is. Closing it would take the parent's sockets from the
-        # selector that both share.
+        # A child does not close the parent's loop: that would remove the parent's sockets from the selector,
+        # which both processes share.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def run(self, work: Work[T]) -> T:
-        """Return the result of ``work``; an interrupt of the wait cancels it."""
+        """Return the result of ``work``; an interrupt while waiting cancels ``work``."""
         future = self._submit(work)
         try:
             return future.result()
@@ -55,8 +56,8 @@ class BackgroundLoop:
         return await asyncio.wrap_future(self._submit(work))
 
     def close(self, last: Work[None]) -> None:
-        """Cancel what is waiting, run ``last`` and end the thread; without a call before, there is nothing to
-        end.
+        """Cancel the calls that wait, run ``last`` and end the thread. Without a call before, nothing is
+        done.
         """
         with self._lock:
             self._closed = True
@@ -82,8 +83,8 @@ class BackgroundLoop:
             return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
 
     async def _unless_closed(self, work: Work[T]) -> T:
-        """Return the result of ``work``; what ``close`` cancels is an error, for its caller was not
-        cancelled.
+        """Return the result of ``work``. When ``close`` cancels it, raise ModelError: the caller did not
+        cancel the call.
         """
         try:
             return await work()

@@ -1,4 +1,4 @@
-"""Cohere's hosted rerankers, by Cohere's own SDK. Queries and passages leave this machine."""
+"""Cohere's hosted rerankers, through Cohere's own SDK. Queries and passages leave this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 MOST_DOCUMENTS = 1_000
-"""Documents in one request: Cohere advises against more (https://docs.cohere.com/reference/rerank)."""
+"""Most documents in one request: Cohere advises against more (https://docs.cohere.com/reference/rerank)."""
 
 MAX_TOKENS_PER_DOC = 4_096
-"""Cohere's own default (same page)."""
+"""Cohere's own default (same page as above)."""
 
 
 class CohereReranker(HttpReranker):
@@ -85,7 +85,7 @@ class CohereReranker(HttpReranker):
 
     def _connect(self) -> None:
         super()._connect()
-        assert self._key is not None  # the constructor sees to it
+        assert self._key is not None  # the constructor checks it
         self._client = _client(self._key.get_secret_value(), self._base_url, self._http)
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
@@ -98,17 +98,15 @@ class CohereReranker(HttpReranker):
                     query=query,
                     documents=texts,
                     max_tokens_per_doc=self._max_tokens_per_doc,
-                    # The SDK would wait between its own attempts without regard to the deadline.
+                    # No retries by the SDK: its waits ignore the deadline.
                     request_options={"timeout": timeout_s, "max_retries": 0},
                 )
             rows = [(row.index, row.relevance_score) for row in answer.results]
             warnings = (answer.meta and answer.meta.warnings) or []
         except (ApiError, ParsingError) as error:
             raise self._refusal(error.status_code or 0, error.headers or {}, error.body) from None
-        except (
-            AttributeError,
-            TypeError,
-        ) as error:  # the SDK checks no types, and trips over an answer of another shape
+        except (AttributeError, TypeError) as error:
+            # The SDK does not check types: an answer of an unexpected shape causes these errors.
             raise ScoreError(
                 f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the "
                 "address (ES_RERANK_COHERE_URL)"
@@ -117,7 +115,7 @@ class CohereReranker(HttpReranker):
             _LOG.warning("%s warns: %s", self._service, reason(warnings))
         return Answer(values_by_index(rows, len(texts), self.scale, self._service))
 
-    async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 known
+    async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 the size is known
         return MOST_DOCUMENTS
 
     def _wording(self, query: str) -> str:
@@ -130,7 +128,7 @@ class CohereReranker(HttpReranker):
 
 
 def _client(key: str, base_url: str | None, http: httpx.AsyncClient) -> AsyncClientV2:
-    """Return the SDK's client. Raises MissingExtraError without the SDK."""
+    """Return the SDK's client. Raises MissingExtraError when the SDK is not installed."""
     try:
         from cohere import AsyncClientV2  # noqa: PLC0415 the SDK is an extra
     except ImportError as error:

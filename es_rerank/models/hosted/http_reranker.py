@@ -1,5 +1,5 @@
-"""What rerankers over the network share: batches, deadlines, retries, and one connection pool for callers of
-every kind.
+"""The base class of rerankers over HTTP: batches, deadlines, retries, and one connection pool for all
+callers.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ from .background import BackgroundLoop
 T = TypeVar("T")
 
 TIMEOUT_S = 60.0
-"""How long one batch may take where the caller gives no deadline."""
+"""How long one request may take, its retries included, in a call without a deadline."""
 
 CONCURRENCY = 4
-"""Requests of one call that are under way at a time."""
+"""Most requests of one call that run at the same time."""
 
 _ATTEMPTS = 4
 _FIRST_WAIT_S = 0.25
-"""The wait before the second attempt; it doubles. What the service asks for in ``Retry-After`` is waited at
-least."""
+"""The wait before the second attempt, in seconds; it doubles for each further attempt. When the service sends
+``Retry-After``, the wait is at least that long."""
 
 _LONGEST_CHARS = 250_000
-"""Characters of a passage that are sent: the longest windows of today's rerankers, 8,192 tokens, at 30
-characters a token. One document of megabytes would otherwise make the service refuse the whole request."""
+"""Most characters of a passage that are sent: the longest input of today's rerankers is 8,192 tokens, at 30
+characters a token. A document of megabytes would otherwise make the service refuse the whole request."""
 
 
 class TransientError(Exception):
-    """A failure that may pass: ``error`` is raised where it does not, ``wait_s`` is what the service asks to
-    wait.
+    """A failure after which the request may be sent again.
+
+    ``error`` is what the caller gets when no attempt succeeds. ``wait_s`` is the wait that the service asks
+    for, in seconds.
     """
 
     def __init__(self, error: EsRerankError, wait_s: float | None = None) -> None:
@@ -57,20 +59,20 @@ class TransientError(Exception):
 
 
 class HttpReranker(Closeable):
-    """Scores passages by asking a service; a ``LoadedReranker``. Its subclasses say how one request is put.
+    """Scores passages by asking a service; a ``LoadedReranker``. Subclasses build and send one request.
 
-    Long lists are split into requests of which ``concurrency`` are under way at a time. Requests that fail in
-    a way that may pass are sent again, never after the deadline. Safe to share between threads and event
-    loops: all of them use the same connections, and a forked child opens its own. ``timeout_s``: how long one
-    request may take, with its repetitions, in a call without a deadline. Raises SettingsError for a key that
-    no HTTP header can carry. ``credentials`` are those of basic authentication.
+    A long list is split into requests; at most ``concurrency`` of them run at the same time. A request that
+    fails in a transient way is sent again, but never after the deadline. Safe to share between threads and
+    event loops: all of them use the same connections, and a forked child opens its own. ``timeout_s`` is the
+    time that one request may take, its retries included, in a call without a deadline. ``credentials`` are
+    user and password of basic authentication. Raises SettingsError for a key that no HTTP header can carry.
     """
 
     scale: Scale
     key_setting: str
-    """The setting that holds the key, for messages."""
+    """The name of the setting that holds the key, for messages."""
     request_bytes: float = math.inf
-    """How much text goes into one request of several passages, in bytes of JSON."""
+    """Most text in one request, in bytes of JSON; a single longer passage is sent alone."""
     transient: frozenset[int]
     """HTTP statuses besides 429 after which the request is sent again."""
 
@@ -101,14 +103,15 @@ class HttpReranker(Closeable):
         in_every_child(self._disconnect)
 
     def _connect(self) -> None:
-        """Make all that belongs to one loop; it opens connections when they are needed."""
-        # Redirects are not followed: they would carry text to an address that nobody named.
+        """Make the HTTP client, which belongs to one event loop; it opens connections when it needs them."""
+        # Redirects are not followed: they would send text to an address that the user did not name.
         self._http = httpx.AsyncClient(auth=self._credentials, timeout=self._timeout_s)
         self._connected = True
 
     def _disconnect(self) -> None:
-        """Use the parent's connections no more. The next call makes others; here every child would take 60
-        ms.
+        """Stop using the parent's connections in a forked child.
+
+        The next call makes new ones. Making them here would cost every child 60 ms.
         """
         self._connected = False
 
@@ -122,21 +125,21 @@ class HttpReranker(Closeable):
 
     @property
     def calibration(self) -> Calibration | None:
-        """None: what a service answers is taken as it is."""
+        """None: the scores of a service are used unchanged."""
         return None
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one score per passage, in the order given.
+        """Return one score per passage, in the order of ``passages``.
 
-        ``deadline`` is a moment of ``time.monotonic()``; passages whose request is not answered by then are
-        not ``done``, and after it nothing is sent. Raises RemoteModelError when the service refuses, fails or
-        cannot be reached, OverloadError when it goes on taking no more requests, ScoreError when its answer
-        is not one finite score per passage.
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds. A passage whose request is not answered
+        by then is not ``done``; after the deadline nothing is sent. Raises RemoteModelError when the service
+        refuses, fails or cannot be reached, OverloadError when it still accepts no requests after all
+        attempts, ScoreError when its answer is not one finite score per passage.
         """
         return self._loop.run(lambda: self._score(query, passages, deadline))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it closes the requests."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         return await self._loop.arun(lambda: self._score(query, passages, deadline))
 
     def close(self) -> None:
@@ -144,12 +147,13 @@ class HttpReranker(Closeable):
         self._loop.close(self._close_connections)
 
     async def _close_connections(self) -> None:
-        if self._connected:  # else they are the parent's
+        if self._connected:  # otherwise the connections are the parent's
             await self._http.aclose()
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
-        """Return the answer to one request. Raises TransientError, TimeoutError (with what the service says
-        of it), or what ``score`` raises.
+        """Return the answer to one request.
+
+        Raises TransientError, TimeoutError with the service's message, or what ``score`` raises.
         """
         raise NotImplementedError
 
@@ -158,12 +162,12 @@ class HttpReranker(Closeable):
         raise NotImplementedError
 
     def _wording(self, query: str) -> str:
-        """Return the query as the service accepts it. Raises RequestError where it accepts none like it."""
+        """Return the query in a form that the service accepts. Raises RequestError when there is none."""
         raise NotImplementedError
 
     def _reads(self, text: str) -> bool:
-        """Return whether the service accepts a passage; one that it does not gets the score 0 without being
-        sent.
+        """Return whether the service accepts a passage. A passage that it does not accept is not sent and
+        scores 0.
         """
         raise NotImplementedError
 
@@ -240,14 +244,14 @@ class HttpReranker(Closeable):
             raise (TransientError(failure) if broken else failure) from error
 
     def _said(self, status: int, body: object) -> str:
-        """Return what a service answered in place of scores, its key masked, should it repeat it."""
+        """Return what a service answered instead of scores; if it repeats the API key, the key is masked."""
         said = reason(body)
         if self._key is not None:
             said = said.replace(self._key.get_secret_value(), str(self._key))
         return f"answered {status}: {said}"
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
-        """Return what to raise for an answer that holds no scores."""
+        """Return the exception for an answer that holds no scores."""
         message = f"{self._service} {self._said(status, body)}"
         wait_s = retry_after(headers.get("retry-after"))
         if status == 429:
@@ -261,8 +265,10 @@ class HttpReranker(Closeable):
 
 
 def service_address(url: str, named: str) -> httpx.URL:
-    """Return an address of HTTP. Raises SettingsError for any other; the message says what ``named`` it and
-    hides credentials.
+    """Return ``url`` as an HTTP address.
+
+    Raises SettingsError when it is not one. The message says which setting, ``named``, holds it, and hides
+    credentials.
     """
     try:
         address = httpx.URL(url)
@@ -281,8 +287,9 @@ def service_address(url: str, named: str) -> httpx.URL:
 def batches(
     positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float
 ) -> Iterator[list[int]]:
-    """Yield the positions in runs of at most ``size``, whose texts have at most ``most_bytes`` of JSON or
-    stand alone.
+    """Yield the positions in batches of at most ``size`` texts and ``most_bytes`` bytes of JSON.
+
+    A text that is longer than ``most_bytes`` is a batch of its own.
     """
     batch: list[int] = []
     total = 0
@@ -298,8 +305,8 @@ def batches(
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None without one that is
-    either.
+    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None for no header or
+    any other text.
     """
     if header is None:
         return None
@@ -314,8 +321,8 @@ def retry_after(header: str | None) -> float | None:
 
 
 class RetryPolicy:
-    """Says, for stamina, whether and when a failed request is sent again: as often as helps, and before
-    ``end``.
+    """Tells stamina whether a failed request is sent again, and after which wait: only when it may help, and
+    only before ``end``.
     """
 
     def __init__(self, end: float) -> None:
@@ -323,10 +330,10 @@ class RetryPolicy:
         self._failures = 0
 
     def __call__(self, error: Exception) -> bool | float:
-        """Return the wait in seconds, or False."""
+        """Return the wait in seconds, or False when the request is not sent again."""
         if not isinstance(error, TransientError):
             return False
-        # Between half and all of it, so that callers who failed together do not come back together.
+        # A random part of the wait, from half to all: callers that failed together then retry apart.
         wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)
         self._failures += 1
         wait_s = max(wait_s, error.wait_s or 0.0)
@@ -344,7 +351,7 @@ async def _retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
 
 
 async def _all(works: Iterator[Coroutine[Any, Any, None]]) -> None:
-    """Await all; the first failure cancels the rest and is raised."""
+    """Await all of ``works``; the first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
@@ -355,7 +362,9 @@ async def _all(works: Iterator[Coroutine[Any, Any, None]]) -> None:
 
 
 def _open(passages: Sequence[str], scale: Scale) -> Scores:
-    """Return scores of which none is done; passages of which only the beginning is sent are marked."""
+    """Return scores of which none is ``done``; a passage that is sent only in part is marked as
+    ``truncated``.
+    """
     none = np.zeros(len(passages), dtype=np.bool_)
     cut = np.asarray([len(passage) > _LONGEST_CHARS for passage in passages], dtype=np.bool_)
     return Scores(

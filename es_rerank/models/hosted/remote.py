@@ -1,4 +1,6 @@
-"""Another es-rerank sidecar, or a text-embeddings-inference server, asked over ``POST /rerank``."""
+"""A reranker over ``POST /rerank`` of another es-rerank sidecar or of a text-embeddings-inference (TEI)
+server.
+"""
 
 from __future__ import annotations
 
@@ -15,39 +17,40 @@ from .answers import Answer, reason, values_by_index
 from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
 
 DEFAULT_BATCH = 250
-"""Passages in one request to a server that names no limit: a sidecar takes 1,000 unless set otherwise, but an
-answer that is late is late as a whole."""
+"""Most passages in one request to a server that states no limit. A sidecar accepts 1,000 by default, but when
+an answer comes too late, all of its scores are lost."""
 
 _TEI_BATCH = 32
-"""TEI's default ``max_client_batch_size``; what is asked of a server that does not say its limit now, but may
+"""TEI's default ``max_client_batch_size``: used while a server cannot state its limit, but may state it
 later."""
 
 _MOST_BATCH = 1_000
-"""A sidecar names at most so many truncated passages in its answer."""
+"""Most passages in one request to a sidecar: its answer names at most this many truncated passages."""
 
 
 class RemoteReranker(HttpReranker):
-    """Scores passages with the model of another es-rerank sidecar, or of a text-embeddings-inference (TEI)
+    """Scores passages with the model of another es-rerank sidecar or of a text-embeddings-inference (TEI)
     server.
 
-    Query and passages are sent to ``url``, whose path, where it does not end in ``/rerank``, is completed to
-    do so. Its query string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models.
-    Credentials in it are sent as basic authentication, ``api_key`` as ``Authorization: Bearer``.
-    ``batch_size``: passages in one request, and nothing is asked of the service besides; without it, what a
-    TEI server names as its limit, and 250 for others.
+    Query and passages are sent to ``url``. When its path does not end in ``/rerank``, that is added. Its
+    query string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models. Credentials in the
+    address are sent as basic authentication, ``api_key`` as ``Authorization: Bearer``. ``batch_size`` is the
+    number of passages in one request. Without it, the service is asked for its limit; a server that states
+    none gets 250 passages in a request.
 
-    The scores are raw logits. A sidecar's are those that its model gives there, bit for bit, it says which
-    passages it cut and how its model is calibrated, so that a search orders and scores as over there; what
-    TEI cuts to the model's window is unknown, and not marked as ``truncated``. The deadline goes along as
-    ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time; passages of a request that it could not finish
-    are not ``done``. An empty query is sent as a space, for both refuse it otherwise. Further arguments and
-    errors are those of ``HttpReranker``. Raises SettingsError for an address that cannot be used.
+    The scores are raw logits. The scores of a sidecar are the same, bit for bit, as on its own machine. A
+    sidecar also says which passages it truncated and how its model is calibrated, so that a search gives the
+    same order and scores as there. A TEI server does not say which passages it truncates, so they are not
+    marked as ``truncated``. The deadline is sent as ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time;
+    passages of a request that it could not finish are not ``done``. An empty query is sent as a space,
+    because both servers refuse an empty one. Further arguments and errors are those of ``HttpReranker``.
+    Raises SettingsError for an address that cannot be used.
     """
 
     scale: Scale = "logit"
     key_setting = "ES_RERANK_REMOTE_API_KEY"
     request_bytes = 1_000_000
-    """Half of TEI's default ``--payload-limit``."""
+    """Most text in one request, in bytes: half of TEI's default ``--payload-limit``."""
     transient = frozenset({502, 503})
 
     def __init__(
@@ -93,14 +96,14 @@ class RemoteReranker(HttpReranker):
         headers = {"X-Rerank-Timeout-Ms": str(max(1, int(timeout_s * 1000)))}
         with self._over_the_network():
             response = await self._http.post(self._url, json=wanted, headers=headers, timeout=timeout_s)
-        found = _json(response)
-        body = response.text if found is None else found
+        parsed = _json(response)
+        body = response.text if parsed is None else parsed
         if response.status_code == 504:
             raise TimeoutError(self._said(504, body))
-        if response.status_code != 200 or not isinstance(found, list):
+        if response.status_code != 200 or not isinstance(parsed, list):
             raise self._refusal(response.status_code, response.headers, body)
         pairs = [
-            (row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in found
+            (row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in parsed
         ]
         return Answer(
             values_by_index(pairs, len(texts), self.scale, self._service),
@@ -118,29 +121,27 @@ class RemoteReranker(HttpReranker):
                 )
             if response.status_code >= 500 or response.status_code == 429:
                 return _TEI_BATCH
-            found = _json(response)
-            about = found if isinstance(found, dict) else {}
+            parsed = _json(response)
+            about = parsed if isinstance(parsed, dict) else {}
             self._calibration = _calibration(about.get("calibration"))
-            limit, most = (
-                about.get("max_client_batch_size"),
-                DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH,
-            )
+            limit = about.get("max_client_batch_size")
+            most = DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH
             self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
             return self._known_batch
 
     @property
     def calibration(self) -> Calibration | None:
-        """What a sidecar says of its model, known once it has scored; None for other services."""
+        """The calibration of a sidecar's model, known after the first scores; None for other services."""
         return self._calibration
 
     def _wording(self, query: str) -> str:
         return query or " "
 
-    def _reads(self, text: str) -> bool:  # noqa: ARG002 the empty text, too, beside a query that is not
+    def _reads(self, text: str) -> bool:  # noqa: ARG002 every text, also the empty one
         return True
 
     def _truncated(self, response: httpx.Response, count: int) -> list[int]:
-        """Return the positions that a sidecar says it cut."""
+        """Return the positions of the passages that a sidecar says it truncated."""
         positions = [
             part.strip()
             for part in response.headers.get("x-rerank-truncated-at", "").split(",")
@@ -155,14 +156,14 @@ class RemoteReranker(HttpReranker):
 
 
 def _address(url: str) -> httpx.URL:
-    """Return the address of the rerank path. Raises SettingsError where there can be none."""
+    """Return the address of the rerank path. Raises SettingsError for an address that cannot be used."""
     address = service_address(url, "remote:")
     path = address.path.rstrip("/")
     return address.copy_with(path=path if path.endswith("/rerank") else path + "/rerank")
 
 
 def _calibration(stated: object) -> Calibration | None:
-    """Return a calibration that a service states; None for anything else."""
+    """Return the calibration that a service states; None for anything else."""
     if not isinstance(stated, dict) or set(stated) != set(Calibration._fields):
         return None
     if not all(type(value) in (int, float) and math.isfinite(value) for value in stated.values()):
@@ -178,7 +179,7 @@ def _name(url: httpx.URL) -> str:
 
 
 def _json(response: httpx.Response) -> object:
-    """Return the body as JSON, None where it is something else."""
+    """Return the body as JSON; None when the body is not JSON."""
     try:
         value: object = response.json()
     except ValueError:

@@ -1,1 +1,1 @@
-"""Models that run in this process: an exported folder, its tokenizer, and the engine."""
+"""Models that run in this process, from an exported folder."""

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _SLICE = 512
-"""Texts that are tokenised and queued at once, so that memory stays flat however many are given."""
+"""Most texts that are tokenised and queued at once, so that memory does not grow with the number of texts."""
 
 
 class BiEncoder(Closeable):
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
-    A vector is a function of model and text alone: nothing is padded. Safe to share between threads.
+    A vector depends on the model and the text only: nothing is padded. Safe to share between threads.
     Arguments and errors are those of ``LocalReranker``.
     """
 
@@ -45,7 +45,7 @@ class BiEncoder(Closeable):
         folder = Path(folder)
         self._manifest, graph, self._session = open_model(folder, "bi-encoder", variant, provider)
         contract = self._manifest.bi_encoder
-        assert contract is not None  # the manifest's own check
+        assert contract is not None  # the manifest checks it
         self._contract = contract
         if (dims := self._session.dims()) != contract.dims:
             raise ModelFolderError(
@@ -66,21 +66,22 @@ class BiEncoder(Closeable):
 
     @property
     def manifest(self) -> Manifest:
-        """What the folder says of itself."""
+        """The manifest of the model's folder."""
         return self._manifest
 
     @property
     def dims(self) -> int:
-        """The length of the vectors."""
+        """The number of dimensions of a vector."""
         return self._contract.dims
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; it neither pads nor truncates."""
+        """The model's tokenizer; padding and truncation are off."""
         return self._tokenizer
 
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
-        """Return unit vectors, float32, (len(texts), dims); a text over the window is cut at its end.
+        """Return unit vectors, float32, (len(texts), dims); a text longer than the model's input is cut at
+        its end.
 
         Raises ScoreError when a vector is not finite.
         """
@@ -98,11 +99,11 @@ class BiEncoder(Closeable):
         return vectors
 
     def close(self) -> None:
-        """End the model's threads, after the runs that have begun; a shared pool goes on."""
+        """End the model's threads after the runs that have begun; a shared pool stays open."""
         if not self._shared:
             self._pool.close()
 
     def _vector(self, hidden: FloatArray) -> FloatArray:
-        """Return the unit vector of one text's hidden states, (n_tokens, dims): float32, (dims,)."""
+        """Return the unit vector, float32, (dims,), of one text's hidden states, (n_tokens, dims)."""
         pooled = hidden[0] if self._contract.pooling == "cls" else hidden.mean(axis=0)
         return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A cross-encoder from an exported folder: query and passage are one sequence, and one head reads both."""
+"""A cross-encoder from an exported folder: it reads query and passage as one sequence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 class CrossEncoder(LocalReranker):
-    """Scores pairs with an exported cross-encoder; arguments, promises and errors are those of
-    ``LocalReranker``.
-    """
+    """Scores pairs with an exported cross-encoder; arguments and errors are those of ``LocalReranker``."""
 
     kind: Kind = "cross-encoder"
 
@@ -33,5 +31,5 @@ class CrossEncoder(LocalReranker):
 
 
 def _contract(manifest: Manifest) -> CrossEncoderContract:
-    assert manifest.cross_encoder is not None  # the manifest's own check
+    assert manifest.cross_encoder is not None  # the manifest checks it
     return manifest.cross_encoder

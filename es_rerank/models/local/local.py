@@ -1,4 +1,4 @@
-"""What cross-encoders and monoT5 share: an exported graph that reads one query and one passage per run."""
+"""The base class of cross-encoders and monoT5: an exported graph that reads pairs of query and passage."""
 
 from __future__ import annotations
 
@@ -26,26 +26,30 @@ if TYPE_CHECKING:
 
 
 class Pairs(Protocol):
-    """How a kind of model reads a query and a passage. Safe to share between threads."""
+    """Turns a query and a passage into the input of a graph. Safe to share between threads."""
 
     def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
-        """Yield what the graph reads for the query with each passage, as they are asked for."""
+        """Yield the graph's input for the query with each passage, computed only when asked for."""
 
     def room_beside(self, query: str) -> int:
-        """Return how many tokens of a passage are read beside a query, at least 1."""
+        """Return how many tokens of a passage fit beside a query, at least 1."""
 
 
 class LocalReranker(Closeable):
-    """Scores pairs with the graph of an exported folder; a ``Reranker``. Its subclasses say how a pair is
-    read.
+    """Scores pairs with the graph of an exported folder; a ``LongTextReranker``. Subclasses say how a pair is
+    encoded.
 
-    A score is a function of model, query and passage alone: nothing is padded, and pairs of equal length
-    share a run only where that changes no bit, so neither other passages nor other calls change a score. Safe
-    to share between threads. ``threads`` 0 means one run per core at a time; ``pool``, where one is given, is
-    shared with other models and not closed with this one; ``name`` replaces the manifest's; ``variant``
-    chooses a precision other than its default; ``provider``, one of ONNX Runtime's, another processor than
-    the CPU. ``graph``: the folder's, where it is open already; ``reads``: what runs of it, where that is not
-    the whole. Raises SettingsError where that is not installed, ModelFolderError for a folder that is
+    A score depends on model, query and passage only. Nothing is padded, and pairs of equal length share a run
+    only when that changes no bit, so neither other passages nor other calls change a score. Safe to share
+    between threads.
+
+    ``threads`` is the number of runs side by side, 0 for one per core. A ``pool`` that is given is shared
+    with other models and is not closed with this one. ``name`` replaces the manifest's name. ``variant``
+    chooses a precision other than the default one. ``provider`` is the ONNX Runtime execution provider that
+    runs the graph. ``graph`` is the folder's graph when it is open already. ``reads`` runs instead of the
+    whole graph when it is given.
+
+    Raises SettingsError when the execution provider is not installed, ModelFolderError for a folder that is
     missing, incomplete, altered or of another kind.
     """
 
@@ -83,11 +87,11 @@ class LocalReranker(Closeable):
         )
 
     def _labels(self, manifest: Manifest) -> int:
-        """Return how many logits the graph gives."""
+        """Return how many outputs the graph gives for a pair: 1 or 2."""
         raise NotImplementedError
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
-        """Return how pairs are read."""
+        """Return the encoder of pairs."""
         raise NotImplementedError
 
     @property
@@ -97,38 +101,42 @@ class LocalReranker(Closeable):
 
     @property
     def identity(self) -> str:
-        """All that a score depends on besides the pair, as one text: files and contract of the model."""
+        """Everything besides the pair that a score depends on, as one text: the model's files and its
+        contract.
+        """
         return self._identity
 
     @property
     def manifest(self) -> Manifest:
-        """What the folder says of itself."""
+        """The manifest of the model's folder."""
         return self._manifest
 
     @property
     def calibration(self) -> Calibration | None:
-        """How a logit becomes log-odds of relevance; None where the logit is taken as it is."""
+        """The coefficients that turn a logit into log-odds of relevance; None when the logit is used
+        unchanged.
+        """
         return self._manifest.coefficients()
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; it neither pads nor truncates."""
+        """The model's tokenizer; padding and truncation are off."""
         return self._tokenizer
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage, in the order given.
+        """Return one logit per passage, in the order of ``passages``.
 
-        ``deadline`` is a moment of ``time.monotonic()``; a passage whose run has not begun by then is not
-        ``done``, and one that was not even tokenised by then is not known to be ``truncated``. Raises
-        ScoreError when a logit is not finite, OverloadError when too much is waiting already.
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds. A passage whose run has not begun by
+        then is not ``done``. A passage that was not tokenised by then is not marked as ``truncated``. Raises
+        ScoreError when a logit is not finite, OverloadError when too many items are waiting already.
         """
         pairs = self._encode(query, passages, deadline)
         logits = self._runs.run(pairs, deadline=deadline)
         return self._scores(pairs, logits, len(passages))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it drops what has not
-        started.
+        """Return the same as ``score`` without blocking the event loop; cancelling drops the runs that have
+        not started.
         """
         pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
         logits = await self._runs.arun(pairs, deadline=deadline)
@@ -137,20 +145,20 @@ class LocalReranker(Closeable):
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return, for each (context, text), the passages that can be read whole beside the query, behind the
-        context.
+        """Return, for each (context, text), the passages that the model can read uncut after the query and
+        the context.
 
-        One passage where the text fits, none where it is empty, and none for those after the ``deadline``. At
-        least a quarter of the room is the passage's, however long the context.
+        A text that fits gives one passage. An empty text gives none, and so does a text that is reached after
+        the ``deadline``. At least a quarter of the tokens beside the query belongs to the passage, however
+        long the context is.
         """
         room = self._pairs.room_beside(query)
-        found: list[list[Passage]] = []
+        passages: list[list[Passage]] = []
         for context, text in texts:
             late = deadline is not None and time.monotonic() >= deadline
-            found.append(
-                [] if late else self._cut(text, max(room - self._tokens(context), room // 4, 1), room)
-            )
-        return found
+            size = 0 if late else max(room - self._tokens(context), room // 4, 1)
+            passages.append([] if late else self._cut(text, size, room))
+        return passages
 
     def _cut(self, text: str, size: int, room: int) -> list[Passage]:
         if self._tokens(text) <= size:
@@ -167,13 +175,14 @@ class LocalReranker(Closeable):
         )
 
     def close(self) -> None:
-        """End the model's threads, after the runs that have begun; a shared pool goes on."""
+        """End the model's threads after the runs that have begun; a shared pool stays open."""
         if not self._shared:
             self._pool.close()
 
     def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
-        """Return the pairs in order, as many as the deadline allows: tokenising a thousand long documents
-        takes seconds.
+        """Return the encoded pairs in order, as many as the deadline allows.
+
+        Tokenising a thousand long documents takes seconds.
         """
         pairs: list[Encoded] = []
         encoded = self._pairs.encode(query, passages)
@@ -182,7 +191,7 @@ class LocalReranker(Closeable):
         return pairs
 
     def _scores(self, pairs: Sequence[Encoded], logits: Sequence[float | None], passages: int) -> Scores:
-        """Return the scores of all passages; those after the encoded ones are not done."""
+        """Return the scores of all passages; passages that were not encoded are not ``done``."""
         values = np.zeros(passages, dtype=np.float32)
         done = np.zeros(passages, dtype=np.bool_)
         truncated = np.zeros(passages, dtype=np.bool_)
@@ -201,7 +210,8 @@ class LocalReranker(Closeable):
 
 
 def _logit(head: FloatArray) -> float:
-    """Return one logit of the head's output, (labels,): log(p1 / p0) of a softmax over two labels is their
-    difference.
+    """Return one logit from a graph's output, (labels,).
+
+    The log-odds of a softmax over two labels, log(p1 / p0), is the difference of the two outputs.
     """
     return float(head[0] if len(head) == 1 else head[1] - head[0])

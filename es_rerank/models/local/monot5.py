@@ -1,5 +1,5 @@
-"""A monoT5 from an exported folder: the prompt asks whether a document is relevant, the first decoded token
-answers.
+"""A monoT5 from an exported folder: the prompt asks whether a document is relevant, and the first decoded
+token answers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class MonoT5(LocalReranker):
-    """Scores pairs with an exported monoT5; arguments, promises and errors are those of ``LocalReranker``.
+    """Scores pairs with an exported monoT5; arguments and errors are those of ``LocalReranker``.
 
-    The logit is that of the true token minus that of the false one after one decoder step, so that its
-    logistic is the probability of true among the two (Nogueira et al. 2020,
-    https://aclanthology.org/2020.findings-emnlp.63).
+    The logit is the logit of the true token minus the logit of the false token, after one decoder step. The
+    logistic of it is the probability of true, where true and false are the only two answers (Nogueira et al.
+    2020, https://aclanthology.org/2020.findings-emnlp.63).
     """
 
     kind: Kind = "monot5"
@@ -28,7 +28,7 @@ class MonoT5(LocalReranker):
         return 2
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
-        assert manifest.monot5 is not None  # the manifest's own check
+        assert manifest.monot5 is not None  # the manifest checks it
         return PromptEncoder(
             tokenizer,
             max_length=manifest.max_length,

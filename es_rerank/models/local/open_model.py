@@ -1,5 +1,6 @@
-"""Opening an exported folder: its manifest, its graph verified and loaded, and a warning where this processor
-does not suit it.
+"""Open an exported folder: read the manifest, verify the files and load the graph.
+
+A warning is logged when the int8 graph does not suit this processor.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class OpenModel(NamedTuple):
-    """A folder's manifest, and the graph of one precision: its file and its session."""
+    """The manifest of a folder, and the graph of one precision: its file and its ONNX Runtime session."""
 
     manifest: Manifest
     graph: Path
@@ -24,20 +25,19 @@ class OpenModel(NamedTuple):
 
 
 def open_model(folder: Path, kind: Kind, variant: Precision | None, provider: str) -> OpenModel:
-    """Return a model folder's manifest and the graph of a precision, or of its default, on an execution
-    provider.
+    """Return the manifest of a model folder, and its graph loaded on an execution provider.
 
-    Raises ModelFolderError for a folder that is missing, incomplete, altered or of another kind.
+    ``variant`` is the precision, None for the default one. Raises ModelFolderError for a folder that is
+    missing, incomplete, altered or of another kind.
     """
     manifest, graph = checked(folder, kind, variant)
     return OpenModel(manifest, graph, Session(graph, provider))
 
 
 def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manifest, Path]:
-    """Return a model folder's manifest and the file of a precision, or of its default, verified but not
-    loaded.
+    """Return the manifest of a model folder and the path of its graph, verified but not loaded.
 
-    Raises what ``open_model`` raises.
+    ``variant`` is the precision, None for the default one. Raises what ``open_model`` raises.
     """
     manifest = read_manifest(folder, kind=kind)
     graph = manifest.variant(variant)
@@ -50,8 +50,8 @@ def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manife
         and not adds_bytes_exactly()
     ):
         _LOG.warning(
-            "model %s was quantised for %s, and on this processor its sums may overflow and its scores be "
-            "wrong; export it here, or with --int8-range reduced",
+            "model %s was quantised for %s; on this processor its sums may overflow, and then its scores are "
+            "wrong; export it on this machine, or with --int8-range reduced",
             manifest.name,
             scheme.made_for,
         )

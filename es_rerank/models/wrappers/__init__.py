@@ -1,1 +1,1 @@
-"""Rerankers over other rerankers: a score cache, two in a row, early exit, long texts in parts."""
+"""Rerankers that wrap other rerankers: score cache, cascade, early exit, long texts in parts."""

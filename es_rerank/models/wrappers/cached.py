@@ -1,4 +1,4 @@
-"""Scores that were computed before: a bounded cache in this process, and a reranker that asks it first."""
+"""A bounded cache of scores in this process, and a reranker that looks into it first."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..closeable import Closeable
 from .wrapped import WrappedReranker
 
 DEFAULT_ENTRIES = 100_000
-"""Pairs that are remembered; an entry takes about 250 bytes, so that a full cache takes about 25 MB."""
+"""Default number of pairs in the cache; an entry takes about 250 bytes, so a full cache takes about 25 MB."""
 
 _DIGEST_BYTES = 16
-"""128 bits: among 100,000 pairs two share a digest with a chance of 1e-29."""
+"""128 bits: the chance that any two of 100,000 pairs have the same digest is 1e-29."""
 
 
 class CacheFigures(NamedTuple):
-    """How a cache has done so far, in pairs."""
+    """The pairs in the cache, and the look-ups that found or missed a pair so far."""
 
     entries: int
     hits: int
@@ -38,12 +38,11 @@ class _Entry(NamedTuple):
 
 
 class ScoreCache:
-    """Remembers the scores of at most ``entries`` pairs, those that were used last. Safe to share between
-    threads and models.
+    """The scores of the ``entries`` pairs that were used last. Safe to share between threads and models.
 
-    A key is the digest of model, query and passage: no text is kept. Nothing in it grows old, since a score
-    is a function of just these; it lives in one process and ends with it. A forked child begins with what is
-    known at that moment.
+    A key is the digest of model, query and passage, so no text is kept. An entry never expires, because a
+    score depends on these three only. The cache lives in one process and ends with it. A forked child begins
+    with the entries of its parent at that moment.
     """
 
     def __init__(self, entries: int = DEFAULT_ENTRIES) -> None:
@@ -57,35 +56,35 @@ class ScoreCache:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> list[_Entry | None]:
-        """Return what is known under each key."""
+        """Return the entry of each key; None when the key is not in the cache."""
         with self._lock:
-            found = [self._entries.get(key) for key in keys]
-            for key, entry in zip(keys, found, strict=True):
+            entries = [self._entries.get(key) for key in keys]
+            for key, entry in zip(keys, entries, strict=True):
                 if entry is not None:
                     self._entries.move_to_end(key)
-            known = sum(entry is not None for entry in found)
+            known = sum(entry is not None for entry in entries)
             self._hits += known
             self._misses += len(keys) - known
-        return found
+        return entries
 
     def put(self, entries: Mapping[bytes, _Entry]) -> None:
-        """Remember entries; those used longest ago are forgotten beyond the bound."""
+        """Add entries; when the cache is full, the entries that were used longest ago are removed."""
         with self._lock:
             self._entries.update(entries)
             while len(self._entries) > self._most:
                 self._entries.popitem(last=False)
 
     def figures(self) -> CacheFigures:
-        """Return entries, hits and misses until now."""
+        """Return the number of entries, and of hits and misses until now."""
         with self._lock:
             return CacheFigures(len(self._entries), self._hits, self._misses)
 
 
 class Cached(WrappedReranker, Closeable):
-    """Scores what the cache does not know; a ``Reranker`` over another whose scores depend on the pair alone.
+    """A ``Reranker`` that asks the wrapped reranker only for pairs that are not in the cache.
 
-    ``identity`` tells the model from every other one in the same cache: all that a score depends on besides
-    the pair.
+    The scores of the wrapped reranker must depend on the pair only. ``identity`` is everything else that a
+    score depends on; it separates this model from other models in the same cache.
     """
 
     def __init__(self, reranker: Reranker, cache: ScoreCache, identity: str) -> None:
@@ -94,7 +93,7 @@ class Cached(WrappedReranker, Closeable):
         self._identity = identity.encode()
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one score per passage; those that were remembered are ``cached``."""
+        """Return one score per passage; a score from the cache is marked as ``cached``."""
         known = self._look_up(query, passages)
         if not known.missing:
             return known.scores()
@@ -103,7 +102,7 @@ class Cached(WrappedReranker, Closeable):
         )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         known = self._look_up(query, passages)
         if not known.missing:
             return known.scores()
@@ -112,7 +111,7 @@ class Cached(WrappedReranker, Closeable):
         )
 
     def close(self) -> None:
-        """Close the reranker below, where it can be."""
+        """Close the wrapped reranker if it can be closed."""
         if isinstance(self._inner, LoadedReranker):
             self._inner.close()
 
@@ -128,27 +127,29 @@ class Cached(WrappedReranker, Closeable):
 
 
 class CachedLongText(Cached):
-    """``Cached`` over a reranker that says how much it reads at once."""
+    """``Cached`` over a ``LongTextReranker``."""
 
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return what the reranker below says."""
-        assert isinstance(self._inner, LongTextReranker)  # ``cached`` sees to it
+        """Return what the wrapped reranker returns."""
+        assert isinstance(self._inner, LongTextReranker)  # ``cached`` checks it
         return self._inner.cut(query, texts, deadline=deadline)
 
 
 def cached(reranker: Reranker, cache: ScoreCache, identity: str) -> Cached:
-    """Return a reranker that asks the cache first; one that reads long texts still does."""
+    """Return a reranker that looks into the cache first; it is a ``LongTextReranker`` when ``reranker`` is
+    one.
+    """
     return (CachedLongText if isinstance(reranker, LongTextReranker) else Cached)(reranker, cache, identity)
 
 
 class _Known:
-    """What the cache knows of one call."""
+    """The entries that the cache holds for the passages of one call."""
 
     def __init__(self, cache: ScoreCache, keys: list[bytes], entries: list[_Entry | None]) -> None:
         self._cache, self._keys, self._entries = cache, keys, entries
-        # A passage that stands in the list twice is scored once.
+        # A passage that is in the list twice is scored once.
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         self.missing = [
             i
@@ -156,31 +157,39 @@ class _Known:
             if entry is None and first[key] == i
         ]
 
-    def completed(self, found: Scores) -> Scores:
-        """Return all scores, those that were missing taken from ``found``, and remember them."""
-        scored = zip(
-            self.missing, found.values.tolist(), found.truncated.tolist(), found.done.tolist(), strict=True
+    def completed(self, scored_now: Scores) -> Scores:
+        """Return all scores, taking the missing ones from ``scored_now``, and add those to the cache."""
+        rows = zip(
+            self.missing,
+            scored_now.values.tolist(),
+            scored_now.truncated.tolist(),
+            scored_now.done.tolist(),
+            strict=True,
         )
         new = {
-            self._keys[i]: _Entry(value, truncated, found.scale)
-            for i, value, truncated, done in scored
+            self._keys[i]: _Entry(value, truncated, scored_now.scale)
+            for i, value, truncated, done in rows
             if done
         }
         self._cache.put(new)
-        return self.scores(new, found)
+        return self.scores(new, scored_now)
 
-    def scores(self, new: Mapping[bytes, _Entry] | None = None, found: Scores | None = None) -> Scores:
-        """Return the scores of the passages in order: what was known, what is new, and the rest not done."""
+    def scores(self, new: Mapping[bytes, _Entry] | None = None, scored_now: Scores | None = None) -> Scores:
+        """Return the scores of the passages in order: from the cache, then from ``new``; the others are not
+        ``done``.
+        """
         entries = [
             entry or (new or {}).get(key) for key, entry in zip(self._keys, self._entries, strict=True)
         ]
         late = (
-            dict(zip((self._keys[i] for i in self.missing), found.truncated.tolist(), strict=True))
-            if found is not None
+            dict(zip((self._keys[i] for i in self.missing), scored_now.truncated.tolist(), strict=True))
+            if scored_now is not None
             else {}
         )
         scale: Scale = (
-            found.scale if found is not None else next((entry.scale for entry in entries if entry), "logit")
+            scored_now.scale
+            if scored_now is not None
+            else next((entry.scale for entry in entries if entry), "logit")
         )
         return Scores(
             np.asarray([entry.value if entry else 0.0 for entry in entries], dtype=np.float32),

@@ -1,4 +1,4 @@
-"""Two rerankers in a row: a cheap one reads every passage, a better one only those that may still matter."""
+"""Two rerankers in a row: a cheap one reads every passage, a better one reads only the best of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
 
 LEAST_KEPT = 10
-"""Passages that the better reranker reads however small the share: a page of hits, the depth of nDCG@10."""
+"""The better reranker reads at least this many passages, however small the share: a page of hits, the depth
+of nDCG@10."""
 
 
 class Cascade(Closeable):
-    """Reads all passages with ``first`` and the best ``share`` of them with ``then``; a ``Reranker``.
+    """A ``Reranker`` that reads all passages with ``first`` and the best ``share`` of them with ``then``.
 
-    The kept ones have ``then``'s scores, bit for bit; the others follow behind the lowest of them, in the
-    order and at the distances that ``first`` gives them. So the score of a kept passage depends on the pair
-    alone, and which are kept on ``first``'s scores of the list. Calibration and window are ``then``'s;
-    closing closes both, and the ``pool`` where one is given. (Cascade ranking: Wang, Lin and Metzler 2011,
+    The best ones are called kept. They have the scores of ``then``, bit for bit. The other passages come
+    after the lowest of them, in the order and with the differences that ``first`` gives them. So the score of
+    a kept passage depends on the pair only, but which passages are kept depends on all scores of ``first``.
+    Calibration and input length are those of ``then``. Closing the cascade closes both rerankers, and the
+    ``pool`` if one is given. (Cascade ranking: Wang, Lin and Metzler 2011,
     https://doi.org/10.1145/2009916.2009934.)
     """
 
@@ -41,17 +43,19 @@ class Cascade(Closeable):
 
     @property
     def name(self) -> str:
-        """The name under which it is served; without one of its own, both names."""
+        """The name under which the cascade is served; by default it contains both rerankers' names."""
         return self._name
 
     @property
     def calibration(self) -> Calibration | None:
-        """How the better reranker's logits become log-odds."""
+        """The calibration of the better reranker."""
         return self._then.calibration
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage; where time ran out, those alone are ``done`` that the better reranker
-        got to.
+        """Return one logit per passage.
+
+        When the deadline comes before the better reranker has finished, only the passages that it has scored
+        are ``done``.
         """
         before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
@@ -62,7 +66,7 @@ class Cascade(Closeable):
         )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         before = await self._first.ascore(query, passages, deadline=deadline)
         kept = self._kept(before)
         return _joined(
@@ -79,7 +83,9 @@ class Cascade(Closeable):
             self._pool.close()
 
     def _kept(self, scores: Scores) -> list[int]:
-        """Return the positions of the best, in the order of the passages; of equals the earlier ones."""
+        """Return the positions of the best passages, ascending; of equal scores the earlier passage is
+        better.
+        """
         most = max(LEAST_KEPT, math.ceil(self._share * len(scores)))
         done = np.flatnonzero(scores.done)
         best = done[np.argsort(-as_logits(scores)[done], kind="stable")[:most]]
@@ -87,13 +93,13 @@ class Cascade(Closeable):
 
 
 class LongTextCascade(Cascade):
-    """``Cascade`` whose better reranker says how much it reads at once."""
+    """``Cascade`` whose better reranker is a ``LongTextReranker``."""
 
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return what the better reranker says."""
-        assert isinstance(self._then, LongTextReranker)  # ``cascade`` sees to it
+        """Return what the better reranker returns."""
+        assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
         return self._then.cut(query, texts, deadline=deadline)
 
 
@@ -105,21 +111,19 @@ def cascade(
     name: str | None = None,
     pool: Pool | None = None,
 ) -> Cascade:
-    """Return both in a row; one that reads long texts still does."""
+    """Return a cascade of both; it is a ``LongTextReranker`` when ``then`` is one."""
     return (LongTextCascade if isinstance(then, LongTextReranker) else Cascade)(
         first, then, share=share, name=name, pool=pool
     )
 
 
 def cascade_name(first: str, then: str) -> str:
-    """Return the name of two rerankers in a row."""
+    """Return the name of a cascade, made of the names of its rerankers."""
     return f"{then} after {first}"
 
 
 def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
-    """Return the scores of all passages from those of the cheap reranker and, for the kept ones, of the
-    better.
-    """
+    """Return the scores of all passages: ``after`` for the kept ones, ``before`` for the others."""
     values, done, truncated, cached = (
         as_logits(before).copy(),
         before.done.copy(),
@@ -129,8 +133,7 @@ def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
     others = done.copy()
     others[list(kept)] = False
     if not after.done.all():
-        # Else the candidates that the time did not suffice for would stand behind those that were not worth
-        # it.
+        # Otherwise kept passages that were not scored in time would come after passages that were not kept.
         done[others] = False
     elif others.any() and len(kept):
         values[others] = _behind(values[others], float(as_logits(after).min()))
@@ -147,8 +150,8 @@ def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
 
 
 def _behind(logits: FloatArray, lowest: float) -> FloatArray:
-    """Return logits moved as a whole, if need be, so that all are below ``lowest``."""
+    """Return the logits, all shifted down by the same amount if needed, so that all are below ``lowest``."""
     below = np.nextafter(np.float32(lowest), np.float32(-np.inf))
     moved = logits.astype(np.float64) - max(0.0, float(logits.max()) - float(below))
-    # Rounded to float32 the highest may end on ``lowest`` itself.
+    # After rounding to float32 the highest logit may be equal to ``lowest``.
     return np.minimum(moved.astype(np.float32), below)

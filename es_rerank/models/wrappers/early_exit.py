@@ -1,5 +1,5 @@
-"""A cross-encoder that reads every passage up to an exit head, and only those that may still matter to its
-end.
+"""Early exit: a cross-encoder reads every passage as far as an exit head, and only the best of them to its
+last layer.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
 
 MOST_BYTES = 64_000_000
-"""Hidden states that a model keeps between exit and end, those of passages that stopped included until newer
-ones need the room: 160 passages of 256 tokens and 384 dimensions. Of what does not fit the beginning is read
-a second time."""
+"""Most bytes of hidden states that a model keeps between the exit and the last layer: 160 passages of 256
+tokens and 384 dimensions. The states of passages that stopped at the exit are kept too, until newer ones need
+the space. When the states of a passage were removed, the layers before the exit compute them a second time.
+"""
 
 NO_EXIT_HEAD = "export it with --exit-layer, from a model that was trained with exits (es-rerank train)"
-"""What helps where a folder has none."""
+"""The remedy, for messages, when a folder has no exit head."""
 
 _ONE = [0]
-"""A sequence of one token, to see how long its hidden state is."""
+"""A sequence of one token, used to measure the size of a hidden state."""
 
 _Key = tuple[bytes, bytes]
 
 
 class HiddenStates:
-    """What the layers before the exit made of sequences, at most ``most`` bytes: the oldest go first. Safe to
-    share between threads.
+    """Hidden states at the exit layer, by sequence, at most ``most`` bytes: the oldest are removed first.
+
+    Safe to share between threads.
     """
 
     def __init__(self, most: int = MOST_BYTES) -> None:
@@ -47,15 +49,15 @@ class HiddenStates:
         in_every_child(self._begin)
 
     def _begin(self) -> None:
-        """Begin with nothing: in a child, what the parent kept is for the parent's calls, and may be half
-        counted.
+        """Begin empty. A forked child does the same: the states belong to the parent's calls, and their count
+        may be wrong.
         """
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, FloatArray] = OrderedDict()
         self._bytes = 0
 
     def put(self, key: _Key, hidden: FloatArray) -> None:
-        """Keep the hidden states, (n_tokens, dims), of a sequence."""
+        """Keep the hidden states of a sequence, float32, (n_tokens, dims)."""
         with self._lock:
             self._drop(key)
             self._kept[key] = hidden
@@ -64,18 +66,18 @@ class HiddenStates:
                 self._drop(next(iter(self._kept)))
 
     def take(self, key: _Key) -> FloatArray | None:
-        """Return what is kept of a sequence and keep it no longer; None where there is nothing."""
+        """Remove the hidden states of a sequence and return them; None when there are none."""
         with self._lock:
             return self._drop(key)
 
     def _drop(self, key: _Key) -> FloatArray | None:
-        found = self._kept.pop(key, None)
-        self._bytes -= 0 if found is None else found.nbytes
-        return found
+        hidden = self._kept.pop(key, None)
+        self._bytes -= 0 if hidden is None else hidden.nbytes
+        return hidden
 
 
 class _Beginning:
-    """The layers up to the exit; reads as ``Session`` does, and gives the exit's logits."""
+    """The layers up to the exit; it runs like a ``Session``, and returns the logits of the exit head."""
 
     def __init__(self, first: Session, states: HiddenStates) -> None:
         self.provider, self._first, self._states = first.provider, first, states
@@ -83,7 +85,9 @@ class _Beginning:
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
         logits, hidden = self._first.outputs([EXIT_LOGITS, HIDDEN], ids, type_ids)
         for sequence, types, states in zip(ids, type_ids, hidden, strict=True):
-            self._states.put(_key(sequence, types), states.copy())  # a view would keep the whole run's
+            self._states.put(
+                _key(sequence, types), states.copy()
+            )  # a view would keep the states of the whole run in memory
         return logits
 
     def shares_runs(self, most: int) -> bool:
@@ -91,18 +95,20 @@ class _Beginning:
 
 
 class _Whole:
-    """The whole model, from where ``_Beginning`` left off; reads as ``Session`` does, and gives its bits."""
+    """The whole model, which continues from the states of ``_Beginning``; it returns the same bits as one
+    ``Session``.
+    """
 
     def __init__(self, first: Session, rest: Continued, states: HiddenStates) -> None:
         self.provider, self._first, self._rest, self._states = first.provider, first, rest, states
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
-        found = [
+        kept = [
             self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)
         ]
-        known = [states for states in found if states is not None]
+        known = [states for states in kept if states is not None]
         return self._rest.run(
-            np.stack(known) if len(known) == len(found) else self._first.outputs([HIDDEN], ids, type_ids)[0]
+            np.stack(known) if len(known) == len(kept) else self._first.outputs([HIDDEN], ids, type_ids)[0]
         )
 
     def shares_runs(self, most: int) -> bool:
@@ -119,7 +125,7 @@ class _FirstLayers(CrossEncoder):
 
     @property
     def identity(self) -> str:
-        """The whole model's, but another head."""
+        """The identity of the whole model, marked as that of the exit head."""
         return f"{super().identity} exit"
 
 
@@ -145,7 +151,7 @@ def early_exit(
         if pool is None:
             shared.close()
         raise
-    first, then = (each if cache is None else cached(each, cache, each.identity) for each in parts)
+    first, then = (part if cache is None else cached(part, cache, part.identity) for part in parts)
     return cascade(
         first,
         then,
@@ -158,9 +164,10 @@ def early_exit(
 def exit_parts(
     folder: Path, variant: Precision | None, pool: Pool, provider: str
 ) -> tuple[CrossEncoder, CrossEncoder]:
-    """Return what scores by the exit head, and the whole model, which goes on from where that left off.
+    """Return the reranker that scores with the exit head, and the whole model, which continues from its
+    hidden states.
 
-    Raises ModelFolderError for a folder without an exit head.
+    Raises ModelFolderError when the folder has no exit head.
     """
     manifest, path = checked(folder, "cross-encoder", variant)
     if manifest.early_exit is None:
@@ -178,5 +185,5 @@ def exit_parts(
 
 
 def early_exit_name(model: str) -> str:
-    """Return the name of a model that stops early."""
+    """Return the name of a model with early exit."""
     return f"{model} with early exit"

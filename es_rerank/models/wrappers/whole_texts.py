@@ -1,4 +1,4 @@
-"""A reranker that reads texts of any length: in parts, of which the best decides."""
+"""A reranker that reads texts of any length in parts; the best part decides."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _BEST = Aggregation("max")
 
 
 class WholeTexts(WrappedReranker):
-    """Reads every text whole; a ``Reranker`` over one that knows how much it can read at once, transparent
-    over any other.
+    """A ``Reranker`` that scores long texts in parts, over a ``LongTextReranker``; over any other reranker it
+    changes nothing.
 
-    A text's logit is that of its best part. It is ``done`` when all of its parts are.
+    The logit of a text is the logit of its best part. A text is ``done`` when all of its parts are.
     """
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one score per text, as the model does of its best part."""
+        """Return one score per text: the score of its best part."""
         parts = self._parts(query, passages, deadline)
         return _joined(
-            self._inner.score(query, [part for each in parts for part in each], deadline=deadline), parts
+            self._inner.score(query, [part for text in parts for part in text], deadline=deadline), parts
         )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return the same as ``score`` without blocking the event loop; cancelling it frees the work."""
+        """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         parts = await asyncio.to_thread(self._parts, query, passages, deadline)
         return _joined(
-            await self._inner.ascore(query, [part for each in parts for part in each], deadline=deadline),
+            await self._inner.ascore(query, [part for text in parts for part in text], deadline=deadline),
             parts,
         )
 
@@ -50,11 +50,11 @@ class WholeTexts(WrappedReranker):
 
 def _joined(scores: Scores, parts: Sequence[Sequence[str]]) -> Scores:
     """Return the scores of the texts from those of their parts."""
-    if all(len(each) == 1 for each in parts):
+    if all(len(text) == 1 for text in parts):
         return scores
     logits = as_logits(scores)
-    ends = list(accumulate(len(each) for each in parts))
-    spans = [slice(end - len(each), end) for each, end in zip(parts, ends, strict=True)]
+    ends = list(accumulate(len(text) for text in parts))
+    spans = [slice(end - len(text), end) for text, end in zip(parts, ends, strict=True)]
     return Scores(
         np.asarray([aggregated(logits[span], _BEST) for span in spans], dtype=np.float32),
         "logit",

@@ -1,4 +1,4 @@
-"""What rerankers over another reranker have in common."""
+"""The base class of a reranker that wraps another one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from .. import Reranker
 
 
 class WrappedReranker:
-    """Goes under the name and the calibration of the reranker below."""
+    """Has the name and the calibration of the wrapped reranker."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._inner = reranker
 
     @property
     def name(self) -> str:
-        """The name of the model."""
+        """The name of the wrapped reranker."""
         return self._inner.name
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration of the model."""
+        """The calibration of the wrapped reranker."""
         return self._inner.calibration
