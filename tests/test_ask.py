@@ -415,7 +415,7 @@ def test_the_answer_is_shown_as_it_comes_with_its_sources(articles: str, options
     assert [row[:3] for row in rows] == [
         [f"[{p['number']}]", p["id"], f"{p['start']}-{p['end']}"] for p in prompt["passages"][:2]
     ]
-    assert "cites [7], which the prompt does not hold" in errors.decode()
+    assert "cites [7], which are not in the prompt" in errors.decode()
     (request,) = said.requests
     assert "\n\n".join(message["content"] for message in request["messages"]) == prompt["prompt"]
 

@@ -502,10 +502,10 @@ def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) 
     folders = [_collection(tmp_path / place / "same", 3) for place in ("a", "b")]
     twice = _evaluate(*map(str, folders))
     assert twice.returncode == 2
-    assert "same:all is named twice" in twice.stderr
+    assert "same:all is given twice" in twice.stderr
     unknown = _evaluate(str(folders[0]), "--first-stage", "tfidf")
     assert unknown.returncode == 2
-    assert "--first-stage tfidf is none that is known; choose of: knn, bm25, hybrid" in unknown.stderr
+    assert "--first-stage tfidf is not a known first stage; choose one of: knn, bm25, hybrid" in unknown.stderr
     assert "is a folder" in _evaluate(str(folders[0]), "--html", str(tmp_path)).stderr
     assert "have no title" in _evaluate(str(folders[0]), "--same-title").stderr
     nowhere = _evaluate(str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))

@@ -239,6 +239,6 @@ def test_what_measures_says_which_extra_is_missing(command: str, missing: tuple[
     assert (done.stdout, _end(done)["code"]) == ("", outcome_of(MissingExtraError("")).exit_code)
     (sentence, _) = done.stderr.splitlines()
     assert sentence.endswith(
-        f"needs what is not installed: {', '.join(missing)}; "
+        f"needs libraries that are not installed: {', '.join(missing)}; "
         "install the extra with: pip install 'es-rerank[evaluate]'"
     )

@@ -1,6 +1,6 @@
-"""The program: one typer application with one file per command.
+"""The program ``es-rerank``: one typer application, with one file per command.
 
-Only the command that is asked for is imported, so that help, completion and small commands come at once.
+Only the requested command is imported, so that help, completion and small commands start at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Program(LazyGroup):
     """The commands of the program."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 typer's context is private to it
-        """Run the command. A message about a wrong argument shows no password that stands in it."""
+        """Run the command. In a message about a wrong argument, a password in that argument is masked."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -30,13 +30,13 @@ class _Program(LazyGroup):
     entries: ClassVar = {
         "demo": Entry(
             "demo",
-            "Start Elasticsearch, index the packaged collection, and search it both ways: what moved, "
-            "and what it is worth.",
+            "Start Elasticsearch, index the packaged collection, and show hits and nDCG@10 before and "
+            "after reranking.",
         ),
         "up": Entry(
             "up",
-            "Find or start a local Elasticsearch and print its address; it keeps running. "
-            "Data of an earlier one is kept.",
+            "Find or start a local Elasticsearch and print its address. It keeps running; data of an "
+            "earlier node is kept.",
         ),
         "down": Entry(
             "down",
@@ -45,40 +45,42 @@ class _Program(LazyGroup):
         ),
         "doctor": Entry(
             "doctor",
-            "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job "
-            "cannot be done here.",
+            "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when searching with "
+            "reranking cannot work here.",
         ),
         "evaluate": Entry(
             "evaluate",
-            "Index collections (what is indexed already is skipped) and measure first stage and "
-            "reranked order side by side.",
+            "Index collections (unchanged documents are skipped) and compare nDCG@10 of first stage and "
+            "reranked order.",
         ),
         "export": Entry(
-            "export", "Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."
+            "export",
+            "Export a torch model to ONNX, quantise it, and keep it only if its scores agree with torch's.",
         ),
         "search": Entry(
             "search", "Search an index and rerank its first hits; --json prints the Elasticsearch response."
         ),
         "ask": Entry(
             "ask",
-            "Print a prompt of the best passages for a question, numbered for citations; "
-            "--llm streams a model's answer instead.",
+            "Print a prompt of the best passages for a question, numbered for citations; with --llm, "
+            "print a model's answer instead.",
         ),
         "serve": Entry(
             "serve",
-            "Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted.",
+            "Serve reranking and Elasticsearch's own search API over HTTP, until interrupted.",
         ),
         "train": Entry(
-            "train", "Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."
+            "train",
+            "Train a cross-encoder; afterwards export it with: es-rerank export OUT FOLDER.",
         ),
         "calibrate": Entry(
             "calibrate",
-            "Learn the calibration of a cross-encoder on training splits and write it into its manifest.",
+            "Learn the calibration of a cross-encoder from training splits and write it into its manifest.",
         ),
         "ingest": Entry(
             "ingest",
-            "Index documents with passages and vectors; what is in the index unchanged is skipped, "
-            "so run it again at will.",
+            "Index documents with passages and vectors. Unchanged documents are skipped, so the command "
+            "may be repeated.",
         ),
         "bench": Entry("bench", "Measure speed, side by side in one run."),
     }
@@ -108,11 +110,11 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Take the options of the program itself."""
+    """Read the options of the program itself."""
 
 
 def main() -> None:
-    """Run the program; every known error becomes one sentence on stderr and its exit code."""
+    """Run the program; an error of ours is printed as one sentence on stderr and gives its exit code."""
     try:
         app()
     except Exception as error:  # noqa: BLE001 what is not known is raised again

@@ -1,6 +1,4 @@
-"""``es-rerank ask``: the prompt of the best passages for a question, and the answer of a language model to
-it.
-"""
+"""``es-rerank ask``: print a prompt of the best passages for a question, or a model's answer to it."""
 
 from __future__ import annotations
 
@@ -44,34 +42,34 @@ if TYPE_CHECKING:
 def ask(
     index: Index,
     question: Annotated[str, typer.Argument(help="The question, in words.")],
-    passages: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Most passages that the prompt holds.")
-    ] = 10,
+    passages: Annotated[int, typer.Option(min=1, max=10_000, help="Most passages in the prompt.")] = 10,
     tokens: Annotated[
-        int, typer.Option(min=1, help="Most tokens of the prompt: instructions, question and passages.")
+        int, typer.Option(min=1, help="Most tokens in the prompt: instructions, question and passages.")
     ] = PROMPT_TOKENS,
     order: Annotated[
         Order,
         typer.Option(
-            help="How passages are laid out; ends: best first, second best last. Numbers follow the rank."
+            help="Order of the passages; ends: best first, second best last. Numbers follow the rank."
         ),
     ] = "best_first",
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="tokenizer.json, or a folder with one, that counts the tokens. A language model's own "
-            "count differs: give its own.",
-            show_default="the reranker's, else the embedder's",
+            help="tokenizer.json, or a folder with one, that counts the tokens. Give the language model's "
+            "tokenizer for an exact count.",
+            show_default="the reranker's, or else the embedder's",
         ),
     ] = None,
     instructions: Annotated[
         str | None,
-        typer.Option(help="Instructions to the model, or @FILE that holds them.", show_default="built in"),
+        typer.Option(
+            help="Instructions to the model, or @FILE with the instructions.", show_default="built in"
+        ),
     ] = None,
     llm: Annotated[
         str | None,
         typer.Option(
-            help="Address of an OpenAI-compatible server, which is sent the prompt: http://localhost:8000/v1",
+            help="Address of an OpenAI-compatible server that gets the prompt: http://localhost:8000/v1",
             show_default=False,
         ),
     ] = None,
@@ -90,7 +88,7 @@ def ask(
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Print a prompt of the best passages for a question, numbered for citations; --llm streams a model's
+    """Print a prompt of the best passages for a question, numbered for citations; with --llm, print a model's
     answer instead.
     """
     from ..retrievers.planning.passages import passages_of, source_for
@@ -106,7 +104,7 @@ def ask(
     ) as opened:
         count = _counter(tokenizer, opened.reranker, embedder or settings.embedder)
         schema = _schemas(opened.client, index)
-        # What the short form reads where no field is named, so that the prompt shows what was scored.
+        # The fields that the short form would read by default, so that the prompt shows what was scored.
         tree = retriever_for(
             question,
             schema,
@@ -138,7 +136,7 @@ def ask(
             instructions=wording,
         )
     if not prompt.passages:
-        raise SearchError(_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
+        raise SearchError(_why_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
     _say_what_was_left_out(prompt, answer["rerank"])
     report = _report(question, prompt, order, answer["rerank"])
     if chat is None and as_json:
@@ -152,9 +150,7 @@ def ask(
 def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatModel | None:
     if url is None:
         if name is not None:
-            raise RequestError(
-                f"--llm-model {name} is of no use without the address of its server; add --llm URL"
-            )
+            raise RequestError(f"--llm-model {name} needs the address of its server; add --llm URL")
         return None
     from ..integrations.openai_chat import ChatModel  # the SDK is an extra
 
@@ -171,8 +167,9 @@ def _wording(given: str | None) -> str:
 
 
 def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
-    """Return what counts tokens: the tokenizer that is named, else the reranker's own, else that of the
-    embedder.
+    """Return a function that counts tokens.
+
+    It uses the tokenizer ``given``, or else the reranker's own tokenizer, or else the embedder's.
     """
     from ..models.load import model_folder
     from ..models.local.local import LocalReranker
@@ -183,7 +180,7 @@ def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[
         path = Path(given, TOKENIZER) if Path(given).is_dir() else Path(given)
         if not path.is_file():
             raise SettingsError(
-                f"--tokenizer {given} is neither a tokenizer.json nor a folder that holds one"
+                f"--tokenizer {given} is not a tokenizer.json and not a folder with one; give the path of one"
             )
         return token_count(open_tokenizer(path))
     if isinstance(reranker, LocalReranker):
@@ -201,10 +198,10 @@ def _schemas(client: RerankClient, index: str) -> IndexSchema:
             client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index
         )
     except AuthorizationException:
-        return IndexSchema(index)  # searching may be allowed all the same
+        return IndexSchema(index)  # the user may be allowed to search, but not to read mappings
 
 
-def _nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
+def _why_nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
     if hits:
         return (
             f"none of the {hits} documents that the search found in [{index}] has text in "
@@ -231,20 +228,20 @@ def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
 
 
 def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``--json`` prints of a prompt."""
+    """Return the prompt as ``--json`` prints it."""
     numbered = [
         {
-            "number": each.number,
-            **_place(each.passage),
-            "title": each.passage.context,
-            "text": each.passage.text,
-            "score": each.passage.score,
-            "cut": each.cut,
+            "number": item.number,
+            **_place(item.passage),
+            "title": item.passage.context,
+            "text": item.passage.text,
+            "score": item.passage.score,
+            "cut": item.cut,
         }
-        for each in prompt.passages
+        for item in prompt.passages
     ]
     left_out = [
-        {**_place(each.passage), "reason": each.reason, "number": each.number} for each in prompt.left_out
+        {**_place(left.passage), "reason": left.reason, "number": left.number} for left in prompt.left_out
     ]
     return {
         "question": question,
@@ -260,7 +257,7 @@ def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]
 
 
 def _place(passage: RankedPassage) -> dict[str, Any]:
-    """Return where a passage stands; its offsets are null where they are not known."""
+    """Return where a passage is in its document; unknown offsets are None."""
     known = passage.end > 0
     return {
         "index": passage.index,
@@ -271,7 +268,7 @@ def _place(passage: RankedPassage) -> dict[str, Any]:
 
 
 class _Answer(NamedTuple):
-    """What a model said; ``fault`` where it broke off."""
+    """A model's answer; ``fault`` is the error when the answer stopped early."""
 
     text: str
     finish_reason: str | None
@@ -279,11 +276,13 @@ class _Answer(NamedTuple):
 
 
 def _answer(chat: ChatModel, prompt: Prompt, report: dict[str, Any] | None) -> None:
-    """Ask the model and print its answer: as it comes, with its sources behind it, or with the ``report`` as
-    one document.
+    """Ask the model and print its answer.
+
+    Without a ``report``, the answer is printed while it arrives, and its sources follow. With a ``report``,
+    both are printed as one JSON document.
     """
     with chat:
-        answer = _said(chat, prompt, show=report is None)
+        answer = _stream(chat, prompt, show=report is None)
         citations = prompt.citations(answer.text)
         if report is None:
             _show_sources(citations)
@@ -294,8 +293,11 @@ def _answer(chat: ChatModel, prompt: Prompt, report: dict[str, Any] | None) -> N
         raise answer.fault
 
 
-def _said(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
-    """Return the answer, shown as it comes; of one that breaks off what came, unless nothing did."""
+def _stream(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
+    """Return the model's answer, printing it while it arrives when ``show`` is True.
+
+    An answer that stops early is returned as far as it came. If nothing came, the error is raised.
+    """
     parts: list[str] = []
     finish_reason, fault = None, None
     try:
@@ -314,7 +316,7 @@ def _said(chat: ChatModel, prompt: Prompt, *, show: bool) -> _Answer:
 
 
 def _answered(answer: _Answer, citations: Citations) -> dict[str, Any]:
-    cited = [{"number": each.number, **_place(each.passage)} for each in citations.passages]
+    cited = [{"number": item.number, **_place(item.passage)} for item in citations.passages]
     return {
         "answer": answer.text,
         "finish_reason": answer.finish_reason,
@@ -346,12 +348,12 @@ def _say_what_is_wrong(answer: _Answer, citations: Citations) -> None:
     faults = []
     if citations.unknown:
         faults.append(
-            f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which the prompt "
-            "does not hold"
+            f"the answer cites {', '.join(f'[{number}]' for number in citations.unknown)}, which are not in "
+            "the prompt"
         )
     if not citations.mentions:
         faults.append("the answer cites no passage")
     if answer.finish_reason not in ("stop", None):
-        faults.append(f"the answer ended before its end: the server says {answer.finish_reason}")
+        faults.append(f"the answer is incomplete: the server says {answer.finish_reason}")
     for fault in faults:
         stderr.print(f"warning: {fault}", style="yellow", markup=False, highlight=False, soft_wrap=True)

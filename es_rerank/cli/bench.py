@@ -1,4 +1,4 @@
-"""``es-rerank bench``: speed, measured side by side in one run."""
+"""``es-rerank bench``: measure speed, with all systems in the same run."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from .lazy_group import Entry, LazyGroup
 
 
 class _Benches(LazyGroup):
-    """What can be measured."""
+    """The benchmarks."""
 
     entries: ClassVar = {
         "engine": Entry(
             "bench_engine",
-            "Measure this engine beside its peers: same weights, same pairs, every system in an "
-            "environment and process of its own, interleaved.",
+            "Compare this engine's speed with other engines: same weights and pairs, each system in its "
+            "own environment and process, rounds interleaved.",
         ),
         "load": Entry(
             "bench_load",
-            "Measure latency under load of the sidecar beside infinity's server: open loop, "
-            "same weights, same requests at the same moments.",
+            "Compare the latency under load of the sidecar and of infinity's server: open loop, same "
+            "weights, same requests at the same times.",
         ),
         "cost": Entry(
             "bench_cost",
-            "Measure what a window costs here: milliseconds by candidates and tokens, their lines, "
+            "Measure the time of a window on this machine: milliseconds by candidates and by tokens, "
             "and pairs per second by threads.",
         ),
         "gateway": Entry(
             "bench_gateway",
-            "Measure what sidecar and library add to Elasticsearch's own latency: the same searches "
-            "by every way, interleaved.",
+            "Measure the latency that sidecar and library add to Elasticsearch's own: the same searches "
+            "through each, interleaved.",
         ),
     }
 
@@ -47,4 +47,4 @@ bench = typer.Typer(
 
 @bench.callback()
 def _options() -> None:
-    """Take no option: what is measured is a command of its own."""
+    """Take no options: every benchmark is a command of its own."""

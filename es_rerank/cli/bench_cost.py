@@ -1,4 +1,6 @@
-"""``es-rerank bench cost``: what a window costs here, by candidates, tokens and threads."""
+"""``es-rerank bench cost``: measure the time of one window on this machine, by candidates, tokens and
+threads.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,11 @@ from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .output import Json, print_json, stdout
 
 _TEXTS = 5_000
-"""Texts of a collection that passages are cut from."""
+"""Most texts of a collection that passages are cut from."""
 
 Passages = Callable[[int], list[str]]
-"""From a number of tokens to passages of that length, as many as the largest window."""
+"""A function that takes a number of tokens and returns passages of that length, as many as the largest
+window."""
 
 Point = tuple[float, float]
 
@@ -69,7 +72,9 @@ def cost(
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every cell is timed.")] = ROUNDS,
     budget: Annotated[
         float,
-        typer.Option(min=0, help="Seconds after which nothing further is begun; what is left out is said."),
+        typer.Option(
+            min=0, help="Seconds after which no further cell is begun; the output says how many are left out."
+        ),
     ] = BUDGET_S,
     threads: Threads = 0,
     embedder: Annotated[
@@ -78,7 +83,7 @@ def cost(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what a window costs here: milliseconds by candidates and tokens, their lines, and pairs per
+    """Measure the time of a window on this machine: milliseconds by candidates and by tokens, and pairs per
     second by threads.
     """
     end_on_sigterm()
@@ -114,12 +119,12 @@ class _Texts:
         self.query = queries[len(queries) // 2]
 
     def beside_query(self, model: CrossEncoder) -> Passages:
-        """Return what gives passages that, with the query, are read as so many tokens."""
+        """Return a function that gives passages of a total length in tokens, the query included."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(self.query, passage).ids))
 
     def for_embedder(self, model: BiEncoder, prefix: str) -> Passages:
-        """Return what gives passages that are read as so many tokens behind the model's own prefix."""
+        """Return a function that gives passages of a total length in tokens, the model's prefix included."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(prefix + passage).ids))
 
@@ -128,7 +133,7 @@ class _Texts:
 
 
 class _Rerankers:
-    """The model in each of its precisions, loaded until the block ends."""
+    """The model in each of its precisions; the end of the block closes them."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         self._folder, self._manifest, self._threads = folder, manifest, threads
@@ -137,7 +142,8 @@ class _Rerankers:
     def __enter__(self) -> Self:
         precisions: list[Precision] = sorted(self._manifest.variants, reverse=True)
         self.models: Mapping[Precision, CrossEncoder] = {
-            each: self._open.enter_context(self.load(each, self._threads)) for each in precisions
+            precision: self._open.enter_context(self.load(precision, self._threads))
+            for precision in precisions
         }
         return self
 
@@ -146,15 +152,15 @@ class _Rerankers:
 
     @property
     def default(self) -> CrossEncoder:
-        """The precision that is used where none is named."""
+        """The model in its default precision."""
         return self.models[self._manifest.default_variant]
 
     def load(self, precision: Precision, threads: int) -> CrossEncoder:
-        """Return the model in a precision, so many runs of it at a time."""
+        """Return the model in a precision, with ``threads`` runs at a time."""
         return CrossEncoder(self._folder, threads=threads, variant=precision)
 
 
-# --- what is measured ---------------------------------------------------------------------------------------
+# --- measuring ----------------------------------------------------------------------------------------------
 
 
 def _cells(
@@ -164,7 +170,7 @@ def _cells(
     passages: Passages,
     left: Budget,
 ) -> None:
-    """Time cells of the table in every precision."""
+    """Time cells of the table, in every precision."""
     with steps("timing", len(wanted) * len(rerankers.models)) as step:
         for candidates, tokens in wanted:
             for precision, model in rerankers.models.items():
@@ -178,7 +184,7 @@ def _cells(
 
 
 def _threads(report: _Report, rerankers: _Rerankers, passages: Passages, left: Budget) -> None:
-    """Time one window with more and more threads."""
+    """Time the same window with rising numbers of threads."""
     if report.manifest.max_length < LINE_TOKENS:
         return
     counts = thread_counts(report.threads)
@@ -197,10 +203,10 @@ def _threads(report: _Report, rerankers: _Rerankers, passages: Passages, left: B
 
 
 def _embedder(report: _Report, texts: _Texts, left: Budget) -> None:
-    """Time the bundled embedder at every length that it reads whole."""
+    """Time the bundled embedder at every length that it reads without truncation."""
     with BiEncoder(model_folder(BUNDLED_EMBEDDER), threads=report.threads) as model:
         contract = model.manifest.bi_encoder
-        assert contract is not None  # the manifest's own check
+        assert contract is not None  # the manifest checks it
         passages = texts.for_embedder(model, contract.passage_prefix)
         wanted = [tokens for tokens in TOKENS if tokens <= model.manifest.max_length]
         with steps("embedding", len(wanted)) as step:
@@ -211,12 +217,12 @@ def _embedder(report: _Report, texts: _Texts, left: Budget) -> None:
                     report.embedder.append(Speed.of(model.manifest.default_variant, tokens, EMBEDDED, timing))
 
 
-# --- what is shown ------------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Report:
-    """What was measured, and of what. ``query`` stands beside every passage."""
+    """The measurements, and the model they belong to. ``query`` is paired with every passage."""
 
     manifest: Manifest
     query: str
@@ -227,7 +233,7 @@ class _Report:
     embedder: list[Speed] = field(default_factory=list)
 
     def against_candidates(self, precision: Precision) -> list[Point]:
-        """Return (candidates, ms) at ``LINE_TOKENS`` tokens."""
+        """Return (candidates, ms) of the cells with ``LINE_TOKENS`` tokens."""
         return sorted(
             (cell.candidates, cell.timing.ms)
             for cell in self._measured(precision)
@@ -235,7 +241,7 @@ class _Report:
         )
 
     def against_tokens(self, precision: Precision) -> list[Point]:
-        """Return (tokens, ms) of ``LINE_CANDIDATES`` candidates."""
+        """Return (tokens, ms) of the cells with ``LINE_CANDIDATES`` candidates."""
         return sorted(
             (cell.tokens, cell.timing.ms)
             for cell in self._measured(precision)
@@ -255,7 +261,7 @@ class _Report:
             "query": self.query,
             "rounds": self.rounds,
             "cells": [cell.as_json() for cell in self.cells],
-            "fits": [each for precision in self._precisions() for each in self._fits(precision)],
+            "fits": [line for precision in self._precisions() for line in self._fits(precision)],
             "threads": [speed.as_json("threads", "pairs") for speed in self.by_threads],
         }
         return {
@@ -268,23 +274,25 @@ class _Report:
         }
 
     def _fits(self, precision: Precision) -> Iterator[dict[str, Any]]:
-        """Yield the line through each of the three rows of points, null where there are too few."""
+        """Yield the line fitted through each of the three series of points; None when there are too few
+        points.
+        """
         lines = {
             "candidates": self.against_candidates(precision),
             "tokens": self.against_tokens(precision),
             "threads": self.against_threads(precision),
         }
         for name, points in lines.items():
-            found = fit(points)
+            line = fit(points)
             yield {
                 "precision": precision,
                 "against": name,
                 "points": len(points),
-                "line": None if found is None else found.as_json(),
+                "line": None if line is None else line.as_json(),
             }
 
     def show(self) -> None:
-        """Print a table for each precision, the lines, and the speeds."""
+        """Print a table for each precision, the fitted lines, and the speeds."""
         about = machine("")
         title = (
             f"{self.manifest.name}: milliseconds for a window, by tokens of each pair; {about['cpu']}, "
@@ -293,19 +301,19 @@ class _Report:
         stdout.print(title, highlight=False, soft_wrap=True)
         for precision in self._precisions():
             stdout.print(self._table(precision))
-            for each in self._fits(precision):
-                if each["line"]:
-                    line, unit = each["line"], "pairs/s" if each["against"] == "threads" else "ms"
+            for fitted in self._fits(precision):
+                if fitted["line"]:
+                    line, unit = fitted["line"], "pairs/s" if fitted["against"] == "threads" else "ms"
                     said = (
-                        f"{precision}, {unit} against {each['against']}: {line['slope']:g} each, "
+                        f"{precision}, {unit} against {fitted['against']}: {line['slope']:g} each, "
                         f"{line['intercept']:+g}, R² {line['r2']:.4f}"
                     )
                     stdout.print(said, highlight=False, soft_wrap=True)
         measured = sum(cell.timing is not None for cell in self.cells)
         if measured < len(self.cells):
             stdout.print(
-                f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; an empty cell "
-                "was not",
+                f"measured: {measured} of {len(self.cells)} cells, until --budget was used up; empty cells "
+                "were not measured",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -324,20 +332,21 @@ class _Report:
 
     def _table(self, precision: Precision) -> Table:
         shown = Table("candidates", title=precision, title_justify="left", box=None, pad_edge=False)
-        found = {(cell.candidates, cell.tokens): cell.timing for cell in self._measured(precision)}
+        timed_cells = {(cell.candidates, cell.tokens): cell.timing for cell in self._measured(precision)}
         lengths = [tokens for tokens in TOKENS if tokens <= self.manifest.max_length]
         for tokens in lengths:
             shown.add_column(f"{tokens} tokens", justify="right", no_wrap=True)
         for candidates in CANDIDATES:
-            timings = [found.get((candidates, tokens)) for tokens in lengths]
+            timings = [timed_cells.get((candidates, tokens)) for tokens in lengths]
             shown.add_row(
                 str(candidates), *("" if timing is None else f"{timing.ms:.0f}" for timing in timings)
             )
         return shown
 
     def picture(self) -> str:
-        """Return the points and their lines as SVG, a panel for each row of points. Raises ModelError where
-        nothing was measured.
+        """Return the points and their lines as SVG, one panel for each series of points.
+
+        Raises ModelError when nothing was measured.
         """
         wanted = (
             (
@@ -372,13 +381,13 @@ class _Report:
                     "Embedder by length",
                     "tokens",
                     "passages per second",
-                    [Curve(BUNDLED_EMBEDDER, [(each.at, each.per_second) for each in self.embedder])],
+                    [Curve(BUNDLED_EMBEDDER, [(speed.at, speed.per_second) for speed in self.embedder])],
                 )
             )
         panels = [panel for panel in panels if panel.curves]
         if not panels:
             raise ModelError(
-                "nothing was measured within --budget, so that there is nothing to draw; give it more seconds"
+                "nothing was measured within --budget, so there is nothing to draw; give it more seconds"
             )
         return curves(f"{self.manifest.name}, {machine('')['cpu']}, {self.threads} threads", panels)
 
@@ -390,9 +399,9 @@ class _Report:
 
 
 def _curve(precision: Precision, points: Sequence[Point], colour: str) -> Curve:
-    found = fit(points)
-    if found is None:
+    line = fit(points)
+    if line is None:
         return Curve(precision, points, colour)
     return Curve(
-        f"{precision}, line: R² {found.r2:.4f}", points, colour, line=Line(found.slope, found.intercept)
+        f"{precision}, line: R² {line.r2:.4f}", points, colour, line=Line(line.slope, line.intercept)
     )

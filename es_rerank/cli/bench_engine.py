@@ -50,14 +50,15 @@ QUERIES = 100
 _WORKER = Path(table.__file__).with_name("worker.py")
 _SETUP_TIMEOUT_S = 900.0
 _CAPTION = (
-    "x fp32 peer: how many times as fast as the fastest of them in the same round, median and 95 % interval; "
-    "x any peer: of any precision. MB: most memory. difference: largest from torch, in logits (FlashRank: in "
-    "probabilities). nDCG@10: the model's order alone; joined: with the first stage's score, by "
-    "--calibration; fp32 systems share one, since their scores are the same."
+    "x fp32 peer: speed divided by that of the fastest fp32 peer in the same round, median and 95 % "
+    "interval; x any peer: the same with peers of any precision. MB: peak memory. difference: the largest "
+    "from torch, in logits (FlashRank: in probabilities). nDCG@10: order by the model alone; joined: with "
+    "the first stage's score, by --calibration. All fp32 systems have the same nDCG@10, because their scores "
+    "agree."
 )
 _ON_OUR_GRID = (
-    "The weights are the bundled int8 graph's, as fp32: they lie on the grid of es-rerank's own int8, which "
-    "therefore rounds only activations. Give MODEL to compare what int8 costs in quality."
+    "The weights are those of the bundled int8 graph, converted to fp32. So es-rerank's own int8 rounds only "
+    "activations here, not weights. Give MODEL to measure what int8 costs in quality."
 )
 
 
@@ -72,23 +73,21 @@ def engine(
     data: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Collection in BEIR layout whose texts are read; several for nDCG@10, the first one for "
-            "speed.",
+            help="Collection in BEIR layout; may be given several times: speed is measured on the first one, "
+            "nDCG@10 on all.",
             show_default="the packaged one",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Whose judgements to use.", show_default="the only one")
+        str | None, typer.Option(help="Split whose qrels are used.", show_default="the only one")
     ] = None,
     peers: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Peer to measure, of: {', '.join(peer.name for peer in PEERS)}.", show_default="all"
+            help=f"Peer to measure, one of: {', '.join(peer.name for peer in PEERS)}.", show_default="all"
         ),
     ] = None,
-    alone: Annotated[
-        bool, typer.Option("--alone", help="Measure this engine's own ways alone, without peers.")
-    ] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Measure only this engine, without peers.")] = False,
     rounds: Annotated[
         int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")
     ] = ROUNDS,
@@ -103,15 +102,15 @@ def engine(
         int,
         typer.Option(
             min=0,
-            help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 leaves it out.",
+            help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 skips nDCG@10.",
         ),
     ] = QUERIES,
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model whose calibration joins the first stage's score to the model's, for the "
-            "order that a search gives.",
-            show_default="the bundled one's without MODEL, else none",
+            help="Exported model whose calibration combines the first-stage score with the model's, to give "
+            "the order of a search.",
+            show_default="the bundled model's; none with MODEL",
         ),
     ] = None,
     cache: Annotated[
@@ -121,8 +120,8 @@ def engine(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure this engine beside its peers: same weights, same pairs, every system in an environment and
-    process of its own, interleaved.
+    """Compare this engine's speed with other engines: same weights and pairs, each system in its own
+    environment and process, rounds interleaved.
     """
     from ..models.load import calibration_of
     from ..settings import BUNDLED_RERANKER
@@ -138,7 +137,7 @@ def engine(
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
         setting = _Setting(Path(scratch), threads or cores(), model, chosen, cache or default_cache())
         contest = Contest(setting.entrants(), lists, setting.reference(lists))
-        _run(contest, rounds, [each for collection in collections for each in collection.judged])
+        _run(contest, rounds, [item for collection in collections for item in collection.judged])
         rows = contest.rows()
     report = _Report(rows, collections, lists, rounds, setting.threads, joins, on_our_grid=model is None)
     if plot is not None:
@@ -156,7 +155,7 @@ def _chosen(names: list[str] | None) -> list[Peer]:
     known = {peer.name: peer for peer in PEERS}
     if unknown := sorted(set(names or ()) - set(known)):
         raise SettingsError(
-            f"--peers {', '.join(unknown)} is not a peer that is known here; choose of: {', '.join(known)}"
+            f"--peers {', '.join(unknown)} is not a known peer; choose one of: {', '.join(known)}"
         )
     return [peer for peer in PEERS if names is None or peer.name in names]
 
@@ -165,8 +164,9 @@ def _chosen(names: list[str] | None) -> list[Peer]:
 
 
 class _Collection:
-    """A collection's queries with their BM25 windows; ``every`` for speed, of which ``judged`` are reranked
-    for nDCG@10.
+    """A collection's queries with their BM25 windows.
+
+    ``every`` holds all queries, for speed; ``judged`` holds those that are reranked for nDCG@10.
     """
 
     def __init__(self, folder: Path, split: str | None, window: int, queries: int) -> None:
@@ -185,37 +185,38 @@ class _Collection:
 
     @property
     def every(self) -> list[Candidates]:
-        """All queries that recall something, in the order of a hash of their id."""
+        """All queries with at least one candidate, ordered by a hash of their id."""
         return list(self._windows.values())
 
     @property
     def judged(self) -> list[tuple[str, list[str]]]:
-        """What is reranked for nDCG@10, query by query; nothing where it is left out."""
-        return [(found.query, found.texts[: self.window]) for found in self._asked().values()]
+        """The queries and passages that are reranked for nDCG@10; empty when nDCG@10 is not measured."""
+        return [(asked.query, asked.texts[: self.window]) for asked in self._asked().values()]
 
     def ndcg(self, scores: Values | None = None, calibration: Calibration | None = None) -> float | None:
-        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; of the
-        first stage without.
+        """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; without
+        scores, of the first stage.
 
-        With ``calibration`` they are ordered as a search orders them: by the scores together with the first
-        stage's.
+        With ``calibration`` they are ordered as a search orders them, by the model's scores together with the
+        first stage's.
         """
         if not self._wanted:
             return None
         run = {name: run_of([]) for name in self.topics.queries}
         start = 0
-        for name, found in self._asked().items():
-            documents = found.documents[: self.window]
+        for name, candidates in self._asked().items():
+            documents = candidates.documents[: self.window]
             order: Sequence[int] = range(len(documents))
             if scores is not None:
                 logits = scores[start : start + len(documents)].astype(np.float32)
-                order = ranked(calibrated(logits, found.scores[: self.window], calibration))
-            run[name] = run_of([documents[position] for position in order] + found.documents[self.window :])
+                order = ranked(calibrated(logits, candidates.scores[: self.window], calibration))
+            reranked = [documents[position] for position in order]
+            run[name] = run_of(reranked + candidates.documents[self.window :])
             start += len(documents)
         return round(mean(measured(self.topics.qrels, run).values()).ndcg_at_10, 4)
 
     def texts(self) -> int:
-        """Return how many texts ``judged`` holds."""
+        """Return the number of texts in ``judged``."""
         return sum(len(texts) for _, texts in self.judged)
 
     def _asked(self) -> dict[str, Candidates]:
@@ -227,14 +228,15 @@ class _Collection:
 
 
 def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
-    """Return so many pairs, query by query with its best passages. Raises SettingsError where there are not
-    as many.
+    """Return exactly ``pairs`` pairs: query by query, each with its best passages.
+
+    Raises SettingsError when there are fewer.
     """
     lists: list[tuple[str, list[str]]] = []
     left = pairs
-    for each in candidates:
-        texts = each.texts[: min(CANDIDATES, left)]
-        lists.append((each.query, texts))
+    for asked in candidates:
+        texts = asked.texts[: min(CANDIDATES, left)]
+        lists.append((asked.query, texts))
         left -= len(texts)
         if not left:
             return lists
@@ -248,7 +250,7 @@ def _timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
 
 
 class _Setting:
-    """What all systems need before they can be started: folders of the same weights, and environments."""
+    """What all systems need before they start: folders of the same weights, and Python environments."""
 
     def __init__(
         self, scratch: Path, threads: int, model: str | None, peers: Sequence[Peer], cache: Path
@@ -258,7 +260,7 @@ class _Setting:
         self.threads = threads
         self._scratch, self._peers = scratch, peers
         torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
-        with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+        with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
             texts = torch / INT8_TEXTS
             ours = ExportOptions(kind="cross-encoder", int8_texts=texts if texts.is_file() else None)
             manifest = export_model(str(torch), scratch / "ours", ours, say=_say)
@@ -270,8 +272,8 @@ class _Setting:
                 export_model(str(torch), folder, replace(ours, exit_layer=layer), say=_say)
         if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
             raise SettingsError(
-                f"{model} has two labels, of which every peer makes a score in its own way; the bench "
-                "compares models with one label"
+                f"{model} has two labels, and every peer makes a score from them in another way; give a "
+                "model with one label"
             )
         self._max_length = manifest.max_length
         self._folders: dict[Weights, Path] = {
@@ -297,13 +299,13 @@ class _Setting:
         )
 
     def reference(self, lists: Lists) -> Values:
-        """Return torch's logits. Raises ModelError where torch gives none."""
+        """Return torch's logits. Raises ModelError when torch gives none."""
         try:
             with _doing("torch's own scores"), self._start(table.REFERENCE) as worker:
                 return worker.score(lists, 1).scores
         except WorkerError as error:
             raise ModelError(
-                f"torch's own scores, which all others are compared with, could not be had: {error}"
+                f"torch could not compute the scores that all other systems are compared with: {error}"
             ) from error
 
     def entrants(self) -> list[Entrant]:
@@ -349,7 +351,7 @@ class _Setting:
             "max_length": self._max_length,
             "out": out,
         }
-        # -P: the worker's own folder is no place to import from.
+        # -P: do not import from the worker's own folder.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]
         return Worker(
             command,
@@ -360,7 +362,9 @@ class _Setting:
 
 
 def _tried(make: Callable[[], Path], what: str) -> Path | WorkerError:
-    """Return what was made, or why it was not: that becomes a row, and the others are measured."""
+    """Return the path that ``make`` made, or its error: the error becomes a row, and the other systems are
+    measured.
+    """
     try:
         with _doing(what):
             return make()
@@ -371,7 +375,7 @@ def _tried(make: Callable[[], Path], what: str) -> Path | WorkerError:
 def _or_raise(made: Path | WorkerError | None) -> Path:
     if isinstance(made, WorkerError):
         raise made
-    assert made is not None  # asked for by systems of a chosen peer alone
+    assert made is not None  # only systems of a chosen peer ask for it
     return made
 
 
@@ -389,7 +393,7 @@ def _doing(what: str) -> Iterator[None]:
 
 
 def _run(contest: Contest, rounds: int, judged: Lists) -> None:
-    """Take the contest through its parts, each with a bar on stderr that no thread draws while something is
+    """Run the parts of the contest, each with a progress bar on stderr; no thread draws it while something is
     timed.
     """
     with contest:
@@ -401,11 +405,11 @@ def _run(contest: Contest, rounds: int, judged: Lists) -> None:
             contest.rank(judged, step)
 
 
-# --- what is shown ------------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------------
 
 
 class _Report:
-    """Rows, their nDCG@10 on every collection, and what they were measured on."""
+    """The rows, their nDCG@10 on every collection, and what they were measured on."""
 
     def __init__(
         self,
@@ -436,7 +440,7 @@ class _Report:
         }
 
     def _by_collection(self, row: Row, calibration: Calibration | None = None) -> dict[str, float]:
-        found: dict[str, float] = {}
+        by_collection: dict[str, float] = {}
         start = 0
         for collection in self._collections:
             end = start + collection.texts()
@@ -444,12 +448,12 @@ class _Report:
                 row.ranked is not None
                 and (value := collection.ndcg(row.ranked[start:end], calibration)) is not None
             ):
-                found[collection.topics.collection] = value
+                by_collection[collection.topics.collection] = value
             start = end
-        return found
+        return by_collection
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report under the names that the command line promises."""
+        """Return the report with the documented keys of ``--json``."""
         systems = []
         for row in self._rows:
             ndcg = self._ndcg[label(row.system)]
@@ -462,7 +466,7 @@ class _Report:
             "pairs": self._pairs,
             "rounds": self._rounds,
             "weights_on_int8_grid": self._on_our_grid,
-            "collections": [self._collection(each) for each in self._collections],
+            "collections": [self._collection(collection) for collection in self._collections],
             "systems": systems,
         }
 
@@ -477,7 +481,7 @@ class _Report:
         }
 
     def show(self) -> None:
-        """Print two tables, what could not be measured, and what has to be known to read it."""
+        """Print the tables, what could not be measured, and the captions that explain the columns."""
         done = [row for row in self._rows if row.reason is None]
         title = (
             f"{self._pairs} pairs, {self._rounds} rounds; {self._machine['cpu']}, {self._threads} threads, "
@@ -495,8 +499,8 @@ class _Report:
         )
         if joined := [
             (name, [f"{value:.4f}"])
-            for name, found in self._joined.items()
-            if (value := _mean(found)) is not None
+            for name, by_collection in self._joined.items()
+            if (value := _mean(by_collection)) is not None
         ]:
             _print_table("", ("nDCG@10, joined",), joined)
         stdout.print(_CAPTION, highlight=False, soft_wrap=True)
@@ -530,7 +534,7 @@ class _Report:
         ]
 
     def picture(self) -> str:
-        """Return the speeds as SVG. Raises ModelError where nothing was measured."""
+        """Return the speeds as SVG. Raises ModelError when nothing was measured."""
         bars = [
             Bar(
                 label(row.system),
@@ -543,7 +547,7 @@ class _Report:
             if row.pairs_per_second is not None and not row.system.remembers
         ]
         if not bars:
-            raise ModelError("no system could be measured, so that there is nothing to draw")
+            raise ModelError("no system could be measured, so there is nothing to draw")
         return chart(f"pairs per second, {self._machine['cpu']}, {self._threads} threads", bars)
 
 
@@ -565,8 +569,8 @@ def _speed(row: Row) -> list[str]:
     ]
 
 
-def _interval(found: Added | None) -> str:
-    return "" if found is None else f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
+def _interval(ratio: Added | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
 def _mean(values: Mapping[str, float]) -> float | None:

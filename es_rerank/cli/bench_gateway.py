@@ -1,4 +1,4 @@
-"""``es-rerank bench gateway``: what sidecar and library add to Elasticsearch's own latency."""
+"""``es-rerank bench gateway``: measure the latency that sidecar and library add to Elasticsearch's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _DRAWN_EVERY = 10
-"""Rounds between two drawings of the progress bar, which take time themselves."""
+"""Rounds between two updates of the progress bar, because an update takes time itself."""
 
 _CAPTION = (
     "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by "
@@ -34,7 +34,7 @@ def gateway(
     elasticsearch_url: Annotated[
         str | None,
         typer.Option(
-            help="Elasticsearch to write the bench's index to; ELASTICSEARCH_URL is not used for that.",
+            help="Elasticsearch that gets the bench's index; ELASTICSEARCH_URL is ignored here.",
             show_default="a node of its own",
         ),
     ] = None,
@@ -42,12 +42,12 @@ def gateway(
         int, typer.Option(min=100, max=1_000_000, help="How many short documents the index holds.")
     ] = DOCUMENTS,
     rounds: Annotated[
-        int, typer.Option(min=1, max=100_000, help="How often every search is timed, by every way.")
+        int, typer.Option(min=1, max=100_000, help="How often each search is timed, in each way.")
     ] = ROUNDS,
     as_json: Json = False,
 ) -> None:
-    """Measure what sidecar and library add to Elasticsearch's own latency: the same searches by every way,
-    interleaved.
+    """Measure the latency that sidecar and library add to Elasticsearch's own: the same searches through
+    each, interleaved.
     """
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect, found_or_started
@@ -76,13 +76,13 @@ def gateway(
     else:
         _show(measured, about, f"{documents:,} documents, {rounds:,} rounds")
     if not found.found:
-        stderr.print("the node keeps running; end it with: es-rerank down", highlight=False)
+        stderr.print("the node keeps running; stop it with: es-rerank down", highlight=False)
 
 
 @contextmanager
 def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
-    """Yield a client of a sidecar over ``url``; credentials in ``url`` are sent by the client, as every
-    caller's are.
+    """Yield a client of a sidecar over ``url``; the client sends the credentials in ``url``, as every caller
+    does.
     """
     from .connection import BULK_TIMEOUT_S, client_of, with_port
     from .own_sidecar import own_sidecar
@@ -99,8 +99,8 @@ def _sidecar(url: str, settings: Settings) -> Iterator[Elasticsearch]:
 
 
 def _ways(client: Elasticsearch, sidecar: Elasticsearch) -> dict[Way, Searcher]:
-    """Return the clients to time; a request that fails ends the run, since a second try would be timed with
-    the first.
+    """Return the clients to time, without retries: the time of a retry would be added to that of the first
+    attempt.
     """
     from ..client import RerankClient
 

@@ -1,6 +1,4 @@
-"""``es-rerank bench load``: how long requests wait at the sidecar, and at infinity's server beside it, the
-more of them arrive.
-"""
+"""``es-rerank bench load``: measure latency under load of the sidecar and of infinity's server."""
 
 from __future__ import annotations
 
@@ -50,14 +48,14 @@ from .output import Json, print_json, stderr, stdout
 WINDOW = 20
 
 _MOST_QUERIES = 2_000
-"""Queries of a collection that are read, drawn by a hash of their id."""
+"""Most queries of a collection that are read, drawn by a hash of their id."""
 
 _CAPTION = (
-    "Poisson arrivals, the same for every server; latency in milliseconds from the moment a request was due, "
-    "so that waiting counts. "
-    "Percentiles over all but rejected requests; a late one had no answer within {timeout:g} s. Over its "
-    "capacity a server's latencies grow as "
-    "long as the load lasts. The bench sends from the same machine."
+    "Poisson arrivals, the same for every server. Latency in milliseconds, from the moment when a request "
+    "was "
+    "due, so that waiting counts. Percentiles over all requests except rejected ones; a late request had no "
+    "answer within {timeout:g} s. Above its capacity, the latencies of a server grow as long as the load "
+    "lasts. The bench sends from the same machine."
 )
 
 
@@ -65,8 +63,8 @@ def load(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Local folder or Hub id of a torch cross-encoder with one label; or an exported folder, "
-            "which is measured alone.",
+            help="Local folder or Hub id of a torch cross-encoder with one label; or an exported folder, for "
+            "the sidecar alone.",
             show_default="the bundled one's weights",
         ),
     ] = None,
@@ -79,12 +77,14 @@ def load(
     ] = WINDOW,
     requests: Annotated[
         int,
-        typer.Option(min=1, max=100_000, help="Requests at each rate, no pair of query and passage twice."),
+        typer.Option(
+            min=1, max=100_000, help="Requests at each rate; no pair of query and passage occurs twice."
+        ),
     ] = REQUESTS,
     rates: Annotated[
         list[float] | None,
         typer.Option(
-            help="Requests per second that are offered, several times for several.",
+            help="Offered requests per second; may be given several times.",
             show_default="0.2 to 1.2 of each server's own capacity",
         ),
     ] = None,
@@ -96,8 +96,8 @@ def load(
         bool,
         typer.Option(
             "--alone",
-            help="Measure the sidecar alone, without infinity's server. The bundled model then needs "
-            "the extra evaluate only.",
+            help="Measure the sidecar alone, without infinity's server. The bundled model then needs only "
+            "the extra evaluate.",
         ),
     ] = False,
     cache: Annotated[
@@ -107,8 +107,8 @@ def load(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure latency under load of the sidecar beside infinity's server: open loop, same weights, same
-    requests at the same moments.
+    """Compare the latency under load of the sidecar and of infinity's server: open loop, same weights, same
+    requests at the same times.
     """
     check_evaluate("the bench")
     end_on_sigterm()
@@ -141,27 +141,27 @@ def load(
 
 
 def _requests(folder: Path, window: int, number: int) -> Lists:
-    """Return so many full windows. Raises SettingsError where the collection does not give as many."""
+    """Return ``number`` full windows. Raises SettingsError when the collection has fewer."""
     from ..research.bench.windows import requests_of, windows
 
     known = read_queries(folder)
     queries = {name: known[name] for name in by_hash(known)[:_MOST_QUERIES]}
-    found = list(
+    requests = list(
         islice(
             requests_of(windows(folder, queries, window * (number // max(len(queries), 1) + 1)), window),
             number,
         )
     )
-    if len(found) < number:
+    if len(requests) < number:
         raise SettingsError(
-            f"--requests {number} is more than the {len(found)} windows of {window} passages that {folder} "
-            "gives; choose fewer, a smaller --window, or a larger collection with --data"
+            f"--requests {number} is more than the {len(requests)} windows of {window} passages that "
+            f"{folder} gives; choose fewer, a smaller --window, or a larger collection with --data"
         )
-    return found
+    return requests
 
 
 class _Setting:
-    """Folders of the same weights, and the servers over them."""
+    """Model folders of the same weights, and the servers over them."""
 
     def __init__(
         self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool
@@ -180,7 +180,7 @@ class _Setting:
         else:
             torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
             self._exported, self._torch = scratch / "ours", None if alone else torch
-            with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+            with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
                 export_model(
                     str(torch),
                     self._exported,
@@ -190,11 +190,11 @@ class _Setting:
         self._precisions: list[Precision] = sorted(read_manifest(self._exported).variants, reverse=True)
 
     def contenders(self, cache: Path) -> list[Contender]:
-        """Return the sidecar in every precision that the folder has, and infinity's server where there is a
-        torch folder for it.
+        """Return the sidecar in every precision of the folder, and infinity's server when there is a torch
+        folder.
         """
         mine = version("es-rerank")
-        found = [
+        contenders = [
             Contender(
                 System("es-rerank sidecar", precision, None, "sidecar", "ours", batches=False),
                 mine,
@@ -204,14 +204,15 @@ class _Setting:
         ]
         if self._torch is not None:
             system = System("infinity server, torch", "fp32", INFINITY.name, "infinity", "torch")
-            found.append(
+            contenders.append(
                 Contender(system, INFINITY.version, partial(self._infinity, self._torch, cache), BATCHES)
             )
-        return found
+        return contenders
 
     def expected(self, requests: Lists) -> list[Values] | None:
-        """Return our fp32 logits of the first requests, which the export has held to torch's; None without an
-        fp32 graph.
+        """Return this engine's fp32 logits of the first requests; None when there is no fp32 graph.
+
+        The export has compared these logits with torch's.
         """
         if "fp32" not in self._precisions:
             return None
@@ -241,7 +242,7 @@ def _doing(what: str) -> Iterator[None]:
 
 
 class _Report:
-    """Rows, and what they were measured on. ``about`` holds what was asked for."""
+    """The rows, and the machine they were measured on. ``about`` holds the options of the run."""
 
     def __init__(self, rows: Sequence[Row], about: dict[str, int | float], threads: int) -> None:
         self._rows, self._about = rows, about
@@ -254,7 +255,9 @@ class _Report:
         return {"machine": self._machine, **self._about, "servers": [row.as_json() for row in self._rows]}
 
     def show(self) -> None:
-        """Print a table for each server, what could not be measured, and what has to be known to read it."""
+        """Print a table for each server, what could not be measured, and the caption that explains the
+        columns.
+        """
         extent = f"{self._about['requests']} requests of {self._about['window']} passages at each rate"
         stdout.print(
             f"{extent}; {self._machine['cpu']}, {self._machine['threads']} threads, Python "
@@ -282,14 +285,16 @@ class _Report:
                 )
 
     def picture(self) -> str:
-        """Return latency against offered rate as SVG. Raises ModelError where nothing was answered."""
+        """Return latency against offered rate as SVG. Raises ModelError when no request was answered."""
         drawn = [
             curve
             for number, row in enumerate(self._rows)
             for curve in _curves(row, COLOURS[number % len(COLOURS)])
         ]
         if not drawn:
-            raise ModelError("no server answered in time at any rate, so that there is nothing to draw")
+            raise ModelError(
+                "no server answered in time at any rate, so there is nothing to draw; try lower --rates"
+            )
         panel = Panel(
             f"requests of {self._about['window']} passages",
             "offered requests per second",
@@ -325,8 +330,8 @@ def _shown(latency_ms: float | None) -> str:
 
 
 def _curves(row: Row, colour: str) -> list[Curve]:
-    """Return p50 and p95 of a server, as far as they do not fall on late requests."""
-    found = []
+    """Return the curves of p50 and p95 of a server, without the rates at which that percentile was late."""
+    drawn = []
     for name, dashed in (("p50", False), ("p95", True)):
         points = [
             (step.offered, value)
@@ -334,8 +339,8 @@ def _curves(row: Row, colour: str) -> list[Curve]:
             if (value := _latency(step, name)) is not None and 0 < value < math.inf
         ]
         if points:
-            found.append(Curve(f"{_label(row)} {name}", points, colour, dashed))
-    return found
+            drawn.append(Curve(f"{_label(row)} {name}", points, colour, dashed))
+    return drawn
 
 
 def _latency(step: Step, name: str) -> float | None:

@@ -28,14 +28,15 @@ def check_plot(plot: Path | None) -> None:
 
 
 def end_on_sigterm() -> None:
-    """End on SIGTERM as on Ctrl-C: what was started ends, and what was made is removed."""
+    """End on SIGTERM as on Ctrl-C: processes that were started end, and files that were made are removed."""
     signal.signal(signal.SIGTERM, _leave)
 
 
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar of ``total`` steps on stderr; yields what is told the name of each step. No thread draws it
-    while something is timed.
+    """Show a bar of ``total`` steps on stderr; yield a function that takes the name of each step.
+
+    No thread draws the bar while something is timed.
     """
     with progress(total, what, by_itself=False) as bar:
         yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)

@@ -1,4 +1,4 @@
-"""``es-rerank calibrate``: what a logit and a first-stage score together are worth as a probability."""
+"""``es-rerank calibrate``: learn how logit and first-stage score together become a probability."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..research.training.calibration import Quality
 
 _LEFT_OUT = frozenset({"policyqa"})
-"""Collections whose questions make no sense without their document: no search would ask them."""
+"""Collections whose questions make no sense without their document: no user would search with them."""
 
 
 def calibrate(
@@ -30,31 +30,36 @@ def calibrate(
     trained: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of a training run: the queries that it learned from are left out.",
+            help="Folder of a training run; the queries that it learned from are left out.",
             show_default="nothing is left out",
         ),
     ] = None,
     collection: Annotated[
         list[str] | None,
-        typer.Option(help="Collection of the recipe to learn from.", show_default="all but policyqa"),
+        typer.Option(
+            help="Collection of the recipe to learn from; may be given several times.",
+            show_default="all but policyqa",
+        ),
     ] = None,
     recipe: Annotated[
         str,
-        typer.Option(help="JSON file with a recipe, or one of ours by name: where the queries come from."),
+        typer.Option(
+            help="JSON file with a recipe, or the name of one of ours; it names the queries to use."
+        ),
     ] = "first",
     first_stage_weight: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="What the standardised first stage weighs beside the logits' own spread, where it is known "
-            "better than these windows tell.",
+            help="Weight of the standardised first-stage score, relative to the spread of the logits; give "
+            "it to replace the weight that is learned here.",
             show_default="learned",
         ),
     ] = None,
     embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
     as_json: Json = False,
 ) -> None:
-    """Learn the calibration of a cross-encoder on training splits and write it into its manifest."""
+    """Learn the calibration of a cross-encoder from training splits and write it into its manifest."""
     check_evaluate("learning a calibration")
     from ..models.load import load_embedder
     from ..models.local.cross_encoder import CrossEncoder
@@ -111,8 +116,9 @@ def _table(table: Mapping[str, Quality]) -> Table:
 
 
 def _queries(run: Path) -> set[str]:
-    """Return the texts of the queries that a training run learned from: not of development lists, nor of
-    those it did not reach.
+    """Return the texts of the queries that a training run learned from.
+
+    Queries of its development lists, and queries that it did not reach, are not among them.
     """
     from ..research.training.recipe import RECIPE, read_recipe
     from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
@@ -121,6 +127,6 @@ def _queries(run: Path) -> set[str]:
     made_by, lists = read_lists(path)
     if not is_of(made_by, recipe):
         raise SettingsError(
-            f"{path} was made by another recipe than {run / RECIPE}; give a folder as es-rerank train left it"
+            f"{path} was made by another recipe than {run / RECIPE}; give a folder that es-rerank train wrote"
         )
     return {item.query for item in learned_from(lists, recipe)}

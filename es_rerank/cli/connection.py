@@ -1,4 +1,4 @@
-"""How a command gets its Elasticsearch client."""
+"""The Elasticsearch client of a command."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from ..settings import Settings
 from .output import stderr
 
 BULK_TIMEOUT_S = 120.0
-"""A bulk request of long documents may wait for vectors to be woven into the graph."""
+"""Seconds for one bulk request: Elasticsearch may take long to add the vectors of long documents to the HNSW
+graph."""
 
 _GREETING_S = 5.0
-"""Seconds that a first answer may take; a node that is up answers in milliseconds."""
+"""Seconds for the first answer; a node that runs answers in milliseconds."""
 
 
 def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 30.0) -> Elasticsearch:
-    """Return a client of the Elasticsearch at ``url``, else at the setting's address, else of the running
-    local node.
+    """Return a client of the Elasticsearch at ``url``, or else at the address in the settings, or else of the
+    running local node.
 
-    ``request_timeout_s`` bounds each later request, in seconds. Raises SettingsError for an address or
-    credentials that cannot be used, NodeError when no address is known, and UnreachableError when no
-    Elasticsearch answers there; its own refusals (401, say) pass through.
+    ``request_timeout_s`` limits each later request, in seconds. Raises SettingsError for an address or
+    credentials that cannot be used, NodeError when no address is known, UnreachableError when no
+    Elasticsearch answers there. An error response of Elasticsearch, such as 401, is raised unchanged.
     """
     where = node.address(url or settings.elasticsearch_url, settings.state_dir)
     client = client_of(where, settings, request_timeout_s=request_timeout_s)
@@ -44,10 +45,9 @@ def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 3
 
 
 def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) -> Elasticsearch:
-    """Return a client of ``url`` with the settings' credentials, without asking whether anything answers
-    there.
+    """Return a client of ``url`` with the credentials in the settings, without sending any request.
 
-    ``request_timeout_s`` bounds each request, in seconds. Raises SettingsError for an address or credentials
+    ``request_timeout_s`` limits each request, in seconds. Raises SettingsError for an address or credentials
     that cannot be used.
     """
     key = settings.elasticsearch_api_key
@@ -67,10 +67,11 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
 
 
 def found_or_started(url: str | None, settings: Settings) -> node.Node:
-    """Return the node that was named on the command line, or one of our own, started unless it runs.
+    """Return the node at ``url``, or else our own local node, started if it does not run.
 
-    For commands that write an index of their own: never the node that a variable names. Raises
-    UnreachableError when nothing answers at ``url``, NodeError when no node can be started here.
+    This is for commands that write their own index: they never use the node that an environment variable
+    names. Raises UnreachableError when nothing answers at ``url``, NodeError when no node can be started
+    here.
     """
     if url is not None:
         url = node.address(url, settings.state_dir)
@@ -84,11 +85,12 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
 
 
 def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
-    """Return the client's argument ``ca_certs``, the file with the CAs that the certificate at an ``https``
-    address is checked against.
+    """Return the client's argument ``ca_certs``: the file of CAs that an ``https`` certificate is checked
+    against.
 
-    None for another scheme, with which the client refuses it; the public CAs where the settings name no file,
-    which is what the client trusts by itself. Raises SettingsError for a file that holds no certificates.
+    For another scheme the result is empty, because the client refuses the argument there. When the settings
+    name no file, the result is the file of public CAs, which the client trusts by default. Raises
+    SettingsError for a file that holds no certificates.
     """
     if urlsplit(url).scheme != "https":
         return {}
@@ -106,7 +108,7 @@ def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
 
 
 def with_port(url: str) -> str:
-    """Return ``url`` with its scheme's port written out, which the elasticsearch client insists on."""
+    """Return ``url`` with an explicit port, as the elasticsearch client requires it."""
     parts = urlsplit(url)
     return (
         url
@@ -118,13 +120,14 @@ def with_port(url: str) -> str:
 
 
 def _greet(client: Elasticsearch, url: str) -> None:
-    """Ask for the cluster's health, which every distribution answers (``ping`` needs a root page that some
-    lack).
+    """Ask for the cluster's health, and raise UnreachableError when there is no Elasticsearch.
+
+    Every distribution answers this request; ``ping`` needs a root page that some do not have.
     """
     try:
         client.options(request_timeout=_GREETING_S, max_retries=0).cluster.health()
     except AuthorizationException:
-        return  # it knows us and does not let us see its health: it is there
+        return  # Elasticsearch is there: it refuses only the request for its health
     except UnsupportedProductError as error:
         raise UnreachableError(
             f"what answers at {url} is not Elasticsearch; check --elasticsearch-url or ELASTICSEARCH_URL",

@@ -1,6 +1,4 @@
-"""``es-rerank demo``: the whole way, from no Elasticsearch at all to a table that says what reranking is
-worth.
-"""
+"""``es-rerank demo``: from no Elasticsearch at all to a table that shows what reranking is worth."""
 
 from __future__ import annotations
 
@@ -39,34 +37,34 @@ INDEX = "es-rerank-demo"
 _HOST = "127.0.0.1"
 _SHOWN_HITS = 5
 _SHOWN_CHARACTERS = 84
-"""Of each sentence: three lines in each half of a terminal of 100 columns."""
+"""Most characters of each sentence: three lines in each half of a terminal of 100 columns."""
 
 
 def demo(
     elasticsearch_url: Annotated[
         str | None,
         typer.Option(
-            help="Elasticsearch to write the demo's index to; ELASTICSEARCH_URL is not used for that.",
+            help="Elasticsearch that gets the demo's index; ELASTICSEARCH_URL is ignored here.",
             show_default="a node of its own",
         ),
     ] = None,
     queries: Annotated[
-        int, typer.Option(min=0, help="How many queries are shown before and after, hit by hit.")
+        int, typer.Option(min=0, help="Show the hits of this many queries, before and after.")
     ] = 4,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure with so many of the 300 judged queries.", show_default="all"),
+        typer.Option(min=1, help="Measure with this many of the 300 judged queries.", show_default="all"),
     ] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Run the sidecar at the end, until interrupted.")
+        bool, typer.Option("--serve", help="At the end, run the sidecar until interrupted.")
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port of the sidecar; 0 takes a free one.")
     ] = 8080,
     as_json: Json = False,
 ) -> None:
-    """Start Elasticsearch, index the packaged collection, and search it both ways: what moved, and what it is
-    worth.
+    """Start Elasticsearch, index the packaged collection, and show hits and nDCG@10 before and after
+    reranking.
     """
     from ..client import RerankClient
     from ..models.load import embedder_of, reranker_of
@@ -100,7 +98,7 @@ def demo(
                 found, result, settings
             )
     if service is not None:
-        with suppress(KeyboardInterrupt):  # the way to end a demo, not a fault of it
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end of a demo
             run_sidecar(service, listen(_HOST, port), f"index {INDEX}; Ctrl-C ends it")
 
 
@@ -112,8 +110,8 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 def summary(
     found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]
 ) -> dict[str, Any]:
-    """Return what ``--json`` prints; documents and passages are those in the index, whichever run put them
-    there.
+    """Return what ``--json`` prints; documents and passages are counted in the index, even if an earlier run
+    wrote them.
     """
     documents, passages = _counts(client)
     runs = {
@@ -152,7 +150,10 @@ def _show_index(found: Node, client: Elasticsearch) -> None:
 
 
 def _show_queries(client: RerankClient, topics: Topics, number: int, window: int) -> None:
-    """Show questions where reranking has something to mend; whether it does plays no part in the choice."""
+    """Show questions whose first answer is not at rank 1 of the first stage.
+
+    The choice does not depend on whether reranking improves them.
+    """
     if number:
         stdout.print(
             "The first questions, by hash, to which the first stage found an answer (✔), but not at the "
@@ -169,8 +170,8 @@ def _not_at_the_top(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for query, text in topics.queries.items():
         hits = client.rerank(text, index=INDEX, size=window, window=window)["hits"]["hits"]
-        found = [_is_answer(hit, topics.qrels[query]) for hit in by_first_stage(hits)]
-        if any(found) and not found[0]:
+        relevant = [_is_answer(hit, topics.qrels[query]) for hit in by_first_stage(hits)]
+        if any(relevant) and not relevant[0]:
             yield query, hits
 
 
@@ -210,7 +211,7 @@ def _is_answer(hit: dict[str, Any], judged: dict[str, int]) -> bool:
 
 
 def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
-    """Return the rank of the first relevant hit."""
+    """Return the rank of the first relevant hit, as text."""
     return next(
         (f"rank {rank}" for rank, hit in enumerate(hits, 1) if _is_answer(hit, judged)),
         f"not among {len(hits)}",
@@ -220,7 +221,7 @@ def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
 def _show_result(found: Node, result: Result, settings: Settings) -> None:
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)
-    # A bare search goes where ELASTICSEARCH_URL points, or else to our own node.
+    # Without the option, a search goes to ELASTICSEARCH_URL, or else to our own node.
     where = (
         f" --elasticsearch-url {masked(found.url)}"
         if found.how == "given" or settings.elasticsearch_url
@@ -233,4 +234,4 @@ def _show_result(found: Node, result: Result, settings: Settings) -> None:
         soft_wrap=True,
     )
     if found.how != "given":
-        stdout.print("the node keeps running; end it with: es-rerank down", highlight=False)
+        stdout.print("the node keeps running; stop it with: es-rerank down", highlight=False)

@@ -1,4 +1,4 @@
-"""``es-rerank doctor``: what this machine has and lacks."""
+"""``es-rerank doctor``: check what this machine has, and what is missing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) -> None:
-    """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when the main job cannot be done
-    here.
+    """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when searching with reranking cannot
+    work here.
     """
     from .. import node
     from ..settings import read_settings

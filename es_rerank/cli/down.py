@@ -1,4 +1,4 @@
-"""``es-rerank down``: stops the local Elasticsearch that ``up`` started."""
+"""``es-rerank down``: stop the local Elasticsearch that ``up`` started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .output import Json, print_json, stdout
 
 
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Remove its data, too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its data as well.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stop the local Elasticsearch that `up` started, and no other. Data stays unless --purge is given."""

@@ -1,4 +1,4 @@
-"""``es-rerank evaluate``: what reranking is worth on collections with judgements."""
+"""``es-rerank evaluate``: measure what reranking is worth on collections with qrels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _STAGES: tuple[FirstStage, ...] = get_args(FirstStage)
-"""typer reads no list of a Literal."""
+"""The first stages, as text: typer cannot read a list of a Literal."""
 
 
 def evaluate(
@@ -45,22 +45,22 @@ def evaluate(
         typer.Argument(
             metavar=f"DIR[:SPLIT[:{HELD_OUT}]]...",
             help="Collections in BEIR layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz. "
-            f"With {HELD_OUT}, the tenth of the split's queries, by a hash of their id, that a training "
-            "recipe can leave out.",
+            f"With {HELD_OUT}, only the tenth of the split's queries, chosen by a hash of their id, that a "
+            "training recipe can leave out.",
             show_default=False,
         ),
     ],
     split: Annotated[
         str | None,
         typer.Option(
-            help="Whose judgements to use, where a collection names none.", show_default="the only one"
+            help="Split whose qrels are used for a collection that names none.", show_default="the only one"
         ),
     ] = None,
     first_stage: Annotated[
         list[str] | None,
         typer.Option(
             metavar="|".join(_STAGES),
-            help="What recalls the candidates; several times for several.",
+            help="The first stage; may be given several times.",
             show_default="knn",
         ),
     ] = None,
@@ -71,8 +71,8 @@ def evaluate(
     reranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name, exported folder or Hub id; several times for several, compared with the "
-            "first.",
+            help="Bundled name, exported folder or Hub id; may be given several times: the first one is the "
+            "baseline.",
             show_default="the bundled one",
         ),
     ] = None,
@@ -82,7 +82,7 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Use so many queries, drawn by a hash of their id.", show_default="all"),
+        typer.Option(min=1, help="Use this many queries, drawn by a hash of their id.", show_default="all"),
     ] = None,
     field: Annotated[
         list[str] | None,
@@ -94,21 +94,21 @@ def evaluate(
         bool,
         typer.Option(
             "--same-title",
-            help="Ask each query among the judged documents with the title of a relevant one: one article's "
-            "passages.",
+            help="Search each query only among the judged documents that have the title of a relevant one: "
+            "the passages of one article.",
         ),
     ] = False,
     html: Annotated[
         Path | None,
         typer.Option(
-            help="Write a page with tables and plots, FILE.html, that needs nothing else.", show_default=False
+            help="Write one self-contained page with tables and plots, FILE.html.", show_default=False
         ),
     ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Index collections (what is indexed already is skipped) and measure first stage and reranked order side
-    by side.
+    """Index collections (unchanged documents are skipped) and compare nDCG@10 of first stage and reranked
+    order.
     """
     from ..client import RerankClient
     from ..models.load import embedder_of
@@ -124,7 +124,7 @@ def evaluate(
             "file in one that is there"
         )
     settings = read_settings()
-    sources = [Source.named(each) for each in collections]
+    sources = [Source.named(name) for name in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
     named = {masked(name): name for name in reranker or [settings.reranker]}
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
@@ -135,24 +135,24 @@ def evaluate(
     ):
         searcher = RerankClient(client, reranker=rerankers, embedder=bi_encoder, timeout_s=None)
         results: list[Result] = []
-        for source, each in zip(sources, topics, strict=True):
+        for source, asked in zip(sources, topics, strict=True):
             index = index_name(source.folder, bi_encoder.name)
-            indexed(client, index, source.folder, bi_encoder, each.documents)
+            indexed(client, index, source.folder, bi_encoder, asked.documents)
             setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
             results += measured(
                 searcher,
-                each,
+                asked,
                 [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named],
             )
-    found = comparison(results)
+    compared = comparison(results)
     if len(results) == 1:
         print_json(results[0].as_json()) if as_json else show(results[0])
     else:
-        print_json(found.as_json()) if as_json else show_comparison(found)
-    if html is not None:  # last, so that nothing that was measured is lost with a page that cannot be written
+        print_json(compared.as_json()) if as_json else show_comparison(compared)
+    if html is not None:  # last: if the page cannot be written, the results are printed already
         from ..research.evaluation.report import page
 
-        _write(html, page(found, [masked(each) for each in sys.argv[1:]]))
+        _write(html, page(compared, [masked(argument) for argument in sys.argv[1:]]))
 
 
 def _write(path: Path, text: str) -> None:
@@ -165,7 +165,8 @@ def _write(path: Path, text: str) -> None:
 def _stages(named: list[str] | None) -> list[FirstStage]:
     if unknown := sorted(set(named or ()) - set(_STAGES)):
         raise SettingsError(
-            f"--first-stage {', '.join(unknown)} is none that is known; choose of: {', '.join(_STAGES)}"
+            f"--first-stage {', '.join(unknown)} is not a known first stage; choose one of: "
+            f"{', '.join(_STAGES)}"
         )
     return [stage for stage in _STAGES if stage in (named or ["knn"])]
 
@@ -173,15 +174,15 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
 def _topics(
     sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool
 ) -> list[Topics]:
-    """Return what is asked of each collection; the faults of all come in one report, before anything is
-    indexed.
+    """Return the topics of each collection; the faults of all collections are reported together, before
+    indexing.
     """
     faults: list[EsRerankError] = []
-    found: list[Topics] = []
+    topics: list[Topics] = []
     for source in sources:
         try:
             chosen = the_split(source.folder, source.split or split)
-            found.append(
+            topics.append(
                 read_topics(
                     source.folder, chosen, limit=limit, only_held_out=source.held_out, same_title=same_title
                 )
@@ -192,25 +193,23 @@ def _topics(
         raise SourceError("\n".join(fault.message for fault in faults), path=str(sources[0].folder))
     if faults:
         raise faults[0]
-    for each in found:
-        if note := lacks(each):
+    for asked in topics:
+        if note := lacks(asked):
             stderr.print(note, highlight=False, markup=False)
-    names = [(each.collection, each.split) for each in found]
+    names = [(asked.collection, asked.split) for asked in topics]
     if twice := sorted({":".join(name) for name in names if names.count(name) > 1}):
         raise SettingsError(
-            f"{', '.join(twice)} is named twice; folders of the same name cannot be told apart in a table, "
-            "rename one of them"
+            f"{', '.join(twice)} is given twice; folders of the same name cannot be distinguished in a "
+            "table, so rename one of them"
         )
-    return found
+    return topics
 
 
 @contextmanager
 def _rerankers(
     settings: Settings, named: Mapping[str, str], cache: ScoreCache | None
 ) -> Iterator[dict[str, LoadedReranker]]:
-    """Load all rerankers, so that a wrong name shows before anything is indexed; they are closed with the
-    block.
-    """
+    """Load all rerankers, so that a wrong name is reported before indexing; the block's end closes them."""
     from ..models.load import reranker_of
 
     with ExitStack() as stack:
@@ -231,10 +230,10 @@ def index_name(folder: Path, embedder: str) -> str:
 
 
 def indexed(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder, documents: int) -> None:
-    """Bring an index of a command's own to hold exactly a collection, from where an earlier run left it.
+    """Make an index of a command hold exactly one collection, continuing from the state of an earlier run.
 
-    An index of ours that was made by another recipe, or that holds other documents too, is built anew. Raises
-    IngestError when documents failed: a part of a collection is not the collection.
+    The index is built anew when it was made with other settings, or when it holds other documents too. Raises
+    IngestError when a document failed: nDCG@10 over part of a collection is not comparable.
     """
     with suppress(IndexMismatchError):
         _ingested(client, index, folder, embedder, documents)
@@ -252,7 +251,7 @@ def _ingested(
     *,
     rebuild: bool = False,
 ) -> None:
-    """Index titles and texts, with a bar on stderr; metadata is left out, since nothing here searches it."""
+    """Index titles and texts, with a bar on stderr; metadata is left out, for nothing here searches it."""
     from ingest_pipelines import Ingest
 
     from ..text.chunking import Chunker
@@ -268,7 +267,7 @@ def _ingested(
         )
     if report.failed:
         raise IngestError(
-            f"{report.failed} of {documents} documents were not indexed; they stand with their reasons in "
+            f"{report.failed} of {documents} documents were not indexed; each is listed with its reason in "
             f"{report.rejects}",
             failed=report.failed,
         )

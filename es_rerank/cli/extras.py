@@ -1,4 +1,4 @@
-"""What some commands need beyond the base dependencies, and what they say where it is missing."""
+"""Check for the optional dependencies (extras) of a command, with a message that says how to install them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _EVALUATE = ("ir_measures", "jinja2", "scipy")
 def check_evaluate(what: str) -> None:
     """Check that the extra ``evaluate`` is installed, before a command begins its work.
 
-    ``what`` is the subject of the message. Raises MissingExtraError where a library of the extra is missing.
+    ``what`` is the subject of the message. Raises MissingExtraError when a library of the extra is missing.
     """
     if missing := [name for name in _EVALUATE if find_spec(name) is None]:
         raise MissingExtraError(
-            f"{what} needs what is not installed: {', '.join(missing)}; install the extra with: "
+            f"{what} needs libraries that are not installed: {', '.join(missing)}; install the extra with: "
             "pip install 'es-rerank[evaluate]'",
             extra="evaluate",
         )

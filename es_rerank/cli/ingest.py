@@ -1,4 +1,4 @@
-"""``es-rerank ingest``: documents into an index, with passages and vectors."""
+"""``es-rerank ingest``: write documents to an index, with passages and vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ingest(
     index: Annotated[
         str,
         typer.Argument(
-            help="Name to search by; an alias of the versioned index that is made for it.", show_default=False
+            help="Name to search by: an alias of the versioned index that is created.", show_default=False
         ),
     ],
     sources: Annotated[
@@ -36,32 +36,32 @@ def ingest(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="Embedding model: bundled name, exported folder or Hub id; ES_RERANK_EMBEDDER without it."
+            help="Embedder: bundled name, exported folder or Hub id; without it, ES_RERANK_EMBEDDER."
         ),
     ] = None,
     passage_tokens: Annotated[
-        int, typer.Option(help="Longest passage, in tokens of the embedding model.")
+        int, typer.Option(help="Longest passage, in tokens of the embedder.")
     ] = PASSAGE_TOKENS,
     overlap_tokens: Annotated[
-        int, typer.Option(help="Tokens that neighbouring passages share.")
+        int, typer.Option(help="Tokens that two neighbouring passages share.")
     ] = OVERLAP_TOKENS,
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="File for documents that fail; INDEX.rejects.jsonl without it.", show_default=False
+            help="File for documents that fail; without it, INDEX.rejects.jsonl.", show_default=False
         ),
     ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
             "--rebuild",
-            help="Build a new version beside the one in use and switch at the end; the old one is kept.",
+            help="Build a new index beside the one in use and switch to it at the end; the old one is kept.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Index documents with passages and vectors; what is in the index unchanged is skipped, so run it again
-    at will.
+    """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
+    repeated.
     """
     from ingest_pipelines import Ingest, read_sources, source_files
 
@@ -94,7 +94,7 @@ def ingest(
 def _check_rejects(rejects: Path | None, files: list[Path]) -> None:
     if rejects is not None and rejects.resolve() in {file.resolve() for file in files}:
         raise SettingsError(
-            f"--rejects {rejects} is also a source, and would be overwritten while it is read; name another "
+            f"--rejects {rejects} is also a source, and would be overwritten while it is read; give another "
             "file"
         )
 
@@ -104,9 +104,9 @@ def _read(report: IngestReport) -> int:
 
 
 def _show(report: IngestReport, *, as_json: bool) -> None:
-    """Print the report, then what needs attention.
+    """Print the report, then the problems.
 
-    Raises IngestError when documents failed, so that the program does not end well.
+    Raises IngestError when documents failed, so that the exit code is not 0.
     """
     if as_json:
         print_json(report.as_json())
@@ -119,8 +119,9 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
         )
     if report.failed:
         raise IngestError(
-            f"{report.failed} of {_read(report)} documents were not indexed; mend them in {report.rejects}, "
-            f"where each stands with its reason, and run: es-rerank ingest {report.index} {report.rejects}",
+            f"{report.failed} of {_read(report)} documents were not indexed; correct them in "
+            f"{report.rejects}, where each has its reason, and run: es-rerank ingest {report.index} "
+            f"{report.rejects}",
             failed=report.failed,
         )
 

@@ -1,6 +1,6 @@
-"""A group of commands, each of which is imported when it is asked for.
+"""A group of commands that imports each command only when it is called.
 
-So no command waits for what another one needs, and help waits for none of them.
+So no command waits for the imports of another one, and help waits for none.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A command: the name of its file in this package, and its help.
+    """A command: the name of its file in this package, and its help text.
 
-    The help stands here a second time, so that a list of commands imports none. A test compares the two.
+    The help text is a copy of the command's docstring, so that a list of commands imports none. A test
+    compares the two.
     """
 
     module: str
@@ -27,15 +28,15 @@ class Entry(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """A group that imports a command when it is the one that is asked for.
+    """A group that imports a command when it is called.
 
-    A subclass gives ``entries`` by name of command. The file of an entry has a function, or a typer
-    application, of that name. Help and completion list the commands from the entries alone.
+    A subclass gives ``entries``, by name of command. The file of an entry has a function, or a typer
+    application, of that name. Help and completion list the commands from ``entries`` only.
     """
 
     entries: ClassVar[Mapping[str, Entry]]
 
-    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 whatever typer knows of a group
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 passed on to typer
         super().__init__(**attributes)
         self.commands = cast("MutableMapping[str, Command]", _Commands(self.entries))
 
@@ -44,28 +45,28 @@ class LazyGroup(TyperGroup):
         return list(self.entries)
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 typer's signature
-        """Return what a list shows of a command: its name and help, without its options."""
+        """Return a command for lists: its name and help, without its options."""
         entry = self.entries.get(cmd_name)
         return None if entry is None else TyperCommand(cmd_name, help=entry.help)
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Return the command that ``args`` begin with, imported now, and the arguments behind its name."""
-        name, _, behind = super().resolve_command(ctx, args)
-        return name, None if name is None else self.commands[name], behind
+        """Return the command that ``args`` begin with, imported now, and the arguments after its name."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else self.commands[name], rest
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands themselves by name, each imported when it is read."""
+    """The commands by name; reading a command imports it."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self._entries = entries
 
     def __getitem__(self, name: str) -> Command:
-        found = getattr(import_module(f".{self._entries[name].module}", __package__), name)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
+        command = getattr(import_module(f".{self._entries[name].module}", __package__), name)
+        if isinstance(command, typer.Typer):
+            return typer.main.get_command(command)
         alone = typer.Typer(add_completion=False)
-        alone.command(name)(found)
+        alone.command(name)(command)
         return typer.main.get_command(alone)
 
     def __iter__(self) -> Iterator[str]:

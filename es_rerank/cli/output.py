@@ -1,4 +1,4 @@
-"""What every command shares: where output goes, and how an error leaves the program."""
+"""What every command shares: the consoles for output and messages, and the exit after an error."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ ElasticsearchUrl = Annotated[
 ]
 
 OUTPUT_CLOSED = 141
-"""Exit code after the reader of stdout has gone, as ``head`` does: what a shell reports of a program that
-SIGPIPE ended."""
+"""Exit code after the reader of stdout has gone, as ``head`` goes: the code that a shell reports after
+SIGPIPE."""
 
 
 class _Stdout(Console):
-    """The console of answers. A reader that has gone ends the program, for nobody reads the answer."""
+    """The console for results. When its reader has gone, the program ends: nobody reads the result."""
 
     def on_broken_pipe(self) -> None:
-        """Leave without a message."""
+        """End the program without a message."""
         leave_quietly()
 
 
 class _Stderr(Console):
-    """The console of messages. A reader that has gone does not end the work that the messages are about."""
+    """The console for messages. When its reader has gone, the program continues its work."""
 
     def on_broken_pipe(self) -> None:
         """Print nothing from now on."""
@@ -66,7 +66,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
 
 
 def print_text(text: str) -> None:
-    """Print a text on stdout as it is, at once; where its reader has gone, leave without a message."""
+    """Print a text on stdout unchanged and flush it; if the reader of stdout has gone, exit without a
+    message.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -81,11 +83,11 @@ def print_text(text: str) -> None:
 def leave_quietly() -> NoReturn:
     """End the program because nobody reads its output.
 
-    The process keeps ignoring SIGPIPE, as Python does: the same signal comes from a socket whose other side
-    has closed, and a server or an ingest must not end by that.
+    The process continues to ignore SIGPIPE, as Python does by default. A socket whose other side has closed
+    causes the same signal, and that must not end a server or an ingest.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())  # what is still buffered has somewhere to go at exit
+    os.dup2(nowhere, sys.stdout.fileno())  # buffered output is flushed there at exit
     raise SystemExit(OUTPUT_CLOSED)
 
 
@@ -93,7 +95,7 @@ def leave_quietly() -> NoReturn:
 def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterator[Progress]:
     """Show a progress bar on stderr with one task (id 0), so that stdout stays clean.
 
-    Unless ``by_itself``, it is drawn only when it is told to: no thread runs beside what is timed.
+    With ``by_itself`` False, the bar is drawn only on request: no thread runs beside the work that is timed.
     """
     columns = (
         SpinnerColumn(),
@@ -110,7 +112,7 @@ def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterato
 def leave(error: Exception) -> NoReturn:
     """Print one sentence on stderr and exit with the code of the error's class.
 
-    An error that is neither ours nor the elasticsearch client's is raised again.
+    An error that is not ours and not the elasticsearch client's is raised again.
     """
     known = as_known(error)
     stderr.print(f"[bold red]error:[/] {_escaped(masked_in(known.message))}", highlight=False, soft_wrap=True)
@@ -118,7 +120,8 @@ def leave(error: Exception) -> NoReturn:
 
 
 def as_known(error: Exception) -> EsRerankError:
-    """Return the error itself, or an elasticsearch client's error as a SearchError.
+    """Return ``error`` if it is ours; an error of the elasticsearch client becomes a SearchError or
+    UnreachableError.
 
     Any other error is raised again.
     """

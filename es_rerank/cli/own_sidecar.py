@@ -18,7 +18,7 @@ from .output import stderr
 
 _ADDRESS = re.compile(r"sidecar on (http://\S+)")
 _READY_S = 120.0
-"""How long it may take until its models are loaded, in seconds."""
+"""Most seconds until the sidecar has loaded its models."""
 
 _ASK_S = 5.0
 _STOP_S = 30.0
@@ -27,11 +27,11 @@ _INTERVAL_S = 0.05
 
 @contextmanager
 def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
-    """Run a sidecar over an Elasticsearch address without credentials; yields its own address once it is
+    """Run a sidecar over an Elasticsearch address without credentials; yield its own address when it is
     ready.
 
-    Its models and limits are those of the settings. It is gone when the block ends. Raises EsRerankError,
-    with what the sidecar said, when it ends or is not ready within two minutes.
+    Its models and limits are those of the settings. It ends with the block. Raises EsRerankError, with the
+    sidecar's own message, when the sidecar ends, or is not ready within two minutes.
     """
     command = [
         sys.executable,
@@ -44,7 +44,7 @@ def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
         elasticsearch_url,
     ]
     with tempfile.TemporaryDirectory(prefix="es-rerank-") as folder:
-        log = Path(folder) / "log"  # a file never fills, as a pipe that nobody reads would
+        log = Path(folder) / "log"  # not a pipe: a pipe that nobody reads becomes full, and blocks
         with (
             log.open("wb") as out,
             subprocess.Popen(  # noqa: S603 this program
@@ -62,9 +62,9 @@ def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
 def _ready(running: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _READY_S
     while running.poll() is None and time.monotonic() < deadline:
-        found = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
-        if found and _is_ready(found[1]):
-            return found[1]
+        address = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if address and _is_ready(address[1]):
+            return address[1]
         time.sleep(_INTERVAL_S)
     ended = "is not ready" if running.poll() is None else f"ended with {running.returncode}"
     raise EsRerankError(f"the sidecar {ended}: {_last_words(log)}")
@@ -83,7 +83,7 @@ def _last_words(log: Path) -> str:
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
         if line.strip()
     ]
-    return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("error: ") if lines else "it printed no message"
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:

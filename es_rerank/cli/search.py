@@ -1,4 +1,4 @@
-"""``es-rerank search``: one question, the first stage and what the reranker made of it."""
+"""``es-rerank search``: one query, reranked; a table shows first-stage and new ranks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _show(answer: dict[str, Any]) -> None:
 
 
 def movement(was: int, now: int) -> str:
-    """Return the first-stage rank with an arrow that says where the hit went."""
+    """Return the first-stage rank, and an arrow that shows whether the hit went up or down."""
     arrow = "[green]▲[/]" if now < was else "[red]▼[/]" if now > was else "[dim]=[/]"
     return f"{was} {arrow}"
 

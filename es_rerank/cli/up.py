@@ -1,4 +1,4 @@
-"""``es-rerank up``: a local Elasticsearch, found or started."""
+"""``es-rerank up``: find or start a local Elasticsearch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .output import Json, print_json, stderr, stdout
 _HEAP = typer.Option(
     "--heap-mb",
     min=256,
-    help="Heap of a node that has to be started, in MiB; the process takes about 300 MiB more.",
+    help="Heap of a node that is started, in MiB; the process uses about 300 MiB more.",
 )
 _TIMEOUT = typer.Option(
     "--timeout-s",
     min=1,
-    help="Seconds that a started node may take until it serves; downloads are not counted.",
+    help="Most seconds until a started node answers; downloads are not counted.",
 )
 
 
@@ -25,7 +25,7 @@ def up(
     timeout_s: Annotated[float, _TIMEOUT] = 180,
     as_json: Json = False,
 ) -> None:
-    """Find or start a local Elasticsearch and print its address; it keeps running. Data of an earlier one is
+    """Find or start a local Elasticsearch and print its address. It keeps running; data of an earlier node is
     kept.
     """
     from .. import node
