@@ -2,7 +2,8 @@
 
 >>> from elasticsearch import Elasticsearch
 >>> from es_rerank import RerankClient, load_embedder, load_reranker
->>> es = RerankClient(Elasticsearch("http://localhost:9200"), reranker=load_reranker(), embedder=load_embedder())
+>>> official = Elasticsearch("http://localhost:9200")
+>>> es = RerankClient(official, reranker=load_reranker(), embedder=load_embedder())
 >>> es.rerank("who signed the treaty", index="articles")  # doctest: +SKIP
 """
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 
@@ -15,6 +16,10 @@ from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
 pytest.register_assert_rewrite("es_rerank.testing.contract")
+
+# An example may take as long as it takes: a busy machine is no fault of the code.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 _STARTS_A_NODE = frozenset({"node", "secured"})
 """Fixtures that start an Elasticsearch."""

@@ -505,7 +505,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) 
     assert "same:all is given twice" in twice.stderr
     unknown = _evaluate(str(folders[0]), "--first-stage", "tfidf")
     assert unknown.returncode == 2
-    assert "--first-stage tfidf is not a known first stage; choose one of: knn, bm25, hybrid" in unknown.stderr
+    sentence = "--first-stage tfidf is not a known first stage; choose one of: knn, bm25, hybrid"
+    assert sentence in unknown.stderr
     assert "is a folder" in _evaluate(str(folders[0]), "--html", str(tmp_path)).stderr
     assert "have no title" in _evaluate(str(folders[0]), "--same-title").stderr
     nowhere = _evaluate(str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))

@@ -196,7 +196,7 @@ def test_a_sidecar_s_refusals_are_repeated(address: str) -> None:
         assert "wr0ng" not in f"{caught.value} {caught.value!r} {loaded!r}"
     with (
         RemoteReranker(f"{address}/nowhere", api_key=SecretStr(KEY)) as loaded,
-        pytest.raises(RemoteModelError, match=r"nowhere/rerank answered 404"),
+        pytest.raises(RemoteModelError, match=r"nowhere/rerank answered 501"),
     ):
         loaded.score(QUERY, SHORT)
 

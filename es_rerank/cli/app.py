@@ -20,6 +20,9 @@ class _Program(LazyGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 typer's context is private to it
         """Run the command. In a message about a wrong argument, a password in that argument is masked."""
+        import structlog
+
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -43,7 +43,8 @@ class Limits:
 def too_many_documents(count: int, limit: int) -> TooLargeError:
     """Return the error for a request with more documents than ``limit``."""
     return TooLargeError(
-        f"{count} documents are more than one request may hold ({limit}, setting max_documents); send them in parts"
+        f"{count} documents are more than one request may hold ({limit}, setting max_documents); "
+        "send them in parts"
     )
 
 

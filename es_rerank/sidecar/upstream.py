@@ -67,12 +67,12 @@ class Upstream:
         try:
             reply = await self._open(request.method, target, headers, body, again=again)
             return await _response(reply)
-        except ValueError as error:  # of aiohttp, before anything is sent
-            raise RequestError(f"a header of the request cannot be sent to Elasticsearch: {error}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(
                 f"Elasticsearch does not answer: {error or type(error).__name__}; {CHECK}"
             ) from error
+        except ValueError as error:  # of aiohttp, before anything is sent
+            raise RequestError(f"a header of the request cannot be sent to Elasticsearch: {error}") from error
 
     async def _open(
         self,

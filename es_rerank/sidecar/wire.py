@@ -172,7 +172,7 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
 
 
 def _written(body: Any, indent: int | None) -> bytes:  # noqa: ANN401 any JSON value
-    """Return a JSON value as bytes. Half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
+    """Return a JSON value as bytes. Half a surrogate pair, which UTF-8 cannot hold, becomes an escape."""
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent).encode()
     except UnicodeEncodeError:
