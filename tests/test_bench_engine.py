@@ -781,7 +781,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--peers", "flashrank", "--peers", "nobody"], "--peers nobody is not a peer"),
+        (["--peers", "flashrank", "--peers", "nobody"], "--peers nobody is not a known peer"),
         (["--plot", "a.png"], "ends in .svg"),
     ],
 )

@@ -45,12 +45,13 @@ def values_by_index(
     for index, score in rows:
         if type(index) is not int or not 0 <= index < count:
             raise ScoreError(
-                f"{service} gave a score for passage {index!r} where {count} were sent; it is no rerank "
-                "service that can be used"
+                f"{service} gave a score for passage {index!r} where {count} were sent; this is not a "
+                "usable rerank service, check its address"
             )
         if index in values:
             raise ScoreError(
-                f"{service} gave two scores for passage {index}; it is no rerank service that can be used"
+                f"{service} gave two scores for passage {index}; this is not a usable rerank service, "
+                "check its address"
             )
         # The comparison is false also for NaN, infinity, and integers too large for a float.
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not low <= score <= high:
@@ -62,8 +63,8 @@ def values_by_index(
     if len(values) < count:
         missing = next(index for index in range(count) if index not in values)
         raise ScoreError(
-            f"{service} gave {len(values)} scores for {count} passages, none for passage {missing}; it is no "
-            "rerank service that can be used"
+            f"{service} gave {len(values)} scores for {count} passages, none for passage {missing}; this is "
+            "not a usable rerank service, check its address"
         )
     return np.asarray([values[index] for index in range(count)], dtype=np.float32)
 

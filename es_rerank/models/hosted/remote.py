@@ -149,8 +149,8 @@ class RemoteReranker(HttpReranker):
         ]
         if not all(part.isdecimal() and int(part) < count for part in positions):
             raise ScoreError(
-                f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; it "
-                "is no rerank service that can be used"
+                f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; "
+                "this is not a usable rerank service, check its address"
             )
         return [int(part) for part in positions]
 
