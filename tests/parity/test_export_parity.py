@@ -239,7 +239,7 @@ def test_a_folder_that_holds_something_is_left_alone_without_force(tmp_path: Pat
     [
         ({"architectures": ["BertModel"]}, "name it with --kind"),
         ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "name it with --kind"),
-        ({"architectures": ["FooForSequenceClassification"]}, "name the family that it follows with --family"),
+        ({"architectures": ["FooForSequenceClassification"]}, "name the family that it follows"),
     ],
 )
 def test_what_the_files_leave_open_has_to_be_named(
