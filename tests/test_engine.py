@@ -192,7 +192,7 @@ def test_more_than_may_wait_is_refused(gate: Gate) -> None:
     pool = Pool(1, most_waiting=3)
     thread, outcome = in_thread(pool.run, gate.work, [1, 2, 3], length=itself)
     gate.wait_until_begun()
-    with pytest.raises(OverloadError, match="2 items are waiting and 2 more would pass the bound of 3"):
+    with pytest.raises(OverloadError, match="2 items are waiting and 2 more would exceed the limit of 3"):
         pool.run(itself, [1, 2], length=itself)
     gate.open.set()
     thread.join()

@@ -22,7 +22,10 @@ class _Program(LazyGroup):
         """Run the command. In a message about a wrong argument, a password in that argument is masked."""
         import structlog
 
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
+        from ..standard_error import Stderr
+
+        stream: Any = Stderr()  # it writes and flushes, which is all that structlog asks of a file
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))  # stdout is for answers
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -8,11 +8,12 @@ code.
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from types import TracebackType
 
 import structlog
+
+from ..standard_error import Stderr
 
 _FRAMES = 30
 """How many innermost frames of each exception are logged. An endless recursion has a thousand frames."""
@@ -37,24 +38,6 @@ def without_values(error: BaseException) -> str:
     return "\nbecause of\n".join(parts)
 
 
-class _Stderr:
-    """Standard error for the log. A closed pipe or a full disk does not make a request fail."""
-
-    def write(self, text: str) -> int:
-        """Write a text. The text is lost if stderr cannot be written."""
-        try:
-            return sys.stderr.write(text)
-        except OSError:
-            return len(text)
-
-    def flush(self) -> None:
-        """Write the buffered text. It is lost if stderr cannot be written."""
-        try:
-            sys.stderr.flush()
-        except OSError:
-            return
-
-
 class _Formatter(logging.Formatter):
     """Formats the log lines of libraries (uvicorn, asyncio, the elasticsearch client), tracebacks without
     values.
@@ -68,7 +51,7 @@ class _Formatter(logging.Formatter):
 
 def configure_log() -> None:
     """Send the log of this process to stderr, and the warnings and errors that libraries log."""
-    stream = _Stderr()
+    stream = Stderr()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
