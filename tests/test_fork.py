@@ -458,7 +458,13 @@ def url(host: Host, service: FakeService) -> str:
 @pytest.fixture
 def remote(url: str) -> Iterator[RemoteReranker]:
     with RemoteReranker(url, api_key=SecretStr(KEY)) as loaded:
-        yield loaded
+        yield patient(loaded)
+
+
+def patient(remote: RemoteReranker) -> RemoteReranker:
+    """Keep idle connections. httpx closes them after 5 seconds, which children take on a busy machine."""
+    remote._http._transport._pool._keepalive_expiry = None  # type: ignore[attr-defined]
+    return remote
 
 
 def both(model: LoadedReranker) -> bytes:
@@ -525,7 +531,7 @@ def test_a_child_says_nothing_over_the_parents_tls(
     with behind_tls(url, tmp_path) as (address, authority):
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         with RemoteReranker(address, api_key=SecretStr(KEY)) as remote:
-            expected = both(remote)
+            expected = both(patient(remote))
 
             def ended() -> bytes:
                 found = both(remote)
