@@ -299,7 +299,7 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(
     tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"].popitem()
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    refused("was not trained on .*, for it has another vocabulary", other)
+    refused("was not trained on .*, because it has another vocabulary", other)
     # Of a unigram tokenizer the scores' last digits change when it is saved: the vocabulary is the same, and
     # what is next is looked at.
     unigram = shutil.copytree(base, tmp_path / "unigram")
