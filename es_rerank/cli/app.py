@@ -20,12 +20,6 @@ class _Program(LazyGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 typer's context is private to it
         """Run the command. In a message about a wrong argument, a password in that argument is masked."""
-        import structlog
-
-        from ..standard_error import Stderr
-
-        stream: Any = Stderr()  # it writes and flushes, which is all that structlog asks of a file
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))  # stdout is for answers
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -6,11 +6,14 @@ So no command waits for the imports of another one, and help waits for none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from .output import log_to_stderr
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -55,6 +58,17 @@ class LazyGroup(TyperGroup):
         return name, None if name is None else self.commands[name], rest
 
 
+def _with_log(body: Any) -> Any:  # noqa: ANN401 whatever typer made of the command's function
+    """Return the body of a command, with its log sent to stderr. Help and completion do not run it."""
+
+    @wraps(body)
+    def run(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        log_to_stderr()
+        return body(*arguments, **options)
+
+    return run
+
+
 class _Commands(Mapping[str, Any]):
     """The commands by name; reading a command imports it."""
 
@@ -67,7 +81,9 @@ class _Commands(Mapping[str, Any]):
             return typer.main.get_command(command)
         alone = typer.Typer(add_completion=False)
         alone.command(name)(command)
-        return typer.main.get_command(alone)
+        built = typer.main.get_command(alone)
+        built.callback = _with_log(built.callback)
+        return built
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -22,6 +22,7 @@ from rich.progress import (
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
+from ..standard_error import Stderr
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
@@ -78,6 +79,14 @@ def print_text(text: str) -> None:
         raise EsRerankError(
             f"the output cannot be written: {error.strerror}; check where stdout goes"
         ) from error
+
+
+def log_to_stderr() -> None:
+    """Send the log of this process to stderr: stdout is for answers."""
+    import structlog
+
+    stream: Any = Stderr()  # it writes and flushes, which is all that structlog asks of a file
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))
 
 
 def leave_quietly() -> NoReturn:
