@@ -75,7 +75,9 @@ class Searching:
             {key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")}
         )
         check_filter_path(arguments.get("filter_path"))
-        whole = as_json({**(arguments.get("body") or {}), **keys, "retriever": tree})
+        rest = {**(arguments.get("body") or {}), **keys}
+        rest.pop("retriever", None)
+        whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
         if not composes(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
             query_parameters = {
