@@ -21,8 +21,7 @@ from .vectors import EncodeVector
 
 _TEXT_CHARACTERS = 10_000_000
 """Most characters of one document's text. The text is stored twice, whole and as passages, each with a
-vector: a longer one gives a request over Elasticsearch's default limit of 100 MB, after hours of
-embedding."""
+vector: a longer one gives a request over Elasticsearch's default limit of 100 MB."""
 
 _ID_BYTES = 512
 """Elasticsearch's limit for an id in bytes. A longer id makes it refuse the whole bulk request."""
