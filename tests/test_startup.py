@@ -39,7 +39,7 @@ OF_EXTRAS = (
 NETWORK = ("aiohttp", "elastic_transport", "elasticsearch", "fastapi", "httpx", "starlette", "uvicorn")
 RUNTIME = ("onnxruntime", "tokenizers", "huggingface_hub")
 ROOMS = ("es_rerank.sidecar", "es_rerank.client", "es_rerank.node", "ingest_pipelines")
-HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS)
+HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS, "structlog")
 """What no help needs."""
 
 MEASURES = {"demo", "evaluate", "bench engine", "bench load", "bench cost", "bench gateway"}
