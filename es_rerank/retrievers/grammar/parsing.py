@@ -239,10 +239,6 @@ def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     fields = dict(content)
     if isinstance(fields.get("docs"), (list, dict)):
         fields["docs"] = as_list(fields["docs"])
-        if len(fields["docs"]) > MAX_PINNED:
-            raise illegal_argument(
-                f"[pinned] Max of {MAX_PINNED} docs exceeded: {len(fields['docs'])} provided.", path
-            )
         for i, doc in enumerate(fields["docs"]):
             item = _model(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
             if "*" in (item.index or ""):
