@@ -10,6 +10,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
+from rerank_services import FakeService, Host, serving_whichever
 
 from es_rerank.node import Node, down, up
 from es_rerank.node.probe import probe
@@ -92,3 +93,16 @@ def index(es: Elasticsearch) -> Iterator[str]:
     # Deletion by pattern is refused by default, and an alias goes with its last index.
     for found in es.indices.get(index=f"{name}*", expand_wildcards="all"):
         es.indices.delete(index=found)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """A server that serves whichever application a test gives it."""
+    with serving_whichever() as host:
+        yield host
+
+
+@pytest.fixture
+def url(host: Host, service: FakeService) -> str:
+    """The address of the application ``service``, a fixture of the file that asks."""
+    return host.url

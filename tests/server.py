@@ -20,27 +20,22 @@ def sidecar(
     url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process."""
-    command = [
-        sys.executable,
-        "-m",
-        "es_rerank",
-        "serve",
-        "--port",
-        str(port),
-        "--elasticsearch-url",
-        url,
-        "--reranker",
-        str(reranker),
-        "--embedder",
-        str(embedder),
-        *extra,
-    ]
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(command, stderr=out, stdout=out, env=os.environ | {"COLUMNS": "200"}) as process,
-    ):
+    models = ["--reranker", str(reranker), "--embedder", str(embedder)]
+    arguments = ["--port", str(port), "--elasticsearch-url", url, *models, *extra]
+    with _serving(arguments, log, {}) as process:
+        yield _ready(process, log), process
+
+
+@contextmanager
+def _serving(
+    arguments: Sequence[str], log: Path, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``es-rerank serve`` until the block ends; its output goes to the log."""
+    command = [sys.executable, "-m", "es_rerank", "serve", *arguments]
+    environment = os.environ | environment | {"COLUMNS": "200"}
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=environment) as process:
         try:
-            yield _ready(process, log), process
+            yield process
         finally:
             process.terminate()
             process.wait(timeout=60)
@@ -64,15 +59,9 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def started(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> str:
     """Run ``serve`` until it listens, end it, and return what it said by then."""
-    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", *arguments]
-    environment = os.environ | environment | {"COLUMNS": "200"}
-    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=environment) as process:
-        try:
-            deadline = time.monotonic() + _READY_S
-            while "sidecar on http://" not in (said := log.read_text()) and time.monotonic() < deadline:
-                assert process.poll() is None, said
-                time.sleep(0.05)  # between two looks; what is awaited is the line
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    with _serving(["--port", "0", *arguments], log, environment) as process:
+        deadline = time.monotonic() + _READY_S
+        while "sidecar on http://" not in (said := log.read_text()) and time.monotonic() < deadline:
+            assert process.poll() is None, said
+            time.sleep(0.05)  # between two looks; what is awaited is the line
     return log.read_text()

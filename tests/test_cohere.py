@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import stamina
 from pydantic import SecretStr
-from rerank_services import KEY, FakeService, Hang, Host, Rows, cohere_app, cohere_error, serving_whichever
+from rerank_services import KEY, FakeService, Hang, Host, Rows, cohere_app, cohere_error
 from starlette.responses import Response
 
 from es_rerank.errors import (
@@ -42,22 +42,11 @@ QUERY = "who signed the treaty"
 PASSAGES = ["envoys signed the treaty", "bread rises for an hour", "who signed the treaty"]
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with serving_whichever() as host:
-        yield host
-
-
 @pytest.fixture
 def service(host: Host) -> FakeService:
     service = FakeService()
     host.app = cohere_app(service)
     return service
-
-
-@pytest.fixture
-def url(host: Host, service: FakeService) -> str:
-    return host.url
 
 
 @pytest.fixture

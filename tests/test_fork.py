@@ -24,7 +24,7 @@ import language_model
 import numpy as np
 import pytest
 from pydantic import SecretStr
-from rerank_services import KEY, FakeService, Host, cohere_app, serving_whichever, tei_app
+from rerank_services import KEY, FakeService, Host, cohere_app, tei_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -437,22 +437,11 @@ def test_workers_of_a_preloaded_server_score_and_end_quietly(tmp_path: Path, kin
 # --- models over the network ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with serving_whichever() as host:
-        yield host
-
-
 @pytest.fixture
 def service(host: Host) -> FakeService:
     service = FakeService()
     host.app = tei_app(service, batch=32)
     return service
-
-
-@pytest.fixture
-def url(host: Host, service: FakeService) -> str:
-    return host.url
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from rerank_services import KEY, FakeService, Hang, Host, serving_whichever, tei_app, tei_error
+from rerank_services import KEY, FakeService, Hang, Host, tei_app, tei_error
 from server import sidecar
 from stamina.instrumentation import RetryDetails
 from starlette.responses import JSONResponse, Response
@@ -212,22 +212,11 @@ def test_what_a_sidecar_cannot_finish_is_not_done(beside: RemoteReranker) -> Non
 # --- a TEI server -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with serving_whichever() as host:
-        yield host
-
-
 @pytest.fixture
 def service(host: Host) -> FakeService:
     service = FakeService()
     host.app = tei_app(service)
     return service
-
-
-@pytest.fixture
-def url(host: Host, service: FakeService) -> str:
-    return host.url
 
 
 @pytest.fixture
