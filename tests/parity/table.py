@@ -24,9 +24,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-sys.path.append(
-    str(Path(__file__).parent.parent)
-)  # run as a program, it finds the other tests' modules as pytest does
+# Run as a program, it finds the modules of tests/support as pytest does.
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 import tiny_torch
 import torch
@@ -38,7 +37,7 @@ from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import write_manifest
 from es_rerank.types import FloatArray
 
-README = Path(__file__).parent.parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
 TOLERANCE = 1e-4
 _COLUMNS = (

@@ -1,7 +1,7 @@
 """A whole run of ``bench load`` on tiny torch weights,
 beside a stand-in that answers in infinity's dialect with torch's own logits.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch).
 """

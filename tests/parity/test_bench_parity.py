@@ -1,7 +1,7 @@
 """The bench's weights against the graph that they come from,
 and a whole run beside the real sentence-transformers.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch). Nothing is installed: the peer's environment is this one.
 """

@@ -1,6 +1,6 @@
 """Our export beside its reference on the same random model: same logits within 1e-4, same order.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch).
 """

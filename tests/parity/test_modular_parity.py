@@ -1,7 +1,7 @@
 """Cross-encoders whose head is modules of sentence-transformers, as the Ettin rerankers are;
 and what has no head, which is refused.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch).
 """

@@ -1,7 +1,7 @@
 """Our monoT5 beside the forward pass of transformers, called as pygaggle calls it: same logits and
 log-probabilities within 1e-4.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch).
 """

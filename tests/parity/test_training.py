@@ -1,7 +1,7 @@
 """A training run of seconds on a tiny bi-encoder: what is made of collections, what is learned,
 and what is written.
 
-    pytest tests/parity -o addopts=""
+    pytest tests/parity
 
 Needs the export extra (torch).
 """

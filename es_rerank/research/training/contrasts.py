@@ -3,7 +3,7 @@ it.
 
 A bi-encoder hardly sees the difference: multilingual-e5-small gave cosines of 0.928 and 0.926 for the pair
 that was the reason for this module. A cross-encoder can learn it. The statements are made from
-``contrasts.json``. The tests use other things than the training (``tests/now_and_before.py``).
+``contrasts.json``. The tests use other things than the training (``tests/support/now_and_before.py``).
 """
 
 from __future__ import annotations

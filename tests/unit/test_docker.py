@@ -21,7 +21,7 @@ import yaml
 from es_rerank.node import VERSION
 from es_rerank.node.docker import COMPOSE, IMAGE
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 KIBANA = REPOSITORY / "docker" / "kibana"
 HEAVY = {"torch", "transformers", "sentence-transformers", "optimum"}
 

@@ -40,7 +40,7 @@ from es_rerank.node.lifecycle import obstacles
 from es_rerank.node.probe import probe
 from es_rerank.node.record import ContainerRecord, ProcessRecord, Record, read, write
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 STARTUP_S = 300.0
 
 

@@ -30,7 +30,7 @@ from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
 QUESTION = "who signed the treaty"
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def tree(**more: Any) -> dict[str, Any]:

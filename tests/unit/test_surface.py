@@ -18,7 +18,7 @@ from es_rerank import errors
 from es_rerank.cli.app import app
 from es_rerank.settings import PREFIX, Settings, read_settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def _subclasses(cls: type[errors.EsRerankError]) -> set[type[errors.EsRerankError]]:

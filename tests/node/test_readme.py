@@ -21,7 +21,7 @@ from es_rerank.settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest, read_sources
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

@@ -23,7 +23,7 @@ from es_rerank.cli.lazy_group import LazyGroup
 from es_rerank.cli.output import leave
 from es_rerank.errors import MissingExtraError, outcome_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 MEASURING = ("ir_measures", "jinja2", "scipy")

@@ -16,7 +16,7 @@ from es_rerank.models import LoadedReranker
 from es_rerank.models.manifest import read_manifest
 from es_rerank.research.training.recipe import ZH_EN_SECOND_ROUND, read_recipe
 
-BUNDLE = Path(__file__).parent.parent / "bundles" / "zh-en"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "zh-en"
 MODELS = BUNDLE / "es_rerank_zh_en"
 RERANKER, EMBEDDER = MODELS / "es-rerank-zh-en-l6", MODELS / "multilingual-e5-small-zh-en"
 

@@ -22,7 +22,7 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.node import Node
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parents[1] / "support" / "clients"
 QUESTION = "who signed the treaty"
 NODE = 20
 JAVA = 17

@@ -149,7 +149,7 @@ def served(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     log = tmp_path_factory.mktemp("log") / "log"
     code = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "support")!r}]
 import test_log
 from elasticsearch import AsyncElasticsearch
 from es_rerank.cli.serve import listen, run

@@ -79,4 +79,4 @@ def test_a_feature_of_the_reference(client: RerankClient, feature: Feature) -> N
 
 def test_the_readme_shows_these_rows() -> None:
     readme = README.read_text(encoding="utf-8")
-    assert written(readme) == readme, "run: python tests/conformance.py"
+    assert written(readme) == readme, "run: python tests/support/conformance.py"

@@ -4,7 +4,7 @@ the other what was liked once.
 Of things that ``training/contrasts.json`` does not hold, so that a model trained with it has to have learned
 the words of time, not the statements. To measure a reranker by them:
 
-    python tests/now_and_before.py MODEL
+    python tests/support/now_and_before.py MODEL
 """
 
 from __future__ import annotations
