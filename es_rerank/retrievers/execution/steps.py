@@ -23,9 +23,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ...errors import DeadlineError, InvalidSearchError
-from ...models import LongTextReranker
-from ...types import Candidate, DocumentKey, Passage, Scores
+from ...errors import InvalidSearchError
+from ...types import Candidate
 from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from ..grammar.request import SearchRequest
 from ..grammar.tree import (
@@ -45,32 +44,25 @@ from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expanded, uses_fields
 from ..planning.page import PageQuery, page_query
-from ..planning.text_source import TextSource, text_source_of, texts_body, with_texts
 from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
 from ..ranking.ranked_node import RankedNode, has_min_score
-from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
-from ..response.answer import SearchStats, assemble
+from ..ranking.rerank import Ranking
+from ..response.answer import assemble
 from .commands import (
-    ChunkTexts,
     Context,
     EmbedQuery,
     EsRequest,
     ReadMapping,
-    ScoreTexts,
-    SplitLongTexts,
     Steps,
     closing,
 )
+from .scoring import scored
 from .union import union_for, wants_union
 from .vectors import check_embedder
+from .window_texts import WindowTexts
 
 T = TypeVar("T")
-
-
-_MORE_TIME = (
-    "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
-)
 
 
 KEEP_ALIVE = "1m"
@@ -134,9 +126,7 @@ class _Search:
     """One running search.
 
     ``pit``: the id of the point in time that the search opened. ``timed_out``: whether Elasticsearch reported
-    a timeout in the first stage. ``sources``: the texts that each reranker reads, by Python's ``id`` of its
-    node. ``texts`` and ``chunks``: what was fetched or cut already, by (source, text of the query) and
-    document.
+    a timeout in the first stage. ``texts``: the texts that the rerankers read.
     """
 
     context: Context
@@ -144,9 +134,7 @@ class _Search:
     schema: IndexSchema = field(default_factory=IndexSchema)
     pit: str | None = None
     timed_out: bool = False
-    sources: dict[int, TextSource] = field(default_factory=dict)
-    texts: dict[tuple[TextSource, str], dict[DocumentKey, Candidate]] = field(default_factory=dict)
-    chunks: dict[tuple[TextSource, str], dict[DocumentKey, tuple[Passage, ...]]] = field(default_factory=dict)
+    texts: WindowTexts = field(default_factory=WindowTexts)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -167,6 +155,10 @@ class _Search:
         ]
         return given(self.context.parameters, names)
 
+    def _asking(self, stage: str, body: dict[str, Any]) -> EsRequest:
+        """Return the request of one search. ``stage`` is its name in the statistics."""
+        return EsRequest(stage, "POST", self.path, body | self.common, self.parameters)
+
     def close(self) -> Steps[None]:
         """Close the point in time that this search opened."""
         if self.pit:
@@ -183,19 +175,14 @@ class _Search:
             self.schema = yield ReadMapping(index)
         tree = expanded(tree, self.schema)
         if reads and index:
-            self._plan_sources(tree)
-        hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.sources)))
+            self.texts.plan(tree, self.schema)
+        hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.texts.sources)))
         if reads and not index:
             # The indices of a caller's point in time are known only from its hits.
             indices = sorted({candidate.index for candidates in hits_of_leaves for candidate in candidates})
             self.schema = (yield ReadMapping(",".join(indices))) if indices else self.schema
-            self._plan_sources(tree)
+            self.texts.plan(tree, self.schema)
         return (yield from self._evaluated(tree, iter(hits_of_leaves)))
-
-    def _plan_sources(self, tree: Retriever) -> None:
-        for node in nodes_of(tree):
-            if isinstance(node, TextSimilarityReranker):
-                self.sources[id(node)] = text_source_of(node, self.schema)
 
     def _first_stage(self, searches: Sequence[LeafSearch]) -> Steps[list[list[Candidate]]]:
         """Search all leaves in one request and return the candidates of each leaf, in order.
@@ -211,7 +198,7 @@ class _Search:
             body, fetches_all = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
             if search.source is not None:
                 body, fetches_all = with_texts_of_source(body, search, self.schema)
-            bodies.append(body | self.common)
+            bodies.append(body)
             fetch_all_texts.append(fetches_all)
         answers = yield from self._ask_all(bodies)
         hits_of_leaves = []
@@ -219,7 +206,7 @@ class _Search:
             self.timed_out |= bool(answer.get("timed_out"))
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
             if fetches_all and search.source is not None:
-                self._keep_texts(search.source, search.text, candidates, candidates)
+                self.texts.keep(search.source, search.text, candidates, candidates)
             hits_of_leaves.append(candidates)
         return hits_of_leaves
 
@@ -236,13 +223,13 @@ class _Search:
 
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
-            return [(yield EsRequest("first_stage", "POST", self.path, bodies[0], self.parameters))]
+            return [(yield self._asking("first_stage", bodies[0]))]
         header, parameters = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
         answer = yield EsRequest(
             "first_stage",
             "POST",
             "/_msearch",
-            [line for body in bodies for line in (header, body)],
+            [line for body in bodies for line in (header, body | self.common)],
             parameters,
         )
         responses: list[dict[str, Any]] = answer["responses"]
@@ -296,9 +283,7 @@ class _Search:
     def _rescored(self, node: Rescorer, candidates: Sequence[Candidate]) -> Steps[list[Candidate]]:
         if not candidates:
             return []
-        answer = yield EsRequest(
-            "rescore", "POST", self.path, rescore_body(node, candidates) | self.common, self.parameters
-        )
+        answer = yield self._asking("rescore", rescore_body(node, candidates))
         known = {candidate.key: candidate for candidate in candidates}
         rescored = candidates_of(answer["hits"]["hits"])
         return [
@@ -316,10 +301,10 @@ class _Search:
         stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
         if reranker.name not in stats.models:
             stats.models.append(reranker.name)
-        candidates = yield from self._read(child.window, node)
+        candidates = yield from self.texts.read(child.window, node, self._asking)
         stats.candidates += len(candidates)
         ranking = (
-            (yield from self._scored(node, candidates))
+            (yield from scored(node, candidates, self.texts, self.context))
             if candidates
             else Ranking([], complete=True, truncated=0, cached=0)
         )
@@ -327,7 +312,7 @@ class _Search:
             return RankedNode(
                 node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
             )
-        scored = [
+        window = [
             replace(
                 hit.candidate,
                 score=float("nan") if hit.probability is None else hit.probability,
@@ -336,107 +321,8 @@ class _Search:
             for position, hit in enumerate(ranking.hits, 1)
         ]
         return RankedNode(
-            node, tuple(scored), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
+            node, tuple(window), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
         )
-
-    def _read(self, window: Sequence[Candidate], node: TextSimilarityReranker) -> Steps[list[Candidate]]:
-        """Return the window with its texts, in the same order. Texts that are stored already are not fetched
-        again.
-
-        A document that was deleted after the first stage is left out.
-        """
-        if not window:
-            return []
-        source, text = self.sources[id(node)], node.inference_text
-        kept = self.texts.setdefault((source, text if source.nearest else ""), {})
-        missing = [candidate for candidate in window if candidate.key not in kept]
-        if missing:
-            answer = yield EsRequest(
-                "passages",
-                "POST",
-                self.path,
-                texts_body(source, text, missing) | self.common,
-                self.parameters,
-            )
-            self._keep_texts(source, text, missing, candidates_of(answer["hits"]["hits"]))
-        pairs = [(candidate, kept.get(candidate.key)) for candidate in window]
-        return [
-            replace(
-                candidate, context=read.context, passages=read.passages, whole=read.whole, capped=read.capped
-            )
-            for candidate, read in pairs
-            if read is not None
-        ]
-
-    def _keep_texts(
-        self, source: TextSource, text: str, wanted: Sequence[Candidate], hits: Sequence[Candidate]
-    ) -> None:
-        kept = self.texts.setdefault((source, text if source.nearest else ""), {})
-        hits_by_key = {hit.key: hit.hit for hit in hits}
-        kept.update(
-            {
-                candidate.key: with_texts(candidate, hits_by_key[candidate.key], source)
-                for candidate in wanted
-                if candidate.key in hits_by_key
-            }
-        )
-
-    def _chunked(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[list[Candidate]]:
-        """Return the candidates with the nearest chunks of their texts as passages.
-
-        Without ``chunk_rescorer`` the candidates are returned unchanged. Each text is cut only once for a
-        query.
-        """
-        source, text = self.sources[id(node)], node.inference_text
-        if source.chunking is None:
-            return candidates
-        kept = self.chunks.setdefault((source, text), {})
-        missing = [candidate for candidate in candidates if candidate.passages and candidate.key not in kept]
-        if missing:
-            chunks_of_texts = yield ChunkTexts(
-                text,
-                [candidate.passages[0].text for candidate in missing],
-                source.chunking,
-                source.nearest or 1,
-            )
-            kept.update(
-                (candidate.key, tuple(chunks))
-                for candidate, chunks in zip(missing, chunks_of_texts, strict=True)
-            )
-        return [replace(candidate, passages=kept.get(candidate.key, ())) for candidate in candidates]
-
-    def _scored(self, node: TextSimilarityReranker, candidates: list[Candidate]) -> Steps[Ranking]:
-        stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
-        try:
-            candidates = yield from self._chunked(node, candidates)
-        except DeadlineError as error:
-            if not node.allow_rerank_failures:
-                raise DeadlineError(f"{error}; {_MORE_TIME}") from error
-            stats.fail(str(error), reached=False)
-            return first_stage_order(candidates)
-        try:
-            if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
-                candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
-            if node.aggregation.kind == "first":
-                candidates = [
-                    replace(candidate, passages=candidate.passages[:1], capped=False)
-                    for candidate in candidates
-                ]
-            scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
-            ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
-        # A reranker may be code of the user, so any exception can occur.
-        except Exception as error:
-            if not node.allow_rerank_failures:
-                raise
-            stats.fail(f"the reranker failed: {error}", reached=False)
-            return first_stage_order(candidates)
-        stats.capped += sum(candidate.capped for candidate in candidates)
-        stats.truncated += ranking.truncated
-        stats.cached += ranking.cached
-        if ranking.complete:
-            stats.reranked = True
-            return ranking
-        return _late(node, candidates, ranking, scores, stats)
 
     def page(self, root: RankedNode, window: Sequence[Candidate]) -> PageQuery:
         """Return the request for the page of ``window``."""
@@ -446,18 +332,3 @@ class _Search:
         union = union_for(root) if wants_union(request, len(window)) else []
         size = len(window) if request.size is None else request.size
         return page_query(window, request.offset, size, request.page, union, window_only=window_only)
-
-
-def _late(
-    node: TextSimilarityReranker,
-    candidates: list[Candidate],
-    ranking: Ranking,
-    scores: Scores,
-    stats: SearchStats,
-) -> Ranking:
-    done = int(scores.done.sum())
-    reason = f"the deadline came when {done} of {len(scores)} passages were scored"
-    if not node.allow_rerank_failures:
-        raise DeadlineError(f"{reason}; {_MORE_TIME}")
-    stats.fail(reason, reached=done > 0)
-    return ranking if done else first_stage_order(candidates)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
-from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Collection
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 
 from ...errors import RetrieverParsingError
+from .building import model_of
 from .faults import (
     ILLEGAL,
-    PARSING,
     content_fault,
     failed_build,
     illegal_argument,
@@ -35,7 +32,6 @@ from .tree import (
     Knn,
     Linear,
     Native,
-    Normalizer,
     Pinned,
     Rescorer,
     Retriever,
@@ -46,17 +42,13 @@ from .tree import (
     Weighted,
 )
 from .validation import check_read_fields
-from .values import NotTakenError, as_integer, as_list, read_value
+from .values import as_list, read_normalizer, read_weight, with_window_size
 
 MAX_PINNED = 100
 """Most documents that a pinned retriever accepts; observed on Elasticsearch 9.5."""
 
 _MAX_CANDIDATES = 10_000
 """Largest ``num_candidates`` that Elasticsearch accepts; observed on Elasticsearch 9.5."""
-
-Model = TypeVar("Model", bound=BaseModel)
-
-_NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
 
 _MOST_ENTRIES = 10_000
 """Most entries of a list in a retriever: vectors of Elasticsearch have 4,096 dimensions at most."""
@@ -160,7 +152,7 @@ def _elasticsearch_can_run(node: Retriever) -> bool:
 
 
 def _leaf(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Retriever:
-    node = _model(KINDS[kind], kind, content, path)
+    node = model_of(KINDS[kind], kind, content, path)
     if isinstance(node, Knn):
         _check_knn(node, path, runs)
     elif isinstance(node, Standard) and "sort" in content and not isinstance(node.sort, (list, tuple, dict)):
@@ -180,7 +172,7 @@ def _check_knn(node: Knn, path: str, runs: Collection[str]) -> None:
         and node.query_vector_builder
         and "text_embedding" in node.query_vector_builder
     ):
-        _model(
+        model_of(
             TextEmbedding,
             "text_embedding",
             node.query_vector_builder["text_embedding"],
@@ -200,7 +192,7 @@ def _with_child(kind: str, content: dict[str, Any], path: str, runs: Collection[
     fields = dict(content)
     if "retriever" in fields:
         fields["retriever"] = _child(kind, fields["retriever"], path, runs)
-    return _model(KINDS[kind], kind, fields, path)
+    return model_of(KINDS[kind], kind, fields, path)
 
 
 def _child(kind: str, body: Any, path: str, runs: Collection[str]) -> Retriever:  # noqa: ANN401 any JSON value may arrive
@@ -212,7 +204,7 @@ def _child(kind: str, body: Any, path: str, runs: Collection[str]) -> Retriever:
 def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> TextSimilarityReranker:
     fields = dict(content)
     if isinstance(fields.get("chunk_rescorer"), dict):
-        chunks = _model(ChunkRescorer, "chunk_rescorer", fields["chunk_rescorer"], f"{path}.chunk_rescorer")
+        chunks = model_of(ChunkRescorer, "chunk_rescorer", fields["chunk_rescorer"], f"{path}.chunk_rescorer")
         if chunks.size < 1:
             raise illegal_argument(
                 f"size must be greater than 0, was: {chunks.size}", f"{path}.chunk_rescorer"
@@ -240,7 +232,7 @@ def _pinned(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
     if isinstance(fields.get("docs"), (list, dict)):
         fields["docs"] = as_list(fields["docs"])
         for i, doc in enumerate(fields["docs"]):
-            item = _model(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
+            item = model_of(_Item, _Item.kind, doc, f"{path}.docs[{i}]")
             if "*" in (item.index or ""):
                 raise failed_build(
                     _Item.kind, "Item index cannot contain wildcard expressions", f"{path}.docs[{i}]"
@@ -276,29 +268,13 @@ def _rescorer(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     fields = dict(content)
     if isinstance(fields.get("rescore"), (list, dict)):
         fields["rescore"] = [
-            _with_window(entry, path) if isinstance(entry, dict) and "window_size" in entry else entry
+            with_window_size(entry, path) if isinstance(entry, dict) and "window_size" in entry else entry
             for entry in as_list(fields["rescore"])
         ]
     node: Rescorer = _with_child(kind, fields, path, runs)
     if not node.rescore:
         raise failed_build(kind, "Missing rescore definition", path)
     return node
-
-
-def _with_window(rescore: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return one entry of ``rescore`` with its ``window_size`` converted to an integer."""
-    window = rescore["window_size"]
-    try:
-        return {**rescore, "window_size": as_integer(window)}
-    except NotTakenError as error:
-        token = f"VALUE_{window}".upper() if isinstance(window, bool) else token_of(window)
-        odd = (PARSING, f"unexpected token [{token}] after [window_size]")
-        if isinstance(window, bool):
-            odd = (
-                "json_parse_exception",
-                f"Current token ({token}) not numeric, can not use numeric value accessors",
-            )
-        raise content_fault("[rescorer] failed to parse field [rescore]", path, error.cause or odd) from error
 
 
 def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]) -> Rrf | Linear:
@@ -312,9 +288,9 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
             for i, entry in enumerate(as_list(fields["retrievers"]))
         )
     if kind == "linear" and "normalizer" in fields:
-        fields["normalizer"] = _normalizer(kind, fields["normalizer"], path)
+        fields["normalizer"] = read_normalizer(kind, fields["normalizer"], path)
     node: Rrf | Linear = (
-        _model(Linear, kind, fields, path) if kind == "linear" else _model(Rrf, kind, fields, path)
+        model_of(Linear, kind, fields, path) if kind == "linear" else model_of(Rrf, kind, fields, path)
     )
     if len(node.fields) > _MOST_FIELDS:
         raise illegal_argument(
@@ -348,7 +324,7 @@ def _wrapped_or_direct(entry: Any, path: str, runs: Collection[str]) -> Weighted
         raise parsing_fault("retriever component must contain a retriever", path)
     if not isinstance(entry["retriever"], dict):
         raise parsing_fault("retriever must be an object", path)
-    weight = _weight("rrf_component", entry, path)
+    weight = read_weight("rrf_component", entry, path)
     if not weight >= 0:
         raise illegal_argument(f"[weight] must be non-negative, found [{weight}]", path)
     return Weighted(parse(entry["retriever"], f"{path}.retriever", runs), weight)
@@ -362,33 +338,14 @@ def _wrapped(entry: Any, path: str, runs: Collection[str]) -> Weighted:  # noqa:
     unknown = next((key for key in entry if key not in allowed), None)
     if unknown is not None:
         raise unknown_field(kind, unknown, allowed, path)
-    weight = _weight(kind, entry, path)
-    normalizer = _normalizer(kind, entry["normalizer"], path) if "normalizer" in entry else None
+    weight = read_weight(kind, entry, path)
+    normalizer = read_normalizer(kind, entry["normalizer"], path) if "normalizer" in entry else None
     if "retriever" not in entry:
         raise required_fields(["retriever"], path)
     child = _child(kind, entry["retriever"], path, runs)
     if not weight >= 0:
         raise failed_build(kind, f"[weight] must be non-negative, found [{weight}]", path)
     return Weighted(child, weight, normalizer)
-
-
-def _weight(kind: str, entry: dict[str, Any], path: str) -> float:
-    weight = float(read_value(kind, "weight", entry.get("weight", 1.0), path))
-    if math.isinf(weight):
-        raise illegal_argument(f"[weight] of [{kind}] must be finite, found [{weight}]", path)
-    return weight
-
-
-def _normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 any JSON value may arrive
-    """Return the normalizer that a name means, upper or lower case (observed on Elasticsearch 9.5)."""
-    if not isinstance(name, str):
-        raise wrong_type(kind, "normalizer", name, path)
-    normalizer: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
-    if normalizer is None:
-        raise illegal_argument(
-            f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path
-        )
-    return normalizer
 
 
 _PARSERS: dict[str, Any] = {
@@ -398,55 +355,3 @@ _PARSERS: dict[str, Any] = {
     "rescorer": _rescorer,
     "text_similarity_reranker": _reranker,
 }
-
-
-def _model(model: type[Model], kind: str, content: Any, path: str) -> Model:  # noqa: ANN401
-    if not isinstance(content, dict):
-        raise content_fault(f"[{kind}] Expected START_OBJECT but was: {token_of(content)}", path)
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    # Keep one key more than the model knows. If there are that many keys, at least one is unknown and is
-    # reported. A body with very many keys then costs no more time.
-    content = dict(islice(content.items(), len(known) + 1))
-    values, faults = dict(content), {}
-    for key in known.intersection(content):
-        try:
-            values[key] = read_value(kind, key, content[key], path)
-        except RetrieverParsingError as error:
-            faults[key] = error
-            del values[key]  # else pydantic would report each entry of a list again
-    try:
-        node = model.model_validate(values)
-    except ValidationError as error:
-        raise _first_fault(
-            _in_elastic_words(model, kind, content, error.errors(), path) | faults, content
-        ) from error
-    if faults:
-        raise _first_fault(faults, content)
-    return node
-
-
-def _first_fault(faults: dict[str, RetrieverParsingError], content: dict[str, Any]) -> RetrieverParsingError:
-    """Return the error that Elasticsearch reports first.
-
-    Elasticsearch reads the keys in the order of the body. After the last key it checks for missing keys.
-    """
-    return next(faults[key] for key in (*content, "") if key in faults)
-
-
-def _in_elastic_words(
-    model: type[BaseModel], kind: str, content: dict[str, Any], faults: Sequence[ErrorDetails], path: str
-) -> dict[str, RetrieverParsingError]:
-    """Return pydantic's errors in Elasticsearch's words, by key.
-
-    All missing keys together are one error, under the key ``""``.
-    """
-    names = [field.alias or name for name, field in model.model_fields.items()]
-    errors = {}
-    for fault in faults:
-        key = str(fault["loc"][0])
-        if fault["type"] == "extra_forbidden":
-            errors[key] = unknown_field(kind, key, names, path)
-        elif fault["type"] != "missing":
-            errors.setdefault(key, wrong_type(kind, key, content[key], path))
-    missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
-    return errors | ({"": required_fields(missing, path)} if missing else {})

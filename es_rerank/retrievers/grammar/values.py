@@ -5,15 +5,19 @@ It accepts a number or a boolean that is written as a string, and a single text 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from ...types import Aggregation
-from .faults import ILLEGAL, NOT_A_NUMBER, PARSING, content_fault, token_of, wrong_type
+from .faults import ILLEGAL, NOT_A_NUMBER, PARSING, content_fault, illegal_argument, token_of, wrong_type
+from .tree import Normalizer
 
 _MAY_BE_NULL = frozenset({"chunking_settings"})
+
+_NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
 
 _INTEGER_RANGE = range(-(2**31), 2**31)
 
@@ -169,3 +173,48 @@ def as_list(value: Any) -> list[Any]:  # noqa: ANN401 one value or several
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def with_window_size(rescore: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return one entry of ``rescore`` with its ``window_size`` converted to an integer.
+
+    Raises RetrieverParsingError when Elasticsearch does not accept the ``window_size``.
+    """
+    window = rescore["window_size"]
+    try:
+        return {**rescore, "window_size": as_integer(window)}
+    except NotTakenError as error:
+        token = f"VALUE_{window}".upper() if isinstance(window, bool) else token_of(window)
+        odd = (PARSING, f"unexpected token [{token}] after [window_size]")
+        if isinstance(window, bool):
+            odd = (
+                "json_parse_exception",
+                f"Current token ({token}) not numeric, can not use numeric value accessors",
+            )
+        raise content_fault("[rescorer] failed to parse field [rescore]", path, error.cause or odd) from error
+
+
+def read_weight(kind: str, entry: dict[str, Any], path: str) -> float:
+    """Return the weight of one of several retrievers; 1 if ``entry`` has none.
+
+    Raises RetrieverParsingError when the weight is not a number or is infinite.
+    """
+    weight = float(read_value(kind, "weight", entry.get("weight", 1.0), path))
+    if math.isinf(weight):
+        raise illegal_argument(f"[weight] of [{kind}] must be finite, found [{weight}]", path)
+    return weight
+
+
+def read_normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN401 any JSON value may arrive
+    """Return the normalizer that a name means, upper or lower case (observed on Elasticsearch 9.5).
+
+    Raises RetrieverParsingError for any other name.
+    """
+    if not isinstance(name, str):
+        raise wrong_type(kind, "normalizer", name, path)
+    normalizer: Normalizer | None = next((known for known in _NORMALIZERS if known == name.lower()), None)
+    if normalizer is None:
+        raise illegal_argument(
+            f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path
+        )
+    return normalizer

@@ -1,0 +1,73 @@
+"""The steps by which one reranker scores its window. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...errors import DeadlineError
+from ...models import LongTextReranker
+from ...types import Candidate, Scores
+from ..grammar.tree import TextSimilarityReranker
+from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
+from ..response.answer import SearchStats
+from .commands import Context, ScoreTexts, SplitLongTexts, Steps
+from .window_texts import WindowTexts
+
+_MORE_TIME = (
+    "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
+)
+
+
+def scored(
+    node: TextSimilarityReranker, candidates: list[Candidate], texts: WindowTexts, context: Context
+) -> Steps[Ranking]:
+    """Return the ranking of candidates, which have their texts, by the reranker of ``node``.
+
+    If ``allow_rerank_failures`` is set and the reranker fails or is late, the first-stage order stays and the
+    statistics say so. Else the error of the reranker, or DeadlineError, is raised.
+    """
+    stats, reranker = context.stats, context.served.reranker(node.inference_id)
+    try:
+        candidates = yield from texts.chunked(node, candidates)
+    except DeadlineError as error:
+        if not node.allow_rerank_failures:
+            raise DeadlineError(f"{error}; {_MORE_TIME}") from error
+        stats.fail(str(error), reached=False)
+        return first_stage_order(candidates)
+    try:
+        if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
+            candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
+        if node.aggregation.kind == "first":
+            candidates = [
+                replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
+            ]
+        scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
+        ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
+    # A reranker may be code of the user, so any exception can occur.
+    except Exception as error:
+        if not node.allow_rerank_failures:
+            raise
+        stats.fail(f"the reranker failed: {error}", reached=False)
+        return first_stage_order(candidates)
+    stats.capped += sum(candidate.capped for candidate in candidates)
+    stats.truncated += ranking.truncated
+    stats.cached += ranking.cached
+    if ranking.complete:
+        stats.reranked = True
+        return ranking
+    return _late(node, candidates, ranking, scores, stats)
+
+
+def _late(
+    node: TextSimilarityReranker,
+    candidates: list[Candidate],
+    ranking: Ranking,
+    scores: Scores,
+    stats: SearchStats,
+) -> Ranking:
+    done = int(scores.done.sum())
+    reason = f"the deadline came when {done} of {len(scores)} passages were scored"
+    if not node.allow_rerank_failures:
+        raise DeadlineError(f"{reason}; {_MORE_TIME}")
+    stats.fail(reason, reached=done > 0)
+    return ranking if done else first_stage_order(candidates)
