@@ -265,7 +265,7 @@ def test_an_ingest_that_was_killed_goes_on_where_it_stopped(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1] / "support")},
+        env={"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1] / 'support'}"},
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "60\n"
