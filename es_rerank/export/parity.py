@@ -68,9 +68,10 @@ def int8_figures(
 
 
 def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
-    """Return the share of passage pairs of one query that two sets of scores put in the same order.
+    """Return the share of passage pairs that two arrays of scores put in the same order, from 0 to 1.
 
-    Both are (n_queries * n_passages,), query by query. Pairs with equal reference scores do not count.
+    Both arrays are (n_queries * n_passages,), query by query. A pair is two passages of the same query. Pairs
+    that ``reference`` scores equally do not count; pairs that only ``other`` scores equally count as different.
     Kendall's tau is twice this share minus one.
     """
     same, counted = 0, 0

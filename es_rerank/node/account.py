@@ -51,7 +51,7 @@ def make_reachable(folder: Path) -> None:
 
 
 def name_of(state_dir: Path) -> str:
-    """Return a short name that is different for every ``state_dir``: a hash of its path."""
+    """Return a short folder name for the node of ``state_dir``: a hash of its path, different for each."""
     return "es-rerank-" + hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:10]
 
 

@@ -237,7 +237,8 @@ def _shortened(value: Any) -> str:  # noqa: ANN401 any JSON value
 def cut(text: str, strategy: Strategy, checkpoint: Checkpoint = never_stop) -> list[Passage]:
     """Return the chunks of a text in order, without white space around them.
 
-    A text of white space only has no chunks. Raises what ``checkpoint`` raises.
+    A text of white space only has no chunks. ``checkpoint`` is called between chunks; an error that it raises
+    stops the work.
     """
     passages = []
     for start, end in strategy.spans(text, checkpoint):

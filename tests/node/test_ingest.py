@@ -525,7 +525,7 @@ def test_an_alias_of_several_indices_is_refused(es: Elasticsearch, index: str) -
 def test_a_version_can_be_written_by_its_own_name_but_not_rebuilt(es: Elasticsearch, index: str) -> None:
     version = an_ingest(es).run(index, [Document("a", "", "x", {})]).version
     assert an_ingest(es).run(version, [Document("b", "", "x", {})]).documents == 1
-    with pytest.raises(IndexMismatchError, match="cannot be rebuilt in place"):
+    with pytest.raises(IndexMismatchError, match="cannot be replaced by a new version"):
         an_ingest(es).run(version, [Document("b", "", "x", {})], rebuild=True)
 
 

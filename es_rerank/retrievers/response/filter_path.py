@@ -102,8 +102,8 @@ class _Paths:
             bit <<= 1
         if len(self._patterns) > MOST_PATTERNS:
             raise RequestError(
-                f"[filter_path] holds {len(self._patterns)} different names with wildcards, "
-                f"at most {MOST_PATTERNS} can be tried; name fewer"
+                f"[filter_path] names {len(self._patterns)} different wildcard patterns, "
+                f"more than the limit of {MOST_PATTERNS}; name fewer patterns"
             )
 
     def kept(self, value: Any, state: int) -> Any:  # noqa: ANN401 any JSON value
