@@ -87,7 +87,8 @@ def _current(client: Elasticsearch, name: str, recipe: Recipe, *, rebuild: bool)
         )
     if rebuild and index == name:
         raise IndexMismatchError(
-            f"{name} is an index and not an alias, so it cannot be replaced by a new version; choose another name",
+            f"{name} is an index and not an alias, so it cannot be replaced by a new version; "
+            "choose another name",
             index=index,
         )
     if recorded != recipe and not rebuild:

@@ -50,8 +50,8 @@ class GraphRunner(Protocol):
         """Return the output for n sequences of equal length, float32, (n, ...)."""
 
     def shares_runs(self, most: int) -> bool:
-        """Return whether sequences may be computed together: whether one call of the session with up to ``most``
-        sequences gives bit for bit the same results as one call for each sequence.
+        """Return whether sequences may be computed together: whether one call of the session with
+        up to ``most`` sequences gives bit for bit the same results as one call for each sequence.
         """
 
 

@@ -70,8 +70,9 @@ def int8_figures(
 def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
     """Return the share of passage pairs that two arrays of scores put in the same order, from 0 to 1.
 
-    Both arrays are (n_queries * n_passages,), query by query. A pair is two passages of the same query. Pairs
-    that ``reference`` scores equally do not count; pairs that only ``other`` scores equally count as different.
+    Both arrays are (n_queries * n_passages,), query by query. A pair is two passages of the same query.
+    Pairs that ``reference`` scores equally do not count. Pairs that only ``other`` scores equally count as
+    different.
     Kendall's tau is twice this share minus one.
     """
     same, counted = 0, 0
