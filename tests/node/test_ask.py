@@ -1,6 +1,4 @@
-"""``es-rerank ask`` on a real Elasticsearch, and the official SDK against a server that speaks OpenAI's wire
-format.
-"""
+"""``es-rerank ask`` on a real Elasticsearch, with a server that speaks OpenAI's wire format."""
 
 from __future__ import annotations
 
@@ -22,28 +20,19 @@ import pytest
 from corpus import ARTICLES, EMBEDDER, fill
 from elasticsearch import Elasticsearch
 from language_model import language_model
-from pydantic import SecretStr
-from test_contract import broken_cross_encoder
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import broken_cross_encoder, tiny_bi_encoder, tiny_cross_encoder
 from typer.testing import CliRunner, Result
 
 from es_rerank.cli.app import app
-from es_rerank.cli.ask import _counter
-from es_rerank.errors import EsRerankError, GenerationError, MissingExtraError, SettingsError, outcome_of
-from es_rerank.integrations.openai_chat import ChatModel
+from es_rerank.errors import EsRerankError, GenerationError, MissingExtraError, outcome_of
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.manifest import TOKENIZER
 from es_rerank.node import Node
 from es_rerank.settings import BUNDLED_EMBEDDER
-from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.pairs import open_tokenizer
-from es_rerank.text.prompt import Message, token_count
+from es_rerank.text.prompt import token_count
 
 QUESTION = "who signed the treaty"
-CHAT: list[Message] = [
-    {"role": "system", "content": "Answer."},
-    {"role": "user", "content": "谁签署了条约？"},  # noqa: RUF001 Chinese
-]
 
 
 @pytest.fixture(scope="module")
@@ -253,12 +242,6 @@ def test_without_a_reranker_that_works_the_stored_passages_are_shown(
     ]
     assert shown == [(each["text"], each["start"], each["end"]) for each in best["_source"]["passages"]]
     assert found["passages"][0]["id"] == best["_id"]
-
-
-def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
-    """A reranker over the network has no tokenizer here."""
-    bundled = token_count(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER))
-    assert _counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
 
 
 def test_the_tokenizer_and_the_instructions_may_be_ones_own(
@@ -492,103 +475,3 @@ def test_only_an_answer_needs_the_sdk(
     assert "pip install 'es-rerank[llm]'" in error.message
     assert error.extra == "llm"
     assert ask(articles, QUESTION, *options).exit_code == 0
-
-
-# --- the model alone ----------------------------------------------------------------------------------------
-
-
-def test_deltas_come_with_the_finish_reason() -> None:
-    with language_model(parts=["a", "", "béé王"]) as said, ChatModel(said.url) as model:
-        deltas = list(model.stream(CHAT))
-        assert model.model == "parrot"
-    assert "".join(delta.text for delta in deltas) == "abéé王"
-    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
-    assert said.requests == [{"model": "parrot", "messages": CHAT, "stream": True}]
-
-
-def test_half_a_surrogate_pair_in_an_answer_can_be_printed() -> None:
-    with language_model(parts=["a \ud83d b"]) as said, ChatModel(said.url) as model:
-        assert "".join(delta.text for delta in model.stream(CHAT)) == "a � b"
-
-
-@pytest.mark.parametrize(
-    ("ending", "cause"),
-    [
-        ("torn", "incomplete"),
-        ("early", "without a finish_reason"),
-        ("error", "the GPU fell out"),
-        ("garbage", "Expecting value"),
-    ],
-)
-def test_a_stream_that_breaks_is_no_answer(ending: Any, cause: str) -> None:
-    came: list[str] = []
-    with (
-        language_model(parts=["The king", " signed"], ending=ending) as said,
-        ChatModel(said.url) as model,
-        pytest.raises(GenerationError, match=rf"broke off after 15 characters: .*{cause}"),
-    ):
-        came += (delta.text for delta in model.stream(CHAT))
-    assert "".join(came) == "The king signed"
-
-
-@pytest.mark.parametrize(
-    ("script", "model", "status", "message"),
-    [
-        ({"key": "secret"}, "parrot", 401, "put the key in ES_RERANK_LLM_API_KEY"),
-        ({}, "owl", 404, r"model owl, answered 404: .*`owl` does not exist.*--llm-model"),
-        ({"status": 500}, "parrot", 500, "answered 500: .*out of order"),
-        ({"status": 403}, None, 403, "its list of models, answered 403"),
-        ({"models": ["a", "b"]}, None, None, r"several models or none \(a, b\); name one"),
-        ({"models": []}, None, None, r"several models or none \(none\)"),
-    ],
-)
-def test_a_refusal_says_what_to_do(
-    script: dict[str, Any], model: str | None, status: int | None, message: str
-) -> None:
-    with (
-        language_model(**script) as said,
-        ChatModel(said.url, model) as chat,
-        pytest.raises(GenerationError, match=message) as caught,
-    ):
-        list(chat.stream(CHAT))
-    assert caught.value.status == status
-
-
-def test_a_wrong_key_is_told_from_none() -> None:
-    with (
-        language_model(key="secret") as said,
-        ChatModel(said.url, "parrot", api_key=SecretStr("wrong")) as chat,
-        pytest.raises(GenerationError, match="check the key in ES_RERANK_LLM_API_KEY"),
-    ):
-        list(chat.stream(CHAT))
-
-
-def test_a_path_that_the_server_does_not_have() -> None:
-    with (
-        language_model() as said,
-        ChatModel(said.url.removesuffix("/v1"), "parrot") as chat,
-        pytest.raises(GenerationError, match="often with /v1 at its end"),
-    ):
-        list(chat.stream(CHAT))
-
-
-def test_a_server_that_is_not_there() -> None:
-    with (
-        ChatModel("http://127.0.0.1:9/v1", "parrot") as chat,
-        pytest.raises(GenerationError, match=r"no server answers at http://127.0.0.1:9/v1 .*refused"),
-    ):
-        list(chat.stream(CHAT))
-
-
-@pytest.mark.parametrize(
-    "url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:99999/v1", "http://host:port/v1"]
-)
-def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(SettingsError, match="http://HOST:PORT/v1"):
-        ChatModel(url)
-
-
-def test_credentials_do_not_stand_in_the_address() -> None:
-    with pytest.raises(SettingsError, match="ES_RERANK_LLM_API_KEY") as caught:
-        ChatModel("http://me:hunter2@host/v1")
-    assert "hunter2" not in caught.value.message

@@ -243,6 +243,19 @@ def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> No
         save_graph(folder, nodes, constants, ("last_hidden_state", ["batch", "tokens", dims]))
 
 
+def broken_cross_encoder(folder: Path) -> Path:
+    """A cross-encoder whose logit is 0 / 0 for every pair, as weights that were damaged give it."""
+    tiny_cross_encoder(folder)
+    nodes = [
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["mask"], ["sum"], keepdims=1),
+        helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
+        helper.make_node("Div", ["nothing", "nothing"], ["logits"]),
+    ]
+    save_graph(folder, nodes, {}, ("logits", [1, 1]))
+    return reseal(folder)
+
+
 def _common(folder: Path, kind: Kind, max_length: int) -> dict[str, object]:
     return {
         "name": f"tiny-{kind}",

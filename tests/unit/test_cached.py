@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_contract import broken_cross_encoder
-from tiny_models import tiny_cross_encoder
+from tiny_models import broken_cross_encoder, tiny_cross_encoder
 
 from es_rerank import Reranker, load_reranker
 from es_rerank.models import LongTextReranker

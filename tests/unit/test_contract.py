@@ -5,12 +5,10 @@ services over the network keep it in test modules of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
-from tiny_models import reseal, save_graph, tiny_cross_encoder
+from tiny_models import broken_cross_encoder, tiny_cross_encoder
 
 from es_rerank import Reranker, load_reranker
 from es_rerank.errors import ScoreError
@@ -19,19 +17,6 @@ from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import RerankerContract
 from es_rerank.types import FloatArray, Scale, Scores
-
-
-def broken_cross_encoder(folder: Path) -> Path:
-    """A cross-encoder whose logit is 0 / 0 for every pair, as weights that were damaged give it."""
-    tiny_cross_encoder(folder)
-    nodes = [
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceSum", ["mask"], ["sum"], keepdims=1),
-        helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
-        helper.make_node("Div", ["nothing", "nothing"], ["logits"]),
-    ]
-    save_graph(folder, nodes, {}, ("logits", [1, 1]))
-    return reseal(folder)
 
 
 @pytest.fixture(scope="module")

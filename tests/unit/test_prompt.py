@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_tokenizer
 
+from es_rerank.cli.ask import _counter
 from es_rerank.errors import RequestError
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import TOKENIZER
 from es_rerank.retrievers.planning.index_schema import IndexSchema
 from es_rerank.retrievers.planning.passages import passages_of, source_for
 from es_rerank.settings import BUNDLED_EMBEDDER
+from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.citations import read_citations
 from es_rerank.text.pairs import open_tokenizer
 from es_rerank.text.prompt import INSTRUCTIONS, Prompt, assemble_prompt, token_count
@@ -529,3 +531,9 @@ def test_only_what_is_read_is_fetched() -> None:
     assert source_for(["title", "p.text"], schema) == {"includes": ["title", "p.text", "p.start", "p.end"]}
     assert source_for(["title.raw", "doc.body"], schema) == {"includes": ["title", "doc.body"]}
     assert source_for(["title"], IndexSchema("articles")) is True
+
+
+def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
+    """A reranker over the network has no tokenizer here."""
+    bundled = token_count(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER))
+    assert _counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
