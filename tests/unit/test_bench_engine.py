@@ -29,16 +29,18 @@ from rich.console import Console
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
-from es_rerank.cli import bench_engine
+from es_rerank.cli import bench_engine_tables
 from es_rerank.cli.app import app
-from es_rerank.cli.bench_engine import _Collection, _Report, _timed_lists
+from es_rerank.cli.bench_engine import read_windows
 from es_rerank.collection import read_qrels
 from es_rerank.errors import SettingsError
 from es_rerank.models.load import model_folder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench import peers as table
+from es_rerank.research.bench.collection_windows import CollectionWindows, timed_lists
 from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, Row, label
+from es_rerank.research.bench.engine_report import EngineReport
 from es_rerank.research.bench.first_stage import Bm25
 from es_rerank.research.bench.paired import Added, ratio
 from es_rerank.research.bench.peers import PEERS, SYSTEMS, Peer, System
@@ -659,11 +661,11 @@ def test_bm25_is_the_formula(texts: list[str], query: str, size: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def collection() -> _Collection:
-    return _Collection(packaged(), None, 10, 20)
+def collection() -> CollectionWindows:
+    return read_windows(packaged(), None, 10, 20)
 
 
-def test_a_collection_gives_windows_and_their_ndcg(collection: _Collection) -> None:
+def test_a_collection_gives_windows_and_their_ndcg(collection: CollectionWindows) -> None:
     first = collection.ndcg()
     assert first is not None
     assert 0.3 < first < 1
@@ -671,10 +673,10 @@ def test_a_collection_gives_windows_and_their_ndcg(collection: _Collection) -> N
     assert max(lengths) == 10
     in_order = np.concatenate([-np.arange(length, dtype=float) for length in lengths])
     assert collection.ndcg(in_order) == first
-    judgements = read_qrels(packaged(), collection.topics.split)
+    judgements = read_qrels(packaged(), collection.split)
     grades = [
         float(judgements[name].get(document, 0))
-        for name, found in collection._asked().items()
+        for name, found in collection.judged_candidates.items()
         for document in found.documents[: collection.window]
     ]
     assert len(grades) == collection.texts()
@@ -684,7 +686,7 @@ def test_a_collection_gives_windows_and_their_ndcg(collection: _Collection) -> N
     assert collection.ndcg(-np.asarray(grades)) < first  # type: ignore[operator]
 
 
-def test_joined_with_the_first_stage_an_order_is_between_both(collection: _Collection) -> None:
+def test_joined_with_the_first_stage_an_order_is_between_both(collection: CollectionWindows) -> None:
     scores = np.random.default_rng(3).normal(size=collection.texts())
     assert collection.ndcg(scores, Calibration(1.0, 0.0, -3.0)) == collection.ndcg(scores)
     assert collection.ndcg(scores, Calibration(0.0, 1.0, 0.0)) == collection.ndcg()
@@ -694,13 +696,13 @@ def test_joined_with_the_first_stage_an_order_is_between_both(collection: _Colle
     }
 
 
-def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: _Collection) -> None:
+def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: CollectionWindows) -> None:
     for pairs in (20, 33, 200):
-        lists = _timed_lists(collection.every, pairs)
+        lists = timed_lists(collection.every, pairs)
         assert sum(len(texts) for _, texts in lists) == pairs
-        assert lists[: len(lists) - 1] == _timed_lists(collection.every, 200)[: len(lists) - 1]
+        assert lists[: len(lists) - 1] == timed_lists(collection.every, 200)[: len(lists) - 1]
     with pytest.raises(SettingsError, match="--pairs 1000000 is more than the"):
-        _timed_lists(collection.every, 1_000_000)
+        timed_lists(collection.every, 1_000_000)
 
 
 # --- the picture, and the command's own refusals ------------------------------------------------------------
@@ -722,7 +724,7 @@ def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
 
 
 def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
-    collection: _Collection, monkeypatch: pytest.MonkeyPatch
+    collection: CollectionWindows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spread = Added(1.234, 0.9, 12.5)
     rows = [
@@ -744,7 +746,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
         for each in SYSTEMS
         if each.peer
     ]
-    report = _Report(
+    report = EngineReport(
         [*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")],
         [collection],
         LISTS,
@@ -754,8 +756,8 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
         on_our_grid=True,
     )
     out = io.StringIO()
-    monkeypatch.setattr(bench_engine, "stdout", Console(file=out, width=80))
-    report.show()
+    monkeypatch.setattr(bench_engine_tables, "stdout", Console(file=out, width=80))
+    bench_engine_tables.show(report)
     lines = out.getvalue().splitlines()
     for row in rows:
         found = [line for line in lines if line.startswith(label(row.system))]
@@ -771,9 +773,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
         == shown["collections"][0]["first_stage"]["ndcg@10"]
         == collection.ndcg()
     )
-    assert shown["systems"][0]["ndcg@10_joined_by_collection"] == {
-        collection.topics.collection: collection.ndcg()
-    }
+    assert shown["systems"][0]["ndcg@10_joined_by_collection"] == {collection.name: collection.ndcg()}
     assert (shown["systems"][-1]["ndcg@10"], shown["systems"][-1]["ndcg@10_joined"]) == (None, None)
     assert set(shown["machine"]) == {"cpu", "cores", "python", "threads"}
 
