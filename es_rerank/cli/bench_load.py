@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 
 from ..collection import read_queries
-from ..engine.pool import cores
+from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
 from ..models.local.cross_encoder import CrossEncoder

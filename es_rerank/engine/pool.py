@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..errors import ModelError, OverloadError
 from ..forks import in_every_child, unforked
+from .processor import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_WAITING = 50_000
 """Default for the most items that wait in one pool; at 100 pairs per second, eight minutes of waiting."""
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def cores() -> int:
-    """Return how many cores this process may use.
-
-    This is the number in its CPU affinity, or the quota of a container when cgroups state a lower one.
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no cgroup, or "max" instead of a number: no quota
-        quota, period = _QUOTA.read_text(encoding="ascii").split()
-        return max(1, min(allowed, int(quota) // int(period)))
-    return allowed
 
 
 class _Job(Generic[T, R]):

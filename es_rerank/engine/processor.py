@@ -1,13 +1,50 @@
-"""Tells whether this processor computes 8-bit products exactly. The quantization of a model depends on it."""
+"""The facts about this machine's processor: its name, its instruction sets and the cores to use.
+
+This is the only module that reads them.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_FLAGS = ("flags", "Features")
+"""The rows of ``/proc/cpuinfo`` that list the instruction sets, on x86-64 and on ARM."""
+
 _VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
+
+
+def cores() -> int:
+    """Return how many cores this process may use.
+
+    This is the number in its CPU affinity, or the quota of a container when cgroups state a lower one.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no cgroup, or "max" instead of a number: no quota
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    return allowed
+
+
+def architecture() -> str:
+    """Return the architecture of the processor: ``x86_64``, ``arm64``, or another name of the platform's."""
+    name = platform.machine().lower()
+    return {"aarch64": "arm64", "amd64": "x86_64"}.get(name, name)
+
+
+def processor_name() -> str:
+    """Return the maker's name of the processor; its architecture where Linux does not give a name."""
+    return _row("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> frozenset[str]:
+    """Return the flags of the processor, as Linux names them; an empty set where they cannot be read."""
+    return frozenset(_row(*_FLAGS).split())
 
 
 @cache
@@ -19,11 +56,14 @@ def adds_bytes_exactly() -> bool:
     docs/performance/model-optimizations/quantization.md, "U8S8"). Returns False where the processor's flags
     cannot be read.
     """
-    if platform.machine().lower() in {"aarch64", "arm64"}:
-        return True
+    return architecture() == "arm64" or not _VNNI_FLAGS.isdisjoint(instruction_sets())
+
+
+def _row(*names: str) -> str:
+    """Return the value of the first row of ``/proc/cpuinfo`` with one of these names; "" if there is none."""
     try:
-        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return not _VNNI_FLAGS.isdisjoint(flags)
+        return ""
+    rows = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in rows if name.strip() in names), "")

@@ -14,6 +14,7 @@ from typing import Literal
 import psutil
 
 from ..addresses import masked
+from ..engine.processor import architecture, cores, instruction_sets
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from . import distribution, docker, java
@@ -200,27 +201,12 @@ def _memory() -> Check:
 
 
 def _cpu() -> Check:
-    flags = _cpu_flags()
+    flags = instruction_sets()
     known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8", "asimd") if flag in flags]
-    summary = f"{os.cpu_count()} cores, {platform.machine()}, {' '.join(known) or 'instruction sets unknown'}"
-    if flags and platform.machine() == "x86_64" and "avx2" not in flags:
+    summary = f"{cores()} cores, {platform.machine()}, {' '.join(known) or 'instruction sets unknown'}"
+    if flags and architecture() == "x86_64" and "avx2" not in flags:
         return Check("CPU", "warn", summary, "without AVX2 the models run several times slower")
     return Check("CPU", "ok", summary)
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    return next(
-        (
-            set(line.split(":", 1)[1].split())
-            for line in text.splitlines()
-            if line.startswith(("flags", "Features"))
-        ),
-        set(),
-    )
 
 
 def _onnxruntime() -> Check:

@@ -25,9 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
+from es_rerank.engine import processor
 from es_rerank.errors import SearchError
 from es_rerank.node import Node
-from es_rerank.research.bench import machine as about
 from es_rerank.research.bench.gateway import CASES, measure, questions, rows
 from es_rerank.research.bench.machine import machine
 from es_rerank.research.bench.paired import added, spread
@@ -82,7 +82,7 @@ def test_timings_of_other_rounds_are_not_paired() -> None:
 
 def test_a_machine_without_cpuinfo_has_a_name_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all(machine("9.5.0").values())
-    monkeypatch.setattr(about, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "none")
     assert set(machine("9.5.0")) == {"cpu", "cores", "python", "elasticsearch"}
     assert all(machine("9.5.0").values())
 

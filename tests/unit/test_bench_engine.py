@@ -33,6 +33,7 @@ from es_rerank.cli import bench_engine_tables
 from es_rerank.cli.app import app
 from es_rerank.cli.bench_engine import read_windows
 from es_rerank.collection import read_qrels
+from es_rerank.engine import processor
 from es_rerank.errors import SettingsError
 from es_rerank.models.load import model_folder
 from es_rerank.models.local.cross_encoder import CrossEncoder
@@ -42,6 +43,7 @@ from es_rerank.research.bench.collection_windows import CollectionWindows, timed
 from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, Row, label
 from es_rerank.research.bench.engine_report import EngineReport
 from es_rerank.research.bench.first_stage import Bm25
+from es_rerank.research.bench.machine import int8_preset
 from es_rerank.research.bench.paired import Added, ratio
 from es_rerank.research.bench.peers import PEERS, SYSTEMS, Peer, System
 from es_rerank.research.bench.peers import environment as environments
@@ -582,11 +584,11 @@ def test_the_preset_is_the_best_that_the_cpu_has(
     flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n", encoding="utf-8")
-    monkeypatch.setattr(script, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert script.preset() == expected
+    assert int8_preset() == expected
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert script.preset() == "arm64"
+    assert int8_preset() == "arm64"
 
 
 # --- weights ------------------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 from tiny_models import GRAPH, save_graph, tiny_bi_encoder, tiny_cross_encoder
 
-from es_rerank.engine import pool as pools
-from es_rerank.engine.pool import Pool, cores
+from es_rerank.engine import processor
+from es_rerank.engine.pool import Pool
+from es_rerank.engine.processor import cores
 from es_rerank.engine.session import Session
 from es_rerank.errors import ModelError, ModelFolderError, OverloadError
+from es_rerank.research.bench.machine import machine
 
 
 def itself(item: int) -> int:
@@ -227,10 +229,11 @@ def test_a_container_s_quota_bounds_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: int | None
 ) -> None:
     (tmp_path / "cpu.max").write_text(text, encoding="ascii")
-    monkeypatch.setattr(pools, "_QUOTA", tmp_path / "nothing")
+    monkeypatch.setattr(processor, "_QUOTA", tmp_path / "nothing")
     unbounded = cores()
-    monkeypatch.setattr(pools, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(processor, "_QUOTA", tmp_path / "cpu.max")
     assert cores() == (expected or unbounded)
+    assert machine("9.5.0")["cores"] == cores(), "the bench names the cores that it could use"
 
 
 def test_a_graph_gives_the_same_bits_at_any_concurrency(tmp_path: Path) -> None:

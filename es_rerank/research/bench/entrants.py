@@ -16,6 +16,7 @@ from ...models.load import EARLY_EXIT
 from ...models.manifest import Manifest
 from . import peers as table
 from .engine import Entrant
+from .machine import int8_preset
 from .peers import SYSTEMS, Peer, System, Weights
 from .peers.environment import installed, variables
 from .weights import flat_folder
@@ -132,6 +133,7 @@ class Systems:
             "threads": self._threads,
             "max_length": self._max_length,
             "out": out,
+            "preset": int8_preset(),
         }
         # -P: do not import from the worker's own folder.
         command = [str(python), "-P", str(_WORKER), json.dumps(task)]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from pathlib import Path
 
-_CPUINFO = Path("/proc/cpuinfo")
+from ...engine.processor import architecture, cores, instruction_sets, processor_name
+
+_PRESETS = (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f"))
+"""sentence-transformers' presets for x86-64, best first, with the flag that each needs."""
 
 
 def machine(elasticsearch: str) -> dict[str, str | int]:
-    """Return the CPU's name, its number of cores, and the versions of Python and Elasticsearch."""
+    """Return the CPU's name, the cores that may be used, and the versions of Python and Elasticsearch."""
     return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count() or 1,
+        "cpu": processor_name(),
+        "cores": cores(),
         "python": platform.python_version(),
         "elasticsearch": elasticsearch,
     }
 
 
-def _cpu() -> str:
-    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+def int8_preset() -> str:
+    """Return the name of sentence-transformers' quantization preset for this CPU."""
+    if architecture() == "arm64":
+        return "arm64"
+    return next((name for name, flag in _PRESETS if flag in instruction_sets()), "avx2")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from ...engine.processor import cores
 from ...errors import SettingsError, SourceError
 from ...models import Reranker
 from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
@@ -158,7 +158,7 @@ class Trainer:
         steps = StepBatches(self._lists, self._tokenizer, self._recipe)
         # On a GPU, all other cores tokenize the next steps meanwhile: an H200 reads more than 2,400 pairs/s,
         # and one worker gave about 150. On a CPU, every core works on the current step.
-        readers = 0 if self._device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
+        readers = 0 if self._device.type == "cpu" else max(1, cores() - 1)
         for passes in DataLoader(
             steps, batch_size=None, sampler=range(self.step, self._recipe.steps), num_workers=readers
         ):

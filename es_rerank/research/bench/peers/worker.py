@@ -2,9 +2,9 @@
 
 The file is run by its path in the environment of a peer. This project is not installed there, so nothing of
 it is imported, except when it is the system that is measured. The first argument is a JSON object:
-``system``, ``folder``, ``threads``, ``max_length``, and ``out`` for the export. The first line of output is
-``{"ready": true}``. Then each request gets one answer, with one score for each passage in the given order, or
-an error:
+``system``, ``folder``, ``threads``, ``max_length``, and for the export ``out`` and ``preset``. The first
+line of output is ``{"ready": true}``. Then each request gets one answer, with one score for each passage in
+the given order, or an error:
 
     request  {"lists": [[query, [passage, ...]], ...], "batch": 8}
     answer   {"seconds": s, "scores": [...]}   or   {"error": "..."}
@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CPUINFO = Path("/proc/cpuinfo")
 _PR_SET_PDEATHSIG = 1
 
 Lists = list[tuple[str, list[str]]]
@@ -36,13 +34,17 @@ Score = Callable[[Lists, int], Iterable[float]]
 
 
 class Task(NamedTuple):
-    """What the process was started for; ``max_length`` is in tokens."""
+    """What the process was started for.
+
+    ``max_length`` is in tokens. ``preset`` is sentence-transformers' name of the quantization for this CPU.
+    """
 
     system: str
     folder: str
     threads: int
     max_length: int
     out: str = ""
+    preset: str = ""
 
 
 def torch_reference(task: Task) -> Score:
@@ -143,18 +145,7 @@ def sentence_transformers_export(task: Task) -> None:
     )
     model.save_pretrained(task.out)
     import_module("sentence_transformers.backend").export_dynamic_quantized_onnx_model(
-        model, preset(), task.out
-    )
-
-
-def preset() -> str:
-    """Return the name of sentence-transformers' quantization preset for this CPU."""
-    if platform.machine().lower() in {"arm64", "aarch64"}:
-        return "arm64"
-    flags = CPUINFO.read_text(encoding="utf-8").split() if CPUINFO.is_file() else []
-    return next(
-        (name for name, flag in (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f")) if flag in flags),
-        "avx2",
+        model, task.preset, task.out
     )
 
 
