@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from es_rerank.cli import bench_cost
 from es_rerank.cli.app import app
-from es_rerank.cli.bench_cost import _Texts
+from es_rerank.cli.bench_cost import read_texts
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
+from es_rerank.research.bench import cost_cells
 from es_rerank.research.bench.cost import (
     CANDIDATES,
     LINE_CANDIDATES,
@@ -39,6 +40,7 @@ from es_rerank.research.bench.cost import (
     thread_counts,
     timed,
 )
+from es_rerank.research.bench.cost_cells import TextSource
 from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.settings import BUNDLED_RERANKER
 
@@ -143,12 +145,12 @@ def test_what_was_not_measured_has_no_number() -> None:
 
 
 @pytest.fixture(scope="module")
-def texts() -> _Texts:
-    return _Texts(packaged())
+def texts() -> TextSource:
+    return read_texts(packaged())
 
 
 @pytest.mark.parametrize("tokens", [32, 512])
-def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: _Texts) -> None:
+def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: TextSource) -> None:
     with CrossEncoder(model_folder(BUNDLED_RERANKER), threads=1) as model:
         found = texts.beside_query(model)(tokens)
         assert len(set(found)) == len(found) == max(CANDIDATES)
@@ -157,7 +159,7 @@ def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: _Texts)
         assert not any(pair.truncated for pair in pairs)
 
 
-def test_passages_for_the_embedder_are_as_long(texts: _Texts) -> None:
+def test_passages_for_the_embedder_are_as_long(texts: TextSource) -> None:
     with load_embedder(threads=1) as model:
         assert {len(model.tokenizer.encode(text).ids) for text in texts.for_embedder(model, "")(64)} == {64}
 
@@ -202,7 +204,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         (folder / f"{name}.jsonl").write_text(
             "".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8"
         )
-    monkeypatch.setattr(bench_cost, "EMBEDDED", 2)
+    monkeypatch.setattr(cost_cells, "EMBEDDED", 2)
     return ["--data", str(folder), "--rounds", "1", "--threads", "2"]
 
 
