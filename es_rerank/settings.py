@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     elasticsearch_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_URL", "ELASTICSEARCH_URL"),
-        description="Address of Elasticsearch; credentials may stand in it. Without it a running local node "
+        description="Address of Elasticsearch. It may contain credentials. Without it, a running local node "
         "is used.",
     )
     elasticsearch_api_key: SecretStr | None = Field(
@@ -95,96 +95,100 @@ class Settings(BaseSettings):
     )
     elasticsearch_ca_certs: FilePath | None = Field(
         default=None,
-        description="File with the CA of an `https` Elasticsearch, such as its `http_ca.crt`. Without it "
-        "the public CAs are trusted.",
+        description="File with the CA certificate of an `https` Elasticsearch, such as its `http_ca.crt`. "
+        "Without it, the public CAs are trusted.",
     )
     reranker: str = Field(
         default=BUNDLED_RERANKER,
         description=(
-            "The reranker: the bundled one's name, an exported folder, a Hub id, `cohere:MODEL`, "
+            "The reranker: the name of the bundled one, an exported folder, a Hub id, `cohere:MODEL`, "
             "`remote:URL`, `exit:SHARE+MODEL` or `cascade:SHARE+FIRST+MODEL`."
         ),
     )
     more_rerankers: Names = Field(
         default=(),
-        description="What the sidecar serves beside it, comma-separated, each `MODEL` or `NAME=MODEL`; "
-        "requests choose by `inference_id`.",
+        description="More rerankers that the sidecar serves, comma-separated, each `MODEL` or `NAME=MODEL`. "
+        "A request chooses one by `inference_id`.",
     )
     cohere_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "COHERE_API_KEY", "CO_API_KEY", "COHERE_API_KEY"),
-        description="Key for `cohere:` models.",
+        description="API key for `cohere:` models.",
     )
     cohere_url: str | None = Field(
         default=None,
-        description="Address of a private deployment of Cohere's models; without it, Cohere's own.",
+        description="Address of a private deployment of Cohere's models. Without it, Cohere's own service is "
+        "used.",
     )
     remote_api_key: SecretStr | None = Field(
-        default=None, description="Key that `remote:` services are asked with, as `Authorization: Bearer`."
+        default=None, description="API key for `remote:` services, sent as `Authorization: Bearer`."
     )
     llm_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "LLM_API_KEY", "OPENAI_API_KEY"),
-        description="Key for the language model's server that `ask --llm` names.",
+        description="API key for the server that `ask --llm` names.",
     )
     embedder: str = Field(
         default=BUNDLED_EMBEDDER,
-        description="The embedding model for queries and ingest: the bundled one's name, or an exported "
+        description="The embedding model for queries and ingest: the name of the bundled one, or an exported "
         "folder.",
     )
     window: int = Field(
         default=50,
         ge=1,
         le=10_000,
-        description="How many first-stage hits the short form and the command line rerank.",
+        description="How many first-stage hits the command line reranks (`rank_window_size`).",
     )
     timeout_ms: int = Field(
         default=8_000,
         ge=1,
-        description="Deadline of one search in milliseconds; under the official client's 10 seconds.",
+        description="Deadline of one search, in milliseconds. The default is less than the 10 seconds after "
+        "which the official client stops waiting.",
     )
     threads: int = Field(
-        default=0, ge=0, description="Single-threaded model runs side by side; 0 means one per core."
+        default=0,
+        ge=0,
+        description="How many model runs go on in parallel, with one thread each. 0 means one per core.",
     )
     execution_provider: str = Field(
         default="CPUExecutionProvider",
-        description="Which of ONNX Runtime's execution providers runs the models, such as "
+        description="The ONNX Runtime execution provider that runs the models, such as "
         "`CUDAExecutionProvider`.",
     )
     score_cache: int = Field(
         default=100_000,
         ge=0,
-        description="Scores that the sidecar remembers, of 250 bytes each; 0 for none. They live in its "
-        "process alone.",
+        description="How many scores the sidecar caches, with 250 bytes each. 0 means none. The cache is in "
+        "the memory of its process.",
     )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024,
         ge=1,
-        description="Largest request body that the sidecar reads, in bytes; `--pass-through` streams larger "
-        "ones on.",
+        description="Largest request body that the sidecar reads, in bytes. `--pass-through` streams larger "
+        "bodies to Elasticsearch.",
     )
     max_documents: int = Field(
-        default=1_000, ge=1, description="Most documents in one rerank request to the sidecar."
+        default=1_000, ge=1, description="Maximum number of documents in one rerank request to the sidecar."
     )
     elasticsearch_runs: Names = Field(
         default=(),
-        description="What a licensed Elasticsearch runs itself, comma-separated: rrf, linear, "
+        description="Features that a licensed Elasticsearch runs itself, comma-separated: rrf, linear, "
         "text_similarity_reranker, pinned, query_vector_builder.",
     )
     pass_through: bool = Field(
         default=False,
-        description="Whether the sidecar sends paths that it does not serve on to Elasticsearch.",
+        description="Whether the sidecar forwards requests for all other paths to Elasticsearch.",
     )
     api_key_hashes: Hashes = Field(
         default=(),
-        description="SHA-256 in hexadecimal, comma-separated, of the keys that rerank and inference paths "
-        "ask for; none: no key is asked for.",
+        description="SHA-256 of each API key for rerank and inference paths, in hexadecimal, "
+        "comma-separated. Without it, no key is required.",
     )
     state_dir: Path = Field(
         default_factory=lambda: (
             Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank"
         ),
-        description="Where the record of a local Elasticsearch node is kept.",
+        description="Folder for the record of a local Elasticsearch node.",
     )
 
 

@@ -1,9 +1,9 @@
-"""What of Elastic's retriever reference is served, and what is refused with which words:
-the rows of the README's tables.
+"""The rows of the README's conformance tables: which parts of Elastic's retriever reference es-rerank serves,
+and which it refuses, with which message.
 
-Run as a program it writes them into the README; ``test_conformance`` holds every row against a real
-Elasticsearch and the README against the rows. The indices and requests are those of Elastic's examples in
-shape and numbers; the texts are our own, chosen so that BM25 puts them in the documented order.
+Run as a program, this module writes the tables into the README. ``test_conformance`` tests every row on a
+real Elasticsearch, and tests that the README has these rows. The indices and requests have the shape and the
+numbers of Elastic's examples. The texts are our own, written so that BM25 puts them in the documented order.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Feature:
 class Example:
     """One example of Elastic's documentation, by page and heading.
 
-    ``order``: the documented ids, None where the page shows no answer. ``scores``: the documented scores
-    where they follow from the documented formula. ``refused``: whose words, and which, where it cannot be
-    served on the tests' node.
+    ``order``: the documented ids, or None if the page shows no answer. ``scores``: the documented scores, if
+    they follow from the documented formula. ``refused``: if the tests' node cannot serve the example, who
+    refuses it and with which message, in «».
     """
 
     page: str
@@ -307,12 +307,12 @@ FULL_TREE = rrf(
     rank_constant=1,
 )
 NEEDS_ELSER = (
-    "in Elasticsearch's words, «failed to find action [cluster:internal/xpack/ml/coordinatedinference]»: "
-    "the model is Elasticsearch's own to run"
+    "Elasticsearch answers «failed to find action [cluster:internal/xpack/ml/coordinatedinference]»: only "
+    "Elasticsearch can run this model"
 )
 LEXICAL = (
-    "over the lexical fields: `semantic_text` needs Elasticsearch's own inference, so the documented answer, "
-    "which has it, is not compared"
+    "over the lexical fields only: `semantic_text` needs Elasticsearch's own inference, so the answer is not "
+    "compared with the documented one"
 )
 BY_TIME = {
     "standard": {
@@ -393,7 +393,7 @@ EXAMPLES = [
             }
         },
         check=lambda answer: ids(answer)[0] == "1",
-        note="goes to Elasticsearch unchanged",
+        note="forwarded to Elasticsearch unchanged",
     ),
     Example(
         "knn-retriever",
@@ -401,7 +401,7 @@ EXAMPLES = [
         RESTAURANTS,
         {"retriever": VIENNA},
         check=lambda answer: ids(answer)[0] == "1",
-        note="goes to Elasticsearch unchanged",
+        note="forwarded to Elasticsearch unchanged",
     ),
     Example(
         "linear-retriever",
@@ -415,7 +415,7 @@ EXAMPLES = [
         check=lambda answer: (
             [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]] == [("1", 5.0), ("2", 1.5)]
         ),
-        note="a second query in the place of the vector",
+        note="with a second query instead of the vector",
     ),
     Example(
         "pinned-retriever",
@@ -446,7 +446,7 @@ EXAMPLES = [
         },
         check=lambda answer: ids(answer)[0] == "2",
         note=(
-            "a `match` in the place of its script, and without its sparse vector: the tests' node has neither"
+            "with a `match` instead of its script, and without its sparse vector: the tests' node has neither"
         ),
     ),
     Example(
@@ -510,8 +510,8 @@ EXAMPLES = [
             }
         },
         refused=(
-            "in Elasticsearch's words, «unknown retriever [rule]»: goes to Elasticsearch unchanged, "
-            "and the tests' stripped node has no query rules"
+            "Elasticsearch answers «unknown retriever [rule]»: the request is forwarded unchanged, "
+            "and the tests' node has no query rules"
         ),
     ),
     Example(
@@ -547,7 +547,7 @@ EXAMPLES = [
                 }
             }
         },
-        note="goes to Elasticsearch unchanged",
+        note="forwarded to Elasticsearch unchanged",
     ),
     *(
         Example(
@@ -651,7 +651,7 @@ EXAMPLES = [
             rank_window_size=10,
         ),
         ["2", "1", "3"],
-        note="scores by the documented formula; those that the page prints do not follow from it",
+        note="the scores follow the documented formula; those on the page do not",
     ),
     Example(
         "retrievers-examples",
@@ -663,7 +663,7 @@ EXAMPLES = [
             rank_window_size=10,
         ),
         ["3", "2", "4", "1"],
-        note="`field_value_factor` in the place of its script: the tests' node has no script language",
+        note="with `field_value_factor` instead of its script: the tests' node has no script language",
     ),
     Example(
         "retrievers-examples",
@@ -1136,7 +1136,7 @@ FEATURES = [
                 }
             }
         ),
-        note="made by the embedder served here",
+        note="es-rerank's embedder makes the vector",
     ),
     Feature(
         "knn",
@@ -1218,7 +1218,7 @@ FEATURES = [
     ),
     Feature(
         "rrf",
-        "a window wider than its compound child's",
+        "a `rank_window_size` over that of its compound child",
         rrf(rrf(NEAR)["retriever"], rank_window_size=20),
         refused=(
             "[rrf] requires [rank_window_size: 20] to be smaller than or equal to "
@@ -1251,7 +1251,7 @@ FEATURES = [
     ),
     Feature(
         "linear",
-        "`normalizer` at the top as default",
+        "`normalizer` of the whole retriever, as the default",
         linear({"retriever": NEAR}, normalizer="minmax"),
         lambda answer: answer["hits"]["hits"][-1]["_score"] == 0.0,
     ),
@@ -1366,13 +1366,13 @@ FEATURES = [
     ),
     Feature(
         "text_similarity_reranker",
-        "a fusion below",
+        "over a fusion",
         reranker(rrf(*TWO)["retriever"]),
         lambda answer: answer["rerank"]["status"] == "reranked",
     ),
     Feature(
         "text_similarity_reranker",
-        "below a fusion, to any depth",
+        "under a fusion, at any depth",
         rrf(rrf(NEAR, reranker(rrf(*TWO)["retriever"])["retriever"])["retriever"]),
         lambda a: a["rerank"]["status"] == "reranked",
     ),
@@ -1423,7 +1423,7 @@ FEATURES = [
                 }
             }
         },
-        note="goes to Elasticsearch unchanged",
+        note="forwarded to Elasticsearch unchanged",
     ),
     Feature(
         "rescorer",
@@ -1437,11 +1437,11 @@ FEATURES = [
             }
         },
         lambda answer: ids(answer)[0] == "3",
-        note="rescored by Elasticsearch from our scores",
+        note="Elasticsearch rescores our scores",
     ),
     Feature(
         "rescorer",
-        "`window_size` wider than its child's window",
+        "a `window_size` over the `rank_window_size` of its child",
         {
             "retriever": {
                 "rescorer": {
@@ -1457,7 +1457,7 @@ FEATURES = [
     ),
     Feature(
         "diversify",
-        "over retrievers that Elasticsearch runs, and under ours",
+        "over retrievers that Elasticsearch runs, and under one that es-rerank runs",
         rrf(
             {
                 "diversify": {
@@ -1469,11 +1469,11 @@ FEATURES = [
                 }
             }
         ),
-        note="sent whole",
+        note="sent to Elasticsearch with its subtree",
     ),
     Feature(
         "diversify",
-        "over one of ours",
+        "over a retriever that es-rerank runs",
         {
             "retriever": {
                 "diversify": {
@@ -1488,7 +1488,7 @@ FEATURES = [
     ),
     Feature(
         "rule",
-        "over one of ours",
+        "over a retriever that es-rerank runs",
         {
             "retriever": {
                 "rule": {"ruleset_ids": ["r"], "match_criteria": {}, "retriever": rrf(NEAR)["retriever"]}
@@ -1501,7 +1501,7 @@ FEATURES = [
         "over retrievers that Elasticsearch runs",
         {"retriever": {"rule": {"ruleset_ids": ["r"], "match_criteria": {"q": "x"}, "retriever": NEAR}}},
         refused="unknown retriever [rule]",
-        note="Elasticsearch's own word: sent whole, and the tests' node has no query rules",
+        note="Elasticsearch's own answer: the request is forwarded, and the tests' node has no query rules",
     ),
     Feature(
         "any",
@@ -1573,14 +1573,14 @@ FEATURES = [
     ),
     Feature(
         "request",
-        "`inner_hits` of a leaf",
+        "`inner_hits` of a leaf retriever",
         INNER_HITS,
         lambda answer: _inner(answer) == [["1c", "1b", "1a"], ["2a"], []],
         index=NESTED,
     ),
     Feature(
         "request",
-        "`aggs` over the union of the leaves",
+        "`aggs` over the union of the leaf retrievers",
         _request(**AGGS),
         lambda a: (
             {b["key"]: b["doc_count"] for b in a["aggregations"]["years"]["buckets"]} == {2023: 1, 2024: 2}
@@ -1616,7 +1616,7 @@ FEATURES = [
         "`profile`",
         _request(profile=True),
         lambda answer: bool(answer["profile"]["shards"]),
-        note="of the page, as in Elasticsearch",
+        note="of the page only, as in Elasticsearch",
     ),
     Feature(
         "request",
@@ -1630,13 +1630,13 @@ FEATURES = [
         "`indices_boost`",
         _request(indices_boost=[{EXAMPLE: 2.0}]),
         lambda a: a["hits"]["max_score"] == 0.8333334,
-        note="without effect on a compound's scores, as in Elasticsearch",
+        note="without effect on the scores of a compound retriever, as in Elasticsearch",
     ),
     Feature(
         "request",
         "`routing`, `preference`, `search_type`",
         _request(),
-        note="`dfs_query_then_fetch` reaches the leaves, where Elasticsearch leaves it out",
+        note="`dfs_query_then_fetch` is used for the leaf retrievers, unlike in Elasticsearch",
         parameters={"preference": "_local", "search_type": "dfs_query_then_fetch"},
     ),
     Feature(
@@ -1713,11 +1713,11 @@ def tables() -> str:
         page = example.page
     return _folded(
         f"{len(FEATURES)} features of Elastic's reference",
-        ("retriever", "feature", "here"),
+        ("retriever", "feature", "in es-rerank"),
         "\n".join(features),
     ) + _folded(
         f"{len(EXAMPLES)} examples of Elastic's retriever documentation",
-        ("page", "example", "here"),
+        ("page", "example", "in es-rerank"),
         "\n".join(examples),
     )
 
