@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     score_cache: int = Field(
         default=100_000,
         ge=0,
-        description="How many scores the sidecar caches, with 250 bytes each. 0 means none. The cache is in "
+        description="How many scores the sidecar caches, with 300 bytes each. 0 means none. The cache is in "
         "the memory of its process.",
     )
     max_body_bytes: int = Field(

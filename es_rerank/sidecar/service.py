@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cachetools import LRUCache
 from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..addresses import masked_in
@@ -25,7 +25,8 @@ _CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runa
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each caches mappings
-that other callers may not be allowed to read."""
+that other callers may not be allowed to read. A client that is removed is not closed: all clients share the
+connections of ``Service.elasticsearch``."""
 
 _READY_S = 2.0
 """How long the readiness check waits for Elasticsearch, in seconds."""
@@ -68,7 +69,7 @@ class Service:
     fault: str = "the model is still loading"
     _models: Served | None = None
     upstream: Upstream = field(init=False)
-    _clients: OrderedDict[str, AsyncRerankClient] = field(default_factory=OrderedDict)
+    _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
 
     def __post_init__(self) -> None:
         node = next(iter(self.elasticsearch.transport.node_pool.all()))
@@ -130,20 +131,17 @@ class Service:
         """
         credentials = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(credentials).encode()).hexdigest()
-        if key not in self._clients:
+        client = self._clients.get(key)
+        if client is None:
             served = self.models()
             inner = self.elasticsearch.options(headers=credentials) if credentials else self.elasticsearch
-            self._clients[key] = AsyncRerankClient(
+            client = self._clients[key] = AsyncRerankClient(
                 inner,
                 reranker=served.rerankers,
                 embedder=served.embedder,
                 timeout_s=self.limits.timeout_s,
                 elasticsearch_runs=self.elasticsearch_runs,
             )
-        self._clients.move_to_end(key)
-        while len(self._clients) > _CREDENTIALS_KEPT:
-            self._clients.popitem(last=False)
-        client = self._clients[key]
         return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
 
     def check_documents(self, count: int) -> None:

@@ -154,7 +154,7 @@ def test_a_loaded_model_remembers_where_it_is_given_a_cache(tmp_path: Path) -> N
 
 
 def test_an_entry_takes_what_the_setting_says() -> None:
-    """About 250 bytes, of which the settings and the README speak."""
+    """About 300 bytes, of which the settings and the README speak."""
     cache = ScoreCache(entries=20_000)
     keys = [number.to_bytes(16, "big") for number in range(20_000)]
     reranker = cached(WordOverlapReranker(), cache, "one")

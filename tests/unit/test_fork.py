@@ -296,7 +296,7 @@ def test_locks_that_another_thread_holds_are_open_in_a_child(tmp_path: Path) -> 
     try:
         score(model)
         states = next(each for each in gc.get_objects() if isinstance(each, early_exit.HiddenStates))
-        with held(pool._lock), held(cache._lock), held(states._lock):
+        with held(pool._lock), held(cache._entries._lock), held(states._kept._lock):
             found = in_child(lambda: score(model, OTHER) + ascore(model, OTHER))
         assert found == score(model, OTHER) * 2
     finally:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 
-from ...forks import in_every_child
+from ...caches import SharedCache
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
 from .wrapped import WrappedReranker
 
 DEFAULT_ENTRIES = 100_000
-"""Default number of pairs in the cache; an entry takes about 250 bytes, so a full cache takes about 25 MB."""
+"""Default number of pairs in the cache; an entry takes about 300 bytes, so a full cache takes about 30 MB."""
 
 _DIGEST_BYTES = 16
 """128 bits: the chance that any two of 100,000 pairs have the same digest is 1e-29."""
@@ -46,22 +45,13 @@ class ScoreCache:
     """
 
     def __init__(self, entries: int = DEFAULT_ENTRIES) -> None:
-        self._most = entries
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._entries: SharedCache[bytes, _Entry] = SharedCache(LRUCache(entries))
         self._hits = self._misses = 0
-        self._unlock()
-        in_every_child(self._unlock)
-
-    def _unlock(self) -> None:
-        self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> list[_Entry | None]:
         """Return the entry of each key; None when the key is not in the cache."""
-        with self._lock:
-            entries = [self._entries.get(key) for key in keys]
-            for key, entry in zip(keys, entries, strict=True):
-                if entry is not None:
-                    self._entries.move_to_end(key)
+        with self._entries.held() as cache:
+            entries = [cache.get(key) for key in keys]
             known = sum(entry is not None for entry in entries)
             self._hits += known
             self._misses += len(keys) - known
@@ -69,15 +59,13 @@ class ScoreCache:
 
     def put(self, entries: Mapping[bytes, _Entry]) -> None:
         """Add entries; when the cache is full, the entries that were used longest ago are removed."""
-        with self._lock:
-            self._entries.update(entries)
-            while len(self._entries) > self._most:
-                self._entries.popitem(last=False)
+        with self._entries.held() as cache:
+            cache.update(entries)
 
     def figures(self) -> CacheFigures:
         """Return the number of entries, and of hits and misses until now."""
-        with self._lock:
-            return CacheFigures(len(self._entries), self._hits, self._misses)
+        with self._entries.held() as cache:
+            return CacheFigures(len(cache), self._hits, self._misses)
 
 
 class Cached(WrappedReranker, Closeable):

@@ -4,13 +4,13 @@ last layer.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from cachetools import FIFOCache
 
+from ...caches import SharedCache
 from ...engine.pool import Pool
 from ...engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
 from ...errors import ModelFolderError
@@ -49,31 +49,22 @@ class HiddenStates:
         in_every_child(self._begin)
 
     def _begin(self) -> None:
-        """Begin empty. A forked child does the same: the states belong to the parent's calls, and their count
-        may be wrong.
-        """
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[_Key, FloatArray] = OrderedDict()
-        self._bytes = 0
+        """Begin empty. A forked child does the same, because the states belong to the parent's calls."""
+        self._kept: SharedCache[_Key, FloatArray] = SharedCache(FIFOCache(self._most, getsizeof=_size))
 
     def put(self, key: _Key, hidden: FloatArray) -> None:
-        """Keep the hidden states of a sequence, float32, (n_tokens, dims)."""
-        with self._lock:
-            self._drop(key)
-            self._kept[key] = hidden
-            self._bytes += hidden.nbytes
-            while self._bytes > self._most:
-                self._drop(next(iter(self._kept)))
+        """Keep the hidden states of a sequence, float32, (n_tokens, dims), unless they are over ``most``."""
+        if hidden.nbytes <= self._most:
+            self._kept.put(key, hidden)
 
     def take(self, key: _Key) -> FloatArray | None:
         """Remove the hidden states of a sequence and return them; None when there are none."""
-        with self._lock:
-            return self._drop(key)
+        with self._kept.held() as cache:
+            return cache.pop(key, None)
 
-    def _drop(self, key: _Key) -> FloatArray | None:
-        hidden = self._kept.pop(key, None)
-        self._bytes -= 0 if hidden is None else hidden.nbytes
-        return hidden
+
+def _size(hidden: FloatArray) -> int:
+    return hidden.nbytes
 
 
 class _Beginning:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from cachetools import TTLCache
+
+from ...caches import SharedCache
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
 from ...text.strategies import Strategy
@@ -20,6 +23,9 @@ T = TypeVar("T")
 
 _MAPPING_SECONDS = 60.0
 """How long a mapping stays in the cache. Changes of the mapping or of an alias are seen after this time."""
+
+_MAPPINGS_KEPT = 256
+"""Most index expressions in one cache. A schema of 20 fields takes 4 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +142,26 @@ class Served:
 
 
 class MappingCache:
-    """A cache of schemas. Each entry is valid for one minute.
+    """A cache of the schemas of 256 index expressions. Each entry is valid for one minute.
 
     A client has its own cache. Clients with other credentials must not share it, because they may not be
     allowed to read the same mappings.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._schemas: dict[str, tuple[float, IndexSchema]] = {}
+        self._schemas: SharedCache[str, IndexSchema] = SharedCache(
+            TTLCache(_MAPPINGS_KEPT, _MAPPING_SECONDS, timer=clock)
+        )
 
     def get(self, index: str) -> IndexSchema | None:
         """Return the schema of an index expression, or None if it is not in the cache or too old."""
-        entry = self._schemas.get(index)
-        return entry[1] if entry and self._clock() < entry[0] else None
+        return self._schemas.get(index)
 
     def put(self, schema: IndexSchema) -> IndexSchema:
-        """Store a schema and return it."""
-        self._schemas[schema.index] = (self._clock() + _MAPPING_SECONDS, schema)
+        """Store a schema and return it. When the cache is full, the schema that was used longest ago is
+        removed.
+        """
+        self._schemas.put(schema.index, schema)
         return schema
 
 

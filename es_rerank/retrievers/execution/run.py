@@ -11,10 +11,12 @@ import math
 import time
 from typing import Any, Generic, TypeVar, cast
 
+from cachetools import LRUCache
 from elastic_transport import ApiResponseMeta
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
+from ...caches import SharedCache
 from ..grammar.json_values import as_json
 from ..grammar.parameters import OF_INDICES
 from ..planning.index_schema import IndexSchema, schema_of
@@ -54,7 +56,8 @@ class Connection(Generic[C]):
 
     def __init__(self, client: C) -> None:
         self.client = client
-        self._bounded: dict[int, C] = {}
+        # A copy that is removed is not closed: all copies share the connections of ``client``.
+        self._bounded: SharedCache[int, C] = SharedCache(LRUCache(_BOUNDED_KEPT))
 
     def as_json(self, body: Any) -> Any:  # noqa: ANN401 whatever the client takes
         """Return a body as the plain JSON values that the client sends (see ``json_values.as_json``)."""
@@ -69,9 +72,8 @@ class Connection(Generic[C]):
         quarters = math.ceil(timeout_s * 4)
         bounded = self._bounded.get(quarters)
         if bounded is None:
-            if len(self._bounded) >= _BOUNDED_KEPT:
-                self._bounded.clear()
-            bounded = self._bounded[quarters] = cast("C", self.client.options(request_timeout=quarters / 4))
+            bounded = cast("C", self.client.options(request_timeout=quarters / 4))
+            self._bounded.put(quarters, bounded)
         return bounded
 
 

@@ -1,0 +1,61 @@
+"""Caches are bounded, and threads share them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from cachetools import LRUCache
+from elasticsearch import Elasticsearch
+
+from es_rerank.caches import SharedCache
+from es_rerank.retrievers.execution.commands import MappingCache
+from es_rerank.retrievers.execution.run import Connection
+from es_rerank.retrievers.planning.index_schema import IndexSchema
+
+
+def test_the_cache_of_mappings_stays_bounded() -> None:
+    cache = MappingCache()
+    for number in range(20_000):
+        cache.put(IndexSchema(f"index-{number}", known=True))
+    kept = [number for number in range(20_000) if cache.get(f"index-{number}") is not None]
+    assert kept == list(range(20_000 - 256, 20_000))
+
+
+def test_a_mapping_is_read_again_after_a_minute() -> None:
+    now = 0.0
+    cache = MappingCache(lambda: now)
+    schema = cache.put(IndexSchema("a", known=True))
+    now = 59.9
+    assert cache.get("a") is schema
+    now = 60.0
+    assert cache.get("a") is None
+
+
+def test_a_connection_keeps_the_clients_of_the_timeouts_that_were_used_last() -> None:
+    with Elasticsearch("http://127.0.0.1:9") as client:
+        connection = Connection(client)
+        first = connection.within(0.25)
+        for quarters in range(2, 1_000):
+            assert connection.within(quarters / 4) is connection.within(quarters / 4 - 0.1)
+            assert connection.within(0.25) is first
+        with connection._bounded.held() as kept:
+            assert len(kept) == 64
+        assert connection.within(None) is client
+
+
+def test_threads_share_a_cache() -> None:
+    cache: SharedCache[int, int] = SharedCache(LRUCache(8))
+    together = threading.Barrier(4)
+
+    def use(start: int) -> None:
+        together.wait()
+        for number in range(start, 20_000, 4):
+            cache.put(number % 32, number % 32)
+            assert cache.get((number + 1) % 32) in {None, (number + 1) % 32}
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(use, range(4)))
+    with cache.held() as kept:
+        assert len({kept.popitem()[0] for _ in range(8)}) == 8, "entries and their order agree"
+        assert not kept
