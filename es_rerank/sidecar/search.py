@@ -32,8 +32,8 @@ router = APIRouter(tags=["Elasticsearch"])
 _RETRIEVER = b'"retriever"'
 """A body without these bytes has no retriever, so Elasticsearch can answer it."""
 
-# Body keys of _search that a URL may also hold (class RestSearchAction of Elasticsearch), by the type of
-# their values.
+# Body keys of _search that a URL may also hold, by the type of their values. Observed on Elasticsearch 9.5,
+# which takes all of them in the URL but profile.
 _FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores", "profile"})
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})

@@ -9,8 +9,9 @@ from typing import Any
 # without one.
 OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
 OF_SHARDS = (*OF_INDICES, "allow_partial_search_results", "preference", "routing")
-# In an _msearch, OF_HEADERS go into the header line of each search and OF_MSEARCH into the URL
-# (class RestMultiSearchAction of Elasticsearch).
+# In an _msearch, OF_HEADERS go into the header line of each search and OF_MSEARCH into the URL. Observed on
+# Elasticsearch 9.5: a header line with another key is answered 400, "key [...] is not supported in the
+# metadata section".
 OF_HEADERS = (*OF_SHARDS, "ccs_minimize_roundtrips", "request_cache", "search_type")
 OF_MSEARCH = ("max_concurrent_shard_requests", "pre_filter_shard_size")
 # Parameters that change only the page of hits. They go to the request that fetches the page.
