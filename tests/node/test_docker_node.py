@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_commands import make_program, open_folder
+from commands import make_program, open_folder
 
 from es_rerank.errors import NodeError
 from es_rerank.node import (

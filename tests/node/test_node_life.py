@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
+from commands import another_process, run
 from elasticsearch import Elasticsearch
-from node_commands import REPOSITORY, another_process, command
 
 from es_rerank.errors import NodeError
 from es_rerank.node import (
@@ -81,7 +81,7 @@ def test_the_node_listens_on_loopback_only(own: Node) -> None:
 
 
 def test_down_leaves_a_server_alone_that_is_only_named_in_the_settings(node: Node, tmp_path: Path) -> None:
-    done = command(
+    done = run(
         "down", "--purge", "--json", ELASTICSEARCH_URL=node.url, ES_RERANK_STATE_DIR=str(tmp_path / "state")
     )
     assert done.returncode == 0, done.stderr
@@ -148,8 +148,7 @@ def _two_commands_at_once_start_one_node(environ: dict[str, str]) -> dict[str, A
         str(STARTUP_S),
     ]
     commands = [
-        subprocess.Popen(line, cwd=REPOSITORY, env={**os.environ, **environ}, stdout=subprocess.PIPE)
-        for _ in range(2)
+        subprocess.Popen(line, env={**os.environ, **environ}, stdout=subprocess.PIPE) for _ in range(2)
     ]
     answers = [json.loads(each.communicate()[0]) for each in commands]
     assert sorted(answer.pop("started") for answer in answers) == [False, True]
@@ -163,11 +162,11 @@ def _two_commands_at_once_start_one_node(environ: dict[str, str]) -> dict[str, A
 
 
 def _down_stops_it(environ: dict[str, str], pid: int) -> None:
-    done = command("down", **environ)
+    done = run("down", **environ)
     assert done.returncode == 0, done.stderr
     assert "stopped Elasticsearch" in done.stdout
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    assert "nothing to stop" in command("down", **environ).stdout
+    assert "nothing to stop" in run("down", **environ).stdout
 
 
 def _document_is_there(node: Node) -> None:
@@ -246,7 +245,7 @@ def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> Non
 
 
 def test_doctor_prints_a_table(own: Node, state_dir: Path) -> None:
-    done = command("doctor", ES_RERANK_STATE_DIR=str(state_dir), COLUMNS="200")
+    done = run("doctor", ES_RERANK_STATE_DIR=str(state_dir), COLUMNS="200")
     assert done.returncode == int(not doctor(state_dir, own.url).ok), done.stderr
     assert own.url in done.stdout
     assert "ONNX Runtime" in done.stdout

@@ -94,3 +94,13 @@ class Late(WordOverlapReranker):
         whole = super().score(query, passages)
         done = np.arange(len(passages)) >= len(passages) - self.reached
         return Scores(whole.values, whole.scale, done, whole.truncated, whole.cached)
+
+
+class AsyncOnly(WordOverlapReranker):
+    """Fails where its blocking verb is called."""
+
+    async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        return super().score(query, passages, deadline=deadline)
+
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        raise AssertionError("the event loop was blocked")

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import uvicorn
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.testing import WordOverlapReranker
 
 KEY = "s3cret-key"
@@ -244,3 +245,18 @@ def tei_app(service: FakeService, batch: int = 4, info: Response | None = None) 
             Route("/deep/info", limits),
         ]
     )
+
+
+def serve_tei(host: Host) -> FakeService:
+    """Answer as TEI at the address of ``host``."""
+    service = FakeService()
+    host.app = tei_app(service)
+    return service
+
+
+@contextmanager
+def broken_over_tei(url: str, service: FakeService) -> Iterator[RemoteReranker]:
+    """Open a reranker whose service answers NaN for every text."""
+    service.spoil = lambda rows: [row | {"score": float("nan")} for row in rows]
+    with RemoteReranker(url, api_key=SecretStr(KEY)) as loaded:
+        yield loaded

@@ -243,6 +243,12 @@ def _write(folder: Path, kind: str, seed: int, *, dims: int, pooled: bool) -> No
         save_graph(folder, nodes, constants, ("last_hidden_state", ["batch", "tokens", dims]))
 
 
+def model_options(folder: Path) -> list[str]:
+    """Make a cross-encoder and a bi-encoder, and return the options of a command that name them."""
+    reranker, embedder = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
+    return ["--reranker", str(reranker), "--embedder", str(embedder)]
+
+
 def broken_cross_encoder(folder: Path) -> Path:
     """A cross-encoder whose logit is 0 / 0 for every pair, as weights that were damaged give it."""
     tiny_cross_encoder(folder)

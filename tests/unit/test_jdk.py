@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_commands import open_folder
+from commands import open_folder
 
 from es_rerank.node import (
     java,

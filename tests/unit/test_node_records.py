@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from node_commands import another_process, command, open_folder
+from commands import another_process, open_folder, run
 
 from es_rerank.addresses import masked
 from es_rerank.errors import NodeError, SettingsError, UnreachableError
@@ -119,7 +119,7 @@ def test_a_machine_without_docker_java_and_maven_gets_one_clear_error(folder: Pa
     assert [each.install for each in missing] == ["a JDK 21 or newer", "Maven"]
     assert "no Java at all" in missing[0].found
 
-    done = command(
+    done = run(
         "up",
         "--json",
         PATH=str(folder),
@@ -136,7 +136,7 @@ def test_a_machine_without_docker_java_and_maven_gets_one_clear_error(folder: Pa
 
 def test_doctor_fails_where_no_elasticsearch_can_be(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    done = command("doctor", "--json", "--elasticsearch-url", url, ES_RERANK_STATE_DIR=str(tmp_path))
+    done = run("doctor", "--json", "--elasticsearch-url", url, ES_RERANK_STATE_DIR=str(tmp_path))
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["url"], answer["how"], answer["ok"]) == (url, "given", False)

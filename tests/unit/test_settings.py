@@ -7,18 +7,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from server import started
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.addresses import masked, masked_in
 from es_rerank.cli.app import main
 from es_rerank.errors import SettingsError
-from es_rerank.node import Node
 from es_rerank.settings import read_settings
 
 HASH = hashlib.sha256(b"key").hexdigest()
@@ -138,22 +134,6 @@ def test_a_name_that_nobody_else_sets_is_still_no_setting(name: str, monkeypatch
     monkeypatch.setenv(name, "8080")
     with pytest.raises(SettingsError, match="no such setting"):
         read_settings()
-
-
-@pytest.mark.parametrize(("host", "keyed"), [("0.0.0.0", False), ("0.0.0.0", True), ("localhost", False)])
-def test_listening_beyond_loopback_without_keys_is_said(
-    node: Node, tmp_path: Path, host: str, keyed: bool
-) -> None:
-    models = [
-        "--reranker",
-        str(tiny_cross_encoder(tmp_path / "r")),
-        "--embedder",
-        str(tiny_bi_encoder(tmp_path / "e")),
-    ]
-    arguments = ["--elasticsearch-url", node.url, "--host", host, *models]
-    said = started(arguments, tmp_path / "log", {HASHES: HASH} if keyed else {})
-    assert ("asks for no key" in said) == (host == "0.0.0.0" and not keyed)
-    assert ("ES_RERANK_API_KEY_HASHES" in said) == (host == "0.0.0.0" and not keyed)
 
 
 SECRETS = [

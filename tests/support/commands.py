@@ -1,4 +1,4 @@
-"""Commands run as a user runs them, programs that play Docker or Maven, and what their tests look at."""
+"""The program as a user runs it, programs that play Docker or Maven, and what lies and runs beside a node."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from pathlib import Path
 
 import psutil
 
-REPOSITORY = Path(__file__).parents[2]
 
-
-def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as a user does."""
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a user does, in the working folder."""
     return subprocess.run(
         [sys.executable, "-m", "es_rerank", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environ},
+        env=os.environ | environ,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def fault(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one sentence of a failed command."""
+    assert done.returncode != 0, done.stdout
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
 
 
 def make_program(folder: Path, name: str, body: str) -> None:

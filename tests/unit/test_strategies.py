@@ -1,21 +1,15 @@
-"""Chunks of a plain field and which of them are nearest: for any text,
-and word by word against a real Elasticsearch.
-"""
+"""Chunks of a plain field, for any text."""
 # ruff: noqa: RUF001 signs of many scripts are meant
 
 from __future__ import annotations
 
-import random
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from es_rerank.errors import RequestError
-from es_rerank.text.nearest import nearest
 from es_rerank.text.strategies import (
     NoneSettings,
     RecursiveSettings,
@@ -24,7 +18,6 @@ from es_rerank.text.strategies import (
     WordSettings,
     cut,
     sentences,
-    strategy_of,
     words_of,
 )
 from es_rerank.types import Passage
@@ -85,8 +78,6 @@ OWN_SEPARATORS = st.builds(
 )
 SIZED = st.one_of(SENTENCES, WORD_RUNS, RECURSIVE, OWN_SEPARATORS)
 ANY: st.SearchStrategy[Strategy] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
-
-
 # --- cutting ------------------------------------------------------------------------------------------------
 
 
@@ -306,245 +297,8 @@ def test_own_separators_begin_the_piece_behind_them() -> None:
     ) == ["a b c d e f", ";g h i j k l;m n"]
 
 
-# --- settings -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "strategy"),
-    [
-        (None, SentenceSettings(max_chunk_size=300, sentence_overlap=0)),
-        ({}, SentenceSettings(max_chunk_size=300, sentence_overlap=0)),
-        ({"max_chunk_size": 40}, SentenceSettings(max_chunk_size=40, sentence_overlap=0)),
-        ({"strategy": "sentence"}, SentenceSettings(max_chunk_size=250, sentence_overlap=1)),
-        ({"sentence_overlap": 0}, SentenceSettings(max_chunk_size=250, sentence_overlap=0)),
-        (
-            {"strategy": "word", "max_chunk_size": 10, "overlap": 5},
-            WordSettings(strategy="word", max_chunk_size=10, overlap=5),
-        ),
-        (
-            {"strategy": "recursive", "max_chunk_size": 10},
-            RecursiveSettings(strategy="recursive", max_chunk_size=10, separator_group="plaintext"),
-        ),
-        ({"strategy": "none"}, NoneSettings(strategy="none")),
-    ],
-)
-def test_settings_are_read_as_elasticsearch_reads_them(
-    settings: dict[str, Any] | None, strategy: Strategy
-) -> None:
-    assert strategy_of(settings) == strategy
-
-
-@pytest.mark.parametrize(
-    ("settings", "fault"),
-    [
-        ({"max_chunk_size": 19}, "[max_chunk_size] input should be greater than or equal to 20, found [19]"),
-        (
-            {"max_chunk_size": "many"},
-            (
-                "[max_chunk_size] input should be a valid integer, "
-                "unable to parse string as an integer, found [many]"
-            ),
-        ),
-        ({"sentence_overlap": 2}, "[sentence_overlap] input should be 0 or 1, found [2]"),
-        ({"strategy": "word", "max_chunk_size": 10}, "[overlap] field required"),
-        ({"strategy": "word", "overlap": 1}, "[max_chunk_size] field required"),
-        (
-            {"strategy": "word", "max_chunk_size": 9, "overlap": 1},
-            "[max_chunk_size] input should be greater than or equal to 10, found [9]",
-        ),
-        (
-            {"strategy": "word", "max_chunk_size": 11, "overlap": 6},
-            "[overlap] must be at most half of [max_chunk_size], found [6] of [11]",
-        ),
-        (
-            {"strategy": "word", "max_chunk_size": 11, "overlap": -1},
-            "[overlap] input should be greater than or equal to 0, found [-1]",
-        ),
-        ({"strategy": "sentence", "overlap": 1}, "[overlap] extra inputs are not permitted, found [1]"),
-        (
-            {"strategy": "none", "max_chunk_size": 20},
-            "[max_chunk_size] extra inputs are not permitted, found [20]",
-        ),
-        (
-            {"strategy": "Paragraph"},
-            "[strategy] must be one of sentence, word, recursive, none, found [Paragraph]",
-        ),
-        ({"strategy": None}, "[strategy] must be one of sentence, word, recursive, none, found [None]"),
-        (
-            {"strategy": ["word"]},
-            "[strategy] must be one of sentence, word, recursive, none, found [['word']]",
-        ),
-        (
-            {"strategy": "recursive", "max_chunk_size": 10, "separators": []},
-            "[separators] tuple should have at least 1 item after validation, not 0, found [[]]",
-        ),
-        (
-            {"strategy": "recursive", "max_chunk_size": 10, "separators": ["[A-Z"]},
-            "[separators] holds '[A-Z', which is not a regular expression: missing ]: [A-Z",
-        ),
-        (
-            {
-                "strategy": "recursive",
-                "max_chunk_size": 10,
-                "separators": ["a"],
-                "separator_group": "markdown",
-            },
-            "[separators] and [separator_group] cannot both be given",
-        ),
-        (
-            {"strategy": "recursive", "max_chunk_size": 10, "separator_group": "html"},
-            "[separator_group] input should be 'plaintext' or 'markdown', found [html]",
-        ),
-    ],
-)
-def test_a_fault_names_its_setting_and_what_was_found(settings: dict[str, Any], fault: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        strategy_of(settings)
-    assert caught.value.message == f"[chunking_settings] {fault}"
-
-
 # --- words --------------------------------------------------------------------------------------------------
-
-SAMPLES = (
-    "Hello world, it's 1.5 o’clock (U.S.A., e.g. 10,000.50).",
-    "中文字符。Python语言很好，123中45",
-    "カタカナとひらがな漢字ABC ｱｲｳ 〇零 𠮷野家",
-    "e\u0301te\u0301 Ünïcode ка\u0301к ab\u0301cd \u0301x",
-    "नमस्ते दुनिया। สวัสดีครับ ภาษาไทย 한국어 텍스트 ខ្មែរ العَرَبِيَّة שלום",
-    "snake_case __init__ a_b _ __ 12_34 1a2b",
-    "don't 'quoted' rock'n'roll O'Neil's 'tis x’y",
-    "user@example.com http://a.b/c?d=e C++ C# .NET hy-phen a:b a;b 12:30 a·b",
-    "x\u00adsoft zero\u200dwidth می\u200cخواهم foo\u200bbar",
-    "line1\nline2\r\ntab\tx ＡＢＣ Ａ１",
-)
-
-
-def test_words_are_those_of_elasticsearchs_standard_analyzer(es: Elasticsearch) -> None:
-    there = {
-        text: [token["token"] for token in es.indices.analyze(analyzer="standard", text=text)["tokens"]]
-        for text in SAMPLES
-    }
-    assert {text: words_of(text) for text in SAMPLES} == there
 
 
 def test_signs_of_their_own_are_no_words() -> None:
     assert words_of("😀 👩\u200d👩\u200d👧 !? … __ \u0301 «»") == []
-
-
-# --- nearest ------------------------------------------------------------------------------------------------
-
-
-def passages(*wordings: str) -> list[Passage]:
-    return [Passage(text, 10 * number, 10 * number + 5) for number, text in enumerate(wordings)]
-
-
-def test_bm25_weighs_rarity_repetition_and_length() -> None:
-    # Four passages of 4, 2, 4 and 6 words (mean 4). idf: king (in three) ln(1 + 1.5 / 3.5) = 0.357, treaty
-    # (in one) ln(1 + 3.5 / 1.5) = 1.204.
-    rows = passages("king king king rain", "king moon", "treaty sun moon rain", "king sun moon rain dog cat")
-    # king alone: 3 / (3 + 1.2) = 0.714, 1 / (1 + 0.75) = 0.571, none, 1 / (1 + 1.65) = 0.377 of 0.357.
-    assert [nearest(rows, "king", size) for size in (1, 2, 3)] == [
-        [rows[0]],
-        rows[:2],
-        [rows[0], rows[1], rows[3]],
-    ]
-    # treaty: 1.204 / 2.2 = 0.547, more than three times king: 0.255.
-    assert nearest(rows, "the King's treaty, king", 1) == [rows[2]]
-    assert nearest(rows, "king treaty", 2) == [rows[0], rows[2]]
-
-
-def test_a_repeated_word_of_the_query_counts_as_often() -> None:
-    rows = passages("king sun moon", "treaty sun rain", "treaty moon rain")
-    # idf of king 0.981, of treaty 0.470.
-    assert nearest(rows, "king treaty", 1) == [rows[0]]
-    assert nearest(rows, "king treaty treaty treaty", 1) == [rows[1]]
-
-
-def test_equally_near_passages_keep_the_earlier_ones_and_document_order() -> None:
-    rows = passages("moon dog", "dog treaty", "treaty sun", "king treaty", "sun moon")
-    assert nearest(rows, "treaty", 2) == [rows[1], rows[2]]
-    assert nearest(rows, "nothing of it", 3) == rows[:3]
-    # Three words each, in another order: equal to the last bit.
-    shuffled = passages("x y z", "a b c", "c b a", "b c a", "z y x")
-    assert nearest(shuffled, "c a b", 2) == [shuffled[1], shuffled[2]]
-
-
-def test_few_passages_are_all_near() -> None:
-    rows = passages("moon", "treaty")
-    assert nearest(rows, "treaty", 2) == nearest(rows, "treaty", 9) == rows
-    assert nearest([], "treaty", 1) == []
-    assert nearest(passages("!!!", "😀", "…"), "treaty", 1) == passages("!!!")
-
-
-LEXICON = ["king", "queen", "treaty", "moon", "dog", "river", "stone"]
-WORDINGS = st.lists(
-    st.lists(st.sampled_from(LEXICON), min_size=1, max_size=9).map(" ".join), min_size=2, max_size=8
-)
-
-
-def place(rows: list[Passage], query: str, number: int) -> int:
-    """How many passages are nearer than this one."""
-    return next(size for size in range(1, len(rows) + 1) if rows[number] in nearest(rows, query, size)) - 1
-
-
-@given(wordings=WORDINGS, word=st.sampled_from(LEXICON), times=st.integers(1, 4), data=st.data())
-def test_more_of_the_querys_word_never_makes_a_passage_less_near(
-    wordings: list[str], word: str, times: int, data: st.DataObject
-) -> None:
-    number = data.draw(st.integers(0, len(wordings) - 1))
-    more = [text + f" {word}" * times if i == number else text for i, text in enumerate(wordings)]
-    assert place(passages(*more), word, number) <= place(passages(*wordings), word, number)
-
-
-@given(
-    wordings=WORDINGS,
-    query=st.lists(st.sampled_from([*LEXICON, "archive", "paper"]), min_size=1, max_size=5).map(" ".join),
-    data=st.data(),
-)
-def test_a_passage_without_the_querys_words_is_no_less_near_with_them(
-    wordings: list[str], query: str, data: st.DataObject
-) -> None:
-    number = data.draw(st.integers(0, len(wordings) - 1))
-    wordings[number] = "rain night"
-    before = place(passages(*wordings), query, number)
-    wordings[number] = f"rain night {query}"
-    assert place(passages(*wordings), query, number) <= before
-
-
-def test_nearest_are_those_that_elasticsearch_scores_best(es: Elasticsearch, index: str) -> None:
-    draw = random.Random(5)
-    # From words that stand once to words that stand everywhere.
-    lexicon = [f"word{number}" for number in range(30)]
-    rows = passages(
-        *(
-            " ".join(
-                draw.choices(
-                    lexicon, weights=[1 / (1 + number) for number in range(30)], k=draw.randint(1, 30)
-                )
-            )
-            for _ in range(40)
-        )
-    )
-    es.indices.create(
-        index=index,
-        mappings={"properties": {"text": {"type": "text"}}},
-        settings={"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1},
-    )
-    operations = [
-        line
-        for number, row in enumerate(rows)
-        for line in ({"index": {"_id": str(number)}}, {"text": row.text})
-    ]
-    assert not es.bulk(index=index, operations=operations, refresh=True)["errors"]
-    for _ in range(200):
-        query, size = " ".join(draw.choices(lexicon, k=draw.randint(1, 5))), draw.randint(1, 39)
-        hits = es.search(index=index, query={"match": {"text": query}}, size=40)["hits"]["hits"]
-        scores = {int(hit["_id"]): hit["_score"] for hit in hits}
-        found = [rows.index(row) for row in nearest(rows, query, size)]
-        assert found == sorted(found)
-        # Scores there are float32: those that differ by rounding alone are equal.
-        worst, best_left = (
-            min(scores.get(i, 0.0) for i in found),
-            max(scores.get(i, 0.0) for i in range(40) if i not in found),
-        )
-        assert worst >= best_left - 1e-6, (query, size)

@@ -1,37 +1,27 @@
-"""What a caller sends is bounded before it is worked on: long words, long numbers, many keys.
+"""Trees and bodies are bounded before they are worked on: long words, long numbers, many keys.
 
-Each case takes minutes where the bound is missing. The limit in time is a guard against that,
-and no measurement.
+Each case takes minutes where the bound is missing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
-from corpus import EMBEDDER
-from elasticsearch import AsyncElasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import EsRerankError
-from es_rerank.node import Node
 from es_rerank.retrievers.grammar.parameters import whole_number
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.grammar.request import read_request
 from es_rerank.retrievers.grammar.suggestions import close_to, did_you_mean
-from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.service import Service
-from es_rerank.testing import WordOverlapReranker
 
 LEAF: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
 LONG = "x" * 1_000_000
 DIGITS = "9" * 1_000_000
-GUARD_S = 60.0
 
 
 def rrf(**more: Any) -> dict[str, Any]:
@@ -87,55 +77,6 @@ BODIES: dict[str, dict[str, Any]] = {
 def test_a_fault_of_a_body_is_found_at_once(name: str) -> None:
     with pytest.raises(EsRerankError):
         read_request({"retriever": rrf(), **BODIES[name]})
-
-
-@pytest.fixture
-async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    model = WordOverlapReranker()
-    app = create_app(
-        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
-    )
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
-        yield client
-
-
-def many_parameters() -> dict[str, str]:
-    return {f"unknown{number}": "1" for number in range(3_000)}
-
-
-REQUESTS: dict[str, dict[str, Any]] = {
-    "many parameters": {"params": many_parameters()},
-    "a long parameter": {"params": {"x" * 60_000: "1"}},
-    "digits of a parameter": {"params": {"size": "9" * 60_000}},
-    "digits of track_total_hits": {"params": {"track_total_hits": "9" * 60_000}},
-    "digits of the deadline": {"headers": {"x-rerank-timeout-ms": "9" * 60_000}},
-    "digits of a 64-bit deadline": {"headers": {"x-rerank-timeout-ms": "9" * 21}},
-    "digits of no script": {"headers": {"x-rerank-timeout-ms": b"\xb2"}},
-    "digits in JSON": {"content": b'{"retriever": {"rrf": {"rank_constant": ' + b"9" * 100_000 + b"}}}"},
-}
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-async def test_a_fault_of_a_request_is_found_at_once(caller: httpx.AsyncClient, name: str) -> None:
-    request = REQUESTS[name]
-    sent = request if "content" in request else {"json": {"retriever": rrf()}, **request}
-    async with asyncio.timeout(GUARD_S):
-        answer = await caller.post("/no-such-index/_search", **sent)
-    assert answer.status_code in (400, 404), answer.text[
-        :500
-    ]  # 404 where Elasticsearch was asked: the index is not there
-    assert len(answer.text) < 200_000
-
-
-async def test_of_many_unknown_parameters_ten_are_named(caller: httpx.AsyncClient) -> None:
-    answer = await caller.post("/any/_search", json={"retriever": rrf()}, params=many_parameters())
-    reason = answer.json()["error"]["reason"]
-    assert reason.endswith("[unknown9] and 2990 more")
 
 
 @given(

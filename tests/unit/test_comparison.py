@@ -1,35 +1,27 @@
-"""Several experiments side by side: arithmetic by hand, the page as a browser would read it,
-the command on a real node.
-"""
+"""Several experiments side by side: arithmetic by hand, and the page as a browser would read it."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from elasticsearch import Elasticsearch
+from commands import run
+from evaluations import Page, numbered_collection
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_tokenizer
 
 from es_rerank.cli import evaluation_tables
-from es_rerank.client import RerankClient
-from es_rerank.collection import held_out, read_corpus
+from es_rerank.collection import held_out
 from es_rerank.errors import SourceError
-from es_rerank.node import Node
 from es_rerank.research.evaluation.comparison import comparison, labels
-from es_rerank.research.evaluation.experiment import QueryResult, Result, Setup, experiments
+from es_rerank.research.evaluation.experiment import QueryResult, Result
 from es_rerank.research.evaluation.measures import Difference, Measures, difference
 from es_rerank.research.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.research.evaluation.report import page
@@ -37,12 +29,8 @@ from es_rerank.research.evaluation.topics import Source, lacks, read_topics
 from es_rerank.research.plots.bars import Bar, chart
 from es_rerank.research.plots.differences import differences
 from es_rerank.retrievers.grammar.tree import FirstStage
-from es_rerank.testing import HashEmbedder, WordOverlapReranker
-from es_rerank.text.chunking import Chunker
-from ingest_pipelines import Ingest
 
 _SVG = "{http://www.w3.org/2000/svg}"
-
 # --- reliability --------------------------------------------------------------------------------------------
 
 
@@ -112,36 +100,19 @@ def test_a_folder_with_a_colon_in_its_name_is_that_folder(tmp_path: Path) -> Non
     assert Source.named(f"{folder}:held-out") == Source(folder, held_out=True)
 
 
-def _collection(folder: Path, queries: int) -> Path:
-    (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text(
-        "".join(
-            json.dumps({"_id": f"d{i}", "title": "", "text": f"the word w{i} and v{i % 3}"}) + "\n"
-            for i in range(queries)
-        )
-    )
-    (folder / "queries.jsonl").write_text(
-        "".join(json.dumps({"_id": f"q{i}", "text": f"where is w{i}"}) + "\n" for i in range(queries))
-    )
-    (folder / "qrels" / "all.tsv").write_text(
-        "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(queries))
-    )
-    return folder
-
-
 def test_the_held_out_tenth_is_the_one_that_training_leaves_out(tmp_path: Path) -> None:
-    folder = _collection(tmp_path / "c", 60)
+    folder = numbered_collection(tmp_path / "c", 60)
     topics = read_topics(folder, "all", only_held_out=True)
     assert set(topics.queries) == {f"q{i}" for i in range(60) if held_out(f"q{i}")}
     assert 0 < len(topics.queries) < 20
     assert topics.split == "all:held-out"
     assert topics.skipped == 0
     with pytest.raises(SourceError, match="no query of the split 'all' in the tenth that is held out"):
-        read_topics(_collection(tmp_path / "small", 1), "all", only_held_out=True)
+        read_topics(numbered_collection(tmp_path / "small", 1), "all", only_held_out=True)
 
 
 def test_a_pool_holds_what_the_split_judges_under_the_titles_of_the_relevant(tmp_path: Path) -> None:
-    folder = _collection(tmp_path / "c", 6)
+    folder = numbered_collection(tmp_path / "c", 6)
     rows = [{"_id": f"d{i}", "title": f"article {i % 2}", "text": f"the word w{i}"} for i in range(6)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "qrels" / "all.tsv").write_text(
@@ -158,13 +129,13 @@ def test_a_pool_holds_what_the_split_judges_under_the_titles_of_the_relevant(tmp
 
 
 def test_judged_documents_that_the_corpus_lacks_are_said_and_count_as_not_found(tmp_path: Path) -> None:
-    folder = _collection(tmp_path / "c", 3)
+    folder = numbered_collection(tmp_path / "c", 3)
     with (folder / "qrels" / "all.tsv").open("a") as qrels:
         qrels.write("q0\tgone\t1\n")
     topics = read_topics(folder, "all", same_title=False)
     assert topics.missing == ["gone"]
     assert lacks(topics) == "c: 1 judged documents are not in corpus.jsonl and count as not found: 'gone'"
-    assert lacks(read_topics(_collection(tmp_path / "whole", 3), "all")) is None
+    assert lacks(read_topics(numbered_collection(tmp_path / "whole", 3), "all")) is None
     (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tgone\t1\nq1\tlost\t1\n")
     with pytest.raises(
         SourceError, match=r"2 judged documents are not in corpus\.jsonl, and none is: 'gone', 'lost'"
@@ -335,31 +306,9 @@ def test_splits_of_one_collection_are_told_apart(monkeypatch: pytest.MonkeyPatch
     assert "two test" not in names
 
 
-class _Page(HTMLParser):
-    """Which tags are open at the end, what was fetched, and all text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
     html = page(comparison(_results()), ["evaluate", "one dir", "--html", "x.html"])
-    shown = _Page(html)
+    shown = Page(html)
     assert shown.open == []
     assert shown.links == []
     assert "es-rerank evaluate 'one dir' --html x.html" in shown.text
@@ -375,144 +324,21 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "es_rerank", "evaluate", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.node
-def test_several_collections_stages_and_rerankers_in_one_run(
-    node: Node, es: Elasticsearch, index: str, tmp_path: Path
-) -> None:
-    collections = [_collection(tmp_path / f"{index}-{name}", 6) for name in ("a", "b")]
-    rerankers = [
-        str(tiny_cross_encoder(tmp_path / name, seed)) for seed, name in enumerate(("first", "second"))
-    ]
-    page_file = tmp_path / "report.html"
-    arguments = [
-        *(f"{folder}:all" for folder in collections),
-        *(part for name in rerankers for part in ("--reranker", name)),
-        *(
-            "--embedder",
-            str(tiny_bi_encoder(tmp_path / "tiny-bi-encoder")),
-            "--first-stage",
-            "hybrid",
-            "--first-stage",
-            "bm25",
-            "--first-stage",
-            "knn",
-        ),
-        *(
-            "--window",
-            "4",
-            "--elasticsearch-url",
-            node.url.replace("://", "://elastic:secret@"),
-            "--html",
-            str(page_file),
-        ),
-    ]
-    try:
-        as_json, as_tables = _evaluate(*arguments, "--json"), _evaluate(*arguments)
-        one = _evaluate(
-            str(collections[0]),
-            "--reranker",
-            rerankers[1],
-            *arguments[6:8],
-            "--window",
-            "4",
-            "--elasticsearch-url",
-            node.url,
-            "--json",
-        )
-    finally:
-        for name in es.indices.get(index=f"es-rerank-evaluate-{index}-*"):
-            es.indices.delete(index=name)
-    assert (as_json.returncode, as_tables.returncode) == (0, 0), as_json.stderr + as_tables.stderr
-    found = json.loads(as_json.stdout)
-    combinations = [(each["collection"], each["recalled_by"], each["reranker"]) for each in found["results"]]
-    assert combinations == [
-        (folder.name, stage, name)
-        for folder in collections
-        for stage in ("knn", "bm25", "hybrid")
-        for name in rerankers
-    ]
-    for result in found["results"]:
-        rows = result["per_query"]
-        assert len(rows) == 6
-        for order in ("first_stage", "cross_encoder", "reranked"):
-            assert result[order]["ndcg@10"] == pytest.approx(np.mean([row[order] for row in rows]))
-        assert 0 < result["recall@window"] <= 1
-        assert result["reliability"]["documents"] == sum(
-            each["documents"] for each in result["reliability"]["bins"]
-        )
-    alone = {
-        (each["collection"], each["recalled_by"], each["reranker"]): [
-            row["cross_encoder"] for row in each["per_query"]
-        ]
-        for each in found["results"]
-    }
-    assert any(
-        alone[collections[0].name, stage, rerankers[0]] != alone[collections[0].name, stage, rerankers[1]]
-        for stage in ("knn", "bm25", "hybrid")
-    )
-    assert json.loads(one.stdout)["per_query"] == found["results"][1]["per_query"]
-    assert [each["search_p50"] is None for each in found["results"][:6]] == [
-        False,
-        False,
-        True,
-        True,
-        True,
-        True,
-    ]  # the later stages were remembered in part
-    assert len(found["means"]) == 6
-    assert sum(line.startswith("mean ") for line in as_tables.stdout.splitlines()) == 6
-    assert "cross-encoder alone" in _Page(page_file.read_text()).text
-    assert "secret" not in page_file.read_text()
-
-
-@pytest.mark.node
-@pytest.mark.parametrize("first_stage", ["knn", "bm25", "hybrid"])
-def test_each_query_is_asked_of_its_own_pool_alone(
-    es: Elasticsearch, index: str, tmp_path: Path, first_stage: FirstStage
-) -> None:
-    folder = _collection(tmp_path / index, 6)
-    embedder, words = HashEmbedder(), "the word"
-    Ingest(es, embedder, chunker=Chunker(tiny_tokenizer())).run(index, read_corpus(folder))
-    topics = read_topics(folder, "all")
-    pools = {query: [f"d{(int(query[1:]) + step) % 6}" for step in range(3)] for query in topics.queries}
-    asked = replace(topics, pools=pools, queries=dict.fromkeys(topics.queries, words))
-    client = RerankClient(es, reranker=WordOverlapReranker(), embedder=embedder, timeout_s=None)
-    (result,) = experiments(client, asked, [Setup(index, first_stage, 6)])
-    assert result.recall_at_window == result.first_stage.recall_at_100 == 1.0
-    (whole,) = experiments(client, replace(asked, pools={}), [Setup(index, first_stage, 2)])
-    assert whole.recall_at_window < 1  # of six alike, two are seen
-    (own,) = experiments(
-        client,
-        replace(asked, pools={query: [f"d{query[1:]}"] for query in topics.queries}),
-        [Setup(index, first_stage, 2)],
-    )
-    assert own.reranked.ndcg_at_10 == own.recall_at_window == 1.0
-
-
 def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) -> None:
-    folders = [_collection(tmp_path / place / "same", 3) for place in ("a", "b")]
-    twice = _evaluate(*map(str, folders))
+    folders = [numbered_collection(tmp_path / place / "same", 3) for place in ("a", "b")]
+    twice = run("evaluate", *map(str, folders))
     assert twice.returncode == 2
     assert "same:all is given twice" in twice.stderr
-    unknown = _evaluate(str(folders[0]), "--first-stage", "tfidf")
+    unknown = run("evaluate", str(folders[0]), "--first-stage", "tfidf")
     assert unknown.returncode == 2
     sentence = "--first-stage tfidf is not a known first stage; choose one of: knn, bm25, hybrid"
     assert sentence in unknown.stderr
-    assert "is a folder" in _evaluate(str(folders[0]), "--html", str(tmp_path)).stderr
-    assert "have no title" in _evaluate(str(folders[0]), "--same-title").stderr
-    nowhere = _evaluate(str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))
+    assert "is a folder" in run("evaluate", str(folders[0]), "--html", str(tmp_path)).stderr
+    assert "have no title" in run("evaluate", str(folders[0]), "--same-title").stderr
+    nowhere = run("evaluate", str(folders[0]), "--html", str(tmp_path / "absent" / "x.html"))
     assert nowhere.returncode == 2
     assert "there is no folder" in nowhere.stderr
-    faults = _evaluate(f"{folders[0]}:dev", f"{tmp_path / 'gone'}:test")
+    faults = run("evaluate", f"{folders[0]}:dev", f"{tmp_path / 'gone'}:test")
     assert faults.returncode == 3
     assert "no split 'dev'" in faults.stderr
     assert "gone" in faults.stderr

@@ -1,0 +1,155 @@
+"""A real run of ``es-rerank bench gateway`` is looked at for its shape, never for its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+from elasticsearch import Elasticsearch
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank.node import Node
+from es_rerank.research.bench.gateway import CASES
+from es_rerank.research.bench.machine import machine
+from es_rerank.settings import PREFIX
+
+
+@pytest.fixture
+def environment(tmp_path: Path, state_dir: Path) -> dict[str, str]:
+    """Tiny models, the session's node as the user's own, a variable that is not to be used,
+    and a mark that children inherit.
+    """
+    models = {
+        "RERANKER": tiny_cross_encoder(tmp_path / "tiny-ce"),
+        "EMBEDDER": tiny_bi_encoder(tmp_path / "tiny-be"),
+        "STATE_DIR": state_dir,
+    }
+    ours = {PREFIX + name: str(path) for name, path in models.items()}
+    return {
+        **os.environ,
+        **ours,
+        "ELASTICSEARCH_URL": "http://127.0.0.1:9",
+        "COLUMNS": "80",
+        "BENCH_MARK": uuid4().hex,
+    }
+
+
+def _command(node: Node, *arguments: str) -> list[str]:
+    where = ["--elasticsearch-url", node.url] if node.how == "given" else []
+    return [sys.executable, "-m", "es_rerank", "bench", "gateway", *where, *arguments]
+
+
+def _run(node: Node, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(node, *arguments), env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def _children(environment: dict[str, str]) -> list[str]:
+    """Return the command lines of processes that were started with the environment's mark and still run."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if each.environ().get("BENCH_MARK") == environment["BENCH_MARK"]:
+                found.append(" ".join(each.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def _assert_nothing_is_left(es: Elasticsearch, environment: dict[str, str]) -> None:
+    assert not es.indices.get(index="bench-gateway-*").body
+    assert _children(environment) == []
+
+
+@pytest.mark.node
+def test_a_run_prints_every_case_and_leaves_nothing_behind(
+    es: Elasticsearch, node: Node, environment: dict[str, str]
+) -> None:
+    done = _run(node, environment, "--documents", "200", "--rounds", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert set(shown) == {"machine", "documents", "rounds", "cases"}
+    assert shown["machine"] == machine(node.version)
+    assert (shown["documents"], shown["rounds"]) == (200, 3)
+    assert [(case["name"], case["baseline"]) for case in shown["cases"]] == [
+        (case.name, case.baseline) for case in CASES
+    ]
+    for case in shown["cases"]:
+        _check(case)
+    _assert_nothing_is_left(es, environment)
+
+
+def _check(case: dict[str, Any]) -> None:
+    """Check what the command line promises, key by key."""
+    differences = [case[key] for key in ("added_low_ms", "added_ms", "added_high_ms")]
+    assert set(case) == {
+        "name",
+        "baseline",
+        "p50_ms",
+        "p95_ms",
+        "min_ms",
+        "max_ms",
+        "added_ms",
+        "added_low_ms",
+        "added_high_ms",
+    }
+    assert 0 < case["min_ms"] <= case["p50_ms"] <= case["p95_ms"] <= case["max_ms"]
+    if case["baseline"] is None:
+        assert differences == [None] * 3
+    else:
+        assert differences == sorted(differences)
+
+
+@pytest.mark.node
+def test_a_run_shows_a_table(node: Node, environment: dict[str, str]) -> None:
+    done = _run(node, environment, "--documents", "100", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert all(case.about in done.stdout for case in CASES)
+    for what in ("100 documents, 1 rounds", node.version, "added", "95 % interval"):
+        assert what in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.node
+def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(
+    es: Elasticsearch, node: Node, environment: dict[str, str], tmp_path: Path
+) -> None:
+    gone = str(tmp_path / "gone")
+    done = _run(node, {**environment, PREFIX + "RERANKER": gone}, "--documents", "100", "--rounds", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    (sentence,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert "the sidecar ended with 4" in sentence
+    assert gone in sentence
+    _assert_nothing_is_left(es, environment)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_nothing_behind(
+    es: Elasticsearch, node: Node, environment: dict[str, str], number: signal.Signals
+) -> None:
+    line = _command(node, "--documents", "100", "--rounds", "100000")
+    with subprocess.Popen(
+        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        try:
+            while not es.indices.get(index="bench-gateway-*").body:
+                assert running.poll() is None
+                time.sleep(0.05)  # between two looks; what is awaited is the index
+            running.send_signal(number)
+            assert running.wait(60) != 0
+        finally:
+            # A run that ignores the signal, as one started in the background ignores SIGINT, fails the test
+            # and does not hang it.
+            running.kill()
+    _assert_nothing_is_left(es, environment)
