@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -22,20 +21,10 @@ from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
 from .manifest import MANIFEST, RERANKERS, CalibrationRecord, Kind, Manifest, parse_manifest, read_manifest
+from .spec import ModelSpec, name_and_model, parse_model
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
-
-COHERE, REMOTE = "cohere:", "remote:"
-"""Prefixes of a model that Cohere hosts (``cohere:MODEL``) and of a rerank service (``remote:URL``). Both
-send text to another machine."""
-
-CASCADE = "cascade:"
-"""Prefix of ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them."""
-
-EARLY_EXIT = "exit:"
-"""Prefix of ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE
-of them to its last layer."""
 
 MODEL_PACKAGES = "es_rerank.models"
 """The entry point group by which other distributions bring exported models. The name of an entry point is the
@@ -88,32 +77,29 @@ def load_reranker(
     a key that cannot be used, MissingExtraError when Cohere's SDK is not installed.
     """
     access = access or Access()
-    if str(model).startswith(CASCADE):
-        return _cascade(str(model), name, threads, pool, access, cache, provider)
-    if str(model).startswith(EARLY_EXIT):
-        share, (folder,) = early_exit_of(str(model))
+    spec = parse_model(model)
+    if spec.kind == "cascade":
+        return _cascade(spec, name, threads, pool, access, cache, provider)
+    if spec.kind == "exit":
         return early_exit(
-            model_folder(folder),
-            share=share,
+            model_folder(spec.model),
+            share=spec.share,
             name=name,
             threads=threads,
             pool=pool,
             cache=cache,
             provider=provider,
         )
-    if str(model).startswith(COHERE):
+    if spec.kind == "cohere":
         from .hosted.cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
         return CohereReranker(
-            str(model).removeprefix(COHERE),
-            name=name,
-            api_key=access.cohere_api_key,
-            base_url=access.cohere_url,
+            spec.model, name=name, api_key=access.cohere_api_key, base_url=access.cohere_url
         )
-    if str(model).startswith(REMOTE):
+    if spec.kind == "remote":
         from .hosted.remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
-        return RemoteReranker(str(model).removeprefix(REMOTE), name=name, api_key=access.remote_api_key)
+        return RemoteReranker(spec.model, name=name, api_key=access.remote_api_key)
     local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider)
     return local if cache is None else cached(local, cache, local.identity)
 
@@ -139,7 +125,7 @@ def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
 
 
 def _cascade(
-    model: str,
+    spec: ModelSpec,
     name: str | None,
     threads: int,
     pool: Pool | None,
@@ -148,11 +134,10 @@ def _cascade(
     provider: str,
 ) -> Cascade:
     """Return a cascade whose rerankers share a pool of threads but not their scores in the cache."""
-    share, names = stages(model)
     shared = pool or Pool(threads)
     loaded: list[LoadedReranker] = []
     try:
-        for stage in names:
+        for stage in spec.models:
             loaded.append(load_reranker(stage, pool=shared, access=access, cache=cache, provider=provider))  # noqa: PERF401 if one fails, the others are closed below
     except BaseException:
         for reranker in loaded:
@@ -161,40 +146,7 @@ def _cascade(
             shared.close()
         raise
     first, then = loaded
-    return cascade(first, then, share=share, name=name, pool=None if pool is shared else shared)
-
-
-def stages(model: str) -> tuple[float, list[str]]:
-    """Return the share and the two models of a cascade. Raises SettingsError when ``model`` is not written as
-    ``cascade:SHARE+FIRST+MODEL``.
-    """
-    if (parsed := _share_and_models(model.removeprefix(CASCADE), models=2)) is not None:
-        return parsed
-    raise SettingsError(
-        f"{model} is not a cascade; write {CASCADE}SHARE+FIRST+MODEL with a share between 0 and 1, as in "
-        f"{CASCADE}0.3+./small+./large"
-    )
-
-
-def early_exit_of(model: str) -> tuple[float, list[str]]:
-    """Return the share of an early exit, and its model in a list of one. Raises SettingsError when ``model``
-    is not written as ``exit:SHARE+MODEL``.
-    """
-    if (parsed := _share_and_models(model.removeprefix(EARLY_EXIT), models=1)) is not None:
-        return parsed
-    raise SettingsError(
-        f"{model} is no early exit; write {EARLY_EXIT}SHARE+MODEL with a share between 0 and 1, as in "
-        f"{EARLY_EXIT}0.3+{BUNDLED_RERANKER}"
-    )
-
-
-def _share_and_models(text: str, *, models: int) -> tuple[float, list[str]] | None:
-    share, *names = text.split("+", maxsplit=models)
-    wrong = next((name for name in names if not name or name.startswith((CASCADE, EARLY_EXIT))), None)
-    with suppress(ValueError):
-        if 0 < float(share) < 1 and len(names) == models and wrong is None:
-            return float(share), names
-    return None
+    return cascade(first, then, share=spec.share, name=name, pool=None if pool is shared else shared)
 
 
 def local_reranker(
@@ -220,20 +172,20 @@ def check_reranker(model: str | Path) -> str:
 
     Raises ModelFolderError or SettingsError when a check fails.
     """
-    if str(model).startswith(CASCADE):
-        first, then = (check_reranker(stage) for stage in stages(str(model))[1])
+    spec = parse_model(model)
+    if spec.kind == "cascade":
+        first, then = (check_reranker(stage) for stage in spec.models)
         return cascade_name(first, then)
-    if str(model).startswith(EARLY_EXIT):
-        (folder,) = early_exit_of(str(model))[1]
-        manifest = reranker_manifest(folder)
+    if spec.kind == "exit":
+        manifest = reranker_manifest(spec.model)
         if manifest.early_exit is None:
-            raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
+            raise ModelFolderError(f"{spec.model} has no exit head; {NO_EXIT_HEAD}")
         return early_exit_name(manifest.name)
-    if not str(model).startswith((COHERE, REMOTE)):
+    if not spec.hosted:
         return reranker_manifest(model).name
-    if not str(model).partition(":")[2]:
-        raise SettingsError(f"{model} names nothing behind the colon; write {COHERE}MODEL or {REMOTE}URL")
-    return str(model)
+    if not spec.model:
+        raise SettingsError(f"{spec.text} names nothing behind the colon; write cohere:MODEL or remote:URL")
+    return spec.text
 
 
 def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
@@ -242,7 +194,7 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
     Each item of ``rerankers`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the returned name is None. Raises
     what ``check_reranker`` raises, and SettingsError when two rerankers have the same name.
     """
-    wanted = [_name_and_model(item) for item in rerankers]
+    wanted = [name_and_model(item) for item in rerankers]
     checked = [(name, check_reranker(model)) for name, model in wanted]
     names = [name or own for name, own in checked]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
@@ -251,12 +203,6 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
             f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL"
         )
     return wanted
-
-
-def _name_and_model(given: str) -> tuple[str | None, str]:
-    name, sign, model = given.partition("=")
-    # An address may contain an equals sign, but then a colon or a slash comes before it.
-    return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)
 
 
 def reranker_manifest(model: str | Path) -> Manifest:

@@ -16,6 +16,7 @@ import psutil
 from ..addresses import masked
 from ..engine.processor import architecture, cores, instruction_sets
 from ..errors import ModelFolderError, SettingsError, UnreachableError
+from ..models.spec import ModelSpec, parse_model
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from . import distribution, docker, java
 from .account import default_cache, home_of
@@ -224,46 +225,37 @@ def _onnxruntime() -> Check:
 
 def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
     # This import loads ONNX Runtime. When it is not installed, another check reports that.
-    from ..models.load import (  # noqa: PLC0415 see above
-        CASCADE,
-        COHERE,
-        EARLY_EXIT,
-        REMOTE,
-        check_reranker,
-        model_folder,
-        reranker_manifest,
-        stages,
-    )
+    from ..models.load import check_reranker, model_folder, reranker_manifest  # noqa: PLC0415 see above
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
-    if kind == "cross-encoder" and name.startswith(CASCADE):
-        try:
-            checks = [_model(kind, stage) for stage in stages(name)[1]]
-        except SettingsError as error:
-            return Check(row, "fail", error.message, f"name a reranker with {setting}")
+    try:
+        spec = parse_model(name) if kind == "cross-encoder" else ModelSpec(name, "local", (name,))
+        if spec.hosted:
+            found = f"{check_reranker(name)}: a service on the network; texts are sent to it"
+            return Check(row, "ok", found)
+    except SettingsError as error:
+        return Check(row, "fail", error.message, f"name a reranker with {setting}")
+    if spec.kind == "cascade":
+        checks = [_model(kind, stage) for stage in spec.models]
         worst = next(
             (check for status in ("fail", "warn") for check in checks if check.status == status), None
         )
         return worst or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
-    if kind == "cross-encoder" and name.startswith((COHERE, REMOTE)):
-        return Check(row, "ok", f"{name}: a service on the network; texts are sent to it")
-    early = kind == "cross-encoder" and name.startswith(EARLY_EXIT)
-    if not early and "/" in name and not Path(name).exists():
+    if "/" in spec.model and not Path(spec.model).exists():
         return Check(
             row,
             "warn",
-            f"{name} is not a folder on this machine",
+            f"{spec.model} is not a folder on this machine",
             f"it will be downloaded from the Hugging Face Hub; "
             f"without network, name an exported folder with {setting}",
         )
     try:
-        manifest = (
-            reranker_manifest(name.partition("+")[2] if early else name)
-            if kind == "cross-encoder"
-            else read_manifest(model_folder(name), kind=kind)
-        )
-        checked = check_reranker(name) if early else name
+        if kind == "bi-encoder":
+            manifest = read_manifest(model_folder(name), kind=kind)
+        else:
+            manifest = reranker_manifest(spec.model)
+        checked = check_reranker(name) if spec.kind == "exit" else name
     except (ModelFolderError, SettingsError) as error:
         return Check(
             row,

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...errors import ModelError
-from ...models.load import EARLY_EXIT
 from ...models.manifest import Manifest
+from ...models.spec import early_exit_text
 from . import peers as table
 from .engine import Entrant
 from .machine import int8_preset
@@ -125,8 +125,8 @@ class Systems:
         if system.weights == "optimum":
             _or_raise(self._exported)
         folder = str(self._folders[system.weights].resolve())
-        if system.exit_layer is not None:
-            folder = f"{EARLY_EXIT}{system.share}+{self._exits[system.exit_layer].resolve()}"
+        if system.exit_layer is not None and system.share is not None:
+            folder = early_exit_text(system.share, self._exits[system.exit_layer].resolve())
         task = {
             "system": system.worker,
             "folder": folder,

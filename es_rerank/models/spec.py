@@ -1,0 +1,100 @@
+"""Parses the name by which a user asks for a reranker. Everything that a name means is read here.
+
+A name is one of these:
+
+- the name of a bundled or installed model, a folder, or a Hub id: ``local``
+- ``cohere:MODEL``: a model that Cohere hosts
+- ``remote:URL``: a rerank service, such as another sidecar
+- ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE of them to
+  its last layer
+- ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import SettingsError
+from ..settings import BUNDLED_RERANKER
+
+ModelKind = Literal["local", "cohere", "remote", "exit", "cascade"]
+
+_PREFIXED: tuple[ModelKind, ...] = ("cohere", "remote", "exit", "cascade")
+
+_STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
+"""How many models stand behind the share. A model here is not made of others itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A parsed name of a reranker.
+
+    ``text``: the whole name. ``models``: the two models of a cascade in their order; for the other kinds one
+    name, folder, Hub id or address. ``share``: the share of the passages, between 0 and 1, that the last
+    layers or the second model read; 1 for the other kinds.
+    """
+
+    text: str
+    kind: ModelKind
+    models: tuple[str, ...]
+    share: float = 1.0
+
+    @property
+    def model(self) -> str:
+        """The first of the models."""
+        return self.models[0]
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the model sends text to another machine."""
+        return self.kind in {"cohere", "remote"}
+
+
+def parse_model(name: str | Path) -> ModelSpec:
+    """Return what the name of a reranker means.
+
+    Raises SettingsError when a name that begins with ``exit:`` or ``cascade:`` is not written as the module
+    says. A model may itself be hosted, but not made of others.
+    """
+    text = str(name)
+    prefix, colon, rest = text.partition(":")
+    kind = next((kind for kind in _PREFIXED if colon and kind == prefix), None)
+    if kind is None:
+        return ModelSpec(text, "local", (text,))
+    if kind not in _STAGES:
+        return ModelSpec(text, kind, (rest,))
+    share, *models = rest.split("+", maxsplit=_STAGES[kind])
+    whole = all(model and not _is_made_of_others(model) for model in models)
+    if whole and len(models) == _STAGES[kind]:
+        with suppress(ValueError):
+            if 0 < float(share) < 1:
+                return ModelSpec(text, kind, tuple(models), float(share))
+    if kind == "exit":
+        raise SettingsError(
+            f"{text} is no early exit; write exit:SHARE+MODEL with a share between 0 and 1, as in "
+            f"{early_exit_text(0.3, BUNDLED_RERANKER)}"
+        )
+    raise SettingsError(
+        f"{text} is not a cascade; write cascade:SHARE+FIRST+MODEL with a share between 0 and 1, as in "
+        "cascade:0.3+./small+./large"
+    )
+
+
+def _is_made_of_others(model: str) -> bool:
+    return model.partition(":")[0] in _STAGES and ":" in model
+
+
+def early_exit_text(share: float, model: str | Path) -> str:
+    """Return the name of a model that reads only a share of the passages beyond its exit head."""
+    return f"exit:{share}+{model}"
+
+
+def name_and_model(given: str) -> tuple[str | None, str]:
+    """Return (name, model) of ``NAME=MODEL`` or ``MODEL``; the name is None without NAME."""
+    name, sign, model = given.partition("=")
+    # An address may contain an equals sign, but then a colon or a slash comes before it.
+    return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)

@@ -1,0 +1,73 @@
+"""What the name of a reranker means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from es_rerank.errors import SettingsError
+from es_rerank.models.spec import ModelKind, early_exit_text, name_and_model, parse_model
+from es_rerank.node.checks import _model
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "models", "share"),
+    [
+        ("es-rerank-minilm-l6", "local", ("es-rerank-minilm-l6",), 1),
+        ("org/model", "local", ("org/model",), 1),
+        ("./cohere:x", "local", ("./cohere:x",), 1),
+        ("cohere", "local", ("cohere",), 1),
+        ("cohere:rerank-v3.5", "cohere", ("rerank-v3.5",), 1),
+        ("cohere:", "cohere", ("",), 1),
+        ("remote:http://host:1/a?b=c:d+e", "remote", ("http://host:1/a?b=c:d+e",), 1),
+        ("exit:0.3+./a+b", "exit", ("./a+b",), 0.3),
+        ("cascade:0.5+./a+cohere:b+c", "cascade", ("./a", "cohere:b+c"), 0.5),
+    ],
+)
+def test_a_name_is_read(name: str, kind: ModelKind, models: tuple[str, ...], share: float) -> None:
+    spec = parse_model(name)
+    assert (spec.text, spec.kind, spec.models, spec.share) == (name, kind, models, share)
+    assert spec.hosted == (kind in {"cohere", "remote"})
+
+
+def test_a_path_is_a_model_on_this_machine() -> None:
+    assert parse_model(Path("/models/one")).model == "/models/one"
+
+
+@given(st.floats(0.01, 0.99), st.text(min_size=1).filter(lambda name: ":" not in name))
+def test_a_name_that_is_written_here_is_read_here(share: float, model: str) -> None:
+    spec = parse_model(early_exit_text(share, model))
+    assert (spec.kind, spec.models, spec.share) == ("exit", (model,), share)
+
+
+@given(st.text(alphabet="0.3+:exitcascade/A", max_size=20))
+def test_any_name_is_read_or_refused(rest: str) -> None:
+    for name in (rest, f"exit:{rest}", f"cascade:{rest}"):
+        try:
+            spec = parse_model(name)
+        except SettingsError:
+            continue
+        assert all(spec.models) or spec.kind == "local"
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ("model", (None, "model")),
+        ("name=model", ("name", "model")),
+        ("remote:http://host/?a=b", (None, "remote:http://host/?a=b")),
+        ("name=remote:http://host/?a=b", ("name", "remote:http://host/?a=b")),
+        ("./folder=x", (None, "./folder=x")),
+    ],
+)
+def test_a_reranker_may_be_served_under_another_name(given_: str, expected: tuple[str | None, str]) -> None:
+    assert name_and_model(given_) == expected
+
+
+@pytest.mark.parametrize("name", ["cohere:", "remote:"])
+def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
+    check = _model("cross-encoder", name)
+    assert (check.status, "names nothing behind the colon" in check.found) == ("fail", True)
