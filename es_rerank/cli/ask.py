@@ -49,7 +49,7 @@ def ask(
     order: Annotated[
         Order,
         typer.Option(
-            help="Order of the passages; ends: best first, second best last. Numbers follow the rank."
+            help="Order of the passages. ends: the best first, the second best last. Numbers follow the rank."
         ),
     ] = "best_first",
     tokenizer: Annotated[

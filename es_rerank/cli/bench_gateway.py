@@ -25,8 +25,8 @@ _DRAWN_EVERY = 10
 """Rounds between two updates of the progress bar, because an update takes time itself."""
 
 _CAPTION = (
-    "added: median over rounds of the difference to Elasticsearch alone in the same round; interval by "
-    "bootstrap"
+    "added: difference to Elasticsearch alone in the same round, median over rounds, with its bootstrap "
+    "interval"
 )
 
 

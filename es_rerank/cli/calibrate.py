@@ -44,15 +44,15 @@ def calibrate(
     recipe: Annotated[
         str,
         typer.Option(
-            help="JSON file with a recipe, or the name of one of ours; it names the queries to use."
+            help="JSON file with a recipe, or the name of a built-in one. It names the queries to use."
         ),
     ] = "first",
     first_stage_weight: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="Weight of the standardised first-stage score, relative to the spread of the logits; give "
-            "it to replace the weight that is learned here.",
+            help="Weight of the standardised first-stage score, relative to the standard deviation of the "
+            "logits. With it, this weight is not learned.",
             show_default="learned",
         ),
     ] = None,

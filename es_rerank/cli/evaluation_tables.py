@@ -13,8 +13,8 @@ from ..research.evaluation.measures import Difference, Measures
 from .output import stderr, stdout
 
 _LEGEND = (
-    "first: order of the first stage; alone: order by the model's logit; default: order of a search; p: of "
-    "the change, by a paired t-test over queries, two-sided, not corrected for the number of rows; +/-: "
+    "first: order of the first stage. alone: order by the model's logit. default: order of a search. p: "
+    "paired t-test of the change over queries, two-sided, not corrected for the number of rows. +/-: number of "
     "queries that got better and worse. --html and --json show more: recall, reliability, queries."
 )
 _NAME = 16
@@ -110,7 +110,7 @@ def _results(compared: Comparison, mean: Mean) -> Table:
 
 
 def _contrasts(compared: Comparison) -> Table:
-    table = _table("one order against another", ("nDCG@10", "order", "against"))
+    table = _table("comparison of two orders", ("nDCG@10", "order", "against"))
     for name in _CHANGE:
         table.add_column(name, justify="right", no_wrap=True)
     for contrast in compared.contrasts:

@@ -117,8 +117,8 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Add the exit head that was trained on this layer: exit:SHARE+OUT then reads only the best "
-            "passages to the last layer.",
+            help="Add the exit head that was trained on this layer. Then exit:SHARE+OUT sends only the best "
+            "passages on to the last layer.",
             show_default=False,
         ),
     ] = None,
@@ -132,7 +132,7 @@ def export(
         ),
     ] = None,
     pieces_seen: Annotated[
-        int, typer.Option(min=1, help="Least count in --vocabulary of a piece that is kept.")
+        int, typer.Option(min=1, help="How often a piece must occur in --vocabulary to be kept.")
     ] = 1,
     int8: Annotated[
         bool, typer.Option("--int8/--no-int8", help="Add an int8 graph and make it the default.")
@@ -143,22 +143,22 @@ def export(
     int8_range: Annotated[
         Int8Range,
         typer.Option(
-            help="full: weights of 8 bits, for processors with VNNI, and ARM; reduced: of 7 bits, for all; "
-            "auto: what this machine supports."
+            help="full: weights of 8 bits, for ARM and for x86-64 with VNNI. reduced: weights of 7 bits, for "
+            "all processors. auto: what this machine supports."
         ),
     ] = "auto",
     int8_texts: Annotated[
         Path | None,
         typer.Option(
-            help='Texts like yours, to fit the int8 graph to: JSON lines {"query": "...", "passages": '
-            '["..."]}, plain or .gz; about 300 lines are enough.',
+            help='File with texts like yours: the int8 graph is fitted to them. JSON lines {"query": "...", '
+            '"passages": ["..."]}, plain or .gz. About 300 lines are enough.',
             show_default="the export's own 80 pairs",
         ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Exported model of the same weights; its calibration is copied. Learn a new one with: "
+            help="Exported model of the same weights, whose calibration is copied. To learn a new one, run: "
             "es-rerank calibrate.",
             show_default=False,
         ),
@@ -166,7 +166,9 @@ def export(
     plain: Annotated[
         bool,
         typer.Option(
-            "--plain", help="Keep the graph unchanged, with its mask: for runtimes that pad; slower here."
+            "--plain",
+            help="Keep the graph and its mask unchanged, for runtimes that pad. es-rerank is slower with such "
+            "a graph.",
         ),
     ] = False,
     tolerance: Annotated[

@@ -48,12 +48,12 @@ def train(
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="Reranker that teaches besides the bi-encoder: bundled name, exported folder or Hub id.",
+            help="Reranker that teaches as well as the bi-encoder: bundled name, exported folder or Hub id.",
             show_default="none",
         ),
     ] = None,
     pieces_seen: Annotated[
-        int, typer.Option(min=1, help="Least count in --vocabulary of a piece that is kept.")
+        int, typer.Option(min=1, help="How often a piece must occur in --vocabulary to be kept.")
     ] = 1,
     recipe: Annotated[
         str,

@@ -94,7 +94,7 @@ def _section(result: Result, called: dict[str, str]) -> Section:
     changed = sorted(result.per_query, key=lambda row: row.first_stage - row.reranked)
     pictures = [
         differences(
-            "shipped default less first stage", [row.reranked - row.first_stage for row in result.per_query]
+            "shipped default minus first stage", [row.reranked - row.first_stage for row in result.per_query]
         )
     ]
     if result.reliability is not None:
@@ -112,7 +112,7 @@ def _diagram(result: Result) -> str:
     """Return the reliability diagram of a result. The result must have a reliability."""
     assert result.reliability is not None
     points = [(part.probability, part.relevant) for part in result.reliability.bins]
-    perfect = Curve("if all scores were exact", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
+    perfect = Curve("perfect calibration", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
     seen = Curve(f"{result.reliability.documents:,} documents in bins of 0.1", points)
     title = f"reliability, expected calibration error {result.reliability.expected_error:.3f}"
     return curves(title, [Panel("", "score of the hit", "share of relevant documents", [seen, perfect])])
