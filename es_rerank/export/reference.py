@@ -17,7 +17,8 @@ from ..errors import ModelFolderError
 from ..models.manifest import MonoT5Contract
 from ..text.prompted_pairs import QUERY_SHARE
 from ..types import FloatArray
-from .source import Source, module_settings
+from .source import Source
+from .source_files import module_settings
 
 Logit = Callable[[str, str], float]
 """A function from query and passage to a logit."""

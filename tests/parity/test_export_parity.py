@@ -25,7 +25,7 @@ from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.folder import _put
+from es_rerank.export.folder import put_in_place
 from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest
@@ -217,7 +217,7 @@ def test_an_int8_graph_that_disagrees_is_refused(tmp_path: Path, monkeypatch: py
 
 def test_a_graph_without_its_head_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tiny_torch.bert(tmp_path / "source")
-    monkeypatch.setitem(graph._TASKS, "cross-encoder", "feature-extraction")
+    monkeypatch.setitem(graph.TASKS, "cross-encoder", "feature-extraction")
     with pytest.raises(ModelFolderError, match="exported without its head"):
         export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     assert not (tmp_path / "out").exists()
@@ -318,7 +318,7 @@ def test_whoever_may_read_the_manifest_may_read_the_weights(tmp_path: Path) -> N
         (made / name).touch()
     (made / "model.onnx_data").chmod(0o600)
     (made / MANIFEST).chmod(0o644)
-    _put(made, out)
+    put_in_place(made, out)
     assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {
         MANIFEST: 0o644,
         "model.onnx_data": 0o644,

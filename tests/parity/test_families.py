@@ -38,7 +38,7 @@ from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError
-from es_rerank.export import ExportOptions, export_model, folder
+from es_rerank.export import ExportOptions, export_model, fetching
 from es_rerank.export.pairs import PASSAGES, QUERIES
 from es_rerank.export.source import read_source
 from es_rerank.models.load import load_reranker
@@ -615,8 +615,8 @@ def test_what_an_export_needs_is_fetched_and_no_weights_twice(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     hub = Hub(tmp_path / "repository", tmp_path / "cache")
-    monkeypatch.setattr(folder, "snapshot_download", hub)
-    fetched = folder._fetch("somebody/reranker", ExportOptions(), lambda _: None, tmp_path / "scratch")
+    monkeypatch.setattr(fetching, "snapshot_download", hub)
+    fetched = fetching.fetch("somebody/reranker", ExportOptions(), lambda _: None, tmp_path / "scratch")
     assert hub.fetched == needed
     assert fetched == (hub.snapshot, "somebody/reranker", hub.snapshot.name, None, None)
 
@@ -632,7 +632,7 @@ def test_a_hub_id_is_exported_with_its_name_and_revision(
     if weights != "model.safetensors":
         (source / "model.safetensors").unlink()
     hub = Hub(source, tmp_path / "cache")
-    monkeypatch.setattr(folder, "snapshot_download", hub)
+    monkeypatch.setattr(fetching, "snapshot_download", hub)
     manifest = export_model("somebody/reranker", tmp_path / "out", WITHOUT_INT8)
     assert (manifest.source, manifest.revision) == ("somebody/reranker", hub.snapshot.name)
     assert {name for name in hub.fetched if name.endswith((".safetensors", ".bin"))} == {weights}

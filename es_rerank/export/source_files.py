@@ -1,0 +1,62 @@
+"""Reads the files of a torch folder: transformers' configuration and sentence-transformers' modules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelFolderError
+
+BI_ENCODER_MODULES = {"Transformer", "Pooling", "Normalize"}
+"""The modules that a bi-encoder may have. The runtime does pooling and normalization itself."""
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 any JSON value
+    """Return the content of a JSON file, None when there is no such file.
+
+    Raises ModelFolderError for a file that is not JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{path} is not JSON ({error}); fetch the model again") from error
+
+
+def module_types(folder: Path) -> list[str]:
+    """Return the class names of sentence-transformers' modules in order, without their paths."""
+    return [
+        str(module.get("type", "")).rpartition(".")[2] for module in read_json(folder / "modules.json") or []
+    ]
+
+
+def model_settings(folder: Path) -> Mapping[str, Any]:
+    """Return sentence-transformers' settings of the model.
+
+    They count only when modules.json exists, as in sentence-transformers (base/model.py, ``_load_modules``).
+    """
+    return (read_json(folder / "config_sentence_transformers.json") or {}) if module_types(folder) else {}
+
+
+def module_settings(folder: Path) -> Mapping[str, Any]:
+    """Return sentence-transformers' settings of the Transformer module; empty when modules.json does not
+    exist.
+
+    Older versions named the file after the architecture, as in ``sentence_roberta_config.json``.
+    """
+    if not module_types(folder):
+        return {}
+    paths = sorted(folder.glob("sentence_*_config.json"))
+    return read_json(paths[0] if paths else folder / "sentence_bert_config.json") or {}
+
+
+def label_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``id2label``. When the file has none, return the default of transformers: ``num_labels`` names,
+    or two.
+    """
+    return config.get("id2label") or {
+        str(number): f"LABEL_{number}" for number in range(config.get("num_labels") or 2)
+    }
