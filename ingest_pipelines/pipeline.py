@@ -201,8 +201,8 @@ def _reason(info: dict[str, Any]) -> str:
     error = info["error"]
     if info["status"] == _TOO_LARGE:
         return (
-            f"{_TOO_LARGE}: the document is larger than one request may be "
-            "(Elasticsearch's setting http.max_content_length, 100 MB by default)"
+            f"{_TOO_LARGE}: the document is larger than Elasticsearch's limit for one request "
+            "(setting http.max_content_length, 100 MB by default)"
         )
     if not isinstance(error, dict):
         return f"{info['status']}: {error}"

@@ -42,7 +42,7 @@ def _source_file(source: Path) -> Path:
         )
     if not source.name.endswith(SUFFIXES):
         raise SourceError(
-            f"{source} is not read: its name ends in none of {', '.join(SUFFIXES)}; "
+            f"{source} cannot be read: its name ends in none of {', '.join(SUFFIXES)}; "
             "convert it to JSONL first",
             path=str(source),
         )

@@ -14,8 +14,8 @@ from .output import stderr, stdout
 
 _LEGEND = (
     "first: order of the first stage. alone: order by the model's logit. default: order of a search. p: "
-    "paired t-test of the change over queries, two-sided, not corrected for the number of rows. +/-: number of "
-    "queries that got better and worse. --html and --json show more: recall, reliability, queries."
+    "paired t-test of the change over queries, two-sided, not corrected for the number of rows. +/-: "
+    "number of queries that got better and worse. --html and --json show more: recall, reliability, queries."
 )
 _NAME = 16
 """Least width of a collection's name in characters, so that it is not broken letter by letter."""

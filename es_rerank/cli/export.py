@@ -167,8 +167,8 @@ def export(
         bool,
         typer.Option(
             "--plain",
-            help="Keep the graph and its mask unchanged, for runtimes that pad. es-rerank is slower with such "
-            "a graph.",
+            help="Keep the graph and its mask unchanged, for runtimes that pad. es-rerank is slower with "
+            "such a graph.",
         ),
     ] = False,
     tolerance: Annotated[

@@ -119,8 +119,8 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
         )
     if report.failed:
         raise IngestError(
-            f"{report.failed} of {_read(report)} documents were not indexed; correct them in "
-            f"{report.rejects}, where each has its reason, and run: es-rerank ingest {report.index} "
+            f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
+            f"them with the reason; correct them there and run: es-rerank ingest {report.index} "
             f"{report.rejects}",
             failed=report.failed,
         )
