@@ -10,14 +10,14 @@ from typing import Any, Self
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
+from .defaults import SIZE, TIMEOUT_S, WINDOW
 from .errors import EsRerankError
 from .models import Embedder, Reranker
 from .retrievers.execution.batch import AT_ONCE, Batch, item, unfiltered
 from .retrievers.execution.run import Connection, arun, run
-from .retrievers.execution.searching import DEFAULT_TIMEOUT_S, search_arguments, searching, short_form_choices
+from .retrievers.execution.searching import search_arguments, searching, short_form_choices
 from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
-from .retrievers.planning.short_form import DEFAULT_SIZE, DEFAULT_WINDOW
 from .retrievers.response.client_answers import client_error
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})
@@ -45,7 +45,7 @@ class RerankClient(Elasticsearch):
         *,
         reranker: Reranker | Mapping[str, Reranker] | None = None,
         embedder: Embedder | None = None,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
     ) -> None:
         # This client shares the transport, options and namespaces of the wrapped client. Only the methods
@@ -142,9 +142,9 @@ class RerankClient(Elasticsearch):
         query: str,
         *,
         index: str | Sequence[str],
-        size: int = DEFAULT_SIZE,
+        size: int = SIZE,
         from_: int = 0,
-        window: int = DEFAULT_WINDOW,
+        window: int = WINDOW,
         first_stage: FirstStage = "knn",
         field: str | Sequence[str] | None = None,
         vector_field: str | None = None,
@@ -186,7 +186,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         *,
         reranker: Reranker | Mapping[str, Reranker] | None = None,
         embedder: Embedder | None = None,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
     ) -> None:
         # This client shares the transport, options and namespaces of the wrapped client. Only the methods
@@ -289,9 +289,9 @@ class AsyncRerankClient(AsyncElasticsearch):
         query: str,
         *,
         index: str | Sequence[str],
-        size: int = DEFAULT_SIZE,
+        size: int = SIZE,
         from_: int = 0,
-        window: int = DEFAULT_WINDOW,
+        window: int = WINDOW,
         first_stage: FirstStage = "knn",
         field: str | Sequence[str] | None = None,
         vector_field: str | None = None,

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, FilePath, SecretStr, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .addresses import masked_in
+from .defaults import CACHED_SCORES, MAX_BODY_BYTES, MAX_DOCUMENTS, MOST_WINDOW, TIMEOUT_MS, WINDOW
 from .errors import SettingsError
 
 PREFIX = "ES_RERANK_"
@@ -134,13 +135,13 @@ class Settings(BaseSettings):
         "folder.",
     )
     window: int = Field(
-        default=50,
+        default=WINDOW,
         ge=1,
-        le=10_000,
+        le=MOST_WINDOW,
         description="How many first-stage hits the command line reranks (`rank_window_size`).",
     )
     timeout_ms: int = Field(
-        default=8_000,
+        default=TIMEOUT_MS,
         ge=1,
         description="Deadline of one search, in milliseconds. The default is less than the 10 seconds after "
         "which the official client stops waiting.",
@@ -156,19 +157,21 @@ class Settings(BaseSettings):
         "`CUDAExecutionProvider`.",
     )
     score_cache: int = Field(
-        default=100_000,
+        default=CACHED_SCORES,
         ge=0,
         description="How many scores the sidecar caches, with 300 bytes each. 0 means none. The cache is in "
         "the memory of its process.",
     )
     max_body_bytes: int = Field(
-        default=16 * 1024 * 1024,
+        default=MAX_BODY_BYTES,
         ge=1,
         description="Largest request body that the sidecar reads, in bytes. `--pass-through` streams larger "
         "bodies to Elasticsearch.",
     )
     max_documents: int = Field(
-        default=1_000, ge=1, description="Maximum number of documents in one rerank request to the sidecar."
+        default=MAX_DOCUMENTS,
+        ge=1,
+        description="Maximum number of documents in one rerank request to the sidecar.",
     )
     elasticsearch_runs: Names = Field(
         default=(),

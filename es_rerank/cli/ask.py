@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..defaults import MOST_WINDOW
 from ..errors import GenerationError, RequestError, SearchError, SettingsError
 from ..text.citations import Citations
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 def ask(
     index: Index,
     question: Annotated[str, typer.Argument(help="The question, in words.")],
-    passages: Annotated[int, typer.Option(min=1, max=10_000, help="Most passages in the prompt.")] = 10,
+    passages: Annotated[int, typer.Option(min=1, max=MOST_WINDOW, help="Most passages in the prompt.")] = 10,
     tokens: Annotated[
         int, typer.Option(min=1, help="Most tokens in the prompt: instructions, question and passages.")
     ] = PROMPT_TOKENS,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..defaults import WINDOW
 from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ..research.bench.collection_windows import CollectionWindows
     from ..research.bench.entrants import Exports
 
-WINDOW = 50
 QUERIES = 100
 
 

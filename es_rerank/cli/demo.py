@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..addresses import masked
+from ..defaults import HOST, PORT
 from ..research.evaluation.experiment import Result, Setup, by_first_stage
 from ..research.evaluation.packaged import SPLIT, packaged
 from ..research.evaluation.topics import Topics, read_topics
@@ -34,7 +35,6 @@ T = TypeVar("T")
 
 INDEX = "es-rerank-demo"
 
-_HOST = "127.0.0.1"
 _SHOWN_HITS = 5
 _SHOWN_CHARACTERS = 84
 """Most characters of each sentence: three lines in each half of a terminal of 100 columns."""
@@ -60,7 +60,7 @@ def demo(
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port of the sidecar; 0 takes a free one.")
-    ] = 8080,
+    ] = PORT,
     as_json: Json = False,
 ) -> None:
     """Start Elasticsearch, index the packaged collection, and show hits and nDCG@10 before and after
@@ -99,7 +99,7 @@ def demo(
             )
     if service is not None:
         with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end of a demo
-            run_sidecar(service, listen(_HOST, port), f"index {INDEX}; Ctrl-C ends it")
+            run_sidecar(service, listen(HOST, port), f"index {INDEX}; Ctrl-C ends it")
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

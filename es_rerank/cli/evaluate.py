@@ -17,6 +17,7 @@ from rich.progress import TaskID
 
 from ..addresses import masked
 from ..collection import Document, find_file, read_corpus
+from ..defaults import MOST_WINDOW, WINDOW
 from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
 from ..research.evaluation.comparison import comparison
 from ..research.evaluation.experiment import Result, Setup, experiments
@@ -66,7 +67,9 @@ def evaluate(
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50"),
+        typer.Option(
+            min=1, max=MOST_WINDOW, help="How many first-stage hits are reranked.", show_default=str(WINDOW)
+        ),
     ] = None,
     reranker: Annotated[
         list[str] | None,

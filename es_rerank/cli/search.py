@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..defaults import MOST_WINDOW, SIZE
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
 from .search_options import (
     EmbedderName,
@@ -30,7 +31,7 @@ def search(
     query: Annotated[str, typer.Argument(help="The question, in words.")],
     first_stage: FirstStageOption = "knn",
     window: Window = None,
-    size: Annotated[int, typer.Option(min=1, max=10_000, help="How many hits are shown.")] = 10,
+    size: Annotated[int, typer.Option(min=1, max=MOST_WINDOW, help="How many hits are shown.")] = SIZE,
     field: Fields = None,
     vector_field: VectorField = None,
     query_vector: QueryVector = None,

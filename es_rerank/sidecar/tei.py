@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..defaults import MOST_POSITIONS
 from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, ranked
@@ -20,9 +21,6 @@ from .search import Running
 from .wire import answer, cancel_on_disconnect, timeout_s
 
 router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
-
-_MOST_POSITIONS = 1_000
-"""Most positions in a header. More would exceed the 8 kB that servers and proxies allow for headers."""
 
 
 class TeiRequest(BaseModel):
@@ -95,7 +93,7 @@ async def rerank(
         for i in ranked(logits)[: wanted.top_n]
     ]
     cut = np.flatnonzero(scores.truncated)
-    positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= _MOST_POSITIONS else {}
+    positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= MOST_POSITIONS else {}
     return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions})
 
 

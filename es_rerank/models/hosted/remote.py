@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import httpx
 from pydantic import SecretStr
 
+from ...defaults import MOST_POSITIONS
 from ...errors import ScoreError, SettingsError
 from ...types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
@@ -23,9 +24,6 @@ an answer comes too late, all of its scores are lost."""
 _TEI_BATCH = 32
 """TEI's default ``max_client_batch_size``: used while a server cannot state its limit, but may state it
 later."""
-
-_MOST_BATCH = 1_000
-"""Most passages in one request to a sidecar: its answer names at most this many truncated passages."""
 
 
 class RemoteReranker(HttpReranker):
@@ -70,8 +68,8 @@ class RemoteReranker(HttpReranker):
                 f"both the address of {address.host} and {self.key_setting} hold credentials; give one of "
                 "them"
             )
-        if batch_size is not None and not 1 <= batch_size <= _MOST_BATCH:
-            raise SettingsError(f"batch_size must be between 1 and {_MOST_BATCH}, found {batch_size}")
+        if batch_size is not None and not 1 <= batch_size <= MOST_POSITIONS:
+            raise SettingsError(f"batch_size must be between 1 and {MOST_POSITIONS}, found {batch_size}")
         self._url = address.copy_with(userinfo=b"", fragment=None)
         self._known_batch = batch_size
         self._calibration: Calibration | None = None
@@ -125,7 +123,7 @@ class RemoteReranker(HttpReranker):
             about = parsed if isinstance(parsed, dict) else {}
             self._calibration = _calibration(about.get("calibration"))
             limit = about.get("max_client_batch_size")
-            most = DEFAULT_BATCH if about.get("served_by") == "es-rerank" else _MOST_BATCH
+            most = DEFAULT_BATCH if about.get("served_by") == "es-rerank" else MOST_POSITIONS
             self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
             return self._known_batch
 

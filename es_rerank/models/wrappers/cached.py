@@ -10,13 +10,11 @@ import numpy as np
 from cachetools import LRUCache
 
 from ...caches import SharedCache
+from ...defaults import CACHED_SCORES
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
 from .wrapped import WrappedReranker
-
-DEFAULT_ENTRIES = 100_000
-"""Default number of pairs in the cache; an entry takes about 300 bytes, so a full cache takes about 30 MB."""
 
 _DIGEST_BYTES = 16
 """128 bits: the chance that any two of 100,000 pairs have the same digest is 1e-29."""
@@ -44,7 +42,7 @@ class ScoreCache:
     with the entries of its parent at that moment.
     """
 
-    def __init__(self, entries: int = DEFAULT_ENTRIES) -> None:
+    def __init__(self, entries: int = CACHED_SCORES) -> None:
         self._entries: SharedCache[bytes, _Entry] = SharedCache(LRUCache(entries))
         self._hits = self._misses = 0
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...defaults import WINDOW
 from ...errors import ModelError
 from ...retrievers.grammar.tree import FirstStage, Query
 from ...retrievers.planning.index_schema import schema_of
-from ...retrievers.planning.short_form import DEFAULT_WINDOW, retriever_for
+from ...retrievers.planning.short_form import retriever_for
 from ...scores import ranked
 from .measures import Difference, Measures, Run, compared, mean, measured, run_of
 from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
@@ -125,7 +126,7 @@ class Setup:
 
     index: str
     first_stage: FirstStage = "knn"
-    window: int = DEFAULT_WINDOW
+    window: int = WINDOW
     fields: Sequence[str] = ()
     reranker: str | None = None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from elastic_transport import ObjectApiResponse
 
+from ...defaults import TIMEOUT_S
 from ...errors import RequestError
 from ...models import Embedder, Reranker
 from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, url_parameters
@@ -21,9 +22,6 @@ from ..response.filter_path import check_filter_path, selected
 from .commands import Context, Forward, MappingCache, ReadMapping, Served, Steps
 from .steps import search_steps
 from .vectors import vector_steps
-
-DEFAULT_TIMEOUT_S = 8.0
-"""Default timeout of a search in seconds: below the official client's default request timeout of 10 s."""
 
 AsJson = Callable[[Any], Any]
 """Converts a body to plain JSON values (see ``json_values.as_json``)."""
@@ -38,7 +36,7 @@ class Searching:
     """
 
     served: Served
-    timeout_s: float | None = DEFAULT_TIMEOUT_S
+    timeout_s: float | None = TIMEOUT_S
     elasticsearch_runs: frozenset[str] = frozenset()
     mappings: MappingCache = field(default_factory=MappingCache)
 

@@ -24,6 +24,7 @@ from .suggestions import did_you_mean
 from .tree import (
     ALL_KINDS,
     KINDS,
+    MAX_CANDIDATES,
     NATIVE_ONLY,
     OURS,
     VECTOR_BUILDER,
@@ -46,9 +47,6 @@ from .values import as_list, read_normalizer, read_weight, with_window_size
 
 MAX_PINNED = 100
 """Most documents that a pinned retriever accepts; observed on Elasticsearch 9.5."""
-
-_MAX_CANDIDATES = 10_000
-"""Largest ``num_candidates`` that Elasticsearch accepts; observed on Elasticsearch 9.5."""
 
 _MOST_ENTRIES = 10_000
 """Most entries of a list in a retriever: vectors of Elasticsearch have 4,096 dimensions at most."""
@@ -180,10 +178,10 @@ def _check_knn(node: Knn, path: str, runs: Collection[str]) -> None:
         )
     if node.k < 1:
         raise illegal_argument("[k] must be greater than 0", path)
-    if (_MAX_CANDIDATES if node.num_candidates is None else node.num_candidates) < node.k:
+    if (MAX_CANDIDATES if node.num_candidates is None else node.num_candidates) < node.k:
         raise illegal_argument("[num_candidates] cannot be less than [k]", path)
-    if node.num_candidates is not None and node.num_candidates > _MAX_CANDIDATES:
-        raise illegal_argument(f"[num_candidates] cannot exceed [{_MAX_CANDIDATES}]", path)
+    if node.num_candidates is not None and node.num_candidates > MAX_CANDIDATES:
+        raise illegal_argument(f"[num_candidates] cannot exceed [{MAX_CANDIDATES}]", path)
     if node.visit_percentage is not None and not 0 <= node.visit_percentage <= 100:
         raise illegal_argument("[visit_percentage] must be between 0 and 100", path)
 

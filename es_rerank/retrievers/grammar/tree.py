@@ -28,6 +28,9 @@ DEFAULT_RANK_CONSTANT = 60
 DEFAULT_RESCORE_WINDOW = 10
 """Elastic's default for the ``window_size`` of a rescorer; observed on Elasticsearch 9.5."""
 
+MAX_CANDIDATES = 10_000
+"""Largest ``num_candidates`` that Elasticsearch accepts; observed on Elasticsearch 9.5."""
+
 OURS = frozenset({"rrf", "linear", "text_similarity_reranker", "pinned"})
 """Kinds of retriever that es-rerank runs unless the setting ``elasticsearch_runs`` names them."""
 

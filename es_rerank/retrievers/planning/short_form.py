@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...defaults import WINDOW
 from ...errors import IndexMismatchError, RequestError
-from ..grammar.tree import FirstStage, Query
+from ..grammar.tree import MAX_CANDIDATES, FirstStage, Query
 from .index_schema import IndexSchema
 
-DEFAULT_WINDOW = 50
-DEFAULT_SIZE = 10
 _NUM_CANDIDATES = 100
-_MAX_CANDIDATES = 10_000
 _CONTEXT = ("title",)
 _PREFERRED_TEXTS = ("text", "content", "body", "passage")
 
@@ -22,7 +20,7 @@ def retriever_for(
     schema: IndexSchema,
     *,
     first_stage: FirstStage = "knn",
-    window: int = DEFAULT_WINDOW,
+    window: int = WINDOW,
     field: str | Sequence[str] | None = None,
     vector_field: str | None = None,
     query_vector: Sequence[float] | None = None,
@@ -132,7 +130,7 @@ def _knn(query: str, field: str, window: int, vector: Sequence[float] | None) ->
     return {
         "field": field,
         "k": window,
-        "num_candidates": min(max(2 * window, _NUM_CANDIDATES), _MAX_CANDIDATES),
+        "num_candidates": min(max(2 * window, _NUM_CANDIDATES), MAX_CANDIDATES),
         **source,
     }
 
