@@ -15,7 +15,7 @@ from ..engine.processor import cores
 from ..models.load import model_folder
 from ..models.manifest import Precision, read_manifest
 from ..research.bench.cost import BUDGET_S, CANDIDATES, LINE_TOKENS, ROUNDS, TOKENS, Budget, cheapest_first
-from ..research.bench.cost_cells import Precisions, TextSource, time_cells, time_embedder, time_threads
+from ..research.bench.cost_cells import CostTexts, Precisions, time_cells, time_embedder, time_threads
 from ..research.bench.cost_report import CostReport
 from ..research.bench.machine import machine
 from ..research.evaluation.packaged import by_hash, packaged
@@ -59,7 +59,7 @@ def cost(
     """
     end_on_sigterm()
     check_plot(plot)
-    texts = read_texts(data or packaged())
+    texts = read_cost_texts(data or packaged())
     report = CostReport(
         read_manifest(model_folder(model or BUNDLED_RERANKER), kind="cross-encoder"),
         texts.query,
@@ -80,14 +80,14 @@ def cost(
     print_json(report.as_json()) if as_json else _show(report)
 
 
-def read_texts(folder: Path) -> TextSource:
+def read_cost_texts(folder: Path) -> CostTexts:
     """Return the texts of a collection, and one of its queries: the one of median length.
 
     Raises SourceError for a collection that cannot be read.
     """
     corpus = {document.id: document.text for document in read_corpus(folder) if document.text.strip()}
     queries = sorted(read_queries(folder).values(), key=len)
-    return TextSource([corpus[name] for name in by_hash(corpus)[:_TEXTS]], queries[len(queries) // 2])
+    return CostTexts([corpus[name] for name in by_hash(corpus)[:_TEXTS]], queries[len(queries) // 2])
 
 
 def _show(report: CostReport) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from es_rerank.cli import bench_cost
 from es_rerank.cli.app import app
-from es_rerank.cli.bench_cost import read_texts
+from es_rerank.cli.bench_cost import read_cost_texts
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.local.cross_encoder import CrossEncoder
@@ -40,7 +40,7 @@ from es_rerank.research.bench.cost import (
     thread_counts,
     timed,
 )
-from es_rerank.research.bench.cost_cells import TextSource
+from es_rerank.research.bench.cost_cells import CostTexts
 from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.settings import BUNDLED_RERANKER
 
@@ -145,12 +145,12 @@ def test_what_was_not_measured_has_no_number() -> None:
 
 
 @pytest.fixture(scope="module")
-def texts() -> TextSource:
-    return read_texts(packaged())
+def texts() -> CostTexts:
+    return read_cost_texts(packaged())
 
 
 @pytest.mark.parametrize("tokens", [32, 512])
-def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: TextSource) -> None:
+def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: CostTexts) -> None:
     with CrossEncoder(model_folder(BUNDLED_RERANKER), threads=1) as model:
         found = texts.beside_query(model)(tokens)
         assert len(set(found)) == len(found) == max(CANDIDATES)
@@ -159,7 +159,7 @@ def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: TextSou
         assert not any(pair.truncated for pair in pairs)
 
 
-def test_passages_for_the_embedder_are_as_long(texts: TextSource) -> None:
+def test_passages_for_the_embedder_are_as_long(texts: CostTexts) -> None:
     with load_embedder(threads=1) as model:
         assert {len(model.tokenizer.encode(text).ids) for text in texts.for_embedder(model, "")(64)} == {64}
 

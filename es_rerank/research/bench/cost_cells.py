@@ -27,33 +27,33 @@ from .cost import (
 )
 from .cost_report import CostReport
 
-Passages = Callable[[int], list[str]]
+CutPassages = Callable[[int], list[str]]
 """A function that takes a number of tokens and returns passages of that length, as many as the largest
 window."""
 
-Steps = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
+ShowSteps = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 """A function that takes what is done and in how many steps; its block gives a function that takes the name of
 each step.
 """
 
 
-class TextSource:
+class CostTexts:
     """The texts that passages are cut from, and the query that every passage is paired with."""
 
     def __init__(self, texts: Sequence[str], query: str) -> None:
         self.query, self._texts = query, texts
 
-    def beside_query(self, model: CrossEncoder) -> Passages:
+    def beside_query(self, model: CrossEncoder) -> CutPassages:
         """Return a function that gives passages of a total length in tokens, the query included."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(self.query, passage).ids))
 
-    def for_embedder(self, model: BiEncoder, prefix: str) -> Passages:
+    def for_embedder(self, model: BiEncoder, prefix: str) -> CutPassages:
         """Return a function that gives passages of a total length in tokens, the model's prefix included."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(prefix + passage).ids))
 
-    def _cut(self, model: CrossEncoder | BiEncoder, length: Callable[[str], int]) -> Passages:
+    def _cut(self, model: CrossEncoder | BiEncoder, length: Callable[[str], int]) -> CutPassages:
         return cache(partial(passages_of, self._texts, model.tokenizer, length))
 
 
@@ -89,9 +89,9 @@ def time_cells(
     report: CostReport,
     wanted: Sequence[tuple[int, int]],
     precisions: Precisions,
-    passages: Passages,
+    passages: CutPassages,
     left: Budget,
-    steps: Steps,
+    steps: ShowSteps,
 ) -> None:
     """Time the cells (candidates, tokens) in every precision, and add them to the report.
 
@@ -110,7 +110,7 @@ def time_cells(
 
 
 def time_threads(
-    report: CostReport, precisions: Precisions, passages: Passages, left: Budget, steps: Steps
+    report: CostReport, precisions: Precisions, passages: CutPassages, left: Budget, steps: ShowSteps
 ) -> None:
     """Time the same window with rising numbers of threads, while the budget lasts.
 
@@ -133,7 +133,7 @@ def time_threads(
                     report.by_threads.append(Speed.of(precision, threads, THREADS_CANDIDATES, timing))
 
 
-def time_embedder(report: CostReport, texts: TextSource, left: Budget, steps: Steps) -> None:
+def time_embedder(report: CostReport, texts: CostTexts, left: Budget, steps: ShowSteps) -> None:
     """Time the bundled embedder at every length that it reads without truncation, while the budget lasts."""
     with BiEncoder(model_folder(BUNDLED_EMBEDDER), threads=report.threads) as model:
         contract = model.manifest.bi_encoder
