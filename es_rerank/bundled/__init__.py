@@ -1,0 +1,1 @@
+"""What only the models of one bundle are made from; the rest of the package works without it."""
