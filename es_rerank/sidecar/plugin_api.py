@@ -1,0 +1,199 @@
+"""The internal API that the plugin in Elasticsearch uses: scores for a window of documents, and vectors.
+
+The API has a version. A plugin refuses an answer of another version. Other callers should use the public
+endpoints, which do not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..retrievers.execution.commands import Context, MappingCache
+from ..retrievers.execution.run import Connection, arun
+from ..retrievers.execution.scoring import scored
+from ..retrievers.execution.window_texts import WindowTexts
+from ..retrievers.grammar.parsing import parse
+from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityReranker
+from ..retrievers.planning.text_source import TextSource
+from ..retrievers.ranking.rerank import Reranked
+from ..retrievers.response.answer import SearchStats
+from ..text.strategies import strategy_of
+from ..types import Candidate, Passage
+from .authority import KeyedRoute
+from .search import Running
+from .wire import answer, cancel_on_disconnect, timeout_s
+
+API_VERSION = 1
+"""Version of this API. It changes when an answer changes its meaning."""
+
+_MOST_PASSAGES = 100
+"""Most passages of a document: Elasticsearch's default for ``index.max_inner_result_window``."""
+
+router = APIRouter(prefix="/_rerank/v1", route_class=KeyedRoute, tags=["plugin"])
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ScorePassage(_Body):
+    """A passage: ``text`` goes from character ``start`` to character ``end`` of the document, if known."""
+
+    text: str
+    start: int | None = None
+    end: int | None = None
+
+
+class ScoreDocument(_Body):
+    """One document of the window, in first-stage order.
+
+    ``context`` is read before each passage. ``first_stage_score`` is missing if the first stage gave none.
+    """
+
+    context: str = ""
+    passages: Annotated[list[ScorePassage], Field(max_length=_MOST_PASSAGES)] = []
+    first_stage_score: float | None = None
+
+
+class ScoreRequest(_Body):
+    """The body of a request for scores.
+
+    ``passages_stored``: the passages were cut when the documents were indexed. If false, each document has
+    one passage, its whole text, which is cut here if it is too long. ``chunk_rescorer`` and ``aggregation``
+    mean what they mean in ``text_similarity_reranker``. ``allow_failures``: if the deadline passes, documents
+    without a score are no error.
+    """
+
+    query: Annotated[str, Field(min_length=1)]
+    documents: list[ScoreDocument]
+    model: str = DEFAULT_INFERENCE_ID
+    passages_stored: bool = False
+    chunk_rescorer: dict[str, Any] | None = None
+    aggregation: Any = None
+    allow_failures: bool = False
+
+
+class EmbedRequest(_Body):
+    """The body of a request for vectors: texts, and whether they are queries or passages."""
+
+    texts: Annotated[list[str], Field(min_length=1)]
+    purpose: Literal["query", "passage"]
+    model: str | None = None
+
+
+@router.post("/score")
+async def score(request: Request, wanted: ScoreRequest, service: Running) -> Response:
+    """Return the documents in their new order, each with ``index`` (its place in the request), ``score``,
+    ``logit``, ``model_logit``, ``probability`` and ``passage``. A document without a score has ``index`` alone.
+
+    ``warning`` says why documents have no score. Raises TooLargeError, DeadlineError, UnknownModelError, and
+    RetrieverParsingError for settings that a ``text_similarity_reranker`` refuses.
+    """
+    service.check_documents(len(wanted.documents))
+    context = Context(
+        None,
+        {},
+        service.models(),
+        MappingCache(),
+        SearchStats(),
+        deadline=time.monotonic() + (timeout_s(request) or service.limits.timeout_s),
+    )
+    node = _node(wanted)
+    steps = scored(node, _candidates(wanted), WindowTexts({id(node): _source(wanted, node)}), context)
+    ranking = await cancel_on_disconnect(request, arun(steps, Connection(service.elasticsearch), context))
+    stats = context.stats
+    return answer(
+        request,
+        {
+            "version": API_VERSION,
+            "model": context.served.reranker(node.inference_id).name,
+            "documents": [_entry(hit) for hit in ranking.hits],
+            "truncated": stats.truncated,
+            "cached": stats.cached,
+            "capped": stats.capped,
+            **({"warning": stats.reason} if stats.reason else {}),
+        },
+    )
+
+
+@router.post("/embed")
+async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Response:
+    """Return ``vectors``: one unit vector for each text, in order.
+
+    Raises TooLargeError, UnknownModelError, and RequestError when no embedder is served.
+    """
+    service.check_documents(len(wanted.texts))
+    embedder = service.models().embedder_for(wanted.model)
+    vectors = await cancel_on_disconnect(
+        request, asyncio.to_thread(embedder.embed, wanted.texts, purpose=wanted.purpose)
+    )
+    return answer(request, {"version": API_VERSION, "model": embedder.name, "vectors": vectors.tolist()})
+
+
+def _node(wanted: ScoreRequest) -> TextSimilarityReranker:
+    """Return the request as the retriever that it is a part of, so that both have the same checks."""
+    content = {
+        "retriever": {"standard": {}},
+        "field": "text",
+        "inference_text": wanted.query,
+        "inference_id": wanted.model,
+        "allow_rerank_failures": wanted.allow_failures,
+        "chunk_rescorer": wanted.chunk_rescorer,
+        "aggregation": wanted.aggregation,
+    }
+    node = parse(
+        {TextSimilarityReranker.kind: {key: value for key, value in content.items() if value is not None}}
+    )
+    assert isinstance(node, TextSimilarityReranker)
+    return node
+
+
+def _source(wanted: ScoreRequest, node: TextSimilarityReranker) -> TextSource:
+    if wanted.passages_stored:
+        return TextSource((), passage="text", nested="passages")
+    if node.chunk_rescorer is None:
+        return TextSource((), chunked="text")
+    return TextSource(
+        (),
+        chunked="text",
+        nearest=node.chunk_rescorer.size,
+        chunking=strategy_of(node.chunk_rescorer.chunking_settings),
+    )
+
+
+def _candidates(wanted: ScoreRequest) -> list[Candidate]:
+    whole = not wanted.passages_stored and wanted.chunk_rescorer is None
+    return [
+        Candidate(
+            "",
+            str(place),
+            math.nan if document.first_stage_score is None else document.first_stage_score,
+            place + 1,
+            document.context,
+            tuple(Passage(part.text, part.start or 0, part.end or 0) for part in document.passages),
+            whole=whole and bool(document.passages),
+        )
+        for place, document in enumerate(wanted.documents)
+    ]
+
+
+def _entry(hit: Reranked) -> dict[str, Any]:
+    entry: dict[str, Any] = {"index": hit.candidate.rank - 1}
+    if hit.probability is None:
+        return entry
+    entry |= {
+        "score": hit.probability,
+        "logit": hit.logit,
+        "model_logit": hit.model_logit,
+        "probability": hit.probability,
+    }
+    if hit.passage is not None and not hit.candidate.whole:
+        offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
+        entry["passage"] = {"text": hit.passage.text, **offsets}
+    return entry

@@ -1,0 +1,351 @@
+package esrerank;
+
+import org.elasticsearch.cluster.metadata.IndexMetadata;
+import org.elasticsearch.common.regex.Regex;
+import org.elasticsearch.index.query.MatchQueryBuilder;
+import org.elasticsearch.index.query.MultiMatchQueryBuilder;
+import org.elasticsearch.index.query.QueryBuilder;
+import org.elasticsearch.index.query.QueryRewriteContext;
+import org.elasticsearch.index.query.TermsQueryBuilder;
+import org.elasticsearch.search.SearchHit;
+import org.elasticsearch.search.rank.RankDoc;
+import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
+import org.elasticsearch.search.retriever.RetrieverBuilder;
+import org.elasticsearch.search.retriever.StandardRetrieverBuilder;
+import org.elasticsearch.search.retriever.RetrieverParserContext;
+import org.elasticsearch.common.ParsingException;
+import org.elasticsearch.xcontent.ConstructingObjectParser;
+import org.elasticsearch.xcontent.ContextParser;
+import org.elasticsearch.xcontent.FilterXContentParserWrapper;
+import org.elasticsearch.xcontent.ParseField;
+import org.elasticsearch.xcontent.XContentBuilder;
+import org.elasticsearch.xcontent.XContentParser;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.TreeSet;
+
+import static org.elasticsearch.xcontent.ConstructingObjectParser.optionalConstructorArg;
+
+/**
+ * A retriever that fuses the lists of its children, or of searches for {@code query} in {@code fields}.
+ *
+ * <p>The multi-field format (https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers) becomes
+ * children when Elasticsearch rewrites the search: one for all lexical fields and one for the semantic fields.
+ */
+abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRetrieverBuilder<T> {
+    /** The default of {@code rank_window_size} in Elastic's documentation. */
+    static final int DEFAULT_WINDOW = 10;
+
+    /** One child, with the factor of what it adds to a score. {@code normalizer} is null where none was given. */
+    record Child(RetrieverBuilder retriever, float weight, Normalizer normalizer) {}
+
+    final float[] weights;
+    final Normalizer[] normalizers;
+    final String query;
+    final List<String> fields;
+
+    FusionRetriever(
+        List<RetrieverSource> children,
+        float[] weights,
+        Normalizer[] normalizers,
+        String query,
+        List<String> fields,
+        int window
+    ) {
+        super(children, window);
+        this.weights = weights;
+        this.normalizers = normalizers;
+        this.query = query;
+        this.fields = fields;
+    }
+
+    /** The parameters that both fusions share, as read from a request. */
+    record Fields(List<Child> children, String query, List<String> names, int window) {
+        /** Returns the fields in the order in which {@link #declareFusionFields} declares them. */
+        @SuppressWarnings("unchecked")
+        static Fields of(String retriever, Object[] values) {
+            List<Child> children = values[0] == null ? List.of() : (List<Child>) values[0];
+            String query = (String) values[1];
+            List<String> names = values[2] == null ? List.of() : (List<String>) values[2];
+            if (query == null && names.isEmpty() == false) {
+                throw new IllegalArgumentException("[" + retriever + "] [query] must be provided when [fields] is specified");
+            }
+            if (query == null && values[0] == null) {
+                throw new IllegalArgumentException("[" + retriever + "] needs either [retrievers] or [query]");
+            }
+            if (query != null && values[0] != null) {
+                throw new IllegalArgumentException("[" + retriever + "] cannot combine [retrievers] and [query]");
+            }
+            if (query != null && query.isEmpty()) {
+                throw new IllegalArgumentException("[" + retriever + "] [query] cannot be empty");
+            }
+            return new Fields(children, query, names, values[3] == null ? DEFAULT_WINDOW : (int) values[3]);
+        }
+    }
+
+    /** Declares what both fusions read. {@code child} reads one entry of {@code retrievers}. */
+    static <R extends RetrieverBuilder> void declareFusionFields(
+        ConstructingObjectParser<R, RetrieverParserContext> parser,
+        ContextParser<RetrieverParserContext, Child> child
+    ) {
+        parser.declareObjectArray(optionalConstructorArg(), (p, c) -> child.parse(p, c), new ParseField("retrievers"));
+        parser.declareString(optionalConstructorArg(), new ParseField("query"));
+        parser.declareStringArray(optionalConstructorArg(), new ParseField("fields"));
+        parser.declareInt(optionalConstructorArg(), RANK_WINDOW_SIZE_FIELD);
+        declareBaseParserFields(parser);
+    }
+
+    /** Reads {@code {"retriever": {...}, "weight": w, "normalizer": n}}. */
+    static Child component(XContentParser parser, RetrieverParserContext context) throws IOException {
+        RetrieverBuilder retriever = null;
+        float weight = 1.0f;
+        Normalizer normalizer = null;
+        for (XContentParser.Token token = parser.nextToken(); token != XContentParser.Token.END_OBJECT; token = parser
+            .nextToken()) {
+            String name = parser.currentName();
+            parser.nextToken();
+            switch (name) {
+                case "retriever" -> retriever = parseInnerRetrieverBuilder(parser, context);
+                case "weight" -> weight = parser.floatValue();
+                case "normalizer" -> normalizer = Normalizer.of(parser.text());
+                default -> throw new ParsingException(
+                    parser.getTokenLocation(),
+                    "unknown field [" + name + "], expected [retriever], [weight] or [normalizer]"
+                );
+            }
+        }
+        if (retriever == null) {
+            throw new ParsingException(parser.getTokenLocation(), "an entry of [retrievers] has no [retriever]");
+        }
+        if (weight >= 0 == false) {
+            throw new IllegalArgumentException("[weight] must be non-negative, found [" + weight + "]");
+        }
+        return new Child(retriever, weight, normalizer);
+    }
+
+    /** Reads a retriever, or {@code {"retriever": {...}, "weight": w}}; the first key decides which of the two. */
+    static Child retrieverOrComponent(XContentParser parser, RetrieverParserContext context) throws IOException {
+        XContentParser.Token token = parser.nextToken();
+        if (token != XContentParser.Token.FIELD_NAME) {
+            throw new ParsingException(parser.getTokenLocation(), "an entry of [retrievers] is empty");
+        }
+        String name = parser.currentName();
+        if (name.equals("retriever") || name.equals("weight")) {
+            Child child = component(new FirstTokenAgain(parser), context);
+            if (child.normalizer != null) {
+                throw new ParsingException(parser.getTokenLocation(), "[normalizer] belongs to [es_linear]");
+            }
+            return child;
+        }
+        parser.nextToken();
+        RetrieverBuilder retriever = parser.namedObject(RetrieverBuilder.class, name, context);
+        if (parser.nextToken() != XContentParser.Token.END_OBJECT) {
+            throw new ParsingException(
+                parser.getTokenLocation(),
+                "unknown field [" + parser.currentName() + "] after retriever [" + name + "]"
+            );
+        }
+        context.trackRetrieverUsage(retriever);
+        return new Child(retriever, 1.0f, null);
+    }
+
+    /** A parser whose next token is the one that it stands on. */
+    private static final class FirstTokenAgain extends FilterXContentParserWrapper {
+        private boolean again = true;
+
+        private FirstTokenAgain(XContentParser parser) {
+            super(parser);
+        }
+
+        @Override
+        public Token nextToken() throws IOException {
+            if (again) {
+                again = false;
+                return currentToken();
+            }
+            return super.nextToken();
+        }
+    }
+
+    /** Returns this retriever over other children, with all other parameters but filters, minimum score and name. */
+    abstract T over(List<RetrieverSource> children, float[] weights, Normalizer[] normalizers);
+
+    /** Returns a retriever over fields, of the same parameters as this one. It has no query any more. */
+    abstract T withoutQuery(List<Child> children);
+
+    /** Returns the weights of the fields after {@code ^}. Throws IllegalArgumentException for one not allowed. */
+    abstract Map<String, Float> fieldWeights();
+
+    @Override
+    protected T clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
+        T copy = over(children, weights, normalizers);
+        copy.retrieverName(retrieverName());
+        copy.minScore(minScore());
+        copy.getPreFilterQueryBuilders().addAll(preFilters);
+        return copy;
+    }
+
+    @Override
+    protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
+        if (query == null) {
+            return this;
+        }
+        T fused = withoutQuery(fieldChildren(context));
+        fused.retrieverName(retrieverName());
+        fused.minScore(minScore());
+        fused.getPreFilterQueryBuilders().addAll(getPreFilterQueryBuilders());
+        return fused;
+    }
+
+    /** Keeps what an inner reranker said about a document. Elasticsearch calls this since version 9.3. */
+    protected RankDoc createRankDocFromHit(int doc, SearchHit hit, int shardIndex) {
+        return HitFields.rankDoc(doc, hit, shardIndex);
+    }
+
+    static float[] weightsOf(List<Child> children) {
+        float[] weights = new float[children.size()];
+        for (int i = 0; i < weights.length; i++) {
+            weights[i] = children.get(i).weight;
+        }
+        return weights;
+    }
+
+    static Normalizer[] normalizersOf(List<Child> children) {
+        return children.stream().map(Child::normalizer).toArray(Normalizer[]::new);
+    }
+
+    static List<RetrieverSource> sourcesOf(List<Child> children) {
+        return new ArrayList<>(children.stream().map(child -> RetrieverSource.from(child.retriever)).toList());
+    }
+
+    /** Indices whose searches may be the same: equal default fields and equal semantic fields. */
+    private record Group(List<String> defaults, List<String> semantic) {}
+
+    private List<Child> fieldChildren(QueryRewriteContext context) {
+        Map<Group, List<String>> groups = new LinkedHashMap<>();
+        if (context.getResolvedIndices() != null) {
+            Map<String, IndexMetadata> sorted = new TreeMap<>();
+            context.getResolvedIndices()
+                .getConcreteLocalIndicesMetadata()
+                .forEach((index, metadata) -> sorted.put(index.getName(), metadata));
+            sorted.forEach((name, metadata) -> groups.computeIfAbsent(group(metadata), unused -> new ArrayList<>()).add(name));
+        }
+        if (groups.isEmpty()) {
+            groups.put(new Group(List.of("*"), List.of()), new ArrayList<>());
+        }
+        List<Child> children = new ArrayList<>();
+        Map<String, Float> weighted = fieldWeights();
+        groups.forEach((group, indices) -> children.addAll(children(group, weighted, groups.size() > 1 ? indices : null)));
+        return children;
+    }
+
+    private static Group group(IndexMetadata metadata) {
+        return new Group(
+            metadata.getSettings().getAsList("index.query.default_field", List.of("*")),
+            List.copyOf(new TreeSet<>(metadata.getInferenceFields().keySet()))
+        );
+    }
+
+    private List<Child> children(Group group, Map<String, Float> weighted, List<String> indices) {
+        Map<String, Float> asked = new LinkedHashMap<>(weighted);
+        if (asked.isEmpty()) {
+            group.defaults.forEach(name -> asked.put(name, 1.0f));
+        }
+        Map<String, Float> semantic = new LinkedHashMap<>();
+        asked.forEach((pattern, weight) -> {
+            for (String name : group.semantic) {
+                if (Regex.simpleMatch(pattern, name)) {
+                    semantic.merge(name, weight, (before, more) -> before * more);
+                }
+            }
+        });
+        Map<String, Float> lexical = new LinkedHashMap<>(asked);
+        lexical.keySet().removeAll(semantic.keySet());
+        List<Child> children = new ArrayList<>();
+        if (lexical.isEmpty() == false) {
+            QueryBuilder match = new MultiMatchQueryBuilder(query).fields(lexical)
+                .type(MultiMatchQueryBuilder.Type.MOST_FIELDS);
+            children.add(new Child(leaf(match, indices), 1.0f, null));
+        }
+        if (semantic.isEmpty() == false) {
+            List<Child> matches = new ArrayList<>();
+            semantic.forEach(
+                (name, weight) -> matches.add(new Child(leaf(new MatchQueryBuilder(name, query), indices), weight, null))
+            );
+            children.add(new Child(withoutQuery(matches), 1.0f, null));
+        }
+        return children;
+    }
+
+    private static RetrieverBuilder leaf(QueryBuilder query, List<String> indices) {
+        RetrieverBuilder leaf = new StandardRetrieverBuilder(query);
+        if (indices != null) {
+            leaf.getPreFilterQueryBuilders().add(new TermsQueryBuilder("_index", indices));
+        }
+        return leaf;
+    }
+
+    /** Splits the fields of the multi-field format into names and the weights after {@code ^}. */
+    static Map<String, Float> split(List<String> fields, String retriever) {
+        Map<String, Float> weights = new LinkedHashMap<>();
+        for (String field : fields) {
+            int caret = field.indexOf('^');
+            String name = caret < 0 ? field : field.substring(0, caret);
+            try {
+                weights.put(name, caret < 0 ? 1.0f : Float.parseFloat(field.substring(caret + 1)));
+            } catch (NumberFormatException error) {
+                throw new IllegalArgumentException(
+                    "[" + retriever + "] [fields] holds [" + field + "], whose weight is not a number"
+                );
+            }
+            if (weights.get(name) >= 0 == false) {
+                throw new IllegalArgumentException(
+                    "[" + retriever + "] [fields] holds [" + field + "], whose weight is negative; weights are 0 or more"
+                );
+            }
+        }
+        return weights;
+    }
+
+    void childrenToXContent(XContentBuilder builder, Params params) throws IOException {
+        if (innerRetrievers.isEmpty() == false) {
+            builder.startArray("retrievers");
+            for (int i = 0; i < innerRetrievers.size(); i++) {
+                builder.startObject();
+                builder.field("retriever", innerRetrievers.get(i).retriever());
+                builder.field("weight", weights[i]);
+                if (normalizers[i] != null) {
+                    builder.field("normalizer", normalizers[i].toString());
+                }
+                builder.endObject();
+            }
+            builder.endArray();
+        }
+        if (query != null) {
+            builder.field("query", query);
+            builder.field("fields", fields);
+        }
+        builder.field("rank_window_size", rankWindowSize);
+    }
+
+    @Override
+    public boolean doEquals(Object other) {
+        return super.doEquals(other)
+            && other instanceof FusionRetriever<?> fusion
+            && java.util.Arrays.equals(weights, fusion.weights)
+            && java.util.Arrays.equals(normalizers, fusion.normalizers)
+            && Objects.equals(query, fusion.query)
+            && fields.equals(fusion.fields);
+    }
+
+    @Override
+    public int doHashCode() {
+        return Objects.hash(super.doHashCode(), query, fields, java.util.Arrays.hashCode(weights));
+    }
+}

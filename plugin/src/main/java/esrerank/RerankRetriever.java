@@ -1,0 +1,401 @@
+package esrerank;
+
+import org.apache.lucene.search.ScoreDoc;
+import org.elasticsearch.action.ActionListener;
+import org.elasticsearch.action.search.SearchRequest;
+import org.elasticsearch.action.search.SearchResponse;
+import org.elasticsearch.action.search.TransportSearchAction;
+import org.elasticsearch.client.internal.Client;
+import org.elasticsearch.common.logging.HeaderWarning;
+import org.elasticsearch.index.query.QueryBuilder;
+import org.elasticsearch.index.query.QueryRewriteContext;
+import org.elasticsearch.search.SearchHit;
+import org.elasticsearch.search.builder.SearchSourceBuilder;
+import org.elasticsearch.search.fetch.StoredFieldsContext;
+import org.elasticsearch.search.rank.RankDoc;
+import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
+import org.elasticsearch.search.retriever.RankDocsRetrieverBuilder;
+import org.elasticsearch.search.retriever.RetrieverBuilder;
+import org.elasticsearch.search.retriever.RetrieverParser;
+import org.elasticsearch.search.retriever.RetrieverParserContext;
+import org.elasticsearch.search.sort.ShardDocSortField;
+import org.elasticsearch.xcontent.ConstructingObjectParser;
+import org.elasticsearch.xcontent.ObjectParser;
+import org.elasticsearch.xcontent.ParseField;
+import org.elasticsearch.xcontent.XContentBuilder;
+import org.elasticsearch.xcontent.XContentParser;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Supplier;
+
+import static org.elasticsearch.xcontent.ConstructingObjectParser.constructorArg;
+import static org.elasticsearch.xcontent.ConstructingObjectParser.optionalConstructorArg;
+
+/**
+ * {@code es_rerank}: reorders the first {@code rank_window_size} hits of its child with a cross-encoder that the
+ * sidecar serves, with the parameters that Elastic's documentation gives {@code text_similarity_reranker}.
+ *
+ * <p>While Elasticsearch rewrites the search, this retriever searches its child once, with the texts of the window as
+ * {@code fields}, lets the sidecar score the texts, and becomes a list of ranked documents. So it reads several fields
+ * and nested passages, and nothing of it runs on a data node.
+ */
+final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
+    static final String NAME = "es_rerank";
+
+    private static final int DEFAULT_WINDOW = 10;
+
+    /**
+     * The parameters of a request beside child, filters, minimum score and name.
+     *
+     * @param fields the fields whose text is read; all but the last, or but the nested one, are context
+     * @param text the text that the documents are compared with
+     * @param model the sidecar's name of the reranker, null for its default
+     * @param window number of hits that are reordered
+     * @param failures whether the order of the first stage stays when the reranker fails
+     * @param chunks limit of passages for each document, null for none
+     * @param aggregation how the scores of passages become one: a name, or {@code {"top_k_mean": k}}
+     */
+    record Parameters(
+        List<String> fields,
+        String text,
+        String model,
+        int window,
+        boolean failures,
+        ChunkRescorer chunks,
+        Object aggregation
+    ) {}
+
+    /** {@code chunk_rescorer}: only the {@code size} passages nearest to the query are scored. */
+    record ChunkRescorer(int size, Map<String, Object> settings) {}
+
+    private final Sidecar sidecar;
+    private final Parameters parameters;
+    private final TextSource texts;
+
+    private RerankRetriever(List<RetrieverSource> child, Sidecar sidecar, Parameters parameters, TextSource texts) {
+        super(child, parameters.window);
+        this.sidecar = sidecar;
+        this.parameters = parameters;
+        this.texts = texts;
+    }
+
+    private static final ConstructingObjectParser<ChunkRescorer, Void> CHUNKS = new ConstructingObjectParser<>(
+        "chunk_rescorer",
+        values -> {
+            int size = values[0] == null ? 1 : (int) values[0];
+            if (size < 1) {
+                throw new IllegalArgumentException("[chunk_rescorer] size must be greater than 0, was: " + size);
+            }
+            @SuppressWarnings("unchecked")
+            Map<String, Object> settings = (Map<String, Object>) values[1];
+            return new ChunkRescorer(size, settings);
+        }
+    );
+
+    static {
+        CHUNKS.declareInt(optionalConstructorArg(), new ParseField("size"));
+        CHUNKS.declareObject(optionalConstructorArg(), (p, c) -> p.map(), new ParseField("chunking_settings"));
+    }
+
+    /**
+     * Returns the parser of this retriever. Its retrievers ask this sidecar.
+     *
+     * <p>The parser throws IllegalArgumentException for a value that is not allowed.
+     */
+    static RetrieverParser<RerankRetriever> parser(Supplier<Sidecar> sidecar) {
+        ConstructingObjectParser<RerankRetriever, RetrieverParserContext> parser = new ConstructingObjectParser<>(
+            NAME,
+            false,
+            values -> new RerankRetriever(
+                new ArrayList<>(List.of(RetrieverSource.from((RetrieverBuilder) values[0]))),
+                sidecar.get(),
+                parameters(values),
+                null
+            )
+        );
+        parser.declareObject(constructorArg(), RetrieverBuilder::parseInnerRetrieverBuilder, new ParseField("retriever"));
+        parser.declareField(
+            constructorArg(),
+            (p, c) -> p.currentToken() == XContentParser.Token.START_ARRAY ? p.list() : List.of(p.text()),
+            new ParseField("field"),
+            ObjectParser.ValueType.STRING_ARRAY
+        );
+        parser.declareString(constructorArg(), new ParseField("inference_text"));
+        parser.declareString(optionalConstructorArg(), new ParseField("inference_id"));
+        parser.declareInt(optionalConstructorArg(), RANK_WINDOW_SIZE_FIELD);
+        parser.declareBoolean(optionalConstructorArg(), new ParseField("allow_rerank_failures"));
+        parser.declareObject(optionalConstructorArg(), (p, c) -> CHUNKS.apply(p, null), new ParseField("chunk_rescorer"));
+        parser.declareField(
+            optionalConstructorArg(),
+            (p, c) -> p.currentToken() == XContentParser.Token.START_OBJECT ? p.map() : p.text(),
+            new ParseField("aggregation"),
+            ObjectParser.ValueType.OBJECT_OR_STRING
+        );
+        declareBaseParserFields(parser);
+        return parser::apply;
+    }
+
+    private static Parameters parameters(Object[] values) {
+        List<String> fields = ((List<?>) values[1]).stream().map(Object::toString).toList();
+        if (fields.isEmpty()) {
+            throw new IllegalArgumentException("[field] names no field; name the one whose text is read");
+        }
+        if (((String) values[2]).isEmpty()) {
+            throw new IllegalArgumentException("[inference_text] is empty; give the text that the documents are compared with");
+        }
+        return new Parameters(
+            fields,
+            (String) values[2],
+            (String) values[3],
+            values[4] == null ? DEFAULT_WINDOW : (int) values[4],
+            Boolean.TRUE.equals(values[5]),
+            (ChunkRescorer) values[6],
+            values[7]
+        );
+    }
+
+    @Override
+    public String getName() {
+        return NAME;
+    }
+
+    @Override
+    protected RerankRetriever clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
+        return copy(children, preFilters, texts);
+    }
+
+    private RerankRetriever copy(List<RetrieverSource> children, List<QueryBuilder> preFilters, TextSource source) {
+        RerankRetriever copy = new RerankRetriever(children, sidecar, parameters, source);
+        copy.retrieverName(retrieverName());
+        copy.minScore(minScore());
+        copy.getPreFilterQueryBuilders().addAll(preFilters);
+        return copy;
+    }
+
+    @Override
+    protected SearchSourceBuilder finalizeSourceBuilder(SearchSourceBuilder source) {
+        // Elasticsearch disables stored fields for inner searches, but "fields" needs them.
+        source.storedFields((StoredFieldsContext) null).fetchSource(false);
+        texts.fetched().forEach(source::fetchField);
+        return source;
+    }
+
+    /** Never called: {@link #doRewrite} searches the child itself. */
+    @Override
+    protected RankDoc[] combineInnerRetrieverResults(List<ScoreDoc[]> results, boolean explain) {
+        throw new IllegalStateException("[" + NAME + "] searches its child itself");
+    }
+
+    @Override
+    protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
+        if (texts == null) {
+            TextSource source = TextSource.of(parameters.fields, context.getResolvedIndices());
+            if (source.nested() != null && parameters.chunks != null && parameters.chunks.settings != null) {
+                throw new IllegalArgumentException(
+                    "[chunking_settings] cannot cut [" + source.text() + "]: its passages were cut when they were indexed; "
+                        + "leave the settings out, or name a field of the document"
+                );
+            }
+            return copy(innerRetrievers, getPreFilterQueryBuilders(), source);
+        }
+        RetrieverSource child = innerRetrievers.get(0);
+        if (child.source() == null) {
+            return this; // Elasticsearch rewrites the child and the filters first.
+        }
+        SearchSourceBuilder rewritten;
+        try {
+            rewritten = child.source().rewrite(context);
+        } catch (IOException error) {
+            throw new java.io.UncheckedIOException(error);
+        }
+        if (rewritten != child.source()) {
+            return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders(), texts);
+        }
+        Result result = new Result();
+        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
+            result.docs = docs;
+            next.onResponse(null);
+        })));
+        return ranked(child.retriever(), result);
+    }
+
+    /** Holds the ranked documents once the asynchronous part has ended. */
+    private static final class Result {
+        private volatile RankDoc[] docs;
+    }
+
+    private RetrieverBuilder ranked(RetrieverBuilder child, Result result) {
+        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(rankWindowSize, List.of(child), () -> result.docs, null);
+        ranked.retrieverName(retrieverName());
+        return ranked;
+    }
+
+    private void search(Client client, SearchSourceBuilder source, ActionListener<RankDoc[]> listener) {
+        SearchRequest request = new SearchRequest().source(source);
+        // The can-match phase may reorder shards, and the order of shards decides between equal scores.
+        request.setPreFilterShardSize(Integer.MAX_VALUE);
+        client.execute(
+            TransportSearchAction.TYPE,
+            request,
+            listener.delegateFailureAndWrap((next, response) -> score(client, window(response), next))
+        );
+    }
+
+    /** A hit of the window: the document, its rank in the first stage and its texts. */
+    private record Hit(RankDoc doc, TextSource.Texts texts) {}
+
+    private List<Hit> window(SearchResponse response) {
+        List<Hit> window = new ArrayList<>();
+        long characters = 0;
+        for (SearchHit hit : response.getHits().getHits()) {
+            Object[] sort = hit.getRawSortValues();
+            long shardDoc = (long) sort[sort.length - 1];
+            RankDoc doc = HitFields.rankDoc(
+                ShardDocSortField.decodeDoc(shardDoc),
+                hit,
+                ShardDocSortField.decodeShardRequestIndex(shardDoc)
+            );
+            doc.rank = window.size() + 1;
+            TextSource.Texts read = texts.texts(hit);
+            characters += read.characters();
+            if (characters > sidecar.settings.maxText.getBytes()) {
+                throw new IllegalArgumentException(
+                    "[" + NAME + "] the texts of " + window.size() + " of " + response.getHits().getHits().length
+                        + " documents already hold " + sidecar.settings.maxText
+                        + ", the most that [es_rerank.max_text_size] allows; name a smaller [rank_window_size]"
+                );
+            }
+            window.add(new Hit(doc, read));
+        }
+        return window;
+    }
+
+    private void score(Client client, List<Hit> window, ActionListener<RankDoc[]> listener) {
+        if (window.isEmpty()) {
+            listener.onResponse(new RankDoc[0]);
+            return;
+        }
+        ActionListener<RankDoc[]> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
+            HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
+            next.onResponse(firstStage(window));
+        }) : listener;
+        String opaqueId = client.threadPool().getThreadContext().getHeader("X-Opaque-Id");
+        sidecar.post(
+            "/_rerank/v1/score",
+            opaqueId,
+            body -> write(body, window),
+            withFallback.delegateFailureAndWrap((next, answer) -> next.onResponse(reranked(window, answer)))
+        );
+    }
+
+    /** Returns the window in the order of the first stage, all of it: a minimum score compares with probabilities. */
+    private static RankDoc[] firstStage(List<Hit> window) {
+        return window.stream().map(Hit::doc).toArray(RankDoc[]::new);
+    }
+
+    private void write(XContentBuilder body, List<Hit> window) throws IOException {
+        body.field("query", parameters.text);
+        if (parameters.model != null) {
+            body.field("model", sidecar.allowed(parameters.model));
+        }
+        body.field("allow_failures", parameters.failures);
+        if (parameters.aggregation != null) {
+            body.field("aggregation", parameters.aggregation);
+        }
+        if (parameters.chunks != null && texts.nested() == null) {
+            body.startObject("chunk_rescorer").field("size", parameters.chunks.size);
+            if (parameters.chunks.settings != null) {
+                body.field("chunking_settings", parameters.chunks.settings);
+            }
+            body.endObject();
+        }
+        body.field("passages_stored", texts.nested() != null);
+        body.startArray("documents");
+        for (Hit hit : window) {
+            body.startObject();
+            if (Float.isNaN(hit.doc.score) == false) {
+                body.field("first_stage_score", hit.doc.score);
+            }
+            body.field("context", hit.texts.context());
+            body.startArray("passages");
+            for (TextSource.Passage passage : hit.texts.passages()) {
+                body.startObject().field("text", passage.text());
+                if (passage.start() >= 0) {
+                    body.field("start", passage.start()).field("end", passage.end());
+                }
+                body.endObject();
+            }
+            body.endArray().endObject();
+        }
+        body.endArray();
+    }
+
+    /**
+     * Returns the ranked documents of an answer: scored ones by descending score, then those without a score in the
+     * order of the first stage, without those below the minimum score.
+     */
+    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer) {
+        ScoreAnswer scores = ScoreAnswer.of(answer, window.size());
+        if (scores.warning() != null) {
+            HeaderWarning.addWarning("[{}] {}", NAME, scores.warning());
+        }
+        if (scores.documents().stream().noneMatch(ScoreAnswer.Scored::done)) {
+            return firstStage(window);
+        }
+        List<RankDoc> docs = new ArrayList<>();
+        for (ScoreAnswer.Scored scored : scores.documents()) {
+            RankDoc doc = window.get(scored.index()).doc;
+            if (scored.done() && minScore() != null && scored.score() < minScore()) {
+                continue;
+            }
+            docs.add(
+                new RerankedDoc(
+                    doc.doc,
+                    // Elasticsearch refuses ranked documents whose score is not above 0.
+                    scored.done() ? Math.max(scored.score(), Float.MIN_VALUE) : Float.MIN_VALUE,
+                    doc.shardIndex,
+                    new RerankedDoc.Facts(
+                        doc.score,
+                        doc.rank,
+                        scored.logit(),
+                        scored.modelLogit(),
+                        scored.probability(),
+                        scored.passage(),
+                        scored.start(),
+                        scored.end()
+                    )
+                )
+            );
+        }
+        for (int i = 0; i < docs.size(); i++) {
+            docs.get(i).rank = i + 1;
+        }
+        return docs.toArray(new RankDoc[0]);
+    }
+
+    @Override
+    protected void doToXContent(XContentBuilder builder, Params params) throws IOException {
+        builder.field("retriever", innerRetrievers.get(0).retriever());
+        builder.field("field", parameters.fields);
+        builder.field("inference_text", parameters.text);
+        if (parameters.model != null) {
+            builder.field("inference_id", parameters.model);
+        }
+        builder.field("rank_window_size", rankWindowSize);
+        builder.field("allow_rerank_failures", parameters.failures);
+    }
+
+    @Override
+    public boolean doEquals(Object other) {
+        return super.doEquals(other) && other instanceof RerankRetriever rerank && parameters.equals(rerank.parameters);
+    }
+
+    @Override
+    public int doHashCode() {
+        return Objects.hash(super.doHashCode(), parameters);
+    }
+}

@@ -1,0 +1,203 @@
+package esrerank;
+
+import org.elasticsearch.action.ResolvedIndices;
+import org.elasticsearch.cluster.metadata.IndexMetadata;
+import org.elasticsearch.cluster.metadata.MappingMetadata;
+import org.elasticsearch.common.document.DocumentField;
+import org.elasticsearch.search.SearchHit;
+
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+
+/**
+ * The texts that a reranker reads of a document.
+ *
+ * @param context fields that are read before each passage, such as a title
+ * @param text the field that is read; the text of a passage if {@code nested} is not null
+ * @param nested path of the nested passages, null if the index stores none
+ * @param offsets whether the passages have their character position as {@code start} and {@code end}
+ */
+record TextSource(List<String> context, String text, String nested, boolean offsets) {
+    /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
+    static final int PASSAGE_CAP = 32;
+
+    /** A passage of a document: its text and, if known, its characters in the document (-1 if not). */
+    record Passage(String text, int start, int end) {}
+
+    /** The texts of one hit. {@code capped}: the document has more passages than are read. */
+    record Texts(String context, List<Passage> passages, boolean capped) {
+        long characters() {
+            return context.length() + passages.stream().mapToLong(passage -> passage.text.length()).sum();
+        }
+    }
+
+    /**
+     * Returns what to read for the fields of a request from these indices.
+     *
+     * @throws IllegalArgumentException if no index has one of the fields, or several fields are nested
+     */
+    static TextSource of(List<String> fields, ResolvedIndices indices) {
+        Collection<IndexMetadata> local = indices == null ? List.of() : indices.getConcreteLocalIndicesMetadata().values();
+        boolean known = local.isEmpty() == false && indices.getRemoteClusterIndices().isEmpty();
+        List<String> nestedFields = new ArrayList<>();
+        String path = null;
+        boolean offsets = false;
+        for (String field : fields) {
+            boolean found = false;
+            for (IndexMetadata index : local) {
+                Place place = Place.of(field, index.mapping());
+                found |= place.exists;
+                if (place.nested != null && nestedFields.contains(field) == false) {
+                    nestedFields.add(field);
+                    path = place.nested;
+                    offsets = Place.of(path + ".start", index.mapping()).exists
+                        && Place.of(path + ".end", index.mapping()).exists;
+                }
+            }
+            if (known && found == false) {
+                throw new IllegalArgumentException(
+                    "[es_rerank] no field [" + field + "] in ["
+                        + local.stream().map(index -> index.getIndex().getName()).sorted().collect(Collectors.joining(", "))
+                        + "]; it has [" + String.join(", ", names(local)) + "]"
+                );
+            }
+        }
+        if (nestedFields.size() > 1) {
+            throw new IllegalArgumentException(
+                "[field] names several nested fields [" + String.join(", ", nestedFields)
+                    + "]; name one nested field, alone or with fields outside nested objects"
+            );
+        }
+        String text = nestedFields.isEmpty() ? fields.get(fields.size() - 1) : nestedFields.get(0);
+        return new TextSource(fields.stream().filter(field -> field.equals(text) == false).toList(), text, path, offsets);
+    }
+
+    /** Returns the fields to fetch from each hit. */
+    List<String> fetched() {
+        List<String> fields = new ArrayList<>(context);
+        fields.addAll(ofPassage());
+        return fields;
+    }
+
+    /** Returns the fields to fetch from each passage, or the one field of the document. */
+    List<String> ofPassage() {
+        return offsets ? List.of(text, nested + ".start", nested + ".end") : List.of(text);
+    }
+
+    /** Returns the texts of a hit, all passages in the order of the document. */
+    Texts texts(SearchHit hit) {
+        List<Passage> passages;
+        if (nested == null) {
+            String whole = joined(values(hit, text));
+            passages = whole.isEmpty() ? List.of() : List.of(new Passage(whole, -1, -1));
+        } else {
+            passages = passages(values(hit, nested));
+        }
+        boolean capped = passages.size() > PASSAGE_CAP;
+        return new Texts(contextOf(hit), capped ? List.copyOf(passages.subList(0, PASSAGE_CAP)) : passages, capped);
+    }
+
+    String contextOf(SearchHit hit) {
+        return context.stream()
+            .map(field -> joined(values(hit, field)))
+            .filter(value -> value.isEmpty() == false)
+            .collect(Collectors.joining("\n"));
+    }
+
+    /** Returns the passages in the values of the nested path, as the {@code fields} of a hit group them. */
+    List<Passage> passages(List<Object> entries) {
+        List<Passage> passages = new ArrayList<>();
+        for (Object entry : entries) {
+            if (entry instanceof Map<?, ?> object) {
+                String content = joined(listOf(object.get(text.substring(nested.length() + 1))));
+                if (content.isEmpty() == false) {
+                    passages.add(new Passage(content, offset(object, "start"), offset(object, "end")));
+                }
+            }
+        }
+        return passages;
+    }
+
+    private static int offset(Map<?, ?> object, String name) {
+        List<Object> values = listOf(object.get(name));
+        return values.isEmpty() == false && values.get(0) instanceof Number number ? number.intValue() : -1;
+    }
+
+    private static List<Object> values(SearchHit hit, String field) {
+        DocumentField values = hit.field(field);
+        if (values == null) {
+            return List.of();
+        }
+        // A value that the field does not index (a keyword beyond ignore_above) is still text of the document.
+        return values.getValues().isEmpty() ? values.getIgnoredValues() : values.getValues();
+    }
+
+    @SuppressWarnings("unchecked")
+    private static List<Object> listOf(Object value) {
+        return value == null ? List.of() : value instanceof List<?> list ? (List<Object>) list : List.of(value);
+    }
+
+    private static String joined(List<Object> values) {
+        return values.stream().map(Object::toString).collect(Collectors.joining("\n"));
+    }
+
+    private static Collection<String> names(Collection<IndexMetadata> indices) {
+        TreeSet<String> names = new TreeSet<>();
+        for (IndexMetadata index : indices) {
+            if (index.mapping() != null) {
+                names.addAll(Place.objects(index.mapping().sourceAsMap().get("properties")).keySet());
+            }
+        }
+        return names;
+    }
+
+    /** Where a mapping has a field: whether it exists, and the path of the nested object around it. */
+    private record Place(boolean exists, String nested) {
+        static Place of(String field, MappingMetadata mapping) {
+            if (mapping == null) {
+                return new Place(false, null);
+            }
+            Map<String, Object> source = mapping.sourceAsMap();
+            if (objects(source.get("runtime")).containsKey(field)) {
+                return new Place(true, null);
+            }
+            return of(field, "", objects(source.get("properties")), null);
+        }
+
+        private static Place of(String field, String path, Map<String, Object> properties, String nested) {
+            for (Map.Entry<String, Object> entry : properties.entrySet()) {
+                Map<String, Object> definition = objects(entry.getValue());
+                if (field.equals(entry.getKey())) {
+                    boolean leaf = definition.containsKey("properties") == false;
+                    return new Place(leaf, nested);
+                }
+                if (field.startsWith(entry.getKey() + ".")) {
+                    String rest = field.substring(entry.getKey().length() + 1);
+                    String full = path + entry.getKey();
+                    if ("flattened".equals(definition.get("type")) || "passthrough".equals(definition.get("type"))) {
+                        return new Place(true, nested);
+                    }
+                    Place place = of(
+                        rest,
+                        full + ".",
+                        objects(definition.getOrDefault("properties", definition.get("fields"))),
+                        "nested".equals(definition.get("type")) ? full : nested
+                    );
+                    if (place.exists) {
+                        return place;
+                    }
+                }
+            }
+            return new Place(false, null);
+        }
+
+        @SuppressWarnings("unchecked")
+        private static Map<String, Object> objects(Object value) {
+            return value instanceof Map<?, ?> map ? (Map<String, Object>) map : Map.of();
+        }
+    }
+}
