@@ -90,7 +90,8 @@ class EmbedRequest(_Body):
 @router.post("/score")
 async def score(request: Request, wanted: ScoreRequest, service: Running) -> Response:
     """Return the documents in their new order, each with ``index`` (its place in the request), ``score``,
-    ``logit``, ``model_logit``, ``probability`` and ``passage``. A document without a score has ``index`` alone.
+    ``logit``, ``model_logit``, ``probability`` and ``passage``. A document without a score has ``index``
+    alone.
 
     ``warning`` says why documents have no score. Raises TooLargeError, DeadlineError, UnknownModelError, and
     RetrieverParsingError for settings that a ``text_similarity_reranker`` refuses.
