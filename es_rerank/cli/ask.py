@@ -103,7 +103,7 @@ def ask(
     with open_client(
         elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
     ) as opened:
-        count = _counter(tokenizer, opened.reranker, embedder or settings.embedder)
+        count = token_counter(tokenizer, opened.reranker, embedder or settings.embedder)
         schema = _schemas(opened.client, index)
         # The fields that the short form would read by default, so that the prompt shows what was scored.
         tree = retriever_for(
@@ -167,10 +167,11 @@ def _wording(given: str | None) -> str:
         raise RequestError(f"--instructions {given} cannot be read: {error}") from error
 
 
-def _counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
-    """Return a function that counts tokens.
+def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text.
 
-    It uses the tokenizer ``given``, or else the reranker's own tokenizer, or else the embedder's.
+    It uses the tokenizer ``given``, or else the reranker's own tokenizer, or else the embedder's. Raises
+    SettingsError when ``given`` is not a tokenizer.json and not a folder with one.
     """
     from ..models.load import model_folder
     from ..models.local.local import LocalReranker

@@ -90,7 +90,9 @@ def doctor(
     machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
     runtime = _onnxruntime()
     models = (
-        [_model("cross-encoder", reranker), _model("bi-encoder", embedder)] if runtime.status == "ok" else []
+        [check_model("cross-encoder", reranker), check_model("bi-encoder", embedder)]
+        if runtime.status == "ok"
+        else []
     )
     checks = (elasticsearch, *machine, runtime, *models)
     version = health.version if health else None
@@ -223,7 +225,12 @@ def _onnxruntime() -> Check:
     return Check("ONNX Runtime", "ok", f"{module.__version__}, {' '.join(module.get_available_providers())}")
 
 
-def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
+def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
+    """Check that the reranker or the embedder ``name`` could be served; it is named as in the settings.
+
+    Nothing is downloaded and no service is asked: a model of the Hugging Face Hub gives ``warn``, a service
+    on the network ``ok``.
+    """
     # This import loads ONNX Runtime. When it is not installed, another check reports that.
     from ..models.load import check_reranker, model_folder, reranker_manifest  # noqa: PLC0415 see above
     from ..models.manifest import read_manifest  # noqa: PLC0415
@@ -237,7 +244,7 @@ def _model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
     except SettingsError as error:
         return Check(row, "fail", error.message, f"name a reranker with {setting}")
     if spec.kind == "cascade":
-        checks = [_model(kind, stage) for stage in spec.models]
+        checks = [check_model(kind, stage) for stage in spec.models]
         worst = next(
             (check for status in ("fail", "warn") for check in checks if check.status == status), None
         )

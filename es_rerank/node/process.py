@@ -79,7 +79,7 @@ def start(
     ``heap_mb`` is the heap in MiB. Raises NodeError, which quotes the node's log, when the node ends, or does
     not serve HTTP within ``timeout_s`` seconds.
     """
-    _stop_orphan(home)
+    stop_orphan(home)
     for stale in (_pid_file(home), _ports_file(home)):
         stale.unlink(missing_ok=True)
     launcher = _launch(home, distribution, java_home, heap_mb)
@@ -199,10 +199,11 @@ def _started(home: Path) -> tuple[ProcessRecord, str]:
     return place, f"http://{address}"
 
 
-def _stop_orphan(home: Path) -> None:
+def stop_orphan(home: Path) -> None:
     """Stop a node of ``home`` that has no record, because the command that started it was killed.
 
-    Such a node holds the lock of the data, so no other node could start.
+    Such a node holds the lock of the data, so no other node could start. A process that is not a node of
+    ``home`` is left alone. Raises what ``stop`` raises.
     """
     try:
         pid = int(_pid_file(home).read_text(encoding="ascii"))

@@ -9,12 +9,12 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import httpx
 import pytest
 from corpus import ARTICLES, EMBEDDER, Broken, Late, fill
-from elastic_transport import TransportError
+from elastic_transport import AiohttpHttpNode, HttpHeaders, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
@@ -498,10 +498,22 @@ async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> N
         assert (answer.status_code, "/models/gone" in answer.text) == (424, True)
 
 
+class UnreachableNode(AiohttpHttpNode):
+    """A node that nobody reaches; ``sent`` has the headers of each request to it."""
+
+    sent: ClassVar[list[dict[str, str]]] = []
+
+    # The class above it declares it without async, and overrides it with async.
+    async def perform_request(  # type: ignore[override]
+        self, *_: Any, headers: HttpHeaders | None = None, **__: Any
+    ) -> NoReturn:
+        self.sent.append(dict(headers or {}))
+        raise TransportError("nobody is there")
+
+
 async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
-    running = Service(
-        AsyncElasticsearch("http://127.0.0.1:9"), lambda: ({"word-overlap": WordOverlapReranker()}, EMBEDDER)
-    )
+    elasticsearch = AsyncElasticsearch("http://127.0.0.1:9", node_class=UnreachableNode, max_retries=0)
+    running = Service(elasticsearch, lambda: ({"word-overlap": WordOverlapReranker()}, EMBEDDER))
     await running.start()
     one, other, none = (
         running.client({"authorization": "ApiKey abc"}),
@@ -510,11 +522,20 @@ async def test_callers_credentials_go_to_elasticsearch_and_no_others() -> None:
     )
     assert one is running.client({"authorization": "ApiKey abc"})
     assert len({id(one), id(other), id(none)}) == 3
-    assert one._client._headers["authorization"] == "ApiKey abc"
-    assert "authorization" not in none._client._headers
-    for number in range(300):
-        running.client({"authorization": f"ApiKey {number}"})
-    assert len(running._clients) <= 256
+    for client in (one, none):
+        with pytest.raises(TransportError, match="nobody is there"):
+            await client.msearch(searches=[{}, {"query": {"match_all": {}}}])
+    with_credentials, without = UnreachableNode.sent
+    assert with_credentials["authorization"] == "ApiKey abc"
+    assert "authorization" not in without
+    made = {number: running.client({"authorization": f"ApiKey {number}"}) for number in range(300)}
+    # From the newest on, so that a client that is made anew displaces none that is still to be asked for.
+    kept = [
+        number
+        for number in reversed(made)
+        if running.client({"authorization": f"ApiKey {number}"}) is made[number]
+    ]
+    assert kept == list(range(299, 299 - 256, -1))
     await running.close()
 
 

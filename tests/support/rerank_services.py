@@ -50,7 +50,7 @@ class FakeService:
     asked: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
     most_at_once: int = 0
-    _now: int = 0
+    now: int = 0
 
     async def reply(self, request: Request) -> Response | None:
         """Record a request and return the reply that was laid out for it, if any."""
@@ -206,12 +206,12 @@ def tei_app(service: FakeService, batch: int = 4, info: Response | None = None) 
         )
 
     async def rerank(request: Request) -> Response:
-        service._now += 1
-        service.most_at_once = max(service.most_at_once, service._now)
+        service.now += 1
+        service.most_at_once = max(service.most_at_once, service.now)
         try:
             return await service.reply(request) or scored(request)
         finally:
-            service._now -= 1
+            service.now -= 1
 
     def scored(request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {KEY}":

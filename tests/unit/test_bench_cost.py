@@ -11,15 +11,18 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import GRAPH, reseal, tiny_cross_encoder, tiny_monot5
 from typer.testing import CliRunner
+from watched_graphs import WatchedGraph
 
 from es_rerank.cli import bench_cost
 from es_rerank.cli.app import app
 from es_rerank.cli.bench_cost import read_cost_texts
+from es_rerank.engine.session import CPU
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.local.cross_encoder import CrossEncoder
@@ -43,6 +46,7 @@ from es_rerank.research.bench.cost import (
 from es_rerank.research.bench.cost_cells import CostTexts
 from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.settings import BUNDLED_RERANKER
+from es_rerank.types import FloatArray
 
 # --- arithmetic ---------------------------------------------------------------------------------------------
 
@@ -149,14 +153,28 @@ def texts() -> CostTexts:
     return read_cost_texts(packaged())
 
 
+class Zeros:
+    """A graph that gives every sequence the logit 0 at once."""
+
+    provider = CPU
+
+    def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
+        return np.zeros((len(ids), 1), dtype=np.float32)
+
+    def shares_runs(self, most: int) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("tokens", [32, 512])
 def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: CostTexts) -> None:
-    with CrossEncoder(model_folder(BUNDLED_RERANKER), threads=1) as model:
+    reads = WatchedGraph(Zeros())
+    with CrossEncoder(model_folder(BUNDLED_RERANKER), threads=1, reads=reads) as model:
         found = texts.beside_query(model)(tokens)
         assert len(set(found)) == len(found) == max(CANDIDATES)
-        pairs = list(model._pairs.encode(texts.query, found))
-        assert {len(pair.ids) for pair in pairs} == {tokens}
-        assert not any(pair.truncated for pair in pairs)
+        assert not model.score(texts.query, found).truncated.any()
+    read = [ids for run, _ in reads.runs for ids in run]
+    assert len(read) == len(found)
+    assert {len(ids) for ids in read} == {tokens}
 
 
 def test_passages_for_the_embedder_are_as_long(texts: CostTexts) -> None:

@@ -170,8 +170,7 @@ def test_a_worker_that_fails_says_how(fake: Start, behaviour: str, reason: str) 
 
 def test_a_worker_that_ended_before_it_was_asked_says_so(fake: Start) -> None:
     with fake("is well") as worker:
-        worker._process.kill()
-        worker._process.wait()
+        worker.process_tree.kill()
         with pytest.raises(WorkerError, match="ended: it said nothing"):
             worker.score(LISTS, 8)
 
@@ -179,7 +178,7 @@ def test_a_worker_that_ended_before_it_was_asked_says_so(fake: Start) -> None:
 def test_a_worker_that_hangs_is_given_up(fake: Start) -> None:
     with fake("hangs") as worker, pytest.raises(WorkerError, match="did not answer within 0 seconds"):
         worker.score(LISTS, 8, timeout_s=0.2)
-    assert not psutil.pid_exists(worker._process.pid)
+    assert not psutil.pid_exists(worker.process_tree.pid)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +209,7 @@ def test_a_program_that_is_not_there_is_a_reason_too(tmp_path: Path) -> None:
 
 def test_a_worker_sleeps_outside_its_block_with_its_children_and_all_end(fake: Start) -> None:
     with fake("has a child") as worker:
-        process = psutil.Process(worker._process.pid)
+        process = psutil.Process(worker.process_tree.pid)
         family = [process, *process.children()]
         assert len(family) == 2
         with worker.awake():
@@ -549,7 +548,7 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
         f"worker = Worker([sys.executable, '-P', {script.__file__!r}, {task!r}], "
         f"pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "with worker.awake(): pass\n"
-        "print(worker._process.pid, flush=True); time.sleep(600)"
+        "print(worker.process_tree.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as bench:
         assert bench.stdout is not None

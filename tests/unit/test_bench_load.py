@@ -287,7 +287,7 @@ def fake(tmp_path: Path) -> Iterator[Start]:
     path.write_text(FAKE, encoding="utf-8")
 
     def start(behaviour: str) -> Server:
-        port = servers._free_port()
+        port = servers.free_port()
         command = [sys.executable, str(path), behaviour, "--port", str(port)]
         started.append(
             Server(
@@ -384,9 +384,9 @@ def test_the_best_batch_size_is_kept_and_the_others_end(fake: Start, monkeypatch
     ) as contest:
         contest.prepare(lambda _: None)
         assert (contest.rows[0].batch, contest.rows[0].capacity) == (8, 9.0)
-        assert [psutil.pid_exists(server._process.pid) for server in started] == [False, True, False]
-        assert psutil.Process(started[1]._process.pid).status() == psutil.STATUS_STOPPED
-    assert not psutil.pid_exists(started[1]._process.pid)
+        assert [psutil.pid_exists(server.process_tree.pid) for server in started] == [False, True, False]
+        assert psutil.Process(started[1].process_tree.pid).status() == psutil.STATUS_STOPPED
+    assert not psutil.pid_exists(started[1].process_tree.pid)
 
 
 def test_refusals_and_late_answers_are_counted(fake: Start) -> None:

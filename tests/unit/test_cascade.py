@@ -23,7 +23,7 @@ from es_rerank.models.closeable import Closeable
 from es_rerank.models.load import check_reranker
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
-from es_rerank.node.checks import _model
+from es_rerank.node.checks import check_model
 from es_rerank.types import Scores
 
 QUERY = "who signed the treaty"
@@ -152,6 +152,9 @@ def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_both(
 ) -> None:
     small, large = folders
     assert check_reranker(f"cascade:0.3+{small}+{large}") == "tiny-cross-encoder after tiny-cross-encoder"
-    assert _model("cross-encoder", f"cascade:0.3+{small}+{large}").status == "ok"
-    assert _model("cross-encoder", f"cascade:0.3+{small}+{tmp_path / 'nothing'}").status in {"fail", "warn"}
-    assert _model("cross-encoder", "cascade:3").status == "fail"
+    assert check_model("cross-encoder", f"cascade:0.3+{small}+{large}").status == "ok"
+    assert check_model("cross-encoder", f"cascade:0.3+{small}+{tmp_path / 'nothing'}").status in {
+        "fail",
+        "warn",
+    }
+    assert check_model("cross-encoder", "cascade:3").status == "fail"

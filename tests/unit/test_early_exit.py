@@ -27,7 +27,7 @@ from es_rerank.models.load import check_reranker
 from es_rerank.models.wrappers import early_exit
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.early_exit import HiddenStates
-from es_rerank.node.checks import _model
+from es_rerank.node.checks import check_model
 from es_rerank.types import FloatArray
 
 QUERY = "who signed the treaty"
@@ -132,8 +132,8 @@ def test_hidden_states_never_take_more_room_than_they_may(
             assert number in put
             assert (found == number).all()
             assert states.take(key) is None
-        with states._kept.held() as kept:
-            assert sum(each.nbytes for each in kept.values()) <= most
+    kept = [states.take((bytes([number]), b"")) for number in range(6)]
+    assert sum(each.nbytes for each in kept if each is not None) <= most
 
 
 def test_the_oldest_hidden_states_go_first() -> None:
@@ -155,7 +155,7 @@ def test_what_is_no_early_exit_is_refused(wrong: str) -> None:
     for ask in (load_reranker, check_reranker):
         with pytest.raises(SettingsError, match="is no early exit; write exit:SHARE"):
             ask(f"exit:{wrong}")
-    assert _model("cross-encoder", f"exit:{wrong}").status == "fail"
+    assert check_model("cross-encoder", f"exit:{wrong}").status == "fail"
 
 
 def test_a_model_without_an_exit_head_is_named(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_model_without_an_exit_head_is_named(tmp_path: Path) -> None:
             ask(f"exit:0.3+{plain}")
     with pytest.raises(ModelFolderError, match="holds a monot5 and not a cross-encoder"):
         load_reranker(f"exit:0.3+{other}")
-    assert _model("cross-encoder", f"exit:0.3+{plain}").status == "fail"
+    assert check_model("cross-encoder", f"exit:0.3+{plain}").status == "fail"
 
 
 def test_a_rest_that_was_altered_or_is_missing_is_refused(folder: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_rest_that_was_altered_or_is_missing_is_refused(folder: Path) -> None:
 
 def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_it(folder: Path) -> None:
     assert check_reranker(f"exit:0.3+{folder}") == "tiny-cross-encoder with early exit"
-    assert _model("cross-encoder", f"exit:0.3+{folder}").status == "ok"
+    assert check_model("cross-encoder", f"exit:0.3+{folder}").status == "ok"
 
 
 def with_hidden(path: Path, name: str) -> Path:

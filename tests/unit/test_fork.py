@@ -1,4 +1,5 @@
 """A model that has scored works in a forked child with threads, locks and connections of its own."""
+# ruff: noqa: SLF001 a lock is held, or a thread named, at the moment of the fork: nothing public does that
 
 from __future__ import annotations
 

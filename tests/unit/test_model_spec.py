@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
 from es_rerank.models.spec import ModelKind, early_exit_text, name_and_model, parse_model
-from es_rerank.node.checks import _model
+from es_rerank.node.checks import check_model
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_a_reranker_may_be_served_under_another_name(given_: str, expected: tupl
 
 @pytest.mark.parametrize("name", ["cohere:", "remote:"])
 def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
-    check = _model("cross-encoder", name)
+    check = check_model("cross-encoder", name)
     assert (check.status, "names nothing behind the colon" in check.found) == ("fail", True)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tiny_models import GRAPH, reseal, save_graph, tiny_bi_encoder, tiny_cross_encoder
+from watched_graphs import WatchedGraph
 
 from es_rerank.engine import processor
+from es_rerank.engine.pool import Pool
+from es_rerank.engine.session import CPU
 from es_rerank.errors import ModelError, ModelFolderError, ScoreError
 from es_rerank.models import Embedder, Reranker
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.local.open_model import open_model
 from es_rerank.models.manifest import Quantisation
 
 QUERY = "who signed the treaty"
@@ -125,40 +130,36 @@ async def test_a_deadline_already_past_scores_nothing_asynchronously(model: Cros
     assert not (await model.ascore(QUERY, PASSAGES, deadline=time.monotonic() - 1)).done.any()
 
 
-def test_a_deadline_in_the_middle_keeps_what_is_done(
-    model: CrossEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = threading.Event()
-    run = model._session.run
-
-    def slow(ids: list[list[int]], type_ids: list[list[int]]) -> object:
-        begun.set()
-        time.sleep(0.05)
-        return run(ids, type_ids)
-
+def test_a_deadline_in_the_middle_keeps_what_is_done(model: CrossEncoder, tmp_path: Path) -> None:
     expected = model.score(QUERY, PASSAGES * 5).values
-    monkeypatch.setattr(model._session, "run", slow)
-    scores = model.score(QUERY, PASSAGES * 5, deadline=time.monotonic() + 0.12)
+    graph = open_model(tiny_cross_encoder(tmp_path), "cross-encoder", None, CPU)
+    reads = WatchedGraph(graph.session, before=lambda: time.sleep(0.05))
+    with CrossEncoder(tmp_path, graph=graph, reads=reads) as slow:
+        scores = slow.score(QUERY, PASSAGES * 5, deadline=time.monotonic() + 0.12)
     assert 0 < scores.done.sum() < len(scores)
     assert (scores.values[scores.done] == expected[scores.done]).all()
 
 
-async def test_cancelling_a_call_frees_its_work(model: CrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, free, run = threading.Event(), threading.Event(), model._session.run
+async def test_cancelling_a_call_frees_its_work(tmp_path: Path) -> None:
+    begun, free = threading.Event(), threading.Event()
 
-    def held(ids: list[list[int]], type_ids: list[list[int]]) -> object:
+    def held() -> None:
         begun.set()
         assert free.wait(timeout=10)
-        return run(ids, type_ids)
 
-    monkeypatch.setattr(model._session, "run", held)
-    call = asyncio.create_task(model.ascore(QUERY, ["passage"] * 500))
-    assert await asyncio.to_thread(begun.wait, 10)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    assert model._pool.waiting == 0
-    free.set()
+    graph = open_model(tiny_cross_encoder(tmp_path), "cross-encoder", None, CPU)
+    with (
+        closing(Pool()) as pool,
+        CrossEncoder(tmp_path, pool=pool, graph=graph, reads=WatchedGraph(graph.session, held)) as model,
+    ):
+        call = asyncio.create_task(model.ascore(QUERY, ["passage"] * 500))
+        assert await asyncio.to_thread(begun.wait, 10)
+        assert pool.waiting > 0
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert pool.waiting == 0
+        free.set()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
@@ -176,17 +177,22 @@ def test_a_score_that_is_not_finite_is_an_error(tmp_path: Path, value: str) -> N
 
 
 def test_two_labels_are_scored_by_their_difference(tmp_path: Path) -> None:
-    with CrossEncoder(tiny_cross_encoder(tmp_path, labels=2)) as model:
-        pair = next(model._pairs.encode(QUERY, PASSAGES))
-        first, second = model._session.run([pair.ids], [pair.type_ids])[0]
-        assert model.score(QUERY, PASSAGES[:1]).values[0] == np.float32(float(second) - float(first))
+    graph = open_model(tiny_cross_encoder(tmp_path, labels=2), "cross-encoder", None, CPU)
+    reads = WatchedGraph(graph.session)
+    with CrossEncoder(tmp_path, graph=graph, reads=reads) as model:
+        (score,) = model.score(QUERY, PASSAGES[:1]).values
+    ((_, ((first, second),)),) = reads.runs
+    assert score == np.float32(float(second) - float(first))
 
 
 def test_only_second_is_taken_from_the_manifest(tmp_path: Path) -> None:
-    with CrossEncoder(tiny_cross_encoder(tmp_path, strategy="only_second", max_length=32)) as model:
-        (pair,) = model._pairs.encode("a " * 40, ["b " * 40])
-        assert pair.ids.count(model.tokenizer.token_to_id("a")) == 24
-        assert pair.truncated
+    folder = tiny_cross_encoder(tmp_path, strategy="only_second", max_length=32)
+    graph = open_model(folder, "cross-encoder", None, CPU)
+    reads = WatchedGraph(graph.session)
+    with CrossEncoder(folder, graph=graph, reads=reads) as model:
+        assert model.score("a " * 40, ["b " * 40]).truncated.all()
+        (((ids,), _),) = reads.runs
+        assert ids.count(model.tokenizer.token_to_id("a")) == 24
 
 
 def test_a_graph_without_its_head_is_refused(tmp_path: Path) -> None:

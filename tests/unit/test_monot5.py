@@ -12,10 +12,12 @@ import pytest
 from onnx import TensorProto, helper
 from tiny_models import GRAPH, reseal, save_graph, tiny_bi_encoder, tiny_cross_encoder, tiny_monot5
 
+from es_rerank.engine.session import CPU
 from es_rerank.errors import ModelFolderError
 from es_rerank.models import LongTextReranker, Reranker
 from es_rerank.models.load import load_reranker
 from es_rerank.models.local.monot5 import MonoT5
+from es_rerank.models.local.open_model import open_model
 from es_rerank.models.manifest import read_manifest
 from es_rerank.testing.contract import RerankerContract
 
@@ -65,11 +67,12 @@ def test_it_is_what_the_protocols_ask_for(reranker: MonoT5) -> None:
     assert reranker.name == "tiny-monot5"
 
 
-def test_the_logit_is_that_of_true_minus_that_of_false(reranker: MonoT5) -> None:
+def test_the_logit_is_that_of_true_minus_that_of_false(reranker: MonoT5, tmp_path: Path) -> None:
+    graph = open_model(tiny_monot5(tmp_path), "monot5", None, CPU).session
     for passage, value in zip(PASSAGES, reranker.score(QUERY, PASSAGES).values, strict=True):
         prompt = f"Query: {QUERY} Document: {passage} Relevant:"
         ids = reranker.tokenizer.encode(prompt).ids
-        false, true = reranker._session.run([ids], [[0] * len(ids)])[0]
+        false, true = graph.run([ids], [[0] * len(ids)])[0]
         assert value == np.float32(float(true) - float(false))
 
 

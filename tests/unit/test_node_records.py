@@ -60,7 +60,7 @@ def test_a_node_without_a_record_is_stopped_before_the_next_start(
     ) as orphan:
         for pid in (bystander.pid, orphan.pid):
             (folder / "elasticsearch.pid").write_text(str(pid))
-            process._stop_orphan(folder)
+            process.stop_orphan(folder)
         assert orphan.wait(30) == -signal.SIGTERM
     assert bystander.is_running()
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_tokenizer
 
-from es_rerank.cli.ask import _counter
+from es_rerank.cli.ask import token_counter
 from es_rerank.errors import RequestError
 from es_rerank.models.load import model_folder
 from es_rerank.models.manifest import TOKENIZER
@@ -536,4 +536,4 @@ def test_only_what_is_read_is_fetched() -> None:
 def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
     """A reranker over the network has no tokenizer here."""
     bundled = token_count(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER))
-    assert _counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
+    assert token_counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4

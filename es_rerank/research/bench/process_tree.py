@@ -18,7 +18,7 @@ class ProcessTree:
     """The process ``pid`` and all its children. No method raises for a process that has ended."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
+        self.pid = pid
 
     def sleep(self) -> None:
         """Stop every process until ``awake``."""
@@ -54,7 +54,7 @@ class ProcessTree:
 
     def _members(self) -> list[psutil.Process]:
         try:
-            process = psutil.Process(self._pid)
+            process = psutil.Process(self.pid)
             return [*process.children(recursive=True), process]
         except psutil.Error:
             return []

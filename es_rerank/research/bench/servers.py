@@ -177,7 +177,7 @@ def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> S
     """
     from ...settings import PREFIX  # noqa: PLC0415 the help of the bench does not wait for it
 
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -203,7 +203,7 @@ def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: 
 
     It uses the torch engine, because infinity's ONNX engine does not pass token types.
     """
-    port = _free_port()
+    port = free_port()
     options = {
         "model-id": folder,
         "served-model-name": "bench",
@@ -243,6 +243,7 @@ def in_precision(folder: Path, precision: Precision, out: Path) -> Path:
     return out
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

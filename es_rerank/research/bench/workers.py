@@ -72,7 +72,8 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
-        self._process_tree = ProcessTree(self._process.pid)
+        self.process_tree = ProcessTree(self._process.pid)
+        """The process and its children."""
         assert self._process.stdout is not None
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         try:
@@ -100,16 +101,16 @@ class Worker:
     @contextmanager
     def awake(self) -> Iterator[Self]:
         """Let the process run inside the block, and stop it when the block ends."""
-        with self._process_tree.awake():
+        with self.process_tree.awake():
             yield self
 
     def note_memory(self) -> None:
         """Record the largest memory that the process and its children have used until now."""
-        self.peak_rss_mb = max(self.peak_rss_mb, self._process_tree.peak_rss_mb())
+        self.peak_rss_mb = max(self.peak_rss_mb, self.process_tree.peak_rss_mb())
 
     def close(self) -> None:
         """End the process and its children."""
-        self._process_tree.kill()
+        self.process_tree.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
