@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..defaults import MOST_WINDOW, SIZE
+from ..text.hit_fields import field_text
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
 from .search_options import (
     EmbedderName,
@@ -106,13 +107,14 @@ def _score(score: float | None) -> str:
 
 
 def _excerpt(hit: dict[str, Any]) -> str:
-    source = hit.get("_source", {})
     passage = hit["fields"].get("rerank.passage")
     text = (
         passage[0]["text"]
         if passage
-        else next((str(source[key]) for key in ("text", "content", "body", "title") if source.get(key)), "")
+        else next(
+            (text for key in ("text", "content", "body", "title") if (text := field_text(hit, key))), ""
+        )
     )
-    title = source.get("title")
+    title = field_text(hit, "title")
     shown = " ".join((f"{title}: {text}" if title else text).split())
     return shown if len(shown) <= 160 else shown[:159] + "…"

@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 from ..models import Reranker
 from ..models.wrappers.whole_texts import WholeTexts
 from ..retrievers.grammar.tree import FirstStage, Query
+from ..text.hit_fields import field_text
 from ..types import Scores
 from .order import DEFAULT_TOP_N, best_first, deadline_after
 
@@ -118,7 +119,7 @@ def _document(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> D
     ``contents`` are the fields that may hold its text. The first of them that has a text is used.
     """
     source = hit.get("_source") or {}
-    content = next((name for name in contents if _text(source, name)), None)
+    content = next((name for name in contents if field_text(hit, name)), None)
     passage = (hit.get("fields", {}).get("rerank.passage") or [{}])[0]
     metadata = {
         **_source_metadata(source, content),
@@ -129,7 +130,7 @@ def _document(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> D
     }
     return Document(
         id=hit["_id"],
-        page_content=passage.get("text") or (_text(source, content) if content else ""),
+        page_content=passage.get("text") or (field_text(hit, content) if content else ""),
         metadata=metadata,
     )
 
@@ -150,16 +151,6 @@ def _is_vector(value: object) -> bool:
         isinstance(value, list)
         and len(value) >= _SHORTEST_VECTOR
         and all(isinstance(item, int | float) for item in value)
-    )
-
-
-def _text(source: Mapping[str, Any], path: str) -> str:
-    """Return the text at a dotted path, "" if there is none. Several values give one line each."""
-    value: Any = source
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return "\n".join(
-        item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)
     )
 
 

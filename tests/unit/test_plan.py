@@ -720,14 +720,9 @@ def test_stored_passages_are_read_from_the_hit_or_its_inner_hits() -> None:
         Passage("p", 0, 0),
     )
     nearest = TextSource((), "passages.text", "passages", 2)
+    fetched = [{"text": rows[7]["text"]}, {"text": [""]}, {"text": rows[3]["text"]}]
     inner = {
-        "inner_hits": {
-            INNER_HITS: {
-                "hits": {
-                    "hits": [{"fields": {"passages": [row]}} for row in (rows[7], {"text": [""]}, rows[3])]
-                }
-            }
-        }
+        "inner_hits": {INNER_HITS: {"hits": {"hits": [{"fields": {"passages": [row]}} for row in fetched]}}}
     }
     assert with_texts(document("a"), inner, nearest).passages == (Passage("p7", 0, 0), Passage("p3", 0, 0))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import RequestError
+from ...text.hit_fields import field_passages, field_text
 from ...text.strategies import Strategy, strategy_of
 from ...types import Candidate, Passage
 from ..grammar.tree import Query, TextSimilarityReranker
@@ -148,9 +149,8 @@ def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) ->
 
     A text that ``source.chunking`` will cut later is stored whole, as the only passage.
     """
-    fields = hit.get("fields") or {}
-    context = "\n".join(value for name in source.context if (value := joined_values(fields.get(name))))
-    passages = _passages(hit, fields, source)
+    context = "\n".join(text for name in source.context if (text := field_text(hit, name)))
+    passages = _passages(hit, source)
     whole = source.chunked is not None and source.chunking is None and bool(passages)
     if source.nearest is None:
         return replace(
@@ -163,30 +163,13 @@ def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) ->
     return replace(candidate, context=context, passages=tuple(passages), whole=whole, capped=False)
 
 
-def _passages(hit: dict[str, Any], fields: dict[str, Any], source: TextSource) -> list[Passage]:
-    if not source.nested:
-        text = joined_values(fields.get(source.chunked or ""))
+def _passages(hit: dict[str, Any], source: TextSource) -> list[Passage]:
+    if not source.nested or not source.passage:
+        text = field_text(hit, source.chunked or "")
         return [Passage(text, 0, 0)] if text else []
+    holders = [hit]
     if source.asks_nearest:
-        inner_hits = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
-        return [
-            passage for inner in inner_hits for passage in _passages_in(inner.get("fields") or {}, source)
-        ]
-    return _passages_in(fields, source)
-
-
-def _passages_in(fields: dict[str, Any], source: TextSource) -> list[Passage]:
-    """Return the passages in a ``fields`` block, where Elasticsearch groups nested objects by their path."""
-    path, names = source.nested or "", source.passage_fields()
-    passages = []
-    for entry in fields.get(path, []):
-        text, *offsets = (entry.get(name.removeprefix(f"{path}."), []) for name in names)
-        start, end = (int(values[0]) if values else 0 for values in offsets) if offsets else (0, 0)
-        if joined_values(text):
-            passages.append(Passage(joined_values(text), start, end))
-    return passages
-
-
-def joined_values(values: Any) -> str:  # noqa: ANN401 whatever Elasticsearch stores in a field
-    """Return the values of a field as one text, one line for each value."""
-    return "\n".join(str(value) for value in (values or []))
+        holders = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
+    return [
+        passage for holder in holders for passage in field_passages(holder, source.passage, source.nested)
+    ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import RequestError
+from ...text.hit_fields import field_passages, field_text
 from ...types import Calibration, Candidate, Passage, Scores
 from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
@@ -19,8 +20,8 @@ from .answer import SearchStats, fields_of
 def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[Candidate]:
     """Return the hits of a response as candidates with the texts of the fields in ``field``.
 
-    The texts come from ``_source`` or ``fields``. A field inside a list of objects gives one passage for each
-    object; the other fields are the context before each passage. If no field is inside such a list, the last
+    The texts are those of ``hit_fields.field_text``. A field with stored passages (``field_passages``) gives
+    these; the other fields are the context before each passage. If no field has stored passages, the last
     field is the text and may be cut into parts (``long_texts.in_parts``). Raises RequestError when the
     response is not an Elasticsearch response, or no hit has a text in one of the fields.
     """
@@ -46,18 +47,12 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
     passages: list[Passage] = []
     last_text = ""
     for name in field:
-        path, _, last = name.rpartition(".")
-        objects = _objects_at(candidate.hit.get("_source") or {}, path)
-        if objects and path:
-            passages += [
-                Passage(str(entry[last]), int(entry.get("start", 0)), int(entry.get("end", 0)))
-                for entry in objects
-                if entry.get(last)
-            ]
+        if stored := field_passages(candidate.hit, name):
+            passages += stored
         elif name == field[-1] and not passages:
-            last_text = "\n".join(_values(candidate.hit, name))
-        else:
-            context += _values(candidate.hit, name)
+            last_text = field_text(candidate.hit, name)
+        elif text := field_text(candidate.hit, name):
+            context.append(text)
     if last_text:
         return replace(
             candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True
@@ -68,23 +63,6 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
         passages=tuple(passages[:PASSAGE_CAP]),
         capped=len(passages) > PASSAGE_CAP,
     )
-
-
-def _objects_at(source: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    """Return the objects in the list at a dotted path of ``_source``; an empty list if there is no list."""
-    value: Any = source
-    for part in filter(None, path.split(".")):
-        value = value.get(part) if isinstance(value, dict) else None
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _values(hit: dict[str, Any], name: str) -> list[str]:
-    value: Any = hit.get("_source") or {}
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    if value is None:
-        value = (hit.get("fields") or {}).get(name)
-    return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]
 
 
 def rescored(
