@@ -16,7 +16,7 @@ from es_rerank.node import Node, down, up
 from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
-pytest.register_assert_rewrite("es_rerank.testing.contract")
+pytest.register_assert_rewrite("es_rerank.testing.contract", "asking", "commands", "tree_faults")
 
 # An example may take as long as it takes: a busy machine is no fault of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)

@@ -1,11 +1,8 @@
-"""``es-rerank ask`` on a real Elasticsearch, with a server that speaks OpenAI's wire format."""
+"""``es-rerank ask`` on a real Elasticsearch: the prompt, and what is left out of it."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,25 +11,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from uuid import uuid4
 
 import pytest
-from corpus import ARTICLES, EMBEDDER, fill
+from asking import QUESTION, ask, asked_of, document, fault, forget_openai, indexed_articles
+from corpus import ARTICLES, EMBEDDER
 from elasticsearch import Elasticsearch
-from language_model import language_model
 from tiny_models import broken_cross_encoder, tiny_bi_encoder, tiny_cross_encoder
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
-from es_rerank.errors import EsRerankError, GenerationError, MissingExtraError, outcome_of
+from es_rerank.errors import outcome_of
 from es_rerank.models.load import load_embedder, model_folder
 from es_rerank.models.manifest import TOKENIZER
 from es_rerank.node import Node
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.text.pairs import open_tokenizer
 from es_rerank.text.prompt import token_count
-
-QUESTION = "who signed the treaty"
 
 
 @pytest.fixture(scope="module")
@@ -43,51 +37,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def articles(es: Elasticsearch) -> Iterator[str]:
-    """The small index of ``corpus``, for all tests that only read."""
-    name = f"test-{uuid4().hex[:12]}"
-    fill(es, name)
-    yield name
-    es.indices.delete(index=name)
+    with indexed_articles(es) as name:
+        yield name
 
 
 @pytest.fixture
 def options(node: Node, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What every question here is asked with."""
-    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
-        monkeypatch.delenv(name)
-    return [
-        "--elasticsearch-url",
-        node.url,
-        "--first-stage",
-        "bm25",
-        "--reranker",
-        str(folders[0]),
-        "--embedder",
-        str(folders[1]),
-    ]
-
-
-def ask(*arguments: str) -> Result:
-    """Run the command in this process."""
-    return CliRunner().invoke(app, ["ask", *arguments])
-
-
-def document(asked: Result) -> dict[str, Any]:
-    """Return what a question with ``--json`` printed."""
-    if asked.exception:
-        raise asked.exception
-    found: dict[str, Any] = json.loads(asked.stdout)
-    return found
-
-
-def fault(asked: Result) -> EsRerankError:
-    """Return why a question failed, with nothing on stdout."""
-    assert isinstance(asked.exception, EsRerankError), asked.output
-    assert asked.stdout == ""
-    return asked.exception
-
-
-# --- the prompt ---------------------------------------------------------------------------------------------
+    forget_openai(monkeypatch)
+    return [*asked_of(node.url), "--reranker", str(folders[0]), "--embedder", str(folders[1])]
 
 
 def test_the_prompt_is_printed_and_what_was_left_out_is_said(articles: str, options: list[str]) -> None:
@@ -360,118 +318,3 @@ def test_without_the_right_to_read_mappings_the_field_is_named(
         assert "--field" in fault(ask(*question)).message
         found = document(ask(*question, "--field", "title", "--field", "text"))
     assert {passage["text"] for passage in found["passages"]} == {text for _, text, _ in ARTICLES}
-
-
-# --- the answer ---------------------------------------------------------------------------------------------
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "es_rerank", "ask", *arguments]
-
-
-def test_the_answer_is_shown_as_it_comes_with_its_sources(articles: str, options: list[str]) -> None:
-    go = threading.Event()
-    variables = os.environ | {
-        "ES_RERANK_LLM_API_KEY": "secret",
-        "PYTHONIOENCODING": "utf-8",
-        "COLUMNS": "200",
-    }
-    with language_model(
-        parts=["条约由国王签署 ", "[", "1", "]", " الملك [2, ", "7]."], go=go, key="secret"
-    ) as said:
-        asked = command(
-            articles, QUESTION, "--passages", "3", *options, "--llm", said.url, "--llm-model", "parrot"
-        )
-        with subprocess.Popen(
-            asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables
-        ) as process:
-            assert process.stdout is not None
-            first = process.stdout.read(len("条约由国王签署 ".encode()))
-            assert first.decode() == "条约由国王签署 ", "the first words are here before the others were sent"
-            go.set()
-            rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors.decode()
-    answer, *sources = (first + rest).decode().splitlines()
-    assert answer == "条约由国王签署 [1] الملك [2, 7]."
-    prompt = document(ask(articles, QUESTION, "--passages", "3", *options, "--json"))
-    rows = [line.split() for line in sources if line.startswith("[")]
-    assert [row[:3] for row in rows] == [
-        [f"[{p['number']}]", p["id"], f"{p['start']}-{p['end']}"] for p in prompt["passages"][:2]
-    ]
-    assert "cites [7], which are not in the prompt" in errors.decode()
-    (request,) = said.requests
-    assert "\n\n".join(message["content"] for message in request["messages"]) == prompt["prompt"]
-
-
-def test_an_answer_that_breaks_off_stays_visible(articles: str, options: list[str]) -> None:
-    with language_model(parts=["The king [1]", " and"], ending="torn") as said:
-        asked = command(articles, QUESTION, *options, "--llm", said.url)
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 4
-    assert done.stdout.startswith("The king [1] and\n")
-    assert "error: the answer from" in done.stderr
-    assert "broke off after 16 characters" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_an_answer_that_breaks_off_is_part_of_the_document(articles: str, options: list[str]) -> None:
-    with language_model(parts=["The king [1]", " and"], ending="torn") as said:
-        asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
-    assert isinstance(asked.exception, GenerationError)
-    found = json.loads(asked.stdout)
-    assert (found["answer"], found["finish_reason"], [each["number"] for each in found["citations"]]) == (
-        "The king [1] and",
-        None,
-        [1],
-    )
-
-
-def test_the_answer_is_part_of_the_document(articles: str, options: list[str]) -> None:
-    with language_model(
-        parts=["The king [", "1][3", "], nobody else [12]"], ending="length", models=["only-one"]
-    ) as said:
-        asked = ask(articles, QUESTION, *options, "--llm", said.url, "--json")
-    found = document(asked)
-    cited = [
-        {name: passage[name] for name in ("number", "index", "id", "start", "end")}
-        for passage in (found["passages"][0], found["passages"][2])
-    ]
-    assert {
-        "model": "only-one",
-        "answer": "The king [1][3], nobody else [12]",
-        "finish_reason": "length",
-        "citations": cited,
-        "unknown_citations": [12],
-    }.items() <= found.items()
-    assert "the server says length" in asked.stderr
-
-
-def test_an_answer_without_citations_has_no_sources(articles: str, options: list[str]) -> None:
-    with language_model(parts=["I do not know."]) as said:
-        asked = ask(articles, QUESTION, *options, "--llm", said.url)
-    assert (asked.exit_code, asked.stdout) == (0, "I do not know.\n")
-    assert "the answer cites no passage" in asked.stderr
-
-
-def test_a_server_that_refuses_leaves_nothing_on_stdout(
-    articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    with language_model(key="secret") as said:
-        error = fault(ask(articles, QUESTION, *options, "--llm", said.url, "--llm-model", "parrot"))
-    assert "answered 401: " in error.message
-    assert "check the key in ES_RERANK_LLM_API_KEY" in error.message
-    assert outcome_of(error).exit_code == 4
-
-
-def test_only_an_answer_needs_the_sdk(
-    articles: str, options: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "openai"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "es_rerank.integrations.openai_chat")
-    error = fault(ask(articles, QUESTION, *options, "--llm", "http://127.0.0.1:9/v1"))
-    assert isinstance(error, MissingExtraError)
-    assert "pip install 'es-rerank[llm]'" in error.message
-    assert error.extra == "llm"
-    assert ask(articles, QUESTION, *options).exit_code == 0

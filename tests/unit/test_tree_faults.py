@@ -1,4 +1,4 @@
-"""What a retriever tree or a search may not hold: each fault with its place, its sentence and its type."""
+"""What no retriever and no leaf of a tree may hold: each fault with its place, its sentence and its type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from retriever_bodies import (
     MATCH,
     NOT_A_NUMBER,
     PARSING,
-    RESCORE,
     knn,
     linear,
     pinned,
@@ -23,50 +22,22 @@ from retriever_bodies import (
     rrf,
     standard,
 )
+from tree_faults import (
+    CHUNKS,
+    FIRST,
+    MADE,
+    UNKNOWN,
+    assert_refused,
+    failed,
+    failed_build,
+    fault,
+    no_number,
+    wrong_type,
+)
 
 from es_rerank.errors import RetrieverParsingError, error_body
 from es_rerank.retrievers.grammar.parsing import parse
 
-UNKNOWN = "named_object_not_found_exception"
-
-
-def fault(body: Any, path: str, sentence: str, kind: str, cause: tuple[str, str] | None = None) -> Any:
-    """A retriever, where the fault is below «retriever», its sentence, its type,
-    and (type, reason) of what caused it.
-    """
-    return pytest.param(body, f"retriever{path}", sentence, kind, cause, id=sentence[:60])
-
-
-def wrong_type(body: dict[str, Any], key: str, token: str, path: str = "", kind: str = "") -> Any:
-    root = next(iter(body))
-    return fault(
-        body, path or f".{root}", f"[{kind or root}] {key} doesn't support values of type: {token}", CONTENT
-    )
-
-
-def failed(body: dict[str, Any], key: str, cause: tuple[str, str], path: str = "", kind: str = "") -> Any:
-    root = next(iter(body))
-    return fault(body, path or f".{root}", f"[{kind or root}] failed to parse field [{key}]", CONTENT, cause)
-
-
-def failed_build(body: dict[str, Any], kind: str, path: str, reason: str) -> Any:
-    return fault(
-        body,
-        path,
-        f"Failed to build [{kind}] after last required field arrived: {reason}",
-        CONTENT,
-        (ILLEGAL, reason),
-    )
-
-
-def no_number(written: str) -> tuple[str, str]:
-    return NOT_A_NUMBER, f'For input string: "{written}"'
-
-
-FIRST = ".retrievers[0]"
-CHUNKS = ".text_similarity_reranker.chunk_rescorer"
-MADE = ".knn.query_vector_builder.text_embedding"
-NO_PINS = "Either 'ids' or 'docs' must be provided and non-empty for pinned retriever"
 FAULTS = [
     # shape
     fault([], "", "Unknown key for a START_ARRAY in [retriever].", PARSING),
@@ -262,177 +233,6 @@ FAULTS = [
     fault(knn(num_candidates=10_001), ".knn", "[num_candidates] cannot exceed [10000]", ILLEGAL),
     fault(knn(visit_percentage=100.5), ".knn", "[visit_percentage] must be between 0 and 100", ILLEGAL),
     fault(knn(visit_percentage=-1), ".knn", "[visit_percentage] must be between 0 and 100", ILLEGAL),
-    # fusions
-    fault(
-        rrf(rank_constant=0),
-        ".rrf",
-        "[rank_constant] must be greater or equal to [1] for [rrf], found [0]",
-        ILLEGAL,
-    ),
-    fault(rrf(3), f".rrf{FIRST}", "expected object but found [VALUE_NUMBER]", PARSING),
-    fault(rrf({}), f".rrf{FIRST}", "retriever component must contain a retriever", PARSING),
-    fault(
-        rrf(LEAF, {"weight": 2}),
-        ".rrf.retrievers[1]",
-        "retriever component must contain a retriever",
-        PARSING,
-    ),
-    fault(rrf({"retriever": "x"}), f".rrf{FIRST}", "retriever must be an object", PARSING),
-    fault(
-        rrf({"retriever": LEAF, "wait": 1}),
-        f".rrf{FIRST}",
-        "unknown field [wait], expected [retriever] or [weight]",
-        PARSING,
-    ),
-    fault(rrf({**LEAF, "weight": 1}), f".rrf{FIRST}", "unknown field [weight] after retriever", PARSING),
-    fault(
-        rrf({"retriever": LEAF, "weight": -1}),
-        f".rrf{FIRST}",
-        "[weight] must be non-negative, found [-1.0]",
-        ILLEGAL,
-    ),
-    failed(
-        rrf({"retriever": LEAF, "weight": "heavy"}),
-        "weight",
-        no_number("heavy"),
-        f".rrf{FIRST}",
-        "rrf_component",
-    ),
-    wrong_type(
-        rrf({"retriever": LEAF, "weight": None}), "weight", "VALUE_NULL", f".rrf{FIRST}", "rrf_component"
-    ),
-    fault(linear(LEAF), f".linear{FIRST}", "[retriever-component] unknown field [standard]", CONTENT),
-    fault(
-        linear("x"),
-        f".linear{FIRST}",
-        "[retriever-component] Expected START_OBJECT but was: VALUE_STRING",
-        CONTENT,
-    ),
-    fault(
-        linear({"retriever": LEAF, "wight": 1}),
-        f".linear{FIRST}",
-        "[retriever-component] unknown field [wight] did you mean [weight]?",
-        CONTENT,
-    ),
-    wrong_type(
-        linear({"retriever": 3}), "retriever", "VALUE_NUMBER", f".linear{FIRST}", "retriever-component"
-    ),
-    failed_build(
-        linear({"retriever": LEAF, "weight": -0.5}),
-        "retriever-component",
-        f".linear{FIRST}",
-        "[weight] must be non-negative, found [-0.5]",
-    ),
-    wrong_type(
-        linear({"retriever": LEAF, "weight": [1]}),
-        "weight",
-        "START_ARRAY",
-        f".linear{FIRST}",
-        "retriever-component",
-    ),
-    fault(
-        linear({"retriever": LEAF, "normalizer": "softmax"}),
-        f".linear{FIRST}",
-        "Unknown normalizer [softmax]; the normalizers are none, minmax, l2_norm",
-        ILLEGAL,
-    ),
-    fault(
-        linear(normalizer="max"),
-        ".linear",
-        "Unknown normalizer [max]; the normalizers are none, minmax, l2_norm",
-        ILLEGAL,
-    ),
-    wrong_type(linear(normalizer=1), "normalizer", "VALUE_NUMBER"),
-    # pins
-    failed_build(
-        pinned(docs=[{"_id": "1"}]),
-        "pinned",
-        ".pinned",
-        "Both 'ids' and 'docs' cannot be specified at the same time",
-    ),
-    failed_build(pinned(ids=GONE), "pinned", ".pinned", NO_PINS),
-    failed_build(pinned(ids=[]), "pinned", ".pinned", NO_PINS),
-    failed_build(pinned(ids=GONE, docs=[]), "pinned", ".pinned", NO_PINS),
-    fault(
-        pinned(ids=[str(number) for number in range(101)]),
-        ".pinned",
-        "[pinned] Max of 100 ids exceeded: 101 provided.",
-        ILLEGAL,
-    ),
-    fault(
-        pinned(ids=GONE, docs=[{"_id": str(n)} for n in range(102)]),
-        ".pinned",
-        "[pinned] Max of 100 docs exceeded: 102 provided.",
-        ILLEGAL,
-    ),
-    fault(pinned(ids=["a", "b", "a"]), ".pinned", "[pinned] duplicate id found in list: a", ILLEGAL),
-    fault(
-        pinned(ids=GONE, docs=[{"_id": "a"}, {"_id": "a"}]),
-        ".pinned",
-        "[pinned] duplicate doc found in list: a",
-        ILLEGAL,
-    ),
-    failed(pinned(ids=[None]), "ids", (ILLEGAL, "Expected text but found VALUE_NULL")),
-    fault(
-        pinned(ids=GONE, docs=[{"_id": "a"}, {"_index": "i"}]), ".pinned.docs[1]", "Required [_id]", ILLEGAL
-    ),
-    wrong_type(pinned(ids=GONE, docs=[{"_id": 1}]), "_id", "VALUE_NUMBER", ".pinned.docs[0]", "item"),
-    fault(
-        pinned(ids=GONE, docs=[{"_id": "1", "id": "2"}]),
-        ".pinned.docs[0]",
-        "[item] unknown field [id] did you mean [_id]?",
-        CONTENT,
-    ),
-    fault(
-        pinned(ids=GONE, docs=["1"]),
-        ".pinned.docs[0]",
-        "[item] Expected START_OBJECT but was: VALUE_STRING",
-        CONTENT,
-    ),
-    wrong_type(pinned(ids=GONE, docs="1"), "docs", "VALUE_STRING"),
-    failed_build(
-        pinned(ids=GONE, docs=[{"_id": "1", "_index": "logs-*"}]),
-        "item",
-        ".pinned.docs[0]",
-        "Item index cannot contain wildcard expressions",
-    ),
-    fault(
-        pinned(retriever=standard(sort=[{"_score": "desc"}, {"year": "desc"}])),
-        ".pinned",
-        "[pinned] retriever only supports sorting by score; leave [sort] out of its retriever",
-        ILLEGAL,
-    ),
-    # rescorers
-    failed_build(rescorer(rescore=[]), "rescorer", ".rescorer", "Missing rescore definition"),
-    wrong_type(rescorer(rescore="x"), "rescore", "VALUE_STRING"),
-    failed(rescorer(rescore=[RESCORE, {**RESCORE, "window_size": "x"}]), "rescore", no_number("x")),
-    failed(
-        rescorer(rescore={**RESCORE, "window_size": None}),
-        "rescore",
-        (PARSING, "unexpected token [VALUE_NULL] after [window_size]"),
-    ),
-    failed(
-        rescorer(rescore={**RESCORE, "window_size": False}),
-        "rescore",
-        (
-            "json_parse_exception",
-            "Current token (VALUE_FALSE) not numeric, can not use numeric value accessors",
-        ),
-    ),
-    # rerankers
-    fault(
-        reranker(field=[]),
-        ".text_similarity_reranker",
-        "[field] names no field; name the one whose text is read",
-        ILLEGAL,
-    ),
-    fault(
-        reranker(inference_text=""),
-        ".text_similarity_reranker",
-        "[inference_text] is empty; give the text that the documents are compared with",
-        ILLEGAL,
-    ),
-    fault(reranker(chunk_rescorer={"size": 0}), CHUNKS, "size must be greater than 0, was: 0", ILLEGAL),
 ]
 
 
@@ -440,10 +240,7 @@ FAULTS = [
 def test_a_fault_has_its_place_sentence_and_type(
     body: Any, path: str, sentence: str, kind: str, cause: tuple[str, str] | None
 ) -> None:
-    with pytest.raises(RetrieverParsingError) as caught:
-        parse(body)
-    error = caught.value
-    assert (str(error), error.path, error.kind, error.cause) == (f"[{path}] {sentence}", path, kind, cause)
+    assert_refused(body, path, sentence, kind, cause)
 
 
 def test_a_fault_is_answered_as_elasticsearch_answers_its_own() -> None:
