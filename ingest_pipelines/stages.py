@@ -13,6 +13,7 @@ from elasticsearch import Elasticsearch
 from es_rerank.collection import Document
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
+from es_rerank.text.documents import cut_document, embedded_text
 from es_rerank.types import FloatArray, Passage
 
 from .mapping import Recipe, content_hash
@@ -166,36 +167,21 @@ def embedded(
     """
     for batch in incoming:
         batch.passages = {
-            identifier: passages_of(document, chunker) for identifier, document in batch.documents.items()
+            identifier: cut_document(document.title, document.text, chunker)
+            for identifier, document in batch.documents.items()
         }
         vectors = map(encode, _vectors(batch, embedder))
         batch.actions = [_action(document, batch, vectors, stamp) for document in batch.documents.values()]
         yield batch
 
 
-def passages_of(document: Document, chunker: Chunker) -> list[Passage]:
-    """Return the passages of a document's text.
-
-    A document without text has one passage, its title, with the offsets (0, 0) because it is not a part of
-    the text. A document without text and title has no passages.
-    """
-    if document.text.strip():
-        return chunker.chunk(document.text)
-    return [Passage(document.title, 0, 0)] if document.title.strip() else []
-
-
 def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
-    """Return the vectors of all passages of the batch, in order.
-
-    A passage is embedded with the title of its document before it. The title often names what the passage is
-    about.
-    """
-    texts: list[str] = []
-    for identifier, passages in batch.passages.items():
-        title = batch.documents[identifier].title.strip()
-        texts += [
-            f"{title}\n{passage.text}" if title and passage.end else passage.text for passage in passages
-        ]
+    """Return the vectors of all passages of the batch, in order."""
+    texts = [
+        embedded_text(batch.documents[identifier].title, passage)
+        for identifier, passages in batch.passages.items()
+        for passage in passages
+    ]
     return iter(embedder.embed(texts, purpose="passage")) if texts else iter(())
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import RequestError
+from ..models import Embedder
 from ..retrievers.execution.commands import Context, MappingCache
 from ..retrievers.execution.run import Connection, arun
 from ..retrievers.execution.scoring import scored
@@ -23,6 +26,8 @@ from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityRerank
 from ..retrievers.planning.text_source import TextSource
 from ..retrievers.ranking.rerank import Reranked
 from ..retrievers.response.answer import SearchStats
+from ..text.chunking import Chunker
+from ..text.documents import cut_document, embedded_text
 from ..text.strategies import strategy_of
 from ..types import Candidate, Passage
 from .authority import KeyedRoute
@@ -77,6 +82,20 @@ class ScoreRequest(_Body):
     chunk_rescorer: dict[str, Any] | None = None
     aggregation: Any = None
     allow_failures: bool = False
+
+
+class SourceDocument(_Body):
+    """A document to index. Its passages are cut from ``text`` and embedded with ``title`` before them."""
+
+    title: str = ""
+    text: str = ""
+
+
+class PassagesRequest(_Body):
+    """The body of a request for the passages of documents and their vectors."""
+
+    documents: Annotated[list[SourceDocument], Field(min_length=1)]
+    model: str | None = None
 
 
 class EmbedRequest(_Body):
@@ -135,6 +154,51 @@ async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Res
         request, asyncio.to_thread(embedder.embed, wanted.texts, purpose=wanted.purpose)
     )
     return answer(request, {"version": API_VERSION, "model": embedder.name, "vectors": vectors.tolist()})
+
+
+@router.post("/passages")
+async def passages(request: Request, wanted: PassagesRequest, service: Running) -> Response:
+    """Return for each document its passages, each with ``text``, ``start``, ``end`` and ``vector``.
+
+    They are cut and embedded as ``es-rerank ingest`` does it. Raises TooLargeError, UnknownModelError, and
+    RequestError when no embedder is served or it has no tokenizer to cut with.
+    """
+    service.check_documents(len(wanted.documents))
+    embedder = service.models().embedder_for(wanted.model)
+    tokenizer = getattr(embedder, "tokenizer", None)
+    if tokenizer is None:
+        raise RequestError(
+            f"embedder {embedder.name} has no tokenizer, so it cannot cut documents into passages; "
+            "serve an exported bi-encoder"
+        )
+    documents = await cancel_on_disconnect(
+        request, asyncio.to_thread(_with_vectors, wanted.documents, embedder, Chunker(tokenizer))
+    )
+    return answer(request, {"version": API_VERSION, "model": embedder.name, "documents": documents})
+
+
+@router.post("/info")
+async def info(request: Request, service: Running) -> Response:
+    """Return the names of the served models, the default reranker first, and the release of the sidecar."""
+    served = service.models()
+    return answer(
+        request,
+        {
+            "version": API_VERSION,
+            "release": version("es-rerank"),
+            "models": list(served.rerankers),
+            "embedder": served.embedder.name if served.embedder else None,
+        },
+    )
+
+
+def _with_vectors(
+    documents: list[SourceDocument], embedder: Embedder, chunker: Chunker
+) -> list[list[dict[str, Any]]]:
+    cut = [(document.title, cut_document(document.title, document.text, chunker)) for document in documents]
+    texts = [embedded_text(title, passage) for title, parts in cut for passage in parts]
+    vectors = iter(embedder.embed(texts, purpose="passage").tolist() if texts else [])
+    return [[{**passage._asdict(), "vector": next(vectors)} for passage in parts] for _, parts in cut]
 
 
 def _node(wanted: ScoreRequest) -> TextSimilarityReranker:

@@ -3,6 +3,9 @@ package esrerank;
 import org.elasticsearch.common.io.stream.NamedWriteableRegistry;
 import org.elasticsearch.common.settings.Setting;
 import org.elasticsearch.common.settings.Settings;
+import org.elasticsearch.ingest.Processor;
+import org.elasticsearch.plugins.ActionPlugin;
+import org.elasticsearch.plugins.IngestPlugin;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.plugins.ReloadablePlugin;
 import org.elasticsearch.plugins.SearchPlugin;
@@ -13,15 +16,17 @@ import java.net.http.HttpClient;
 import java.time.Duration;
 import java.util.Collection;
 import java.util.List;
+import java.util.Map;
 
 /**
  * Puts the retrievers {@code es_rrf}, {@code es_linear} and {@code es_rerank} and the query vector builder
- * {@code es_rerank} into Elasticsearch. What differs between versions of Elasticsearch is in the subclass.
+ * {@code es_rerank}, and the ingest processor {@code es_rerank_passages}, into Elasticsearch. What differs between versions of Elasticsearch is in the subclass.
  */
-class EsRerankPluginBase extends Plugin implements SearchPlugin, ReloadablePlugin {
+class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, ActionPlugin, ReloadablePlugin {
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
 
     private volatile Sidecar sidecar;
+    private volatile PassageBatches batches;
 
     @Override
     public Collection<?> createComponents(PluginServices services) {
@@ -37,6 +42,7 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, ReloadablePlugi
             http.sslContext(Tls.trusting(services.environment().configDir().resolve(settings.certificateAuthority)));
         }
         sidecar = new Sidecar(settings, http.build(), services.threadPool());
+        batches = new PassageBatches(sidecar, services.threadPool().getThreadContext());
         return List.of(sidecar);
     }
 
@@ -68,6 +74,16 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, ReloadablePlugi
                 (parser, unused) -> QueryVector.parse(parser, sidecar)
             )
         );
+    }
+
+    @Override
+    public Map<String, Processor.Factory> getProcessors(Processor.Parameters parameters) {
+        return Map.of(PassagesProcessor.TYPE, new PassagesProcessor.Factory(() -> batches));
+    }
+
+    @Override
+    public Collection<ActionHandler> getActions() {
+        return List.of(new ActionHandler(InfoAction.TYPE, InfoAction.Transport.class));
     }
 
     @Override

@@ -151,7 +151,6 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
                 "unknown field [" + parser.currentName() + "] after retriever [" + name + "]"
             );
         }
-        context.trackRetrieverUsage(retriever);
         return new Child(retriever, 1.0f, null);
     }
 

@@ -180,7 +180,9 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     protected SearchSourceBuilder finalizeSourceBuilder(SearchSourceBuilder source) {
         // Elasticsearch disables stored fields for inner searches, but "fields" needs them.
         source.storedFields((StoredFieldsContext) null).fetchSource(false);
-        texts.fetched().forEach(source::fetchField);
+        if (nearest() == null) {
+            texts.fetched().forEach(source::fetchField);
+        }
         return source;
     }
 
@@ -241,8 +243,33 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         client.execute(
             TransportSearchAction.TYPE,
             request,
-            listener.delegateFailureAndWrap((next, response) -> score(client, window(response), next))
+            listener.delegateFailureAndWrap((next, response) -> {
+                List<Hit> window = window(response);
+                if (nearest() == null || window.isEmpty()) {
+                    score(client, window, next);
+                } else {
+                    nearest().find(
+                        client,
+                        source.pointInTimeBuilder(),
+                        firstStage(window),
+                        next.delegateFailureAndWrap((after, found) -> score(client, withTexts(window, found), after))
+                    );
+                }
+            })
         );
+    }
+
+    /** Returns what finds the nearest of the stored passages, null if all passages are read. */
+    private NearestPassages nearest() {
+        return parameters.chunks == null || texts.nested() == null
+            ? null
+            : new NearestPassages(texts, parameters.text, parameters.chunks.size);
+    }
+
+    private static List<Hit> withTexts(List<Hit> window, Map<Long, TextSource.Texts> found) {
+        return window.stream()
+            .map(hit -> new Hit(hit.doc, found.getOrDefault(ShardDocSortField.encodeShardAndDoc(hit.doc.shardIndex, hit.doc.doc), hit.texts)))
+            .toList();
     }
 
     /** A hit of the window: the document, its rank in the first stage and its texts. */

@@ -38,7 +38,7 @@ import java.util.concurrent.atomic.LongAdder;
  * another, calls fail at once for {@value #OPEN_MS} milliseconds (circuit breaker), so that a dead sidecar does not
  * hold every search for the whole timeout.
  */
-final class Sidecar {
+public final class Sidecar {
     /** The version of the internal API that this plugin speaks. */
     static final int API_VERSION = 1;
 

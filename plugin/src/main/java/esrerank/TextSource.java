@@ -127,7 +127,7 @@ record TextSource(List<String> context, String text, String nested, boolean offs
         return values.isEmpty() == false && values.get(0) instanceof Number number ? number.intValue() : -1;
     }
 
-    private static List<Object> values(SearchHit hit, String field) {
+    static List<Object> values(SearchHit hit, String field) {
         DocumentField values = hit.field(field);
         if (values == null) {
             return List.of();
