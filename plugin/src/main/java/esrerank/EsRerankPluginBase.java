@@ -27,6 +27,7 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
 
     private volatile Sidecar sidecar;
     private volatile PassageBatches batches;
+    private volatile PluginNodes nodes;
 
     @Override
     public Collection<?> createComponents(PluginServices services) {
@@ -42,6 +43,8 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
             http.sslContext(Tls.trusting(services.environment().configDir().resolve(settings.certificateAuthority)));
         }
         sidecar = new Sidecar(settings, http.build(), services.threadPool());
+        nodes = new PluginNodes(services.client());
+        services.clusterService().addListener(nodes);
         batches = new PassageBatches(sidecar, services.threadPool().getThreadContext());
         return List.of(sidecar);
     }
@@ -61,7 +64,7 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
         return List.of(
             new RetrieverSpec<>(RrfRetriever.NAME, RrfRetriever::parse),
             new RetrieverSpec<>(LinearRetriever.NAME, LinearRetriever::parse),
-            new RetrieverSpec<>(RerankRetriever.NAME, RerankRetriever.parser(() -> sidecar))
+            new RetrieverSpec<>(RerankRetriever.NAME, RerankRetriever.parser(() -> sidecar, () -> nodes.everywhere()))
         );
     }
 

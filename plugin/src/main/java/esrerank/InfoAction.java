@@ -5,9 +5,6 @@ import org.elasticsearch.action.ActionRequest;
 import org.elasticsearch.action.ActionRequestValidationException;
 import org.elasticsearch.action.ActionResponse;
 import org.elasticsearch.action.ActionType;
-import org.elasticsearch.action.admin.cluster.node.info.NodesInfoRequest;
-import org.elasticsearch.action.admin.cluster.node.info.NodesInfoResponse;
-import org.elasticsearch.action.admin.cluster.node.info.PluginsAndModules;
 import org.elasticsearch.action.support.ActionFilters;
 import org.elasticsearch.action.support.HandledTransportAction;
 import org.elasticsearch.client.internal.Client;
@@ -25,6 +22,7 @@ import org.elasticsearch.xcontent.ToXContentObject;
 import org.elasticsearch.xcontent.XContentBuilder;
 
 import java.io.IOException;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -85,9 +83,7 @@ public final class InfoAction {
 
         @Override
         protected void doExecute(Task task, Request request, ActionListener<Response> listener) {
-            NodesInfoRequest plugins = new NodesInfoRequest().clear().addMetric("plugins");
-            client.admin().cluster().nodesInfo(plugins, listener.delegateFailureAndWrap((next, nodes) -> {
-                List<String> without = without(nodes);
+            PluginNodes.ask(client, listener.delegateFailureAndWrap((next, without) -> {
                 sidecar.post("/_rerank/v1/info", null, body -> {}, ActionListener.wrap(
                     answer -> next.onResponse(new Response(body(without, answer, null))),
                     error -> next.onResponse(new Response(body(without, Map.of(), error)))
@@ -97,7 +93,7 @@ public final class InfoAction {
 
         private Map<String, Object> body(List<String> without, Map<String, Object> answer, Exception error) {
             Sidecar.Counters counters = sidecar.counters();
-            Map<String, Object> asked = new java.util.LinkedHashMap<>();
+            Map<String, Object> asked = new LinkedHashMap<>();
             asked.put("url", sidecar.settings.url.toString());
             asked.put("status", error == null ? "ok" : "failed");
             if (error != null) {
@@ -107,34 +103,20 @@ public final class InfoAction {
                 asked.put("embedder", String.valueOf(answer.get("embedder")));
                 asked.put("release", String.valueOf(answer.get("release")));
             }
-            Map<String, Object> counted = new java.util.LinkedHashMap<>();
+            Map<String, Object> counted = new LinkedHashMap<>();
             counted.put("calls", counters.calls());
             counted.put("failures", counters.failures());
             counted.put("rejected", counters.rejected());
             counted.put("milliseconds", counters.millis());
             counted.put("running", counters.running());
             counted.put("circuit_open", counters.circuitOpen());
-            Map<String, Object> body = new java.util.LinkedHashMap<>();
-            body.put("name", "es-rerank");
+            Map<String, Object> body = new LinkedHashMap<>();
+            body.put("name", PluginNodes.PLUGIN);
             body.put("api_version", Sidecar.API_VERSION);
             body.put("sidecar", asked);
             body.put("calls", counted);
             body.put("nodes_without_plugin", without);
             return body;
-        }
-
-        private static List<String> without(NodesInfoResponse nodes) {
-            return nodes.getNodes()
-                .stream()
-                .filter(
-                    node -> node.getInfo(PluginsAndModules.class)
-                        .getPluginInfos()
-                        .stream()
-                        .noneMatch(plugin -> plugin.descriptor().getName().equals("es-rerank"))
-                )
-                .map(node -> node.getNode().getName())
-                .sorted()
-                .toList();
         }
     }
 

@@ -30,6 +30,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 import static org.elasticsearch.xcontent.ConstructingObjectParser.constructorArg;
@@ -73,12 +74,20 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     record ChunkRescorer(int size, Map<String, Object> settings) {}
 
     private final Sidecar sidecar;
+    private final boolean hitFields;
     private final Parameters parameters;
     private final TextSource texts;
 
-    private RerankRetriever(List<RetrieverSource> child, Sidecar sidecar, Parameters parameters, TextSource texts) {
+    private RerankRetriever(
+        List<RetrieverSource> child,
+        Sidecar sidecar,
+        boolean hitFields,
+        Parameters parameters,
+        TextSource texts
+    ) {
         super(child, parameters.window);
         this.sidecar = sidecar;
+        this.hitFields = hitFields;
         this.parameters = parameters;
         this.texts = texts;
     }
@@ -104,15 +113,16 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     /**
      * Returns the parser of this retriever. Its retrievers ask this sidecar.
      *
-     * <p>The parser throws IllegalArgumentException for a value that is not allowed.
+     * <p>{@code hitFields} says whether all nodes can read documents with what their hits show. The parser throws IllegalArgumentException for a value that is not allowed.
      */
-    static RetrieverParser<RerankRetriever> parser(Supplier<Sidecar> sidecar) {
+    static RetrieverParser<RerankRetriever> parser(Supplier<Sidecar> sidecar, BooleanSupplier hitFields) {
         ConstructingObjectParser<RerankRetriever, RetrieverParserContext> parser = new ConstructingObjectParser<>(
             NAME,
             false,
             values -> new RerankRetriever(
                 new ArrayList<>(List.of(RetrieverSource.from((RetrieverBuilder) values[0]))),
                 sidecar.get(),
+                hitFields.getAsBoolean(),
                 parameters(values),
                 null
             )
@@ -169,7 +179,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     }
 
     private RerankRetriever copy(List<RetrieverSource> children, List<QueryBuilder> preFilters, TextSource source) {
-        RerankRetriever copy = new RerankRetriever(children, sidecar, parameters, source);
+        RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, source);
         copy.retrieverName(retrieverName());
         copy.minScore(minScore());
         copy.getPreFilterQueryBuilders().addAll(preFilters);
@@ -276,6 +286,15 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     private record Hit(RankDoc doc, TextSource.Texts texts) {}
 
     private List<Hit> window(SearchResponse response) {
+        if (response.getFailedShards() > 0) {
+            HeaderWarning.addWarning(
+                "[{}] {} of {} shards failed in the first stage: {}",
+                NAME,
+                response.getFailedShards(),
+                response.getTotalShards(),
+                response.getShardFailures()[0].reason().lines().findFirst().orElse("")
+            );
+        }
         List<Hit> window = new ArrayList<>();
         long characters = 0;
         for (SearchHit hit : response.getHits().getHits()) {
@@ -310,6 +329,12 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
             next.onResponse(firstStage(window));
         }) : listener;
+        try {
+            checkTexts(window);
+        } catch (IllegalArgumentException error) {
+            withFallback.onFailure(error);
+            return;
+        }
         String opaqueId = client.threadPool().getThreadContext().getHeader("X-Opaque-Id");
         sidecar.post(
             "/_rerank/v1/score",
@@ -317,6 +342,20 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             body -> write(body, window),
             withFallback.delegateFailureAndWrap((next, answer) -> next.onResponse(reranked(window, answer)))
         );
+    }
+
+    /** Warns of documents without text. Throws IllegalArgumentException if no document of the window has any. */
+    private void checkTexts(List<Hit> window) {
+        long without = window.stream().filter(hit -> hit.texts.passages().isEmpty()).count();
+        if (without == window.size()) {
+            throw new IllegalArgumentException(
+                "[" + NAME + "] none of the " + without + " documents of the window has text in [" + texts.text()
+                    + "]; name a field that they have, or index them with [_source]"
+            );
+        }
+        if (without > 0) {
+            HeaderWarning.addWarning("[{}] {} of {} documents have no text in [{}]", NAME, without, window.size(), texts.text());
+        }
     }
 
     /** Returns the window in the order of the first stage, all of it: a minimum score compares with probabilities. */
@@ -379,29 +418,31 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             if (scored.done() && minScore() != null && scored.score() < minScore()) {
                 continue;
             }
+            // Elasticsearch refuses ranked documents whose score is not above 0.
+            float score = scored.done() ? Math.max(scored.score(), Float.MIN_VALUE) : Float.MIN_VALUE;
             docs.add(
-                new RerankedDoc(
-                    doc.doc,
-                    // Elasticsearch refuses ranked documents whose score is not above 0.
-                    scored.done() ? Math.max(scored.score(), Float.MIN_VALUE) : Float.MIN_VALUE,
-                    doc.shardIndex,
-                    new RerankedDoc.Facts(
-                        doc.score,
-                        doc.rank,
-                        scored.logit(),
-                        scored.modelLogit(),
-                        scored.probability(),
-                        scored.passage(),
-                        scored.start(),
-                        scored.end()
-                    )
-                )
+                hitFields
+                    ? new RerankedDoc(doc.doc, score, doc.shardIndex, facts(doc, scored))
+                    : new RankDoc(doc.doc, score, doc.shardIndex)
             );
         }
         for (int i = 0; i < docs.size(); i++) {
             docs.get(i).rank = i + 1;
         }
         return docs.toArray(new RankDoc[0]);
+    }
+
+    private static RerankedDoc.Facts facts(RankDoc doc, ScoreAnswer.Scored scored) {
+        return new RerankedDoc.Facts(
+            doc.score,
+            doc.rank,
+            scored.logit(),
+            scored.modelLogit(),
+            scored.probability(),
+            scored.passage(),
+            scored.start(),
+            scored.end()
+        );
     }
 
     @Override
