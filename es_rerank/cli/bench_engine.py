@@ -20,7 +20,7 @@ from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
 from ..research.bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, label
 from ..research.bench.peers import PEERS, Peer
-from ..research.bench.peers.environment import default_cache
+from ..research.bench.peers.environment import default_environments
 from ..research.bench.workers import Lists
 from ..research.evaluation.measures import mean, measured, run_of
 from ..research.evaluation.packaged import packaged
@@ -118,7 +118,7 @@ def engine(
             _exports(model, Path(scratch)),
             chosen,
             threads=used,
-            cache=cache or default_cache(),
+            cache=cache or default_environments(),
             doing=lambda what: stderr.status(f"{what} ..."),
         )
         contest = Contest(systems.entrants(), lists, systems.reference(lists))

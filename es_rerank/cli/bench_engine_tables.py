@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from ..research.bench.engine import Row, label
+from ..research.bench.engine import SystemRow, label
 from ..research.bench.engine_report import EngineReport, mean_of
 from ..research.bench.paired import Added
 from .output import stdout
@@ -77,7 +77,7 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, l
     stdout.print(shown)
 
 
-def _speed(row: Row) -> list[str]:
+def _speed(row: SystemRow) -> list[str]:
     return [
         str(row.batch),
         f"{row.pairs_per_second or 0:.1f}",
@@ -86,7 +86,7 @@ def _speed(row: Row) -> list[str]:
     ]
 
 
-def _quality(report: EngineReport, row: Row) -> list[str]:
+def _quality(report: EngineReport, row: SystemRow) -> list[str]:
     ndcg = mean_of(report.ndcg[label(row.system)])
     return [
         _interval(row.ratio_any),

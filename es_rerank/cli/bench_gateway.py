@@ -11,7 +11,7 @@ import typer
 from rich.progress import TaskID
 from rich.table import Table
 
-from ..research.bench.gateway import DOCUMENTS, ROUNDS, Row, Searcher, Way, fill, measure, own_index
+from ..research.bench.gateway import DOCUMENTS, ROUNDS, CaseRow, Searcher, Way, fill, measure, own_index
 from ..research.bench.machine import machine
 from .bench_options import end_on_sigterm
 from .output import Json, print_json, progress, stderr, stdout
@@ -108,7 +108,7 @@ def _ways(client: Elasticsearch, sidecar: Elasticsearch) -> dict[Way, Searcher]:
     return {"direct": once, "sidecar": sidecar.options(max_retries=0), "library": RerankClient(once)}
 
 
-def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[Row]:
+def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[CaseRow]:
     with progress(rounds, "warming up", by_itself=False) as bar:
 
         def show(done: int) -> None:
@@ -120,7 +120,7 @@ def _measured(ways: Mapping[Way, Searcher], index: str, rounds: int) -> list[Row
         return measure(ways, index, rounds, show)
 
 
-def _show(measured: list[Row], about: dict[str, str | int], extent: str) -> None:
+def _show(measured: list[CaseRow], about: dict[str, str | int], extent: str) -> None:
     title = (
         f"{extent}; {about['cpu']}, {about['cores']} cores, Python {about['python']}, Elasticsearch "
         f"{about['elasticsearch']}"

@@ -23,22 +23,22 @@ from ..export import ExportOptions, export_model
 from ..models.local.cross_encoder import CrossEncoder
 from ..models.manifest import MANIFEST, Precision, read_manifest
 from ..research.bench.engine import label
-from ..research.bench.load import Step
+from ..research.bench.load import RateResult
 from ..research.bench.machine import machine
 from ..research.bench.peers import System
-from ..research.bench.peers.environment import default_cache, installed
-from ..research.bench.servers import INFINITY, Server, in_precision, infinity, sidecar
+from ..research.bench.peers.environment import default_environments, installed
+from ..research.bench.servers import INFINITY, Server, in_precision, start_infinity, start_sidecar
 from ..research.bench.under_load import (
     BATCHES,
     REQUESTS,
     SHARES,
     TIMEOUT_S,
     Contender,
-    Row,
+    ServerRow,
     UnderLoad,
     reference,
 )
-from ..research.bench.workers import Lists, Values
+from ..research.bench.workers import Lists, ScoreArray
 from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
@@ -119,7 +119,10 @@ def load(
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
         setting = _Setting(Path(scratch), threads or cores(), model, timeout, alone=alone)
         contest = UnderLoad(
-            setting.contenders(cache or default_cache()), asked, setting.expected(asked), timeout_s=timeout
+            setting.contenders(cache or default_environments()),
+            asked,
+            setting.expected(asked),
+            timeout_s=timeout,
         )
         with contest:
             with steps("trying", contest.preparations()) as step:
@@ -209,7 +212,7 @@ class _Setting:
             )
         return contenders
 
-    def expected(self, requests: Lists) -> list[Values] | None:
+    def expected(self, requests: Lists) -> list[ScoreArray] | None:
         """Return this engine's fp32 logits of the first requests; None when there is no fp32 graph.
 
         The export has compared these logits with torch's.
@@ -221,7 +224,7 @@ class _Setting:
 
     def _sidecar(self, precision: Precision, _: int | None) -> Server:
         folder = self._scratch / f"served-{precision}"
-        return sidecar(
+        return start_sidecar(
             in_precision(self._exported, precision, folder),
             self._scratch,
             threads=self.threads,
@@ -232,7 +235,7 @@ class _Setting:
         assert batch is not None
         with _doing(f"installing {INFINITY.pinned}"):
             python = installed(INFINITY, cache)
-        return infinity(python, torch.resolve(), self._scratch, threads=self.threads, batch=batch)
+        return start_infinity(python, torch.resolve(), self._scratch, threads=self.threads, batch=batch)
 
 
 @contextmanager
@@ -244,7 +247,7 @@ def _doing(what: str) -> Iterator[None]:
 class _Report:
     """The rows, and the machine they were measured on. ``about`` holds the options of the run."""
 
-    def __init__(self, rows: Sequence[Row], about: dict[str, int | float], threads: int) -> None:
+    def __init__(self, rows: Sequence[ServerRow], about: dict[str, int | float], threads: int) -> None:
         self._rows, self._about = rows, about
         self._machine = {
             **{name: value for name, value in machine("").items() if name != "elasticsearch"},
@@ -307,11 +310,11 @@ class _Report:
         )
 
 
-def _label(row: Row) -> str:
+def _label(row: ServerRow) -> str:
     return label(row.contender.system)
 
 
-def _table(row: Row) -> Table:
+def _table(row: ServerRow) -> Table:
     shown = Table("offered/s", box=None, pad_edge=False)
     for name in ("achieved/s", "p50", "p95", "p99", "rejected", "late"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -329,7 +332,7 @@ def _shown(latency_ms: float | None) -> str:
     return "late" if math.isinf(latency_ms) else f"{latency_ms:.0f}"
 
 
-def _curves(row: Row, colour: str) -> list[Curve]:
+def _curves(row: ServerRow, colour: str) -> list[Curve]:
     """Return the curves of p50 and p95 of a server, without the rates at which that percentile was late."""
     drawn = []
     for name, dashed in (("p50", False), ("p95", True)):
@@ -343,5 +346,5 @@ def _curves(row: Row, colour: str) -> list[Curve]:
     return drawn
 
 
-def _latency(step: Step, name: str) -> float | None:
+def _latency(step: RateResult, name: str) -> float | None:
     return step.p50_ms if name == "p50" else step.p95_ms

@@ -38,8 +38,8 @@ from es_rerank.research.bench.cost import (
     Speed,
     Timing,
     cheapest_first,
-    fit,
-    passages_of,
+    fit_line,
+    passages_of_length,
     thread_counts,
     timed,
 )
@@ -56,7 +56,7 @@ coordinates = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))
 @settings(deadline=None)
 @given(coordinates, coordinates, st.lists(st.integers(-100, 100), min_size=3, max_size=12, unique=True))
 def test_points_on_a_line_give_the_line(slope: float, intercept: float, across: list[int]) -> None:
-    found = fit([(x, intercept + slope * x) for x in across])
+    found = fit_line([(x, intercept + slope * x) for x in across])
     assert found is not None
     assert (found.slope, found.intercept) == pytest.approx((slope, intercept), abs=1e-6)
     assert found.r2 == pytest.approx(1, abs=1e-6) or abs(slope) < 1e-2
@@ -72,7 +72,7 @@ def test_points_on_a_line_give_the_line(slope: float, intercept: float, across: 
     )
 )
 def test_a_fit_explains_a_share_and_no_other_line_is_nearer(points: list[tuple[int, int]]) -> None:
-    found = fit(points)
+    found = fit_line(points)
     assert found is not None
     assert -1e-9 <= found.r2 <= 1 + 1e-9
 
@@ -88,13 +88,13 @@ def test_a_fit_explains_a_share_and_no_other_line_is_nearer(points: list[tuple[i
 
 
 def test_two_points_lie_on_any_line_and_are_no_evidence_for_one() -> None:
-    assert fit([]) is None
-    assert fit([(1, 100.0), (2, 190.0)]) is None
-    assert fit([(1, 100.0), (1, 110.0), (2, 190.0)]) is None
+    assert fit_line([]) is None
+    assert fit_line([(1, 100.0), (2, 190.0)]) is None
+    assert fit_line([(1, 100.0), (1, 110.0), (2, 190.0)]) is None
 
 
 def test_a_known_r2() -> None:
-    found = fit([(0, 0), (1, 2), (2, 1)])
+    found = fit_line([(0, 0), (1, 2), (2, 1)])
     assert found is not None
     assert (found.slope, found.intercept, found.r2) == pytest.approx((0.5, 0.5, 0.25))
 
@@ -185,7 +185,7 @@ def test_passages_for_the_embedder_are_as_long(texts: CostTexts) -> None:
 def test_a_collection_that_is_too_small_says_so(tmp_path: Path) -> None:
     with CrossEncoder(tiny_cross_encoder(tmp_path / "model"), threads=1) as model:
         cut = partial(
-            passages_of,
+            passages_of_length,
             tokenizer=model.tokenizer,
             length=lambda text: len(model.tokenizer.encode("ab", text).ids),
         )

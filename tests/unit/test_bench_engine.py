@@ -40,7 +40,7 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench import peers as table
 from es_rerank.research.bench.collection_windows import CollectionWindows, timed_lists
-from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, Row, label
+from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, SystemRow, label
 from es_rerank.research.bench.engine_report import EngineReport
 from es_rerank.research.bench.first_stage import Bm25
 from es_rerank.research.bench.machine import int8_preset
@@ -238,10 +238,10 @@ def test_last_words_are_the_last_lines_that_hold_something() -> None:
 
 
 @pytest.fixture
-def contest(fake: Start) -> Iterator[Callable[..., dict[str, Row]]]:
+def contest(fake: Start) -> Iterator[Callable[..., dict[str, SystemRow]]]:
     """A function that runs a whole contest and returns its rows by label."""
 
-    def run(*entrants: Entrant, rounds: int = 2, batches: tuple[int, ...] = (1, 8)) -> dict[str, Row]:
+    def run(*entrants: Entrant, rounds: int = 2, batches: tuple[int, ...] = (1, 8)) -> dict[str, SystemRow]:
         with Contest(entrants, LISTS, EXPECTED, batches=batches) as held:
             held.prepare(lambda _: None)
             held.time(rounds, lambda _: None)
@@ -256,7 +256,7 @@ def contest(fake: Start) -> Iterator[Callable[..., dict[str, Row]]]:
 
 
 def test_rows_tell_batch_speed_ratio_memory_and_whose_scores_are_ranked(
-    contest: Callable[..., dict[str, Row]], fake: Start
+    contest: Callable[..., dict[str, SystemRow]], fake: Start
 ) -> None:
     rows = contest(
         entrant(fake, "is well", peer=None, batches=False),
@@ -303,7 +303,7 @@ def test_rows_tell_batch_speed_ratio_memory_and_whose_scores_are_ranked(
     ],
 )
 def test_a_peer_that_fails_is_a_row_that_says_why_and_the_others_go_on(
-    contest: Callable[..., dict[str, Row]], fake: Start, behaviour: str, precision: str, reason: str
+    contest: Callable[..., dict[str, SystemRow]], fake: Start, behaviour: str, precision: str, reason: str
 ) -> None:
     rows = contest(entrant(fake, behaviour, precision), entrant(fake, "is well", peer=None))
     failed, well = rows[f"{behaviour} {precision}"], rows["is well fp32"]
@@ -322,7 +322,7 @@ def test_a_peer_that_fails_is_a_row_that_says_why_and_the_others_go_on(
 
 
 def test_a_peer_that_ends_in_the_rounds_has_no_speed_from_the_others(
-    contest: Callable[..., dict[str, Row]], fake: Start
+    contest: Callable[..., dict[str, SystemRow]], fake: Start
 ) -> None:
     rows = contest(entrant(fake, "ends later", batches=False), entrant(fake, "is well"), rounds=5)
     assert rows["ends later fp32"].reason == "ended: Killed"
@@ -341,7 +341,9 @@ def test_without_lists_to_rank_rows_have_speeds_alone(fake: Start) -> None:
     assert row.pairs_per_second is not None
 
 
-def test_a_peer_that_was_not_installed_is_a_row(contest: Callable[..., dict[str, Row]], fake: Start) -> None:
+def test_a_peer_that_was_not_installed_is_a_row(
+    contest: Callable[..., dict[str, SystemRow]], fake: Start
+) -> None:
     def fail() -> Worker:
         raise WorkerError("could not be installed: no network")
 
@@ -357,7 +359,7 @@ def test_a_peer_that_was_not_installed_is_a_row(contest: Callable[..., dict[str,
 
 
 def test_probabilities_are_compared_with_probabilities(
-    contest: Callable[..., dict[str, Row]], fake: Start
+    contest: Callable[..., dict[str, SystemRow]], fake: Start
 ) -> None:
     rows = contest(
         entrant(fake, "is a probability", scale="probability"),
@@ -371,7 +373,7 @@ def test_probabilities_are_compared_with_probabilities(
 
 
 def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_own(
-    contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path
+    contest: Callable[..., dict[str, SystemRow]], fake: Start, tmp_path: Path
 ) -> None:
     names = ["is well", "is slow", "is rounded", "a fourth"]
     contest(*(entrant(fake, name, "int8", batches=False) for name in names), rounds=12)
@@ -384,7 +386,7 @@ def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_o
 
 
 def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(
-    contest: Callable[..., dict[str, Row]], fake: Start, tmp_path: Path
+    contest: Callable[..., dict[str, SystemRow]], fake: Start, tmp_path: Path
 ) -> None:
     rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCHES)
     assert rows["is well fp32"].batch == 8
@@ -399,7 +401,7 @@ def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(
 
 
 def test_a_row_as_json_has_the_promised_keys() -> None:
-    shown = Row(
+    shown = SystemRow(
         system("x"), "1", pairs_per_second=12.345, low=1.0, high=20.0, largest_difference=0.0000123456
     ).as_json()
     assert set(shown) >= {
@@ -495,7 +497,7 @@ def test_without_uv_the_reason_says_what_to_install(tmp_path: Path, monkeypatch:
 
 def test_environments_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert environments.default_cache() == tmp_path / "es-rerank" / "bench"
+    assert environments.default_environments() == tmp_path / "es-rerank" / "bench"
 
 
 # --- the real worker ----------------------------------------------------------------------------------------
@@ -565,7 +567,7 @@ def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> N
         table.REFERENCE,
         table.EXPORT,
     ]
-    assert {each.worker for each in named} == set(script.SYSTEMS)
+    assert {each.worker for each in named} == set(script.LOADERS)
     assert len({label(each) for each in named}) == len(named)
     assert {each.peer for each in SYSTEMS} - {None} == {peer.name for peer in PEERS}
 
@@ -729,7 +731,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
 ) -> None:
     spread = Added(1.234, 0.9, 12.5)
     rows = [
-        Row(
+        SystemRow(
             each,
             "1.2.3",
             None,
@@ -748,7 +750,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
         if each.peer
     ]
     report = EngineReport(
-        [*rows, Row(SYSTEMS[0], "0.1", "ended: [no] memory")],
+        [*rows, SystemRow(SYSTEMS[0], "0.1", "ended: [no] memory")],
         [collection],
         LISTS,
         3,

@@ -30,13 +30,13 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
 from es_rerank.research.bench import servers, under_load
 from es_rerank.research.bench.load import (
-    Outcome,
     Reply,
+    RequestOutcome,
     arrivals,
     capacity,
     offer,
     percentile,
-    step_of,
+    rate_result,
     without_collection,
 )
 from es_rerank.research.bench.peers import System
@@ -47,8 +47,8 @@ from es_rerank.research.bench.servers import (
     TEI_DIALECT,
     Server,
     in_precision,
-    infinity,
-    sidecar,
+    start_infinity,
+    start_sidecar,
 )
 from es_rerank.research.bench.under_load import Contender, UnderLoad, reference
 from es_rerank.research.bench.windows import Candidates, requests_of
@@ -93,7 +93,7 @@ class OneAtATime:
         self.seconds = seconds
         self._turn = asyncio.Lock()
 
-    async def ask(self, number: int) -> Outcome:
+    async def ask(self, number: int) -> RequestOutcome:
         async with self._turn:
             await asyncio.sleep(self.seconds[number])
         return "answered"
@@ -144,7 +144,7 @@ def test_what_is_not_answered_in_time_is_late_and_given_up() -> None:
 def test_an_error_ends_the_measuring_as_itself() -> None:
     ended = []
 
-    async def ask(number: int) -> Outcome:
+    async def ask(number: int) -> RequestOutcome:
         if number == 1:
             raise WorkerError("ended")
         try:
@@ -162,7 +162,7 @@ def test_an_error_ends_the_measuring_as_itself() -> None:
 def test_capacity_is_what_a_busy_server_answers(side_by_side: int, expected: float) -> None:
     room = asyncio.Semaphore(2)
 
-    async def ask(_: int) -> Outcome:
+    async def ask(_: int) -> RequestOutcome:
         async with room:
             await asyncio.sleep(0.5)
         return "answered"
@@ -206,7 +206,7 @@ def test_a_step_counts_what_became_of_its_requests() -> None:
         Reply("answered", 0.3, 0.0),
         Reply("late", math.inf, 0.0),
     ]
-    step = step_of(2.0, np.asarray([0.0, 0.5, 1.9, 1.95]), replies)
+    step = rate_result(2.0, np.asarray([0.0, 0.5, 1.9, 1.95]), replies)
     assert (step.requests, step.rejected, step.late) == (4, 1, 1)
     assert step.achieved == pytest.approx(2 / 2.2)
     assert step.p50_ms == pytest.approx(300)
@@ -214,7 +214,7 @@ def test_a_step_counts_what_became_of_its_requests() -> None:
     shown = step.as_json()
     assert (shown["p50_ms"], shown["p95_ms"], shown["behind_ms"]) == (300.0, None, 2.0)
     json.dumps(shown, allow_nan=False)
-    refused = step_of(2.0, np.asarray([0.0]), [Reply("rejected", 0.1, 0.0)])
+    refused = rate_result(2.0, np.asarray([0.0]), [Reply("rejected", 0.1, 0.0)])
     assert (refused.p50_ms, refused.achieved) == (None, 0.0)
 
 
@@ -390,8 +390,8 @@ def test_the_best_batch_size_is_kept_and_the_others_end(fake: Start, monkeypatch
 
 
 def test_refusals_and_late_answers_are_counted(fake: Start) -> None:
-    async def outcomes(server: Server) -> set[Outcome]:
-        async with server.asked(REQUESTS) as ask:
+    async def outcomes(server: Server) -> set[RequestOutcome]:
+        async with server.sender(REQUESTS) as ask:
             return {await ask(number) for number in range(3)}
 
     for behaviour, outcome in (("is well", "answered"), ("refuses", "rejected"), ("is late", "late")):
@@ -410,7 +410,7 @@ def test_our_sidecar_gives_the_models_own_scores(tmp_path: Path) -> None:
     assert read_manifest(served).default_variant == "int8"
     with (
         CrossEncoder(other, threads=1) as model,
-        sidecar(served, tmp_path, threads=1, timeout_s=30) as server,
+        start_sidecar(served, tmp_path, threads=1, timeout_s=30) as server,
     ):
         for query, passages in REQUESTS[:2]:
             assert server.scores(query, passages) == pytest.approx(
@@ -422,7 +422,7 @@ def test_our_sidecar_gives_the_models_own_scores(tmp_path: Path) -> None:
 
 def test_a_sidecar_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"ended: .*nowhere"):
-        sidecar(tmp_path / "nowhere", tmp_path, threads=1, timeout_s=30)
+        start_sidecar(tmp_path / "nowhere", tmp_path, threads=1, timeout_s=30)
 
 
 @pytest.fixture
@@ -445,7 +445,7 @@ def peer(tmp_path: Path) -> Path:
 
 
 def test_infinity_is_asked_in_its_own_dialect(peer: Path, tmp_path: Path) -> None:
-    with infinity(
+    with start_infinity(
         installed(INFINITY, peer, uv=["/nowhere/uv"]), tmp_path / "torch", tmp_path, threads=3, batch=16
     ) as server:
         assert server.scores(*REQUESTS[0]) == pytest.approx(expected(*REQUESTS[0]))

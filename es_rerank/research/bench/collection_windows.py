@@ -12,7 +12,7 @@ from ...scores import ranked
 from ...types import Calibration
 from .engine import CANDIDATES
 from .windows import Candidates
-from .workers import Lists, Values
+from .workers import Lists, ScoreArray
 
 Judge = Callable[[Mapping[str, Sequence[str]]], float]
 """A function from document ids, best first, by query id, to mean nDCG@10 over these queries."""
@@ -63,7 +63,7 @@ class CollectionWindows:
         """Return the number of texts in ``judged``."""
         return sum(len(texts) for _, texts in self.judged)
 
-    def ndcg(self, scores: Values | None = None, calibration: Calibration | None = None) -> float | None:
+    def ndcg(self, scores: ScoreArray | None = None, calibration: Calibration | None = None) -> float | None:
         """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; without
         scores, of the first stage. None when nDCG@10 is not measured.
 

@@ -44,7 +44,7 @@ Length = Callable[[str], int]
 included.
 """
 
-Run = Callable[[Sequence[str]], object]
+ReadPassages = Callable[[Sequence[str]], object]
 """A function that makes a model read passages."""
 
 
@@ -66,7 +66,7 @@ class Fit(NamedTuple):
         }
 
 
-def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
+def fit_line(points: Sequence[tuple[float, float]]) -> Fit | None:
     """Return the straight line through points (x, y); None for fewer than three different x.
 
     Through two points a line always fits.
@@ -148,7 +148,7 @@ class Budget:
         return self._clock() < self._end
 
 
-def timed(run: Run, passages: Sequence[str], rounds: int) -> Timing:
+def timed(run: ReadPassages, passages: Sequence[str], rounds: int) -> Timing:
     """Return the time of a run over the passages. One run before does not count."""
     times = []
     for _ in range(rounds + 1):
@@ -175,7 +175,7 @@ def thread_counts(most: int) -> list[int]:
     return sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
 
 
-def passages_of(
+def passages_of_length(
     texts: Sequence[str], tokenizer: Tokenizer, length: Length, tokens: int, number: int = max(CANDIDATES)
 ) -> list[str]:
     """Return ``number`` different passages; the model reads exactly ``tokens`` tokens for each.

@@ -21,7 +21,7 @@ from .cost import (
     Budget,
     Cell,
     Speed,
-    passages_of,
+    passages_of_length,
     thread_counts,
     timed,
 )
@@ -54,7 +54,7 @@ class CostTexts:
         return self._cut(model, lambda passage: len(tokenizer.encode(prefix + passage).ids))
 
     def _cut(self, model: CrossEncoder | BiEncoder, length: Callable[[str], int]) -> CutPassages:
-        return cache(partial(passages_of, self._texts, model.tokenizer, length))
+        return cache(partial(passages_of_length, self._texts, model.tokenizer, length))
 
 
 class Precisions:

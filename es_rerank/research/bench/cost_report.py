@@ -10,7 +10,7 @@ from ...errors import ModelError
 from ...models.manifest import Manifest, Precision
 from ...settings import BUNDLED_EMBEDDER
 from ..plots.curves import COLOURS, Curve, Line, Panel, curves
-from .cost import LINE_CANDIDATES, LINE_TOKENS, THREADS_CANDIDATES, Cell, Speed, fit
+from .cost import LINE_CANDIDATES, LINE_TOKENS, THREADS_CANDIDATES, Cell, Speed, fit_line
 from .machine import machine
 
 Point = tuple[float, float]
@@ -80,7 +80,7 @@ class CostReport:
             "threads": self.against_threads(precision),
         }
         for name, points in lines.items():
-            line = fit(points)
+            line = fit_line(points)
             yield {
                 "precision": precision,
                 "against": name,
@@ -146,7 +146,7 @@ class CostReport:
 
 
 def _curve(precision: Precision, points: Sequence[Point], colour: str) -> Curve:
-    line = fit(points)
+    line = fit_line(points)
     if line is None:
         return Curve(precision, points, colour)
     return Curve(

@@ -14,7 +14,7 @@ import numpy as np
 
 from .paired import Added, ratio
 from .peers import System
-from .workers import Lists, Values, Worker, WorkerError
+from .workers import Lists, ScoreArray, Worker, WorkerError
 
 ROUNDS = 5
 PAIRS = 200
@@ -50,8 +50,8 @@ _TOO_SLOW = 1.3
 _QUERIES_A_STEP = 10
 _SEED = 20_260_102
 
-Step = Callable[[str], None]
-"""A function that receives what has been done, once for each step."""
+OnStep = Callable[[str], None]
+"""A function that receives the name of what is measured next, once for each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Entrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SystemRow:
     """The measurements of one system. When ``reason`` is given, it says why the others are None.
 
     ``pairs_per_second`` is the median over rounds, ``low`` and ``high`` are minimum and maximum. ``ratio``
@@ -88,7 +88,7 @@ class Row:
     ratio: Added | None = None
     ratio_any: Added | None = None
     peak_rss_mb: float | None = None
-    ranked: Values | None = None
+    ranked: ScoreArray | None = None
     ranked_by: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Measurement:
     """The state of one entrant: its process once it has started, and its measurements so far."""
 
     entrant: Entrant
@@ -126,7 +126,7 @@ class _Run:
     difference: float | None = None
     seconds: list[float] = field(default_factory=list)
     peak_rss_mb: float | None = None
-    ranked: Values | None = None
+    ranked: ScoreArray | None = None
     ranked_by: str | None = None
 
     @contextmanager
@@ -153,11 +153,11 @@ class Contest:
         self,
         entrants: Sequence[Entrant],
         lists: Lists,
-        reference: Values,
+        reference: ScoreArray,
         *,
         batches: Sequence[int] = BATCHES,
     ) -> None:
-        self._runs = [_Run(entrant) for entrant in entrants]
+        self._runs = [_Measurement(entrant) for entrant in entrants]
         self._lists, self._reference, self._batches = lists, reference, batches
 
     def __enter__(self) -> Self:
@@ -173,7 +173,7 @@ class Contest:
         """Number of entrants; ``prepare`` and each round take as many steps."""
         return len(self._runs)
 
-    def prepare(self, on_step: Step) -> None:
+    def prepare(self, on_step: OnStep) -> None:
         """Start each entrant with its best batch size, warm it up on all lists, and compare its scores with
         torch's.
 
@@ -186,7 +186,7 @@ class Contest:
                 # A new process, so that the memory of larger batches is not counted.
                 run.worker = run.entrant.start()
                 scores = run.worker.score(self._lists, run.batch).scores
-                run.difference = difference(run.entrant.system, scores, self._reference)
+                run.difference = difference_from_torch(run.entrant.system, scores, self._reference)
                 with run.worker.awake():
                     pass  # the process is stopped after this block
 
@@ -197,7 +197,7 @@ class Contest:
         with entrant.start() as worker:
             first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
             # Checked first, so that no minutes are spent on wrong scores.
-            difference(entrant.system, first, self._reference[: first.size])
+            difference_from_torch(entrant.system, first, self._reference[: first.size])
             seconds: dict[int, float] = {}
             for batch in self._batches:
                 seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
@@ -205,7 +205,7 @@ class Contest:
                     break
         return min(seconds, key=lambda batch: seconds[batch])
 
-    def time(self, rounds: int, on_step: Step) -> None:
+    def time(self, rounds: int, on_step: OnStep) -> None:
         """Let every entrant score all lists once in every round.
 
         Each round has its own random order. The other processes are stopped meanwhile.
@@ -217,7 +217,7 @@ class Contest:
                 on_step(run.entrant.system.name)
                 self._timed(run)
 
-    def _timed(self, run: _Run) -> None:
+    def _timed(self, run: _Measurement) -> None:
         if run.worker is None or run.batch is None:
             return
         with run.failure_recorded(), run.worker.awake() as worker:
@@ -225,7 +225,7 @@ class Contest:
             worker.note_memory()
             run.peak_rss_mb = worker.peak_rss_mb
 
-    def rank(self, lists: Lists, on_step: Step) -> None:
+    def rank(self, lists: Lists, on_step: OnStep) -> None:
         """Score the lists with one fp32 system and with every int8 system.
 
         The other fp32 systems get the scores of that one. Without lists nothing is scored, and rows have no
@@ -239,10 +239,10 @@ class Contest:
         for run in exact[1:]:
             run.ranked, run.ranked_by = exact[0].ranked, exact[0].ranked_by
 
-    def _rank(self, run: _Run, lists: Lists, on_step: Step) -> None:
+    def _rank(self, run: _Measurement, lists: Lists, on_step: OnStep) -> None:
         assert run.worker is not None
         assert run.batch is not None
-        scores: list[Values] = []
+        scores: list[ScoreArray] = []
         with run.failure_recorded(), run.worker.awake() as worker:
             for start in range(0, len(lists), _QUERIES_A_STEP):
                 on_step(run.entrant.system.name)
@@ -254,7 +254,7 @@ class Contest:
         precisions = [run.entrant.system.precision for run in self._live()]
         return (precisions.count("int8") + bool(precisions.count("fp32"))) * -(-len(lists) // _QUERIES_A_STEP)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SystemRow]:
         """Return the rows, the fastest first. Systems that could not be measured come last."""
         peers = {
             label(run.entrant.system): run
@@ -273,7 +273,7 @@ class Contest:
             key=lambda row: -(row.pairs_per_second or 0.0),
         )
 
-    def _live(self) -> list[_Run]:
+    def _live(self) -> list[_Measurement]:
         return [run for run in self._runs if run.worker is not None]
 
 
@@ -282,7 +282,7 @@ def label(system: System) -> str:
     return f"{system.name} {system.precision}"
 
 
-def difference(system: System, scores: Values, reference: Values) -> float:
+def difference_from_torch(system: System, scores: ScoreArray, reference: ScoreArray) -> float:
     """Return the largest difference from torch's logits. Raises WorkerError for wrong scores."""
     expected = reference if system.scale == "logit" else 1 / (1 + np.exp(-reference))
     largest = float(np.abs(scores - expected).max())
@@ -302,28 +302,32 @@ def difference(system: System, scores: Values, reference: Values) -> float:
     return largest
 
 
-def _correlation(scores: Values, expected: Values) -> float:
+def _correlation(scores: ScoreArray, expected: ScoreArray) -> float:
     """Return Pearson's correlation, 0 when one side is constant."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return 0.0
     return float(np.corrcoef(scores, expected)[0, 1])
 
 
-def _was_timed(run: _Run) -> bool:
+def _was_timed(run: _Measurement) -> bool:
     return run.reason is None and bool(run.seconds)
 
 
-def _median(run: _Run) -> float:
+def _median(run: _Measurement) -> float:
     return float(np.median(run.seconds))
 
 
-def _row(run: _Run, pairs: int, best_fp32: _Run | None, best_any: _Run | None) -> Row:
+def _row(
+    run: _Measurement, pairs: int, best_fp32: _Measurement | None, best_any: _Measurement | None
+) -> SystemRow:
     system, version = run.entrant.system, run.entrant.version
     if not _was_timed(run):
-        return Row(system, version, reason=run.reason, batch=run.batch, largest_difference=run.difference)
+        return SystemRow(
+            system, version, reason=run.reason, batch=run.batch, largest_difference=run.difference
+        )
     seconds = np.asarray(run.seconds)
     speeds = pairs / seconds
-    return Row(
+    return SystemRow(
         system,
         version,
         batch=run.batch,
@@ -339,7 +343,7 @@ def _row(run: _Run, pairs: int, best_fp32: _Run | None, best_any: _Run | None) -
     )
 
 
-def _ratio(run: _Run, best: _Run | None) -> Added | None:
+def _ratio(run: _Measurement, best: _Measurement | None) -> Added | None:
     return None if best is None else ratio(np.asarray(run.seconds), np.asarray(best.seconds))
 
 

@@ -10,7 +10,7 @@ from ...errors import ModelError
 from ...types import Calibration
 from ..plots.bars import BEFORE, OURS, Bar, chart
 from .collection_windows import CollectionWindows
-from .engine import Row, label
+from .engine import SystemRow, label
 from .machine import machine
 from .workers import Lists
 
@@ -26,7 +26,7 @@ class EngineReport:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[SystemRow],
         collections: Sequence[CollectionWindows],
         lists: Lists,
         rounds: int,
@@ -47,7 +47,7 @@ class EngineReport:
             for row in rows
         }
 
-    def _by_collection(self, row: Row, calibration: Calibration | None = None) -> dict[str, float]:
+    def _by_collection(self, row: SystemRow, calibration: Calibration | None = None) -> dict[str, float]:
         by_collection: dict[str, float] = {}
         start = 0
         for collection in self.collections:

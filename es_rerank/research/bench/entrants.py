@@ -20,7 +20,7 @@ from .machine import int8_preset
 from .peers import SYSTEMS, Peer, System, Weights
 from .peers.environment import installed, variables
 from .weights import flat_folder
-from .workers import Lists, Values, Worker, WorkerError
+from .workers import Lists, ScoreArray, Worker, WorkerError
 
 _WORKER = Path(table.__file__).with_name("worker.py")
 _SETUP_TIMEOUT_S = 900.0
@@ -83,7 +83,7 @@ class Systems:
             else None
         )
 
-    def reference(self, lists: Lists) -> Values:
+    def reference(self, lists: Lists) -> ScoreArray:
         """Return torch's logits. Raises ModelError when torch gives none."""
         try:
             with self._doing("torch's own scores"), self._start(table.REFERENCE) as worker:

@@ -76,17 +76,17 @@ class Searcher(Protocol):
         """Return Elasticsearch's response."""
 
 
-def plain(question: Question) -> dict[str, Any]:
+def match_search(question: Question) -> dict[str, Any]:
     """Return the body of a search without a retriever."""
     return {"query": {"match": {"text": question.text}}, "size": _SIZE}
 
 
-def knn(question: Question) -> dict[str, Any]:
+def knn_search(question: Question) -> dict[str, Any]:
     """Return the body of a search with one knn retriever, which Elasticsearch runs on every licence."""
     return {"retriever": _leaf(question), "size": _SIZE}
 
 
-def rrf(question: Question) -> dict[str, Any]:
+def rrf_search(question: Question) -> dict[str, Any]:
     """Return the body of the same knn retriever inside an rrf retriever, which Elasticsearch refuses on a
     Basic licence.
     """
@@ -113,18 +113,18 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("search", "match query", "direct", plain),
-    Case("search-sidecar", "… through the sidecar", "sidecar", plain, "search"),
-    Case("search-library", "… through RerankClient", "library", plain, "search"),
-    Case("knn", "knn retriever", "direct", knn),
-    Case("knn-sidecar", "… through the sidecar", "sidecar", knn, "knn"),
-    Case("rrf-sidecar", "rrf of it, by the sidecar", "sidecar", rrf, "knn"),
-    Case("rrf-library", "rrf of it, by RerankClient", "library", rrf, "knn"),
+    Case("search", "match query", "direct", match_search),
+    Case("search-sidecar", "… through the sidecar", "sidecar", match_search, "search"),
+    Case("search-library", "… through RerankClient", "library", match_search, "search"),
+    Case("knn", "knn retriever", "direct", knn_search),
+    Case("knn-sidecar", "… through the sidecar", "sidecar", knn_search, "knn"),
+    Case("rrf-sidecar", "rrf of it, by the sidecar", "sidecar", rrf_search, "knn"),
+    Case("rrf-library", "rrf of it, by RerankClient", "library", rrf_search, "knn"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CaseRow:
     """The measurements of one case; ``added`` is None for a baseline."""
 
     case: Case
@@ -209,7 +209,7 @@ def questions(number: int) -> list[Question]:
 
 def measure(
     ways: Mapping[Way, Searcher], index: str, rounds: int, on_round: Callable[[int], None]
-) -> list[Row]:
+) -> list[CaseRow]:
     """Run every case in every round, in a random order for each round; return a row for each case.
 
     At first the same number of rounds, at most 100, are run and do not count. ``on_round`` receives the
@@ -266,13 +266,13 @@ def _check(hits: Mapping[str, list[str]]) -> None:
             )
 
 
-def rows(taken: Milliseconds) -> list[Row]:
+def rows(taken: Milliseconds) -> list[CaseRow]:
     """Return a row for each case. ``taken`` has one column for each case and one line for each round, in
     milliseconds.
     """
     times = {case.name: taken[:, place] for place, case in enumerate(CASES)}
     return [
-        Row(
+        CaseRow(
             case,
             spread(times[case.name]),
             added(times[case.name], times[case.baseline]) if case.baseline else None,

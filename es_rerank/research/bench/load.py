@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
-Outcome = Literal["answered", "rejected", "late"]
+RequestOutcome = Literal["answered", "rejected", "late"]
 """The outcome of a request: scores; a refusal because the queue is full (429, 503); or no answer in time."""
 
-Ask = Callable[[int], Awaitable[Outcome]]
+SendRequest = Callable[[int], Awaitable[RequestOutcome]]
 """Sends the request with a number. An error that it raises ends the measurement."""
 
 _SEED = 20_260_103
@@ -37,13 +37,13 @@ class Reply(NamedTuple):
     ``behind`` is the delay, in seconds, by which the bench itself sent it late; it is part of ``seconds``.
     """
 
-    outcome: Outcome
+    outcome: RequestOutcome
     seconds: float
     behind: float
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RateResult:
     """The measurements at one offered rate; rates in requests per second, latencies in milliseconds.
 
     Percentiles are by nearest rank over all requests that were not rejected. A percentile is infinite when it
@@ -62,7 +62,7 @@ class Step:
     behind_ms: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the step; a percentile that falls on a late request is null."""
+        """Return the result; a percentile that falls on a late request is null."""
         latencies = {name: _finite(getattr(self, name)) for name in ("p50_ms", "p95_ms", "p99_ms")}
         counts = {"requests": self.requests, "rejected": self.rejected, "late": self.late}
         return {
@@ -94,10 +94,10 @@ def percentile(seconds: Sequence[float], share: float) -> float | None:
     return ordered[max(math.ceil(share * len(ordered)), 1) - 1] if ordered else None
 
 
-async def offer(ask: Ask, due: Seconds, *, timeout_s: float) -> list[Reply]:
+async def offer(send: SendRequest, due: Seconds, *, timeout_s: float) -> list[Reply]:
     """Send every request when it is due, and return the outcome of each.
 
-    A request without an answer ``timeout_s`` after it was due is cancelled and counts as late. When ``ask``
+    A request without an answer ``timeout_s`` after it was due is cancelled and counts as late. When ``send``
     raises an error, that error is raised and the other requests are cancelled.
     """
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ async def offer(ask: Ask, due: Seconds, *, timeout_s: float) -> list[Reply]:
         behind = max(loop.time() - moment, 0.0)
         try:
             async with asyncio.timeout_at(moment + timeout_s):
-                outcome = await ask(number)
+                outcome = await send(number)
         except TimeoutError:
             outcome = "late"
         return Reply(outcome, math.inf if outcome == "late" else loop.time() - moment, behind)
@@ -117,17 +117,17 @@ async def offer(ask: Ask, due: Seconds, *, timeout_s: float) -> list[Reply]:
     return await _together([one(number) for number in range(len(due))])
 
 
-async def capacity(ask: Ask, requests: int, *, side_by_side: int) -> float:
+async def capacity(send: SendRequest, requests: int, *, side_by_side: int) -> float:
     """Return the requests answered per second when ``side_by_side`` requests are always open: the maximum
     rate.
 
-    Rejected and late requests do not count. An error of ``ask`` is raised.
+    Rejected and late requests do not count. An error of ``send`` is raised.
     """
-    numbers, outcomes = iter(range(requests)), Counter[Outcome]()
+    numbers, outcomes = iter(range(requests)), Counter[RequestOutcome]()
 
     async def caller() -> None:
         for number in numbers:
-            outcomes[await ask(number)] += 1
+            outcomes[await send(number)] += 1
 
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -135,7 +135,7 @@ async def capacity(ask: Ask, requests: int, *, side_by_side: int) -> float:
     return outcomes["answered"] / (loop.time() - began)
 
 
-def step_of(rate: float, due: Seconds, replies: Sequence[Reply]) -> Step:
+def rate_result(rate: float, due: Seconds, replies: Sequence[Reply]) -> RateResult:
     """Return the measurements at an offered rate.
 
     The achieved rate is counted until the last answer, and at least until all requests were due.
@@ -147,7 +147,7 @@ def step_of(rate: float, due: Seconds, replies: Sequence[Reply]) -> Step:
     ]
     outcomes = Counter(reply.outcome for reply in replies)
     waited = [reply.seconds * 1000 for reply in replies if reply.outcome != "rejected"]
-    return Step(
+    return RateResult(
         rate,
         len(answered) / max([len(replies) / rate, *answered]),
         len(replies),

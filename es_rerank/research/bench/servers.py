@@ -17,19 +17,19 @@ import numpy as np
 
 from ...errors import DeadlineError, outcome_of
 from ...models.manifest import MANIFEST, Precision, read_manifest, write_manifest
-from .load import Ask, Outcome
+from .load import RequestOutcome, SendRequest
 from .peers import Peer
 from .peers.environment import variables
 from .process_tree import ProcessTree
-from .workers import Lists, Values, WorkerError, last_words
+from .workers import Lists, ScoreArray, WorkerError, last_words
 
 INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]")
 """Its own environment, apart from infinity's library: the server pins the versions of the web framework."""
 
 READY_TIMEOUT_S = 300.0
-_ASK_S = 30.0
+_SCORES_TIMEOUT_S = 30.0
 _INTERVAL_S = 0.1
-_STATUS: dict[int, Outcome] = {
+_STATUS: dict[int, RequestOutcome] = {
     200: "answered",
     429: "rejected",
     503: "rejected",
@@ -97,7 +97,7 @@ class Server:
             self.close()
             raise
 
-    def scores(self, query: str, texts: Sequence[str], *, timeout_s: float = _ASK_S) -> Values:
+    def scores(self, query: str, texts: Sequence[str], *, timeout_s: float = _SCORES_TIMEOUT_S) -> ScoreArray:
         """Return the raw scores of texts, in their order. Raises WorkerError unless there is one score for
         each text.
         """
@@ -116,7 +116,7 @@ class Server:
             ) from error
 
     @asynccontextmanager
-    async def asked(self, requests: Lists) -> AsyncIterator[Ask]:
+    async def sender(self, requests: Lists) -> AsyncIterator[SendRequest]:
         """Yield the function that sends the request with a number; each open request has its own connection.
 
         The function raises WorkerError for an answer that is not scores, a refusal or a timeout, and for a
@@ -130,7 +130,7 @@ class Server:
             connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded
         ) as http:
 
-            async def ask(number: int) -> Outcome:
+            async def send(number: int) -> RequestOutcome:
                 try:
                     async with http.post(self._url, data=bodies[number]) as answer:
                         text = await answer.text()
@@ -142,7 +142,7 @@ class Server:
                     raise WorkerError(f"answered {answer.status}: {text[:200]}")
                 return _STATUS[answer.status]
 
-            yield ask
+            yield send
 
     def close(self) -> None:
         """End the process and its children."""
@@ -171,7 +171,7 @@ class Server:
         return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
 
 
-def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> Server:
+def start_sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> Server:
     """Start the sidecar with the reranker of an exported folder. Its score cache is off, so every pair is
     scored.
     """
@@ -198,7 +198,7 @@ def sidecar(folder: Path, scratch: Path, *, threads: int, timeout_s: float) -> S
     return Server(command, port, TEI_DIALECT, scratch / f"sidecar-{port}.log", env=env)
 
 
-def infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: int) -> Server:
+def start_infinity(python: Path, folder: Path, scratch: Path, *, threads: int, batch: int) -> Server:
     """Start infinity's server from its environment's ``python`` on a torch folder.
 
     It uses the torch engine, because infinity's ONNX engine does not pass token types.

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from .engine import difference
-from .load import Reply, Seconds, Step, arrivals, capacity, offer, step_of, without_collection
+from .engine import OnStep, difference_from_torch
+from .load import RateResult, Reply, Seconds, arrivals, capacity, offer, rate_result, without_collection
 from .peers import System
 from .servers import Server
-from .workers import Lists, Values, WorkerError
+from .workers import Lists, ScoreArray, WorkerError
 
 REQUESTS = 200
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
@@ -41,9 +41,6 @@ _CHECKED_REQUESTS = 3
 _DRAIN_TIMEOUT_S = 600.0
 """Time that a server has for the work that is left after a step."""
 
-Told = Callable[[str], None]
-"""A function that receives what is being done, once for each step."""
-
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -60,7 +57,7 @@ class Contender:
 
 
 @dataclass(slots=True)
-class Row:
+class ServerRow:
     """The measurements of one server. When ``reason`` is given, it says why the others are missing.
 
     ``capacity`` is in requests per second.
@@ -69,7 +66,7 @@ class Row:
     contender: Contender
     batch: int | None = None
     capacity: float | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RateResult] = field(default_factory=list)
     peak_rss_mb: float | None = None
     reason: str | None = None
 
@@ -99,11 +96,11 @@ class UnderLoad:
         self,
         contenders: Sequence[Contender],
         requests: Lists,
-        expected: Sequence[Values] | None = None,
+        expected: Sequence[ScoreArray] | None = None,
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.rows = [Row(contender) for contender in contenders]
+        self.rows = [ServerRow(contender) for contender in contenders]
         self._servers: dict[int, Server] = {}
         self._requests, self._expected, self._timeout_s = requests, expected, timeout_s
 
@@ -114,14 +111,14 @@ class UnderLoad:
         for server in self._servers.values():
             server.close()
 
-    def prepare(self, told: Told) -> None:
+    def prepare(self, on_step: OnStep) -> None:
         """Start every contender at each of its batch sizes, check its scores and measure its capacity.
 
         The fastest one is kept, and stopped until ``time``.
         """
         for place, row in enumerate(self.rows):
             for batch in row.contender.batches:
-                told(row.contender.system.name)
+                on_step(row.contender.system.name)
                 if row.reason is None:
                     with self._failure_recorded(place):
                         self._start_and_measure(place, batch)
@@ -131,14 +128,14 @@ class UnderLoad:
         return sum(len(row.contender.batches) for row in self.rows)
 
     def time(
-        self, told: Told, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES
+        self, on_step: OnStep, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES
     ) -> None:
         """Offer every server each rate. ``rates`` are in requests per second, ``shares`` are of the server's
         own capacity.
         """
         for turn in range(len(rates or shares)):
             for place, row in enumerate(self.rows):
-                told(row.contender.system.name)
+                on_step(row.contender.system.name)
                 if row.capacity is not None and place in self._servers:
                     rate = rates[turn] if rates else shares[turn] * row.capacity
                     with self._failure_recorded(place):
@@ -166,29 +163,29 @@ class UnderLoad:
         for (query, texts), expected in zip(
             self._requests[:_CHECKED_REQUESTS], self._expected or (), strict=False
         ):
-            difference(system, server.scores(query, texts), expected)
+            difference_from_torch(system, server.scores(query, texts), expected)
 
     async def _capacity(self, server: Server) -> float:
         warm_up, counted = (min(number, len(self._requests)) for number in (_WARM_UP, _CAPACITY_REQUESTS))
-        async with server.asked(self._requests) as ask:
-            await capacity(ask, warm_up, side_by_side=_SIDE_BY_SIDE)
-            rate = await capacity(ask, counted, side_by_side=_SIDE_BY_SIDE)
+        async with server.sender(self._requests) as send:
+            await capacity(send, warm_up, side_by_side=_SIDE_BY_SIDE)
+            rate = await capacity(send, counted, side_by_side=_SIDE_BY_SIDE)
         if not rate:
             raise WorkerError(f"answered none of {_SIDE_BY_SIDE} requests that were open at the same time")
         return rate
 
-    def _step(self, server: Server, rate: float) -> Step:
+    def _step(self, server: Server, rate: float) -> RateResult:
         due = arrivals(rate, len(self._requests))
         with server.process_tree.awake():
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
             # Waits for the work of cancelled requests, so that the next step starts with an empty queue.
             server.scores(*self._requests[0], timeout_s=_DRAIN_TIMEOUT_S)
-        return step_of(rate, due, replies)
+        return rate_result(rate, due, replies)
 
     async def _offered(self, server: Server, due: Seconds) -> list[Reply]:
-        async with server.asked(self._requests) as ask:
-            return await offer(ask, due, timeout_s=self._timeout_s)
+        async with server.sender(self._requests) as send:
+            return await offer(send, due, timeout_s=self._timeout_s)
 
     @contextmanager
     def _failure_recorded(self, place: int) -> Iterator[None]:
@@ -201,7 +198,7 @@ class UnderLoad:
                 self._servers.pop(place).close()
 
 
-def reference(score: Callable[[str, Sequence[str]], Any], requests: Lists) -> list[Values]:
+def reference(score: Callable[[str, Sequence[str]], Any], requests: Lists) -> list[ScoreArray]:
     """Return the scores that the servers' scores are compared with: those of ``score`` for the first
     requests.
     """

@@ -21,7 +21,7 @@ from .process_tree import ProcessTree
 Lists = Sequence[tuple[str, Sequence[str]]]
 """Queries, each with the passages that are scored for it."""
 
-Values = npt.NDArray[np.float64]
+ScoreArray = npt.NDArray[np.float64]
 
 LOAD_TIMEOUT_S = 300.0
 SCORE_TIMEOUT_S = 1800.0
@@ -33,11 +33,11 @@ class WorkerError(Exception):
     """
 
 
-class Answer(NamedTuple):
+class TimedScores(NamedTuple):
     """The seconds that scoring took, and one score for each passage."""
 
     seconds: float
-    scores: Values
+    scores: ScoreArray
 
 
 class Worker:
@@ -82,7 +82,7 @@ class Worker:
             self.close()
             raise
 
-    def score(self, lists: Lists, batch: int, *, timeout_s: float = SCORE_TIMEOUT_S) -> Answer:
+    def score(self, lists: Lists, batch: int, *, timeout_s: float = SCORE_TIMEOUT_S) -> TimedScores:
         """Return the scores of all passages, in batches of ``batch``, and how long scoring took."""
         passages = sum(len(texts) for _, texts in lists)
         try:
@@ -96,7 +96,7 @@ class Worker:
                 f"gave {scores.size} scores for {passages} passages, {int((~np.isfinite(scores)).sum())} of "
                 "them not finite"
             )
-        return Answer(float(answer["seconds"]), scores)
+        return TimedScores(float(answer["seconds"]), scores)
 
     @contextmanager
     def awake(self) -> Iterator[Self]:

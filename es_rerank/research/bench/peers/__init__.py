@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ....models.manifest import Precision
+from ....types import Scale
 
-Scale = Literal["logit", "probability"]
 Weights = Literal["ours", "torch", "optimum", "flat", "flat int8"]
 """The folder that a system reads.
 

@@ -19,7 +19,7 @@ _DONE = "installed"
 _ROOT = Path(__file__).parents[4]
 
 
-def default_cache() -> Path:
+def default_environments() -> Path:
     """Return the folder that keeps the environments."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "bench"
 

@@ -266,7 +266,7 @@ def flashrank(task: Task) -> Score:
     return score
 
 
-SYSTEMS: dict[str, Callable[[Task], Score | None]] = {
+LOADERS: dict[str, Callable[[Task], Score | None]] = {
     "torch": torch_reference,
     "es-rerank-fp32": ours("fp32"),
     "es-rerank-int8": ours("int8"),
@@ -323,7 +323,7 @@ def main() -> None:
 
     try:
         task = Task(**json.loads(sys.argv[1]))
-        score = SYSTEMS[task.system](task)
+        score = LOADERS[task.system](task)
         say({"ready": True})
         if score is not None:
             for line in sys.stdin:
