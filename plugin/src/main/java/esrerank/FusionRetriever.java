@@ -1,5 +1,7 @@
 package esrerank;
 
+import org.elasticsearch.action.ActionRequestValidationException;
+import org.elasticsearch.action.ValidateActions;
 import org.elasticsearch.cluster.metadata.IndexMetadata;
 import org.elasticsearch.common.regex.Regex;
 import org.elasticsearch.index.query.MatchQueryBuilder;
@@ -8,6 +10,7 @@ import org.elasticsearch.index.query.QueryBuilder;
 import org.elasticsearch.index.query.QueryRewriteContext;
 import org.elasticsearch.index.query.TermsQueryBuilder;
 import org.elasticsearch.search.SearchHit;
+import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
@@ -69,22 +72,10 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     record Fields(List<Child> children, String query, List<String> names, int window) {
         /** Returns the fields in the order in which {@link #declareFusionFields} declares them. */
         @SuppressWarnings("unchecked")
-        static Fields of(String retriever, Object[] values) {
+        static Fields of(Object[] values) {
             List<Child> children = values[0] == null ? List.of() : (List<Child>) values[0];
             String query = (String) values[1];
-            List<String> names = values[2] == null ? List.of() : (List<String>) values[2];
-            if (query == null && names.isEmpty() == false) {
-                throw new IllegalArgumentException("[" + retriever + "] [query] must be provided when [fields] is specified");
-            }
-            if (query == null && values[0] == null) {
-                throw new IllegalArgumentException("[" + retriever + "] needs either [retrievers] or [query]");
-            }
-            if (query != null && values[0] != null) {
-                throw new IllegalArgumentException("[" + retriever + "] cannot combine [retrievers] and [query]");
-            }
-            if (query != null && query.isEmpty()) {
-                throw new IllegalArgumentException("[" + retriever + "] [query] cannot be empty");
-            }
+            List<String> names = (List<String>) values[2];
             return new Fields(children, query, names, values[3] == null ? DEFAULT_WINDOW : (int) values[3]);
         }
     }
@@ -123,10 +114,51 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
         if (retriever == null) {
             throw new ParsingException(parser.getTokenLocation(), "an entry of [retrievers] has no [retriever]");
         }
-        if (weight >= 0 == false) {
-            throw new IllegalArgumentException("[weight] must be non-negative, found [" + weight + "]");
-        }
         return new Child(retriever, weight, normalizer);
+    }
+
+    /** Throws IllegalArgumentException if the weight of a child is negative or no number. */
+    static void checkWeights(float[] weights) {
+        for (float weight : weights) {
+            if (weight >= 0 == false) {
+                throw new IllegalArgumentException("[weight] must be non-negative, found [" + weight + "]");
+            }
+        }
+    }
+
+    /** Adds the errors of the multi-field format, which Elasticsearch reports with the other errors of a search. */
+    @Override
+    public ActionRequestValidationException validate(
+        SearchSourceBuilder source,
+        ActionRequestValidationException errors,
+        boolean scroll,
+        boolean allowPartial
+    ) {
+        ActionRequestValidationException all = super.validate(source, errors, scroll, allowPartial);
+        for (String error : fieldErrors()) {
+            all = ValidateActions.addValidationError("[" + getName() + "] " + error, all);
+        }
+        return all;
+    }
+
+    List<String> fieldErrors() {
+        List<String> errors = new ArrayList<>();
+        if (query == null && fields != null) {
+            errors.add("[query] must be provided when [fields] is specified");
+        } else if (query == null && innerRetrievers.isEmpty()) {
+            errors.add("must provide [retrievers] or [query]");
+        } else if (query != null) {
+            if (query.isEmpty()) {
+                errors.add("[query] cannot be empty");
+            }
+            if (fields != null && fields.isEmpty()) {
+                errors.add("[fields] cannot be empty");
+            }
+            if (innerRetrievers.isEmpty() == false) {
+                errors.add("cannot combine [retrievers] and [query]");
+            }
+        }
+        return errors;
     }
 
     /** Reads a retriever, or {@code {"retriever": {...}, "weight": w}}; the first key decides which of the two. */
@@ -293,6 +325,9 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     /** Splits the fields of the multi-field format into names and the weights after {@code ^}. */
     static Map<String, Float> split(List<String> fields, String retriever) {
         Map<String, Float> weights = new LinkedHashMap<>();
+        if (fields == null) {
+            return weights;
+        }
         for (String field : fields) {
             int caret = field.indexOf('^');
             String name = caret < 0 ? field : field.substring(0, caret);
@@ -328,6 +363,8 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
         }
         if (query != null) {
             builder.field("query", query);
+        }
+        if (fields != null) {
             builder.field("fields", fields);
         }
         builder.field("rank_window_size", rankWindowSize);
@@ -340,7 +377,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
             && java.util.Arrays.equals(weights, fusion.weights)
             && java.util.Arrays.equals(normalizers, fusion.normalizers)
             && Objects.equals(query, fusion.query)
-            && fields.equals(fusion.fields);
+            && Objects.equals(fields, fusion.fields);
     }
 
     @Override

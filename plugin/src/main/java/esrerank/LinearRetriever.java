@@ -47,7 +47,8 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
     }
 
     private static LinearRetriever of(Object[] values) {
-        Fields fields = Fields.of(NAME, values);
+        Fields fields = Fields.of(values);
+        checkWeights(weightsOf(fields.children()));
         String normalizer = (String) values[values.length - 1];
         return new LinearRetriever(
             sourcesOf(fields.children()),
@@ -77,10 +78,19 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
             weightsOf(children),
             normalizersOf(children),
             null,
-            List.of(),
+            null,
             rankWindowSize,
             normalizer
         );
+    }
+
+    @Override
+    List<String> fieldErrors() {
+        List<String> errors = super.fieldErrors();
+        if (query != null && normalizer == null) {
+            errors.add("[normalizer] must be provided when [query] is specified");
+        }
+        return errors;
     }
 
     @Override

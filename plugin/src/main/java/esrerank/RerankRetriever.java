@@ -26,6 +26,7 @@ import org.elasticsearch.xcontent.XContentBuilder;
 import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -76,7 +77,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     private final Sidecar sidecar;
     private final boolean hitFields;
     private final Parameters parameters;
-    private final TextSource texts;
+    private volatile TextSource texts;
+    private volatile Result pending;
 
     private RerankRetriever(
         List<RetrieverSource> child,
@@ -175,11 +177,11 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     @Override
     protected RerankRetriever clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
-        return copy(children, preFilters, texts);
+        return copy(children, preFilters);
     }
 
-    private RerankRetriever copy(List<RetrieverSource> children, List<QueryBuilder> preFilters, TextSource source) {
-        RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, source);
+    private RerankRetriever copy(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
+        RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, texts);
         copy.retrieverName(retrieverName());
         copy.minScore(minScore());
         copy.getPreFilterQueryBuilders().addAll(preFilters);
@@ -204,15 +206,11 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     @Override
     protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
+        if (pending != null) {
+            return ranked(pending.outcome.reranked ? minScore() : null, pending);
+        }
         if (texts == null) {
-            TextSource source = TextSource.of(parameters.fields, context.getResolvedIndices());
-            if (source.nested() != null && parameters.chunks != null && parameters.chunks.settings != null) {
-                throw new IllegalArgumentException(
-                    "[chunking_settings] cannot cut [" + source.text() + "]: its passages were cut when they were indexed; "
-                        + "leave the settings out, or name a field of the document"
-                );
-            }
-            return copy(innerRetrievers, getPreFilterQueryBuilders(), source);
+            texts = textSource(context);
         }
         RetrieverSource child = innerRetrievers.get(0);
         if (child.source() == null) {
@@ -222,31 +220,56 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         try {
             rewritten = child.source().rewrite(context);
         } catch (IOException error) {
-            throw new java.io.UncheckedIOException(error);
+            throw new UncheckedIOException(error);
         }
         if (rewritten != child.source()) {
-            return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders(), texts);
+            return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
         }
         Result result = new Result();
-        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
-            result.docs = docs;
+        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, outcome) -> {
+            result.outcome = outcome;
             next.onResponse(null);
         })));
-        return ranked(child.retriever(), result);
+        if (minScore() == null) {
+            return ranked(null, result);
+        }
+        // Whether the minimum score holds is known only after the reranker has answered: one round of rewriting more.
+        RerankRetriever waiting = copy(innerRetrievers, getPreFilterQueryBuilders());
+        waiting.pending = result;
+        return waiting;
     }
 
-    /** Holds the ranked documents once the asynchronous part has ended. */
+    private TextSource textSource(QueryRewriteContext context) {
+        TextSource source = TextSource.of(parameters.fields, context.getResolvedIndices());
+        if (source.nested() != null && parameters.chunks != null && parameters.chunks.settings != null) {
+            throw new IllegalArgumentException(
+                "[chunking_settings] cannot cut [" + source.text() + "]: its passages were cut when they were indexed; "
+                    + "leave the settings out, or name a field of the document"
+            );
+        }
+        return source;
+    }
+
+    /** What the search of the child and the reranker gave. {@code reranked} is false if the first stage's order stays. */
+    private record Outcome(RankDoc[] docs, boolean reranked) {}
+
+    /** Holds the outcome once the asynchronous part has ended. */
     private static final class Result {
-        private volatile RankDoc[] docs;
+        private volatile Outcome outcome;
     }
 
-    private RetrieverBuilder ranked(RetrieverBuilder child, Result result) {
-        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(rankWindowSize, List.of(child), () -> result.docs, null);
+    private RetrieverBuilder ranked(Float least, Result result) {
+        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(
+            rankWindowSize,
+            List.of(innerRetrievers.get(0).retriever()),
+            () -> result.outcome.docs,
+            least
+        );
         ranked.retrieverName(retrieverName());
         return ranked;
     }
 
-    private void search(Client client, SearchSourceBuilder source, ActionListener<RankDoc[]> listener) {
+    private void search(Client client, SearchSourceBuilder source, ActionListener<Outcome> listener) {
         SearchRequest request = new SearchRequest().source(source);
         // The can-match phase may reorder shards, and the order of shards decides between equal scores.
         request.setPreFilterShardSize(Integer.MAX_VALUE);
@@ -320,14 +343,14 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         return window;
     }
 
-    private void score(Client client, List<Hit> window, ActionListener<RankDoc[]> listener) {
+    private void score(Client client, List<Hit> window, ActionListener<Outcome> listener) {
         if (window.isEmpty()) {
-            listener.onResponse(new RankDoc[0]);
+            listener.onResponse(new Outcome(new RankDoc[0], true));
             return;
         }
-        ActionListener<RankDoc[]> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
+        ActionListener<Outcome> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
             HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
-            next.onResponse(firstStage(window));
+            next.onResponse(new Outcome(firstStage(window), false));
         }) : listener;
         try {
             checkTexts(window);
@@ -404,13 +427,13 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
      * Returns the ranked documents of an answer: scored ones by descending score, then those without a score in the
      * order of the first stage, without those below the minimum score.
      */
-    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer) {
+    private Outcome reranked(List<Hit> window, Map<String, Object> answer) {
         ScoreAnswer scores = ScoreAnswer.of(answer, window.size());
         if (scores.warning() != null) {
             HeaderWarning.addWarning("[{}] {}", NAME, scores.warning());
         }
         if (scores.documents().stream().noneMatch(ScoreAnswer.Scored::done)) {
-            return firstStage(window);
+            return new Outcome(firstStage(window), false);
         }
         List<RankDoc> docs = new ArrayList<>();
         for (ScoreAnswer.Scored scored : scores.documents()) {
@@ -429,7 +452,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         for (int i = 0; i < docs.size(); i++) {
             docs.get(i).rank = i + 1;
         }
-        return docs.toArray(new RankDoc[0]);
+        return new Outcome(docs.toArray(new RankDoc[0]), true);
     }
 
     private static RerankedDoc.Facts facts(RankDoc doc, ScoreAnswer.Scored scored) {

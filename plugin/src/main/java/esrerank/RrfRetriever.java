@@ -46,17 +46,19 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
 
     /** Returns the retriever of a request. Throws IllegalArgumentException for a value that is not allowed. */
     static RrfRetriever parse(XContentParser parser, RetrieverParserContext context) throws IOException {
-        return PARSER.apply(parser, context);
+        RrfRetriever retriever = PARSER.apply(parser, context);
+        if (retriever.rankConstant < 1) {
+            throw new IllegalArgumentException(
+                "[rank_constant] must be greater or equal to [1] for [" + NAME + "], found [" + retriever.rankConstant + "]"
+            );
+        }
+        checkWeights(retriever.weights);
+        return retriever;
     }
 
     private static RrfRetriever of(Object[] values) {
-        Fields fields = Fields.of(NAME, values);
+        Fields fields = Fields.of(values);
         int constant = values[values.length - 1] == null ? DEFAULT_RANK_CONSTANT : (int) values[values.length - 1];
-        if (constant < 1) {
-            throw new IllegalArgumentException(
-                "[rank_constant] must be greater or equal to [1] for [" + NAME + "], found [" + constant + "]"
-            );
-        }
         return new RrfRetriever(
             sourcesOf(fields.children()),
             weightsOf(fields.children()),
@@ -85,7 +87,7 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
             weightsOf(children),
             normalizersOf(children),
             null,
-            List.of(),
+            null,
             rankWindowSize,
             rankConstant
         );

@@ -2,6 +2,7 @@ package esrerank;
 
 import org.elasticsearch.ElasticsearchException;
 import org.elasticsearch.ElasticsearchStatusException;
+import org.elasticsearch.ResourceNotFoundException;
 import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.action.support.ContextPreservingActionListener;
 import org.elasticsearch.common.Strings;
@@ -83,7 +84,7 @@ public final class Sidecar {
      * thread context of the caller.
      *
      * <p>The listener fails with an ElasticsearchStatusException: 504 after the timeout, 502 for an answer that is no
-     * answer, the sidecar's own status otherwise, and with EsRejectedExecutionException (429) if too many calls run.
+     * answer, the sidecar's own status otherwise (400 as IllegalArgumentException), and with EsRejectedExecutionException (429) if too many calls run.
      *
      * @param path path of the endpoint, after the address of the sidecar
      * @param opaqueId the caller's X-Opaque-Id, null for none
@@ -226,6 +227,12 @@ public final class Sidecar {
                 settings.url,
                 response.statusCode()
             );
+        }
+        if (response.statusCode() == 404) {
+            throw new ResourceNotFoundException("the sidecar refused: {}", reason(body));
+        }
+        if (response.statusCode() == 400) {
+            throw new IllegalArgumentException("the sidecar refused: " + reason(body));
         }
         if (response.statusCode() != 200) {
             RestStatus status = RestStatus.fromCode(response.statusCode());
