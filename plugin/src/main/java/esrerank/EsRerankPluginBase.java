@@ -50,6 +50,13 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
     }
 
     @Override
+    public void close() {
+        if (sidecar != null) {
+            sidecar.close();
+        }
+    }
+
+    @Override
     public List<Setting<?>> getSettings() {
         return SidecarSettings.ALL;
     }

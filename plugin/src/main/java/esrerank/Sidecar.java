@@ -47,6 +47,7 @@ public final class Sidecar {
     private static final long OPEN_MS = 5_000;
     private static final long RETRY_MS = 100;
     private static final int MAX_MESSAGE = 500;
+    private static final int MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
     final SidecarSettings settings;
     private final HttpClient http;
@@ -172,7 +173,7 @@ public final class Sidecar {
     }
 
     private CompletableFuture<HttpResponse<byte[]>> send(HttpRequest request, long deadlineMs) {
-        return http.sendAsync(request, HttpResponse.BodyHandlers.ofByteArray()).thenCompose(response -> {
+        return http.sendAsync(request, BoundedBody.of(MAX_ANSWER_BYTES)).thenCompose(response -> {
             boolean busy = response.statusCode() == 429 || response.statusCode() == 503;
             if (busy == false || threads.relativeTimeInMillis() + RETRY_MS >= deadlineMs) {
                 return CompletableFuture.completedFuture(response);
@@ -228,6 +229,15 @@ public final class Sidecar {
                 response.statusCode()
             );
         }
+        if (response.statusCode() == 401 || response.statusCode() == 403) {
+            // The caller of the search has no part in this key, so 401 would mislead.
+            throw new ElasticsearchStatusException(
+                "the sidecar at [{}] refused the key of this node; put its key into the keystore as [es_rerank.api_key] and "
+                    + "reload the secure settings",
+                RestStatus.BAD_GATEWAY,
+                settings.url
+            );
+        }
         if (response.statusCode() == 404) {
             throw new ResourceNotFoundException("the sidecar refused: {}", reason(body));
         }
@@ -260,6 +270,11 @@ public final class Sidecar {
         Object reason = error instanceof Map<?, ?> map ? map.get("reason") : error;
         String text = reason == null ? "it gave no reason" : reason.toString();
         return text.length() > MAX_MESSAGE ? text.substring(0, MAX_MESSAGE) + "…" : text;
+    }
+
+    /** Ends all calls. */
+    void close() {
+        http.shutdownNow();
     }
 
     /** Returns the model to ask for. Throws IllegalArgumentException for one that the node does not allow. */
