@@ -14,7 +14,15 @@ from ..collection import read_corpus, read_queries
 from ..engine.processor import cores
 from ..models.load import model_folder
 from ..models.manifest import Precision, read_manifest
-from ..research.bench.cost import BUDGET_S, CANDIDATES, LINE_TOKENS, ROUNDS, TOKENS, Budget, cheapest_first
+from ..research.bench.cost import (
+    BUDGET_S,
+    CANDIDATE_COUNTS,
+    COST_ROUNDS,
+    LINE_TOKENS,
+    TOKENS,
+    Budget,
+    cheapest_first,
+)
 from ..research.bench.cost_cells import CostTexts, Precisions, time_cells, time_embedder, time_threads
 from ..research.bench.cost_report import CostReport
 from ..research.bench.machine import machine
@@ -40,7 +48,9 @@ def cost(
             help="Collection in BEIR layout whose texts are cut to length.", show_default="the packaged one"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="How often every cell is timed.")] = ROUNDS,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="How often every cell is timed.")
+    ] = COST_ROUNDS,
     budget: Annotated[
         float,
         typer.Option(
@@ -136,7 +146,7 @@ def _table(report: CostReport, precision: Precision) -> Table:
     lengths = [tokens for tokens in TOKENS if tokens <= report.manifest.max_length]
     for tokens in lengths:
         shown.add_column(f"{tokens} tokens", justify="right", no_wrap=True)
-    for candidates in CANDIDATES:
+    for candidates in CANDIDATE_COUNTS:
         timings = [timed_cells.get((candidates, tokens)) for tokens in lengths]
         shown.add_row(str(candidates), *("" if timing is None else f"{timing.ms:.0f}" for timing in timings))
     return shown

@@ -18,7 +18,7 @@ from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
 from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
-from ..research.bench.engine import CANDIDATES, PAIRS, ROUNDS, Contest, label
+from ..research.bench.engine import ENGINE_ROUNDS, TIMED_CANDIDATES, TIMED_PAIRS, Contest, label
 from ..research.bench.peers import PEERS, Peer
 from ..research.bench.peers.environment import default_environments
 from ..research.bench.workers import Lists
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..research.bench.collection_windows import CollectionWindows
     from ..research.bench.entrants import Exports
 
-QUERIES = 100
+JUDGED_QUERIES = 100
 
 
 def engine(
@@ -64,10 +64,10 @@ def engine(
     alone: Annotated[bool, typer.Option("--alone", help="Measure only this engine, without peers.")] = False,
     rounds: Annotated[
         int, typer.Option(min=1, max=1_000, help="How often every system scores all pairs.")
-    ] = ROUNDS,
+    ] = ENGINE_ROUNDS,
     pairs: Annotated[
         int, typer.Option(min=20, max=100_000, help="Pairs of query and passage that are timed.")
-    ] = PAIRS,
+    ] = TIMED_PAIRS,
     threads: Threads = 0,
     window: Annotated[
         int, typer.Option(min=1, max=1_000, help="First-stage hits that are reranked for nDCG@10.")
@@ -78,7 +78,7 @@ def engine(
             min=0,
             help="Queries of each collection for nDCG@10, drawn by a hash of their id; 0 skips nDCG@10.",
         ),
-    ] = QUERIES,
+    ] = JUDGED_QUERIES,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +169,7 @@ def read_windows(folder: Path, split: str | None, window: int, queries: int) -> 
     return CollectionWindows(
         topics.collection,
         topics.split,
-        windows(folder, every.queries, max(window, CANDIDATES)),
+        windows(folder, every.queries, max(window, TIMED_CANDIDATES)),
         list(topics.queries) if queries else [],
         window=window,
         judge=judge,

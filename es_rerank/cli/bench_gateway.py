@@ -11,7 +11,16 @@ import typer
 from rich.progress import TaskID
 from rich.table import Table
 
-from ..research.bench.gateway import DOCUMENTS, ROUNDS, CaseRow, Searcher, Way, fill, measure, own_index
+from ..research.bench.gateway import (
+    DOCUMENTS,
+    GATEWAY_ROUNDS,
+    CaseRow,
+    Searcher,
+    Way,
+    fill,
+    measure,
+    own_index,
+)
 from ..research.bench.machine import machine
 from .bench_options import end_on_sigterm
 from .output import Json, print_json, progress, stderr, stdout
@@ -43,7 +52,7 @@ def gateway(
     ] = DOCUMENTS,
     rounds: Annotated[
         int, typer.Option(min=1, max=100_000, help="How often each search is timed, in each way.")
-    ] = ROUNDS,
+    ] = GATEWAY_ROUNDS,
     as_json: Json = False,
 ) -> None:
     """Measure the latency that sidecar and library add to Elasticsearch's own: the same searches through

@@ -29,10 +29,10 @@ from ..research.bench.peers import System
 from ..research.bench.peers.environment import default_environments, installed
 from ..research.bench.servers import INFINITY, Server, in_precision, start_infinity, start_sidecar
 from ..research.bench.under_load import (
-    BATCHES,
+    CAPACITY_SHARES,
+    LATE_AFTER_S,
     REQUESTS,
-    SHARES,
-    TIMEOUT_S,
+    SERVER_BATCH_SIZES,
     Contender,
     ServerRow,
     UnderLoad,
@@ -45,7 +45,7 @@ from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
 from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
 
-WINDOW = 20
+REQUEST_WINDOW = 20
 
 _MOST_QUERIES = 2_000
 """Most queries of a collection that are read, drawn by a hash of their id."""
@@ -74,7 +74,7 @@ def load(
     ] = None,
     window: Annotated[
         int, typer.Option(min=1, max=1_000, help="Passages in each request, the best by BM25.")
-    ] = WINDOW,
+    ] = REQUEST_WINDOW,
     requests: Annotated[
         int,
         typer.Option(
@@ -90,7 +90,7 @@ def load(
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds after which a request is late.")
-    ] = TIMEOUT_S,
+    ] = LATE_AFTER_S,
     threads: Threads = 0,
     alone: Annotated[
         bool,
@@ -127,7 +127,7 @@ def load(
         with contest:
             with steps("trying", contest.preparations()) as step:
                 contest.prepare(step)
-            with steps("timing", len(rates or SHARES) * len(contest.rows)) as step:
+            with steps("timing", len(rates or CAPACITY_SHARES) * len(contest.rows)) as step:
                 contest.time(step, rates=rates)
     report = _Report(
         contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, setting.threads
@@ -208,7 +208,9 @@ class _Setting:
         if self._torch is not None:
             system = System("infinity server, torch", "fp32", INFINITY.name, "infinity", "torch")
             contenders.append(
-                Contender(system, INFINITY.version, partial(self._infinity, self._torch, cache), BATCHES)
+                Contender(
+                    system, INFINITY.version, partial(self._infinity, self._torch, cache), SERVER_BATCH_SIZES
+                )
             )
         return contenders
 

@@ -91,7 +91,7 @@ def calibrate(
 
 
 def _table(table: Mapping[str, Quality]) -> Table:
-    from ..research.training.calibration import WINDOW
+    from ..research.training.calibration import CALIBRATION_WINDOW
 
     weights = [f"+ {weight}" for weight in next(iter(table.values()))["by_weight"]]
     shown = Table(
@@ -101,7 +101,7 @@ def _table(table: Mapping[str, Quality]) -> Table:
         "cross-encoder",
         *weights,
         "calibrated",
-        title=f"nDCG@10 within windows of {WINDOW}",
+        title=f"nDCG@10 within windows of {CALIBRATION_WINDOW}",
     )
     rows = {
         name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]]
@@ -120,13 +120,14 @@ def _queries(run: Path) -> set[str]:
 
     Queries of its development lists, and queries that it did not reach, are not among them.
     """
-    from ..research.training.recipe import RECIPE, read_recipe
+    from ..research.training.recipe import RECIPE_FILE, read_recipe
     from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 
-    recipe, path = read_recipe(str(run / RECIPE)), run / WORK / LISTS
+    recipe, path = read_recipe(str(run / RECIPE_FILE)), run / WORK / LISTS
     made_by, lists = read_lists(path)
     if not is_of(made_by, recipe):
         raise SettingsError(
-            f"{path} was made by another recipe than {run / RECIPE}; give a folder that es-rerank train wrote"
+            f"{path} was made by another recipe than {run / RECIPE_FILE}; give a folder that es-rerank "
+            "train wrote"
         )
     return {item.query for item in learned_from(lists, recipe)}

@@ -42,7 +42,7 @@ from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
 from .first_row import first_token_only
 from .graph import export_graph, quantisation, quantise
-from .pairs import PAIRS, PASSAGES, QUERIES
+from .pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
 from .source import Source, answer_ids, read_source
@@ -106,7 +106,7 @@ class _Export:
         self._passes: tuple[Pass, ...] = ()
         self._known: dict[Precision, FloatArray] = {}
         self._texts = (
-            [Asked(query, PASSAGES) for query in QUERIES]
+            [Asked(query, PARITY_PASSAGES) for query in PARITY_QUERIES]
             if options.int8_texts is None
             else read_texts(options.int8_texts)
         )
@@ -138,7 +138,7 @@ class _Export:
         for precision in self._made_precisions() if layer is not None else ():
             split(made / _GRAPHS[precision], made / _FIRSTS[precision], made / _RESTS[precision])
         write_manifest(made, self._provisional())
-        say(f"comparing with torch on {len(PAIRS)} pairs")
+        say(f"comparing with torch on {len(PARITY_PAIRS)} pairs")
         parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
         if exit_source is not None:
             self._check_exit(exit_source)
@@ -186,19 +186,25 @@ class _Export:
 
         The folder is loaded as users load it, so the figures are those that users get.
         """
-        expected = torch_logits(self._source, PAIRS)
+        expected = torch_logits(self._source, PARITY_PAIRS)
         name = self._name
         difference = largest_difference(name, expected, self._logits("fp32"), self._options.tolerance)
         int8 = int8_figures(name, expected, self._logits("int8")) if self._options.int8 else None
         return Parity(
-            pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8
+            pairs=len(PARITY_PAIRS),
+            tolerance=self._options.tolerance,
+            fp32_max_difference=difference,
+            int8=int8,
         )
 
     def _vector_parity(self) -> Parity:
         """Compare unit vectors with torch; for int8 compare also the order of the cosines of queries and
         passages.
         """
-        expected, fp32 = torch_vectors(self._source, [*QUERIES, *PASSAGES]), self._vectors("fp32")
+        expected, fp32 = (
+            torch_vectors(self._source, [*PARITY_QUERIES, *PARITY_PASSAGES]),
+            self._vectors("fp32"),
+        )
         name, int8 = self._name, None
         difference = largest_difference(name, expected, fp32, self._options.tolerance)
         if self._options.int8:
@@ -207,7 +213,10 @@ class _Export:
                 name, _cosines(expected), _cosines(vectors), torch_vectors=expected, vectors=vectors
             )
         return Parity(
-            pairs=len(PAIRS), tolerance=self._options.tolerance, fp32_max_difference=difference, int8=int8
+            pairs=len(PARITY_PAIRS),
+            tolerance=self._options.tolerance,
+            fp32_max_difference=difference,
+            int8=int8,
         )
 
     def _check_exit(self, exit_source: Source) -> None:
@@ -215,12 +224,12 @@ class _Export:
 
         Raises ParityError when they differ too much.
         """
-        expected = torch_logits(exit_source, PAIRS)
+        expected = torch_logits(exit_source, PARITY_PAIRS)
         for precision in self._made_precisions():
             with closing(Pool()) as pool:
                 parts = exit_parts(self._made, precision, pool, CPU)
                 exit_logits, rest = (
-                    np.concatenate([part.score(query, PASSAGES).values for query in QUERIES])
+                    np.concatenate([part.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES])
                     for part in parts
                 )
             if precision == "fp32":
@@ -235,13 +244,13 @@ class _Export:
         if precision not in self._known:
             with LOCAL[self._source.kind](self._made, variant=precision) as model:
                 self._known[precision] = np.concatenate(
-                    [model.score(query, PASSAGES).values for query in QUERIES]
+                    [model.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES]
                 )
         return self._known[precision]
 
     def _vectors(self, precision: Precision) -> FloatArray:
         with BiEncoder(self._made, variant=precision) as model:
-            return model.embed([*QUERIES, *PASSAGES])
+            return model.embed([*PARITY_QUERIES, *PARITY_PASSAGES])
 
     def _provisional(self) -> Manifest:
         """Return a manifest with which the folder can be loaded and compared.
@@ -338,7 +347,7 @@ def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> Source:
 
 def _cosines(vectors: FloatArray) -> FloatArray:
     """Return the cosine of every query with every passage, (n_queries * n_passages,), query by query."""
-    queries, passages = vectors[: len(QUERIES)], vectors[len(QUERIES) :]
+    queries, passages = vectors[: len(PARITY_QUERIES)], vectors[len(PARITY_QUERIES) :]
     return np.asarray((queries @ passages.T).ravel(), dtype=np.float32)
 
 

@@ -16,7 +16,7 @@ _QUESTION = (
     "that is possible."
 )
 
-QUERIES: tuple[str, ...] = (
+PARITY_QUERIES: tuple[str, ...] = (
     "lighthouse",
     "Who signed the treaty of Westphalia?",
     "how do I keep sourdough starter alive when I travel for two weeks",
@@ -52,7 +52,7 @@ _TIDES = (
     "a basin decides whether one tide or the other dies out, and so some coasts see one high water a day."
 )
 
-PASSAGES: tuple[str, ...] = (
+PARITY_PASSAGES: tuple[str, ...] = (
     _TREATY,
     _LIGHTHOUSE,
     _BREAD,
@@ -71,4 +71,6 @@ PASSAGES: tuple[str, ...] = (
     "\n\n".join([_TIDES, _BREAD, _LIGHTHOUSE, _TREATY] * 12),
 )
 
-PAIRS: tuple[tuple[str, str], ...] = tuple((query, passage) for query in QUERIES for passage in PASSAGES)
+PARITY_PAIRS: tuple[tuple[str, str], ...] = tuple(
+    (query, passage) for query in PARITY_QUERIES for passage in PARITY_PASSAGES
+)

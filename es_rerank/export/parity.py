@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import ParityError
 from ..models.manifest import Int8Parity
 from ..types import FloatArray
-from .pairs import PASSAGES, QUERIES
+from .pairs import PARITY_PASSAGES, PARITY_QUERIES
 
 LEAST_AGREEMENT = 0.9
 """Smallest share of passage pairs of one query that int8 must leave in torch's order."""
@@ -77,8 +77,8 @@ def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
     """
     same, counted = 0, 0
     for first, second in zip(
-        reference.reshape(len(QUERIES), len(PASSAGES)),
-        other.reshape(len(QUERIES), len(PASSAGES)),
+        reference.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
+        other.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
         strict=True,
     ):
         order, other_order = (np.sign(row[:, None] - row[None, :]) for row in (first, second))

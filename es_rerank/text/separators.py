@@ -61,10 +61,10 @@ _KNOWN = {
     pattern: re.compile(_LINEAR.get(pattern, pattern)) for group in GROUPS.values() for pattern in group
 }
 
-MOST = 32
+MAX_PATTERNS = 32
 """Maximum number of separators in a list. The text is searched once for each."""
 
-LONGEST = 200
+MAX_PATTERN_CHARACTERS = 200
 """Maximum number of characters in one separator. RE2 needs 0.05 s to parse a thousand of ``\\pL``."""
 
 _MAX_INSTRUCTIONS = 5_000
@@ -102,15 +102,16 @@ def separators_of(patterns: Sequence[str]) -> tuple[Separator, ...]:
     Raises ValueError when there are too many patterns, when a pattern is too long or too large, and when RE2
     does not accept a pattern. The message names the pattern and the remedy.
     """
-    if len(patterns) > MOST:
+    if len(patterns) > MAX_PATTERNS:
         raise ValueError(
-            f"[separators] holds {len(patterns)} patterns, at most {MOST} can be tried; join some as (?:a|b)"
+            f"[separators] holds {len(patterns)} patterns, at most {MAX_PATTERNS} can be tried; "
+            "join some as (?:a|b)"
         )
     for pattern in patterns:
-        if len(pattern) > LONGEST:
+        if len(pattern) > MAX_PATTERN_CHARACTERS:
             raise ValueError(
-                f"[separators] holds a pattern of {len(pattern)} characters, at most {LONGEST} can be read: "
-                f"{pattern[:40]!r}…"
+                f"[separators] holds a pattern of {len(pattern)} characters, at most "
+                f"{MAX_PATTERN_CHARACTERS} can be read: {pattern[:40]!r}…"
             )
     separators: list[Separator] = []
     size = 0

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from es_rerank.export.pairs import PAIRS
+from es_rerank.export.pairs import PARITY_PAIRS
 from es_rerank.types import FloatArray
 
 FALSE, TRUE = "▁false", "▁true"
@@ -25,7 +25,7 @@ def sentence_transformers_logits(folder: Path) -> FloatArray:
         str(folder), max_length=tiny_torch.WINDOW, device="cpu", model_kwargs={"dtype": torch.float32}
     )
     values = np.asarray(
-        model.predict(list(PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32
+        model.predict(list(PARITY_PAIRS), activation_fn=torch.nn.Identity(), batch_size=1), dtype=np.float32
     )
     return np.asarray(values[:, 1] - values[:, 0] if values.ndim == 2 else values, dtype=np.float32)
 
@@ -39,7 +39,7 @@ def flagembedding_logits(folder: Path) -> FloatArray:
         AutoModelForSequenceClassification.from_pretrained(folder).eval(),
     )
     window, logits = tiny_torch.WINDOW, []
-    for query, passage in PAIRS:
+    for query, passage in PARITY_PAIRS:
         first = tokenizer(query, add_special_tokens=False, max_length=window * 3 // 4, truncation=True)[
             "input_ids"
         ]
@@ -59,7 +59,7 @@ def flagembedding_logits(folder: Path) -> FloatArray:
 
 def pygaggle_logits(folder: Path) -> FloatArray:
     """What pygaggle makes of every pair, float32, (n_pairs,)."""
-    return pygaggle(folder, formatted(PAIRS))[0]
+    return pygaggle(folder, formatted(PARITY_PAIRS))[0]
 
 
 def pygaggle(folder: Path, prompts: Sequence[str] | Sequence[list[int]]) -> tuple[FloatArray, FloatArray]:

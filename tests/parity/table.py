@@ -32,7 +32,7 @@ import torch
 from references import flagembedding_logits, pygaggle_logits, sentence_transformers_logits
 
 from es_rerank.export import ExportOptions, export_model
-from es_rerank.export.pairs import PAIRS, PASSAGES, QUERIES
+from es_rerank.export.pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import write_manifest
 from es_rerank.types import FloatArray
@@ -56,7 +56,7 @@ _COLUMNS = (
 def our_logits(folder: Path) -> FloatArray:
     """What an exported folder says of every pair, float32, (n_pairs,)."""
     with load_reranker(folder) as model:
-        return np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+        return np.concatenate([model.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES])
 
 
 SENTENCE_TRANSFORMERS = ("sentence-transformers `CrossEncoder.predict`", sentence_transformers_logits)
@@ -85,7 +85,7 @@ class Case:
 
     def row(self, bound: str) -> tuple[str, ...]:
         """Return the cells, given the largest difference in words."""
-        lists = f"{len(QUERIES)} of {len(QUERIES)}"
+        lists = f"{len(PARITY_QUERIES)} of {len(PARITY_QUERIES)}"
         tolerance = f"{TOLERANCE:.0e}".replace("e-0", "e-")
         return (
             self.architecture,
@@ -93,7 +93,7 @@ class Case:
             self.examples,
             self.beside[0],
             self.head,
-            str(len(PAIRS)),
+            str(len(PARITY_PAIRS)),
             tolerance,
             bound,
             lists,
@@ -190,7 +190,8 @@ class Compared(NamedTuple):
         ties keep the order of the passages on both sides.
         """
         ours, theirs = (
-            np.argsort(-values.reshape(len(QUERIES), len(PASSAGES)), axis=1, kind="stable") for values in self
+            np.argsort(-values.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)), axis=1, kind="stable")
+            for values in self
         )
         return int((ours == theirs).all(axis=1).sum())
 
@@ -251,13 +252,13 @@ def main() -> None:
         title="exports beside their references",
     )
     for case, each in measured.items():
-        if each.difference > TOLERANCE or each.same_order < len(QUERIES):
+        if each.difference > TOLERANCE or each.same_order < len(PARITY_QUERIES):
             sys.exit(
-                f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of {len(QUERIES)} "
-                "lists in order: nothing was written"
+                f"{case} differs by {each.difference:.1e} and keeps {each.same_order} of "
+                f"{len(PARITY_QUERIES)} lists in order: nothing was written"
             )
         shown.add_row(
-            str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(QUERIES)}"
+            str(case), case.beside[0], f"{each.difference:.1e}", f"{each.same_order} of {len(PARITY_QUERIES)}"
         )
     Console().print(shown)
     text = README.read_text(encoding="utf-8")

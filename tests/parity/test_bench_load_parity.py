@@ -17,7 +17,7 @@ import pytest
 import tiny_torch
 
 from es_rerank.research.bench.servers import INFINITY
-from es_rerank.research.bench.under_load import BATCHES, SHARES
+from es_rerank.research.bench.under_load import CAPACITY_SHARES, SERVER_BATCH_SIZES
 
 STAND_IN = """
 import json, sys
@@ -96,9 +96,9 @@ def test_three_servers_are_measured_at_shares_of_their_own_capacity(tmp_path: Pa
         assert isinstance(steps, list)
         assert isinstance(capacity, float)
         assert [step["offered"] for step in steps] == pytest.approx(
-            [share * capacity for share in SHARES], abs=0.01
+            [share * capacity for share in CAPACITY_SHARES], abs=0.01
         )
-    assert rows["infinity server, torch fp32"]["batch"] in BATCHES
+    assert rows["infinity server, torch fp32"]["batch"] in SERVER_BATCH_SIZES
     assert rows["es-rerank sidecar fp32"]["batch"] is None
 
 

@@ -23,7 +23,7 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from es_rerank.export.pairs import PAIRS
+from es_rerank.export.pairs import PARITY_PAIRS
 from es_rerank.models.load import model_folder
 from es_rerank.research.bench.peers import PEERS, Peer
 from es_rerank.research.bench.weights import bundled_weights
@@ -66,7 +66,7 @@ def test_the_torch_folder_gives_the_logits_of_the_bundled_graph_but_for_its_roun
     graph = unquantised(onnx.load(model_folder(BUNDLED_RERANKER) / "model_int8.onnx"))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     theirs, ours = [], []
-    for query, passage in PAIRS[::3]:
+    for query, passage in PARITY_PAIRS[::3]:
         encoded = tokenizer(
             [query], [passage], truncation="longest_first", max_length=512, return_tensors="pt"
         )

@@ -26,7 +26,7 @@ from tiny_models import tiny_cross_encoder
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
 from es_rerank.export.folder import put_in_place
-from es_rerank.export.pairs import PASSAGES, QUERIES
+from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, CalibrationRecord, read_manifest
 
@@ -48,7 +48,7 @@ def test_a_reranker_scores_as_its_reference_does(case: Case, root: Path) -> None
     both, manifest = compared(case, root), read_manifest(exported(case, root).folder)
     assert both.theirs.std() > 0.05  # else anything would agree
     assert both.difference <= TOLERANCE
-    assert both.same_order == len(QUERIES)
+    assert both.same_order == len(PARITY_QUERIES)
     assert manifest.parity is not None
     assert manifest.parity.fp32_max_difference <= TOLERANCE
     assert (manifest.family, manifest.max_length) == (case.family, tiny_torch.WINDOW)
@@ -87,10 +87,12 @@ def test_a_bi_encoder_embeds_as_sentence_transformers_does(pooling: str, tmp_pat
     source = tiny_torch.bi_encoder(tmp_path / "source", pooling)
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     theirs = np.asarray(
-        SentenceTransformer(str(source), device="cpu").encode([*QUERIES, *PASSAGES], batch_size=1)
+        SentenceTransformer(str(source), device="cpu").encode(
+            [*PARITY_QUERIES, *PARITY_PASSAGES], batch_size=1
+        )
     )
     with BiEncoder(tmp_path / "out") as model:
-        ours = model.embed([*QUERIES, *PASSAGES])
+        ours = model.embed([*PARITY_QUERIES, *PARITY_PASSAGES])
     assert np.abs(ours - theirs).max() <= TOLERANCE
     assert manifest.bi_encoder is not None
     assert (manifest.kind, manifest.max_length, manifest.bi_encoder.pooling, manifest.bi_encoder.dims) == (
@@ -114,7 +116,10 @@ def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
 def test_int8_is_fitted_to_the_texts_that_are_given(tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text(
-        "".join(json.dumps({"query": query, "passages": list(PASSAGES[:3])}) + "\n" for query in QUERIES),
+        "".join(
+            json.dumps({"query": query, "passages": list(PARITY_PASSAGES[:3])}) + "\n"
+            for query in PARITY_QUERIES
+        ),
         encoding="utf-8",
     )
     source = tiny_torch.bert(tmp_path / "source")

@@ -39,7 +39,7 @@ from typer.testing import CliRunner
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError
 from es_rerank.export import ExportOptions, export_model, fetching
-from es_rerank.export.pairs import PASSAGES, QUERIES
+from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.export.source import read_source
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import Precision, read_manifest, write_manifest
@@ -351,7 +351,12 @@ def test_without_its_modules_sentence_transformers_reads_no_settings(tmp_path: P
 def pieces(path: Path, **options: Any) -> Path:
     """Train a SentencePiece model on the fixed texts and write it to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [line for text in (*QUERIES, *PASSAGES[:-1]) for line in text.splitlines() if line.strip()]
+    lines = [
+        line
+        for text in (*PARITY_QUERIES, *PARITY_PASSAGES[:-1])
+        for line in text.splitlines()
+        if line.strip()
+    ]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
@@ -409,8 +414,8 @@ def test_a_sentencepiece_model_becomes_a_tokenizer_json(
     assert {file} == {path.name for path in source.iterdir()} & {file, "tokenizer.json"}
     export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     encoder = PairEncoder(open_tokenizer(tmp_path / "out" / "tokenizer.json"), max_length=LONG)
-    for query in QUERIES:
-        for passage, ours in zip(PASSAGES, encoder.encode(query, PASSAGES), strict=True):
+    for query in PARITY_QUERIES:
+        for passage, ours in zip(PARITY_PASSAGES, encoder.encode(query, PARITY_PASSAGES), strict=True):
             assert ours.ids == tokenizer([query], [passage], verbose=False)["input_ids"][0]
 
 
@@ -420,8 +425,8 @@ def test_a_sentencepiece_model_of_t5_becomes_a_tokenizer_json(tmp_path: Path) ->
     assert {"spiece.model"} == {path.name for path in source.iterdir()} & {"spiece.model", "tokenizer.json"}
     export_model(str(source), tmp_path / "out", replace(MONOT5, int8=False))
     encoder = PromptEncoder(open_tokenizer(tmp_path / "out" / "tokenizer.json"), max_length=LONG)
-    for query in QUERIES:
-        for passage, ours in zip(PASSAGES, encoder.encode(query, PASSAGES), strict=True):
+    for query in PARITY_QUERIES:
+        for passage, ours in zip(PARITY_PASSAGES, encoder.encode(query, PARITY_PASSAGES), strict=True):
             assert (
                 ours.ids
                 == tokenizer(f"Query: {query} Document: {passage} Relevant:", verbose=False)["input_ids"]

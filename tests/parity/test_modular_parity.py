@@ -24,7 +24,7 @@ from sentence_transformers import CrossEncoder as TheirCrossEncoder
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PASSAGES, QUERIES
+from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.local.cross_encoder import CrossEncoder
 
 TOLERANCE = 1e-4
@@ -60,7 +60,7 @@ def test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does(
     manifest = export_model(str(source), tmp_path / "out", WITHOUT_INT8)
     theirs = sentence_transformers_logits(source)
     with CrossEncoder(tmp_path / "out") as model:
-        ours = np.concatenate([model.score(query, PASSAGES).values for query in QUERIES])
+        ours = np.concatenate([model.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES])
     assert theirs.std() > 0.05  # else anything would agree
     assert np.abs(ours - theirs).max() <= TOLERANCE
     assert manifest.kind == "cross-encoder"

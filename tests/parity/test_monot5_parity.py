@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PAIRS
+from es_rerank.export.pairs import PARITY_PAIRS
 from es_rerank.models.local.monot5 import MonoT5
 from es_rerank.models.manifest import Manifest, read_manifest
 from es_rerank.types import FloatArray
@@ -79,7 +79,7 @@ def log_probability(logits: FloatArray) -> FloatArray:
 def test_it_scores_as_pygaggle_does(name: str, tmp_path: Path) -> None:
     source = MODELS[name](tmp_path / "source")
     manifest = export_model(str(source), tmp_path / "out", monot5(truncation="prompt"))
-    pairs = [*PAIRS, *EXTRA]
+    pairs = [*PARITY_PAIRS, *EXTRA]
     logits, log_probabilities = pygaggle(source, formatted(pairs))
     values, truncated = ours(tmp_path / "out", pairs)
     assert logits.std() > 0.05  # else anything would agree
@@ -94,7 +94,7 @@ def test_it_scores_as_pygaggle_does(name: str, tmp_path: Path) -> None:
 def test_by_default_the_tail_survives_and_the_rest_is_the_same(name: str, tmp_path: Path) -> None:
     source = MODELS[name](tmp_path / "source")
     export_model(str(source), tmp_path / "out", monot5())
-    pairs = [pair for pair in (*PAIRS, *EXTRA) if len(pair[0]) < tiny_torch.WINDOW // 2]
+    pairs = [pair for pair in (*PARITY_PAIRS, *EXTRA) if len(pair[0]) < tiny_torch.WINDOW // 2]
     cut = [document_cut_from_its_end(source, *pair) for pair in pairs]
     logits, _ = pygaggle(source, cut)
     values, truncated = ours(tmp_path / "out", pairs)
@@ -244,7 +244,10 @@ def test_other_tokens_are_other_rows(
     manifest = export_model(str(usual / "source"), tmp_path / "out", options)
     assert manifest.monot5 is not None
     assert (manifest.monot5.false_token, manifest.monot5.true_token) == tokens
-    assert np.abs(ours(tmp_path / "out", PAIRS[:3])[0] - ours(usual / "out", PAIRS[:3])[0]).max() > TOLERANCE
+    assert (
+        np.abs(ours(tmp_path / "out", PARITY_PAIRS[:3])[0] - ours(usual / "out", PARITY_PAIRS[:3])[0]).max()
+        > TOLERANCE
+    )
 
 
 def test_other_architectures_and_kinds_are_refused(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ from transformers import (
     XLMRobertaTokenizerFast,
 )
 
-from es_rerank.export.pairs import PASSAGES, QUERIES
+from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 
 WINDOW = 128
 _SIZES: dict[str, Any] = {
@@ -292,7 +292,7 @@ def _byte_pairs(*specials: str) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    tokenizer.train_from_iterator([*QUERIES, *PASSAGES], trainer)
+    tokenizer.train_from_iterator([*PARITY_QUERIES, *PARITY_PASSAGES], trainer)
     return tokenizer
 
 

@@ -29,7 +29,7 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench import cost_cells
 from es_rerank.research.bench.cost import (
-    CANDIDATES,
+    CANDIDATE_COUNTS,
     LINE_CANDIDATES,
     LINE_TOKENS,
     TOKENS,
@@ -101,9 +101,11 @@ def test_a_known_r2() -> None:
 
 def test_the_lines_come_first_and_what_the_model_cuts_is_left_out() -> None:
     lines, others = cheapest_first(512)
-    assert sorted(lines + others) == [(candidates, tokens) for candidates in CANDIDATES for tokens in TOKENS]
+    assert sorted(lines + others) == [
+        (candidates, tokens) for candidates in CANDIDATE_COUNTS for tokens in TOKENS
+    ]
     assert {tokens for candidates, tokens in lines if candidates == LINE_CANDIDATES} == set(TOKENS)
-    assert {candidates for candidates, tokens in lines if tokens == LINE_TOKENS} == set(CANDIDATES)
+    assert {candidates for candidates, tokens in lines if tokens == LINE_TOKENS} == set(CANDIDATE_COUNTS)
     for cells in (lines, others):
         assert all(before[0] * before[1] <= after[0] * after[1] for before, after in pairwise(cells))
     assert max(tokens for part in cheapest_first(255) for _, tokens in part) == 128
@@ -170,7 +172,7 @@ def test_passages_are_read_as_exactly_so_many_tokens(tokens: int, texts: CostTex
     reads = WatchedGraph(Zeros())
     with CrossEncoder(model_folder(BUNDLED_RERANKER), threads=1, reads=reads) as model:
         found = texts.beside_query(model)(tokens)
-        assert len(set(found)) == len(found) == max(CANDIDATES)
+        assert len(set(found)) == len(found) == max(CANDIDATE_COUNTS)
         assert not model.score(texts.query, found).truncated.any()
     read = [ids for run, _ in reads.runs for ids in run]
     assert len(read) == len(found)
@@ -258,7 +260,7 @@ def test_a_run_reports_cells_lines_threads_and_draws_them(
     assert {(cell["precision"], cell["candidates"], cell["tokens"]) for cell in shown["cells"]} == {
         (precision, candidates, tokens)
         for precision in ("fp32", "int8")
-        for candidates in CANDIDATES
+        for candidates in CANDIDATE_COUNTS
         for tokens in (32, 64, 128)
     }
     assert all(0 < cell["min_ms"] <= cell["ms"] <= cell["max_ms"] for cell in shown["cells"])

@@ -40,7 +40,7 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record
 from es_rerank.research.bench import peers as table
 from es_rerank.research.bench.collection_windows import CollectionWindows, timed_lists
-from es_rerank.research.bench.engine import BATCHES, Contest, Entrant, SystemRow, label
+from es_rerank.research.bench.engine import BATCH_SIZES, Contest, Entrant, SystemRow, label
 from es_rerank.research.bench.engine_report import EngineReport
 from es_rerank.research.bench.first_stage import Bm25
 from es_rerank.research.bench.machine import int8_preset
@@ -52,7 +52,7 @@ from es_rerank.research.bench.peers.environment import installed
 from es_rerank.research.bench.weights import dequantised, flat_folder
 from es_rerank.research.bench.workers import Worker, WorkerError, last_words
 from es_rerank.research.evaluation.packaged import packaged
-from es_rerank.research.plots.bars import BEFORE, Bar, chart
+from es_rerank.research.plots.bars import GREY, Bar, chart
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
 from es_rerank.types import Calibration
@@ -388,12 +388,12 @@ def test_every_round_asks_every_process_once_for_everything_in_an_order_of_its_o
 def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(
     contest: Callable[..., dict[str, SystemRow]], fake: Start, tmp_path: Path
 ) -> None:
-    rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCHES)
+    rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCH_SIZES)
     assert rows["is well fp32"].batch == 8
     calls = [line.split()[2:] for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
     tried, used = [call for call in calls if call[2] == "5"], [call for call in calls if call[2] == "20"]
     assert (
-        {1, 4, 8} <= {int(batch) for _, batch, _ in tried} <= set(BATCHES)
+        {1, 4, 8} <= {int(batch) for _, batch, _ in tried} <= set(BATCH_SIZES)
     )  # no larger ones once they are clearly slower
     assert {batch for _, batch, _ in used} == {"8"}
     assert len({pid for pid, _, _ in tried}) == len({pid for pid, _, _ in used}) == 1
@@ -563,7 +563,7 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
     named = [
         *SYSTEMS,
-        *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.SHARES),
+        *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.EXIT_SHARES),
         table.REFERENCE,
         table.EXPORT,
     ]
@@ -713,7 +713,7 @@ def test_what_is_timed_is_as_many_pairs_as_asked_for(collection: CollectionWindo
 
 def test_a_chart_is_xml_whose_bars_are_as_long_as_their_values() -> None:
     drawn = ET.fromstring(
-        chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0), Bar("slow", 25.0, 20.0, 30.0, BEFORE)])
+        chart("a & b <c>", [Bar("fast & int8", 100.0, 90.0, 120.0), Bar("slow", 25.0, 20.0, 30.0, GREY)])
     )
     space = "{http://www.w3.org/2000/svg}"
     widths = [

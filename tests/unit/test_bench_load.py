@@ -363,7 +363,7 @@ def test_without_rates_each_server_is_offered_shares_of_its_own_capacity(fake: S
     (row,) = measured([contender(fake, "is well")], None).rows
     assert row.capacity is not None
     assert [step.offered for step in row.steps] == pytest.approx(
-        [share * row.capacity for share in under_load.SHARES]
+        [share * row.capacity for share in under_load.CAPACITY_SHARES]
     )
 
 

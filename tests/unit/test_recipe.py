@@ -12,7 +12,7 @@ from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
 from es_rerank.research.training.recipe import (
     FIRST_ROUND,
-    ROUNDS,
+    RECIPES,
     SECOND_ROUND,
     THIRD_ROUND,
     ZH_EN_FIRST_ROUND,
@@ -53,10 +53,10 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
         read_recipe(str(path))
 
 
-@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(ROUNDS[name].model_dump_json(), encoding="utf-8")
-    assert read_recipe(name) == read_recipe(str(tmp_path / "recipe.json")) == ROUNDS[name]
+    (tmp_path / "recipe.json").write_text(RECIPES[name].model_dump_json(), encoding="utf-8")
+    assert read_recipe(name) == read_recipe(str(tmp_path / "recipe.json")) == RECIPES[name]
 
 
 def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
@@ -79,9 +79,9 @@ def test_the_second_round_goes_on_where_the_first_ended() -> None:
     assert ZH_EN_SECOND_ROUND.first_list == 6_400
 
 
-@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_nothing_is_trained_on_that_is_kept_for_evaluation(name: str) -> None:
-    sources = ROUNDS[name].sources
+    sources = RECIPES[name].sources
     splits = {source.collection: source.splits for source in sources}
     assert not {"esci_sample", "xquad"} & set(splits)
     assert (splits["scifact"], splits["selqa"]) == (("train",), ("dev",))

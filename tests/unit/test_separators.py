@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import DeadlineError, RequestError
 from es_rerank.retrievers.planning.long_texts import Watch, chunks
-from es_rerank.text.separators import GROUPS, LONGEST, MOST, separators_of
+from es_rerank.text.separators import GROUPS, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, separators_of
 from es_rerank.text.strategies import SentenceSettings, cut, strategy_of, words_of
 
 CATASTROPHIC = r"(\w+ ?)+!"
@@ -60,8 +60,11 @@ def ends(script: str) -> None:
         ([r"(?>a)"], "possessive quantifiers"),
         ([r"\n\n", "(a"], r"holds '\(a', which is not a regular expression: missing \): \(a$"),
         (["a)|(b"], r"unexpected \): a\)\|\(b$"),
-        (["x"] * 1_000, f"holds 1000 patterns, at most {MOST} can be tried"),
-        (["x" * 1_001], f"holds a pattern of 1001 characters, at most {LONGEST} can be read: 'xxxx"),
+        (["x"] * 1_000, f"holds 1000 patterns, at most {MAX_PATTERNS} can be tried"),
+        (
+            ["x" * 1_001],
+            f"holds a pattern of 1001 characters, at most {MAX_PATTERN_CHARACTERS} can be read: 'xxxx",
+        ),
         (["((a{100}){100}){10}"], r"which is not a regular expression: .*repetition"),
         ([r"(\pL{1,500}){1,500}"], r"which is not a regular expression: .*repetition"),
         ([r"\pL{100}"], "which is too large; write smaller repetitions"),

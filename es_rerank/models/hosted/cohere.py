@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ...errors import MissingExtraError, RequestError, ScoreError, SettingsError
 from ...types import Scale
 from .answers import Answer, reason, values_by_index
-from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
+from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, service_address
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2
@@ -54,7 +54,7 @@ class CohereReranker(HttpReranker):
         api_key: SecretStr | None = None,
         base_url: str | None = None,
         max_tokens_per_doc: int = MAX_TOKENS_PER_DOC,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = SERVICE_TIMEOUT_S,
         concurrency: int = CONCURRENCY,
     ) -> None:
         if not model:

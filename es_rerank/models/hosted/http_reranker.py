@@ -29,7 +29,7 @@ from .background import BackgroundLoop
 
 T = TypeVar("T")
 
-TIMEOUT_S = 60.0
+SERVICE_TIMEOUT_S = 60.0
 """How long one request may take, its retries included, in a call without a deadline."""
 
 CONCURRENCY = 4

@@ -15,7 +15,7 @@ from ...defaults import MOST_POSITIONS
 from ...errors import ScoreError, SettingsError
 from ...types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
-from .http_reranker import CONCURRENCY, TIMEOUT_S, HttpReranker, service_address
+from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, service_address
 
 DEFAULT_BATCH = 250
 """Most passages in one request to a server that states no limit. A sidecar accepts 1,000 by default, but when
@@ -58,7 +58,7 @@ class RemoteReranker(HttpReranker):
         name: str | None = None,
         api_key: SecretStr | None = None,
         batch_size: int | None = None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = SERVICE_TIMEOUT_S,
         concurrency: int = CONCURRENCY,
     ) -> None:
         address = _address(url)

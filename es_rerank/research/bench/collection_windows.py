@@ -10,7 +10,7 @@ from ...errors import SettingsError
 from ...retrievers.ranking.rerank import calibrated
 from ...scores import ranked
 from ...types import Calibration
-from .engine import CANDIDATES
+from .engine import TIMED_CANDIDATES
 from .windows import Candidates
 from .workers import Lists, ScoreArray
 
@@ -94,7 +94,7 @@ def timed_lists(candidates: Sequence[Candidates], pairs: int) -> Lists:
     lists: list[tuple[str, list[str]]] = []
     left = pairs
     for asked in candidates:
-        texts = asked.texts[: min(CANDIDATES, left)]
+        texts = asked.texts[: min(TIMED_CANDIDATES, left)]
         lists.append((asked.query, texts))
         left -= len(texts)
         if not left:

@@ -16,11 +16,11 @@ from ...models.manifest import Precision
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CANDIDATES = (10, 20, 50, 100, 200)
+CANDIDATE_COUNTS = (10, 20, 50, 100, 200)
 TOKENS = (32, 64, 128, 256, 512)
 """Lengths of the model's input in tokens: query, passage and special tokens together."""
 
-ROUNDS = 5
+COST_ROUNDS = 5
 BUDGET_S = 900.0
 """No cell is started after this time. Two cores of 2024 need a third of it for one precision of a six-layer
 model.
@@ -164,7 +164,9 @@ def cheapest_first(longest: int) -> tuple[list[tuple[int, int]], list[tuple[int,
 
     Cells with more tokens than ``longest`` are left out.
     """
-    cells = [(candidates, tokens) for candidates in CANDIDATES for tokens in TOKENS if tokens <= longest]
+    cells = [
+        (candidates, tokens) for candidates in CANDIDATE_COUNTS for tokens in TOKENS if tokens <= longest
+    ]
     cells.sort(key=lambda cell: cell[0] * cell[1])
     lines = [cell for cell in cells if cell[0] == LINE_CANDIDATES or cell[1] == LINE_TOKENS]
     return lines, [cell for cell in cells if cell not in lines]
@@ -176,7 +178,11 @@ def thread_counts(most: int) -> list[int]:
 
 
 def passages_of_length(
-    texts: Sequence[str], tokenizer: Tokenizer, length: Length, tokens: int, number: int = max(CANDIDATES)
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    length: Length,
+    tokens: int,
+    number: int = max(CANDIDATE_COUNTS),
 ) -> list[str]:
     """Return ``number`` different passages; the model reads exactly ``tokens`` tokens for each.
 

@@ -16,14 +16,14 @@ from .paired import Added, ratio
 from .peers import System
 from .workers import Lists, ScoreArray, Worker, WorkerError
 
-ROUNDS = 5
-PAIRS = 200
-CANDIDATES = 100
+ENGINE_ROUNDS = 5
+TIMED_PAIRS = 200
+TIMED_CANDIDATES = 100
 """Passages per query that are timed: the usual depth for comparing rerankers (MS MARCO's top 100), and a
 search's maximum.
 """
 
-BATCHES = (1, 4, 8, 16, 32)
+BATCH_SIZES = (1, 4, 8, 16, 32)
 """Batch sizes that are tried for a peer that has a batch size; the fastest is used."""
 
 TOLERANCE = 1e-3
@@ -155,7 +155,7 @@ class Contest:
         lists: Lists,
         reference: ScoreArray,
         *,
-        batches: Sequence[int] = BATCHES,
+        batches: Sequence[int] = BATCH_SIZES,
     ) -> None:
         self._runs = [_Measurement(entrant) for entrant in entrants]
         self._lists, self._reference, self._batches = lists, reference, batches

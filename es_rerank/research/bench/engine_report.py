@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...types import Calibration
-from ..plots.bars import BEFORE, OURS, Bar, chart
+from ..plots.bars import BLUE, GREY, Bar, chart
 from .collection_windows import CollectionWindows
 from .engine import SystemRow, label
 from .machine import machine
@@ -90,7 +90,7 @@ class EngineReport:
                 row.pairs_per_second,
                 row.low or 0.0,
                 row.high or 0.0,
-                OURS if row.system.peer is None else BEFORE,
+                BLUE if row.system.peer is None else GREY,
             )
             for row in self.rows
             if row.pairs_per_second is not None and not row.system.remembers

@@ -103,7 +103,11 @@ class Systems:
             )
             for system in (
                 *SYSTEMS,
-                *(table.early_exit_system(layer, share) for layer in self._exits for share in table.SHARES),
+                *(
+                    table.early_exit_system(layer, share)
+                    for layer in self._exits
+                    for share in table.EXIT_SHARES
+                ),
             )
             if system.peer is None or system.peer in versions
         ]

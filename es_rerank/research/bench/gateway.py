@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 DOCUMENTS = 20_000
-ROUNDS = 300
+GATEWAY_ROUNDS = 300
 
 Way = Literal["direct", "sidecar", "library"]
 """Elasticsearch directly; through a sidecar in front of it; or through ``RerankClient`` in this process."""

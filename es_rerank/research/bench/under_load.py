@@ -21,13 +21,13 @@ from .servers import Server
 from .workers import Lists, ScoreArray, WorkerError
 
 REQUESTS = 200
-SHARES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+CAPACITY_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 """Offered rates, as shares of a server's own capacity."""
 
-TIMEOUT_S = 10.0
+LATE_AFTER_S = 10.0
 """A request is late after this time, the default of the official Elasticsearch client."""
 
-BATCHES = (4, 8, 16, 32)
+SERVER_BATCH_SIZES = (4, 8, 16, 32)
 """Batch sizes that are tried for a server that has a batch size; 32 is infinity's default."""
 
 _CAPACITY_REQUESTS = 60
@@ -98,7 +98,7 @@ class UnderLoad:
         requests: Lists,
         expected: Sequence[ScoreArray] | None = None,
         *,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = LATE_AFTER_S,
     ) -> None:
         self.rows = [ServerRow(contender) for contender in contenders]
         self._servers: dict[int, Server] = {}
@@ -128,7 +128,11 @@ class UnderLoad:
         return sum(len(row.contender.batches) for row in self.rows)
 
     def time(
-        self, on_step: OnStep, *, rates: Sequence[float] | None = None, shares: Sequence[float] = SHARES
+        self,
+        on_step: OnStep,
+        *,
+        rates: Sequence[float] | None = None,
+        shares: Sequence[float] = CAPACITY_SHARES,
     ) -> None:
         """Offer every server each rate. ``rates`` are in requests per second, ``shares`` are of the server's
         own capacity.

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from ..plots.bars import BEFORE, BESIDE, OURS, Bar, chart
+from ..plots.bars import BLUE, GREY, LIGHT_BLUE, Bar, chart
 from ..plots.curves import COLOURS, Curve, Panel, curves
 from ..plots.differences import differences
 from .comparison import Comparison, labels
@@ -77,9 +77,9 @@ def _overview(comparison: Comparison, called: dict[str, str]) -> Iterator[str]:
 def _three_bars(result: Result) -> list[Bar]:
     rows = result.per_query
     return [
-        _bar(f"{result.collection} · first stage", [row.first_stage for row in rows], BEFORE),
-        _bar("cross-encoder alone", [row.cross_encoder for row in rows], BESIDE),
-        _bar("shipped default", [row.reranked for row in rows], OURS),
+        _bar(f"{result.collection} · first stage", [row.first_stage for row in rows], GREY),
+        _bar("cross-encoder alone", [row.cross_encoder for row in rows], LIGHT_BLUE),
+        _bar("shipped default", [row.reranked for row in rows], BLUE),
     ]
 
 

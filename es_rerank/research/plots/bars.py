@@ -10,7 +10,7 @@ from .frame import INK, framed
 
 _LABEL, _BAR, _RIGHT = 260, 380, 120
 _ROW, _TOP, _THICK, _BETWEEN = 28, 46, 18, 14
-OURS, BESIDE, BEFORE = "#0b64dd", "#7fb2f5", "#a9b4c2"
+BLUE, LIGHT_BLUE, GREY = "#0b64dd", "#7fb2f5", "#a9b4c2"
 """Colours of a bar: the measured thing, a variant of it, and the thing that it is compared with."""
 
 _WIDTH = _LABEL + _BAR + _RIGHT
@@ -23,7 +23,7 @@ class Bar(NamedTuple):
     value: float
     low: float
     high: float
-    colour: str = OURS
+    colour: str = BLUE
 
 
 def chart(title: str, bars: Sequence[Bar], *, digits: int = 1, together: int | None = None) -> str:

@@ -28,7 +28,7 @@ from ...types import Calibration, FloatArray
 from .queries import draw_queries
 from .recipe import Recipe, Source
 
-WINDOW = 50
+CALIBRATION_WINDOW = 50
 QUERIES_PER_SOURCE = 150
 
 WEIGHTS = (0.2, 0.4, 0.5, 0.65, 0.8, 1.0)
@@ -73,7 +73,7 @@ class Windows:
         best: dict[str, int] = {}
         for number in np.argsort(-similarity, kind="stable"):
             best.setdefault(self._owner[number], int(number))
-            if len(best) == WINDOW:
+            if len(best) == CALIBRATION_WINDOW:
                 break
         pooled = self._source.kind == "pool"
         labels = [

@@ -22,7 +22,7 @@ from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
 from ...models.manifest import TOKENIZER
 from .early_exit import EarlyExit
 from .objective import loss_of
-from .recipe import RECIPE, Recipe
+from .recipe import RECIPE_FILE, Recipe
 from .training_list import WORK, TrainingList, mark_of, queue, split_development
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Trainer:
         """
         self.average.module.save(out)
         self._tokenizer.save_pretrained(out)
-        (out / RECIPE).write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (out / RECIPE_FILE).write_text(self._recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
         chance = random.Random(self._recipe.seed)
         drawn = chance.sample(self._lists, min(_INT8_TEXTS, len(self._lists)))
         lines = (

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...errors import SettingsError
 
-RECIPE = "recipe.json"
+RECIPE_FILE = "recipe.json"
 """File in which a training run stores its recipe, inside its folder."""
 
 Part = Literal["all", "train", "evaluate"]
@@ -263,7 +263,7 @@ ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
 reach.
 """
 
-ROUNDS: Mapping[str, Recipe] = {
+RECIPES: Mapping[str, Recipe] = {
     "first": FIRST_ROUND,
     "second": SECOND_ROUND,
     "third": THIRD_ROUND,
@@ -278,11 +278,11 @@ def read_recipe(name: str) -> Recipe:
 
     Raises SettingsError, with pydantic's report of the fields, when the file is not a recipe.
     """
-    if name in ROUNDS:
-        return ROUNDS[name]
+    if name in RECIPES:
+        return RECIPES[name]
     try:
         return Recipe.model_validate_json(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{name} is not a training recipe, nor one of {', '.join(ROUNDS)}: {error}"
+            f"{name} is not a training recipe, nor one of {', '.join(RECIPES)}: {error}"
         ) from error

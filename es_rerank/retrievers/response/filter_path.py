@@ -18,11 +18,11 @@ from typing import Any
 from ...errors import RequestError
 from ..grammar.wildcards import matches
 
-LONGEST = 4_096
+MAX_FILTER_CHARACTERS = 4_096
 """Most characters of a filter: the longest URL that Elasticsearch accepts
 (``http.max_initial_line_length``)."""
 
-MOST_PATTERNS = 100
+MAX_WILDCARD_NAMES = 100
 """Most different names with ``*`` in a filter. Each of them is compared with each different key of the
 answer."""
 
@@ -41,8 +41,8 @@ def check_filter_path(paths: FilterPath) -> None:
 def selected(answer: dict[str, Any], paths: FilterPath) -> dict[str, Any]:
     """Return the parts of an answer that the paths select, or the whole answer without paths.
 
-    Raises RequestError when the filter is longer than ``LONGEST`` characters or has more than
-    ``MOST_PATTERNS`` names with ``*``.
+    Raises RequestError when the filter is longer than ``MAX_FILTER_CHARACTERS`` characters or has more than
+    ``MAX_WILDCARD_NAMES`` names with ``*``.
     """
     path_list = _path_list(paths)
     wanted = _Paths([path for path in path_list if path and not path.startswith("-")])
@@ -54,9 +54,9 @@ def selected(answer: dict[str, Any], paths: FilterPath) -> dict[str, Any]:
 def _path_list(paths: FilterPath) -> list[str]:
     given = [paths] if isinstance(paths, str) else list(paths or ())
     length = sum(map(len, given))
-    if length > LONGEST:
+    if length > MAX_FILTER_CHARACTERS:
         raise RequestError(
-            f"[filter_path] has {length} characters, at most {LONGEST} are read; "
+            f"[filter_path] has {length} characters, at most {MAX_FILTER_CHARACTERS} are read; "
             "name fewer paths, or shorten them by wildcards"
         )
     return [path.strip() for path in (paths.split(",") if isinstance(paths, str) else given)]
@@ -100,10 +100,10 @@ class _Paths:
                 bit <<= 1
             self._matched |= bit
             bit <<= 1
-        if len(self._patterns) > MOST_PATTERNS:
+        if len(self._patterns) > MAX_WILDCARD_NAMES:
             raise RequestError(
                 f"[filter_path] names {len(self._patterns)} different wildcard patterns, "
-                f"more than the limit of {MOST_PATTERNS}; name fewer patterns"
+                f"more than the limit of {MAX_WILDCARD_NAMES}; name fewer patterns"
             )
 
     def kept(self, value: Any, state: int) -> Any:  # noqa: ANN401 any JSON value

@@ -96,7 +96,7 @@ project quantizes them, which runs faster than the quantization of sentence-tran
 project's graph passes: they make padded batches, and a graph without a mask cannot read these.
 """
 
-SHARES = (0.3, 0.5)
+EXIT_SHARES = (0.3, 0.5)
 """Shares of the candidates that are read beyond an exit."""
 
 
