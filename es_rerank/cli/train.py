@@ -41,7 +41,7 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of an earlier training run, to continue from.",
+            help="Folder of an earlier training run, whose trained model the new run starts from.",
             show_default="a fresh head on the base model",
         ),
     ] = None,

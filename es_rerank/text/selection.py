@@ -230,7 +230,11 @@ def _splits_a_word(text: str, place: int) -> bool:
 
 
 def _cut(passage: RankedPassage, fits: Fits) -> RankedPassage | None:
-    """Return the longest good beginning of a passage that fits alone, None where no character fits."""
+    """Return the beginning of a passage that fits alone, None where no character fits.
+
+    It is cut after a sentence if that keeps more than half of what would fit, else between words, else where
+    the room ends.
+    """
     longest = bisect_left(
         range(1, len(passage.text)), True, key=lambda length: not fits([_shortened(passage, length)])
     )

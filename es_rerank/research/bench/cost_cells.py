@@ -44,12 +44,12 @@ class CostTexts:
         self.query, self._texts = query, texts
 
     def beside_query(self, model: CrossEncoder) -> CutPassages:
-        """Return a function that gives passages of a total length in tokens, the query included."""
+        """Return a function that gives passages. Query and passage together have the tokens asked for."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(self.query, passage).ids))
 
     def for_embedder(self, model: BiEncoder, prefix: str) -> CutPassages:
-        """Return a function that gives passages of a total length in tokens, the model's prefix included."""
+        """Return a function that gives passages. Prefix and passage together have the tokens asked for."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(prefix + passage).ids))
 
