@@ -1,0 +1,30 @@
+"""The definitions for Elasticsearch that the plugin's ingest processor needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ingest_pipelines
+from ingest_pipelines.mapping import Recipe, index_body
+
+DEFINITIONS = Path(ingest_pipelines.__file__).parent / "definitions"
+
+
+def test_the_template_maps_passages_as_our_own_ingest_does() -> None:
+    template = json.loads((DEFINITIONS / "passages_template.json").read_text())["template"]
+    ours = index_body(Recipe("all-MiniLM-L6-v2", 384, 160, 32))
+
+    properties = template["mappings"]["properties"]
+    assert properties == {name: ours["mappings"]["properties"][name] for name in ("title", "text", "passages")}
+    nested = ours["settings"]["mapping"]["nested_objects"]["limit"]
+    assert template["settings"]["index.mapping.nested_objects.limit"] == nested
+
+
+def test_the_pipeline_writes_the_field_that_the_template_maps() -> None:
+    pipeline = json.loads((DEFINITIONS / "passages_pipeline.json").read_text())
+    template = json.loads((DEFINITIONS / "passages_template.json").read_text())["template"]
+
+    (processor,) = pipeline["processors"]
+    assert processor["es_rerank_passages"]["target_field"] in template["mappings"]["properties"]
+    assert template["settings"]["index.default_pipeline"] == "passages"
