@@ -1,8 +1,8 @@
-"""Compiles the Elasticsearch plugin into the jars that the package contains. Run it by ``scripts/build-plugin``.
+"""Compiles the Elasticsearch plugin into the jars of the package. Run it by ``scripts/build-plugin``.
 
-One jar is made for each API generation of Elasticsearch: it is compiled against the oldest or newest tested
-version of that generation. With ``--check``, nothing is compiled: the exit status is 1 when a jar was made from
-other sources than those in ``plugin/src``.
+One jar is made for each API generation of Elasticsearch, compiled against a tested version of it. With
+``--check``, nothing is compiled: the exit status is 1 when a jar was made from other sources than those in
+``plugin/src``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def build(generation: Generation, javac: Path) -> None:
     home = distribution.fetch(default_cache(), javac.parent.parent, generation.compiled_against)
     files = sources(generation)
     with tempfile.TemporaryDirectory() as folder:
-        command = [javac, *_OPTIONS, "-cp", f"{home / 'lib'}/*", "-d", folder, *files]
+        command = [str(javac), *_OPTIONS, "-cp", f"{home / 'lib'}/*", "-d", folder, *map(str, files)]
         if subprocess.run(command, check=False).returncode != 0:
             sys.exit(f"{generation.name}: the sources do not compile")
         manifest = (

@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 from rerank_services import FakeService, Host, serving_whichever
+from server import reserved_port, sidecar
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.node import Node, down, up
 from es_rerank.node.probe import probe
@@ -22,7 +24,7 @@ pytest.register_assert_rewrite("es_rerank.testing.contract", "asking", "commands
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
 
-_STARTS_A_NODE = frozenset({"node", "secured"})
+_STARTS_A_NODE = frozenset({"node", "secured", "plugin_node"})
 """Fixtures that start an Elasticsearch."""
 
 _STARTUP_S = 300.0
@@ -88,11 +90,68 @@ def es(node: Node) -> Iterator[Elasticsearch]:
 @pytest.fixture
 def index(es: Elasticsearch) -> Iterator[str]:
     """A name that no index has yet; whatever is there under it afterwards, ``name*`` included, is deleted."""
+    yield from _fresh_name(es)
+
+
+def _fresh_name(es: Elasticsearch) -> Iterator[str]:
     name = f"test-{uuid4().hex[:12]}"
     yield name
     # Deletion by pattern is refused by default, and an alias goes with its last index.
     for found in es.indices.get(index=f"{name}*", expand_wildcards="all"):
         es.indices.delete(index=found)
+
+
+# -- a node with the plugin ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def sidecar_port() -> Iterator[int]:
+    """The port of 127.0.0.1 where the plugin of ``plugin_node`` asks its sidecar.
+
+    A test may listen there itself, in place of ``plugin_sidecar``. Nobody else can take the port.
+    """
+    with reserved_port() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def plugin_state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the node with the plugin is recorded."""
+    return tmp_path_factory.mktemp("plugin-state")
+
+
+@pytest.fixture(scope="session")
+def plugin_node(plugin_state_dir: Path, sidecar_port: int) -> Iterator[Node]:
+    """An Elasticsearch with the plugin, whose sidecar is whatever listens at ``sidecar_port``."""
+    settings = {"es_rerank.url": f"http://127.0.0.1:{sidecar_port}"}
+    try:
+        yield up(plugin_state_dir, plugin=True, settings=settings, timeout_s=_STARTUP_S)
+    finally:
+        down(plugin_state_dir, purge=True)
+
+
+@pytest.fixture(scope="module")
+def plugin_sidecar(
+    plugin_node: Node, sidecar_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a sidecar with tiny models that the plugin of ``plugin_node`` asks."""
+    folder = tmp_path_factory.mktemp("plugin-sidecar")
+    models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
+    with sidecar(plugin_node.url, *models, folder / "log", sidecar_port) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def plugin_es(plugin_node: Node) -> Iterator[Elasticsearch]:
+    """A client of the Elasticsearch with the plugin."""
+    with Elasticsearch(plugin_node.url, request_timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def plugin_index(plugin_es: Elasticsearch) -> Iterator[str]:
+    """A name that no index of ``plugin_node`` has yet; whatever is there afterwards is deleted."""
+    yield from _fresh_name(plugin_es)
 
 
 @pytest.fixture(scope="module")

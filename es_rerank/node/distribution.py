@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NodeError
 from .account import make_reachable
+from .plugin.archive import build, contents_of
+from .plugin.installation import copy_with_plugin, package_version
 from .record import locked
 
 VERSION = "9.5.0"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
-_ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
+_ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
 _DOWNLOAD_TIMEOUT_S = 900.0
 _DRAFT_PREFIX = ".unpacking-"
+_CHECKSUM_DIGITS = 12
 
 
-def unpacked(cache: Path) -> Path | None:
+def unpacked(cache: Path, version: str = VERSION) -> Path | None:
     """Return the folder of the unpacked distribution in ``cache``, None if it is not there yet."""
-    folder = _folder(cache)
+    folder = _folder(cache, version)
     return folder if folder.is_dir() else None
 
 
@@ -32,22 +37,44 @@ def has_maven(environ: Mapping[str, str]) -> bool:
     return shutil.which("mvn", path=environ.get("PATH", os.defpath)) is not None
 
 
-def fetch(cache: Path, java_home: Path) -> Path:
-    """Return the folder of the unpacked distribution in ``cache``.
+def fetch(cache: Path, java_home: Path, version: str = VERSION) -> Path:
+    """Return the folder of the unpacked distribution of Elasticsearch ``version`` in ``cache``.
 
     If it is not there yet, Maven downloads it. ``java_home`` is the folder of the JDK that Maven runs on.
     Raises NodeError when Maven is not installed, fails, or takes longer than 15 minutes.
     """
     make_reachable(cache)
     with locked(cache):
-        if (folder := unpacked(cache)) is not None:
+        if (folder := unpacked(cache, version)) is not None:
             return folder
-        # A draft is left over from a process that was killed while it unpacked. The lock shows that it has
-        # ended.
-        for draft in cache.glob(_DRAFT_PREFIX + "*"):
-            shutil.rmtree(draft)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT_PREFIX) as draft_name:
-            return unpack(_download(Path(draft_name), java_home), _folder(cache))
+        with _draft(cache) as draft:
+            return unpack(_download(draft, java_home, version), _folder(cache, version))
+
+
+def fetch_with_plugin(cache: Path, java_home: Path, version: str = VERSION) -> Path:
+    """Return the folder of a copy of the unpacked distribution in which the plugin is installed.
+
+    The distribution itself is fetched as by ``fetch`` and stays without the plugin. Raises what ``fetch``
+    raises, and NodeError when the plugin does not support ``version`` or cannot be installed.
+    """
+    target = cache / folder_with_plugin(version)
+    source = fetch(cache, java_home, version)
+    with locked(cache):
+        if not target.is_dir():
+            with _draft(cache) as draft:
+                archive = build(version, package_version(), draft)
+                copy_with_plugin(source, draft / "elasticsearch", archive)
+                (draft / "elasticsearch").rename(target)
+        return target
+
+
+def folder_with_plugin(version: str) -> str:
+    """Return the name of the folder that ``fetch_with_plugin`` makes in the cache.
+
+    It holds the plugin's checksum, so another build of the plugin has another folder.
+    """
+    checksum = hashlib.sha512(contents_of(version, package_version())).hexdigest()
+    return f"elasticsearch-{version}-with-plugin-{checksum[:_CHECKSUM_DIGITS]}"
 
 
 def unpack(archive: Path, target: Path) -> Path:
@@ -70,8 +97,18 @@ def unpack(archive: Path, target: Path) -> Path:
     return folder.rename(target)
 
 
-def _folder(cache: Path) -> Path:
-    return cache / f"elasticsearch-{VERSION}"
+@contextmanager
+def _draft(cache: Path) -> Iterator[Path]:
+    """Make a folder in ``cache`` that is removed afterwards. The caller holds the lock of ``cache``."""
+    # A draft is left over from a process that was killed while it unpacked. The lock shows that it has ended.
+    for draft in cache.glob(_DRAFT_PREFIX + "*"):
+        shutil.rmtree(draft)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=_DRAFT_PREFIX) as name:
+        yield Path(name)
+
+
+def _folder(cache: Path, version: str) -> Path:
+    return cache / f"elasticsearch-{version}"
 
 
 def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> None:
@@ -81,14 +118,15 @@ def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> No
     path.chmod(0o755 if entry.is_dir() or (entry.external_attr >> 16) & 0o100 else 0o644)
 
 
-def _download(folder: Path, java_home: Path) -> Path:
+def _download(folder: Path, java_home: Path, version: str) -> Path:
+    artifact = _ARTIFACT.format(version=version)
     maven = shutil.which("mvn")
     if maven is None:
         raise NodeError(
-            f"Elasticsearch {VERSION} is not in the cache and Maven (mvn), which fetches it, is not on PATH; "
+            f"Elasticsearch {version} is not in the cache and Maven (mvn), which fetches it, is not on PATH; "
             "install Maven"
         )
-    command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
+    command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
     environ = {**os.environ, "JAVA_HOME": str(java_home)}
     try:
         done = subprocess.run(
@@ -102,13 +140,13 @@ def _download(folder: Path, java_home: Path) -> Path:
         )
     except subprocess.TimeoutExpired as error:
         raise NodeError(
-            f"Maven did not fetch {_ARTIFACT} within {_DOWNLOAD_TIMEOUT_S:.0f} seconds; "
+            f"Maven did not fetch {artifact} within {_DOWNLOAD_TIMEOUT_S:.0f} seconds; "
             "check the network and the mirrors in ~/.m2/settings.xml"
         ) from error
     archives = list(folder.glob("*.zip"))
     if done.returncode != 0 or not archives:
         raise NodeError(
-            f"Maven cannot fetch {_ARTIFACT}: {_first_line(done)}; "
+            f"Maven cannot fetch {artifact}: {_first_line(done)}; "
             "check the network and the mirrors in ~/.m2/settings.xml"
         )
     return archives[0]

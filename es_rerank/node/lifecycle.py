@@ -16,12 +16,19 @@ from ..settings import read_settings
 from . import distribution, docker, java, process
 from .account import default_cache, home_of
 from .probe import await_health, probe
-from .record import How, ProcessRecord, Record, forget, locked, read, write
+from .process import SettingValue
+from .record import How, PluginRecord, ProcessRecord, Record, forget, locked, read, write
 
 NONE_RUNS = (
     "no Elasticsearch: start one with `es-rerank up`, "
     "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
 )
+
+DEFAULT_SIDECAR = "http://127.0.0.1:8787"
+"""The address of the sidecar that the plugin asks by default: where ``es-rerank serve`` listens."""
+
+_SIDECAR = "es_rerank.url"
+_NOT_IN_DOCKER = "a node with the plugin, or with settings of its own, is not started in Docker"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Node:
     """Process id. None for a node in Docker and for an address that the user gave."""
     home: Path | None
     """Folder of its configuration, data and logs. None if ``pid`` is None."""
+    sidecar: str | None = None
+    """The address of the sidecar that the node's plugin asks. None if es-rerank started no plugin there."""
     found: bool = field(default=True, compare=False)
     """True if the node was already running, False if this call started it."""
 
@@ -44,6 +53,22 @@ class Obstacle(NamedTuple):
 
     found: str
     install: str
+
+
+class _Wish(NamedTuple):
+    """How a node is started, as ``up`` describes it."""
+
+    heap_mb: int
+    timeout_s: float
+    cache: Path
+    plugin: bool
+    settings: Mapping[str, SettingValue]
+    version: str
+
+    @property
+    def takes_docker(self) -> bool:
+        """Whether a container can be that node: it has the default version, settings and no plugin."""
+        return not self.plugin and not self.settings and self.version == distribution.VERSION
 
 
 class Down(NamedTuple):
@@ -58,7 +83,14 @@ class Down(NamedTuple):
 
 
 def up(
-    state_dir: Path, *, heap_mb: int = 512, timeout_s: float = 180.0, cache_dir: Path | None = None
+    state_dir: Path,
+    *,
+    heap_mb: int = 512,
+    timeout_s: float = 180.0,
+    cache_dir: Path | None = None,
+    plugin: bool = False,
+    settings: Mapping[str, SettingValue] | None = None,
+    version: str = distribution.VERSION,
 ) -> Node:
     """Return the running node of ``state_dir``. If it does not run, it is started.
 
@@ -66,16 +98,27 @@ def up(
     local JDK. ``heap_mb`` is the heap in MiB. ``timeout_s`` is the maximum time in seconds until the node
     serves requests; downloads do not count. ``cache_dir`` is the folder for the distribution. Commands that
     call this function at the same time get the same node. The node keeps running after the command ends.
+
+    ``plugin`` installs the plugin in the node. ``settings`` are added to elasticsearch.yml, or replace those
+    that we write there; ``es_rerank.url`` is the address of the sidecar that the plugin asks. ``version`` is
+    Elasticsearch's. A node with one of the three is never started in Docker. ``settings`` and ``version`` do
+    not change a node that already runs.
+
     Raises NodeError when no node can be started here or the node does not serve in time. The message says
-    why, and what to install.
+    why, and what to install. Raises NodeError also when ``plugin`` is asked for and the running node has no
+    plugin, an older one, or one that asks another sidecar.
     """
     state_dir = state_dir.resolve()
+    cache = cache_dir or default_cache()
+    wish = _Wish(heap_mb, timeout_s, cache, plugin, settings or {}, version)
     with locked(state_dir):
         record = read(state_dir)
         if record is not None and _is_alive(record):
+            if plugin:
+                _check_plugin(record, wish)
             _await(record, timeout_s)
             return _node(record)
-        record = _start(state_dir, cache_dir or default_cache(), heap_mb=heap_mb, timeout_s=timeout_s)
+        record = _start(state_dir, wish)
         write(state_dir, record)
         return replace(_node(record), found=False)
 
@@ -119,9 +162,13 @@ def address(url: str | None, state_dir: Path) -> str:
 
 
 def obstacles(
-    cache: Path, environ: Mapping[str, str], folders: Iterable[str] = java.FOLDERS
+    cache: Path,
+    environ: Mapping[str, str],
+    folders: Iterable[str] = java.FOLDERS,
+    *,
+    version: str = distribution.VERSION,
 ) -> list[Obstacle]:
-    """Return why the distribution from Maven Central cannot be started here, empty if it can.
+    """Return why the distribution ``version`` from Maven Central cannot be started here, empty if it can.
 
     ``folders`` are patterns of the folders in which JDKs are searched.
     """
@@ -134,42 +181,65 @@ def obstacles(
                 f"a JDK {java.OLDEST} or newer",
             )
         )
-    if distribution.unpacked(cache) is None and not distribution.has_maven(environ):
+    if distribution.unpacked(cache, version) is None and not distribution.has_maven(environ):
         missing.append(Obstacle("Maven (mvn) is not on PATH", "Maven"))
     return missing
 
 
-def _start(state_dir: Path, cache: Path, *, heap_mb: int, timeout_s: float) -> Record:
-    docker_problem = docker.problem() or docker.pull()
-    if docker_problem is None:
-        return docker.start(state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
-    missing = obstacles(cache, os.environ)
+def _check_plugin(record: Record, wish: _Wish) -> None:
+    """Raise NodeError when the running node has not the plugin that is asked for."""
+    url = wish.settings.get(_SIDECAR)
+    if record.plugin is None:
+        fault = "runs without the plugin"
+    elif record.plugin.folder != distribution.folder_with_plugin(record.version):
+        fault = "runs with another build of the plugin"
+    elif url is not None and url != record.plugin.sidecar:
+        fault = f"has a plugin that asks the sidecar at {record.plugin.sidecar}, not at {url}"
+    else:
+        return
+    raise NodeError(
+        f"the node at {record.url} {fault}; "
+        "stop it with `es-rerank down`, which keeps its data, and repeat this command"
+    )
+
+
+def _start(state_dir: Path, wish: _Wish) -> Record:
+    reason = _NOT_IN_DOCKER
+    if wish.takes_docker:
+        problem = docker.problem() or docker.pull()
+        if problem is None:
+            return docker.start(state_dir, heap_mb=wish.heap_mb, timeout_s=wish.timeout_s)
+        reason = problem
+    missing = obstacles(wish.cache, os.environ, version=wish.version)
     if missing:
-        reasons = "; ".join([docker_problem, *(obstacle.found for obstacle in missing)])
+        reasons = "; ".join([reason, *(obstacle.found for obstacle in missing)])
         to_install = " and ".join(obstacle.install for obstacle in missing)
+        docker_or = "Install Docker and start its daemon, or install" if wish.takes_docker else "Install"
         raise NodeError(
-            f"no Elasticsearch can be started here: {reasons}. "
-            f"Install Docker and start its daemon, or install {to_install}; "
+            f"no Elasticsearch can be started here: {reasons}. {docker_or} {to_install}; "
             "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
         )
-    return _start_from_maven(home_of(state_dir), cache, heap_mb=heap_mb, timeout_s=timeout_s)
+    return _start_from_maven(home_of(state_dir), wish)
 
 
-def _start_from_maven(home: Path, cache: Path, *, heap_mb: int, timeout_s: float) -> Record:
+def _start_from_maven(home: Path, wish: _Wish) -> Record:
     jdk = java.find(os.environ)
     assert jdk is not None, "obstacles() reports a missing JDK"
-    folder = distribution.fetch(cache, jdk.home)
-    process.prepare(home, folder)
-    deadline = time.monotonic() + timeout_s
-    place, url = process.start(home, folder, jdk.home, heap_mb=heap_mb, timeout_s=timeout_s)
+    fetch = distribution.fetch_with_plugin if wish.plugin else distribution.fetch
+    folder = fetch(wish.cache, jdk.home, wish.version)
+    process.prepare(home, folder, wish.settings)
+    deadline = time.monotonic() + wish.timeout_s
+    place, url = process.start(home, folder, jdk.home, heap_mb=wish.heap_mb, timeout_s=wish.timeout_s)
     health = await_health(url, deadline=deadline, dead=lambda: not process.is_running(place))
     if health is None or health.node_id is None or health.version is None:
         process.stop(place.pid)
         raise NodeError(
             f"Elasticsearch (process {place.pid}) started but did not become healthy "
-            f"within {timeout_s:.0f} seconds; its log is in {home / 'logs'}"
+            f"within {wish.timeout_s:.0f} seconds; its log is in {home / 'logs'}"
         )
-    return Record(url=url, version=health.version, node_id=health.node_id, place=place)
+    sidecar = str(wish.settings.get(_SIDECAR, DEFAULT_SIDECAR))
+    plugin = PluginRecord(folder=folder.name, sidecar=sidecar) if wish.plugin else None
+    return Record(url=url, version=health.version, node_id=health.node_id, place=place, plugin=plugin)
 
 
 def _is_alive(record: Record) -> bool:
@@ -226,7 +296,8 @@ def _purge(state_dir: Path, record: Record | None) -> bool:
 def _node(record: Record) -> Node:
     place = record.place
     pid, home = (place.pid, place.home) if isinstance(place, ProcessRecord) else (None, None)
-    return Node(url=record.url, version=record.version, how=record.how, pid=pid, home=home)
+    sidecar = record.plugin.sidecar if record.plugin else None
+    return Node(url=record.url, version=record.version, how=record.how, pid=pid, home=home, sidecar=sidecar)
 
 
 def _checked(url: str) -> str:

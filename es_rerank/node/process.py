@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,9 @@ import psutil
 from ..errors import NodeError
 from .account import account, make_reachable
 from .record import ProcessRecord
+
+SettingValue = str | int | bool | list[str]
+"""A value in elasticsearch.yml."""
 
 _HOME_PROPERTY = "-Drerank.home="
 """A system property on the command line of every node that we start. It identifies a process as ours."""
@@ -26,31 +31,13 @@ _STOP_TIMEOUT_S = 60.0
 _INTERVAL_S = 0.1
 _LOG_LINES = 5
 
-_SETTINGS = """\
-cluster.name: es-rerank
-node.name: es-rerank
-discovery.type: single-node
-xpack.security.enabled: false
-http.host: 127.0.0.1
-http.port: 0
-transport.host: 127.0.0.1
-transport.port: 0
-node.portsfile: true
-path.data: "{home}/data"
-path.logs: "{home}/logs"
-cluster.routing.allocation.disk.threshold_enabled: false
-"""
-# With port 0, the system chooses a free port when the node binds it, so no other process can take that port
-# first. The ports file holds the number. The disk threshold would make indices read-only on a laptop whose
-# disk is almost full.
 
-
-def prepare(home: Path, distribution: Path) -> None:
+def prepare(home: Path, distribution: Path, settings: Mapping[str, SettingValue] | None = None) -> None:
     """Prepare the node's folder ``home``: write its configuration and keep its data.
 
     The node's account becomes the owner of all files. ``distribution`` is the folder of the unpacked
-    distribution. Raises NodeError when ``home`` is a folder that es-rerank did not make, or cannot be
-    written.
+    distribution. ``settings`` are added to elasticsearch.yml, or replace those that we write there. Raises
+    NodeError when ``home`` is a folder that es-rerank did not make, or cannot be written.
     """
     if home.is_dir() and any(home.iterdir()) and not is_ours(home):
         raise NodeError(
@@ -62,7 +49,7 @@ def prepare(home: Path, distribution: Path) -> None:
         for name in ("config", "data", "logs", "tmp"):
             (home / name).mkdir(parents=True, exist_ok=True)
         (home / _MARKER).touch()
-        _configure(home, distribution)
+        _configure(home, distribution, _own_settings(home) | dict(settings or {}))
         _change_owner(home)
     except OSError as error:
         raise NodeError(
@@ -137,14 +124,36 @@ def remove(home: Path) -> None:
         shutil.rmtree(home)
 
 
-def _configure(home: Path, distribution: Path) -> None:
+def _own_settings(home: Path) -> dict[str, SettingValue]:
+    return {
+        "cluster.name": "es-rerank",
+        "node.name": "es-rerank",
+        "discovery.type": "single-node",
+        "xpack.security.enabled": False,
+        "http.host": "127.0.0.1",
+        # With port 0, the system chooses a free port when the node binds it, so no other process can take
+        # that port first. The ports file holds the number.
+        "http.port": 0,
+        "transport.host": "127.0.0.1",
+        "transport.port": 0,
+        "node.portsfile": True,
+        "path.data": f"{home}/data",
+        "path.logs": f"{home}/logs",
+        # It would make indices read-only on a laptop whose disk is almost full.
+        "cluster.routing.allocation.disk.threshold_enabled": False,
+    }
+
+
+def _configure(home: Path, distribution: Path, settings: Mapping[str, SettingValue]) -> None:
     config = home / "config"
     shutil.copyfile(distribution / "config" / "log4j2.properties", config / "log4j2.properties")
     options = (distribution / "config" / "jvm.options").read_text(encoding="utf-8").splitlines()
     # A local node does not need its garbage-collection logs, which may take up to 2 GiB.
     kept = [line for line in options if not line.startswith("-Xlog:gc")]
     (config / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    (config / "elasticsearch.yml").write_text(_SETTINGS.format(home=home), encoding="utf-8")
+    # Every JSON value is a YAML value, and its quotes keep signs that YAML would read as its own.
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items()]
+    (config / "elasticsearch.yml").write_text("".join(lines), encoding="utf-8")
 
 
 def _change_owner(home: Path) -> None:

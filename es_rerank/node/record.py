@@ -44,6 +44,17 @@ class ContainerRecord(BaseModel):
     """The Compose file, None if the container was started without one."""
 
 
+class PluginRecord(BaseModel):
+    """The plugin of a node that es-rerank started with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    """Name of the distribution's folder, which holds the checksum of the plugin."""
+    sidecar: str
+    """The address of the sidecar that the plugin asks."""
+
+
 class Record(BaseModel):
     """A node that es-rerank started, as a process or as a container."""
 
@@ -54,6 +65,8 @@ class Record(BaseModel):
     node_id: str
     """The node id that Elasticsearch gave. Another server on the same port has another id."""
     place: ProcessRecord | ContainerRecord
+    plugin: PluginRecord | None = None
+    """None if the node runs without the plugin."""
     running: bool = True
     """Whether the node ran when the last command ended. It may have ended since."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,19 @@ def sidecar(
     arguments = ["--port", str(port), "--elasticsearch-url", url, *models, *extra]
     with _serving(arguments, log, {}) as process:
         yield _ready(process, log), process
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Reserve a free port of 127.0.0.1 until the block ends; nothing listens there.
+
+    A server that sets SO_REUSEADDR, as Python's do, can listen at it. No other program gets it by chance: a
+    socket holds it that never listens.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @contextmanager

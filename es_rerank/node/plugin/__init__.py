@@ -1,0 +1,1 @@
+"""The Elasticsearch plugin: makes its archive, and installs it in an Elasticsearch."""
