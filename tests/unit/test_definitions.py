@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 import ingest_pipelines
-from ingest_pipelines.mapping import Recipe, index_body
+from ingest_pipelines.mapping import IndexRecipe, index_body
 
 DEFINITIONS = Path(ingest_pipelines.__file__).parent / "definitions"
 
 
 def test_the_template_maps_passages_as_our_own_ingest_does() -> None:
     template = json.loads((DEFINITIONS / "passages_template.json").read_text())["template"]
-    ours = index_body(Recipe("all-MiniLM-L6-v2", 384, 160, 32))
+    ours = index_body(IndexRecipe("all-MiniLM-L6-v2", 384, 160, 32))
 
-    properties = template["mappings"]["properties"]
-    assert properties == {name: ours["mappings"]["properties"][name] for name in ("title", "text", "passages")}
+    properties, expected = template["mappings"]["properties"], ours["mappings"]["properties"]
+    assert properties == {name: expected[name] for name in ("title", "text", "passages")}
     nested = ours["settings"]["mapping"]["nested_objects"]["limit"]
     assert template["settings"]["index.mapping.nested_objects.limit"] == nested
 
