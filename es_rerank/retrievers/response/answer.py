@@ -49,7 +49,7 @@ class SearchStats:
     def status(self) -> Status:
         """Return the status of the search.
 
-        ``fused``: no reranker ran. ``reranked``: all rerankers finished. ``partial``: some scores are
+        ``fused``: the tree has no reranker. ``reranked``: all rerankers finished. ``partial``: some scores are
         missing. ``first_stage``: no reranker scored anything.
         """
         if not self.models:
