@@ -37,7 +37,7 @@ about six megabytes would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class IndexRecipe:
     """How the passages and vectors of an index are made.
 
     ``embedder``: the name of the embedding model. ``dims``: the number of dimensions of its vectors. ``size``
@@ -57,7 +57,7 @@ class Recipe:
         )
 
 
-def index_body(recipe: Recipe) -> dict[str, Any]:
+def index_body(recipe: IndexRecipe) -> dict[str, Any]:
     """Return the settings and mappings of an index whose passages and vectors are made by ``recipe``."""
     return {
         "settings": {
@@ -112,7 +112,7 @@ def _passage_fields(dims: int) -> dict[str, Any]:
     }
 
 
-def _meta(recipe: Recipe) -> dict[str, Any]:
+def _meta(recipe: IndexRecipe) -> dict[str, Any]:
     chunking = {"size": recipe.size, "overlap": recipe.overlap}
     return {
         "managed_by": MANAGED_BY,
@@ -123,12 +123,12 @@ def _meta(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
+def recorded_recipe(meta: Mapping[str, Any]) -> IndexRecipe | None:
     """Return the recipe in a mapping's ``_meta``, None when es-rerank did not make the index."""
     if meta.get("managed_by") != MANAGED_BY:
         return None
     try:
-        return Recipe(
+        return IndexRecipe(
             meta["embedder"],
             meta["dims"],
             meta["chunking"]["size"],
@@ -139,7 +139,7 @@ def recorded_recipe(meta: Mapping[str, Any]) -> Recipe | None:
         return None
 
 
-def content_hash(document: Document, recipe: Recipe) -> str:
+def content_hash(document: Document, recipe: IndexRecipe) -> str:
     """Return a hash of the document's content and of the recipe, 64 hexadecimal digits.
 
     A document must be indexed again when its hash changes. Raises ValueError or TypeError for content that

@@ -21,10 +21,10 @@ from es_rerank.errors import IngestError
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
 
-from .mapping import Recipe
+from .mapping import IndexRecipe
 from .prefetch import prefetch
 from .rejects import Reject, RejectsFile, rejected
-from .stages import Batch, InFlight, batches, embedded, skip_unchanged
+from .stages import InFlight, IngestBatch, embedded, ingest_batches, skip_unchanged
 from .vectors import written_for
 from .versions import writable_index
 
@@ -58,7 +58,7 @@ class IngestReport:
 
 _TOO_LARGE = 413
 
-Progress = Callable[[IngestReport], None]
+OnReport = Callable[[IngestReport], None]
 
 
 class Ingest:
@@ -91,7 +91,7 @@ class Ingest:
         self._max_chunk_bytes = max_chunk_bytes
         self._max_retries = max_retries
         self._initial_backoff_s = initial_backoff_s
-        self._recipe = Recipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
+        self._recipe = IndexRecipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
 
     def run(
         self,
@@ -100,7 +100,7 @@ class Ingest:
         *,
         rebuild: bool = False,
         rejects: Path | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnReport | None = None,
     ) -> IngestReport:
         """Index the documents under the name ``index`` and return the counts.
 
@@ -140,7 +140,7 @@ class Ingest:
         """Write all batches and yield the counts so far after each of them."""
         in_flight = InFlight()
         stamp = datetime.now(UTC).isoformat()
-        read = batches(
+        read = ingest_batches(
             documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters
         )
         fresh = skip_unchanged(read, self._client, report.version, stamp, in_flight)
@@ -152,7 +152,7 @@ class Ingest:
                 in_flight.leave(batch.documents)
                 yield report
 
-    def _write(self, batch: Batch, report: IngestReport, rejects_file: RejectsFile) -> IngestReport:
+    def _write(self, batch: IngestBatch, report: IngestReport, rejects_file: RejectsFile) -> IngestReport:
         """Write one batch and return ``report`` with the counts of the batch added."""
         written: list[str] = []
         replaced = 0
@@ -175,7 +175,7 @@ class Ingest:
             rejects=rejects_file.path,
         )
 
-    def _bulk(self, batch: Batch, index: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    def _bulk(self, batch: IngestBatch, index: str) -> Iterable[tuple[str, dict[str, Any]]]:
         """Send the batch and yield (id, Elasticsearch's answer) for each of its documents."""
         results = streaming_bulk(
             self._client,

@@ -16,7 +16,7 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import cut_document, embedded_text
 from es_rerank.types import FloatArray, Passage
 
-from .mapping import Recipe, content_hash
+from .mapping import IndexRecipe, content_hash
 from .rejects import Reject, rejected
 from .vectors import EncodeVector
 
@@ -29,7 +29,7 @@ _ID_BYTES = 512
 
 
 @dataclass(slots=True)
-class Batch:
+class IngestBatch:
     """Some documents that pass through the stages together.
 
     ``documents`` holds the documents to index, by id, and ``hashes`` their content hashes. ``again`` holds
@@ -71,26 +71,26 @@ class InFlight:
             return {identifier for identifier in ids if self._ids[identifier]}
 
 
-def batches(
-    items: Iterable[Document | Reject], recipe: Recipe, *, documents: int, characters: int
-) -> Iterator[Batch]:
+def ingest_batches(
+    items: Iterable[Document | Reject], recipe: IndexRecipe, *, documents: int, characters: int
+) -> Iterator[IngestBatch]:
     """Yield the items in batches.
 
     A batch ends after ``documents`` items, or earlier when it holds ``characters`` characters of text. If
     several documents of a batch have the same id, the last one is kept. A document that Elasticsearch cannot
     store becomes a reject.
     """
-    batch, size = Batch(), 0
+    batch, size = IngestBatch(), 0
     for item in items:
         _add(batch, item, recipe)
         size += len(item.text) if isinstance(item, Document) else 0
         if len(batch.documents) + len(batch.rejects) >= documents or size >= characters:
             yield batch
-            batch, size = Batch(), 0
+            batch, size = IngestBatch(), 0
     yield batch
 
 
-def _add(batch: Batch, item: Document | Reject, recipe: Recipe) -> None:
+def _add(batch: IngestBatch, item: Document | Reject, recipe: IndexRecipe) -> None:
     reject = item if isinstance(item, Reject) else _fault(item)
     if isinstance(item, Document) and reject is None:
         try:
@@ -119,8 +119,8 @@ def _fault(document: Document) -> Reject | None:
 
 
 def skip_unchanged(
-    incoming: Iterable[Batch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight
-) -> Iterator[Batch]:
+    incoming: Iterable[IngestBatch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight
+) -> Iterator[IngestBatch]:
     """Yield the batches without the documents that the index already holds with the same hash.
 
     ``stamp`` is the ``@timestamp`` of this run. A stored document with this timestamp was written by this
@@ -158,8 +158,8 @@ def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tupl
 
 
 def embedded(
-    incoming: Iterable[Batch], chunker: Chunker, embedder: Embedder, encode: EncodeVector, stamp: str
-) -> Iterator[Batch]:
+    incoming: Iterable[IngestBatch], chunker: Chunker, embedder: Embedder, encode: EncodeVector, stamp: str
+) -> Iterator[IngestBatch]:
     """Yield the batches with their passages and index actions.
 
     All passages of a batch are embedded in one call. ``encode`` turns a vector into its JSON value. ``stamp``
@@ -175,7 +175,7 @@ def embedded(
         yield batch
 
 
-def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
+def _vectors(batch: IngestBatch, embedder: Embedder) -> Iterator[FloatArray]:
     """Return the vectors of all passages of the batch, in order."""
     texts = [
         embedded_text(batch.documents[identifier].title, passage)
@@ -186,7 +186,7 @@ def _vectors(batch: Batch, embedder: Embedder) -> Iterator[FloatArray]:
 
 
 def _action(
-    document: Document, batch: Batch, vectors: Iterator[str | list[float]], stamp: str
+    document: Document, batch: IngestBatch, vectors: Iterator[str | list[float]], stamp: str
 ) -> dict[str, Any]:
     passages = [
         {"text": text, "vector": next(vectors), "start": start, "end": end}

@@ -14,12 +14,12 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 
 from es_rerank.errors import IndexMismatchError, SettingsError
 
-from .mapping import Recipe, index_body, recorded_recipe
+from .mapping import IndexRecipe, index_body, recorded_recipe
 
 
 @contextmanager
 def writable_index(
-    client: Elasticsearch, name: str, recipe: Recipe, *, rebuild: bool = False
+    client: Elasticsearch, name: str, recipe: IndexRecipe, *, rebuild: bool = False
 ) -> Iterator[str]:
     """Yield the name of the concrete index into which documents for ``name`` are written.
 
@@ -42,7 +42,7 @@ def writable_index(
 
 
 @contextmanager
-def _successor(client: Elasticsearch, name: str, current: str, recipe: Recipe) -> Iterator[str]:
+def _successor(client: Elasticsearch, name: str, current: str, recipe: IndexRecipe) -> Iterator[str]:
     successor = _create(client, name, recipe, aliases={})
     try:
         yield successor
@@ -64,7 +64,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _current(client: Elasticsearch, name: str, recipe: Recipe, *, rebuild: bool) -> str | None:
+def _current(client: Elasticsearch, name: str, recipe: IndexRecipe, *, rebuild: bool) -> str | None:
     """Return the concrete index that ``name`` names, None if it does not exist.
 
     Raises IndexMismatchError when the ingest cannot write into this index.
@@ -104,7 +104,7 @@ def _described(name: str, index: str) -> str:
     return name if name == index else f"{name} (alias of {index})"
 
 
-def _create(client: Elasticsearch, name: str, recipe: Recipe, *, aliases: dict[str, Any]) -> str:
+def _create(client: Elasticsearch, name: str, recipe: IndexRecipe, *, aliases: dict[str, Any]) -> str:
     """Create the next version of the index and return its name.
 
     The number of the version is 1 more than the highest number in use. Versions without an alias count too.

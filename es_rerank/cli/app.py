@@ -43,6 +43,9 @@ class _Program(LazyGroup):
             "Stop the local Elasticsearch that `up` started, and no other. "
             "Data stays unless --purge is given.",
         ),
+        "plugin": Entry(
+            "plugin", "Put retrievers, query vectors and passages into Elasticsearch itself, as a plugin."
+        ),
         "doctor": Entry(
             "doctor",
             "Check Elasticsearch, Java, Docker, models and machine; exit with 1 when searching with "

@@ -18,15 +18,15 @@ from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_p
 from ..text.selection import RankedPassage
 from .output import ElasticsearchUrl, Json, print_json, print_text, stderr, stdout
 from .search_options import (
-    EmbedderName,
-    Fields,
-    Filters,
+    EmbedderOption,
+    FieldsOption,
+    FiltersOption,
     FirstStageOption,
-    Index,
-    QueryVector,
-    RerankerName,
-    VectorField,
-    Window,
+    IndexArgument,
+    QueryVectorOption,
+    RerankerOption,
+    VectorFieldOption,
+    WindowOption,
     filters_of,
     open_client,
     vector_of,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def ask(
-    index: Index,
+    index: IndexArgument,
     question: Annotated[str, typer.Argument(help="The question, in words.")],
     passages: Annotated[int, typer.Option(min=1, max=MOST_WINDOW, help="Most passages in the prompt.")] = 10,
     tokens: Annotated[
@@ -79,13 +79,13 @@ def ask(
         typer.Option(help="The model's name at that server.", show_default="the only one it serves"),
     ] = None,
     first_stage: FirstStageOption = "knn",
-    window: Window = None,
-    field: Fields = None,
-    vector_field: VectorField = None,
-    query_vector: QueryVector = None,
-    filter_: Filters = None,
-    reranker: RerankerName = None,
-    embedder: EmbedderName = None,
+    window: WindowOption = None,
+    field: FieldsOption = None,
+    vector_field: VectorFieldOption = None,
+    query_vector: QueryVectorOption = None,
+    filter_: FiltersOption = None,
+    reranker: RerankerOption = None,
+    embedder: EmbedderOption = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ from ..research.bench.engine import ENGINE_ROUNDS, TIMED_CANDIDATES, TIMED_PAIRS
 from ..research.bench.peers import PEERS, Peer
 from ..research.bench.peers.environment import default_environments
 from ..research.bench.workers import Lists
-from ..research.evaluation.measures import mean, measured, run_of
+from ..research.evaluation.measures import mean, measures_by_query, run_of
 from ..research.evaluation.packaged import packaged
 from ..research.evaluation.topics import lacks, read_topics, the_split
 from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
@@ -102,7 +102,7 @@ def engine(
     from ..research.bench.engine_report import EngineReport
     from ..research.bench.entrants import Systems
     from ..settings import BUNDLED_RERANKER
-    from .bench_engine_tables import show
+    from .bench_engine_tables import show_engine_report
 
     check_evaluate("the bench")
     end_on_sigterm()
@@ -127,7 +127,7 @@ def engine(
     report = EngineReport(rows, collections, lists, rounds, used, joins, on_our_grid=model is None)
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
-    print_json(report.as_json()) if as_json else show(report)
+    print_json(report.as_json()) if as_json else show_engine_report(report)
     if failed := [
         f"{label(row.system)} {row.reason}"
         for row in rows
@@ -164,7 +164,7 @@ def read_windows(folder: Path, split: str | None, window: int, queries: int) -> 
 
     def judge(orders: Mapping[str, Sequence[str]]) -> float:
         run = {name: run_of(order) for name, order in orders.items()}
-        return mean(measured(topics.qrels, run).values()).ndcg_at_10
+        return mean(measures_by_query(topics.qrels, run).values()).ndcg_at_10
 
     return CollectionWindows(
         topics.collection,

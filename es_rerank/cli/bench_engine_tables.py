@@ -24,7 +24,7 @@ _ON_OUR_GRID = (
 )
 
 
-def show(report: EngineReport) -> None:
+def show_engine_report(report: EngineReport) -> None:
     """Print the tables, what could not be measured, and the captions that explain the columns."""
     done = [row for row in report.rows if row.reason is None]
     title = (

@@ -18,7 +18,7 @@ from ..defaults import HOST, PORT
 from ..research.evaluation.experiment import Result, Setup, by_first_stage
 from ..research.evaluation.packaged import SPLIT, packaged
 from ..research.evaluation.topics import Topics, read_topics
-from .evaluate import indexed, measured
+from .evaluate import indexed, run_experiments
 from .evaluation_tables import table_of, verdict
 from .extras import check_evaluate
 from .output import Json, print_json, stdout
@@ -71,7 +71,7 @@ def demo(
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect, found_or_started
     from .serve import build_service, listen
-    from .serve import run as run_sidecar
+    from .serve import run_server as run_sidecar
 
     check_evaluate("the demo")
     settings = read_settings()
@@ -88,7 +88,7 @@ def demo(
             if not as_json:
                 _show_index(found, client)
                 _show_queries(searcher, topics, queries, settings.window)
-            result = measured(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
+            result = run_experiments(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
             seconds: dict[str, float | None] = {
                 "node": round(node_s, 2),
                 "ingest": round(ingest_s, 2),

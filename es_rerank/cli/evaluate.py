@@ -21,9 +21,9 @@ from ..defaults import MOST_WINDOW, WINDOW
 from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
 from ..research.evaluation.comparison import comparison
 from ..research.evaluation.experiment import Result, Setup, experiments
-from ..research.evaluation.topics import HELD_OUT, Source, Topics, lacks, read_topics, the_split
+from ..research.evaluation.topics import HELD_OUT, CollectionArgument, Topics, lacks, read_topics, the_split
 from ..retrievers.grammar.tree import FirstStage
-from .evaluation_tables import show, show_comparison
+from .evaluation_tables import show_comparison, show_result
 from .extras import check_evaluate
 from .output import ElasticsearchUrl, Json, print_json, progress, stderr
 
@@ -127,7 +127,7 @@ def evaluate(
             "file in one that is there"
         )
     settings = read_settings()
-    sources = [Source.named(name) for name in collections]
+    sources = [CollectionArgument.named(name) for name in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
     named = {masked(name): name for name in reranker or [settings.reranker]}
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
@@ -142,14 +142,14 @@ def evaluate(
             index = index_name(source.folder, bi_encoder.name)
             indexed(client, index, source.folder, bi_encoder, asked.documents)
             setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
-            results += measured(
+            results += run_experiments(
                 searcher,
                 asked,
                 [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named],
             )
     compared = comparison(results)
     if len(results) == 1:
-        print_json(results[0].as_json()) if as_json else show(results[0])
+        print_json(results[0].as_json()) if as_json else show_result(results[0])
     else:
         print_json(compared.as_json()) if as_json else show_comparison(compared)
     if html is not None:  # last: if the page cannot be written, the results are printed already
@@ -175,7 +175,7 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
 
 
 def _topics(
-    sources: Sequence[Source], split: str | None, limit: int | None, *, same_title: bool
+    sources: Sequence[CollectionArgument], split: str | None, limit: int | None, *, same_title: bool
 ) -> list[Topics]:
     """Return the topics of each collection; the faults of all collections are reported together, before
     indexing.
@@ -276,7 +276,7 @@ def _ingested(
         )
 
 
-def measured(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
+def run_experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
     """Run an experiment for each setup, with a bar on stderr."""
     with progress(
         len(topics.queries), f"{escape(topics.collection)}: searching, window {setups[0].window}"

@@ -24,7 +24,7 @@ _CHANGE = ("change", "p", "+/-")
 _ROWS = ("first stage", "cross-encoder alone", "shipped default")
 
 
-def show(result: Result) -> None:
+def show_result(result: Result) -> None:
     """Print one result as a table, and its comparison with the first stage."""
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 
 from ..export import DEFAULT_TOLERANCE, ExportOptions, Int8Range, export_model
 from ..models.catalog import ANSWERS
-from ..models.manifest import Kind, Manifest
+from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
 from .output import Json, print_json, stderr, stdout
 
@@ -29,7 +29,7 @@ def export(
         Path, typer.Argument(help="Folder to write; it must be empty or absent.", show_default=False)
     ],
     kind: Annotated[
-        Kind | None,
+        ModelKind | None,
         typer.Option(
             help="Kind of the model; needed when its own files do not state it.", show_default=False
         ),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..models import LoadedReranker
     from ..settings import Settings
 
-Index = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
+IndexArgument = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
 FirstStageOption = Annotated[FirstStage, typer.Option("--first-stage", help="The first stage.")]
-Window = Annotated[
+WindowOption = Annotated[
     int | None,
     typer.Option(
         "--window",
@@ -31,7 +31,7 @@ Window = Annotated[
         show_default=str(WINDOW),
     ),
 ]
-Fields = Annotated[
+FieldsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--field",
@@ -39,7 +39,7 @@ Fields = Annotated[
         show_default="found in the mapping",
     ),
 ]
-VectorField = Annotated[
+VectorFieldOption = Annotated[
     str | None,
     typer.Option(
         "--vector-field",
@@ -47,7 +47,7 @@ VectorField = Annotated[
         show_default="found in the mapping",
     ),
 ]
-QueryVector = Annotated[
+QueryVectorOption = Annotated[
     str | None,
     typer.Option(
         "--query-vector",
@@ -55,14 +55,14 @@ QueryVector = Annotated[
         show_default="made by the embedder",
     ),
 ]
-Filters = Annotated[
+FiltersOption = Annotated[
     list[str] | None,
     typer.Option(
         "--filter",
         help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}',
     ),
 ]
-RerankerName = Annotated[
+RerankerOption = Annotated[
     str | None,
     typer.Option(
         "--reranker",
@@ -70,7 +70,7 @@ RerankerName = Annotated[
         show_default="the bundled one",
     ),
 ]
-EmbedderName = Annotated[
+EmbedderOption = Annotated[
     str | None,
     typer.Option(
         "--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one"
@@ -78,7 +78,7 @@ EmbedderName = Annotated[
 ]
 
 
-class Opened(NamedTuple):
+class OpenedClient(NamedTuple):
     """A client that reranks, and its reranker."""
 
     client: RerankClient
@@ -88,7 +88,7 @@ class Opened(NamedTuple):
 @contextmanager
 def open_client(
     url: str | None, settings: Settings, reranker: str | None, embedder: str | None, *, embeds: bool
-) -> Iterator[Opened]:
+) -> Iterator[OpenedClient]:
     """Open a reranking client, which the end of the block closes.
 
     Its Elasticsearch is the one at ``url``, or else at the address in the settings, or else the running local
@@ -104,7 +104,7 @@ def open_client(
         plain = stack.enter_context(connect(url, settings))
         loaded = stack.enter_context(reranker_of(settings, reranker))
         embedding = stack.enter_context(embedder_of(settings, embedder)) if embeds else None
-        yield Opened(
+        yield OpenedClient(
             RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000),
             loaded,
         )

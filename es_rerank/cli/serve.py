@@ -59,7 +59,7 @@ def serve(
         settings = settings.model_copy(update={"pass_through": pass_through})
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
-    run(service, listen(host, port), f"Elasticsearch at {masked(url)}")
+    run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -80,7 +80,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(service: Service, listener: socket.socket, about: str) -> None:
+def run_server(service: Service, listener: socket.socket, about: str) -> None:
     """Run the sidecar until SIGINT or SIGTERM; running requests are answered first."""
     import uvicorn
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .output import Json, print_json, stderr, stdout
 
 _HEAP = typer.Option(
@@ -18,11 +19,21 @@ _TIMEOUT = typer.Option(
     min=1,
     help="Most seconds until a started node answers; downloads are not counted.",
 )
+_SIDECAR = typer.Option(
+    "--sidecar",
+    help="Address of the sidecar that the plugin asks; without it, http://127.0.0.1:8787.",
+    show_default=False,
+)
 
 
 def up(
     heap_mb: Annotated[int, _HEAP] = 512,
     timeout_s: Annotated[float, _TIMEOUT] = 180,
+    plugin: Annotated[
+        bool,
+        typer.Option("--plugin", help="Install the plugin in the node; `es-rerank plugin` says what it is."),
+    ] = False,
+    sidecar: Annotated[str | None, _SIDECAR] = None,
     as_json: Json = False,
 ) -> None:
     """Find or start a local Elasticsearch and print its address. It keeps running; data of an earlier node is
@@ -31,9 +42,14 @@ def up(
     from .. import node
     from ..settings import read_settings
 
+    if sidecar is not None and not plugin:
+        raise SettingsError("--sidecar is the address that the plugin asks; give --plugin too")
     settings = read_settings()
+    of_plugin = {} if sidecar is None else {"es_rerank.url": sidecar}
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
-        found = node.up(settings.state_dir, heap_mb=heap_mb, timeout_s=timeout_s)
+        found = node.up(
+            settings.state_dir, heap_mb=heap_mb, timeout_s=timeout_s, plugin=plugin, settings=of_plugin
+        )
     if settings.elasticsearch_url is not None and settings.elasticsearch_url.rstrip("/") != found.url:
         stderr.print(
             "[yellow]note:[/] ELASTICSEARCH_URL is set: other commands use that address, not this node"
@@ -47,6 +63,7 @@ def up(
                 "ok": True,
                 "started": not found.found,
                 "pid": found.pid,
+                **({"sidecar": found.sidecar} if found.sidecar else {}),
             }
         )
     else:
@@ -54,3 +71,5 @@ def up(
             f"Elasticsearch {found.version} ({found.how}) {'runs' if found.found else 'started'} at "
             f"[bold]{found.url}[/]"
         )
+        if found.sidecar:
+            stdout.print(f"with the plugin, which asks the sidecar at [bold]{found.sidecar}[/]")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import MissingExtraError
-from ..models.manifest import Kind, Manifest
+from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
 
 Int8Range = Literal["auto", "full", "reduced"]
@@ -45,7 +45,7 @@ class ExportOptions:
     run. ``force`` replaces a folder that exists.
     """
 
-    kind: Kind | None = None
+    kind: ModelKind | None = None
     family: str | None = None
     max_length: int | None = None
     name: str | None = None

@@ -25,9 +25,9 @@ from ..models.manifest import (
     MANIFEST,
     TOKENIZER,
     EarlyExit,
+    GraphPass,
     Manifest,
     Parity,
-    Pass,
     Precision,
     file_record,
     write_manifest,
@@ -45,7 +45,7 @@ from .graph import export_graph, quantisation, quantise
 from .pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
-from .source import Source, answer_ids, read_source
+from .source import SourceModel, answer_ids, read_source
 from .static_int8 import Feeds
 from .texts import Asked, read_texts
 
@@ -99,11 +99,11 @@ class _Export:
     """The steps of one export, which writes to the folder ``made``."""
 
     def __init__(
-        self, source: Source, fetched: Fetched, made: Path, options: ExportOptions, name: str, say: Say
+        self, source: SourceModel, fetched: Fetched, made: Path, options: ExportOptions, name: str, say: Say
     ) -> None:
         self._source, self._fetched, self._made = source, fetched, made
         self._options, self._name, self._say = options, name, say
-        self._passes: tuple[Pass, ...] = ()
+        self._passes: tuple[GraphPass, ...] = ()
         self._known: dict[Precision, FloatArray] = {}
         self._texts = (
             [Asked(query, PARITY_PASSAGES) for query in PARITY_QUERIES]
@@ -117,7 +117,7 @@ class _Export:
             fitted=options.int8_texts is not None,
         )
 
-    def run(self, exit_source: Source | None) -> Manifest:
+    def run(self, exit_source: SourceModel | None) -> Manifest:
         """Make the files, compare them with torch, and write the manifest.
 
         ``exit_source`` is the torch folder of the first layers with their exit head; None without an early
@@ -149,10 +149,10 @@ class _Export:
         write_manifest(made, manifest)
         return manifest
 
-    def _rewrite(self, graph: Path) -> tuple[Pass, ...]:
+    def _rewrite(self, graph: Path) -> tuple[GraphPass, ...]:
         """Run the graph passes that fit the kind; return those that changed the graph."""
         kind = self._source.kind
-        done: list[Pass] = []
+        done: list[GraphPass] = []
         if kind != "monot5" and fuse_attention(graph, self._source.max_length):
             done.append("attention")
         if kind == "cross-encoder" and first_token_only(graph):
@@ -219,7 +219,7 @@ class _Export:
             int8=int8,
         )
 
-    def _check_exit(self, exit_source: Source) -> None:
+    def _check_exit(self, exit_source: SourceModel) -> None:
         """Compare the exit's logits with torch's, and the second part's logits with the whole model's.
 
         Raises ParityError when they differ too much.
@@ -336,7 +336,7 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
 
 
-def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> Source:
+def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> SourceModel:
     """Return a model's first layers with their exit head, as the reference for the exit.
 
     Raises SettingsError when that layer has no exit head.

@@ -17,12 +17,12 @@ from transformers import AutoModelForSeq2SeqLM
 
 from ..engine.processor import adds_bytes_exactly
 from ..errors import ModelFolderError
-from ..models.manifest import Kind, Quantisation, QuantisationScheme
+from ..models.manifest import ModelKind, Quantisation, QuantisationScheme
 from . import Int8Range
-from .source import Source
+from .source import SourceModel
 from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
-TASKS: dict[Kind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
+TASKS: dict[ModelKind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
 """The task of optimum with which the graph of a kind has its head; a monoT5 is exported without optimum."""
 _OPSET = 18
 """The default opset of optimum (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
@@ -38,7 +38,7 @@ int8.
 """
 
 
-def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None = None) -> None:
+def export_graph(source: SourceModel, out: Path, *, answers: tuple[int, int] | None = None) -> None:
     """Write the fp32 graph of a torch folder to the file ``out``. Over 2 GB, its data go to a second file
     beside it.
 
@@ -54,7 +54,7 @@ def export_graph(source: Source, out: Path, *, answers: tuple[int, int] | None =
             shutil.move(path, out.parent / path.name.replace("model.onnx", out.name))
 
 
-def _export(source: Source, folder: Path, answers: tuple[int, int] | None) -> None:
+def _export(source: SourceModel, folder: Path, answers: tuple[int, int] | None) -> None:
     """Write the graph as ``model.onnx`` into ``folder``."""
     if answers is not None:
         _trace(OneDecoderStep(source.folder, answers), ["input_ids", "attention_mask"], folder)
@@ -150,7 +150,9 @@ def _trace(module: torch.nn.Module, inputs: list[str], folder: Path) -> None:
         onnx.save(onnx.load(raw), folder / raw.name, save_as_external_data=True, location=f"{raw.name}_data")
 
 
-def quantisation(kind: Kind, *, plain: bool, int8_range: Int8Range, fitted: bool = False) -> Quantisation:
+def quantisation(
+    kind: ModelKind, *, plain: bool, int8_range: Int8Range, fitted: bool = False
+) -> Quantisation:
     """Return how a model of this kind is quantized.
 
     ``fitted`` says that int8 is fitted to texts like those of production. The activations of a monoT5 have

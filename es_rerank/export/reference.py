@@ -17,7 +17,7 @@ from ..errors import ModelFolderError
 from ..models.manifest import MonoT5Contract
 from ..text.prompted_pairs import QUERY_SHARE
 from ..types import FloatArray
-from .source import Source
+from .source import SourceModel
 from .source_files import module_settings
 
 Logit = Callable[[str, str], float]
@@ -35,14 +35,14 @@ def save_tokenizer(source: Path, out: Path) -> None:
     tokenizer.backend_tokenizer.save(str(out), pretty=False)
 
 
-def torch_logits(source: Source, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+def torch_logits(source: SourceModel, pairs: Sequence[tuple[str, str]]) -> FloatArray:
     """Return the logits of a reranker, float32, (n_pairs,). The model reads one pair at a time."""
     logit = _monot5_logit(source) if source.kind == "monot5" else _cross_encoder_logit(source)
     with torch.inference_mode():
         return np.asarray([logit(query, passage) for query, passage in pairs], dtype=np.float32)
 
 
-def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
+def torch_vectors(source: SourceModel, texts: Sequence[str]) -> FloatArray:
     """Return the unit vectors of a bi-encoder, float32, (n_texts, dims).
 
     The model reads one text at a time. No prefix is added.
@@ -54,7 +54,7 @@ def torch_vectors(source: Source, texts: Sequence[str]) -> FloatArray:
     return np.asarray(torch.nn.functional.normalize(vectors, dim=1).numpy(), dtype=np.float32)
 
 
-def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -> Iterator[torch.Tensor]:  # noqa: ANN401 transformers' classes
+def _vectors(model: Any, tokenizer: Any, source: SourceModel, texts: Sequence[str]) -> Iterator[torch.Tensor]:  # noqa: ANN401 transformers' classes
     assert source.bi_encoder is not None  # the source is a bi-encoder
     for text in texts:
         hidden = model(
@@ -63,7 +63,7 @@ def _vectors(model: Any, tokenizer: Any, source: Source, texts: Sequence[str]) -
         yield hidden[0] if source.bi_encoder.pooling == "cls" else hidden.mean(dim=0)
 
 
-def _cross_encoder_logit(source: Source) -> Logit:
+def _cross_encoder_logit(source: SourceModel) -> Logit:
     """Return the function that scores a pair with a cross-encoder.
 
     The head is either the one that transformers loads or the modules of sentence-transformers.
@@ -89,7 +89,7 @@ def _modules(folder: Path) -> CrossEncoder:
     ).eval()
 
 
-def _monot5_logit(source: Source) -> Logit:
+def _monot5_logit(source: SourceModel) -> Logit:
     """Return the function that scores a pair with a monoT5: one greedy step, two tokens.
 
     This is the method of pygaggle (rerank/transformer.py, model/decode.py).
@@ -148,7 +148,7 @@ def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage:
     return [*ids(before), *asked[:kept], *ids(between), *read[: room - kept], *ids(after)]
 
 
-def _pair(tokenizer: Any, source: Source, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
+def _pair(tokenizer: Any, source: SourceModel, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
     """Return the model's inputs for a pair; a pair that is too long is cut as its family does it."""
     assert source.cross_encoder is not None  # the source is a cross-encoder
     truncation = source.cross_encoder.truncation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelFolderError, SettingsError
 from ..models.catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
-from ..models.manifest import BiEncoderContract, CrossEncoderContract, Kind, MonoT5Contract
+from ..models.manifest import BiEncoderContract, CrossEncoderContract, ModelKind, MonoT5Contract
 from . import ExportOptions
 from .source_contracts import bi_encoder_contract, cross_encoder_contract, monot5_contract
 from .source_files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
@@ -21,7 +21,7 @@ _HEAD = "ForSequenceClassification"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceModel:
     """A torch model on disk, with the contract that its export will have.
 
     ``modular``: a cross-encoder of sentence-transformers whose head is a list of modules behind a bare
@@ -29,7 +29,7 @@ class Source:
     """
 
     folder: Path
-    kind: Kind
+    kind: ModelKind
     architecture: str
     family: Family
     max_length: int
@@ -39,7 +39,7 @@ class Source:
     bi_encoder: BiEncoderContract | None = None
 
 
-def read_source(folder: Path, options: ExportOptions) -> Source:
+def read_source(folder: Path, options: ExportOptions) -> SourceModel:
     """Return what the files of the folder and the options say about the model.
 
     Raises ModelFolderError for a folder that is not a torch model that can be exported. Raises SettingsError
@@ -63,7 +63,7 @@ def read_source(folder: Path, options: ExportOptions) -> Source:
             "leave them out"
         )
     family = _family(kind, architecture, options, modular=modular)
-    source = Source(
+    source = SourceModel(
         folder,
         kind,
         architecture,
@@ -123,7 +123,7 @@ def _refuse(folder: Path, config: Mapping[str, Any], architecture: str) -> None:
         )
 
 
-def _check_head(folder: Path, kind: Kind, architecture: str) -> None:
+def _check_head(folder: Path, kind: ModelKind, architecture: str) -> None:
     """Raise ModelFolderError for an architecture without the head of its kind; transformers would add a
     random head.
     """
@@ -140,7 +140,7 @@ def _check_head(folder: Path, kind: Kind, architecture: str) -> None:
         )
 
 
-def _family(kind: Kind, architecture: str, options: ExportOptions, *, modular: bool) -> Family:
+def _family(kind: ModelKind, architecture: str, options: ExportOptions, *, modular: bool) -> Family:
     """Return the family that the user named; else the family of the architecture.
 
     A modular cross-encoder has the family of its bare encoder.
@@ -156,7 +156,7 @@ def _family(kind: Kind, architecture: str, options: ExportOptions, *, modular: b
     return family
 
 
-def _kind(folder: Path, config: Mapping[str, Any]) -> Kind:
+def _kind(folder: Path, config: Mapping[str, Any]) -> ModelKind:
     """Return the kind when the files make it clear. Raises SettingsError when they do not."""
     if kind := _kind_of_modules(folder):
         return kind
@@ -169,7 +169,7 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> Kind:
     )
 
 
-def _kind_of_modules(folder: Path) -> Kind | None:
+def _kind_of_modules(folder: Path) -> ModelKind | None:
     """Return the kind that sentence-transformers wrote into a model when it saved it; None when absent."""
     modules = module_types(folder)
     stated = (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import SettingsError
-from ..text.pairs import Strategy
-from .manifest import Kind
+from ..text.pairs import TruncationStrategy
+from .manifest import ModelKind
 
 DEFAULT_WINDOW = 512
 """Default maximum length of an exported model's input, in tokens. It is 512 even where the model could read
@@ -38,12 +38,12 @@ class Family:
     name: str
     cross_encoders: tuple[str, ...]
     bi_encoders: tuple[str, ...]
-    truncation: Strategy = "longest_first"
+    truncation: TruncationStrategy = "longest_first"
     reserved_positions: int = 0
     monot5s: tuple[str, ...] = ()
     answers: tuple[str, str] | None = None
 
-    def architectures(self, kind: Kind) -> tuple[str, ...]:
+    def architectures(self, kind: ModelKind) -> tuple[str, ...]:
         """Return the class names in ``config.json`` that belong to this family, for one kind of model."""
         match kind:
             case "cross-encoder":
@@ -111,7 +111,7 @@ def family_named(name: str) -> Family:
     )
 
 
-def family_of(architecture: str, kind: Kind) -> Family:
+def family_of(architecture: str, kind: ModelKind) -> Family:
     """Return the family of an architecture. Raises SettingsError when no family lists the architecture."""
     for family in FAMILIES:
         if architecture in family.architectures(kind):

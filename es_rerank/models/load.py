@@ -20,7 +20,7 @@ from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import MANIFEST, RERANKERS, CalibrationRecord, Kind, Manifest, parse_manifest, read_manifest
+from .manifest import MANIFEST, RERANKERS, CalibrationRecord, ModelKind, Manifest, parse_manifest, read_manifest
 from .spec import ModelSpec, name_and_model, parse_model
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
@@ -32,7 +32,7 @@ model's name; its value is the package that holds the model's folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-LOCAL: dict[Kind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
+LOCAL: dict[ModelKind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
 
 
 @dataclass(frozen=True, slots=True)

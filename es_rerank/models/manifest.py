@@ -23,13 +23,13 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 FORMAT_VERSION: Literal[1] = 1
 
-Kind = Literal["cross-encoder", "monot5", "bi-encoder"]
+ModelKind = Literal["cross-encoder", "monot5", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
 QuantisationScheme = Literal["QInt8 weights, static activations", "QInt8 weights, dynamic activations"]
-Pass = Literal["attention", "first_row"]
+GraphPass = Literal["attention", "first_row"]
 StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
-RERANKERS: frozenset[Kind] = frozenset({"cross-encoder", "monot5"})
+RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5"})
 """The kinds of model that score pairs of query and passage; the other kind embeds texts."""
 
 _READ_BYTES = 1 << 20
@@ -180,7 +180,7 @@ class Manifest(_Part):
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(min_length=1)
-    kind: Kind
+    kind: ModelKind
     source: str
     revision: str | None = None
     licence: str
@@ -196,7 +196,7 @@ class Manifest(_Part):
     files: dict[str, FileRecord]
     variants: dict[Precision, str] = Field(min_length=1)
     default_variant: Precision
-    passes: tuple[Pass, ...] = ()
+    passes: tuple[GraphPass, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
     versions: dict[str, str] = {}
@@ -277,7 +277,7 @@ def parse_manifest(folder: Path) -> Manifest:
     return _parsed(folder, _text(folder))
 
 
-def read_manifest(folder: Path, *, kind: Kind | None = None) -> Manifest:
+def read_manifest(folder: Path, *, kind: ModelKind | None = None) -> Manifest:
     """Return the manifest of a model folder, after checking that its files exist with the stated sizes.
 
     Raises ModelFolderError when the folder is missing, incomplete, of an unknown format, or not of the

@@ -21,9 +21,9 @@ from typing import Literal
 from ..errors import SettingsError
 from ..settings import BUNDLED_RERANKER
 
-ModelKind = Literal["local", "cohere", "remote", "exit", "cascade"]
+SpecKind = Literal["local", "cohere", "remote", "exit", "cascade"]
 
-_PREFIXED: tuple[ModelKind, ...] = ("cohere", "remote", "exit", "cascade")
+_PREFIXED: tuple[SpecKind, ...] = ("cohere", "remote", "exit", "cascade")
 
 _STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
 """How many models stand behind the share. A model here is not made of others itself."""
@@ -39,7 +39,7 @@ class ModelSpec:
     """
 
     text: str
-    kind: ModelKind
+    kind: SpecKind
     models: tuple[str, ...]
     share: float = 1.0
 

@@ -24,7 +24,7 @@ from .lifecycle import NONE_RUNS, obstacles, running
 from .probe import Health, probe
 from .record import How
 
-Status = Literal["ok", "warn", "fail"]
+CheckStatus = Literal["ok", "warn", "fail"]
 
 _OLDEST_PYTHON = (3, 11)
 _MIB = 1024**2
@@ -46,7 +46,7 @@ class Check:
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     remedy: str = ""
 

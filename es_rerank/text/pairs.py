@@ -12,7 +12,7 @@ from ..errors import ModelFolderError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Strategy = Literal["longest_first", "only_second"]
+TruncationStrategy = Literal["longest_first", "only_second"]
 """How a pair that is too long is cut.
 
 ``longest_first`` shortens the longer text first, as sentence-transformers, TEI and infinity do.
@@ -156,7 +156,7 @@ class PairEncoder:
         tokenizer: Tokenizer,
         *,
         max_length: int,
-        strategy: Strategy = "longest_first",
+        strategy: TruncationStrategy = "longest_first",
         query_share: float = BGE_QUERY_SHARE,
     ) -> None:
         self._layout = special_layout(tokenizer, texts=2)

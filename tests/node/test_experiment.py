@@ -20,7 +20,7 @@ from es_rerank.collection import read_corpus
 from es_rerank.errors import ModelError
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.node import Node
-from es_rerank.research.evaluation.experiment import Progress, Result, Setup, experiments
+from es_rerank.research.evaluation.experiment import OnQueriesDone, Result, Setup, experiments
 from es_rerank.research.evaluation.topics import read_topics
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
@@ -88,7 +88,7 @@ def _experiment(
     folder: Path,
     reranker: WordOverlapReranker,
     setup: Setup,
-    on_progress: Progress | None = None,
+    on_progress: OnQueriesDone | None = None,
 ) -> Result:
     client = RerankClient(es, reranker=reranker, embedder=_ingest(es, index, folder), timeout_s=None)
     return experiments(client, read_topics(folder, "test"), [setup], on_progress=on_progress)[0]

@@ -31,11 +31,11 @@ from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.research.training import batches, cross_encoder, kept_lists
 from es_rerank.research.training.contrasts import contrasts
-from es_rerank.research.training.early_exit import EarlyExit
+from es_rerank.research.training.early_exit import EarlyExitModel
 from es_rerank.research.training.lists import make_lists
 from es_rerank.research.training.objective import loss_of
 from es_rerank.research.training.passages import Passages
-from es_rerank.research.training.recipe import Recipe, Source
+from es_rerank.research.training.recipe import LabelledCollection, Recipe
 from es_rerank.research.training.training_list import (
     TrainingList,
     is_of,
@@ -66,8 +66,8 @@ WORDS = [
 ]
 RECIPE = Recipe(
     sources=(
-        Source(collection="facts", splits=("train",), repeats=2),
-        Source(collection="graded", splits=("train",), kind="pool", judged_only=True),
+        LabelledCollection(collection="facts", splits=("train",), repeats=2),
+        LabelledCollection(collection="graded", splits=("train",), kind="pool", judged_only=True),
     ),
     weak=60,
     list_size=3,
@@ -169,7 +169,7 @@ def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path
 def test_every_head_was_trained(run: Path, base: Path) -> None:
     trained, fresh = (
         load_file(run / EXIT_HEADS),
-        EarlyExit(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers),
+        EarlyExitModel(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers),
     )
     for name, before in fresh.exit.state_dict().items():
         assert not torch.equal(trained[f"exit.{name}"], before)
@@ -240,7 +240,7 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(
         assert (
             0 < max(moved.values()) < 0.01
         )  # two small steps from where the first run ended, not a fresh head
-    fewer = kept_lists.prepare(
+    fewer = kept_lists.prepare_lists(
         further,
         data,
         base,
@@ -317,13 +317,13 @@ def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
         AutoTokenizer.from_pretrained(run),
     )
     with torch.no_grad():
-        ours, theirs = EarlyExit(model, [])(pairs(tokenizer))[-1], model(**pairs(tokenizer)).logits[:, 0]
+        ours, theirs = EarlyExitModel(model, [])(pairs(tokenizer))[-1], model(**pairs(tokenizer)).logits[:, 0]
     assert ours.tolist() == pytest.approx(theirs.tolist(), abs=0.02)  # bfloat16 has eight bits
 
 
 def test_an_exit_is_a_model_of_so_many_layers(run: Path) -> None:
     heads, tokenizer = load_file(run / EXIT_HEADS), AutoTokenizer.from_pretrained(run)
-    whole = EarlyExit(BertForSequenceClassification.from_pretrained(run).eval(), [1])
+    whole = EarlyExitModel(BertForSequenceClassification.from_pretrained(run).eval(), [1])
     whole.load_heads(run)
     short = BertForSequenceClassification.from_pretrained(run, num_hidden_layers=1).eval()
     short.bert.pooler.dense.load_state_dict(
@@ -389,7 +389,7 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
     (tmp_path / "zh" / "qrels" / "train.tsv").write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{n}\t1\n" for n in range(20)), encoding="utf-8"
     )
-    sources = (Source(collection="zh", splits=("train",)),)
+    sources = (LabelledCollection(collection="zh", splits=("train",)),)
     recipe = RECIPE.model_copy(
         update={"sources": sources, "weak": 40, "weak_kinds": {"sentence": 1.0}, "passage_tokens": (500,)}
     )

@@ -21,15 +21,15 @@ from es_rerank.models.manifest import (
     CalibrationRecord,
     CrossEncoderContract,
     EarlyExit,
-    Kind,
     Manifest,
+    ModelKind,
     MonoT5Contract,
     Truncation,
     file_record,
     parse_manifest,
     write_manifest,
 )
-from es_rerank.text.pairs import Strategy
+from es_rerank.text.pairs import TruncationStrategy
 from es_rerank.text.prompted_pairs import PromptTruncation
 
 GRAPH = "model.onnx"
@@ -40,7 +40,7 @@ _T5_SPECIALS = ("<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>")
 _T5_WORDS = ("▁Query", "▁Document", "▁Relevant", "▁true", "▁false", "▁no", "▁yes", "▁the", "ing", "er")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
-_ARCHITECTURES: dict[Kind, str] = {
+_ARCHITECTURES: dict[ModelKind, str] = {
     "cross-encoder": "BertForSequenceClassification",
     "monot5": "T5ForConditionalGeneration",
     "bi-encoder": "BertModel",
@@ -53,7 +53,7 @@ def tiny_cross_encoder(
     *,
     labels: Literal[1, 2] = 1,
     max_length: int = 128,
-    strategy: Strategy = "longest_first",
+    strategy: TruncationStrategy = "longest_first",
     calibration: CalibrationRecord | None = None,
 ) -> Path:
     """Write a cross-encoder whose logit depends on every token, its position and its segment;
@@ -262,7 +262,7 @@ def broken_cross_encoder(folder: Path) -> Path:
     return reseal(folder)
 
 
-def _common(folder: Path, kind: Kind, max_length: int) -> dict[str, object]:
+def _common(folder: Path, kind: ModelKind, max_length: int) -> dict[str, object]:
     return {
         "name": f"tiny-{kind}",
         "kind": kind,

@@ -760,7 +760,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
     )
     out = io.StringIO()
     monkeypatch.setattr(bench_engine_tables, "stdout", Console(file=out, width=80))
-    bench_engine_tables.show(report)
+    bench_engine_tables.show_engine_report(report)
     lines = out.getvalue().splitlines()
     for row in rows:
         found = [line for line in lines if line.startswith(label(row.system))]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from es_rerank.cli.app import app
 from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
-from es_rerank.research.training.calibration import Window, fit, quality
+from es_rerank.research.training.calibration import LabelledWindow, fit_calibration, quality
 from es_rerank.research.training.recipe import Recipe
 from es_rerank.research.training.training_list import TrainingList, learned_from, mark_of
 from es_rerank.scores import standardise
@@ -26,7 +26,7 @@ from es_rerank.types import Calibration
 TRUE = Calibration(0.7, 0.35, -1.0)
 
 
-def windows(number: int, seed: int = 0) -> list[Window]:
+def windows(number: int, seed: int = 0) -> list[LabelledWindow]:
     """Windows whose labels are drawn by the log-odds of ``TRUE``."""
     chance, drawn = np.random.default_rng(seed), []
     for _ in range(number):
@@ -34,40 +34,44 @@ def windows(number: int, seed: int = 0) -> list[Window]:
         first_stage = standardise(chance.normal(size=50).tolist())
         odds = TRUE.logit * logits + TRUE.first_stage * logits.std() * first_stage + TRUE.intercept
         labels = (chance.random(50) < 1 / (1 + np.exp(-odds))).astype(np.float32)
-        drawn.append(Window("drawn", logits, first_stage, labels))
+        drawn.append(LabelledWindow("drawn", logits, first_stage, labels))
     return drawn
 
 
 def test_the_coefficients_that_labels_were_drawn_by_are_found() -> None:
-    assert tuple(fit(windows(400))) == pytest.approx(tuple(TRUE), abs=0.05)
+    assert tuple(fit_calibration(windows(400))) == pytest.approx(tuple(TRUE), abs=0.05)
 
 
 def test_what_is_not_judged_teaches_nothing() -> None:
-    def half_judged(drawn: list[Window]) -> list[Window]:
+    def half_judged(drawn: list[LabelledWindow]) -> list[LabelledWindow]:
         return [replace(w, labels=np.where(judged, w.labels, np.nan).astype(np.float32)) for w in drawn]
 
     judged = np.arange(50) < 25
     drawn = windows(40)
     others = [replace(w, labels=np.where(judged, w.labels, 1 - w.labels).astype(np.float32)) for w in drawn]
-    assert fit(half_judged(drawn)) == fit(half_judged(others)) != fit(others)
+    assert (
+        fit_calibration(half_judged(drawn)) == fit_calibration(half_judged(others)) != fit_calibration(others)
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_a_given_weight_of_the_first_stage_is_kept(weight: float) -> None:
-    found = fit(windows(100), weight)
+    found = fit_calibration(windows(100), weight)
     assert found.first_stage == pytest.approx(weight * found.logit, abs=1e-4)
     assert found.logit > 0 > found.intercept
 
 
 def test_the_weight_that_is_learned_is_the_one_that_fits_best() -> None:
-    free = fit(windows(100))
-    assert tuple(fit(windows(100), free.first_stage / free.logit)) == pytest.approx(tuple(free), abs=2e-3)
+    free = fit_calibration(windows(100))
+    assert tuple(fit_calibration(windows(100), free.first_stage / free.logit)) == pytest.approx(
+        tuple(free), abs=2e-3
+    )
 
 
 def test_quality_is_that_of_each_order() -> None:
     logits, first_stage = np.array([3, 2, 1], dtype=np.float32), standardise([1.0, 2.0, 3.0])
     row = quality(
-        [Window("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))],
+        [LabelledWindow("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))],
         Calibration(1.0, 0.0, 0.0),
     )["one"]
     assert (row["queries"], row["cross_encoder"], row["first_stage"], row["calibrated"]) == (1, 1.0, 0.5, 1.0)

@@ -25,7 +25,7 @@ from es_rerank.research.evaluation.experiment import QueryResult, Result
 from es_rerank.research.evaluation.measures import Difference, Measures, difference
 from es_rerank.research.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.research.evaluation.report import page
-from es_rerank.research.evaluation.topics import Source, lacks, read_topics
+from es_rerank.research.evaluation.topics import CollectionArgument, lacks, read_topics
 from es_rerank.research.plots.bars import Bar, chart
 from es_rerank.research.plots.differences import differences
 from es_rerank.retrievers.grammar.tree import FirstStage
@@ -82,22 +82,22 @@ def test_a_document_without_a_judgement_is_unknown_only_where_others_are_judged_
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("c", Source(Path("c"))),
-        ("some/c:test", Source(Path("some/c"), "test")),
-        ("c:all:held-out", Source(Path("c"), "all", held_out=True)),
-        ("c:held-out", Source(Path("c"), None, held_out=True)),
+        ("c", CollectionArgument(Path("c"))),
+        ("some/c:test", CollectionArgument(Path("some/c"), "test")),
+        ("c:all:held-out", CollectionArgument(Path("c"), "all", held_out=True)),
+        ("c:held-out", CollectionArgument(Path("c"), None, held_out=True)),
     ],
 )
-def test_a_collection_may_name_its_split_and_its_tenth(text: str, source: Source) -> None:
-    assert Source.named(text) == source
+def test_a_collection_may_name_its_split_and_its_tenth(text: str, source: CollectionArgument) -> None:
+    assert CollectionArgument.named(text) == source
 
 
 def test_a_folder_with_a_colon_in_its_name_is_that_folder(tmp_path: Path) -> None:
     folder = tmp_path / "a:test"
     folder.mkdir()
-    assert Source.named(str(folder)) == Source(folder)
-    assert Source.named(f"{folder}:dev") == Source(folder, "dev")
-    assert Source.named(f"{folder}:held-out") == Source(folder, held_out=True)
+    assert CollectionArgument.named(str(folder)) == CollectionArgument(folder)
+    assert CollectionArgument.named(f"{folder}:dev") == CollectionArgument(folder, "dev")
+    assert CollectionArgument.named(f"{folder}:held-out") == CollectionArgument(folder, held_out=True)
 
 
 def test_the_held_out_tenth_is_the_one_that_training_leaves_out(tmp_path: Path) -> None:

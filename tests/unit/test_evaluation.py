@@ -14,7 +14,7 @@ from scipy import stats
 from es_rerank.collection import read_corpus, read_qrels, read_queries
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.research.evaluation.experiment import observed
-from es_rerank.research.evaluation.measures import Measures, compared, mean, measured, run_of
+from es_rerank.research.evaluation.measures import Measures, compared, mean, measures_by_query, run_of
 from es_rerank.research.evaluation.packaged import Drawn, by_hash, draw, packaged
 from es_rerank.research.evaluation.topics import read_topics, the_split
 
@@ -23,7 +23,7 @@ from es_rerank.research.evaluation.topics import read_topics, the_split
 
 def test_measures_are_those_worked_out_by_hand() -> None:
     qrels = {"q": {"a": 2, "b": 1, "c": 0}}
-    measures = measured(qrels, {"q": run_of(["x", "b", "a", "c"])})["q"]
+    measures = measures_by_query(qrels, {"q": run_of(["x", "b", "a", "c"])})["q"]
     ideal = 2 + 1 / math.log2(3)
     assert measures.ndcg_at_10 == pytest.approx((1 / math.log2(3) + 2 / math.log2(4)) / ideal)
     assert measures.rr_at_10 == pytest.approx(1 / 2)
@@ -32,7 +32,7 @@ def test_measures_are_those_worked_out_by_hand() -> None:
 
 def test_the_tenth_counts_and_the_eleventh_does_not() -> None:
     qrels = {"tenth": {"a": 1}, "eleventh": {"a": 1}}
-    found = measured(
+    found = measures_by_query(
         qrels, {"tenth": run_of([*map(str, range(9)), "a"]), "eleventh": run_of([*map(str, range(10)), "a"])}
     )
     assert found["tenth"] == Measures(ndcg_at_10=1 / math.log2(11), rr_at_10=0.1, recall_at_100=1.0)
@@ -41,13 +41,13 @@ def test_the_tenth_counts_and_the_eleventh_does_not() -> None:
 
 def test_a_query_without_hits_counts_as_zero() -> None:
     nothing = Measures(ndcg_at_10=0.0, rr_at_10=0.0, recall_at_100=0.0)
-    assert measured({"q": {"a": 1}, "r": {"a": 1}}, {"q": {}}) == {"q": nothing, "r": nothing}
-    assert measured({"q": {"a": 1}}, {}) == {"q": nothing}
+    assert measures_by_query({"q": {"a": 1}, "r": {"a": 1}}, {"q": {}}) == {"q": nothing, "r": nothing}
+    assert measures_by_query({"q": {"a": 1}}, {}) == {"q": nothing}
 
 
 def test_an_order_has_no_ties_that_trec_eval_would_break_by_name() -> None:
-    assert measured({"q": {"a": 1}}, {"q": run_of(["a", "z"])})["q"].rr_at_10 == 1.0
-    assert measured({"q": {"z": 1}}, {"q": run_of(["z", "a"])})["q"].rr_at_10 == 1.0
+    assert measures_by_query({"q": {"a": 1}}, {"q": run_of(["a", "z"])})["q"].rr_at_10 == 1.0
+    assert measures_by_query({"q": {"z": 1}}, {"q": run_of(["z", "a"])})["q"].rr_at_10 == 1.0
 
 
 def _of(values: Sequence[float]) -> dict[str, Measures]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
-from es_rerank.models.spec import ModelKind, early_exit_text, name_and_model, parse_model
+from es_rerank.models.spec import SpecKind, early_exit_text, name_and_model, parse_model
 from es_rerank.node.checks import check_model
 
 
@@ -27,7 +27,7 @@ from es_rerank.node.checks import check_model
         ("cascade:0.5+./a+cohere:b+c", "cascade", ("./a", "cohere:b+c"), 0.5),
     ],
 )
-def test_a_name_is_read(name: str, kind: ModelKind, models: tuple[str, ...], share: float) -> None:
+def test_a_name_is_read(name: str, kind: SpecKind, models: tuple[str, ...], share: float) -> None:
     spec = parse_model(name)
     assert (spec.text, spec.kind, spec.models, spec.share) == (name, kind, models, share)
     assert spec.hosted == (kind in {"cohere", "remote"})

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from es_rerank.errors import OverloadError, RemoteModelError, ScoreError, SettingsError
 from es_rerank.models import LoadedReranker, Reranker
 from es_rerank.models.hosted.answers import reason, values_by_index
-from es_rerank.models.hosted.http_reranker import RetryPolicy, TransientError, batches, retry_after
+from es_rerank.models.hosted.http_reranker import RetryPolicy, TransientError, request_batches, retry_after
 from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import PASSAGES as SHORT
@@ -245,7 +245,7 @@ def test_batches_hold_everything_in_order_within_both_limits(
     lengths: list[int], size: int, most: int
 ) -> None:
     texts = ["x" * length for length in lengths]
-    found = list(batches(range(len(texts)), texts, size, most))
+    found = list(request_batches(range(len(texts)), texts, size, most))
     assert [position for batch in found for position in batch] == list(range(len(texts)))
     assert all(0 < len(batch) <= size for batch in found)
     assert all(len(batch) == 1 or sum(lengths[position] + 2 for position in batch) <= most for batch in found)

@@ -186,7 +186,7 @@ class HttpReranker(Closeable):
             turn = asyncio.Semaphore(self._concurrency)
             await _all(
                 self._fill(scores, query, texts, batch, deadline, turn)
-                for batch in batches(sent, texts, size, self.request_bytes)
+                for batch in request_batches(sent, texts, size, self.request_bytes)
             )
         return scores
 
@@ -284,7 +284,7 @@ def service_address(url: str, named: str) -> httpx.URL:
     return address
 
 
-def batches(
+def request_batches(
     positions: Sequence[int], texts: Sequence[str], size: int, most_bytes: float
 ) -> Iterator[list[int]]:
     """Yield the positions in batches of at most ``size`` texts and ``most_bytes`` bytes of JSON.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...text.pairs import PairEncoder
-from ..manifest import CrossEncoderContract, Kind, Manifest
+from ..manifest import CrossEncoderContract, Manifest, ModelKind
 from .local import LocalReranker, Pairs
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CrossEncoder(LocalReranker):
     """Scores pairs with an exported cross-encoder; arguments and errors are those of ``LocalReranker``."""
 
-    kind: Kind = "cross-encoder"
+    kind: ModelKind = "cross-encoder"
 
     def _labels(self, manifest: Manifest) -> int:
         return _contract(manifest).labels

@@ -18,7 +18,7 @@ from ...text.chunking import OVERLAP_TOKENS, Chunker
 from ...text.pairs import Encoded, open_tokenizer, well_formed
 from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
-from ..manifest import TOKENIZER, Kind, Manifest, Precision
+from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
 from .open_model import OpenModel, open_model
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LocalReranker(Closeable):
     missing, incomplete, altered or of another kind.
     """
 
-    kind: Kind
+    kind: ModelKind
 
     def __init__(
         self,

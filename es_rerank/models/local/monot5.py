@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...text.prompted_pairs import PromptEncoder
-from ..manifest import Kind, Manifest
+from ..manifest import Manifest, ModelKind
 from .local import LocalReranker, Pairs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class MonoT5(LocalReranker):
     2020, https://aclanthology.org/2020.findings-emnlp.63).
     """
 
-    kind: Kind = "monot5"
+    kind: ModelKind = "monot5"
 
     def _labels(self, manifest: Manifest) -> int:  # noqa: ARG002 the two tokens, false and true
         return 2

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...engine.processor import adds_bytes_exactly
 from ...engine.session import Session
-from ..manifest import Kind, Manifest, Precision, read_manifest, verify
+from ..manifest import Manifest, ModelKind, Precision, read_manifest, verify
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class OpenModel(NamedTuple):
     session: Session
 
 
-def open_model(folder: Path, kind: Kind, variant: Precision | None, provider: str) -> OpenModel:
+def open_model(folder: Path, kind: ModelKind, variant: Precision | None, provider: str) -> OpenModel:
     """Return the manifest of a model folder, and its graph loaded on an execution provider.
 
     ``variant`` is the precision, None for the default one. Raises ModelFolderError for a folder that is
@@ -34,7 +34,7 @@ def open_model(folder: Path, kind: Kind, variant: Precision | None, provider: st
     return OpenModel(manifest, graph, Session(graph, provider))
 
 
-def checked(folder: Path, kind: Kind, variant: Precision | None) -> tuple[Manifest, Path]:
+def checked(folder: Path, kind: ModelKind, variant: Precision | None) -> tuple[Manifest, Path]:
     """Return the manifest of a model folder and the path of its graph, verified but not loaded.
 
     ``variant`` is the precision, None for the default one. Raises what ``open_model`` raises.

@@ -18,7 +18,7 @@ from ...retrievers.grammar.tree import FirstStage, Query
 from ...retrievers.planning.index_schema import schema_of
 from ...retrievers.planning.short_form import retriever_for
 from ...scores import ranked
-from .measures import Difference, Measures, Run, compared, mean, measured, run_of
+from .measures import Difference, Measures, Run, compared, mean, measures_by_query, run_of
 from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
 from .topics import Topics
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEPTH = 100
 """Depth of every run, because recall is measured at 100."""
 
-Progress = Callable[[int], None]
+OnQueriesDone = Callable[[int], None]
 """Called after every query with the number of queries that are done."""
 
 
@@ -132,7 +132,7 @@ class Setup:
 
 
 def experiments(
-    client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: Progress | None = None
+    client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: OnQueriesDone | None = None
 ) -> list[Result]:
     """Search for every query, with the first stage alone and reranked; return one result for each setup.
 
@@ -250,7 +250,7 @@ def model_logit(hit: dict[str, Any]) -> float:
 def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]) -> Result:
     """Return the result of all observations, of which there must be at least one."""
     first_stage, cross_encoder, reranked = (
-        measured(topics.qrels, _run(name, observations)) for name in Orders._fields
+        measures_by_query(topics.qrels, _run(name, observations)) for name in Orders._fields
     )
     seen = list(observations.values())
     known = says_what_is_irrelevant(topics.qrels)

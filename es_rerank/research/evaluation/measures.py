@@ -54,7 +54,7 @@ def run_of(order: Sequence[str]) -> dict[str, float]:
     return {document: float(len(order) - position) for position, document in enumerate(order)}
 
 
-def measured(qrels: Qrels, run: Run) -> dict[str, Measures]:
+def measures_by_query(qrels: Qrels, run: Run) -> dict[str, Measures]:
     """Return the measures of every query of ``qrels``. A query without hits gets zeros.
 
     A document without a judgement counts as not relevant. ir-measures (https://ir-measur.es) computes the

@@ -25,7 +25,7 @@ Training recipes do not use this tenth when they say ``part="train"``.
 """
 
 
-class Source(NamedTuple):
+class CollectionArgument(NamedTuple):
     """A collection as the command line names it: ``DIR``, ``DIR:SPLIT`` or ``DIR:SPLIT:held-out``."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Source(NamedTuple):
     held_out: bool = False
 
     @classmethod
-    def named(cls, text: str) -> Source:
+    def named(cls, text: str) -> CollectionArgument:
         """Return the collection that ``text`` names. If ``text`` is an existing path, it is a folder, even
         with a colon.
         """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class MicroBatch:
     """Tokenized lists whose gradients are computed at once.
 
     ``batches`` are sorted by length; ``places`` has the position of each passage in them.
@@ -29,7 +29,9 @@ class Pass:
     places: torch.Tensor
 
 
-def tokenised(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Pass:
+def tokenised(
+    lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast, recipe: Recipe
+) -> MicroBatch:
     """Return tokenized lists in batches that are sorted by length, so that little is padding."""
     pairs = tokenizer(
         [item.query for item in lists for _ in item.passages],
@@ -47,10 +49,10 @@ def tokenised(lists: Sequence[TrainingList], tokenizer: PreTrainedTokenizerFast,
         )
         for batch in token_batches(order, lengths, recipe.batch_tokens)
     ]
-    return Pass(lists, batches, torch.tensor(order).argsort())
+    return MicroBatch(lists, batches, torch.tensor(order).argsort())
 
 
-class StepBatches(Dataset[list[Pass]]):
+class StepBatches(Dataset[list[MicroBatch]]):
     """The batches of each step of a run; they do not depend on where the run was resumed.
 
     The first epoch has the lists in their order. Every later epoch has its own seeded order.
@@ -61,7 +63,7 @@ class StepBatches(Dataset[list[Pass]]):
     ) -> None:
         self._lists, self._tokenizer, self._recipe = lists, tokenizer, recipe
 
-    def __getitem__(self, step: int) -> list[Pass]:
+    def __getitem__(self, step: int) -> list[MicroBatch]:
         size, at_once = self._recipe.lists_per_step, self._recipe.lists_per_pass
         epoch, number = divmod(step, len(self._lists) // size)
         order = list(range(len(self._lists)))

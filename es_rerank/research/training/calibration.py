@@ -26,7 +26,7 @@ from ...scores import standardise
 from ...text.chunking import Chunker
 from ...types import Calibration, FloatArray
 from .queries import draw_queries
-from .recipe import Recipe, Source
+from .recipe import LabelledCollection, Recipe
 
 CALIBRATION_WINDOW = 50
 QUERIES_PER_SOURCE = 150
@@ -37,7 +37,7 @@ WEIGHTS = (0.2, 0.4, 0.5, 0.65, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class LabelledWindow:
     """One query's first-stage window: the model's logits, the standardised first-stage scores, and the
     labels.
 
@@ -54,7 +54,12 @@ class Windows:
     """The first-stage windows of one collection. The search is exact and needs no index."""
 
     def __init__(
-        self, source: Source, folder: Path, reranker: Reranker, embedder: Embedder, chunker: Chunker
+        self,
+        source: LabelledCollection,
+        folder: Path,
+        reranker: Reranker,
+        embedder: Embedder,
+        chunker: Chunker,
     ) -> None:
         self._source, self._reranker, self._embedder = source, reranker, embedder
         self._texts: list[str] = []
@@ -65,7 +70,7 @@ class Windows:
                 self._owner.append(document.id)
         self._vectors = embedder.embed(self._texts)
 
-    def window(self, query: str, grades: dict[str, int]) -> Window | None:
+    def window(self, query: str, grades: dict[str, int]) -> LabelledWindow | None:
         """Return the window of a query; None when it has no relevant document, because nothing can be learned
         from it.
         """
@@ -84,12 +89,12 @@ class Windows:
         scores = self._reranker.score(query, [self._texts[number] for number in best.values()])
         # Elasticsearch's score of a cosine is (1 + cosine) / 2. Standardised, it is the same as the cosine.
         first_stage = standardise([float(similarity[number]) for number in best.values()])
-        return Window(
+        return LabelledWindow(
             self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32)
         )
 
 
-def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
+def fit_calibration(windows: Sequence[LabelledWindow], weight: float | None = None) -> Calibration:
     """Return the coefficients of a logistic regression over all judged candidates. Every window has the same
     weight.
 
@@ -112,7 +117,7 @@ def fit(windows: Sequence[Window], weight: float | None = None) -> Calibration:
     return Calibration(*(round(float(x), 4) for x in solution))
 
 
-def _features(window: Window) -> npt.NDArray[np.float64]:
+def _features(window: LabelledWindow) -> npt.NDArray[np.float64]:
     """Return the features that the coefficients multiply, (n, 3), as in ``types.Calibration``."""
     logits = window.logits.astype(np.float64)
     return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
@@ -132,7 +137,7 @@ class Quality(TypedDict):
     by_weight: dict[str, float]
 
 
-def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Quality]:
+def quality(windows: Sequence[LabelledWindow], calibration: Calibration) -> dict[str, Quality]:
     """Return the quality of each order, by collection."""
     table: dict[str, Quality] = {}
     for name in sorted({window.collection for window in windows}):
@@ -149,12 +154,12 @@ def quality(windows: Sequence[Window], calibration: Calibration) -> dict[str, Qu
     return table
 
 
-def _joined_ndcg(windows: Sequence[Window], calibration: Calibration) -> float:
+def _joined_ndcg(windows: Sequence[LabelledWindow], calibration: Calibration) -> float:
     """Return the mean nDCG@10 of the windows, ordered by logit and first stage together."""
     return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in windows])
 
 
-def _ndcg(windows: Sequence[Window], values: Sequence[FloatArray]) -> float:
+def _ndcg(windows: Sequence[LabelledWindow], values: Sequence[FloatArray]) -> float:
     """Return the mean nDCG@10 of the windows, ordered by ``values``. Documents that are not judged count as
     not relevant.
     """
@@ -183,9 +188,9 @@ def calibrate(
     """Fit the calibration of an exported cross-encoder; return it with its quality on the same windows.
 
     ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
-    as in ``fit``. Raises SourceError when no query is left.
+    as in ``fit_calibration``. Raises SourceError when no query is left.
     """
-    windows: list[Window] = []
+    windows: list[LabelledWindow] = []
     for source in (source for source in recipe.sources if source.collection in collections):
         texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
         chosen = [query for query, text in texts.items() if text not in trained][:QUERIES_PER_SOURCE]
@@ -201,5 +206,5 @@ def calibrate(
             "collections",
             path=str(data),
         )
-    coefficients = fit(windows, weight)
+    coefficients = fit_calibration(windows, weight)
     return coefficients, quality(windows, coefficients)

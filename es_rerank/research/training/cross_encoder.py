@@ -20,15 +20,15 @@ from ...errors import SettingsError, SourceError
 from ...models import Reranker
 from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
 from ...models.manifest import TOKENIZER
-from .early_exit import EarlyExit
+from .early_exit import EarlyExitModel
 from .objective import loss_of
 from .recipe import RECIPE_FILE, Recipe
 from .training_list import WORK, TrainingList, mark_of, queue, split_development
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-from .batches import Pass, StepBatches, tokenised
-from .kept_lists import device, identity_of, lists_with_teacher, prepare
+from .batches import MicroBatch, StepBatches, tokenised
+from .kept_lists import device, identity_of, lists_with_teacher, prepare_lists
 
 Report = Callable[[dict[str, Any]], None]
 """A function that receives the state of the run after every step: step, steps, loss, accuracy,
@@ -111,7 +111,7 @@ class Trainer:
         self._development, self._lists = development, lists
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
-        self.model = EarlyExit(
+        self.model = EarlyExitModel(
             new_model(base, recipe.seed, recipe.layers) if start is None else _saved_model(start),
             recipe.exit_layers,
         )
@@ -145,7 +145,7 @@ class Trainer:
             max(0.0, (self._recipe.steps - step) / max(1, self._recipe.steps - warmup)),
         )
 
-    def _logits(self, model: torch.nn.Module, read: Pass) -> torch.Tensor:
+    def _logits(self, model: torch.nn.Module, read: MicroBatch) -> torch.Tensor:
         """Return the logits of a pass, float32, (heads, total passages), in the order of its lists."""
         parts = [
             model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches
@@ -183,7 +183,7 @@ class Trainer:
                 log.write(json.dumps(state) + "\n")
             report(state)
 
-    def _backward(self, passes: Sequence[Pass]) -> float:
+    def _backward(self, passes: Sequence[MicroBatch]) -> float:
         """Compute the gradients of the mean loss over the lists of a step, pass by pass; return that loss."""
         total, lists = 0.0, sum(len(part.lists) for part in passes)
         for part in passes:
@@ -328,7 +328,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
     lists_of = mark_of(recipe, digest(base), data)
-    lists = prepare(recipe, data, base, work, lists_of, say, start=start)
+    lists = prepare_lists(recipe, data, base, work, lists_of, say, start=start)
     development, others = split_development(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:

@@ -44,7 +44,7 @@ class Head(torch.nn.Module):
         return logits
 
 
-class EarlyExit(torch.nn.Module):
+class EarlyExitModel(torch.nn.Module):
     """A one-logit BERT with heads after some of its layers, which are counted from 1."""
 
     def __init__(self, model: BertForSequenceClassification, layers: Sequence[int]) -> None:

@@ -44,7 +44,7 @@ def bi_encoder(base: Path) -> Embed:
     return embed
 
 
-def prepare(
+def prepare_lists(
     recipe: Recipe,
     data: Path,
     base: Path,

@@ -11,7 +11,7 @@ from ...collection import read_corpus
 from ...types import FloatArray
 from .passages import Embed, cut_passages, shown
 from .queries import draw_queries
-from .recipe import Recipe, Source
+from .recipe import LabelledCollection, Recipe
 from .training_list import TrainingList, teacher_logits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class LabelledLists:
     """Makes the labelled lists of one source."""
 
     def __init__(
-        self, source: Source, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed
+        self, source: LabelledCollection, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed
     ) -> None:
         self._source, self._recipe = source, recipe
         self._random = random.Random(f"{recipe.seed}:{source.collection}:lists")

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from ...collection import Qrels, held_out, read_qrels, read_queries
-from .recipe import Source
+from .recipe import LabelledCollection
 
 
-def draw_queries(source: Source, folder: Path, seed: int) -> tuple[dict[str, str], Qrels]:
+def draw_queries(source: LabelledCollection, folder: Path, seed: int) -> tuple[dict[str, str], Qrels]:
     """Return the queries that the source allows for training, in a seeded order, and their judgements."""
     qrels: Qrels = {}
     for split in source.splits:

@@ -16,11 +16,11 @@ RECIPE_FILE = "recipe.json"
 """File in which a training run stores its recipe, inside its folder."""
 
 Part = Literal["all", "train", "evaluate"]
-Kind = Literal["mined", "pool", "same_title"]
+NegativesKind = Literal["mined", "pool", "same_title"]
 WeakKind = Literal["sentence", "keywords", "title", "labelled"]
 
 
-class Source(BaseModel):
+class LabelledCollection(BaseModel):
     """One collection of labelled queries.
 
     ``kind`` says where negatives come from. ``mined``: BM25 and dense neighbours in the whole collection.
@@ -34,7 +34,7 @@ class Source(BaseModel):
 
     collection: str
     splits: tuple[str, ...]
-    kind: Kind = "mined"
+    kind: NegativesKind = "mined"
     part: Part = "all"
     queries: int = 100_000
     repeats: int = 1
@@ -75,7 +75,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 13
-    sources: tuple[Source, ...]
+    sources: tuple[LabelledCollection, ...]
     weak: int = 9_000
     """Number of lists whose queries are texts of the passages. Only the bi-encoder and BM25 teach them."""
     weak_kinds: dict[WeakKind, float] = {"sentence": 0.4, "keywords": 0.3, "title": 0.1, "labelled": 0.2}
@@ -164,21 +164,23 @@ class Recipe(BaseModel):
 
 FIRST_ROUND = Recipe(
     sources=(
-        Source(collection="nq_open_oracle", splits=("all",), part="train"),
-        Source(collection="qed", splits=("dev",), without="nq_open_oracle"),
-        Source(collection="scifact", splits=("train",), repeats=2),
-        Source(collection="selqa", splits=("dev",), kind="pool", judged_only=True, repeats=2),
-        Source(collection="covidqa", splits=("all",)),
-        Source(collection="pubmedqa", splits=("train", "test"), repeats=2),
-        Source(
+        LabelledCollection(collection="nq_open_oracle", splits=("all",), part="train"),
+        LabelledCollection(collection="qed", splits=("dev",), without="nq_open_oracle"),
+        LabelledCollection(collection="scifact", splits=("train",), repeats=2),
+        LabelledCollection(collection="selqa", splits=("dev",), kind="pool", judged_only=True, repeats=2),
+        LabelledCollection(collection="covidqa", splits=("all",)),
+        LabelledCollection(collection="pubmedqa", splits=("train", "test"), repeats=2),
+        LabelledCollection(
             collection="product_qa",
             splits=("ePQA_dev", "hetPQA_dev", "semiPQA_dev"),
             kind="pool",
             judged_only=True,
         ),
-        Source(collection="msrd_movies", splits=("all",), kind="pool", part="train", queries=3_000),
-        Source(collection="medquad", splits=("train",), judged_only=True, queries=1_500),
-        Source(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
+        LabelledCollection(
+            collection="msrd_movies", splits=("all",), kind="pool", part="train", queries=3_000
+        ),
+        LabelledCollection(collection="medquad", splits=("train",), judged_only=True, queries=1_500),
+        LabelledCollection(collection="policyqa", splits=("dev", "test"), kind="same_title", queries=1_000),
     ),
 )
 """First round of the bundled cross-encoder: it learns first from the bi-encoder, then also from the labels.
@@ -224,13 +226,13 @@ a list.
 
 ZH_EN_FIRST_ROUND = Recipe(
     sources=(
-        Source(collection="cmrc2018", splits=("trial",), judged_only=True, repeats=3),
-        Source(collection="drcd", splits=("dev",), judged_only=True),
-        Source(collection="nq_open_oracle", splits=("all",), part="train"),
-        Source(collection="selqa", splits=("dev",), kind="pool", judged_only=True),
-        Source(collection="scifact", splits=("train",)),
-        Source(collection="pubmedqa", splits=("train", "test")),
-        Source(collection="qed", splits=("dev",), without="nq_open_oracle"),
+        LabelledCollection(collection="cmrc2018", splits=("trial",), judged_only=True, repeats=3),
+        LabelledCollection(collection="drcd", splits=("dev",), judged_only=True),
+        LabelledCollection(collection="nq_open_oracle", splits=("all",), part="train"),
+        LabelledCollection(collection="selqa", splits=("dev",), kind="pool", judged_only=True),
+        LabelledCollection(collection="scifact", splits=("train",)),
+        LabelledCollection(collection="pubmedqa", splits=("train", "test")),
+        LabelledCollection(collection="qed", splits=("dev",), without="nq_open_oracle"),
     ),
     weak=8_000,
     weak_kinds={"sentence": 0.6, "title": 0.1, "labelled": 0.3},

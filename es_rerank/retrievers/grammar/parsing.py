@@ -27,6 +27,7 @@ from .tree import (
     MAX_CANDIDATES,
     NATIVE_ONLY,
     OURS,
+    PLUGIN_KINDS,
     VECTOR_BUILDER,
     ChunkRescorer,
     Grammar,
@@ -99,7 +100,7 @@ def _single(body: Any, path: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401
         raise parsing_fault(
             f"[{kind}] retriever malformed, no [START_OBJECT] after retriever name", f"{path}.{kind}"
         )
-    if kind not in ALL_KINDS:
+    if kind not in ALL_KINDS and kind not in PLUGIN_KINDS:
         raise RetrieverParsingError(
             f"[{path}] unknown retriever [{kind}]{did_you_mean(kind, ALL_KINDS)}",
             path=path,

@@ -34,7 +34,10 @@ MAX_CANDIDATES = 10_000
 OURS = frozenset({"rrf", "linear", "text_similarity_reranker", "pinned"})
 """Kinds of retriever that es-rerank runs unless the setting ``elasticsearch_runs`` names them."""
 
-NATIVE_ONLY = frozenset({"rule", "diversify"})
+PLUGIN_KINDS = frozenset({"es_rrf", "es_linear", "es_rerank"})
+"""Kinds of retriever that the plugin es-rerank adds to Elasticsearch."""
+
+NATIVE_ONLY = frozenset({"rule", "diversify"}) | PLUGIN_KINDS
 """Kinds of retriever that only Elasticsearch can run, together with everything below them in the tree."""
 
 VECTOR_BUILDER = "query_vector_builder"
@@ -57,7 +60,7 @@ class Grammar(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Node(Grammar):
+class RetrieverNode(Grammar):
     """Base of the retrievers, with the fields that every retriever may have."""
 
     kind: ClassVar[str]
@@ -67,7 +70,7 @@ class Node(Grammar):
     name: str | None = Field(default=None, alias="_name")
 
 
-class Standard(Node):
+class Standard(RetrieverNode):
     """A retriever that runs an ordinary query. Optional: ``sort``, ``collapse``, ``terminate_after``."""
 
     kind = "standard"
@@ -88,7 +91,7 @@ class TextEmbedding(Grammar):
     model_id: str | None = None
 
 
-class Knn(Node):
+class Knn(RetrieverNode):
     """A retriever that finds the approximate nearest neighbours of a vector (kNN).
 
     ``field`` is a dense_vector field of the document or of its nested passages. Without ``num_candidates``
@@ -126,7 +129,7 @@ class ChunkRescorer(Grammar):
     chunking_settings: Query | None = None
 
 
-class Compound(Node):
+class Compound(RetrieverNode):
     """A retriever that combines or reorders the documents of other retrievers, its children."""
 
     window_key: ClassVar[str] = "rank_window_size"
@@ -292,7 +295,9 @@ Retriever = Standard | Knn | Native | Rrf | Linear | Pinned | Rescorer | TextSim
 KINDS: dict[str, type[Standard | Knn | Rrf | Linear | Pinned | Rescorer | TextSimilarityReranker]] = {
     model.kind: model for model in (Standard, Knn, Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker)
 }
-ALL_KINDS = (*KINDS, *sorted(NATIVE_ONLY))
+ALL_KINDS = (*KINDS, *sorted(NATIVE_ONLY - PLUGIN_KINDS))
+"""Kinds of retriever in Elastic's documentation; error messages suggest these."""
+
 
 for _model in (Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker, Native):
     _model.model_rebuild()
@@ -317,20 +322,20 @@ def needs_us(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # no
 
 def composes(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
     """Whether the tree holds a retriever of ``OURS`` that ``elasticsearch_runs`` does not name."""
-    return any(kind in OURS and kind not in elasticsearch_runs for kind, _ in _retrievers_in(body))
+    return any(kind in OURS and kind not in elasticsearch_runs for kind, _ in retrievers_in(body))
 
 
 def builders(body: Any, elasticsearch_runs: Collection[str] = ()) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Yield the content of each kNN retriever whose query vector es-rerank computes."""
     if VECTOR_BUILDER in elasticsearch_runs:
         return
-    for _, content in _retrievers_in(body):
+    for _, content in retrievers_in(body):
         builder = content.get(VECTOR_BUILDER)
         if isinstance(builder, Mapping) and "text_embedding" in builder:
             yield content
 
 
-def _retrievers_in(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+def retrievers_in(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
     """Yield (kind, content) of every retriever in a body, depth first. It skips parts that are not valid."""
     if not isinstance(body, dict):
         return
@@ -340,7 +345,7 @@ def _retrievers_in(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: 
             for key in ("retriever", "retrievers"):
                 children = content.get(key)
                 for child in children if isinstance(children, list) else [children]:
-                    yield from _retrievers_in(
+                    yield from retrievers_in(
                         child.get("retriever", child) if isinstance(child, dict) else child
                     )
 
