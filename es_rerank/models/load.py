@@ -20,7 +20,15 @@ from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import MANIFEST, RERANKERS, CalibrationRecord, ModelKind, Manifest, parse_manifest, read_manifest
+from .manifest import (
+    MANIFEST,
+    RERANKERS,
+    CalibrationRecord,
+    Manifest,
+    ModelKind,
+    parse_manifest,
+    read_manifest,
+)
 from .spec import ModelSpec, name_and_model, parse_model
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
@@ -31,7 +39,9 @@ MODEL_PACKAGES = "es_rerank.models"
 model's name; its value is the package that holds the model's folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+"""An owner and a name. A path that begins with a slash or a dot is no id of the Hub."""
+
 LOCAL: dict[ModelKind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
 
 
@@ -264,9 +274,16 @@ def model_folder(name_or_folder: str | Path) -> Path:
         return folder
     for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
         return Path(str(files(entry_point.module) / entry_point.name))
-    if not _HUB_ID.fullmatch(str(name_or_folder)):
+    if not may_be_on_hub(name_or_folder):
         return folder
     return _from_hub(str(name_or_folder))
+
+
+def may_be_on_hub(name_or_folder: str | Path) -> bool:
+    """Return whether the name has the form ``owner/name`` and no folder here has it: it is looked for on the
+    Hugging Face Hub.
+    """
+    return _HUB_ID.fullmatch(str(name_or_folder)) is not None and not Path(name_or_folder).exists()
 
 
 def _from_hub(repository: str) -> Path:

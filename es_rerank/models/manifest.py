@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ModelFolderError
-from ..text.pairs import BGE_QUERY_SHARE, Strategy
+from ..text.pairs import BGE_QUERY_SHARE, TruncationStrategy
 from ..text.prompted_pairs import MONOT5_PROMPT, PromptTruncation
 from ..types import Calibration
 
@@ -52,7 +52,7 @@ class Truncation(_Part):
     ``query_share`` is the share of the input that the strategy ``only_second`` leaves to the query.
     """
 
-    strategy: Strategy = "longest_first"
+    strategy: TruncationStrategy = "longest_first"
     query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
 
 
@@ -335,9 +335,9 @@ _ALTERED = "it was altered or copied incompletely; copy the folder again or expo
 
 def _text(folder: Path) -> str:
     if not folder.is_dir():
+        fault = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
         raise ModelFolderError(
-            f"{folder} is not a folder; give an exported model folder, or make one with: es-rerank export "
-            f"MODEL {folder}"
+            f"{fault}; give an exported model folder, or make one with: es-rerank export MODEL {folder}"
         )
     if (folder / MANIFEST).is_file():
         return (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")

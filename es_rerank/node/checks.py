@@ -13,7 +13,7 @@ from typing import Literal
 
 import psutil
 
-from ..addresses import masked
+from ..addresses import masked, masked_in
 from ..engine.processor import architecture, cores, instruction_sets
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..models.spec import ModelSpec, parse_model
@@ -229,27 +229,27 @@ def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Chec
     """Check that the reranker or the embedder ``name`` could be served; it is named as in the settings.
 
     Nothing is downloaded and no service is asked: a model of the Hugging Face Hub gives ``warn``, a service
-    on the network ``ok``.
+    on the network ``ok``. Passwords in an address are masked.
     """
     # This import loads ONNX Runtime. When it is not installed, another check reports that.
-    from ..models.load import check_reranker, model_folder, reranker_manifest  # noqa: PLC0415 see above
+    from ..models.load import check_reranker, may_be_on_hub, model_folder, reranker_manifest  # noqa: PLC0415 see above
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
     try:
         spec = parse_model(name) if kind == "cross-encoder" else ModelSpec(name, "local", (name,))
         if spec.hosted:
-            found = f"{check_reranker(name)}: a service on the network; texts are sent to it"
+            found = f"{masked(check_reranker(name))}: a service on the network; texts are sent to it"
             return Check(row, "ok", found)
     except SettingsError as error:
-        return Check(row, "fail", error.message, f"name a reranker with {setting}")
+        return Check(row, "fail", masked_in(error.message), f"name a reranker with {setting}")
     if spec.kind == "cascade":
         checks = [check_model(kind, stage) for stage in spec.models]
         worst = next(
             (check for status in ("fail", "warn") for check in checks if check.status == status), None
         )
         return worst or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
-    if "/" in spec.model and not Path(spec.model).exists():
+    if may_be_on_hub(spec.model):
         return Check(
             row,
             "warn",
@@ -267,7 +267,7 @@ def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Chec
         return Check(
             row,
             "fail",
-            error.message,
+            masked_in(error.message),
             f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model",
         )
     return Check(row, "ok", f"{checked} ({manifest.source})")

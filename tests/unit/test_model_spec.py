@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -71,3 +72,37 @@ def test_a_reranker_may_be_served_under_another_name(given_: str, expected: tupl
 def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
     check = check_model("cross-encoder", name)
     assert (check.status, "names nothing behind the colon" in check.found) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("cross-encoder", "remote:http://user:secret@host:9"),
+        ("cross-encoder", "remote:user:secret@host"),
+        ("cross-encoder", "cascade:0.5+remote:http://user:secret@host:9+remote:http://user:secret@host:8"),
+        ("cross-encoder", "cascade:2+remote:http://user:secret@host:9+small"),
+        ("cross-encoder", "exit:0.5+remote:http://user:secret@host:9"),
+        ("bi-encoder", "remote:http://user:secret@host:9"),
+    ],
+)
+def test_doctor_shows_no_password_of_a_service(
+    kind: Literal["cross-encoder", "bi-encoder"], name: str
+) -> None:
+    check = check_model(kind, name)
+    assert "secret" not in f"{check.found} {check.remedy}"
+    assert "***@host" in check.found
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])
+@pytest.mark.parametrize("name", ["/no/such/folder", "./no-such-folder", "../no-such-folder"])
+def test_doctor_says_that_a_folder_is_missing(
+    kind: Literal["cross-encoder", "bi-encoder"], name: str
+) -> None:
+    check = check_model(kind, name)
+    assert (check.status, f"there is no folder {Path(name)};" in check.found) == ("fail", True)
+    assert "Hub" not in check.remedy
+
+
+def test_doctor_says_that_a_name_of_the_hub_will_be_downloaded() -> None:
+    check = check_model("cross-encoder", "owner/no-such-model")
+    assert (check.status, "downloaded from the Hugging Face Hub" in check.remedy) == ("warn", True)
