@@ -130,7 +130,7 @@ class Session:
             ) from error
 
 
-class Continued:
+class LastLayers:
     """A graph of the last layers of a cross-encoder, which reads hidden states and gives logits.
 
     ``run`` may be called from many threads at once. Raises what ``Session`` raises.

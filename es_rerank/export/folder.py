@@ -40,7 +40,7 @@ from .attention import fuse_attention
 from .early_exit import split
 from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
-from .first_row import first_token_only
+from .first_token import first_token_only
 from .graph import export_graph, quantisation, quantise
 from .pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from .parity import int8_figures, largest_difference

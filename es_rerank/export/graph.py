@@ -183,7 +183,7 @@ def quantise(fp32: Path, int8: Path, scheme: Quantisation, feeds: Iterable[Feeds
     """
     if scheme.scheme == _STATIC:
         quantise_static(
-            fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL, fit=scheme.fitted
+            fp32, int8, feeds, largest=REDUCED if scheme.reduce_range else FULL, gptq=scheme.fitted
         )
         return
     nodes = onnx.load(fp32, load_external_data=False).graph.node

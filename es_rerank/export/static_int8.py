@@ -30,7 +30,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from ..types import FloatArray
-from .fitted_rounding import fitted
+from .gptq import gptq_round
 from .rewriting import DOMAIN, constants, readers_of, replace_nodes, state_domain
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -61,18 +61,18 @@ _CAPS = (0.9, 0.95, 0.99)
 
 
 def quantise_static(
-    fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, fit: bool = False
+    fp32: Path, int8: Path, feeds: Iterable[Feeds], *, largest: int, gptq: bool = False
 ) -> None:
     """Write the int8 variant of a graph.
 
     ``feeds`` are the model inputs for calibration. ``largest`` is the largest weight: FULL or REDUCED.
-    ``fit`` says that the texts are like those of production, so the rounding of weights is fitted to them.
+    ``gptq`` rounds the weights by GPTQ; the texts must be like those of production.
     """
     model = onnx.load(fp32, load_external_data=False)
     graph = _Graph(model, fp32.parent)
     nodes = [*model.graph.node]
     for name, seen in _watched(fp32, list(graph.products), list(feeds)):
-        nodes = graph.with_products(nodes, name, seen, largest, fit=fit)
+        nodes = graph.with_products(nodes, name, seen, largest, gptq=gptq)
     replace_nodes(model.graph, [replacement for node in nodes for replacement in graph.with_table(node)])
     state_domain(model)
     onnx.load_external_data_for_model(model, str(fp32.parent))  # the weights that stay fp32
@@ -182,7 +182,7 @@ class _Graph:
         """
 
     def with_products(
-        self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, fit: bool
+        self, nodes: Sequence[onnx.NodeProto], name: str, seen: _Seen, largest: int, *, gptq: bool
     ) -> list[onnx.NodeProto]:
         """Return the nodes, with the products of one activation computed in int8."""
         products = self.products[name]
@@ -207,7 +207,10 @@ class _Graph:
         dropped = {product.bias.output[0] for product in products if product.bias is not None}
         seen_as = chosen.read(rows)
         for product, values, grid, steps in zip(
-            products, weights, *_grids(weights, chosen, seen_as, largest, fit=fit and not shared), strict=True
+            products,
+            weights,
+            *_grids(weights, chosen, seen_as, largest, gptq=gptq and not shared),
+            strict=True,
         ):
             own = f"{name}/{product.node.input[1]}"
             base = product.node.input[1] if shared else own
@@ -287,13 +290,13 @@ def on_grid(weights: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], Fl
 
 
 def _grids(
-    weights: Sequence[FloatArray], chosen: _Range, read: FloatArray, largest: int, *, fit: bool
+    weights: Sequence[FloatArray], chosen: _Range, read: FloatArray, largest: int, *, gptq: bool
 ) -> tuple[list[npt.NDArray[np.int8]], list[FloatArray]]:
     """Return the whole numbers and the steps of each product's weights."""
     scaled = np.concatenate(weights, axis=1) * chosen.factors[:, None]
     grid, steps = on_grid(scaled, largest)
-    if fit:
-        grid = fitted(scaled, steps, read, largest)
+    if gptq:
+        grid = gptq_round(scaled, steps, read, largest)
     ends = np.cumsum([part.shape[1] for part in weights])[:-1]
     return [np.ascontiguousarray(part) for part in np.split(grid, ends, axis=1)], np.split(steps, ends)
 

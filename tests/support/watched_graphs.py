@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from es_rerank.engine.runs import GraphRunner
+from es_rerank.engine.batch_runner import GraphRunner
 from es_rerank.types import FloatArray
 
 

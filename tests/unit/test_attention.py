@@ -12,7 +12,7 @@ import pytest
 from encoder_graphs import encoder, run
 
 from es_rerank.export.attention import fuse_attention
-from es_rerank.export.first_row import first_token_only
+from es_rerank.export.first_token import first_token_only
 
 LONGEST = 96
 

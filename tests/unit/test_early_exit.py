@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from tiny_models import REST, tiny_cross_encoder, tiny_monot5, with_exit
 
 from es_rerank import load_reranker
-from es_rerank.engine.session import EXIT_LOGITS, HIDDEN, Continued, Session
+from es_rerank.engine.session import EXIT_LOGITS, HIDDEN, LastLayers, Session
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.export.attention import fuse_attention
 from es_rerank.export.early_exit import split
@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     with the number of sequences.
     """
     seen: list[tuple[str, int]] = []
-    outputs, run = Session.outputs, Continued.run
+    outputs, run = Session.outputs, LastLayers.run
 
     def seen_outputs(
         self: Session, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
@@ -53,12 +53,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         seen.append((names[0], len(ids)))
         return outputs(self, names, ids, type_ids)
 
-    def seen_run(self: Continued, hidden: FloatArray) -> FloatArray:
+    def seen_run(self: LastLayers, hidden: FloatArray) -> FloatArray:
         seen.append(("rest", len(hidden)))
         return run(self, hidden)
 
     monkeypatch.setattr(Session, "outputs", seen_outputs)
-    monkeypatch.setattr(Continued, "run", seen_run)
+    monkeypatch.setattr(LastLayers, "run", seen_run)
     return seen
 
 
@@ -214,7 +214,7 @@ def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Pa
     assert Session(path).run(ids, ids).tobytes() == before.tobytes()
     exit_logits, hidden = Session(first).outputs([EXIT_LOGITS, HIDDEN], ids, ids)
     assert exit_logits.shape == (3, 1)
-    assert Continued(rest).run(hidden).tobytes() == before.tobytes()
+    assert LastLayers(rest).run(hidden).tobytes() == before.tobytes()
     outputs = [
         {name for node in onnx.load(part, load_external_data=False).graph.node for name in node.output}
         for part in (first, rest)
@@ -222,7 +222,7 @@ def test_the_parts_of_an_encoder_have_its_bits_and_read_its_weights(tmp_path: Pa
     assert "b.ffn0" in outputs[1] - outputs[0]
     assert "a.ffn0" in outputs[0] - outputs[1]
     with pytest.raises(ModelFolderError, match="does not begin with hidden states"):
-        Continued(path)
+        LastLayers(path)
 
 
 def test_a_graph_whose_end_reads_the_mask_cannot_be_cut(tmp_path: Path) -> None:

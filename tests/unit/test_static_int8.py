@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from es_rerank.engine.processor import adds_bytes_exactly
 from es_rerank.engine.session import feeds
 from es_rerank.export.attention import fuse_attention
-from es_rerank.export.fitted_rounding import fitted
+from es_rerank.export.gptq import gptq_round
 from es_rerank.export.static_int8 import FULL, REDUCED, Feeds, on_grid, quantise_static
 
 WIDE = 64
@@ -198,7 +198,7 @@ def test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer(tmp_pat
         for row in np.random.default_rng(6).integers(0, 30, (40, 24)).tolist()
     ]
     for out, fit in ((plain, False), (fitting, True)):
-        quantise_static(path, out, texts, largest=REDUCED, fit=fit)
+        quantise_static(path, out, texts, largest=REDUCED, gptq=fit)
     ids = np.random.default_rng(7).integers(0, 30, (64, 24))
     exact = run(path, ids, "a.ffn0")[1]
     error = {
@@ -216,14 +216,14 @@ def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(
     read = (draw.normal(size=(200, inputs)) @ draw.normal(size=(inputs, inputs))).astype(np.float32)
     weights = draw.normal(size=(inputs, 9)).astype(np.float32)
     grid, steps = on_grid(weights, largest)
-    fit = fitted(weights, steps, read, largest)
-    assert fit.dtype == np.int8
-    assert np.abs(fit).max() <= largest
-    before, after = (float(np.square(read @ (each * steps - weights)).sum()) for each in (grid, fit))
+    rounded = gptq_round(weights, steps, read, largest)
+    assert rounded.dtype == np.int8
+    assert np.abs(rounded).max() <= largest
+    before, after = (float(np.square(read @ (each * steps - weights)).sum()) for each in (grid, rounded))
     assert after <= 1.05 * before
 
 
 def test_fitted_rounding_of_inputs_that_are_always_nought_is_rounding() -> None:
     weights = np.random.default_rng(8).normal(size=(5, 3)).astype(np.float32)
     grid, steps = on_grid(weights, REDUCED)
-    assert (fitted(weights, steps, np.zeros((10, 5), np.float32), REDUCED) == grid).all()
+    assert (gptq_round(weights, steps, np.zeros((10, 5), np.float32), REDUCED) == grid).all()

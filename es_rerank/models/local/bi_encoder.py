@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...engine.batch_runner import BatchRunner
 from ...engine.pool import Pool
-from ...engine.runs import BatchRunner
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...text.pairs import TextEncoder, open_tokenizer

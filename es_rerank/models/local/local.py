@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ...engine.batch_runner import BatchRunner, GraphRunner
 from ...engine.pool import Pool
-from ...engine.runs import BatchRunner, GraphRunner
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...text.chunking import OVERLAP_TOKENS, Chunker

@@ -12,7 +12,7 @@ from cachetools import FIFOCache
 
 from ...caches import SharedCache
 from ...engine.pool import Pool
-from ...engine.session import CPU, EXIT_LOGITS, HIDDEN, Continued, Session
+from ...engine.session import CPU, EXIT_LOGITS, HIDDEN, LastLayers, Session
 from ...errors import ModelFolderError
 from ...forks import in_every_child
 from ...types import FloatArray
@@ -90,21 +90,21 @@ class _Whole:
     ``Session``.
     """
 
-    def __init__(self, first: Session, rest: Continued, states: HiddenStates) -> None:
-        self.provider, self._first, self._rest, self._states = first.provider, first, rest, states
+    def __init__(self, first: Session, last: LastLayers, states: HiddenStates) -> None:
+        self.provider, self._first, self._last, self._states = first.provider, first, last, states
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
         kept = [
             self._states.take(_key(sequence, types)) for sequence, types in zip(ids, type_ids, strict=True)
         ]
         known = [states for states in kept if states is not None]
-        return self._rest.run(
+        return self._last.run(
             np.stack(known) if len(known) == len(kept) else self._first.outputs([HIDDEN], ids, type_ids)[0]
         )
 
     def shares_runs(self, most: int) -> bool:
         dims = self._first.outputs([HIDDEN], [_ONE], [_ONE])[0].shape[2]
-        return self._first.shares_runs(most) and self._rest.shares_runs(most, dims)
+        return self._first.shares_runs(most) and self._last.shares_runs(most, dims)
 
 
 def _key(ids: Sequence[int], type_ids: Sequence[int]) -> _Key:
@@ -164,14 +164,16 @@ def exit_parts(
     if manifest.early_exit is None:
         raise ModelFolderError(f"{folder} has no exit head; {NO_EXIT_HEAD}")
     precision = manifest.precision(variant)
-    begins, rest = (
+    first_layers, last_layers = (
         Session(folder / manifest.early_exit.first[precision], provider),
-        Continued(folder / manifest.early_exit.rest[precision], provider),
+        LastLayers(folder / manifest.early_exit.rest[precision], provider),
     )
-    graph, states = OpenModel(manifest, path, begins), HiddenStates()
-    first = _FirstLayers(folder, variant=variant, pool=pool, graph=graph, reads=_Beginning(begins, states))
+    graph, states = OpenModel(manifest, path, first_layers), HiddenStates()
+    first = _FirstLayers(
+        folder, variant=variant, pool=pool, graph=graph, reads=_Beginning(first_layers, states)
+    )
     return first, CrossEncoder(
-        folder, variant=variant, pool=pool, graph=graph, reads=_Whole(begins, rest, states)
+        folder, variant=variant, pool=pool, graph=graph, reads=_Whole(first_layers, last_layers, states)
     )
 
 

@@ -21,7 +21,9 @@ _BLOCK = 128
 """Rows after which all remaining rows are updated in one product (section 3.3, step 2)."""
 
 
-def fitted(weights: FloatArray, steps: FloatArray, read: FloatArray, largest: int) -> npt.NDArray[np.int8]:
+def gptq_round(
+    weights: FloatArray, steps: FloatArray, read: FloatArray, largest: int
+) -> npt.NDArray[np.int8]:
     """Return weights, (rows, columns), as whole numbers up to ``largest``; ``steps`` is the step of each
     column.
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from onnx import helper
 from tiny_models import GRAPH, save_graph
 
+from es_rerank.engine.batch_runner import RUN_SEQUENCES, BatchRunner, equal_lengths
 from es_rerank.engine.pool import Pool
-from es_rerank.engine.runs import RUN_SEQUENCES, BatchRunner, equal_lengths
 from es_rerank.engine.session import Session
 from es_rerank.errors import SettingsError
 from es_rerank.export.attention import fuse_attention
-from es_rerank.export.first_row import first_token_only
+from es_rerank.export.first_token import first_token_only
 from es_rerank.types import FloatArray
 
 WINDOW = 128
@@ -113,7 +113,7 @@ _PEAK = """
 import sys
 from pathlib import Path
 from es_rerank.engine.pool import Pool
-from es_rerank.engine.runs import BatchRunner
+from es_rerank.engine.batch_runner import BatchRunner
 from es_rerank.engine.session import Session
 from es_rerank.errors import SettingsError
 

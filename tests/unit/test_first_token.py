@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from encoder_graphs import HEADS, WIDTH, encoder, run
 
-from es_rerank.export.first_row import first_token_only
+from es_rerank.export.first_token import first_token_only
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 9, 40])
