@@ -116,31 +116,31 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
     The id is the value of ``_id`` or ``id``: a non-empty string or a whole number. Raises SourceError when
     the id is missing, ``title`` or ``text`` is not a string, or ``metadata`` is not an object.
     """
-    rest = dict(record)
-    identifier = rest.pop("_id", None)
+    other_fields = dict(record)
+    identifier = other_fields.pop("_id", None)
     if identifier is None:
-        identifier = rest.pop("id", None)
+        identifier = other_fields.pop("id", None)
     if isinstance(identifier, bool) or not isinstance(identifier, (str, int)) or identifier == "":
         raise SourceError(
             f'{path}, line {line}: "_id" must be a non-empty string or a number, found {identifier!r}',
             path=str(path),
             line=line,
         )
-    title, text = rest.pop("title", None) or "", rest.pop("text", None)
+    title, text = other_fields.pop("title", None) or "", other_fields.pop("text", None)
     if not isinstance(text, str) or not isinstance(title, str):
         raise SourceError(
             f'{path}, line {line}: "text" must be a string, and so must "title" when it is given',
             path=str(path),
             line=line,
         )
-    nested = rest.pop("metadata", None)
+    nested = other_fields.pop("metadata", None)
     if nested is not None and not isinstance(nested, dict):
         raise SourceError(
             f'{path}, line {line}: "metadata" must be an object, found {type(nested).__name__}',
             path=str(path),
             line=line,
         )
-    return Document(str(identifier), title, text, {**rest, **(nested or {})})
+    return Document(str(identifier), title, text, {**other_fields, **(nested or {})})
 
 
 def read_corpus(folder: Path) -> Iterator[Document]:

@@ -219,14 +219,14 @@ def _why_nothing(index: str, fields: list[str], hits: int, first_stage: str) -> 
 def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
     reasons = Counter(left.reason for left in prompt.left_out)
     candidates = len(prompt.passages) + len(prompt.left_out)
-    said = [f"{len(prompt.passages)} of {candidates} passages, {prompt.tokens} of {prompt.budget} tokens"]
+    notes = [f"{len(prompt.passages)} of {candidates} passages, {prompt.tokens} of {prompt.budget} tokens"]
     if reasons:
-        said.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+        notes.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
     if any(numbered.cut for numbered in prompt.passages):
-        said.append("the best passage is cut to fit")
+        notes.append("the best passage is cut to fit")
     if account["status"] != "reranked":
-        said.append(f"{account['status']}: {account.get('reason')}")
-    stderr.print("; ".join(said), style="dim", markup=False, highlight=False, soft_wrap=True)
+        notes.append(f"{account['status']}: {account.get('reason')}")
+    stderr.print("; ".join(notes), style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]) -> dict[str, Any]:

@@ -113,11 +113,11 @@ def _show(report: CostReport) -> None:
         for fitted in report.fits(precision):
             if fitted["line"]:
                 line, unit = fitted["line"], "pairs/s" if fitted["against"] == "threads" else "ms"
-                said = (
+                sentence = (
                     f"{precision}, {unit} against {fitted['against']}: {line['slope']:g} each, "
                     f"{line['intercept']:+g}, R² {line['r2']:.4f}"
                 )
-                stdout.print(said, highlight=False, soft_wrap=True)
+                stdout.print(sentence, highlight=False, soft_wrap=True)
     measured = sum(cell.timing is not None for cell in report.cells)
     if measured < len(report.cells):
         stdout.print(

@@ -63,16 +63,16 @@ def gateway(
 
     settings = read_settings()
     end_on_sigterm()
-    found = found_or_started(elasticsearch_url, settings)
+    elasticsearch = found_or_started(elasticsearch_url, settings)
     with (
-        connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client,
-        _sidecar(found.url, settings) as sidecar,
+        connect(elasticsearch.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client,
+        _sidecar(elasticsearch.url, settings) as sidecar,
         own_index(client) as index,
     ):
         with progress(documents, "indexing") as bar:
             fill(client, index, documents, lambda done: bar.update(TaskID(0), completed=done))
         measured = _measured(_ways(client, sidecar), index, rounds)
-    about = machine(found.version)
+    about = machine(elasticsearch.version)
     if as_json:
         print_json(
             {
@@ -84,7 +84,7 @@ def gateway(
         )
     else:
         _show(measured, about, f"{documents:,} documents, {rounds:,} rounds")
-    if not found.found:
+    if not elasticsearch.found:
         stderr.print("the node keeps running; stop it with: es-rerank down", highlight=False)
 
 

@@ -80,13 +80,13 @@ def demo(
         reranker_of(settings) as reranker,
         embedder_of(settings) as embedder,
     ):
-        found, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
-        service = build_service(settings, found.url) if serve else None
-        with connect(found.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
+        running_node, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
+        service = build_service(settings, running_node.url) if serve else None
+        with connect(running_node.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
             _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
             searcher = RerankClient(client, reranker=reranker, embedder=embedder, timeout_s=None)
             if not as_json:
-                _show_index(found, client)
+                _show_index(running_node, client)
                 _show_queries(searcher, topics, queries, settings.window)
             result = run_experiments(searcher, topics, [Setup(INDEX, window=settings.window)])[0]
             seconds: dict[str, float | None] = {
@@ -94,8 +94,8 @@ def demo(
                 "ingest": round(ingest_s, 2),
                 "search_p50": result.search_p50,
             }
-            print_json(summary(found, client, result, seconds)) if as_json else _show_result(
-                found, result, settings
+            print_json(summary(running_node, client, result, seconds)) if as_json else _show_result(
+                running_node, result, settings
             )
     if service is not None:
         with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end of a demo
@@ -108,7 +108,7 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def summary(
-    found: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]
+    running_node: Node, client: Elasticsearch, result: Result, seconds: dict[str, float | None]
 ) -> dict[str, Any]:
     """Return what ``--json`` prints; documents and passages are counted in the index, even if an earlier run
     wrote them.
@@ -120,7 +120,7 @@ def summary(
         "reranked": result.reranked,
     }
     return {
-        "elasticsearch": {"version": found.version, "how": found.how},
+        "elasticsearch": {"version": running_node.version, "how": running_node.how},
         "index": INDEX,
         "documents": documents,
         "passages": passages,
@@ -139,9 +139,12 @@ def _counts(client: Elasticsearch) -> tuple[int, int]:
     return answer["hits"]["total"]["value"], answer["aggregations"]["passages"]["doc_count"]
 
 
-def _show_index(found: Node, client: Elasticsearch) -> None:
+def _show_index(running_node: Node, client: Elasticsearch) -> None:
     documents, passages = _counts(client)
-    stdout.print(f"Elasticsearch {found.version} ({found.how}) at {masked(found.url)}", highlight=False)
+    stdout.print(
+        f"Elasticsearch {running_node.version} ({running_node.how}) at {masked(running_node.url)}",
+        highlight=False,
+    )
     stdout.print(
         f"{documents:,} sentences of Wikipedia ({passages:,} passages with vectors) in the index "
         f"[bold]{INDEX}[/]\n",
@@ -218,13 +221,13 @@ def _first_answer(hits: list[dict[str, Any]], judged: dict[str, int]) -> str:
     )
 
 
-def _show_result(found: Node, result: Result, settings: Settings) -> None:
+def _show_result(running_node: Node, result: Result, settings: Settings) -> None:
     stdout.print(table_of(result))
     stdout.print(verdict(result), highlight=False, soft_wrap=True)
     # Without the option, a search goes to ELASTICSEARCH_URL, or else to our own node.
     where = (
-        f" --elasticsearch-url {masked(found.url)}"
-        if found.how == "given" or settings.elasticsearch_url
+        f" --elasticsearch-url {masked(running_node.url)}"
+        if running_node.how == "given" or settings.elasticsearch_url
         else ""
     )
     stdout.print(
@@ -233,5 +236,5 @@ def _show_result(found: Node, result: Result, settings: Settings) -> None:
         markup=False,
         soft_wrap=True,
     )
-    if found.how != "given":
+    if running_node.how != "given":
         stdout.print("the node keeps running; stop it with: es-rerank down", highlight=False)

@@ -61,13 +61,13 @@ def parse_model(name: str | Path) -> ModelSpec:
     says. A model may itself be hosted, but not made of others.
     """
     text = str(name)
-    prefix, colon, rest = text.partition(":")
+    prefix, colon, after_prefix = text.partition(":")
     kind = next((kind for kind in _PREFIXED if colon and kind == prefix), None)
     if kind is None:
         return ModelSpec(text, "local", (text,))
     if kind not in _STAGES:
-        return ModelSpec(text, kind, (rest,))
-    share, *models = rest.split("+", maxsplit=_STAGES[kind])
+        return ModelSpec(text, kind, (after_prefix,))
+    share, *models = after_prefix.split("+", maxsplit=_STAGES[kind])
     whole = all(model and not _is_made_of_others(model) for model in models)
     if whole and len(models) == _STAGES[kind]:
         with suppress(ValueError):

@@ -104,7 +104,9 @@ def _walk(root: Any, field: str) -> tuple[list[tuple[Any, bool]], list[tuple[Any
             if value is not None:
                 found.append((value, listed))
         elif isinstance(value, Mapping):
-            waiting.extend((value[key], rest, listed) for key, rest in _splits(path) if key in value)
+            waiting.extend(
+                (value[key], remaining, listed) for key, remaining in _splits(path) if key in value
+            )
         elif isinstance(value, str):
             parents.append((value, listed))
     return found, parents

@@ -146,8 +146,8 @@ class PromptEncoder:
 
 def _template(prompt: str) -> tuple[str, str, str]:
     """Return the prompt's words before the query, between query and document, and after the document."""
-    before, query, rest = prompt.partition("{query}")
-    between, document, after = rest.partition("{document}")
+    before, query, after_query = prompt.partition("{query}")
+    between, document, after = after_query.partition("{document}")
     if not query or not document:
         raise ModelFolderError(
             f"the prompt {prompt!r} needs {{query}} and {{document}} after it; export the model again"

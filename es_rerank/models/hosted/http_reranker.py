@@ -245,10 +245,10 @@ class HttpReranker(Closeable):
 
     def _said(self, status: int, body: object) -> str:
         """Return what a service answered instead of scores; if it repeats the API key, the key is masked."""
-        said = reason(body)
+        explanation = reason(body)
         if self._key is not None:
-            said = said.replace(self._key.get_secret_value(), str(self._key))
-        return f"answered {status}: {said}"
+            explanation = explanation.replace(self._key.get_secret_value(), str(self._key))
+        return f"answered {status}: {explanation}"
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
         """Return the exception for an answer that holds no scores."""

@@ -157,5 +157,5 @@ class Worker:
 
 def last_words(text: str, *, lines: int = 1) -> str:
     """Return the last lines of a text that are not blank, joined to one line."""
-    said = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(said[-lines:]) if said else "it said nothing"
+    lines_with_text = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines_with_text[-lines:]) if lines_with_text else "it said nothing"

@@ -203,7 +203,7 @@ def _faults(corpus: Counter[str], queries: dict[str, str], qrels: Qrels) -> list
     judged_documents = {name for judged in qrels.values() for name in judged}
     if judged_documents and not judged_documents & corpus.keys():
         ids_by_fault["judged documents are not in corpus.jsonl, and none is"] = sorted(judged_documents)
-    faults = [f"{len(ids)} {what}: {_listed(ids)}" for what, ids in ids_by_fault.items() if ids]
+    faults = [f"{len(ids)} {fault}: {_listed(ids)}" for fault, ids in ids_by_fault.items() if ids]
     return (
         faults
         if any(map(_has_relevant, qrels.values()))
