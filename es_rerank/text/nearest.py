@@ -14,7 +14,7 @@ _K1, _B = 1.2, 0.75
 """The default parameters of BM25 in Lucene and Elasticsearch."""
 
 
-def asked(query: str, checkpoint: Checkpoint = never_stop) -> Counter[str]:
+def query_words(query: str, checkpoint: Checkpoint = never_stop) -> Counter[str]:
     """Return the words of a query with their counts. ``nearest`` takes them in place of the query.
 
     Call it once for a query that is compared with many texts. Raises what ``checkpoint`` raises.
@@ -37,7 +37,7 @@ def nearest(
     """
     if len(passages) <= size:
         return list(passages)
-    wanted = asked(query, checkpoint) if isinstance(query, str) else query
+    wanted = query_words(query, checkpoint) if isinstance(query, str) else query
     counts, lengths, passages_with = [], [], Counter[str]()
     for passage in passages:
         checkpoint()

@@ -22,7 +22,7 @@ from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.errors import InvalidSearchError, RequestError, RetrieverParsingError
 from es_rerank.node import Node
 from es_rerank.retrievers.ranking.fusion import pinned_scores
-from es_rerank.retrievers.ranking.ranked_node import shown
+from es_rerank.retrievers.ranking.ranked_node import json_score
 from es_rerank.testing import WordOverlapReranker
 
 WORDS = [
@@ -859,7 +859,7 @@ def test_pinned_documents_come_first_in_the_order_written(
     assert ids(answer) == (["d7", organic[3], "d3"] + [each for each in organic if each not in pins])[:10]
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
     assert scores == sorted(scores, reverse=True)
-    assert scores[:3] == [shown(pinned_scores(4)[place]) for place in (0, 1, 3)]
+    assert scores[:3] == [json_score(pinned_scores(4)[place]) for place in (0, 1, 3)]
     assert scores[3] < 100
     docs = {
         "pinned": {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from es_rerank.retrievers.grammar.tree import Normalizer
 from es_rerank.retrievers.ranking.fusion import linear, normalised, pinned_scores, renumbered, rrf
-from es_rerank.retrievers.ranking.ranked_node import shown
+from es_rerank.retrievers.ranking.ranked_node import json_score
 from es_rerank.types import Candidate
 
 ALL = 1000
@@ -367,14 +367,14 @@ def test_pins_descend_just_above_every_organic_score(count: int) -> None:
 
 
 def test_the_pins_that_elasticsearch_prints() -> None:
-    assert [shown(score) for score in pinned_scores(1)] == [1.7014122e38]
-    assert [shown(score) for score in pinned_scores(3)] == [1.7014126e38, 1.7014124e38, 1.7014122e38]
+    assert [json_score(score) for score in pinned_scores(1)] == [1.7014122e38]
+    assert [json_score(score) for score in pinned_scores(3)] == [1.7014126e38, 1.7014124e38, 1.7014122e38]
     assert pinned_scores(0) == []
 
 
 @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_a_score_is_printed_by_the_shortest_decimal_that_names_it(value: float) -> None:
-    printed: Any = shown(value)
+    printed: Any = json_score(value)
     assert np.float32(printed) == np.float32(value)
     digits = repr(printed).split("e")[0].replace(".", "").strip("-0")
     assert len(digits) < 2 or np.float32(f"{value:.{len(digits) - 2}e}") != np.float32(value), (
@@ -383,11 +383,11 @@ def test_a_score_is_printed_by_the_shortest_decimal_that_names_it(value: float) 
 
 
 def test_printed_scores() -> None:
-    assert [shown(score) for score in (np.float32(0.1), 0.1, 1 / 61, np.float32(2), 16777217)] == [
+    assert [json_score(score) for score in (np.float32(0.1), 0.1, 1 / 61, np.float32(2), 16777217)] == [
         0.1,
         0.1,
         0.016393442,
         2.0,
         16777216.0,
     ]
-    assert shown(NAN) is None
+    assert json_score(NAN) is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...collection import read_corpus
 from ...types import FloatArray
-from .passages import Embed, cut_passages, shown
+from .passages import Embed, cut_passages, passage_text
 from .queries import draw_queries
 from .recipe import LabelledCollection, Recipe
 from .training_list import TrainingList, teacher_logits
@@ -45,7 +45,7 @@ class LabelledLists:
                     yield TrainingList(
                         text,
                         [
-                            shown(self.passages, number, self._recipe.title_share, self._random)
+                            passage_text(self.passages, number, self._recipe.title_share, self._random)
                             for number in numbers
                         ],
                         [label for _, label in chosen],

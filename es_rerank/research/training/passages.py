@@ -121,7 +121,7 @@ def cut_passages(
     )
 
 
-def shown(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
+def passage_text(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
     """Return a passage as the model reads it: with its title, or without."""
     return with_title(
         passages.titles[number] if chance.random() < title_share else "", passages.texts[number]

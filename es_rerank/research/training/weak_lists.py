@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ...text.boundaries import UNSPACED
 from ...types import FloatArray
 from .labelled_lists import LabelledLists
-from .passages import Embed, shown, together
+from .passages import Embed, passage_text, together
 from .recipe import Recipe
 from .training_list import TrainingList, teacher_logits
 
@@ -124,7 +124,9 @@ class WeakLists:
             *self._random.sample(near, min(size - 2, len(near))),
             self.passages.any_of(self._random),
         ]
-        texts = [shown(self.passages, number, self._recipe.title_share, self._random) for number in numbers]
+        texts = [
+            passage_text(self.passages, number, self._recipe.title_share, self._random) for number in numbers
+        ]
         if query.own == first and query.remains is not None:
             texts[0] = query.remains
         return TrainingList(

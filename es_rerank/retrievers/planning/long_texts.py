@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ...errors import DeadlineError
 from ...models import LongTextReranker, Reranker
-from ...text.nearest import asked, nearest
+from ...text.nearest import nearest, query_words
 from ...text.strategies import Strategy, cut
 from ...types import Candidate, Passage
 from .text_source import PASSAGE_CAP
@@ -51,7 +51,7 @@ def chunks(
     """
     nearest_chunks: list[list[Passage]] = []
     try:
-        wanted = asked(query, watch)
+        wanted = query_words(query, watch)
         for text in texts:
             watch()
             nearest_chunks.append(nearest(cut(text, chunking, watch), wanted, size, watch))

@@ -89,7 +89,7 @@ def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:
         return _line(candidate.score, "Pinned document, original explanation:", below)
     return _line(
         candidate.rank,
-        f"doc [{candidate.id}] with an original score of [{shown(candidate.score)}] is at rank "
+        f"doc [{candidate.id}] with an original score of [{json_score(candidate.score)}] is at rank "
         f"[{candidate.rank}] from the following source queries.",
         below,
     )
@@ -109,8 +109,8 @@ def _rrf(root: RankedNode, node: Rrf, candidate: Candidate) -> dict[str, Any]:
         lines.append(
             _line(
                 inner.rank,
-                f"rrf score: [{shown(np.float32(weight) * share)}], for rank [{inner.rank}] in query "
-                f"{where} computed as [{formula if weight == 1 else f'{shown(weight)} * {formula}'}], "
+                f"rrf score: [{json_score(np.float32(weight) * share)}], for rank [{inner.rank}] in query "
+                f"{where} computed as [{formula if weight == 1 else f'{json_score(weight)} * {formula}'}], "
                 "for matching query with score",
                 [explanation(child, candidate.key)],
             )
@@ -118,7 +118,7 @@ def _rrf(root: RankedNode, node: Rrf, candidate: Candidate) -> dict[str, Any]:
     ranks = ", ".join(str(inner.rank if inner else 0) for inner in in_children)
     return _line(
         candidate.score,
-        f"rrf score: [{shown(candidate.score)}] computed for initial ranks [{ranks}] with rankConstant: "
+        f"rrf score: [{json_score(candidate.score)}] computed for initial ranks [{ranks}] with rankConstant: "
         f"[{node.rank_constant}] as sum of [1 / (rank + rankConstant)] for each query",
         lines,
     )
@@ -138,17 +138,17 @@ def _linear(root: RankedNode, node: Linear, candidate: Candidate) -> dict[str, A
         lines.append(
             _line(
                 weighted,
-                f"weighted score: [{shown(weighted)}] in query {where} computed as "
-                f"[{shown(weights[i])} * {shown(score)}] using score normalizer "
+                f"weighted score: [{json_score(weighted)}] in query {where} computed as "
+                f"[{json_score(weights[i])} * {json_score(score)}] using score normalizer "
                 f"[{normalizer}] for original matching query with score:",
                 [explanation(child, candidate.key)],
             )
         )
     return _line(
         candidate.score,
-        f"weighted linear combination score: [{shown(candidate.score)}] computed for normalized scores "
-        f"[{', '.join(str(shown(score)) for score in scores)}] and weights "
-        f"[{', '.join(str(shown(weight)) for weight in weights)}] as sum of "
+        f"weighted linear combination score: [{json_score(candidate.score)}] computed for normalized scores "
+        f"[{', '.join(str(json_score(score)) for score in scores)}] and weights "
+        f"[{', '.join(str(json_score(weight)) for weight in weights)}] as sum of "
         "(weight[i] * score[i]) for each query.",
         lines,
     )
@@ -175,13 +175,13 @@ def _alias(child: RankedNode) -> str:
 
 def _line(value: float | np.float32, description: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "value": value if isinstance(value, int) else shown(value),
+        "value": value if isinstance(value, int) else json_score(value),
         "description": description,
         "details": lines,
     }
 
 
-def shown(score: float | np.float32) -> float | None:
+def json_score(score: float | np.float32) -> float | None:
     """Return a score as Elasticsearch prints a float32, or None for NaN (no score).
 
     It prints the shortest decimal number that is rounded to the same float32.

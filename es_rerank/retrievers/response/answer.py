@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ...types import Candidate, DocumentKey
 from ..grammar.request import SearchRequest
 from ..planning.page import PageQuery
-from ..ranking.ranked_node import RankedNode, details, explanation, shown
+from ..ranking.ranked_node import RankedNode, details, explanation, json_score
 from ..ranking.rerank import Reranked
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
@@ -81,7 +81,7 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
     array.
     """
     fields: dict[str, list[Any]] = {
-        "rerank.first_stage_score": [shown(hit.candidate.score)],
+        "rerank.first_stage_score": [json_score(hit.candidate.score)],
         "rerank.first_stage_rank": [hit.candidate.rank],
     }
     if hit.logit is not None:
@@ -116,14 +116,14 @@ def assemble(
         candidate = page.candidate(hit.get("_score"))
         if candidate is not None:
             hits.append(_hit(hit, candidate, root, results, page, request))
-    rest = {key: value for key, value in fetched.items() if key not in ("hits", "took", "pit_id")}
+    other_keys = {key: value for key, value in fetched.items() if key not in ("hits", "took", "pit_id")}
     pit = {"pit_id": fetched["pit_id"]} if "pit_id" in fetched and "pit" in request.common else {}
     total = {"total": fetched["hits"]["total"]} if "total" in fetched["hits"] else {}
-    best = shown(window[0].score) if window and hits else None
+    best = json_score(window[0].score) if window and hits else None
     return {
         **pit,
         "took": round(stats.seconds.get("total", 0.0) * 1000),
-        **rest,
+        **other_keys,
         "timed_out": bool(fetched.get("timed_out")) or timed_out,
         "hits": {**total, "max_score": best, "hits": hits},
         "rerank": stats.block(),
@@ -138,7 +138,7 @@ def _hit(
     page: PageQuery,
     request: SearchRequest,
 ) -> dict[str, Any]:
-    shaped = {**hit, "_score": shown(candidate.score)}
+    shaped = {**hit, "_score": json_score(candidate.score)}
     reranked = results.get(candidate.key)
     if reranked is not None:
         shaped["fields"] = {**hit.get("fields", {}), **fields_of(reranked)}
@@ -177,4 +177,4 @@ def _score(place: float | None, page: PageQuery) -> float | None:
     if place is None:
         return None
     candidate = page.candidate(place)
-    return shown(candidate.score) if candidate else 0.0
+    return json_score(candidate.score) if candidate else 0.0

@@ -12,7 +12,7 @@ from ...types import Calibration, Candidate, Passage, Scores
 from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
 from ..planning.text_source import PASSAGE_CAP
-from ..ranking.ranked_node import shown
+from ..ranking.ranked_node import json_score
 from ..ranking.rerank import Reranked, rank
 from .answer import SearchStats, fields_of
 
@@ -95,7 +95,7 @@ def rescored(
 
 
 def _rescored(hit: Reranked) -> dict[str, Any]:
-    score = None if hit.probability is None else shown(hit.probability)
+    score = None if hit.probability is None else json_score(hit.probability)
     return {
         **hit.candidate.hit,
         "_score": score,
