@@ -15,7 +15,7 @@ PACKED_SINCE = (9, 3)
 https://github.com/elastic/elasticsearch/pull/137072"""
 
 EncodeVector = Callable[[FloatArray], str | list[float]]
-"""Turns a vector, float32, (dims,), into its JSON value: ``packed`` or ``as_numbers``."""
+"""Turns a vector, float32, (dims,), into its JSON value: ``pack_vector`` or ``as_numbers``."""
 
 
 def written_for(client: Elasticsearch) -> EncodeVector:
@@ -30,10 +30,10 @@ def written_for(client: Elasticsearch) -> EncodeVector:
     except ApiError:
         return as_numbers
     versions = [_version(node.get("version", "")) for node in nodes.values()]
-    return packed if versions and min(versions) >= PACKED_SINCE else as_numbers
+    return pack_vector if versions and min(versions) >= PACKED_SINCE else as_numbers
 
 
-def packed(vector: FloatArray) -> str:
+def pack_vector(vector: FloatArray) -> str:
     """Return the vector as big-endian float32 in base64.
 
     ``elasticsearch.helpers.pack_dense_vector`` does the same, but older clients do not have it.

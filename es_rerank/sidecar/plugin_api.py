@@ -19,7 +19,7 @@ from ..errors import RequestError
 from ..models import Embedder
 from ..retrievers.execution.commands import Context, MappingCache
 from ..retrievers.execution.run import Connection, arun
-from ..retrievers.execution.scoring import scored
+from ..retrievers.execution.scoring import rerank_window
 from ..retrievers.execution.window_texts import WindowTexts
 from ..retrievers.grammar.parsing import parse
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityReranker
@@ -125,7 +125,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         deadline=time.monotonic() + (timeout_s(request) or service.limits.timeout_s),
     )
     node = _node(wanted)
-    steps = scored(node, _candidates(wanted), WindowTexts({id(node): _source(wanted, node)}), context)
+    steps = rerank_window(node, _candidates(wanted), WindowTexts({id(node): _source(wanted, node)}), context)
     ranking = await cancel_on_disconnect(request, arun(steps, Connection(service.elasticsearch), context))
     stats = context.stats
     return answer(

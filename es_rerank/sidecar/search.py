@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from ..errors import RequestError, TooLargeError
 from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
 from ..retrievers.grammar.suggestions import close_to
-from ..retrievers.grammar.tree import needs_us
+from ..retrievers.grammar.tree import needs_es_rerank
 from .service import Service
 from .wire import (
     answer,
@@ -114,7 +114,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     if _RETRIEVER not in plain:
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     body = json_object(plain)
-    if not needs_us(body.get("retriever"), service.elasticsearch_runs):
+    if not needs_es_rerank(body.get("retriever"), service.elasticsearch_runs):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     client = service.client(request.headers)
     response = await cancel_on_disconnect(
@@ -199,7 +199,7 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     if _RETRIEVER not in plain:
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     searches = _lines(plain)
-    if not any(needs_us(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
+    if not any(needs_es_rerank(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
     options: dict[str, Any] = {
         name: value for name, value in request.query_params.items() if name not in _WRITING

@@ -16,7 +16,7 @@ from ..client import AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, TIMEOUT_S
 from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
-from ..retrievers.execution.commands import Served
+from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
 from .upstream import Upstream
 
@@ -67,7 +67,7 @@ class Service:
     elasticsearch_runs: frozenset[str] = frozenset()
     pass_through: bool = False
     fault: str = "the model is still loading"
-    _models: Served | None = None
+    _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
     _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
 
@@ -90,7 +90,7 @@ class Service:
         except EsRerankError as error:
             self.fault = masked_in(error.message)
             raise
-        self._models, self.fault = Served(rerankers, embedder), ""
+        self._models, self.fault = ServedModels(rerankers, embedder), ""
 
     async def close(self) -> None:
         """Close the connections to Elasticsearch and to rerank services."""
@@ -100,7 +100,7 @@ class Service:
         await self.elasticsearch.close()
         await self.upstream.close()
 
-    def models(self) -> Served:
+    def models(self) -> ServedModels:
         """Return the rerankers by name, the default first, and the embedder.
 
         Raises ModelError while the models are loading or if loading failed.

@@ -196,11 +196,13 @@ class NoneSettings(_Settings):
         yield 0, len(text)
 
 
-Strategy = SentenceSettings | WordSettings | RecursiveSettings | NoneSettings
-_BY_NAME: TypeAdapter[Strategy] = TypeAdapter(Annotated[Strategy, Field(discriminator="strategy")])
+ChunkingSettings = SentenceSettings | WordSettings | RecursiveSettings | NoneSettings
+_BY_NAME: TypeAdapter[ChunkingSettings] = TypeAdapter(
+    Annotated[ChunkingSettings, Field(discriminator="strategy")]
+)
 
 
-def strategy_of(settings: Mapping[str, Any] | None) -> Strategy:
+def strategy_of(settings: Mapping[str, Any] | None) -> ChunkingSettings:
     """Return the strategy that ``chunking_settings`` describe.
 
     Without settings, or with ``max_chunk_size`` only, that is sentences without overlap, 300 words by
@@ -234,7 +236,7 @@ def _shortened(value: Any) -> str:  # noqa: ANN401 any JSON value
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
-def cut(text: str, strategy: Strategy, checkpoint: Checkpoint = never_stop) -> list[Passage]:
+def cut(text: str, strategy: ChunkingSettings, checkpoint: Checkpoint = never_stop) -> list[Passage]:
     """Return the chunks of a text in order, without white space around them.
 
     A text of white space only has no chunks. ``checkpoint`` is called between chunks; an error that it raises

@@ -20,7 +20,7 @@ from es_rerank.models import Vectors
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder
 from ingest_pipelines import Ingest, IngestReport, read_sources
-from ingest_pipelines.vectors import as_numbers, packed, written_for
+from ingest_pipelines.vectors import as_numbers, pack_vector, written_for
 
 
 @pytest.fixture(autouse=True)
@@ -254,5 +254,5 @@ def test_long_texts_close_a_batch_early(es: Elasticsearch, index: str) -> None:
 
 def test_a_packed_vector_is_the_same_numbers(es: Elasticsearch) -> None:
     vector = HashEmbedder().embed(["a b c d e f g"])[0]
-    assert np.frombuffer(base64.b64decode(packed(vector)), dtype=">f4").tolist() == as_numbers(vector)
-    assert written_for(es) is packed
+    assert np.frombuffer(base64.b64decode(pack_vector(vector)), dtype=">f4").tolist() == as_numbers(vector)
+    assert written_for(es) is pack_vector

@@ -21,7 +21,12 @@ from es_rerank.retrievers.grammar.tree import (
     TextSimilarityReranker,
     Weighted,
 )
-from es_rerank.retrievers.planning.documents import candidates_of, only, rescore_body, scored
+from es_rerank.retrievers.planning.documents import (
+    candidates_of,
+    documents_query,
+    rescore_body,
+    scored_documents_query,
+)
 from es_rerank.retrievers.planning.index_schema import FieldGroup, IndexSchema, schema_of
 from es_rerank.retrievers.planning.leaves import (
     LeafSearch,
@@ -34,7 +39,7 @@ from es_rerank.retrievers.planning.leaves import (
 )
 from es_rerank.retrievers.planning.long_texts import Watch
 from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
-from es_rerank.retrievers.planning.multi_field import expanded, uses_fields
+from es_rerank.retrievers.planning.multi_field import expand_fields, uses_fields
 from es_rerank.retrievers.planning.page import page_query, union_of
 from es_rerank.retrievers.planning.short_form import retriever_for
 from es_rerank.retrievers.planning.text_source import (
@@ -475,11 +480,11 @@ def test_the_nearest_passages_come_along_where_the_search_can_bring_them() -> No
     body, complete = read(Knn(field="elsewhere", k=5), source=TextSource(("title",)))
     assert (body["fields"], complete) == (["title"], True)
     assert texts_body(source, "who", [document("a")])["query"] == {
-        "bool": {"filter": [only([document("a")])], "should": [nested]}
+        "bool": {"filter": [documents_query([document("a")])], "should": [nested]}
     }
     assert texts_body(TextSource(("title",)), "who", [document("a")]) == {
         **IDS_ONLY,
-        "query": only([document("a")]),
+        "query": documents_query([document("a")]),
         "size": 1,
         "fields": ["title"],
     }
@@ -501,9 +506,11 @@ def in_index(index: str, *ids: str, routing: str | None = None) -> Query:
 
 
 def test_only_these_documents_match() -> None:
-    assert only([]) == {"match_none": {}}
-    assert only([document("a"), document("b")]) == in_index("i", "a", "b")
-    apart = only([document("a"), document("a", index="j"), document("b", routing="r"), document("c")])
+    assert documents_query([]) == {"match_none": {}}
+    assert documents_query([document("a"), document("b")]) == in_index("i", "a", "b")
+    apart = documents_query(
+        [document("a"), document("a", index="j"), document("b", routing="r"), document("c")]
+    )
     assert apart == {
         "bool": {
             "should": [in_index("i", "a", "c"), in_index("j", "a"), in_index("i", "b", routing="r")],
@@ -513,8 +520,8 @@ def test_only_these_documents_match() -> None:
 
 
 def test_documents_are_given_scores_as_float32() -> None:
-    assert scored([], []) == {"match_none": {}}
-    assert scored([document("a"), document("b")], [0.1, 2]) == {
+    assert scored_documents_query([], []) == {"match_none": {}}
+    assert scored_documents_query([document("a"), document("b")], [0.1, 2]) == {
         "bool": {
             "should": [
                 {"constant_score": {"filter": in_index("i", "a"), "boost": 0.10000000149011612}},
@@ -538,7 +545,7 @@ def test_a_rescorer_over_a_compound_starts_from_the_scores_so_far() -> None:
     rescore = [{"window_size": 7, "query": {"rescore_query": term(1)}}]
     assert rescore_body(node, rows) == {
         **IDS_ONLY,
-        "query": scored(rows, [0.5, 0.25]),
+        "query": scored_documents_query(rows, [0.5, 0.25]),
         "rescore": rescore,
         "size": 7,
     }
@@ -552,7 +559,7 @@ UNION = [match("one"), match("two")]
 
 def test_a_page_is_asked_for_by_places_in_our_order() -> None:
     page = page_query(WINDOW, 2, 3, {"_source": ["x"]}, UNION, window_only=False)
-    places = scored(WINDOW[2:5], [3, 2, 1])
+    places = scored_documents_query(WINDOW[2:5], [3, 2, 1])
     assert page.listed == tuple(WINDOW[2:5])
     assert page.body == {
         "_source": ["x"],
@@ -578,7 +585,7 @@ def test_the_last_page_is_short_and_one_behind_it_empty() -> None:
 
 def test_without_a_union_the_page_is_all_that_matches() -> None:
     assert page_query(WINDOW, 0, 2, {}, [], window_only=False).body == {
-        "query": scored(WINDOW[:2], [2, 1]),
+        "query": scored_documents_query(WINDOW[:2], [2, 1]),
         "size": 2,
     }
 
@@ -587,7 +594,7 @@ def test_without_a_union_the_page_is_all_that_matches() -> None:
 def test_what_thins_the_window_out_is_given_all_of_it(asked: dict[str, Any]) -> None:
     page = page_query(WINDOW, 2, 3, asked, UNION, window_only=False)
     assert page.listed == tuple(WINDOW)
-    assert page.body["query"]["bool"]["should"][0] == scored(WINDOW, [7, 6, 5, 4, 3, 2, 1])
+    assert page.body["query"]["bool"]["should"][0] == scored_documents_query(WINDOW, [7, 6, 5, 4, 3, 2, 1])
     assert {key: page.body[key] for key in ("from", "size", *asked)} == {"from": 2, "size": 3, **asked}
     assert "min_score" not in page.body
     assert page.candidate(7.0) == WINDOW[0]
@@ -763,7 +770,7 @@ def test_lexical_fields_are_asked_together_and_semantic_ones_fused_apart() -> No
             }
         }
     )
-    assert expanded(node, schema(group("i", semantic=("meaning",)))) == Rrf.model_validate(
+    assert expand_fields(node, schema(group("i", semantic=("meaning",)))) == Rrf.model_validate(
         {
             "rank_window_size": 30,
             "rank_constant": 5,
@@ -788,7 +795,7 @@ def test_weights_multiply_what_a_field_gets() -> None:
             }
         }
     )
-    tree = expanded(node, schema(group("i", semantic=("meaning", "meant", "other"))))
+    tree = expand_fields(node, schema(group("i", semantic=("meaning", "meant", "other"))))
     assert isinstance(tree, Linear)
     inner = Linear(retrievers=(semantic("meaning", 1.5), semantic("meant", 0.5)), normalizer="minmax")
     assert tree.retrievers == (lexical("title^2.0", "body", "mean*^0.5"), Weighted(inner))
@@ -796,16 +803,18 @@ def test_weights_multiply_what_a_field_gets() -> None:
 
 
 def test_a_star_reaches_every_semantic_field_and_stays_lexical_for_the_rest() -> None:
-    tree = expanded(parse({"rrf": {"query": "q"}}), schema(group("i", semantic=("a", "b"))))
+    tree = expand_fields(parse({"rrf": {"query": "q"}}), schema(group("i", semantic=("a", "b"))))
     assert isinstance(tree, Rrf)
     assert tree.retrievers == (lexical("*"), Weighted(Rrf(retrievers=(semantic("a"), semantic("b")))))
-    alone = expanded(parse({"rrf": {"query": "q", "fields": ["a"]}}), schema(group("i", semantic=("a", "b"))))
+    alone = expand_fields(
+        parse({"rrf": {"query": "q", "fields": ["a"]}}), schema(group("i", semantic=("a", "b")))
+    )
     assert isinstance(alone, Rrf)
     assert alone.retrievers == (Weighted(Rrf(retrievers=(semantic("a"),))),)
 
 
 def test_an_index_may_name_its_own_default_fields() -> None:
-    tree = expanded(
+    tree = expand_fields(
         parse({"rrf": {"query": "q"}}), schema(group("i", semantic=("a", "b"), default=("title", "b")))
     )
     assert isinstance(tree, Rrf)
@@ -813,7 +822,7 @@ def test_an_index_may_name_its_own_default_fields() -> None:
 
 
 def test_indices_that_differ_are_asked_apart() -> None:
-    tree = expanded(
+    tree = expand_fields(
         parse({"rrf": {"query": "q", "fields": ["t", "m"]}}),
         schema(group("i", "j", semantic=("m",)), group("k")),
     )
@@ -828,7 +837,7 @@ def test_indices_that_differ_are_asked_apart() -> None:
 
 
 def test_without_a_readable_mapping_every_field_is_lexical() -> None:
-    tree = expanded(parse({"rrf": {"query": "q", "fields": ["m"]}}), IndexSchema("secret"))
+    tree = expand_fields(parse({"rrf": {"query": "q", "fields": ["m"]}}), IndexSchema("secret"))
     assert isinstance(tree, Rrf)
     assert tree.retrievers == (lexical("m"),)
 
@@ -855,12 +864,12 @@ def test_fusions_are_expanded_at_any_depth_and_nothing_else_is_touched() -> None
     }
     tree = parse(wrapped)
     assert uses_fields(tree)
-    done = expanded(tree, schema(group("i")))
+    done = expand_fields(tree, schema(group("i")))
     assert not uses_fields(done)
     inner["rrf"] = {"retrievers": [{"standard": lexical("t").retriever.model_dump(include={"query"})}]}
     assert done == parse(wrapped)
     plain = parse({"rrf": {"retrievers": [KNN]}})
-    assert expanded(plain, schema(group("i"))) is plain
+    assert expand_fields(plain, schema(group("i"))) is plain
 
 
 @pytest.mark.parametrize(
@@ -882,9 +891,9 @@ def test_fusions_are_expanded_at_any_depth_and_nothing_else_is_touched() -> None
 )
 def test_weights_that_cannot_be_are_refused(body: dict[str, Any], fault: str) -> None:
     with pytest.raises(RequestError) as caught:
-        expanded(parse(body), schema(group("i")))
+        expand_fields(parse(body), schema(group("i")))
     assert str(caught.value) == fault
-    tree = expanded(parse({"rrf": {"query": "q", "fields": ["title^1"]}}), schema(group("i")))
+    tree = expand_fields(parse({"rrf": {"query": "q", "fields": ["title^1"]}}), schema(group("i")))
     assert tree.children[0] == lexical("title").retriever  # type: ignore[union-attr]
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.text.strategies import (
+    ChunkingSettings,
     NoneSettings,
     RecursiveSettings,
     SentenceSettings,
-    Strategy,
     WordSettings,
     cut,
     sentences,
@@ -77,19 +77,19 @@ OWN_SEPARATORS = st.builds(
     ).map(tuple),
 )
 SIZED = st.one_of(SENTENCES, WORD_RUNS, RECURSIVE, OWN_SEPARATORS)
-ANY: st.SearchStrategy[Strategy] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
+ANY: st.SearchStrategy[ChunkingSettings] = st.one_of(SIZED, st.just(NoneSettings(strategy="none")))
 # --- cutting ------------------------------------------------------------------------------------------------
 
 
 @given(text=TEXTS, strategy=ANY)
-def test_a_chunk_is_the_stretch_that_its_offsets_name(text: str, strategy: Strategy) -> None:
+def test_a_chunk_is_the_stretch_that_its_offsets_name(text: str, strategy: ChunkingSettings) -> None:
     for passage in cut(text, strategy):
         assert text[passage.start : passage.end] == passage.text
         assert passage.text == passage.text.strip() != ""
 
 
 @given(text=TEXTS, strategy=ANY)
-def test_chunks_move_forward_and_cover_every_visible_sign(text: str, strategy: Strategy) -> None:
+def test_chunks_move_forward_and_cover_every_visible_sign(text: str, strategy: ChunkingSettings) -> None:
     passages = cut(text, strategy)
     assert all(left.start < right.start and left.end < right.end for left, right in pairwise(passages))
     covered = set[int]().union(*(range(passage.start, passage.end) for passage in passages))
@@ -148,12 +148,12 @@ def test_chunks_of_sentences_are_whole_full_and_overlap_where_two_fit(
 
 
 @given(strategy=ANY, blank=st.text(" \n\t\r\u00a0\u3000"))
-def test_white_space_has_no_chunk(strategy: Strategy, blank: str) -> None:
+def test_white_space_has_no_chunk(strategy: ChunkingSettings, blank: str) -> None:
     assert cut(blank, strategy) == []
 
 
 @given(strategy=ANY, length=st.integers(1, 5000))
-def test_one_endless_word_is_one_chunk(strategy: Strategy, length: int) -> None:
+def test_one_endless_word_is_one_chunk(strategy: ChunkingSettings, length: int) -> None:
     word = "z" * length
     assert cut(f" {word}\n", strategy) == [Passage(word, 1, 1 + length)]
 

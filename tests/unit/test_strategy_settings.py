@@ -8,10 +8,10 @@ import pytest
 
 from es_rerank.errors import RequestError
 from es_rerank.text.strategies import (
+    ChunkingSettings,
     NoneSettings,
     RecursiveSettings,
     SentenceSettings,
-    Strategy,
     WordSettings,
     strategy_of,
 )
@@ -37,7 +37,7 @@ from es_rerank.text.strategies import (
     ],
 )
 def test_settings_are_read_as_elasticsearch_reads_them(
-    settings: dict[str, Any] | None, strategy: Strategy
+    settings: dict[str, Any] | None, strategy: ChunkingSettings
 ) -> None:
     assert strategy_of(settings) == strategy
 

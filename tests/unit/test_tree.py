@@ -36,10 +36,10 @@ from es_rerank.retrievers.grammar.tree import (
     TextEmbedding,
     TextSimilarityReranker,
     Weighted,
-    builders,
-    composes,
-    needs_us,
+    has_retriever_run_here,
+    needs_es_rerank,
     nodes_of,
+    text_embedding_leaves,
 )
 
 
@@ -213,13 +213,13 @@ def test_only_a_vector_of_a_text_is_made_here() -> None:
 
 
 def test_only_retrievers_decide_whether_we_are_needed() -> None:
-    assert not needs_us(knn())
-    assert not needs_us(rescorer())
-    assert not needs_us({"rule": {"ruleset_ids": ["r"], "retriever": LEAF}})
-    assert not needs_us(standard(query={"match": {"text_similarity_reranker": {"rrf": {}}}}))
-    assert not needs_us(standard(query={"pinned": {"ids": ["1"], "organic": {"match_all": {}}}}))
-    assert not needs_us(None)
-    assert not needs_us([rrf()])
+    assert not needs_es_rerank(knn())
+    assert not needs_es_rerank(rescorer())
+    assert not needs_es_rerank({"rule": {"ruleset_ids": ["r"], "retriever": LEAF}})
+    assert not needs_es_rerank(standard(query={"match": {"text_similarity_reranker": {"rrf": {}}}}))
+    assert not needs_es_rerank(standard(query={"pinned": {"ids": ["1"], "organic": {"match_all": {}}}}))
+    assert not needs_es_rerank(None)
+    assert not needs_es_rerank([rrf()])
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_a_compound_of_ours_needs_us_at_any_depth(tree: dict[str, Any]) -> None:
         {"rule": {"retriever": tree}},
         {"diversify": {"retriever": rescorer(retriever=tree)}},
     ):
-        assert composes(body)
-        assert needs_us(body)
-        assert not composes(body, [kind])
+        assert has_retriever_run_here(body)
+        assert needs_es_rerank(body)
+        assert not has_retriever_run_here(body, [kind])
     inside = {"rrf": {"retrievers": [LEAF, {"retriever": tree, "weight": 2}]}}
-    assert composes(inside, ["rrf"]) == (kind != "rrf")
-    assert not composes(inside, ["rrf", "linear", "pinned", "text_similarity_reranker"])
+    assert has_retriever_run_here(inside, ["rrf"]) == (kind != "rrf")
+    assert not has_retriever_run_here(inside, ["rrf", "linear", "pinned", "text_similarity_reranker"])
 
 
 def test_a_vector_that_is_made_here_needs_us_wherever_it_is_asked_for() -> None:
@@ -247,14 +247,14 @@ def test_a_vector_that_is_made_here_needs_us_wherever_it_is_asked_for() -> None:
         knn(query_vector=GONE, query_vector_builder={"lookup": {"id": "1"}}),
     )
     deep = rescorer(retriever={"rrf": {"retrievers": [theirs, {"retriever": mine}, LEAF]}})
-    assert list(builders(deep)) == [mine["knn"]]
-    assert not composes(mine)
-    assert needs_us(mine)
-    assert not needs_us(theirs)
-    assert needs_us(deep, ["rrf"])
-    assert not needs_us(deep, ["rrf", "query_vector_builder"])
-    assert list(builders(deep, ["query_vector_builder"])) == []
-    assert list(builders(knn(query_vector_builder="nonsense"))) == []
+    assert list(text_embedding_leaves(deep)) == [mine["knn"]]
+    assert not has_retriever_run_here(mine)
+    assert needs_es_rerank(mine)
+    assert not needs_es_rerank(theirs)
+    assert needs_es_rerank(deep, ["rrf"])
+    assert not needs_es_rerank(deep, ["rrf", "query_vector_builder"])
+    assert list(text_embedding_leaves(deep, ["query_vector_builder"])) == []
+    assert list(text_embedding_leaves(knn(query_vector_builder="nonsense"))) == []
 
 
 @pytest.mark.parametrize("kind", ["rule", "diversify"])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...collection import Document, Qrels, read_corpus, read_qrels, read_queries
 from ...errors import SourceError
 
-NAME = "selqa"
+PACKAGED_NAME = "selqa"
 SPLIT = "test"
 _TRAINED_ON = "dev"
 """The other split of SelQA; the bundled cross-encoder was trained on it (``training.recipe``)."""
@@ -36,7 +36,7 @@ class Drawn(NamedTuple):
 
 def packaged() -> Path:
     """Return the folder of the packaged collection, in BEIR layout."""
-    return Path(str(files(__package__) / NAME))
+    return Path(str(files(__package__) / PACKAGED_NAME))
 
 
 def by_hash(ids: Iterable[str]) -> list[str]:

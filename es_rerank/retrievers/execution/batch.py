@@ -12,7 +12,7 @@ from elasticsearch import ApiError
 
 from ...errors import RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, given
-from ..grammar.tree import needs_us
+from ..grammar.tree import needs_es_rerank
 from ..response.client_answers import response
 from ..response.filter_path import FilterPath, check_filter_path, selected
 
@@ -61,7 +61,9 @@ class Batch:
             )
         pairs = dict(enumerate(zip(lines[::2], lines[1::2], strict=True)))
         run_here = {
-            i: pair for i, pair in pairs.items() if needs_us(pair[1].get("retriever"), elasticsearch_runs)
+            i: pair
+            for i, pair in pairs.items()
+            if needs_es_rerank(pair[1].get("retriever"), elasticsearch_runs)
         }
         if len(run_here) > _MOST_HERE:
             raise TooLargeError(

@@ -13,7 +13,7 @@ from cachetools import TTLCache
 from ...caches import SharedCache
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
-from ...text.strategies import Strategy
+from ...text.strategies import ChunkingSettings
 from ...types import Candidate
 from ..grammar.tree import DEFAULT_INFERENCE_ID
 from ..planning.index_schema import IndexSchema
@@ -90,7 +90,7 @@ class ChunkTexts:
 
     query: str
     texts: Sequence[str]
-    chunking: Strategy
+    chunking: ChunkingSettings
     size: int
 
 
@@ -99,7 +99,7 @@ Steps = Generator[Command, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModels:
     """The served models: rerankers by ``inference_id`` (the first is the default) and the embedder of
     queries.
     """
@@ -177,7 +177,7 @@ class Context:
 
     index: str | None
     parameters: dict[str, Any]
-    served: Served
+    served: ServedModels
     mappings: MappingCache
     stats: SearchStats
     deadline: float | None = None

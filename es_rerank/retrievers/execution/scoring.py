@@ -18,7 +18,7 @@ _MORE_TIME = (
 )
 
 
-def scored(
+def rerank_window(
     node: TextSimilarityReranker, candidates: list[Candidate], texts: WindowTexts, context: Context
 ) -> Steps[Ranking]:
     """Return the ranking of candidates, which have their texts, by the reranker of ``node``.

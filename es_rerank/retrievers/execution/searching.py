@@ -14,12 +14,19 @@ from ...errors import RequestError
 from ...models import Embedder, Reranker
 from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, url_parameters
 from ..grammar.request import read_request
-from ..grammar.tree import OURS, VECTOR_BUILDER, FirstStage, Query, composes, needs_us
+from ..grammar.tree import (
+    RETRIEVERS_RUN_HERE,
+    VECTOR_BUILDER,
+    FirstStage,
+    Query,
+    has_retriever_run_here,
+    needs_es_rerank,
+)
 from ..planning.short_form import check_query, retriever_for
 from ..response.answer import SearchStats
 from ..response.client_answers import response
 from ..response.filter_path import check_filter_path, selected
-from .commands import Context, Forward, MappingCache, ReadMapping, Served, Steps
+from .commands import Context, Forward, MappingCache, ReadMapping, ServedModels, Steps
 from .steps import search_steps
 from .vectors import vector_steps
 
@@ -35,7 +42,7 @@ class Searching:
     parts of a tree that Elasticsearch runs itself.
     """
 
-    served: Served
+    served: ServedModels
     timeout_s: float | None = TIMEOUT_S
     elasticsearch_runs: frozenset[str] = frozenset()
     mappings: MappingCache = field(default_factory=MappingCache)
@@ -66,7 +73,7 @@ class Searching:
         computes them and Elasticsearch runs the rest. In all other cases es-rerank runs the tree.
         """
         tree = as_json(tree)
-        if not needs_us(tree, self.elasticsearch_runs):
+        if not needs_es_rerank(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
             return whole_answer
         keys, parameters = split_parameters(
@@ -76,7 +83,7 @@ class Searching:
         rest = {**(arguments.get("body") or {}), **keys}
         rest.pop("retriever", None)
         whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
-        if not composes(tree, self.elasticsearch_runs):
+        if not has_retriever_run_here(tree, self.elasticsearch_runs):
             body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
             query_parameters = {
                 key: value
@@ -138,20 +145,20 @@ def searching(
             f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None"
         )
     rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
-    return Searching(Served(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
+    return Searching(ServedModels(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
 
 
 def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:
     """Return ``elasticsearch_runs`` as a set of checked names.
 
-    Raises RequestError for a name that is neither a kind of retriever in ``OURS`` nor
+    Raises RequestError for a name that is neither a kind of retriever in ``RETRIEVERS_RUN_HERE`` nor
     ``query_vector_builder``.
     """
-    unknown = sorted(set(elasticsearch_runs) - OURS - {VECTOR_BUILDER})
+    unknown = sorted(set(elasticsearch_runs) - RETRIEVERS_RUN_HERE - {VECTOR_BUILDER})
     if unknown:
         raise RequestError(
             f"elasticsearch_runs names [{', '.join(unknown)}]; "
-            f"it may name {', '.join(sorted(OURS))} and {VECTOR_BUILDER}"
+            f"it may name {', '.join(sorted(RETRIEVERS_RUN_HERE))} and {VECTOR_BUILDER}"
         )
     return frozenset(elasticsearch_runs)
 

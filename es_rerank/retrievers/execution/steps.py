@@ -42,7 +42,7 @@ from ..grammar.tree import (
 from ..planning.documents import candidates_of, rescore_body
 from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
-from ..planning.multi_field import expanded, uses_fields
+from ..planning.multi_field import expand_fields, uses_fields
 from ..planning.page import PageQuery, page_query
 from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
@@ -57,7 +57,7 @@ from .commands import (
     Steps,
     closing,
 )
-from .scoring import scored
+from .scoring import rerank_window
 from .union import union_for, wants_union
 from .vectors import check_embedder
 from .window_texts import WindowTexts
@@ -173,7 +173,7 @@ class _Search:
         index = self.context.index or ("_all" if "pit" not in self.request.common else None)
         if index and (reads or builds or uses_fields(tree)):
             self.schema = yield ReadMapping(index)
-        tree = expanded(tree, self.schema)
+        tree = expand_fields(tree, self.schema)
         if reads and index:
             self.texts.plan(tree, self.schema)
         hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.texts.sources)))
@@ -304,7 +304,7 @@ class _Search:
         candidates = yield from self.texts.read(child.window, node, self._asking)
         stats.candidates += len(candidates)
         ranking = (
-            (yield from scored(node, candidates, self.texts, self.context))
+            (yield from rerank_window(node, candidates, self.texts, self.context))
             if candidates
             else Ranking([], complete=True, truncated=0, cached=0)
         )

@@ -9,7 +9,7 @@ from ...errors import IndexMismatchError
 from ...models import Embedder
 from ..grammar.tree import (
     Knn,
-    builders,
+    text_embedding_leaves,
 )
 from ..planning.index_schema import IndexSchema
 from .commands import Context, EmbedQuery, ReadMapping, Steps
@@ -44,7 +44,7 @@ def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str,
     """
     tree = deepcopy(retriever)
     schema = yield ReadMapping(context.index or "_all")
-    for leaf in builders(tree, context.elasticsearch_runs):
+    for leaf in text_embedding_leaves(tree, context.elasticsearch_runs):
         node = Knn.model_validate(leaf)
         assert node.builder is not None, "builders yields only kNN retrievers with a text_embedding"
         schema.require(node.field, "vector")

@@ -13,7 +13,7 @@ from ..planning.index_schema import IndexSchema
 from ..planning.text_source import TextSource, text_source_of, texts_body, with_texts
 from .commands import ChunkTexts, EsRequest, Steps
 
-Ask = Callable[[str, dict[str, Any]], EsRequest]
+MakeRequest = Callable[[str, dict[str, Any]], EsRequest]
 """A function from the stage (see ``EsRequest``) and the body of a search to its request."""
 
 
@@ -36,7 +36,7 @@ class WindowTexts:
                 self.sources[id(node)] = text_source_of(node, schema)
 
     def read(
-        self, window: Sequence[Candidate], node: TextSimilarityReranker, ask: Ask
+        self, window: Sequence[Candidate], node: TextSimilarityReranker, ask: MakeRequest
     ) -> Steps[list[Candidate]]:
         """Return the window with its texts, in the same order. Texts that are stored already are not fetched
         again. ``ask`` returns the request of one search.

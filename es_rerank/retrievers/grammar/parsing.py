@@ -26,8 +26,8 @@ from .tree import (
     KINDS,
     MAX_CANDIDATES,
     NATIVE_ONLY,
-    OURS,
     PLUGIN_KINDS,
+    RETRIEVERS_RUN_HERE,
     VECTOR_BUILDER,
     ChunkRescorer,
     Grammar,
@@ -81,7 +81,7 @@ def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str
             raise illegal_argument(
                 f"[{key}] holds {len(value)} entries, at most {_MOST_ENTRIES} are read", path
             )
-    if kind in NATIVE_ONLY or (kind in OURS and kind in elasticsearch_runs):
+    if kind in NATIVE_ONLY or (kind in RETRIEVERS_RUN_HERE and kind in elasticsearch_runs):
         native = _native(kind, content, path, elasticsearch_runs)
         if native is not None:
             return native

@@ -31,7 +31,7 @@ DEFAULT_RESCORE_WINDOW = 10
 MAX_CANDIDATES = 10_000
 """Largest ``num_candidates`` that Elasticsearch accepts; observed on Elasticsearch 9.5."""
 
-OURS = frozenset({"rrf", "linear", "text_similarity_reranker", "pinned"})
+RETRIEVERS_RUN_HERE = frozenset({"rrf", "linear", "text_similarity_reranker", "pinned"})
 """Kinds of retriever that es-rerank runs unless the setting ``elasticsearch_runs`` names them."""
 
 PLUGIN_KINDS = frozenset({"es_rrf", "es_linear", "es_rerank"})
@@ -311,21 +311,25 @@ def nodes_of(node: Retriever) -> Iterator[Retriever]:
             yield from nodes_of(child)
 
 
-def needs_us(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
+def needs_es_rerank(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
     """Whether a ``retriever`` object has a part that es-rerank must run.
 
     Elasticsearch refuses such a part on a Basic licence. Only retrievers are examined, not the queries inside
     them, so a document field called ``rrf`` does not count.
     """
-    return composes(body, elasticsearch_runs) or any(True for _ in builders(body, elasticsearch_runs))
+    return has_retriever_run_here(body, elasticsearch_runs) or any(
+        True for _ in text_embedding_leaves(body, elasticsearch_runs)
+    )
 
 
-def composes(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
-    """Whether the tree holds a retriever of ``OURS`` that ``elasticsearch_runs`` does not name."""
-    return any(kind in OURS and kind not in elasticsearch_runs for kind, _ in retrievers_in(body))
+def has_retriever_run_here(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401
+    """Whether the tree holds one of ``RETRIEVERS_RUN_HERE`` that ``elasticsearch_runs`` does not name."""
+    return any(
+        kind in RETRIEVERS_RUN_HERE and kind not in elasticsearch_runs for kind, _ in retrievers_in(body)
+    )
 
 
-def builders(body: Any, elasticsearch_runs: Collection[str] = ()) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+def text_embedding_leaves(body: Any, elasticsearch_runs: Collection[str] = ()) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Yield the content of each kNN retriever whose query vector es-rerank computes."""
     if VECTOR_BUILDER in elasticsearch_runs:
         return

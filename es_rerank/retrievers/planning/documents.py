@@ -16,7 +16,7 @@ def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, A
 
     Elasticsearch does the same when the child of a rescorer is a compound retriever.
     """
-    query = scored(candidates, [candidate.score for candidate in candidates])
+    query = scored_documents_query(candidates, [candidate.score for candidate in candidates])
     return {
         "query": query,
         "rescore": list(node.rescore),
@@ -26,7 +26,7 @@ def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, A
     }
 
 
-def only(candidates: Iterable[Candidate]) -> Query:
+def documents_query(candidates: Iterable[Candidate]) -> Query:
     """Return a query that matches exactly these documents.
 
     It distinguishes documents with the same id in several indices or under several routings.
@@ -52,12 +52,12 @@ def _in_group(index: str, routing: str | None, ids: list[str]) -> Query:
     }
 
 
-def scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
+def scored_documents_query(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
     """Return a query that matches exactly these documents and gives each its score (as float32)."""
     if not candidates:
         return {"match_none": {}}
     clauses = [
-        {"constant_score": {"filter": only([candidate]), "boost": float(np.float32(score))}}
+        {"constant_score": {"filter": documents_query([candidate]), "boost": float(np.float32(score))}}
         for candidate, score in zip(candidates, scores, strict=True)
     ]
     return {"bool": {"should": clauses}}
@@ -65,7 +65,7 @@ def scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
 
 def named_query(candidates: Sequence[Candidate], name: str) -> Query:
     """Return a query that adds ``name`` to the ``matched_queries`` of these documents."""
-    return {"bool": {"filter": [only(candidates)], "_name": name}}
+    return {"bool": {"filter": [documents_query(candidates)], "_name": name}}
 
 
 def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ...errors import DeadlineError
 from ...models import LongTextReranker, Reranker
 from ...text.nearest import nearest, query_words
-from ...text.strategies import Strategy, cut
+from ...text.strategies import ChunkingSettings, cut
 from ...types import Candidate, Passage
 from .text_source import PASSAGE_CAP
 
@@ -43,7 +43,7 @@ class Watch:
 
 
 def chunks(
-    query: str, texts: Sequence[str], chunking: Strategy, size: int, watch: Watch
+    query: str, texts: Sequence[str], chunking: ChunkingSettings, size: int, watch: Watch
 ) -> list[list[Passage]]:
     """Return for each text its ``size`` chunks that are nearest to the query, in the order of the text.
 

@@ -36,7 +36,7 @@ def uses_fields(node: Retriever) -> bool:
     return any(isinstance(below, (Rrf, Linear)) and below.query is not None for below in nodes_of(node))
 
 
-def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
+def expand_fields(node: Retriever, schema: IndexSchema) -> Retriever:
     """Return the tree with each multi-field fusion replaced by a fusion of retrievers.
 
     Raises RequestError when the weight of a field is not a number, is negative, or is given for ``rrf``.
@@ -49,13 +49,14 @@ def expanded(node: Retriever, schema: IndexSchema) -> Retriever:
         return node.model_copy(
             update={
                 "retrievers": tuple(
-                    child._replace(retriever=expanded(child.retriever, schema)) for child in node.retrievers
+                    child._replace(retriever=expand_fields(child.retriever, schema))
+                    for child in node.retrievers
                 )
             }
         )
     assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
     assert node.retriever is not None, "uses_fields found a fusion below"
-    return node.model_copy(update={"retriever": expanded(node.retriever, schema)})
+    return node.model_copy(update={"retriever": expand_fields(node.retriever, schema)})
 
 
 def _over_fields(node: Rrf | Linear, schema: IndexSchema) -> Rrf | Linear:

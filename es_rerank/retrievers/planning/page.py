@@ -10,7 +10,7 @@ from typing import Any
 from ...types import Candidate
 from ..grammar.tree import Knn, Native, Pinned, Query, Retriever, Standard
 from ..grammar.values import as_list
-from .documents import only, scored
+from .documents import documents_query, scored_documents_query
 from .leaves import filtered
 
 
@@ -51,7 +51,7 @@ def page_query(
     """
     whole = window_only or "collapse" in asked or "post_filter" in asked
     listed = tuple(window) if whole else tuple(window[offset : offset + size])
-    places = scored(listed, range(len(listed), 0, -1))
+    places = scored_documents_query(listed, range(len(listed), 0, -1))
     clauses = [places, *([{"bool": {"should": list(union), "boost": 0.0}}] if union else [])]
     query = places if len(clauses) == 1 else {"bool": {"should": clauses}}
     body = {**asked, "query": query, "size": len(listed)}
@@ -74,15 +74,15 @@ def union_of(
         next(first_stage)
         return [filtered(node.query, [*node.filter, *filters], node.name)]
     if isinstance(node, Knn):
-        return [_named(only(next(first_stage)), node.name)]
+        return [_named(documents_query(next(first_stage)), node.name)]
     if isinstance(node, Native):
         candidates = next(first_stage)
         all_filters = [*filters, *as_list(node.body.get("filter"))]
         queries = [
             query for child in node.children for query in union_of(child, all_filters, repeat(candidates))
         ]
-        return queries or [only(candidates)]
-    queries = [only(next(first_stage))] if isinstance(node, Pinned) else []
+        return queries or [documents_query(candidates)]
+    queries = [documents_query(next(first_stage))] if isinstance(node, Pinned) else []
     for child in node.children:
         queries += union_of(child, [*filters, *node.filter], first_stage)
     return queries

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...errors import RequestError
 from ...text.hit_fields import field_passages, field_text
-from ...text.strategies import Strategy, strategy_of
+from ...text.strategies import ChunkingSettings, strategy_of
 from ...types import Candidate, Passage
 from ..grammar.tree import Query, TextSimilarityReranker
-from .documents import only
+from .documents import documents_query
 from .index_schema import IndexSchema
 
 INNER_HITS = "rerank.passages"
@@ -43,7 +43,7 @@ class TextSource:
     nearest: int | None = None
     offsets: bool = False
     chunked: str | None = None
-    chunking: Strategy | None = None
+    chunking: ChunkingSettings | None = None
 
     def passage_fields(self) -> list[str]:
         """Return the fields to fetch from each stored passage."""
@@ -131,9 +131,9 @@ def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -
     If the source asks for the nearest passages, these are the passages that match ``text`` best by BM25.
     """
     query = (
-        {"bool": {"filter": [only(candidates)], "should": [nearest_query(source, text)]}}
+        {"bool": {"filter": [documents_query(candidates)], "should": [nearest_query(source, text)]}}
         if source.asks_nearest
-        else only(candidates)
+        else documents_query(candidates)
     )
     return {
         "query": query,
