@@ -46,7 +46,7 @@ def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str,
     schema = yield ReadMapping(context.index or "_all")
     for leaf in text_embedding_leaves(tree, context.elasticsearch_runs):
         node = Knn.model_validate(leaf)
-        assert node.builder is not None, "builders yields only kNN retrievers with a text_embedding"
+        assert node.builder is not None, "text_embedding_leaves yields only retrievers with a builder"
         schema.require(node.field, "vector")
         check_embedder(context.served.embedder_for(node.builder.model_id), node.field, schema)
         leaf["query_vector"] = yield EmbedQuery(node.builder.model_text, node.builder.model_id)
