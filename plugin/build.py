@@ -76,12 +76,12 @@ def build(generation: Generation, javac: Path) -> None:
             **{name: path.read_bytes() for name, path in sorted(classes)},
         }
         generation.jar.write_bytes(packed(files_of_jar))
-    print(f"{generation.jar.relative_to(ROOT)}: {len(classes)} classes of {len(files)} files")
+    print(f"{generation.jar.name}: {len(classes)} classes of {len(files)} files")
 
 
 def check(generation: Generation) -> str | None:
     """Return what is wrong with the jar of a generation, None if it was made from the present sources."""
-    name = generation.jar.relative_to(ROOT)
+    name = f"es_rerank/node/plugin/{generation.jar.name}"
     if not generation.jar.is_file():
         return f"{name} is missing; run: scripts/build-plugin"
     if source_hash(generation.jar) != hash_of(sources(generation)):

@@ -14,7 +14,7 @@ from rerank_services import FakeService, Host, serving_whichever
 from server import reserved_port, sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
-from es_rerank.node import Node, down, up
+from es_rerank.node import VERSION, Node, down, up
 from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
@@ -24,7 +24,7 @@ pytest.register_assert_rewrite("es_rerank.testing.contract", "asking", "commands
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
 
-_STARTS_A_NODE = frozenset({"node", "secured", "plugin_node"})
+_STARTS_A_NODE = frozenset({"node", "secured", "plugin_node", "plugin_node_9_1"})
 """Fixtures that start an Elasticsearch."""
 
 _STARTUP_S = 300.0
@@ -123,11 +123,21 @@ def plugin_state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def plugin_node(plugin_state_dir: Path, sidecar_port: int) -> Iterator[Node]:
     """An Elasticsearch with the plugin, whose sidecar is whatever listens at ``sidecar_port``."""
-    settings = {"es_rerank.url": f"http://127.0.0.1:{sidecar_port}"}
+    yield from _with_plugin(plugin_state_dir, sidecar_port, VERSION)
+
+
+@pytest.fixture(scope="session")
+def plugin_node_9_1(tmp_path_factory: pytest.TempPathFactory, sidecar_port: int) -> Iterator[Node]:
+    """The same in the oldest Elasticsearch that the plugin is tested on."""
+    yield from _with_plugin(tmp_path_factory.mktemp("plugin-state-9-1"), sidecar_port, "9.1.0")
+
+
+def _with_plugin(state: Path, port: int, version: str) -> Iterator[Node]:
+    settings = {"es_rerank.url": f"http://127.0.0.1:{port}"}
     try:
-        yield up(plugin_state_dir, plugin=True, settings=settings, timeout_s=_STARTUP_S)
+        yield up(state, plugin=True, settings=settings, version=version, timeout_s=_STARTUP_S)
     finally:
-        down(plugin_state_dir, purge=True)
+        down(state, purge=True)
 
 
 @pytest.fixture(scope="module")

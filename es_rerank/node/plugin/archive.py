@@ -21,7 +21,7 @@ SOURCE_HASH = "Source-SHA256"
 TESTED = ("9.5.0", "9.1.0")
 """The versions of Elasticsearch that the tests run the plugin on."""
 
-SUPPORTED = "9.1, and 9.2 or a later 9.x"
+SUPPORTED = "9.1 and later versions of 9"
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[\w.-]+)?")
 _TIME = (1980, 1, 1, 0, 0, 0)

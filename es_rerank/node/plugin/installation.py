@@ -20,7 +20,7 @@ from .archive import NAME, Archive, build, untested
 _TOOL_TIMEOUT_S = 300.0
 _QUOTED_LINES = 3
 _SERVER_JAR = re.compile(r"elasticsearch-(\d+\.\d+\.\d+(?:-[\w.-]+)?)\.jar")
-_SETTING = re.compile(r"""\s*["']?(es_rerank[\w.]*)["']?\s*:""")
+_SETTING = re.compile(r"""\s*["']?(es_rerank(?:\.[\w.]+)?)["']?\s*:""")
 _PACKAGED_CONFIG = Path("/etc/elasticsearch")
 """Where Elasticsearch's packages for Debian and Red Hat put the configuration."""
 
@@ -68,10 +68,11 @@ def package_version() -> str:
     return version_of_package(NAME)
 
 
-def elasticsearch_version(home: Path) -> str:
+def elasticsearch_version(home: Path, expected: str | None = None) -> str:
     """Return the version of the Elasticsearch whose folder is ``home``.
 
-    Raises NodeError when there is no such folder, or it is not that of an Elasticsearch.
+    Raises NodeError when there is no such folder, it is not that of an Elasticsearch, or its version is not
+    ``expected``, if that is given.
     """
     if not home.is_dir():
         raise NodeError(
@@ -83,18 +84,20 @@ def elasticsearch_version(home: Path) -> str:
             f"{home} is not the folder of an Elasticsearch: it has no bin/elasticsearch-plugin or no "
             "lib/elasticsearch-VERSION.jar; packages install it as /usr/share/elasticsearch"
         )
+    if expected not in {None, found[0]}:
+        raise NodeError(f"{home} is Elasticsearch {found[0]}, not {expected}; name another folder or version")
     return found[0]
 
 
-def install(home: Path, elasticsearch: str | None = None) -> Installed:
+def install(home: Path, expected: str | None = None) -> Installed:
     """Install the plugin in the Elasticsearch whose folder is ``home``. An installed one is replaced.
 
-    ``elasticsearch`` is its version; None reads it from ``home``. A running node uses the plugin after its
-    next start. Raises NodeError when ``home`` is not the folder of an Elasticsearch, the plugin does not
-    support its version, or Elasticsearch's tool fails; the message quotes the last lines of the tool.
+    A running node uses the plugin after its next start. Raises NodeError when ``home`` is not the folder of
+    an Elasticsearch, its version is not ``expected`` if that is given, the plugin does not support its
+    version, or Elasticsearch's tool fails; the message quotes the last lines of the tool.
     """
     home = home.resolve()
-    chosen = elasticsearch_version(home) if elasticsearch is None else elasticsearch
+    chosen = elasticsearch_version(home, expected)
     with tempfile.TemporaryDirectory() as folder:
         version = package_version()
         archive = build(chosen, version, Path(folder))
