@@ -209,9 +209,7 @@ def test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer(tmp_pat
 
 @example(seed=952, inputs=4, largest=FULL)  # greedy rounding, row by row, leaves this one a third worse
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([FULL, REDUCED]))
-def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(
-    seed: int, inputs: int, largest: int
-) -> None:
+def test_gptq_is_hardly_ever_worse_on_what_it_was_fitted_to(seed: int, inputs: int, largest: int) -> None:
     draw = np.random.default_rng(seed)
     read = (draw.normal(size=(200, inputs)) @ draw.normal(size=(inputs, inputs))).astype(np.float32)
     weights = draw.normal(size=(inputs, 9)).astype(np.float32)
@@ -223,7 +221,7 @@ def test_fitted_rounding_is_hardly_ever_worse_on_what_it_was_fitted_to(
     assert after <= 1.05 * before
 
 
-def test_fitted_rounding_of_inputs_that_are_always_nought_is_rounding() -> None:
+def test_gptq_of_inputs_that_are_always_nought_is_rounding() -> None:
     weights = np.random.default_rng(8).normal(size=(5, 3)).astype(np.float32)
     grid, steps = on_grid(weights, REDUCED)
     assert (gptq_round(weights, steps, np.zeros((10, 5), np.float32), REDUCED) == grid).all()

@@ -225,7 +225,7 @@ def test_only_retrievers_decide_whether_we_are_needed() -> None:
 @pytest.mark.parametrize(
     "tree", [rrf(), linear(), pinned(), reranker(), {"rrf": {}}, {"linear": {"retrievers": LEAF}}]
 )
-def test_a_compound_of_ours_needs_us_at_any_depth(tree: dict[str, Any]) -> None:
+def test_a_compound_here_needs_es_rerank_at_any_depth(tree: dict[str, Any]) -> None:
     kind = next(iter(tree))
     for body in (
         tree,
@@ -241,7 +241,7 @@ def test_a_compound_of_ours_needs_us_at_any_depth(tree: dict[str, Any]) -> None:
     assert not has_retriever_run_here(inside, ["rrf", "linear", "pinned", "text_similarity_reranker"])
 
 
-def test_a_vector_that_is_made_here_needs_us_wherever_it_is_asked_for() -> None:
+def test_a_vector_that_is_made_here_needs_es_rerank_wherever_it_is_asked_for() -> None:
     mine, theirs = (
         knn(query_vector=GONE, query_vector_builder=BUILDER),
         knn(query_vector=GONE, query_vector_builder={"lookup": {"id": "1"}}),
