@@ -10,10 +10,10 @@ from typing import Any, Self
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
-from .defaults import SIZE, TIMEOUT_S, WINDOW
+from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .models import Embedder, Reranker
-from .retrievers.execution.batch import AT_ONCE, Batch, item, unfiltered
+from .retrievers.execution.batch import AT_ONCE, Batch, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
 from .retrievers.grammar.parameters import split_parameters
@@ -34,6 +34,12 @@ class RerankClient(Elasticsearch):
     raised unchanged. Errors of es-rerank are both ``EsRerankError`` and the elasticsearch client's
     ``ApiError``, with status and body.
 
+    ``plugin`` says when a search runs inside Elasticsearch, by its plugin es-rerank, in one request: ``auto``
+    (if all nodes have the plugin, and it can run the tree with the models of this client), ``always`` (else
+    RequestError or SearchError) or ``never``. A client without models uses those of the plugin. The
+    ``rerank`` block of such an answer has ``inside: true`` and lacks ``candidates``, ``truncated``,
+    ``cached`` and ``capped``.
+
         elasticsearch = Elasticsearch("http://localhost:9200")
         es = RerankClient(elasticsearch, reranker=load_reranker(), embedder=load_embedder())
         es.rerank("who signed the treaty", index="articles")
@@ -47,13 +53,14 @@ class RerankClient(Elasticsearch):
         embedder: Embedder | None = None,
         timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
+        plugin: PluginUse = PLUGIN_USE,
     ) -> None:
         # This client shares the transport, options and namespaces of the wrapped client. Only the methods
         # below differ.
         self.__dict__.update(vars(client))
         self._client = client
         self._connection = Connection(client)
-        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
+        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs, plugin)
 
     def __enter__(self) -> Self:
         return self
@@ -119,15 +126,15 @@ class RerankClient(Elasticsearch):
         if not batch.run_here:
             return self._client.msearch(searches=searches or body, index=index, **options)
         forwarded = [line for pair in batch.forwarded.values() for line in pair]
-        answers_of_elasticsearch = (
-            self._client.msearch(searches=forwarded, index=index, **unfiltered(options))["responses"]
+        answer_of_elasticsearch = (
+            self._client.msearch(searches=forwarded, index=index, **unfiltered(options))
             if forwarded
-            else []
+            else None
         )
         answers_here = {
-            i: item(self._answer(timeout_s, batch.arguments(i, index, options))) for i in batch.run_here
+            i: self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.run_here
         }
-        return batch.joined(answers_of_elasticsearch, answers_here, began, options)
+        return batch.joined(answer_of_elasticsearch, answers_here, began, options)
 
     def _answer(
         self, timeout_s: float | None, arguments: dict[str, Any]
@@ -188,13 +195,14 @@ class AsyncRerankClient(AsyncElasticsearch):
         embedder: Embedder | None = None,
         timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
+        plugin: PluginUse = PLUGIN_USE,
     ) -> None:
         # This client shares the transport, options and namespaces of the wrapped client. Only the methods
         # below differ.
         self.__dict__.update(vars(client))
         self._client = client
         self._connection = Connection(client)
-        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs)
+        self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs, plugin)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -251,14 +259,15 @@ class AsyncRerankClient(AsyncElasticsearch):
         if not batch.run_here:
             return await self._client.msearch(searches=searches or body, index=index, **options)
         turn = asyncio.Semaphore(AT_ONCE)
-        answers_of_elasticsearch, *answers_here = await asyncio.gather(
-            self._forward(
-                [line for pair in batch.forwarded.values() for line in pair], index, unfiltered(options)
+        forwarded = [line for pair in batch.forwarded.values() for line in pair]
+        answer_of_elasticsearch, answers_here = await asyncio.gather(
+            self._forward(forwarded, index, unfiltered(options)),
+            asyncio.gather(
+                *(self._in_turn(turn, timeout_s, batch.arguments(i, index, options)) for i in batch.run_here)
             ),
-            *(self._in_turn(turn, timeout_s, batch.arguments(i, index, options)) for i in batch.run_here),
         )
-        items = {i: item(answer) for i, answer in zip(batch.run_here, answers_here, strict=True)}
-        return batch.joined(answers_of_elasticsearch, items, began, options)
+        items = dict(zip(batch.run_here, answers_here, strict=True))
+        return batch.joined(answer_of_elasticsearch, items, began, options)
 
     async def _in_turn(
         self, turn: asyncio.Semaphore, timeout_s: float | None, arguments: dict[str, Any]
@@ -269,12 +278,10 @@ class AsyncRerankClient(AsyncElasticsearch):
 
     async def _forward(
         self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]
-    ) -> list[Any]:
+    ) -> ObjectApiResponse[Any] | None:
         if not searches:
-            return []
-        answer = await self._client.msearch(searches=searches, index=index, **options)
-        responses: list[Any] = answer["responses"]
-        return responses
+            return None
+        return await self._client.msearch(searches=searches, index=index, **options)
 
     async def _answer(
         self, timeout_s: float | None, arguments: dict[str, Any]

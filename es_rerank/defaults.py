@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+PluginUse = Literal["auto", "always", "never"]
+"""When a search runs inside Elasticsearch, by its plugin: if the plugin can run it, always, or never."""
+
+PLUGIN_USE: PluginUse = "auto"
+"""The default: inside Elasticsearch if its plugin can run the search, else outside."""
+
 SIZE = 10
 """How many hits a search returns, as in Elasticsearch."""
 

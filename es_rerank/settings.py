@@ -11,7 +11,16 @@ from pydantic import AliasChoices, BeforeValidator, Field, FilePath, SecretStr, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .addresses import masked_in
-from .defaults import CACHED_SCORES, MAX_BODY_BYTES, MAX_DOCUMENTS, MOST_WINDOW, TIMEOUT_MS, WINDOW
+from .defaults import (
+    CACHED_SCORES,
+    MAX_BODY_BYTES,
+    MAX_DOCUMENTS,
+    MOST_WINDOW,
+    PLUGIN_USE,
+    TIMEOUT_MS,
+    WINDOW,
+    PluginUse,
+)
 from .errors import SettingsError
 
 PREFIX = "ES_RERANK_"
@@ -177,6 +186,11 @@ class Settings(BaseSettings):
         default=(),
         description="Features that a licensed Elasticsearch runs itself, comma-separated: rrf, linear, "
         "text_similarity_reranker, pinned, query_vector_builder.",
+    )
+    plugin: PluginUse = Field(
+        default=PLUGIN_USE,
+        description="When a search runs inside Elasticsearch, by its plugin es-rerank: `auto` (if the plugin "
+        "can run it), `always` (else an error) or `never`.",
     )
     pass_through: bool = Field(
         default=False,

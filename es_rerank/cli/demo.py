@@ -84,7 +84,9 @@ def demo(
         service = build_service(settings, running_node.url) if serve else None
         with connect(running_node.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
             _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
-            searcher = RerankClient(client, reranker=reranker, embedder=embedder, timeout_s=None)
+            searcher = RerankClient(
+                client, reranker=reranker, embedder=embedder, timeout_s=None, plugin="never"
+            )
             if not as_json:
                 _show_index(running_node, client)
                 _show_queries(searcher, topics, queries, settings.window)

@@ -136,7 +136,9 @@ def evaluate(
         _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers,
         embedder_of(settings, embedder) as bi_encoder,
     ):
-        searcher = RerankClient(client, reranker=rerankers, embedder=bi_encoder, timeout_s=None)
+        searcher = RerankClient(
+            client, reranker=rerankers, embedder=bi_encoder, timeout_s=None, plugin="never"
+        )
         results: list[Result] = []
         for source, asked in zip(sources, topics, strict=True):
             index = index_name(source.folder, bi_encoder.name)

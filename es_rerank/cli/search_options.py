@@ -105,7 +105,13 @@ def open_client(
         loaded = stack.enter_context(reranker_of(settings, reranker))
         embedding = stack.enter_context(embedder_of(settings, embedder)) if embeds else None
         yield OpenedClient(
-            RerankClient(plain, reranker=loaded, embedder=embedding, timeout_s=settings.timeout_ms / 1000),
+            RerankClient(
+                plain,
+                reranker=loaded,
+                embedder=embedding,
+                timeout_s=settings.timeout_ms / 1000,
+                plugin=settings.plugin,
+            ),
             loaded,
         )
 

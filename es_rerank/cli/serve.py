@@ -168,4 +168,5 @@ def build_service(
         settings.api_key_hashes,
         check_runs(settings.elasticsearch_runs),
         settings.pass_through,
+        settings.plugin,
     )

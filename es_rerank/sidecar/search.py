@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
+from elastic_transport import ApiResponseMeta
 from fastapi import APIRouter, Depends, Request, Response
 
 from ..errors import RequestError, TooLargeError
@@ -120,7 +121,12 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     response = await cancel_on_disconnect(
         request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request))
     )
-    return answer(request, response.body)
+    return answer(request, response.body, headers=_warning(response.meta))
+
+
+def _warning(meta: ApiResponseMeta) -> dict[str, str]:
+    """Return Elasticsearch's header ``Warning``, if its answer has one."""
+    return {"Warning": meta.headers["warning"]} if "warning" in meta.headers else {}
 
 
 def _parameters(request: Request) -> dict[str, Any]:
@@ -213,7 +219,7 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     response = await cancel_on_disconnect(
         request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options)
     )
-    return answer(request, response.body)
+    return answer(request, response.body, headers=_warning(response.meta))
 
 
 def _lines(data: bytes) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..addresses import masked_in
 from ..client import AsyncRerankClient
-from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, TIMEOUT_S
+from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
@@ -57,7 +57,7 @@ class Service:
     thread, before the sidecar is ready. ``api_key_hashes``: SHA-256 hashes of the keys for the rerank,
     embedding and inference paths; without hashes these paths need no key. ``elasticsearch_runs``: retrievers
     that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
-    ``fault``: why no model is served yet.
+    ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
     """
 
     elasticsearch: AsyncElasticsearch
@@ -66,6 +66,7 @@ class Service:
     api_key_hashes: tuple[str, ...] = ()
     elasticsearch_runs: frozenset[str] = frozenset()
     pass_through: bool = False
+    plugin: PluginUse = PLUGIN_USE
     fault: str = "the model is still loading"
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
@@ -141,6 +142,7 @@ class Service:
                 embedder=served.embedder,
                 timeout_s=self.limits.timeout_s,
                 elasticsearch_runs=self.elasticsearch_runs,
+                plugin=self.plugin,
             )
         return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
 

@@ -91,20 +91,30 @@ class Batch:
 
     def joined(
         self,
-        forwarded: Sequence[Any],
-        run_here: Mapping[int, Any],
+        forwarded: ObjectApiResponse[Any] | None,
+        run_here: Mapping[int, ObjectApiResponse[Any] | ApiError],
         began: float,
         options: Mapping[str, Any],
     ) -> ObjectApiResponse[Any]:
-        """Return one response with all answers in the order of the searches.
+        """Return one response with all answers in the order of the searches, and all their warnings.
 
-        ``forwarded``: the answers of Elasticsearch, in order. ``run_here``: the answers of es-rerank, by
-        position. ``began``: the start of the work, in seconds of ``time.monotonic()``.
+        ``forwarded``: Elasticsearch's answer to the forwarded searches, None if there is none. ``run_here``:
+        the answers of es-rerank, by position. ``began``: the start of the work, in seconds of
+        ``time.monotonic()``.
         """
-        answers = {**dict(zip(self.forwarded, forwarded, strict=True)), **run_here}
+        responses = [] if forwarded is None else forwarded["responses"]
+        answers = dict(zip(self.forwarded, responses, strict=True))
+        answers |= {i: _item(answer) for i, answer in run_here.items()}
         took = round((time.monotonic() - began) * 1000)
         body = {"took": took, "responses": [answers[i] for i in sorted(answers)]}
-        return response(selected(body, options.get("filter_path")), took)
+        warnings = [
+            answer.meta.headers["warning"]
+            for answer in (forwarded, *run_here.values())
+            if answer is not None and "warning" in answer.meta.headers
+        ]
+        return response(
+            selected(body, options.get("filter_path")), took, ", ".join(dict.fromkeys(warnings)) or None
+        )
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
@@ -127,7 +137,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
             )
 
 
-def item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:
+def _item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:
     """Return an answer or an error in the form that it has in the ``responses`` of an ``_msearch``."""
     if isinstance(answer, ApiError):
         body: dict[str, Any] = answer.body

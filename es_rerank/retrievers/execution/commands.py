@@ -11,6 +11,7 @@ from urllib.parse import quote
 from cachetools import TTLCache
 
 from ...caches import SharedCache
+from ...defaults import PluginUse
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
 from ...text.strategies import ChunkingSettings
@@ -18,6 +19,7 @@ from ...types import Candidate
 from ..grammar.tree import DEFAULT_INFERENCE_ID
 from ..planning.index_schema import IndexSchema
 from ..response.answer import SearchStats
+from .plugin_info import PluginCache
 
 T = TypeVar("T")
 
@@ -47,6 +49,23 @@ class Forward:
     """A search that Elasticsearch runs as a whole. The arguments are those of ``Elasticsearch.search``."""
 
     arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FindPlugin:
+    """Asks what is known about the plugin of Elasticsearch. Fresh knowledge comes from the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInside:
+    """A search that Elasticsearch runs as a whole with its plugin. Its result is the response.
+
+    It is sent once: an error of the plugin or of its sidecar is not tried again.
+    """
+
+    path: str
+    body: dict[str, Any]
+    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +113,17 @@ class ChunkTexts:
     size: int
 
 
-Command = EsRequest | Forward | ReadMapping | EmbedQuery | SplitLongTexts | ChunkTexts | ScoreTexts
+Command = (
+    EsRequest
+    | Forward
+    | FindPlugin
+    | SearchInside
+    | ReadMapping
+    | EmbedQuery
+    | SplitLongTexts
+    | ChunkTexts
+    | ScoreTexts
+)
 Steps = Generator[Command, Any, T]
 
 
@@ -171,6 +200,7 @@ class Context:
 
     ``index``: the index expression. ``parameters``: the query parameters. ``deadline``: absolute, in seconds
     of ``time.monotonic()``. ``elasticsearch_runs``: the parts of a tree that Elasticsearch runs itself.
+    ``plugin``: when the search runs inside Elasticsearch. ``plugins``: what is known about its plugin.
     ``opened``: the id of the point in time that the search has opened and not closed yet. If the steps fail,
     the code that runs them closes it.
     """
@@ -182,6 +212,8 @@ class Context:
     stats: SearchStats
     deadline: float | None = None
     elasticsearch_runs: Collection[str] = ()
+    plugin: PluginUse = "never"
+    plugins: PluginCache = field(default_factory=PluginCache)
     opened: str | None = None
 
     def remaining_s(self) -> float | None:

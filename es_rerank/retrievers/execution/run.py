@@ -28,20 +28,26 @@ from .commands import (
     Context,
     EmbedQuery,
     EsRequest,
+    FindPlugin,
     Forward,
     ReadMapping,
     ScoreTexts,
+    SearchInside,
     SplitLongTexts,
     Steps,
     closing,
     index_path,
 )
+from .plugin_info import PluginInfo, not_asked, plugin_info
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
 
 _BOUNDED_KEPT = 64
 """Most clients that a connection keeps, one for each request timeout."""
+
+_FIND_S = 2.0
+"""How long a search waits for what Elasticsearch says about its plugin, in seconds."""
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _LINES = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -107,10 +113,12 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
+        case FindPlugin() if (found := context.plugins.get()) is not None:
+            return found
     try:
         return _result_of(command, _sent(command, connection, context), context)
-    except ApiError as error:
-        return _unknown_schema(command, error)
+    except (ApiError, TransportError) as error:
+        return _instead_of(error, command, context)
 
 
 async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context) -> T:
@@ -154,10 +162,12 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
         case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
             return known
+        case FindPlugin() if (found := context.plugins.get()) is not None:
+            return found
     try:
         return _result_of(command, await _sent(command, connection, context), context)
-    except ApiError as error:
-        return _unknown_schema(command, error)
+    except (ApiError, TransportError) as error:
+        return _instead_of(error, command, context)
 
 
 class _Driver:
@@ -193,7 +203,22 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
     """Send the request of a command. Returns the response (asynchronous client: an awaitable of it)."""
     if isinstance(command, Forward):
         return connection.client.search(**command.arguments)
+    if isinstance(command, FindPlugin):
+        left = context.remaining_s()
+        brief = connection.within(_FIND_S if left is None else min(left, _FIND_S))
+        return brief.options(max_retries=0).perform_request(
+            "GET", "/_es_rerank", headers={"accept": "application/json"}, endpoint_id="es_rerank.info"
+        )
     bounded = connection.within(context.remaining_s())
+    if isinstance(command, SearchInside):
+        return bounded.options(retry_on_status=(), retry_on_timeout=False).perform_request(
+            "POST",
+            command.path,
+            params=command.parameters or None,
+            headers=_JSON,
+            body=command.body,
+            endpoint_id="search",
+        )
     if isinstance(command, ReadMapping):
         parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
             name: context.parameters[name] for name in OF_INDICES if name in context.parameters
@@ -228,6 +253,8 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     if isinstance(command, Forward):
         return answer
     body: Any = answer.body
+    if isinstance(command, FindPlugin):
+        return context.plugins.put(plugin_info(answer.meta.status, body))
     stats = context.stats
     stats.requests += 1
     # Elasticsearch streams large answers without a content-length. Their size is measured by writing the JSON
@@ -235,8 +262,10 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     stats.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
     if isinstance(command, ReadMapping):
         return context.mappings.put(schema_of(body, command.index))
-    assert isinstance(command, EsRequest)
+    assert isinstance(command, EsRequest | SearchInside)
     stats.sent_bytes += 0 if command.body is None else _size(command.body)
+    if isinstance(command, SearchInside):
+        return answer
     if isinstance(command.body, list):
         _check_responses(body["responses"], answer.meta)
     return body
@@ -267,11 +296,18 @@ def _check_responses(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> 
     raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
-def _unknown_schema(command: Command, error: ApiError) -> IndexSchema:
-    """Return an unknown schema if the mapping may not be read (401, 403). Raises ``error`` in all other
-    cases.
+def _instead_of(
+    error: ApiError | TransportError, command: Command, context: Context
+) -> IndexSchema | PluginInfo:
+    """Return the result of a command that Elasticsearch answered with an error.
+
+    A mapping that may not be read (401, 403) is unknown. A plugin that cannot be found is none. Raises
+    ``error`` in all other cases.
     """
-    if isinstance(command, ReadMapping) and error.status_code in (401, 403):
+    if isinstance(command, FindPlugin):
+        said = plugin_info(error.status_code, error.body) if isinstance(error, ApiError) else not_asked(error)
+        return context.plugins.put(said)
+    if isinstance(command, ReadMapping) and isinstance(error, ApiError) and error.status_code in (401, 403):
         return IndexSchema(command.index)
     raise error
 
@@ -301,6 +337,7 @@ async def _aclose_pit(client: AsyncElasticsearch, pit: str) -> None:
 
 _STAGES = {
     Forward: "elasticsearch",
+    SearchInside: "elasticsearch",
     ReadMapping: "mapping",
     EmbedQuery: "embed",
     SplitLongTexts: "cut",
@@ -310,7 +347,8 @@ _STAGES = {
 
 
 def _add_seconds(stats: SearchStats, command: Command, began: float, started: float) -> None:
-    stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
     now = time.monotonic()
-    stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began
+    if not isinstance(command, FindPlugin):  # the connection asks for it, not the search
+        stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
+        stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began
     stats.seconds["total"] = now - started

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
-from elastic_transport import ObjectApiResponse
+from elastic_transport import ApiResponse, ObjectApiResponse
 
-from ...defaults import TIMEOUT_S
+from ...defaults import PLUGIN_USE, TIMEOUT_S, PluginUse
 from ...errors import RequestError
 from ...models import Embedder, Reranker
 from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, url_parameters
+from ..grammar.plugin_names import only_inside
 from ..grammar.request import read_request
 from ..grammar.tree import (
     RETRIEVERS_RUN_HERE,
@@ -25,8 +26,10 @@ from ..grammar.tree import (
 from ..planning.short_form import check_query, retriever_for
 from ..response.answer import SearchStats
 from ..response.client_answers import response
-from ..response.filter_path import check_filter_path, selected
+from ..response.filter_path import FilterPath, check_filter_path, selected
 from .commands import Context, Forward, MappingCache, ReadMapping, ServedModels, Steps
+from .inside import inside_steps, with_block
+from .plugin_info import PluginCache
 from .steps import search_steps
 from .vectors import vector_steps
 
@@ -39,13 +42,15 @@ class Searching:
     """The settings of a client, and the steps of its searches.
 
     ``timeout_s``: the default timeout of a search in seconds, None for no limit. ``elasticsearch_runs``: the
-    parts of a tree that Elasticsearch runs itself.
+    parts of a tree that Elasticsearch runs itself. ``plugin``: when a search runs inside Elasticsearch.
     """
 
     served: ServedModels
     timeout_s: float | None = TIMEOUT_S
     elasticsearch_runs: frozenset[str] = frozenset()
+    plugin: PluginUse = PLUGIN_USE
     mappings: MappingCache = field(default_factory=MappingCache)
+    plugins: PluginCache = field(default_factory=PluginCache)
 
     def context(
         self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None
@@ -62,6 +67,8 @@ class Searching:
             SearchStats(),
             deadline,
             self.elasticsearch_runs,
+            self.plugin,
+            self.plugins,
         )
 
     def search(
@@ -69,8 +76,9 @@ class Searching:
     ) -> Steps[ObjectApiResponse[Any]]:
         """Run a search in Elasticsearch or in es-rerank, and return the response.
 
-        Elasticsearch runs the search as a whole if it can. If only query vectors are missing, es-rerank
-        computes them and Elasticsearch runs the rest. In all other cases es-rerank runs the tree.
+        Elasticsearch runs the search as a whole if it can, by itself or with its plugin. If only query
+        vectors are missing, es-rerank computes them and Elasticsearch runs the rest. In all other cases
+        es-rerank runs the tree.
         """
         tree = as_json(tree)
         if not needs_es_rerank(tree, self.elasticsearch_runs):
@@ -83,21 +91,43 @@ class Searching:
         rest = {**(arguments.get("body") or {}), **keys}
         rest.pop("retriever", None)
         whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
-        if not has_retriever_run_here(tree, self.elasticsearch_runs):
-            body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
-            query_parameters = {
-                key: value
-                for key, value in arguments.items()
-                if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
-            }
-            native_answer: ObjectApiResponse[Any] = yield Forward(
-                {**query_parameters, "index": context.index, "body": body}
-            )
-            return native_answer
-        answer = yield from search_steps(
-            read_request(whole, self.elasticsearch_runs, scroll="scroll" in parameters), context
+        if has_retriever_run_here(tree, self.elasticsearch_runs):
+            scroll = "scroll" in parameters
+            return (yield from self._composed(context, whole, arguments.get("filter_path"), scroll=scroll))
+        inside: ApiResponse[Any] | None = yield from inside_steps(whole, context)
+        if inside is not None:
+            shown = selected(inside.body, arguments.get("filter_path"))
+            return ObjectApiResponse(body=shown, meta=inside.meta)
+        body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
+        query_parameters = {
+            key: value
+            for key, value in arguments.items()
+            if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
+        }
+        native_answer: ObjectApiResponse[Any] = yield Forward(
+            {**query_parameters, "index": context.index, "body": body}
         )
-        return response(selected(answer, arguments.get("filter_path")), answer["took"])
+        return native_answer
+
+    def _composed(
+        self, context: Context, body: dict[str, Any], filter_path: FilterPath, *, scroll: bool = False
+    ) -> Steps[ObjectApiResponse[Any]]:
+        """Run a tree that Elasticsearch cannot run by itself: inside by its plugin, or else outside.
+
+        The body is checked before the first request, in the same way for both. A tree that can run only
+        inside is checked by Elasticsearch, if it has the plugin.
+        """
+        runs, tree = context.elasticsearch_runs, body["retriever"]
+        request = None
+        if self.plugin == "never" or not only_inside(tree, runs):
+            request = read_request(body, runs, scroll=scroll)
+        root = None if request is None else request.retriever
+        inside: ApiResponse[Any] | None = yield from inside_steps(body, context)
+        if inside is not None:
+            shown = selected(with_block(inside, tree, root, context), filter_path)
+            return ObjectApiResponse(body=shown, meta=inside.meta)
+        answer = yield from search_steps(request or read_request(body, runs, scroll=scroll), context)
+        return response(selected(answer, filter_path), answer["took"])
 
     def short_form(
         self,
@@ -117,16 +147,16 @@ class Searching:
         check_filter_path(options.get("filter_path"))
         schema = yield ReadMapping(context.index or "_all")
         tree = retriever_for(query, schema, window=max(window, sum(page)), **choices)
+        context.elasticsearch_runs = ()  # the built tree needs no licence
         keys, _ = split_parameters(options)
         whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
-        answer = yield from search_steps(read_request(whole), context)
-        return response(selected(answer, options.get("filter_path")), answer["took"])
+        return (yield from self._composed(context, whole, options.get("filter_path")))
 
     def with_credentials(self) -> Searching:
-        """Return a copy with an empty cache of mappings, because other credentials may not read the same
-        mappings.
+        """Return a copy with empty caches, because other credentials may not read the same mappings, nor what
+        the plugin says.
         """
-        return replace(self, mappings=MappingCache())
+        return replace(self, mappings=MappingCache(), plugins=PluginCache())
 
 
 def searching(
@@ -134,18 +164,21 @@ def searching(
     embedder: Embedder | None,
     timeout_s: float | None,
     elasticsearch_runs: Collection[str],
+    plugin: PluginUse,
 ) -> Searching:
     """Return the ``Searching`` of a client from the arguments of its constructor.
 
     A single reranker is served under its own name. Raises RequestError when ``timeout_s`` is not positive,
-    and when ``elasticsearch_runs`` holds an unknown name.
+    when ``elasticsearch_runs`` holds an unknown name, and when ``plugin`` is an unknown word.
     """
+    if plugin not in get_args(PluginUse):
+        raise RequestError(f"plugin is [{plugin}]; it may be {', '.join(get_args(PluginUse))}")
     if timeout_s is not None and not timeout_s > 0:
         raise RequestError(
             f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None"
         )
     rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
-    return Searching(ServedModels(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs))
+    return Searching(ServedModels(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs), plugin)
 
 
 def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:

@@ -12,15 +12,18 @@ from elasticsearch.exceptions import HTTP_EXCEPTIONS
 from ...errors import EsRerankError, error_body, outcome_of
 
 
-def response(body: dict[str, Any], took_ms: int) -> ObjectApiResponse[Any]:
+def response(body: dict[str, Any], took_ms: int, warning: str | None = None) -> ObjectApiResponse[Any]:
     """Return a body as the response type of the elasticsearch client, with status 200 and ``took_ms`` as
-    duration.
+    duration. ``warning`` is the header of that name.
     """
-    return ObjectApiResponse(body=body, meta=_meta(200, took_ms / 1000))
+    return ObjectApiResponse(body=body, meta=_meta(200, took_ms / 1000, warning))
 
 
-def _meta(status: int, seconds: float = 0.0) -> ApiResponseMeta:
-    headers = HttpHeaders({"x-elastic-product": "Elasticsearch", "content-type": "application/json"})
+def _meta(status: int, seconds: float = 0.0, warning: str | None = None) -> ApiResponseMeta:
+    headers = HttpHeaders(
+        {"x-elastic-product": "Elasticsearch", "content-type": "application/json"}
+        | ({} if warning is None else {"warning": warning})
+    )
     return ApiResponseMeta(status, "1.1", headers, seconds, NodeConfig("http", "es-rerank", 0))
 
 
