@@ -106,8 +106,11 @@ def up(
 
     Raises NodeError when no node can be started here or the node does not serve in time. The message says
     why, and what to install. Raises NodeError also when ``plugin`` is asked for and the running node has no
-    plugin, an older one, or one that asks another sidecar.
+    plugin, another build of it, or one that asks another sidecar. Raises SettingsError when the address of
+    the sidecar is not a URL.
     """
+    if plugin and settings and _SIDECAR in settings:
+        _checked(str(settings[_SIDECAR]), "sidecar", DEFAULT_SIDECAR)
     state_dir = state_dir.resolve()
     cache = cache_dir or default_cache()
     wish = _Wish(heap_mb, timeout_s, cache, plugin, settings or {}, version)
@@ -155,7 +158,7 @@ def address(url: str | None, state_dir: Path) -> str:
     """
     given = url or read_settings().elasticsearch_url
     if given:
-        return _checked(given)
+        return _checked(given, "Elasticsearch", "http://localhost:9200")
     if (node := running(state_dir)) is not None:
         return node.url
     raise NodeError(NONE_RUNS)
@@ -300,14 +303,12 @@ def _node(record: Record) -> Node:
     return Node(url=record.url, version=record.version, how=record.how, pid=pid, home=home, sidecar=sidecar)
 
 
-def _checked(url: str) -> str:
+def _checked(url: str, server: str, example: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # for example a bracket that is not closed, or a port that is not a number
         usable = False
     if not usable:
-        raise SettingsError(
-            f"Elasticsearch address {masked(url)!r} is not a URL such as http://localhost:9200"
-        )
+        raise SettingsError(f"{server} address {masked(url)!r} is not a URL such as {example}")
     return url

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from commands import fault, make_program, run
 
-from es_rerank.errors import NodeError
+from es_rerank.errors import NodeError, SettingsError
+from es_rerank.node import up
 from es_rerank.node.plugin.archive import GENERATIONS, TESTED, Generation, build, generation_of, untested
 from es_rerank.node.plugin.installation import install, installed_version, remove
 
@@ -137,9 +138,12 @@ def test_build_needs_neither_java_nor_maven(tmp_path: Path) -> None:
     assert hashlib.sha512(Path(said["path"]).read_bytes()).hexdigest() == said["sha512"]
 
 
-def test_the_sidecar_of_no_plugin_is_refused(tmp_path: Path) -> None:
+def test_a_sidecar_without_plugin_or_without_an_address_is_refused(tmp_path: Path) -> None:
     sentence = fault(run("up", "--sidecar", "http://127.0.0.1:1", ES_RERANK_STATE_DIR=str(tmp_path)))
     assert "give --plugin too" in sentence
+    for url in ("", "127.0.0.1:8787", "ftp://x"):
+        with pytest.raises(SettingsError, match=f"sidecar address '{url}' is not a URL such as http://127"):
+            up(tmp_path, plugin=True, settings={"es_rerank.url": url})
     assert list(tmp_path.iterdir()) == []
 
 
