@@ -60,6 +60,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
      * @param failures whether the order of the first stage stays when the reranker fails
      * @param chunks limit of passages for each document, null for none
      * @param aggregation how the scores of passages become one: a name, or {@code {"top_k_mean": k}}
+     * @param blend whether the scores of the first stage have a part in the new ones
+     * @param minProbability the least probability of the pair, null for none
      */
     record Parameters(
         List<String> fields,
@@ -68,7 +70,9 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         int window,
         boolean failures,
         ChunkRescorer chunks,
-        Object aggregation
+        Object aggregation,
+        boolean blend,
+        Float minProbability
     ) {}
 
     /** {@code chunk_rescorer}: only the {@code size} passages nearest to the query are scored. */
@@ -147,8 +151,19 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             new ParseField("aggregation"),
             ObjectParser.ValueType.OBJECT_OR_STRING
         );
+        parser.declareBoolean(optionalConstructorArg(), new ParseField("blend"));
+        parser.declareFloat(optionalConstructorArg(), new ParseField("min_probability"));
         declareBaseParserFields(parser);
-        return parser::apply;
+        return (p, context) -> {
+            RerankRetriever retriever = parser.apply(p, context);
+            if (retriever.parameters.blend && retriever.minScore() != null) {
+                throw new IllegalArgumentException(
+                    "[min_score] has no fixed meaning with [blend]: the score depends on the window; "
+                        + "use [min_probability], which is compared with the probability of the pair"
+                );
+            }
+            return retriever;
+        };
     }
 
     private static Parameters parameters(Object[] values) {
@@ -166,7 +181,9 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             values[4] == null ? DEFAULT_WINDOW : (int) values[4],
             Boolean.TRUE.equals(values[5]),
             (ChunkRescorer) values[6],
-            values[7]
+            values[7],
+            Boolean.TRUE.equals(values[8]),
+            (Float) values[9]
         );
     }
 
@@ -207,7 +224,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     @Override
     protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
         if (pending != null) {
-            return ranked(pending.outcome.reranked ? minScore() : null, pending);
+            return ranked(pending.outcome.least, pending);
         }
         if (texts == null) {
             texts = textSource(context);
@@ -230,10 +247,10 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             result.outcome = outcome;
             next.onResponse(null);
         })));
-        if (minScore() == null) {
+        if (minScore() == null && parameters.minProbability == null) {
             return ranked(null, result);
         }
-        // Whether the minimum score holds is known only after the reranker has answered: one round of rewriting more.
+        // Whether a minimum holds is known only after the reranker has answered: one round of rewriting more.
         RerankRetriever waiting = copy(innerRetrievers, getPreFilterQueryBuilders());
         waiting.pending = result;
         return waiting;
@@ -250,8 +267,11 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         return source;
     }
 
-    /** What the search of the child and the reranker gave. {@code reranked} is false if the first stage's order stays. */
-    private record Outcome(RankDoc[] docs, boolean reranked) {}
+    /**
+     * What the search of the child and the reranker gave. {@code least} is the minimum score that Elasticsearch
+     * applies, null for none.
+     */
+    private record Outcome(RankDoc[] docs, Float least) {}
 
     /** Holds the outcome once the asynchronous part has ended. */
     private static final class Result {
@@ -340,17 +360,19 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             }
             window.add(new Hit(doc, read));
         }
+        // A kNN matches these documents when Elasticsearch counts and aggregates what all leaves match.
+        innerRetrievers.get(0).retriever().setRankDocs(firstStage(window));
         return window;
     }
 
     private void score(Client client, List<Hit> window, ActionListener<Outcome> listener) {
         if (window.isEmpty()) {
-            listener.onResponse(new Outcome(new RankDoc[0], true));
+            listener.onResponse(new Outcome(new RankDoc[0], null));
             return;
         }
         ActionListener<Outcome> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
             HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
-            next.onResponse(new Outcome(firstStage(window), false));
+            next.onResponse(new Outcome(firstStage(window), null));
         }) : listener;
         try {
             checkTexts(window);
@@ -392,6 +414,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             body.field("model", sidecar.allowed(parameters.model));
         }
         body.field("allow_failures", parameters.failures);
+        body.field("blend", parameters.blend);
         if (parameters.aggregation != null) {
             body.field("aggregation", parameters.aggregation);
         }
@@ -433,12 +456,12 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             HeaderWarning.addWarning("[{}] {}", NAME, scores.warning());
         }
         if (scores.documents().stream().noneMatch(ScoreAnswer.Scored::done)) {
-            return new Outcome(firstStage(window), false);
+            return new Outcome(firstStage(window), null);
         }
         List<RankDoc> docs = new ArrayList<>();
         for (ScoreAnswer.Scored scored : scores.documents()) {
             RankDoc doc = window.get(scored.index()).doc;
-            if (scored.done() && minScore() != null && scored.score() < minScore()) {
+            if (scored.done() && (below(scored.score(), minScore()) || below(scored.probability(), parameters.minProbability))) {
                 continue;
             }
             // Elasticsearch refuses ranked documents whose score is not above 0.
@@ -452,7 +475,14 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         for (int i = 0; i < docs.size(); i++) {
             docs.get(i).rank = i + 1;
         }
-        return new Outcome(docs.toArray(new RankDoc[0]), true);
+        // Documents below a minimum are left out already. The least positive score makes Elasticsearch count and aggregate
+        // over those that are left, and keeps those without a score.
+        boolean limited = minScore() != null || parameters.minProbability != null;
+        return new Outcome(docs.toArray(new RankDoc[0]), limited ? Float.MIN_VALUE : null);
+    }
+
+    private static boolean below(float value, Float least) {
+        return least != null && value < least;
     }
 
     private static RerankedDoc.Facts facts(RankDoc doc, ScoreAnswer.Scored scored) {
@@ -460,7 +490,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             doc.score,
             doc.rank,
             scored.logit(),
-            scored.modelLogit(),
             scored.probability(),
             scored.passage(),
             scored.start(),
