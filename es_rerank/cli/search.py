@@ -78,9 +78,11 @@ def _show(answer: dict[str, Any]) -> None:
     ):
         table.add_column(title, justify=justify, no_wrap=title != "passage")  # type: ignore[arg-type]
     for rank, hit in enumerate(answer["hits"]["hits"], 1):
+        # A hit from inside Elasticsearch that no reranker scored keeps its rank, and says nothing about it.
+        was = hit.get("fields", {}).get("rerank.first_stage_rank", [rank])[0]
         table.add_row(
             str(rank),
-            movement(hit["fields"]["rerank.first_stage_rank"][0], rank),
+            movement(was, rank),
             _score(hit["_score"]),
             hit["_id"],
             Text(_excerpt(hit)),
@@ -88,12 +90,16 @@ def _show(answer: dict[str, Any]) -> None:
     stdout.print(table)
     block = answer["rerank"]
     stderr.print(
-        f"{block['status']} by {block['model']}: {block['candidates']} candidates, {block['requests']} "
-        f"requests, {block['milliseconds'].get('total', 0):.0f} ms"
+        f"{block['status']} by {block['model']}: {_where(block)}, {block['requests']} requests, "
+        f"{block['milliseconds'].get('total', 0):.0f} ms"
         + (f" ({block['reason']})" if block.get("reason") else ""),
         style="dim",
         markup=False,
     )
+
+
+def _where(block: dict[str, Any]) -> str:
+    return "inside Elasticsearch" if block.get("inside") else f"{block['candidates']} candidates"
 
 
 def movement(was: int, now: int) -> str:
@@ -107,7 +113,7 @@ def _score(score: float | None) -> str:
 
 
 def _excerpt(hit: dict[str, Any]) -> str:
-    passage = hit["fields"].get("rerank.passage")
+    passage = hit.get("fields", {}).get("rerank.passage")
     text = (
         passage[0]["text"]
         if passage

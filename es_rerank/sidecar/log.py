@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from types import TracebackType
 
 import structlog
+from elasticsearch import ElasticsearchWarning
 
 from ..standard_error import Stderr
 
@@ -50,7 +52,11 @@ class _Formatter(logging.Formatter):
 
 
 def configure_log() -> None:
-    """Send the log of this process to stderr, and the warnings and errors that libraries log."""
+    """Send the log of this process to stderr, and the warnings and errors that libraries log.
+
+    Warnings of Elasticsearch are left out: they may hold data of the caller, who gets them as a header.
+    """
+    warnings.filterwarnings("ignore", category=ElasticsearchWarning)
     stream = Stderr()
     structlog.configure(
         processors=[

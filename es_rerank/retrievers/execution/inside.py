@@ -26,7 +26,7 @@ from ..grammar.tree import (
 )
 from ..response.inside_answer import inside_answer
 from .commands import Context, FindPlugin, ReadMapping, SearchInside, Steps
-from .plugin_info import PluginInfo, says_no_model, says_no_plugin
+from .plugin_info import PluginInfo, says_no_model, says_no_parameter, says_no_plugin
 from .vectors import check_embedder
 
 _REMEDY = "install it on every node, or set plugin (ES_RERANK_PLUGIN) to auto"
@@ -95,6 +95,8 @@ def _ran(
             return _outside(context, SearchError(f"{fault}; {_REMEDY}"))
         if context.plugin == "auto" and says_no_model(error.status_code, error.body):
             context.plugins.put(replace(info, sidecar_fault=str(error.message)))
+            return None
+        if context.plugin == "auto" and says_no_parameter(error.status_code, error.body):
             return None
         raise
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _MISSING = (400, 404, 405, 501)
 
 _UNKNOWN = "named_object_not_found_exception"
 _NAMES = ("es_rrf", "es_linear", "es_rerank")
+
+_PARAMETER = re.compile(rf"\[(?:{'|'.join(_NAMES)})\] unknown field \[")
 
 _LOG = logging.getLogger(__name__)
 
@@ -120,6 +123,13 @@ def says_no_plugin(status: int, body: Any) -> bool:  # noqa: ANN401 any JSON val
         ("unknown retriever" in reason or kind == _UNKNOWN) and any(f"[{name}]" in reason for name in _NAMES)
         for kind, reason in _causes(body)
     )
+
+
+def says_no_parameter(status: int, body: Any) -> bool:  # noqa: ANN401 any JSON value may arrive
+    """Whether an error of the plugin says that it does not know a parameter, because it is older than this
+    client.
+    """
+    return status == 400 and any(_PARAMETER.search(reason) for _, reason in _causes(body))
 
 
 def says_no_model(status: int, body: Any) -> bool:  # noqa: ANN401 any JSON value may arrive

@@ -1,0 +1,74 @@
+"""The ``rerank`` block of a search inside Elasticsearch, from hits and the header ``Warning``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from es_rerank.retrievers.response.answer import SearchStats
+from es_rerank.retrievers.response.inside_answer import inside_answer, warnings_in
+
+FAILED = (
+    '299 Elasticsearch-9.5.0-abc "[es_rerank] the reranker failed, the order of the first stage stays: x"'
+)
+LATE = '299 Elasticsearch-9.5.0-abc "[es_rerank] the deadline came when 2 of 5 passages were scored"'
+EMPTY = '299 Elasticsearch-9.5.0-abc "[es_rerank] 1 of 5 documents have no text in [text]"'
+OTHER = '299 Elasticsearch-9.5.0-abc "[match] is old"'
+
+SCORED: dict[str, Any] = {"_id": "1", "fields": {"rerank.logit": [1.0]}}
+PLAIN: dict[str, Any] = {"_id": "2"}
+
+
+def block(warning: str | None, *hits: dict[str, Any], reranks: bool = True) -> dict[str, Any]:
+    answer = {"took": 3, "hits": {"hits": list(hits)}}
+    made = inside_answer(answer, warning, ["tiny", "tiny"], 50, SearchStats(requests=1), reranks=reranks)
+    assert {key: made[key] for key in answer} == answer
+    said: dict[str, Any] = made["rerank"]
+    return said
+
+
+def test_warnings_are_read_with_their_escapes_undone() -> None:
+    header = '299 Elasticsearch-9.5.0 "a \\"b\\", c\\\\d", 299 Elasticsearch-9.5.0 "%e4%b8%ad 5%25"'
+    assert warnings_in(header) == ['a "b", c\\d', "中 5%"]
+    assert warnings_in(None) == []
+
+
+@pytest.mark.parametrize(
+    ("warning", "hits", "status", "reason"),
+    [
+        (None, [SCORED], "reranked", None),
+        (OTHER, [SCORED], "reranked", None),
+        (EMPTY, [SCORED, PLAIN], "reranked", None),
+        (FAILED, [PLAIN], "first_stage", "the reranker failed, the order of the first stage stays: x"),
+        (
+            f"{EMPTY}, {LATE}",
+            [SCORED, PLAIN],
+            "partial",
+            "the deadline came when 2 of 5 passages were scored",
+        ),
+    ],
+)
+def test_the_status_comes_from_warnings_and_hits(
+    warning: str | None, hits: list[dict[str, Any]], status: str, reason: str | None
+) -> None:
+    said = block(warning, *hits)
+    assert (said["status"], said.get("reason")) == (status, reason)
+
+
+def test_the_block_leaves_out_what_is_not_known() -> None:
+    said = block(None, SCORED)
+    assert said == {
+        "model": "tiny",
+        "status": "reranked",
+        "window": 50,
+        "requests": 1,
+        "bytes": 0,
+        "bytes_sent": 0,
+        "milliseconds": {},
+        "inside": True,
+    }
+
+
+def test_a_tree_without_a_reranker_is_fused() -> None:
+    assert block(None, PLAIN, reranks=False)["status"] == "fused"
