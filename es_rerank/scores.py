@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ScoreError
-from .types import Aggregation, FloatArray, Scores
+from .types import Aggregation, Calibration, FloatArray, Scores
 
 _PROBABILITY_EDGE = 1e-7
 
@@ -22,6 +22,18 @@ def logistic(logits: npt.ArrayLike) -> FloatArray:
     """
     x = np.asarray(logits, dtype=np.float64)
     return np.asarray(np.exp(-np.logaddexp(0.0, -x)), dtype=np.float32)
+
+
+def pair_log_odds(logits: npt.ArrayLike, calibration: Calibration | None) -> FloatArray:
+    """Return the log-odds of relevance of pairs alone, float32, in the shape of a model's ``logits``.
+
+    They do not depend on what else is in a window. Without a calibration they are the logits. NaN stays NaN.
+    """
+    values = np.asarray(logits, dtype=np.float32)
+    if calibration is None:
+        return values
+    factor, intercept = calibration.pair
+    return np.asarray(factor * values + intercept, dtype=np.float32)
 
 
 def as_logits(scores: Scores) -> FloatArray:

@@ -83,18 +83,33 @@ class Aggregation(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Three coefficients that turn a model's logit into the log-odds of relevance.
+    """Coefficients that turn a model's logit into log-odds of relevance, of the pair alone and blended.
 
-    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (standard deviation of the logits in the
-    window) * (first-stage score, standardised over the window) + ``intercept``. The standard deviation gives
-    the first stage the same weight against the model in every window: where the model's logits are close
-    together, the first stage's part is small too and does not outweigh them. The coefficients are fitted on
-    training splits only. The model's manifest holds them.
+    Of the pair alone: log-odds = ``pair_logit`` * (model's logit) + ``pair_intercept``. They do not depend on
+    what else is in the window. Both are None where they were not fitted: the logit counts as it is.
+
+    Blended with the first stage: log-odds = ``logit`` * (model's logit) + ``first_stage`` * (standard
+    deviation of the logits in the window) * (first-stage score, standardised over the window) +
+    ``intercept``. The standard deviation gives the first stage the same weight against the model in every
+    window: where the model's logits are close together, the first stage's part is small too and does not
+    outweigh them. The coefficients are fitted on training splits only. The model's manifest holds them.
     """
 
     logit: float = 1.0
     first_stage: float = 0.0
     intercept: float = 0.0
+    pair_logit: float | None = None
+    pair_intercept: float | None = None
+
+    @property
+    def pair(self) -> tuple[float, float]:
+        """Return the factor and the intercept for a pair alone.
+
+        Where they were not fitted: those of the blend if the first stage has no part in it, else (1, 0).
+        """
+        if self.pair_logit is not None and self.pair_intercept is not None:
+            return self.pair_logit, self.pair_intercept
+        return (self.logit, self.intercept) if self.first_stage == 0 else (1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -160,8 +160,8 @@ class RerankCompressor(BaseDocumentCompressor):
     The ``page_content`` of every document is scored. The score of a long document is that of its best part.
     Documents with equal logits keep their order. At most ``top_n`` documents are kept (None: all). Documents
     with a probability below ``min_score`` (0..1) are left out. The results are copies of the documents with
-    the probability in ``metadata["relevance_score"]``. This probability comes from the model alone: a
-    calibration that uses first-stage scores is not applied. ``timeout_s`` is the maximum time of one call in
+    the probability in ``metadata["relevance_score"]``. It is the probability of the pair: the
+    scores of the retriever have no part in it. ``timeout_s`` is the maximum time of one call in
     seconds, None for no maximum. Calls raise DeadlineError when this time passed before all documents were
     scored, ScoreError when a score is not finite.
 
@@ -204,7 +204,7 @@ class RerankCompressor(BaseDocumentCompressor):
         return self._kept(documents, await reranker.ascore(query, _contents(documents), deadline=deadline))
 
     def _kept(self, documents: Sequence[Document], scores: Scores) -> list[Document]:
-        kept = best_first(scores, len(documents), self.top_n, self.min_score)
+        kept = best_first(scores, len(documents), self.top_n, self.min_score, self.reranker.calibration)
         return [
             documents[i].model_copy(
                 update={"metadata": {**documents[i].metadata, "relevance_score": probability}}

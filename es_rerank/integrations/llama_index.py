@@ -38,8 +38,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     Every node is scored, with the metadata that ``metadata_mode`` adds to its text. The score of a long node
     is that of its best part. Nodes with equal logits keep their order. At most ``top_n`` nodes are kept
     (None: all). Nodes with a probability below ``min_score`` (0..1) are left out. The results are new
-    ``NodeWithScore`` objects with the probability as their score. This probability comes from the model
-    alone: a calibration that uses first-stage scores is not applied. With ``keep_retrieval_score``, the
+    ``NodeWithScore`` objects with the probability as their score. It is the probability of
+    the pair: the scores of the retriever have no part in it. With ``keep_retrieval_score``, the
     earlier score of a node is written into ``metadata["retrieval_score"]`` of a copy of the node.
     ``timeout_s`` is the maximum time of one call in seconds, None for no maximum. Calls raise RequestError
     when there is no query, DeadlineError when the time passed before all nodes were scored, ScoreError when a
@@ -95,7 +95,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _kept(self, nodes: Sequence[NodeWithScore], scores: Scores) -> list[NodeWithScore]:
         kept = [
             self._scored(nodes[i], probability)
-            for i, probability in best_first(scores, len(nodes), self.top_n, self.min_score)
+            for i, probability in best_first(
+                scores, len(nodes), self.top_n, self.min_score, self.reranker.calibration
+            )
         ]
         _dispatcher.event(ReRankEndEvent(nodes=kept))
         return kept

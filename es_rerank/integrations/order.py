@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from ..errors import DeadlineError, ScoreError
-from ..scores import as_logits, logistic, ranked
-from ..types import Scores
+from ..scores import as_logits, logistic, pair_log_odds, ranked
+from ..types import Calibration, Scores
 
 DEFAULT_TOP_N = 5
 """Default number of documents to keep: about what fits into a prompt."""
@@ -21,12 +21,16 @@ def deadline_after(timeout_s: float | None) -> float | None:
 
 
 def best_first(
-    scores: Scores, passages: int, top_n: int | None, min_score: float | None
+    scores: Scores,
+    passages: int,
+    top_n: int | None,
+    min_score: float | None,
+    calibration: Calibration | None,
 ) -> list[tuple[int, float]]:
     """Return (position, probability 0..1) of the passages to keep, in descending order of logit.
 
     Passages with equal logits keep their order. Passages with a probability below ``min_score`` are left out.
-    Of the others at most ``top_n`` are kept (None: all). ``passages`` is the number of passages that were to
+    Of the others at most ``top_n`` are kept (None: all). ``calibration`` is that of the reranker. ``passages`` is the number of passages that were to
     be scored. Raises ScoreError when there is not one finite score per passage, DeadlineError when some
     passages were not scored before the deadline.
     """
@@ -41,7 +45,7 @@ def best_first(
             "send fewer passages or allow more time (timeout_s)"
         )
     logits = as_logits(scores)
-    probabilities: list[float] = logistic(logits).tolist()
+    probabilities: list[float] = logistic(pair_log_odds(logits, calibration)).tolist()
     kept = [
         (i, probabilities[i]) for i in ranked(logits) if min_score is None or probabilities[i] >= min_score
     ]

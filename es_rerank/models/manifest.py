@@ -65,6 +65,8 @@ class CalibrationRecord(_Part):
     logit: float = 1.0
     first_stage: float = 0.0
     intercept: float = 0.0
+    pair_logit: float | None = None
+    pair_intercept: float | None = None
 
     def coefficients(self) -> Calibration:
         """Return the calibration as the NamedTuple that scoring uses."""

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..errors import UnknownModelError
-from ..scores import as_logits, logistic, ranked
+from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .search import Running
 from .service import Service
@@ -117,7 +117,7 @@ async def rerank(request: Request, inference_id: str, wanted: RerankTask, servic
     settings = wanted.task_settings
     texts = wanted.return_documents or settings.get("return_documents") is True
     logits = as_logits(scores)
-    values = logistic(logits)
+    values = logistic(pair_log_odds(logits, served.calibration))
     order = ranked(logits)[: wanted.top_n or settings.get("top_n")]
     rows = [
         {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}

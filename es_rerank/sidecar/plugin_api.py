@@ -70,9 +70,9 @@ class ScoreRequest(_Body):
     """The body of a request for scores.
 
     ``passages_stored``: the passages were cut when the documents were indexed. If false, each document has
-    one passage, its whole text, which is cut here if it is too long. ``chunk_rescorer`` and ``aggregation``
-    mean what they mean in ``text_similarity_reranker``. ``allow_failures``: if the deadline passes, documents
-    without a score are no error.
+    one passage, its whole text, which is cut here if it is too long. ``chunk_rescorer``, ``aggregation`` and
+    ``blend`` mean what they mean in ``text_similarity_reranker``. ``allow_failures``: if the
+    deadline passes, documents without a score are no error.
     """
 
     query: Annotated[str, Field(min_length=1)]
@@ -82,6 +82,7 @@ class ScoreRequest(_Body):
     chunk_rescorer: dict[str, Any] | None = None
     aggregation: Any = None
     allow_failures: bool = False
+    blend: bool = False
 
 
 class SourceDocument(_Body):
@@ -109,7 +110,7 @@ class EmbedRequest(_Body):
 @router.post("/score")
 async def score(request: Request, wanted: ScoreRequest, service: Running) -> Response:
     """Return the documents in their new order, each with ``index`` (its place in the request), ``score``,
-    ``logit``, ``model_logit``, ``probability`` and ``passage``. A document without a score has ``index``
+    ``logit``, ``probability`` and ``passage``. A document without a score has ``index``
     alone.
 
     ``warning`` says why documents have no score. Raises TooLargeError, DeadlineError, UnknownModelError, and
@@ -211,6 +212,7 @@ def _node(wanted: ScoreRequest) -> TextSimilarityReranker:
         "allow_rerank_failures": wanted.allow_failures,
         "chunk_rescorer": wanted.chunk_rescorer,
         "aggregation": wanted.aggregation,
+        "blend": wanted.blend,
     }
     node = parse(
         {TextSimilarityReranker.kind: {key: value for key, value in content.items() if value is not None}}
@@ -253,9 +255,8 @@ def _entry(hit: Reranked) -> dict[str, Any]:
     if hit.probability is None:
         return entry
     entry |= {
-        "score": hit.probability,
+        "score": hit.score,
         "logit": hit.logit,
-        "model_logit": hit.model_logit,
         "probability": hit.probability,
     }
     if hit.passage is not None and not hit.candidate.whole:

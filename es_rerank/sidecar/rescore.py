@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import RequestError
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..retrievers.planning.long_texts import in_parts
 from ..retrievers.ranking.rerank import texts_of
@@ -25,7 +26,9 @@ class RescoreRequest(BaseModel):
     """The body of a rescore request.
 
     ``response``: an Elasticsearch response. ``field``: the field or fields with the text for the reranker.
-    ``inference_id``: the reranker.
+    ``inference_id``: the reranker. ``blend``: whether the scores of the response have a part in the new ones,
+    as in the short form. ``min_probability`` is compared with the probability of the pair, ``min_score`` with
+    the score, without ``blend`` only.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -33,7 +36,9 @@ class RescoreRequest(BaseModel):
     query: Annotated[str, Field(min_length=1)]
     response: dict[str, Any]
     field: str | list[str]
+    blend: bool = True
     min_score: float | None = None
+    min_probability: float | None = None
     inference_id: str = DEFAULT_INFERENCE_ID
 
 
@@ -43,6 +48,11 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
 
     Sends no request to Elasticsearch. Raises RequestError when the response is not valid or has no texts.
     """
+    if wanted.blend and wanted.min_score is not None:
+        raise RequestError(
+            "[min_score] has no fixed meaning with [blend]: the score depends on the window; "
+            "use [min_probability], or set [blend] to false"
+        )
     started = time.monotonic()
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
     seconds = timeout_s(request) or service.limits.timeout_s
@@ -57,8 +67,18 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
             wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker
         ),
     )
-    stats = SearchStats(models=[reranker.name])
+    stats = SearchStats(models=[reranker.name], blended=wanted.blend)
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
     return answer(
-        request, rescored(wanted.response, candidates, scores, reranker.calibration, stats, wanted.min_score)
+        request,
+        rescored(
+            wanted.response,
+            candidates,
+            scores,
+            reranker.calibration,
+            stats,
+            blend=wanted.blend,
+            min_score=wanted.min_score,
+            min_probability=wanted.min_probability,
+        ),
     )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..defaults import MOST_POSITIONS
 from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
-from ..scores import as_logits, logistic, ranked
+from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .search import Running
 from .wire import answer, cancel_on_disconnect, timeout_s
@@ -78,8 +78,9 @@ async def rerank(
     most 1,000. Raises RequestError when a text is too long and ``truncate`` is false; raises TooLargeError,
     DeadlineError and UnknownModelError.
     """
+    served = service.served(model)
     scores = await cancel_on_disconnect(
-        request, service.score_all(wanted.query, wanted.texts, timeout_s(request), service.served(model))
+        request, service.score_all(wanted.query, wanted.texts, timeout_s(request), served)
     )
     if wanted.truncate is False and scores.truncated.any():
         raise RequestError(
@@ -87,7 +88,7 @@ async def rerank(
             "shorten it or set truncate"
         )
     logits = as_logits(scores)
-    values = logits if wanted.raw_scores else logistic(logits)
+    values = logits if wanted.raw_scores else logistic(pair_log_odds(logits, served.calibration))
     rows = [
         {"index": i, **({"text": wanted.texts[i]} if wanted.return_text else {}), "score": float(values[i])}
         for i in ranked(logits)[: wanted.top_n]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from corpus import EMBEDDER, Broken, Late, fill
 from elasticsearch import AsyncElasticsearch, Elasticsearch, NotFoundError
 from elasticsearch import ConnectionError as NoConnection
 
 from es_rerank.client import AsyncRerankClient, RerankClient
-from es_rerank.errors import DeadlineError, IndexMismatchError, RequestError, UnknownModelError
+from es_rerank.errors import (
+    DeadlineError,
+    IndexMismatchError,
+    RequestError,
+    RetrieverParsingError,
+    UnknownModelError,
+)
 from es_rerank.node import Node
 from es_rerank.scores import logistic
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
@@ -185,11 +192,22 @@ def test_calibration_blends_the_first_stage_in(client: RerankClient, es: Elastic
     blended = RerankClient(
         es, reranker=WordOverlapReranker(calibration=Calibration(1.0, 10.0, 0.0)), embedder=EMBEDDER
     )
-    hits = blended.search(index=index, retriever=body())["hits"]["hits"]
+    hits = blended.search(index=index, retriever=body(blend=True))["hits"]["hits"]
     assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in hits] == sorted(
         hit["fields"]["rerank.first_stage_rank"][0] for hit in hits
     )
-    assert hits[0]["fields"]["rerank.model_logit"] != hits[0]["fields"]["rerank.logit"]
+    alone = blended.search(index=index, retriever=body())["hits"]["hits"]
+    probabilities = {hit["_id"]: hit["fields"]["rerank.probability"] for hit in hits}
+    assert probabilities == {hit["_id"]: [hit["_score"]] for hit in alone}
+    assert any([hit["_score"]] != probabilities[hit["_id"]] for hit in hits)
+
+
+def test_a_minimum_score_is_refused_with_blending(client: RerankClient, index: str) -> None:
+    with pytest.raises(RetrieverParsingError, match=r"use \[min_probability\]"):
+        client.search(index=index, retriever=body(blend=True, min_score=0.5))
+    kept = client.search(index=index, retriever=body(blend=True, min_probability=0.6))["hits"]
+    assert all(hit["fields"]["rerank.probability"][0] >= np.float32(0.6) for hit in kept["hits"])
+    assert kept["total"]["value"] == len(kept["hits"])
 
 
 def test_a_vector_is_made_for_a_tree_that_elasticsearch_runs(

@@ -217,12 +217,11 @@ def test_the_only_split_needs_no_name(tmp_path: Path) -> None:
 # --- three runs from one answer -----------------------------------------------------------------------------
 
 
-def _hit(name: str, rank: int, logit: float, model_logit: float | None = None) -> dict[str, Any]:
-    own = {} if model_logit is None else {"rerank.model_logit": [model_logit]}
+def _hit(name: str, rank: int, logit: float) -> dict[str, Any]:
     return {
         "_id": name,
         "_score": 0.5,
-        "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit], **own},
+        "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit]},
     }
 
 
@@ -239,7 +238,7 @@ def _answer(hits: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_one_answer_holds_three_orders_and_a_common_tail() -> None:
-    hits = [_hit("b", 2, 3.0, 1.0), _hit("a", 1, 2.0, -1.0), _hit("c", 3, 1.0)]
+    hits = [_hit("b", 2, 1.0), _hit("a", 1, -1.0), _hit("c", 3, 1.0)]
     seen = observed(_answer(hits), ["c", "a", "t1", "b", "t2"])
     assert seen.orders.first_stage == ["a", "b", "c", "t1", "t2"]
     assert seen.orders.cross_encoder == [

@@ -941,6 +941,7 @@ def test_short_form_reads_title_and_nearest_passage_of_our_own_index() -> None:
         inference_text="who",
         rank_window_size=20,
         allow_rerank_failures=True,
+        blend=True,
         chunk_rescorer={"size": 1},
     )
 
@@ -961,6 +962,7 @@ def test_short_form_serves_an_index_that_was_there_before() -> None:
         inference_text="who",
         rank_window_size=60,
         allow_rerank_failures=True,
+        blend=True,
         filter=[recent],
         inference_id="mine",
     )

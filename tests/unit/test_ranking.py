@@ -42,8 +42,59 @@ def test_permuting_the_window_permutes_nothing_else(values: list[float], random:
 @given(st.lists(LOGITS, min_size=1, max_size=20), LOGITS)
 def test_min_score_keeps_exactly_the_hits_at_or_above_it(values: list[float], bound: float) -> None:
     minimum = float(logistic([bound])[0])
-    kept = {hit.candidate.id for hit in rank(candidates(len(values)), Scores.of(values), None, minimum).hits}
+    window = candidates(len(values))
+    kept = {hit.candidate.id for hit in rank(window, Scores.of(values), None, min_score=minimum).hits}
     assert kept == {f"d{i}" for i, value in enumerate(values) if float(logistic([value])[0]) >= minimum}
+
+
+@given(st.lists(LOGITS, min_size=1, max_size=20), st.integers(1, 20))
+def test_the_probability_of_a_pair_is_the_same_in_every_window(values: list[float], size: int) -> None:
+    calibration = Calibration(0.5, 2.0, -1.0, 0.25, 0.75)
+    whole = rank(candidates(len(values)), Scores.of(values), calibration)
+    part = rank(candidates(len(values))[:size], Scores.of(values[:size]), calibration)
+    expected = {hit.candidate.id: (hit.score, hit.probability, hit.logit) for hit in whole.hits}
+    assert all((hit.score, hit.probability, hit.logit) == expected[hit.candidate.id] for hit in part.hits)
+    assert all(hit.score == hit.probability for hit in whole.hits)
+
+
+def test_blending_moves_the_score_and_leaves_the_probability() -> None:
+    window = candidates(3)
+    calibration = Calibration(0.0, 1.0, 0.0, 0.5, -1.0)
+    alone = rank(window, Scores.of([-1.0, 0.0, 1.0]), calibration)
+    blended = rank(window, Scores.of([-1.0, 0.0, 1.0]), calibration, blend=True)
+    assert [hit.candidate.id for hit in alone.hits] == ["d2", "d1", "d0"]
+    assert [hit.candidate.id for hit in blended.hits] == ["d0", "d1", "d2"]
+    for ranking in (alone, blended):
+        probabilities = {hit.candidate.id: hit.probability for hit in ranking.hits}
+        assert probabilities == {
+            f"d{i}": float(logistic([0.5 * logit - 1.0])[0]) for i, logit in enumerate((-1.0, 0.0, 1.0))
+        }
+
+
+def test_min_probability_is_compared_with_the_pair_alone() -> None:
+    calibration = Calibration(0.0, 1.0, 0.0, 1.0, 0.0)
+    ranking = rank(candidates(3), Scores.of([-1.0, 0.0, 1.0]), calibration, blend=True, min_probability=0.5)
+    assert [hit.candidate.id for hit in ranking.hits] == ["d1", "d2"]
+
+
+def test_logits_decide_where_probabilities_are_rounded_to_the_same_number() -> None:
+    ranking = rank(candidates(3), Scores.of([40.0, 42.0, 41.0]), None)
+    assert [hit.probability for hit in ranking.hits] == [1.0, 1.0, 1.0]
+    assert [hit.candidate.id for hit in ranking.hits] == ["d1", "d2", "d0"]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "pair"),
+    [
+        (Calibration(0.5, 2.0, -1.0, 0.25, 0.75), (0.25, 0.75)),
+        (Calibration(0.5, 2.0, -1.0), (1.0, 0.0)),  # not fitted for a pair alone
+        (Calibration(0.5, 0.0, -1.0), (0.5, -1.0)),  # the first stage has no part
+    ],
+)
+def test_a_pair_alone_has_coefficients_of_its_own(
+    calibration: Calibration, pair: tuple[float, float]
+) -> None:
+    assert calibration.pair == pair
 
 
 def test_the_best_passage_decides_and_is_named() -> None:

@@ -162,11 +162,15 @@ def _address(url: str) -> httpx.URL:
 
 def _calibration(stated: object) -> Calibration | None:
     """Return the calibration that a service states; None for anything else."""
-    if not isinstance(stated, dict) or set(stated) != set(Calibration._fields):
+    if not isinstance(stated, dict):
         return None
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in stated.values()):
+    # An older sidecar states no calibration of the pair alone, one whose model has none states null.
+    known = {name: value for name, value in stated.items() if value is not None}
+    if not {"logit", "first_stage", "intercept"} <= set(known) <= set(Calibration._fields):
         return None
-    return Calibration(**stated)
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in known.values()):
+        return None
+    return Calibration(**known)
 
 
 def _name(url: httpx.URL) -> str:

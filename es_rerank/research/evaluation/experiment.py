@@ -214,7 +214,7 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
     window = set(ids_of(hits))
     tail = [name for name in first_stage if name not in window]
     before = by_first_stage(hits)
-    alone = [before[position] for position in ranked([model_logit(hit) for hit in before])]
+    alone = [before[position] for position in ranked([logit_of(hit) for hit in before])]
     block = answer["rerank"]
     seconds = block["milliseconds"]
     # The short form scores one text for each candidate: its nearest passage, or its field.
@@ -239,12 +239,9 @@ def by_first_stage(hits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(hits, key=lambda hit: hit["fields"]["rerank.first_stage_rank"][0])
 
 
-def model_logit(hit: dict[str, Any]) -> float:
-    """Return the cross-encoder's own logit. An answer has ``rerank.model_logit`` only when calibration
-    changed it.
-    """
-    fields = hit["fields"]
-    return float(fields.get("rerank.model_logit", fields["rerank.logit"])[0])
+def logit_of(hit: dict[str, Any]) -> float:
+    """Return the cross-encoder's own logit of a hit."""
+    return float(hit["fields"]["rerank.logit"][0])
 
 
 def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]) -> Result:

@@ -9,7 +9,7 @@ that of a search. Their queries are from the training splits, but the model was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -22,7 +22,7 @@ from ...collection import read_corpus
 from ...errors import SourceError
 from ...models import Embedder, Reranker
 from ...retrievers.ranking.rerank import calibrated
-from ...scores import standardise
+from ...scores import logistic, standardise
 from ...text.chunking import Chunker
 from ...types import Calibration, FloatArray
 from .queries import draw_queries
@@ -121,6 +121,25 @@ def _features(window: LabelledWindow) -> npt.NDArray[np.float64]:
     """Return the features that the coefficients multiply, (n, 3), as in ``types.Calibration``."""
     logits = window.logits.astype(np.float64)
     return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
+
+
+def with_pair(windows: Sequence[LabelledWindow], blend: Calibration) -> Calibration:
+    """Return the calibration with coefficients for a pair alone, fitted to the same labels."""
+    alone = fit_calibration(windows, weight=0.0)
+    return blend._replace(pair_logit=alone.logit, pair_intercept=alone.intercept)
+
+
+def pair_from_blend(windows: Sequence[LabelledWindow], blend: Calibration) -> Calibration:
+    """Return the calibration with coefficients for a pair alone, fitted to the probabilities of the blend.
+
+    No labels are needed: the pair's probability is what the blend's is on average over the first-stage scores
+    of the windows.
+    """
+    targets = [
+        replace(window, labels=logistic(calibrated(window.logits, window.first_stage.tolist(), blend)))
+        for window in windows
+    ]
+    return with_pair(targets, blend)
 
 
 class Quality(TypedDict):

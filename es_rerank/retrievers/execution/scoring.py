@@ -27,6 +27,7 @@ def rerank_window(
     statistics say so. Else the error of the reranker, or DeadlineError, is raised.
     """
     stats, reranker = context.stats, context.served.reranker(node.inference_id)
+    stats.blended |= node.blend
     try:
         candidates = yield from texts.chunked(node, candidates)
     except DeadlineError as error:
@@ -42,7 +43,15 @@ def rerank_window(
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
         scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
-        ranking = rank(candidates, scores, reranker.calibration, node.min_score, node.aggregation)
+        ranking = rank(
+            candidates,
+            scores,
+            reranker.calibration,
+            blend=node.blend,
+            min_score=node.min_score,
+            min_probability=node.min_probability,
+            aggregation=node.aggregation,
+        )
     # A reranker may be code of the user, so any exception can occur.
     except Exception as error:
         if not node.allow_rerank_failures:

@@ -315,7 +315,7 @@ class _Search:
         window = [
             replace(
                 hit.candidate,
-                score=float("nan") if hit.probability is None else hit.probability,
+                score=float("nan") if hit.score is None else hit.score,
                 rank=position,
             )
             for position, hit in enumerate(ranking.hits, 1)

@@ -219,6 +219,12 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
             "passages nearest to the query; name one of the two",
             path,
         )
+    if node.blend and node.min_score is not None:
+        raise illegal_argument(
+            "[min_score] has no fixed meaning with [blend]: the score depends on the window; "
+            "use [min_probability], which is compared with the probability of the pair",
+            path,
+        )
     if not node.inference_text:
         raise illegal_argument(
             "[inference_text] is empty; give the text that the documents are compared with", path

@@ -240,9 +240,11 @@ class TextSimilarityReranker(_Windowed):
     """Reorders the first ``rank_window_size`` hits of the child with a cross-encoder.
 
     ``field`` may be a list (an extension of es-rerank): the texts are joined, one line for each field.
-    ``min_score`` is compared with the probability (0..1), which becomes ``_score``. ``aggregation`` (an
-    extension of es-rerank) says how the scores of the passages become the score of the document: "max",
-    "first", "mean" or {"top_k_mean": k}.
+    ``_score`` is the probability of the pair (0..1), the same whatever else is in the window, and
+    ``min_score`` is compared with it. ``aggregation`` (an extension of es-rerank) says how the scores of the
+    passages become the score of the document: "max", "first", "mean" or {"top_k_mean": k}. ``blend`` (an
+    extension): whether the first stage's scores have a part in ``_score``. ``min_probability`` (an extension)
+    is compared with the probability of the pair, with ``blend`` and without.
     """
 
     kind = "text_similarity_reranker"
@@ -254,6 +256,8 @@ class TextSimilarityReranker(_Windowed):
     allow_rerank_failures: bool = False
     chunk_rescorer: ChunkRescorer | None = None
     aggregation: Aggregation = Aggregation()
+    blend: bool = False
+    min_probability: float | None = None
 
     @property
     def children(self) -> tuple[Retriever, ...]:

@@ -159,10 +159,11 @@ _READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(
         ("k", "num_candidates", "rank_constant", "rank_window_size", "size", "terminate_after"), as_integer
     ),
-    **dict.fromkeys(("min_score", "similarity", "visit_percentage", "weight"), as_number),
+    **dict.fromkeys(("min_probability", "min_score", "similarity", "visit_percentage", "weight"), as_number),
     **dict.fromkeys(("fields", "ids"), _texts),
     "aggregation": _aggregation,
     "allow_rerank_failures": _boolean,
+    "blend": _boolean,
     "filter": _queries,
     "query_vector": _vector,
 }

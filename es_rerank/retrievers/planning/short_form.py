@@ -29,6 +29,8 @@ def retriever_for(
 ) -> dict[str, Any]:
     """Return a ``retriever`` body that reranks the first ``window`` hits and allows the reranker to fail.
 
+    The first stage's scores are blended in, which measured better than the reranker alone.
+
     If the index stores passages, the reranker reads the passage nearest to the query, else it reads ``field``
     or the only text field. Raises RequestError when the query is empty or the vector field is not clear.
     Raises IndexMismatchError when the index lacks the vector or text field that is needed.
@@ -55,6 +57,7 @@ def retriever_for(
         "inference_text": query,
         "rank_window_size": window,
         "allow_rerank_failures": True,
+        "blend": True,
     }
     if nested:
         reranker["chunk_rescorer"] = {"size": 1}

@@ -66,7 +66,10 @@ def has_min_score(root: RankedNode) -> bool:
 
     Totals then count only the window, as Elasticsearch documents.
     """
-    return any(ranked.node.min_score is not None for ranked in everything(root))
+    return any(
+        ranked.node.min_score is not None or getattr(ranked.node, "min_probability", None) is not None
+        for ranked in everything(root)
+    )
 
 
 def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:

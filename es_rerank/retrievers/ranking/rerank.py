@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import ScoreError
-from ...scores import aggregated, as_logits, logistic, ranked, standardise
+from ...scores import aggregated, as_logits, logistic, pair_log_odds, ranked, standardise
 from ...types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
 
 BEST_PASSAGE = Aggregation("max")
@@ -17,18 +17,19 @@ BEST_PASSAGE = Aggregation("max")
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The result of a reranker for one candidate. The scores are None if the deadline passed before they were
-    known.
+    """The result of a reranker for one candidate. The numbers are None if the deadline passed before they
+    were known.
 
-    ``model_logit`` is the logit of the model: the aggregation of the logits of the passages, by default the
-    largest. ``logit`` is the log-odds of relevance after calibration; it decides the order. ``probability``
-    (0..1) is the logistic of ``logit``. ``passage`` is the passage with the largest logit.
+    ``score`` (0..1) decides the order: it is ``probability``, or with blending the logistic of the blended
+    log-odds. ``probability`` (0..1) is that of the pair alone, ``logit`` the model's logit of the pair: the
+    aggregation of the logits of the passages, by default the largest. ``passage`` is the passage with the
+    largest logit.
     """
 
     candidate: Candidate
+    score: float | None = None
     probability: float | None = None
     logit: float | None = None
-    model_logit: float | None = None
     passage: Passage | None = None
 
 
@@ -75,36 +76,47 @@ def rank(
     candidates: Sequence[Candidate],
     scores: Scores,
     calibration: Calibration | None,
+    *,
+    blend: bool = False,
     min_score: float | None = None,
+    min_probability: float | None = None,
     aggregation: Aggregation = BEST_PASSAGE,
 ) -> Ranking:
-    """Return the candidates in descending order of logit. Equal logits keep the first-stage order.
+    """Return the candidates in descending order of score. Equal scores keep the first-stage order.
 
-    Candidates without a score follow in first-stage order. Candidates whose probability is below
-    ``min_score`` are left out; candidates without a score are kept. Raises ScoreError as ``of_documents``
-    does.
+    ``blend``: whether the first stage's scores have a part in the score, as ``calibration`` says. Without it
+    the score is the probability of the pair alone, and the order is that of the logits, which differ where
+    two probabilities are rounded to the same number. Candidates without a score follow in first-stage order.
+    Candidates whose score is below ``min_score``, or whose probability is below ``min_probability``, are left
+    out; candidates without a score are kept. Raises ScoreError as ``of_documents`` does.
     """
     counts = [len(candidate.texts()) for candidate in candidates]
-    model_logits, best = of_documents(scores, counts, aggregation)
-    logits = calibrated(model_logits, [candidate.score for candidate in candidates], calibration)
-    done = ~np.isnan(model_logits)
-    probabilities = logistic(np.where(done, logits, 0.0))
+    logits, best = of_documents(scores, counts, aggregation)
+    done = ~np.isnan(logits)
+    pairs = pair_log_odds(logits, calibration)
+    blended = calibrated(logits, [candidate.score for candidate in candidates], calibration)
+    probabilities = logistic(np.where(done, pairs, 0.0))
+    values = logistic(np.where(done, blended, 0.0)) if blend else probabilities
+    keys = (
+        blended
+        if blend
+        else logits * np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
+    )
     order = [
-        *(i for i in ranked(np.where(done, logits, -np.inf)) if done[i]),
+        *(i for i in ranked(np.where(done, keys, -np.inf)) if done[i]),
         *(i for i in range(len(candidates)) if not done[i]),
     ]
+    kept = [
+        i
+        for i in order
+        if not done[i] or (_reaches(values[i], min_score) and _reaches(probabilities[i], min_probability))
+    ]
     hits = [
-        _reranked(candidates[i], float(probabilities[i]), float(logits[i]), float(model_logits[i]), best[i])
+        _reranked(candidates[i], float(values[i]), float(probabilities[i]), float(logits[i]), best[i])
         if done[i]
         else Reranked(candidates[i])
-        for i in order
+        for i in kept
     ]
-    if min_score is not None:
-        hits = [
-            hit
-            for hit in hits
-            if hit.probability is None or np.float32(hit.probability) >= np.float32(min_score)
-        ]
     return Ranking(
         hits,
         complete=bool(done.all()),
@@ -113,18 +125,19 @@ def rank(
     )
 
 
-def _reranked(
-    candidate: Candidate, probability: float, logit: float, model_logit: float, best: int
-) -> Reranked:
-    return Reranked(
-        candidate, probability, logit, model_logit, candidate.passages[best] if candidate.passages else None
-    )
+def _reaches(value: np.float32, least: float | None) -> bool:
+    return least is None or bool(value >= np.float32(least))
+
+
+def _reranked(candidate: Candidate, score: float, probability: float, logit: float, best: int) -> Reranked:
+    passage = candidate.passages[best] if candidate.passages else None
+    return Reranked(candidate, score, probability, logit, passage)
 
 
 def calibrated(
     logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None
 ) -> FloatArray:
-    """Return the log-odds of relevance, float32, (n,), for the logits of a model, (n,).
+    """Return the log-odds of relevance, blended with the first stage, float32, (n,), for a model's logits.
 
     ``first_stage`` holds the first-stage scores, (n,). Without a calibration the logits are returned
     unchanged. NaN stays NaN.

@@ -22,8 +22,8 @@ class SearchStats:
     ``models``: names of the rerankers, in the order in which they ran. ``window``: documents that the tree
     can return. ``candidates``: documents given to the rerankers. ``truncated``: passages that were cut to a
     model's window. ``cached``: passages whose scores came from a cache. ``capped``: documents of which not
-    all passages were read. ``partial``: whether a reranker scored only a part. ``seconds``: the time of each
-    stage.
+    all passages were read. ``blended``: whether the first stage has a part in a reranker's scores.
+    ``partial``: whether a reranker scored only a part. ``seconds``: the time of each stage.
     """
 
     models: list[str] = field(default_factory=list)
@@ -33,6 +33,7 @@ class SearchStats:
     cached: int = 0
     capped: int = 0
     reranked: bool = False
+    blended: bool = False
     partial: bool = False
     reason: str | None = None
     requests: int = 0
@@ -49,8 +50,8 @@ class SearchStats:
     def status(self) -> Status:
         """Return the status of the search.
 
-        ``fused``: the tree has no reranker. ``reranked``: all rerankers finished. ``partial``: some scores are
-        missing. ``first_stage``: no reranker scored anything.
+        ``fused``: the tree has no reranker. ``reranked``: all rerankers finished. ``partial``: some scores
+        are missing. ``first_stage``: no reranker scored anything.
         """
         if not self.models:
             return "fused"
@@ -64,6 +65,7 @@ class SearchStats:
             **({"model": ", ".join(self.models)} if self.models else {}),
             "status": self.status,
             **({"reason": self.reason} if self.reason else {}),
+            **({"score": "blend" if self.blended else "probability"} if self.models else {}),
             "window": self.window,
             "candidates": self.candidates,
             "truncated": self.truncated,
@@ -84,10 +86,9 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
         "rerank.first_stage_score": [json_score(hit.candidate.score)],
         "rerank.first_stage_rank": [hit.candidate.rank],
     }
-    if hit.logit is not None:
-        fields["rerank.logit"] = [hit.logit]
-    if hit.model_logit is not None and hit.model_logit != hit.logit:
-        fields["rerank.model_logit"] = [hit.model_logit]
+    if hit.logit is not None and hit.probability is not None:
+        fields["rerank.logit"] = [json_score(hit.logit)]
+        fields["rerank.probability"] = [json_score(hit.probability)]
     if hit.passage is not None and not hit.candidate.whole:
         offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
         fields["rerank.passage"] = [{"text": hit.passage.text, **offsets}]

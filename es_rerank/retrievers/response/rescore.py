@@ -71,13 +71,23 @@ def rescored(
     scores: Scores,
     calibration: Calibration | None,
     stats: SearchStats,
+    *,
+    blend: bool = True,
     min_score: float | None = None,
+    min_probability: float | None = None,
 ) -> dict[str, Any]:
     """Return the response with its hits in the order of the reranker and a ``rerank`` block.
 
     ``stats`` is filled with the counts. Raises ScoreError when the scores do not fit the candidates.
     """
-    ranking = rank(candidates, scores, calibration, min_score)
+    ranking = rank(
+        candidates,
+        scores,
+        calibration,
+        blend=blend,
+        min_score=min_score,
+        min_probability=min_probability,
+    )
     stats.candidates = stats.window = len(candidates)
     stats.truncated, stats.cached = ranking.truncated, ranking.cached
     stats.capped = sum(candidate.capped for candidate in candidates)
@@ -95,7 +105,7 @@ def rescored(
 
 
 def _rescored(hit: Reranked) -> dict[str, Any]:
-    score = None if hit.probability is None else json_score(hit.probability)
+    score = None if hit.score is None else json_score(hit.score)
     return {
         **hit.candidate.hit,
         "_score": score,

@@ -13,7 +13,6 @@ final class HitFields {
     private static final String FIRST_STAGE_SCORE = "rerank.first_stage_score";
     private static final String FIRST_STAGE_RANK = "rerank.first_stage_rank";
     private static final String LOGIT = "rerank.logit";
-    private static final String MODEL_LOGIT = "rerank.model_logit";
     private static final String PROBABILITY = "rerank.probability";
     private static final String PASSAGE = "rerank.passage";
 
@@ -24,9 +23,6 @@ final class HitFields {
         number(hit, FIRST_STAGE_SCORE, facts.firstStageScore());
         hit.setDocumentField(new DocumentField(FIRST_STAGE_RANK, List.of(facts.firstStageRank())));
         number(hit, LOGIT, facts.logit());
-        if (facts.modelLogit() != facts.logit()) {
-            number(hit, MODEL_LOGIT, facts.modelLogit());
-        }
         number(hit, PROBABILITY, facts.probability());
         if (facts.passage() != null) {
             Map<String, Object> passage = new LinkedHashMap<>();
@@ -60,7 +56,6 @@ final class HitFields {
                 number(hit, FIRST_STAGE_SCORE),
                 rank.<Number>getValue().intValue(),
                 number(hit, LOGIT),
-                hit.field(MODEL_LOGIT) == null ? number(hit, LOGIT) : number(hit, MODEL_LOGIT),
                 number(hit, PROBABILITY),
                 (String) passage.get("text"),
                 passage.get("start") instanceof Number start ? start.intValue() : -1,

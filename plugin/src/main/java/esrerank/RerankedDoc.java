@@ -26,9 +26,8 @@ final class RerankedDoc extends RankDoc {
      *
      * @param firstStageScore score before reranking, NaN if the first stage gave none
      * @param firstStageRank rank before reranking, from 1
-     * @param logit log-odds of relevance, NaN if the document was not scored
-     * @param modelLogit logit of the model before calibration, NaN if the document was not scored
-     * @param probability probability of relevance, 0..1, NaN if the document was not scored
+     * @param logit the model's logit of the pair, NaN if the document was not scored
+     * @param probability probability of relevance of the pair, 0..1, NaN if the document was not scored
      * @param passage text of the best passage, null if the document was read whole
      * @param start first character of the passage in the document, -1 if not known
      * @param end the character after the passage, -1 if not known
@@ -37,7 +36,6 @@ final class RerankedDoc extends RankDoc {
         float firstStageScore,
         int firstStageRank,
         float logit,
-        float modelLogit,
         float probability,
         String passage,
         int start,
@@ -61,7 +59,6 @@ final class RerankedDoc extends RankDoc {
             in.readVInt(),
             in.readFloat(),
             in.readFloat(),
-            in.readFloat(),
             in.readOptionalString(),
             in.readInt(),
             in.readInt()
@@ -74,7 +71,6 @@ final class RerankedDoc extends RankDoc {
         out.writeFloat(facts.firstStageScore);
         out.writeVInt(facts.firstStageRank);
         out.writeFloat(facts.logit);
-        out.writeFloat(facts.modelLogit);
         out.writeFloat(facts.probability);
         out.writeOptionalString(facts.passage);
         out.writeInt(facts.start);

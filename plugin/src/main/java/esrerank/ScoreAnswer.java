@@ -23,7 +23,7 @@ record ScoreAnswer(List<Scored> documents, String warning) {
      * @param done whether it was scored before the deadline
      * @param score what the documents are sorted by, 0..1
      */
-    record Scored(int index, boolean done, float score, float logit, float modelLogit, float probability, String passage, int start, int end) {}
+    record Scored(int index, boolean done, float score, float logit, float probability, String passage, int start, int end) {}
 
     /**
      * Reads an answer.
@@ -59,7 +59,6 @@ record ScoreAnswer(List<Scored> documents, String warning) {
                 done,
                 number(entry, "score"),
                 number(entry, "logit"),
-                number(entry, "model_logit"),
                 number(entry, "probability"),
                 passage.get("text") instanceof String text ? text : null,
                 passage.get("start") instanceof Number start ? start.intValue() : -1,
