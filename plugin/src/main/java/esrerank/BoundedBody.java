@@ -1,5 +1,7 @@
 package esrerank;
 
+import org.elasticsearch.common.unit.ByteSizeValue;
+
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.net.http.HttpResponse;
@@ -9,19 +11,19 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Flow;
 
-/** Reads the body of an answer up to a number of bytes. A longer one fails, so that it cannot fill the memory. */
+/** Reads the body of an answer up to {@link #LIMIT}. A longer one fails, so that it cannot fill the memory. */
 final class BoundedBody implements HttpResponse.BodySubscriber<byte[]> {
-    private final int limit;
+    static final ByteSizeValue LIMIT = ByteSizeValue.ofMb(64);
+
     private final ByteArrayOutputStream read = new ByteArrayOutputStream();
     private final CompletableFuture<byte[]> body = new CompletableFuture<>();
     private Flow.Subscription subscription;
 
-    private BoundedBody(int limit) {
-        this.limit = limit;
-    }
-
-    static HttpResponse.BodyHandler<byte[]> of(int limit) {
-        return information -> new BoundedBody(limit);
+    /** The body is longer than the limit. */
+    static final class TooLongException extends IOException {
+        private TooLongException() {
+            super("the body is longer than " + LIMIT);
+        }
     }
 
     @Override
@@ -38,9 +40,9 @@ final class BoundedBody implements HttpResponse.BodySubscriber<byte[]> {
     @Override
     public void onNext(List<ByteBuffer> buffers) {
         for (ByteBuffer buffer : buffers) {
-            if (read.size() + buffer.remaining() > limit) {
+            if (read.size() + buffer.remaining() > LIMIT.getBytes()) {
                 subscription.cancel();
-                body.completeExceptionally(new IOException("the answer is over " + limit + " bytes"));
+                body.completeExceptionally(new TooLongException());
                 return;
             }
             byte[] bytes = new byte[buffer.remaining()];

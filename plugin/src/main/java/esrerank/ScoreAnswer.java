@@ -28,8 +28,8 @@ record ScoreAnswer(List<Scored> documents, String warning) {
     /**
      * Reads an answer.
      *
-     * @throws ElasticsearchStatusException (502) if a document is missing, named twice or has a score that is not a
-     *     number from 0 to 1
+     * @throws ElasticsearchStatusException (502) if a document is missing, named twice, has a score that is not a
+     *     number from 0 to 1, or none without a warning that says why
      */
     static ScoreAnswer of(Map<String, Object> answer, int count) {
         if (answer.get("documents") instanceof List<?> entries && entries.size() == count) {
@@ -45,14 +45,18 @@ record ScoreAnswer(List<Scored> documents, String warning) {
                 }
                 documents.add(scored);
             }
-            return new ScoreAnswer(documents, answer.get("warning") instanceof String warning ? warning : null);
+            String warning = answer.get("warning") instanceof String text ? text : null;
+            if (warning == null && documents.stream().allMatch(Scored::done) == false) {
+                throw wrong("a document without a score, and without a warning that says why");
+            }
+            return new ScoreAnswer(documents, warning);
         }
         throw wrong("other than [" + count + "] documents");
     }
 
     private static Scored scored(Map<?, ?> entry) {
         if (entry.get("index") instanceof Number index) {
-            boolean done = entry.get("score") instanceof Number;
+            boolean done = entry.get("score") != null;
             Map<?, ?> passage = entry.get("passage") instanceof Map<?, ?> map ? map : Map.of();
             return new Scored(
                 index.intValue(),
