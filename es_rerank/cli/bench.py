@@ -30,8 +30,8 @@ class _Benches(LazyGroup):
         ),
         "gateway": Entry(
             "bench_gateway",
-            "Measure the latency that sidecar and library add to Elasticsearch's own: the same searches "
-            "through each, interleaved.",
+            "Measure the latency that sidecar, library and plugin add to Elasticsearch's own: the same "
+            "searches through each, interleaved.",
         ),
     }
 

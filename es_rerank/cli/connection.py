@@ -66,12 +66,12 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
         ) from error
 
 
-def found_or_started(url: str | None, settings: Settings) -> node.Node:
+def found_or_started(url: str | None, settings: Settings, *, plugin: bool = False) -> node.Node:
     """Return the node at ``url``, or else our own local node, started if it does not run.
 
-    This is for commands that write their own index: they never use the node that an environment variable
-    names. Raises UnreachableError when nothing answers at ``url``, NodeError when no node can be started
-    here.
+    ``plugin`` installs the plugin in a node that is started. This is for commands that write their own index:
+    they never use the node that an environment variable names. Raises UnreachableError when nothing answers
+    at ``url``, NodeError when no node can be started here.
     """
     if url is not None:
         url = node.address(url, settings.state_dir)
@@ -81,7 +81,8 @@ def found_or_started(url: str | None, settings: Settings) -> node.Node:
         ).version
         return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
     with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
-        return node.up(settings.state_dir)
+        running = node.running(settings.state_dir) if plugin else None
+        return running or node.up(settings.state_dir, plugin=plugin)
 
 
 def ca_certs(url: str, settings: Settings) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,12 +27,15 @@ _INTERVAL_S = 0.05
 
 
 @contextmanager
-def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
+def own_sidecar(
+    elasticsearch_url: str, *, port: int = 0, settings: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Run a sidecar over an Elasticsearch address without credentials; yield its own address when it is
     ready.
 
-    Its models and limits are those of the settings. It ends with the block. Raises EsRerankError, with the
-    sidecar's own message, when the sidecar ends, or is not ready within two minutes.
+    ``port`` is its port of 127.0.0.1; 0 takes a free one. ``settings`` replaces environment variables. Its
+    other settings are those of this process. It ends with the block. Raises EsRerankError, with the sidecar's
+    own message, when the sidecar ends, or is not ready within two minutes.
     """
     command = [
         sys.executable,
@@ -39,7 +43,7 @@ def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
         "es_rerank",
         "serve",
         "--port",
-        "0",
+        str(port),
         "--elasticsearch-url",
         elasticsearch_url,
     ]
@@ -48,7 +52,11 @@ def own_sidecar(elasticsearch_url: str) -> Iterator[str]:
         with (
             log.open("wb") as out,
             subprocess.Popen(  # noqa: S603 this program
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                command,
+                env={**os.environ, **(settings or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
             ) as running,
         ):
             try:

@@ -1,5 +1,4 @@
-"""Latency that the sidecar and the library add to Elasticsearch: the same searches in each way, within one
-run.
+"""Latency that sidecar, library and plugin add to Elasticsearch: the same searches in each way, in one run.
 
 Every way uses the official client with one open connection. That is what callers use. A plain search is
 faster with it than with httpx and varies no more. Its own cost is in all times, so it cancels in the
@@ -10,17 +9,18 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import numpy as np
 
 from ...errors import IngestError, SearchError
 from ...testing import HashEmbedder
+from .gateway_searches import CASES, Case, Question, Way, without_model
 from .paired import Added, Milliseconds, Spread, added, spread
 
 if TYPE_CHECKING:
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 DOCUMENTS = 20_000
 GATEWAY_ROUNDS = 300
 
-Way = Literal["direct", "sidecar", "library"]
-"""Elasticsearch directly; through a sidecar in front of it; or through ``RerankClient`` in this process."""
-
 _SEED = 20_260_101
-_SIZE = 10
-_CANDIDATES = 100
 _WARM_UP = 100
 """Largest number of rounds that do not count, at the start.
 
 They open the connections, and Elasticsearch's compiler sees every kind of search.
 """
+
+_MODEL_IN = "rerank-sidecar"
+"""The case whose answer says how long the model took. The plugin's search scores the same passages."""
+
+_SAME = 1e-6
+"""Relative difference of scores that count as equal."""
 
 _COLLECT_EVERY = 100
 """Rounds between two garbage collections. No collection runs while something is timed."""
@@ -62,65 +63,11 @@ _MAPPINGS: dict[str, Any] = {
 }
 
 
-class Question(NamedTuple):
-    """The words of one round's search, and their vector."""
-
-    text: str
-    vector: list[float]
-
-
 class Searcher(Protocol):
     """A client that is timed: ``Elasticsearch``, or ``RerankClient`` around it."""
 
     def search(self, *, index: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 each client has its own response type
         """Return Elasticsearch's response."""
-
-
-def match_search(question: Question) -> dict[str, Any]:
-    """Return the body of a search without a retriever."""
-    return {"query": {"match": {"text": question.text}}, "size": _SIZE}
-
-
-def knn_search(question: Question) -> dict[str, Any]:
-    """Return the body of a search with one knn retriever, which Elasticsearch runs on every licence."""
-    return {"retriever": _leaf(question), "size": _SIZE}
-
-
-def rrf_search(question: Question) -> dict[str, Any]:
-    """Return the body of the same knn retriever inside an rrf retriever, which Elasticsearch refuses on a
-    Basic licence.
-    """
-    return {"retriever": {"rrf": {"retrievers": [_leaf(question)], "rank_window_size": _SIZE}}, "size": _SIZE}
-
-
-def _leaf(question: Question) -> dict[str, Any]:
-    return {
-        "knn": {"field": "vector", "query_vector": question.vector, "k": _SIZE, "num_candidates": _CANDIDATES}
-    }
-
-
-class Case(NamedTuple):
-    """One search in one way. ``baseline`` is the case that it is compared with, None for a baseline itself.
-
-    ``about`` is its label in a table, where it follows its baseline.
-    """
-
-    name: str
-    about: str
-    way: Way
-    body: Callable[[Question], dict[str, Any]]
-    baseline: str | None = None
-
-
-CASES = (
-    Case("search", "match query", "direct", match_search),
-    Case("search-sidecar", "… through the sidecar", "sidecar", match_search, "search"),
-    Case("search-library", "… through RerankClient", "library", match_search, "search"),
-    Case("knn", "knn retriever", "direct", knn_search),
-    Case("knn-sidecar", "… through the sidecar", "sidecar", knn_search, "knn"),
-    Case("rrf-sidecar", "rrf of it, by the sidecar", "sidecar", rrf_search, "knn"),
-    Case("rrf-library", "rrf of it, by RerankClient", "library", rrf_search, "knn"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +157,23 @@ def questions(number: int) -> list[Question]:
 def measure(
     ways: Mapping[Way, Searcher], index: str, rounds: int, on_round: Callable[[int], None]
 ) -> list[CaseRow]:
-    """Run every case in every round, in a random order for each round; return a row for each case.
+    """Run every case of these ways in every round, in a random order for each round; return their rows.
 
     At first the same number of rounds, at most 100, are run and do not count. ``on_round`` receives the
     number of rounds that are done, 0 while warming up. Raises SearchError when a way finds other hits than
-    its baseline, and whatever the clients raise.
+    another way of the same search, and whatever the clients raise.
     """
+    cases = [case for case in CASES if case.way in ways]
     warm_up = min(rounds, _WARM_UP)
     draw = np.random.default_rng(_SEED + 2)
-    taken = np.empty((warm_up + rounds, len(CASES)))
+    taken, model = np.empty((warm_up + rounds, len(cases))), np.empty(warm_up + rounds)
     with _quiet_memory():
         for number, question in enumerate(questions(warm_up + rounds)):
-            taken[number] = _round(ways, index, question, draw)
+            taken[number], model[number] = _round(ways, cases, index, question, draw)
             if number % _COLLECT_EVERY == 0:
                 gc.collect()
             on_round(max(0, number + 1 - warm_up))
-    return rows(taken[warm_up:])
+    return rows(cases, taken[warm_up:], model[warm_up:])
 
 
 @contextmanager
@@ -241,41 +189,69 @@ def _quiet_memory() -> Iterator[None]:
 
 
 def _round(
-    ways: Mapping[Way, Searcher], index: str, question: Question, draw: np.random.Generator
-) -> Milliseconds:
-    taken, hits = np.empty(len(CASES)), {}
-    for place in draw.permutation(len(CASES)):
-        case = CASES[place]
+    ways: Mapping[Way, Searcher],
+    cases: Sequence[Case],
+    index: str,
+    question: Question,
+    draw: np.random.Generator,
+) -> tuple[Milliseconds, float]:
+    """Return the time of each case, and the part of the model in the sidecar's rerank, in milliseconds."""
+    taken, answers = np.empty(len(cases)), {}
+    for place in draw.permutation(len(cases)):
+        case = cases[place]
         search, body = ways[case.way].search, case.body(question)
         began = time.perf_counter_ns()
-        answer = search(index=index, body=body)
+        answers[case.name] = search(index=index, body=body)
         taken[place] = (time.perf_counter_ns() - began) / 1e6
-        hits[case.name] = [hit["_id"] for hit in answer["hits"]["hits"]]
-    _check(hits)
-    return taken
+    for case in cases:
+        if case.same_hits is not None:
+            _check(case, answers[case.name]["hits"]["hits"], answers[case.same_hits]["hits"]["hits"])
+    stages = answers[_MODEL_IN]["rerank"]["milliseconds"]
+    return taken, float(stages.get("rerank", 0.0))  # missing when there was no passage to score
 
 
-def _check(hits: Mapping[str, list[str]]) -> None:
-    """Raise SearchError unless every way found the same hits as its baseline."""
-    for case in CASES:
-        if case.baseline is not None and hits[case.name] != hits[case.baseline]:
-            raise SearchError(
-                f"{case.name} finds other hits {hits[case.name]} than {case.baseline} "
-                f"{hits[case.baseline]}, so their "
-                "times cannot be compared; run the bench again, without other load on the cluster"
-            )
+def _check(case: Case, hits: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
+    """Raise SearchError unless two searches found the same hits. Equal scores may be in any order."""
+    found, expected = [hit["_id"] for hit in hits], [hit["_id"] for hit in others]
+    if found == expected:
+        return
+    scores, others_scores = ([hit["_score"] for hit in each] for each in (hits, others))
+    if len(scores) == len(others_scores) and np.allclose(scores, others_scores, rtol=_SAME, atol=0):
+        cut = scores[-1] * (1 + _SAME)  # documents of this score may be on either side of the page's end
+        if _sets_by_score(hits, cut) == _sets_by_score(others, cut):
+            return
+    raise SearchError(
+        f"{case.name} finds other hits {found} than {case.same_hits} {expected}, so their times cannot be "
+        "compared; run the bench again, without other load on the cluster"
+    )
 
 
-def rows(taken: Milliseconds) -> list[CaseRow]:
-    """Return a row for each case. ``taken`` has one column for each case and one line for each round, in
-    milliseconds.
+def _sets_by_score(hits: Sequence[dict[str, Any]], cut: float) -> list[set[str]]:
+    """Return the ids of the hits above ``cut``, those of equal scores in one set."""
+    sets: list[set[str]] = []
+    above = [hit for hit in hits if hit["_score"] > cut]
+    for place, hit in enumerate(above):
+        if place == 0 or hit["_score"] < above[place - 1]["_score"] * (1 - _SAME):
+            sets.append(set())
+        sets[-1].add(hit["_id"])
+    return sets
+
+
+def rows(cases: Sequence[Case], taken: Milliseconds, model: Milliseconds) -> list[CaseRow]:
+    """Return a row for each case, and one more for each that reranks: its time without the model's part.
+
+    ``taken`` has one column for each case and one line for each round, ``model`` the part of the model in
+    each round, both in milliseconds.
     """
-    times = {case.name: taken[:, place] for place, case in enumerate(CASES)}
-    return [
-        CaseRow(
-            case,
-            spread(times[case.name]),
-            added(times[case.name], times[case.baseline]) if case.baseline else None,
-        )
-        for case in CASES
-    ]
+    times = {case.name: taken[:, place] for place, case in enumerate(cases)}
+    found = []
+    for case in cases:
+        baseline = times[case.baseline] if case.baseline else None
+        found.append(_row(case, times[case.name], baseline))
+        if case.reranks:
+            found.append(_row(without_model(case), times[case.name] - model, baseline))
+    return found
+
+
+def _row(case: Case, times: Milliseconds, baseline: Milliseconds | None) -> CaseRow:
+    return CaseRow(case, spread(times), None if baseline is None else added(times, baseline))
