@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -16,9 +14,8 @@ from rich.markup import escape
 from rich.progress import TaskID
 
 from ..addresses import masked
-from ..collection import Document, find_file, read_corpus
 from ..defaults import MOST_WINDOW, WINDOW
-from ..errors import EsRerankError, IndexMismatchError, IngestError, SettingsError, SourceError
+from ..errors import EsRerankError, SettingsError, SourceError
 from ..research.evaluation.comparison import comparison
 from ..research.evaluation.experiment import Result, Setup, experiments
 from ..research.evaluation.topics import HELD_OUT, CollectionArgument, Topics, lacks, read_topics, the_split
@@ -113,6 +110,8 @@ def evaluate(
     """Index collections (unchanged documents are skipped) and compare nDCG@10 of first stage and reranked
     order.
     """
+    from ingest_pipelines.collection_index import collection_alias
+
     from ..client import RerankClient
     from ..models.load import embedder_of
     from ..models.wrappers.cached import ScoreCache
@@ -141,7 +140,7 @@ def evaluate(
         )
         results: list[Result] = []
         for source, asked in zip(sources, topics, strict=True):
-            index = index_name(source.folder, bi_encoder.name)
+            index = collection_alias(source.folder, bi_encoder.name)
             indexed(client, index, source.folder, bi_encoder, asked.documents)
             setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
             results += run_experiments(
@@ -224,57 +223,21 @@ def _rerankers(
         }
 
 
-def index_name(folder: Path, embedder: str) -> str:
-    """Return the alias of a collection's index: another corpus or another embedder gets another name."""
-    digest = hashlib.sha256(embedder.encode())
-    with find_file(folder, "corpus.jsonl").open("rb") as corpus:
-        while block := corpus.read(1 << 20):
-            digest.update(block)
-    slug = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:60]
-    return f"es-rerank-evaluate-{slug}-{digest.hexdigest()[:10]}"
-
-
 def indexed(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder, documents: int) -> None:
-    """Make an index of a command hold exactly one collection, continuing from the state of an earlier run.
-
-    The index is built anew when it was made with other settings, or when it holds other documents too. Raises
-    IngestError when a document failed: nDCG@10 over part of a collection is not comparable.
-    """
-    with suppress(IndexMismatchError):
-        _ingested(client, index, folder, embedder, documents)
-        if client.count(index=index)["count"] == documents:
-            return
-    _ingested(client, index, folder, embedder, documents, rebuild=True)
-
-
-def _ingested(
-    client: Elasticsearch,
-    index: str,
-    folder: Path,
-    embedder: BiEncoder,
-    documents: int,
-    *,
-    rebuild: bool = False,
-) -> None:
-    """Index titles and texts, with a bar on stderr; metadata is left out, for nothing here searches it."""
-    from ingest_pipelines import Ingest
+    """Make an index hold exactly one collection, with a bar on stderr; see ``index_collection``."""
+    from ingest_pipelines.collection_index import index_collection
 
     from ..text.chunking import Chunker
 
-    ingest = Ingest(client, embedder, chunker=Chunker(embedder.tokenizer))
-    corpus = (Document(document.id, document.title, document.text, {}) for document in read_corpus(folder))
     with progress(documents, f"indexing into {index}") as bar:
-        report = ingest.run(
+        index_collection(
+            client,
             index,
-            corpus,
-            rebuild=rebuild,
-            on_progress=lambda so_far: bar.update(TaskID(0), completed=so_far.documents + so_far.skipped),
-        )
-    if report.failed:
-        raise IngestError(
-            f"{report.failed} of {documents} documents were not indexed; each is listed with its reason in "
-            f"{report.rejects}",
-            failed=report.failed,
+            folder,
+            embedder,
+            Chunker(embedder.tokenizer),
+            documents,
+            lambda done: bar.update(TaskID(0), completed=done),
         )
 
 

@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 from evaluations import write_collection
 from tiny_models import model_options, tiny_bi_encoder, tiny_tokenizer
 
-from es_rerank.cli.evaluate import index_name, indexed
+from es_rerank.cli.evaluate import indexed
 from es_rerank.cli.evaluation_tables import table_of, verdict
 from es_rerank.client import RerankClient
 from es_rerank.collection import read_corpus
@@ -26,6 +26,7 @@ from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
 from es_rerank.types import Calibration, Scores
 from ingest_pipelines import Ingest
+from ingest_pipelines.collection_index import collection_alias
 
 WORDS = [
     "anchor",
@@ -193,11 +194,11 @@ def test_an_index_of_the_commands_own_is_reused_and_kept_to_the_collection(
 
 
 def test_the_index_is_named_after_folder_content_and_embedder(made: Path) -> None:
-    name = index_name(made, "one")
+    name = collection_alias(made, "one")
     assert re.fullmatch(r"es-rerank-evaluate-test-[0-9a-f]{12}-[0-9a-f]{10}", name)
-    assert index_name(made, "other") != name
+    assert collection_alias(made, "other") != name
     (made / "corpus.jsonl").write_text('{"_id": "1", "text": "other"}\n')
-    assert index_name(made, "one") != name
+    assert collection_alias(made, "one") != name
 
 
 @pytest.fixture
