@@ -82,7 +82,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     private final boolean hitFields;
     private final Parameters parameters;
     private volatile TextSource texts;
-    private volatile Result pending;
 
     private RerankRetriever(
         List<RetrieverSource> child,
@@ -223,9 +222,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     @Override
     protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
-        if (pending != null) {
-            return ranked(pending.outcome.least, pending);
-        }
         if (texts == null) {
             texts = textSource(context);
         }
@@ -243,17 +239,11 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
         }
         Result result = new Result();
-        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, outcome) -> {
-            result.outcome = outcome;
+        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
+            result.docs = docs;
             next.onResponse(null);
         })));
-        if (minScore() == null && parameters.minProbability == null) {
-            return ranked(null, result);
-        }
-        // Whether a minimum holds is known only after the reranker has answered: one round of rewriting more.
-        RerankRetriever waiting = copy(innerRetrievers, getPreFilterQueryBuilders());
-        waiting.pending = result;
-        return waiting;
+        return ranked(result);
     }
 
     private TextSource textSource(QueryRewriteContext context) {
@@ -267,29 +257,26 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         return source;
     }
 
-    /**
-     * What the search of the child and the reranker gave. {@code least} is the minimum score that Elasticsearch
-     * applies, null for none.
-     */
-    private record Outcome(RankDoc[] docs, Float least) {}
-
-    /** Holds the outcome once the asynchronous part has ended. */
+    /** Holds the ranked documents once the asynchronous part has ended. */
     private static final class Result {
-        private volatile Outcome outcome;
+        private volatile RankDoc[] docs;
     }
 
-    private RetrieverBuilder ranked(Float least, Result result) {
+    private RetrieverBuilder ranked(Result result) {
+        // Documents below a minimum are left out by then. The least positive score makes Elasticsearch count and aggregate
+        // over those that are left, and keeps those without a score.
+        Float least = minScore() != null || parameters.minProbability != null ? Float.MIN_VALUE : null;
         RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(
             rankWindowSize,
             List.of(innerRetrievers.get(0).retriever()),
-            () -> result.outcome.docs,
+            () -> result.docs,
             least
         );
         ranked.retrieverName(retrieverName());
         return ranked;
     }
 
-    private void search(Client client, SearchSourceBuilder source, ActionListener<Outcome> listener) {
+    private void search(Client client, SearchSourceBuilder source, ActionListener<RankDoc[]> listener) {
         SearchRequest request = new SearchRequest().source(source);
         // The can-match phase may reorder shards, and the order of shards decides between equal scores.
         request.setPreFilterShardSize(Integer.MAX_VALUE);
@@ -365,14 +352,14 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         return window;
     }
 
-    private void score(Client client, List<Hit> window, ActionListener<Outcome> listener) {
+    private void score(Client client, List<Hit> window, ActionListener<RankDoc[]> listener) {
         if (window.isEmpty()) {
-            listener.onResponse(new Outcome(new RankDoc[0], null));
+            listener.onResponse(new RankDoc[0]);
             return;
         }
-        ActionListener<Outcome> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
+        ActionListener<RankDoc[]> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
             HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
-            next.onResponse(new Outcome(firstStage(window), null));
+            next.onResponse(firstStage(window));
         }) : listener;
         try {
             checkTexts(window);
@@ -403,9 +390,24 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         }
     }
 
-    /** Returns the window in the order of the first stage, all of it: a minimum score compares with probabilities. */
+    /**
+     * Returns the window in the order of the first stage, all of it: a minimum score compares with probabilities.
+     *
+     * <p>Elasticsearch orders ranked documents by their scores. Hits of a sorted child have none and get the smallest.
+     */
     private static RankDoc[] firstStage(List<Hit> window) {
-        return window.stream().map(Hit::doc).toArray(RankDoc[]::new);
+        RankDoc[] docs = new RankDoc[window.size()];
+        for (int i = 0; i < docs.length; i++) {
+            RankDoc doc = window.get(i).doc;
+            docs[i] = Float.isNaN(doc.score) ? RerankedDoc.copyOf(doc, smallest(docs.length - i)) : doc;
+            docs[i].rank = i + 1;
+        }
+        return docs;
+    }
+
+    /** Returns one of the smallest scores above 0, in the order of {@code place} from 1. Ranked documents need one. */
+    private static float smallest(int place) {
+        return Float.MIN_VALUE * place;
     }
 
     private void write(XContentBuilder body, List<Hit> window) throws IOException {
@@ -450,22 +452,23 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
      * Returns the ranked documents of an answer: scored ones by descending score, then those without a score in the
      * order of the first stage, without those below the minimum score.
      */
-    private Outcome reranked(List<Hit> window, Map<String, Object> answer) {
+    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer) {
         ScoreAnswer scores = ScoreAnswer.of(answer, window.size());
         if (scores.warning() != null) {
             HeaderWarning.addWarning("[{}] {}", NAME, scores.warning());
         }
         if (scores.documents().stream().noneMatch(ScoreAnswer.Scored::done)) {
-            return new Outcome(firstStage(window), null);
+            return firstStage(window);
         }
         List<RankDoc> docs = new ArrayList<>();
+        int place = scores.documents().size();
         for (ScoreAnswer.Scored scored : scores.documents()) {
             RankDoc doc = window.get(scored.index()).doc;
+            float least = smallest(place--);
             if (scored.done() && (below(scored.score(), minScore()) || below(scored.probability(), parameters.minProbability))) {
                 continue;
             }
-            // Elasticsearch refuses ranked documents whose score is not above 0.
-            float score = scored.done() ? Math.max(scored.score(), Float.MIN_VALUE) : Float.MIN_VALUE;
+            float score = scored.done() ? Math.max(scored.score(), least) : least;
             docs.add(
                 hitFields
                     ? new RerankedDoc(doc.doc, score, doc.shardIndex, facts(doc, scored))
@@ -475,10 +478,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         for (int i = 0; i < docs.size(); i++) {
             docs.get(i).rank = i + 1;
         }
-        // Documents below a minimum are left out already. The least positive score makes Elasticsearch count and aggregate
-        // over those that are left, and keeps those without a score.
-        boolean limited = minScore() != null || parameters.minProbability != null;
-        return new Outcome(docs.toArray(new RankDoc[0]), limited ? Float.MIN_VALUE : null);
+        return docs.toArray(new RankDoc[0]);
     }
 
     private static boolean below(float value, Float least) {
