@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..defaults import HOST, PORT
 from ..errors import SettingsError
 from .output import Json, print_json, stderr, stdout
 
@@ -21,7 +22,7 @@ _TIMEOUT = typer.Option(
 )
 _SIDECAR = typer.Option(
     "--sidecar",
-    help="Address of the sidecar that the plugin asks; without it, http://127.0.0.1:8787.",
+    help=f"Address of the sidecar that the plugin asks; without it, http://{HOST}:{PORT}.",
     show_default=False,
 )
 

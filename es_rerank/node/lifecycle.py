@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..addresses import masked
+from ..defaults import HOST, PORT
 from ..errors import NodeError, SettingsError, UnreachableError
 from ..settings import read_settings
 from . import distribution, docker, java, process
@@ -24,7 +25,7 @@ NONE_RUNS = (
     "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
 )
 
-DEFAULT_SIDECAR = "http://127.0.0.1:8787"
+DEFAULT_SIDECAR = f"http://{HOST}:{PORT}"
 """The address of the sidecar that the plugin asks by default: where ``es-rerank serve`` listens."""
 
 _SIDECAR = "es_rerank.url"

@@ -20,7 +20,7 @@ import java.util.List;
  * texts and the key elsewhere. Times and sizes are dynamic.
  */
 final class SidecarSettings {
-    static final Setting<String> URL = Setting.simpleString("es_rerank.url", "http://127.0.0.1:8787", Property.NodeScope);
+    static final Setting<String> URL = Setting.simpleString("es_rerank.url", "http://127.0.0.1:8080", Property.NodeScope);
 
     static final Setting<Boolean> ALLOW_PLAIN_HTTP = Setting.boolSetting(
         "es_rerank.allow_plain_http",
@@ -118,12 +118,12 @@ final class SidecarSettings {
         try {
             url = URI.create(address.endsWith("/") ? address.substring(0, address.length() - 1) : address);
         } catch (IllegalArgumentException error) {
-            throw new IllegalArgumentException("[es_rerank.url] is not an address; write it like http://127.0.0.1:8787");
+            throw new IllegalArgumentException("[es_rerank.url] is not an address; write it like http://127.0.0.1:8080");
         }
         boolean plain = "http".equals(url.getScheme());
         if ((plain || "https".equals(url.getScheme())) == false || url.getHost() == null) {
             throw new IllegalArgumentException(
-                "[es_rerank.url] must be a http or https address with a host, like http://127.0.0.1:8787"
+                "[es_rerank.url] must be a http or https address with a host, like http://127.0.0.1:8080"
             );
         }
         if (url.getUserInfo() != null) {
