@@ -146,7 +146,7 @@ def test_the_plugin_replaces_an_older_one_and_is_removed(home: Path, jdk: java.J
         assert (found.st_uid, found.st_gid) == (home.stat().st_uid, home.stat().st_gid)
 
     with (home / "config" / "elasticsearch.yml").open("a") as settings:
-        settings.write("\nes_rerank.url: http://127.0.0.1:8787\n")
+        settings.write("\nes_rerank.url: http://127.0.0.1:8080\n")
     subprocess.run(
         [home / "bin" / "elasticsearch-keystore", "add", "--force", "--stdin", "es_rerank.api_key"],
         input="key",

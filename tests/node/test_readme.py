@@ -15,13 +15,18 @@ from elasticsearch import Elasticsearch
 from server import sidecar
 
 from es_rerank import load_embedder
+from es_rerank.defaults import HOST, PORT
 from es_rerank.models.load import model_folder
-from es_rerank.node import Node
+from es_rerank.node import VERSION, Node
+from es_rerank.node.lifecycle import DEFAULT_SIDECAR
+from es_rerank.node.plugin.archive import NAME
+from es_rerank.node.plugin.installation import package_version
 from es_rerank.settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest, read_sources
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -94,21 +99,77 @@ def test_the_python_examples_run(articles: Elasticsearch, node: Node) -> None:
     assert answer["rerank"]["status"] == "reranked"
 
 
-def test_the_curl_examples_run(articles: Elasticsearch, node: Node, tmp_path: Path) -> None:
-    commands = [
-        line for block in blocks("bash") if "curl" in block for line in re.split(r"\n(?=curl)", block.strip())
+def curl_commands(host: str) -> list[str]:
+    """Return the README's curl commands to ``host``, in their order."""
+    commands = [line for block in blocks("bash") for line in re.split(r"\n(?=curl)", block.strip())]
+    return [command for command in commands if command.startswith("curl") and host in command]
+
+
+def answers(commands: list[str], host: str, address: str) -> list[str]:
+    """Return what each command prints; ``address`` takes the place of ``host``."""
+    return [
+        subprocess.run(
+            ["bash", "-c", command.replace(host, address)], capture_output=True, check=True, cwd=ROOT
+        ).stdout.decode()
+        for command in commands
     ]
+
+
+def test_the_curl_examples_run(articles: Elasticsearch, node: Node, tmp_path: Path) -> None:
+    commands = curl_commands("localhost:8080")
     assert len(commands) == 2
     with sidecar(
         node.url, model_folder(BUNDLED_RERANKER), model_folder(BUNDLED_EMBEDDER), tmp_path / "log"
     ) as (address, _):
-        search, rerank = (
-            json.loads(
-                subprocess.run(
-                    ["bash", "-c", c.replace("localhost:8080", address)], capture_output=True, check=True
-                ).stdout
-            )
-            for c in commands
-        )
+        search, rerank = map(json.loads, answers(commands, "localhost:8080", address))
     assert search["rerank"]["status"] == "reranked"
     assert [row["index"] for row in rerank] == [0, 1]
+
+
+def test_three_commands_index_and_search_inside_elasticsearch(
+    plugin_es: Elasticsearch, plugin_node: Node, sidecar_port: int, tmp_path: Path
+) -> None:
+    commands = curl_commands("localhost:9200")
+    assert len(commands) == 3
+    models = model_folder(BUNDLED_RERANKER), model_folder(BUNDLED_EMBEDDER)
+    try:
+        with sidecar(plugin_node.url, *models, tmp_path / "log", sidecar_port):
+            made, written, found = answers(commands, "localhost:9200", plugin_node.url)
+    finally:
+        plugin_es.indices.delete(index="passages-articles", ignore_unavailable=True)
+        plugin_es.options(ignore_status=404).indices.delete_index_template(name="passages")
+        plugin_es.options(ignore_status=404).ingest.delete_pipeline(id="passages")
+    assert made == '{"acknowledged":true}' * 2
+    assert json.loads(written)["result"] == "created"
+    (hit,) = json.loads(found)["hits"]["hits"]
+    text = hit["_source"]["text"]
+    assert hit["fields"]["rerank.passage"] == [{"text": text, "start": 0, "end": len(text)}]
+    assert hit["_score"] == pytest.approx(hit["fields"]["rerank.probability"][0])
+    assert 0 < hit["_score"] < 1
+
+
+def test_the_table_has_every_setting_of_the_plugin(plugin_es: Elasticsearch) -> None:
+    rows = re.findall(r"^\| `(es_rerank\.\w+)` \| (\w+) \| (\S+) \|", README, re.MULTILINE)
+    source = (ROOT / "plugin/src/main/java/esrerank/SidecarSettings.java").read_text()
+    declared = {
+        name: "keystore" if kind == "SecureString" else "dynamic" if "Property.Dynamic" in rest else "static"
+        for kind, name, rest in re.findall(
+            r'static final Setting<(\S+)> \w+ = [^"]+"(es_rerank\.\w+)"(.*?);\n', source, re.DOTALL
+        )
+    }
+    assert len(declared) == source.count("static final Setting<")
+    assert {name: kind for name, kind, _ in rows} == declared
+
+    shown = plugin_es.cluster.get_settings(include_defaults=True)["defaults"]["es_rerank"]
+    defaults = {name.removeprefix("es_rerank."): default.strip("`\N{EN DASH}") for name, _, default in rows}
+    assert defaults.pop("url") == DEFAULT_SIDECAR == f"http://{HOST}:{PORT}"
+    assert defaults.pop("api_key") == ""
+    assert defaults == {name: value or "" for name, value in shown.items() if name != "url"}
+
+
+def test_the_image_of_two_lines_takes_the_archive_that_is_built() -> None:
+    (image,) = blocks("dockerfile")
+    base, install = image.splitlines()
+    assert base.endswith(f":{VERSION}")
+    name = f"{NAME}-{package_version()}-elasticsearch-{VERSION}.zip"
+    assert install.endswith(f"/{name}")

@@ -141,7 +141,7 @@ def test_build_needs_neither_java_nor_maven(tmp_path: Path) -> None:
 def test_a_sidecar_without_plugin_or_without_an_address_is_refused(tmp_path: Path) -> None:
     sentence = fault(run("up", "--sidecar", "http://127.0.0.1:1", ES_RERANK_STATE_DIR=str(tmp_path)))
     assert "give --plugin too" in sentence
-    for url in ("", "127.0.0.1:8787", "ftp://x"):
+    for url in ("", "127.0.0.1:8080", "ftp://x"):
         with pytest.raises(SettingsError, match=f"sidecar address '{url}' is not a URL such as http://127"):
             up(tmp_path, plugin=True, settings={"es_rerank.url": url})
     assert list(tmp_path.iterdir()) == []
