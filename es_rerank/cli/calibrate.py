@@ -56,12 +56,19 @@ def calibrate(
             show_default="learned",
         ),
     ] = None,
+    pair_from_blend: Annotated[
+        bool,
+        typer.Option(
+            "--pair-from-blend",
+            help="Keep the blend of the manifest, and learn from its probabilities only those of a pair alone.",
+        ),
+    ] = False,
     embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
     as_json: Json = False,
 ) -> None:
     """Learn the calibration of a cross-encoder from training splits and write it into its manifest."""
     check_evaluate("learning a calibration")
-    from ..models.load import load_embedder
+    from ..models.load import calibration_of, load_embedder
     from ..models.local.cross_encoder import CrossEncoder
     from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
     from ..research.training.calibration import calibrate as learn
@@ -80,6 +87,7 @@ def calibrate(
             collections=collection
             or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
             weight=first_stage_weight,
+            blend=calibration_of(model).coefficients() if pair_from_blend else None,
             say=lambda text: stderr.print(text, style="dim"),
         )
     record = CalibrationRecord(**coefficients._asdict())

@@ -17,10 +17,16 @@ from typer.testing import CliRunner, Result
 from es_rerank.cli.app import app
 from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
-from es_rerank.research.training.calibration import LabelledWindow, fit_calibration, quality
+from es_rerank.research.training.calibration import (
+    LabelledWindow,
+    fit_calibration,
+    pair_from_blend,
+    quality,
+    with_pair,
+)
 from es_rerank.research.training.recipe import Recipe
 from es_rerank.research.training.training_list import TrainingList, learned_from, mark_of
-from es_rerank.scores import standardise
+from es_rerank.scores import logistic, pair_log_odds, standardise
 from es_rerank.types import Calibration
 
 TRUE = Calibration(0.7, 0.35, -1.0)
@@ -66,6 +72,24 @@ def test_the_weight_that_is_learned_is_the_one_that_fits_best() -> None:
     assert tuple(fit_calibration(windows(100), free.first_stage / free.logit)) == pytest.approx(
         tuple(free), abs=2e-3
     )
+
+
+def test_the_probability_of_a_pair_is_right_on_average() -> None:
+    drawn = windows(400)
+    calibration = with_pair(drawn, TRUE)
+    assert calibration[:3] == TRUE[:3]
+    logits = np.concatenate([window.logits for window in drawn])
+    labels = np.concatenate([window.labels for window in drawn])
+    probabilities = logistic(pair_log_odds(logits, calibration))
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 1.0)):
+        among = (probabilities >= low) & (probabilities < high)
+        assert probabilities[among].mean() == pytest.approx(labels[among].mean(), abs=0.03)
+
+
+def test_the_pair_of_a_blend_needs_no_labels() -> None:
+    drawn = windows(400)
+    unjudged = [replace(window, labels=np.full_like(window.labels, np.nan)) for window in drawn]
+    assert tuple(pair_from_blend(unjudged, TRUE)) == pytest.approx(tuple(with_pair(drawn, TRUE)), abs=0.05)
 
 
 def test_quality_is_that_of_each_order() -> None:

@@ -202,12 +202,14 @@ def calibrate(
     *,
     collections: Sequence[str],
     weight: float | None = None,
+    blend: Calibration | None = None,
     say: Callable[[str], None],
 ) -> tuple[Calibration, dict[str, Quality]]:
     """Fit the calibration of an exported cross-encoder; return it with its quality on the same windows.
 
     ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
-    as in ``fit_calibration``. Raises SourceError when no query is left.
+    as in ``fit_calibration``. With ``blend`` only the pair's coefficients are fitted, to the probabilities of
+    this blend (``pair_from_blend``). Raises SourceError when no query is left.
     """
     windows: list[LabelledWindow] = []
     for source in (source for source in recipe.sources if source.collection in collections):
@@ -225,5 +227,9 @@ def calibrate(
             "collections",
             path=str(data),
         )
-    coefficients = fit_calibration(windows, weight)
+    coefficients = (
+        with_pair(windows, fit_calibration(windows, weight))
+        if blend is None
+        else pair_from_blend(windows, blend)
+    )
     return coefficients, quality(windows, coefficients)
