@@ -1,0 +1,297 @@
+"""What a search through the plugin gives, each against a calculation that the plugin has no part in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
+from elasticsearch.helpers import bulk
+from plugin_searches import first_stage, rerank
+from tiny_models import tiny_cross_encoder
+
+from es_rerank import load_reranker
+
+NAME = "plugin-searches"
+DOCUMENTS = 60
+WANTED = "moon over the river"
+Probabilities = Callable[[Sequence[int]], list[float]]
+MAPPINGS = {
+    "properties": {
+        "text": {"type": "text"},
+        "n": {"type": "long"},
+        "half": {"type": "keyword"},
+        "vector": {"type": "dense_vector", "dims": 2, "similarity": "l2_norm"},
+    }
+}
+
+
+def text_of(number: int) -> str:
+    return f"river {'moon ' * (number % 4)}number {number}"
+
+
+@pytest.fixture(scope="module")
+def es(plugin_es: Elasticsearch, plugin_sidecar: str) -> Iterator[Elasticsearch]:
+    """The node, whose index of 60 documents on three shards has the ids 0 to 59."""
+    plugin_es.options(ignore_status=404).indices.delete(index=NAME)
+    settings = {"number_of_shards": 3, "number_of_replicas": 0}
+    plugin_es.indices.create(index=NAME, mappings=MAPPINGS, settings=settings)
+    documents = (
+        {
+            "_id": str(number),
+            "text": text_of(number),
+            "n": number,
+            "half": "lower" if number < DOCUMENTS / 2 else "upper",
+            "vector": [number, 1],
+        }
+        for number in range(DOCUMENTS)
+    )
+    bulk(plugin_es, documents, index=NAME, refresh="wait_for")
+    yield plugin_es
+    plugin_es.indices.delete(index=NAME)
+
+
+@pytest.fixture(scope="module")
+def probabilities(tmp_path_factory: pytest.TempPathFactory) -> Probabilities:
+    """Calculates the probability of documents for ``WANTED``, from the logits of the sidecar's model."""
+    reranker = load_reranker(tiny_cross_encoder(tmp_path_factory.mktemp("model")))
+
+    def of(numbers: Sequence[int]) -> list[float]:
+        logits = reranker.score(WANTED, [text_of(number) for number in numbers]).values
+        return [1 / (1 + math.exp(-float(logit))) for logit in logits]
+
+    return of
+
+
+def best(probabilities: Probabilities, numbers: Sequence[int]) -> list[tuple[str, Any]]:
+    """Return (id, score) of documents, the best first."""
+    pairs = zip(numbers, probabilities(numbers), strict=True)
+    return [
+        (str(number), pytest.approx(score, rel=1e-6))
+        for number, score in sorted(pairs, key=lambda pair: -pair[1])
+    ]
+
+
+def scores(answer: Any) -> list[tuple[str, float]]:
+    return [(hit["_id"], hit["_score"]) for hit in answer["hits"]["hits"]]
+
+
+def reranked(child: dict[str, Any] | None = None, **parameters: Any) -> dict[str, Any]:
+    return rerank(child, **{"inference_text": WANTED, "rank_window_size": DOCUMENTS, **parameters})
+
+
+def knn(**parameters: Any) -> dict[str, Any]:
+    return {"knn": {"field": "vector", "query_vector": [0, 1], "k": 3, "num_candidates": 60, **parameters}}
+
+
+def rrf(*children: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    return {"es_rrf": {"retrievers": list(children), **parameters}}
+
+
+def refused(es: Elasticsearch, retriever: dict[str, Any], index: str = NAME) -> tuple[int, str]:
+    """Return status and sentence of a search that is refused."""
+    with pytest.raises(ApiError) as caught:
+        es.search(index=index, retriever=retriever)
+    return caught.value.status_code, caught.value.body["error"]["root_cause"][0]["reason"]
+
+
+# -- what Elasticsearch computes over the order --------------------------------------------------------------
+
+
+def test_top_hits_have_the_scores_of_the_reranker(es: Elasticsearch, probabilities: Probabilities) -> None:
+    aggs = {"halves": {"terms": {"field": "half"}, "aggs": {"best": {"top_hits": {"size": 4}}}}}
+    answer = es.search(index=NAME, retriever=reranked(), size=1, aggs=aggs).body
+    buckets = {bucket["key"]: bucket for bucket in answer["aggregations"]["halves"]["buckets"]}
+    for key, numbers in (("lower", range(30)), ("upper", range(30, 60))):
+        assert buckets[key]["doc_count"] == 30
+        assert scores(buckets[key]["best"]) == best(probabilities, numbers)[:4]
+
+
+def test_a_plain_highlighter_marks_the_words_of_a_leaf(es: Elasticsearch) -> None:
+    leaf = {"standard": {"query": {"match": {"text": "moon"}}}}
+    answer = es.search(
+        index=NAME,
+        retriever=rrf(reranked(leaf), knn(), rank_window_size=20),
+        highlight={"fields": {"text": {"type": "plain", "number_of_fragments": 0}}},
+    )
+    for hit in answer["hits"]["hits"]:
+        text = text_of(int(hit["_id"]))
+        marked = text.replace("moon", "<em>moon</em>")
+        assert hit.get("highlight", {}).get("text", [text]) == [marked]
+
+
+def test_an_explanation_holds_the_scores_of_all_stages(
+    es: Elasticsearch, probabilities: Probabilities
+) -> None:
+    answer = es.search(index=NAME, retriever=reranked(rrf(knn(), rank_window_size=60)), size=1, explain=True)
+    top = answer["hits"]["hits"][0]
+    assert scores(answer) == best(probabilities, range(3))[:1]
+    said = str(top["_explanation"])
+    for score in (top["_score"], top["fields"]["rerank.first_stage_score"][0]):
+        assert f"with an original score of [{score}]" in said
+
+
+def test_names_of_the_root_and_of_leaves_are_matched_queries(es: Elasticsearch) -> None:
+    # Elasticsearch leaves out the name of a compound between a root and leaves, also of its own retrievers.
+    words = {"standard": {"query": {"match": {"text": "river"}}, "_name": "words"}}
+    near = knn(_name="near")
+    answer = es.search(index=NAME, retriever=reranked(rrf(words, near, rank_window_size=60), _name="root"))
+    names = {hit["_id"]: set(hit["matched_queries"]) for hit in answer["hits"]["hits"]}
+    assert names == {each: {"root", "words"} | ({"near"} if int(each) < 3 else set()) for each in names}
+
+
+# -- windows and depth ---------------------------------------------------------------------------------------
+
+
+def test_a_fusion_of_windows_of_5000_is_right(es: Elasticsearch, plugin_index: str) -> None:
+    count = 6000
+    es.indices.create(index=plugin_index, mappings={"properties": {"n": {"type": "long"}}})
+    documents = ({"_id": str(number), "n": number} for number in range(1, count + 1))
+    bulk(es, documents, index=plugin_index, refresh="wait_for", chunk_size=3000)
+    by_n = {"query": {"match_all": {}}, "field_value_factor": {"field": "n"}, "boost_mode": "replace"}
+    high = {"standard": {"query": {"function_score": by_n}}}
+    reciprocal = {**by_n, "field_value_factor": {"field": "n", "modifier": "reciprocal"}}
+    low = {"standard": {"query": {"function_score": reciprocal}}}
+    answer = es.search(
+        index=plugin_index,
+        retriever=rrf(high, low, rank_window_size=5000),
+        size=5000,
+        source=False,
+        aggs={"most": {"max": {"field": "n"}}},
+    ).body
+    expected = {
+        str(number): sum(1 / (60 + rank) for rank in (count + 1 - number, number) if rank <= 5000)
+        for number in range(1, count + 1)
+    }
+    highest = sorted(expected.values(), reverse=True)[:5000]
+    assert [score for _, score in scores(answer)] == pytest.approx(highest, rel=1e-6)
+    assert all(score == pytest.approx(expected[each], rel=1e-6) for each, score in scores(answer))
+    assert len({each for each, _ in scores(answer)}) == 5000
+    assert answer["aggregations"]["most"]["value"] == count
+
+
+def test_a_window_beyond_what_the_sidecar_takes_is_one_sentence(es: Elasticsearch, plugin_index: str) -> None:
+    es.indices.create(index=plugin_index, mappings=MAPPINGS)
+    documents = ({"_id": str(number), "text": "moon", "n": number} for number in range(1, 1202))
+    bulk(es, documents, index=plugin_index, refresh="wait_for", chunk_size=1500)
+    sentence = (
+        "the sidecar refused: 1201 documents are more than one request may hold "
+        "(1000, setting max_documents); send them in parts"
+    )
+    assert refused(es, reranked(rank_window_size=5000), plugin_index) == (413, sentence)
+
+
+def deep(levels: int, **parameters: Any) -> dict[str, Any]:
+    """Return compounds above one another, of the three kinds in turn."""
+    tree = first_stage()
+    for level in range(levels):
+        if level % 3 == 0:
+            tree = reranked(tree, **parameters)
+        elif level % 3 == 1:
+            tree = rrf(tree, rank_window_size=DOCUMENTS)
+        else:
+            tree = {"es_linear": {"retrievers": [{"retriever": tree}], "rank_window_size": DOCUMENTS}}
+    return tree
+
+
+def test_eight_compounds_may_stand_above_one_another(es: Elasticsearch, probabilities: Probabilities) -> None:
+    order = [each for each, _ in best(probabilities, range(DOCUMENTS))]
+    for tree in (deep(8), deep(8, min_score=0.01), deep(8, min_probability=0.01)):
+        answer = es.search(index=NAME, retriever=tree, size=DOCUMENTS)
+        assert [each for each, _ in scores(answer)] == order
+
+
+def test_nine_compounds_above_one_another_are_refused_by_elasticsearch(es: Elasticsearch) -> None:
+    status, sentence = refused(es, deep(9))
+    assert status == 500
+    assert sentence.startswith("too many rewrite rounds")
+
+
+# -- what a hit says -----------------------------------------------------------------------------------------
+
+
+def test_hits_say_what_the_reranker_said_also_below_compounds(
+    es: Elasticsearch, probabilities: Probabilities
+) -> None:
+    inner = reranked(knn())
+    answer = es.search(index=NAME, retriever=rrf(rrf(inner), knn(k=5)), fields=[{"field": "n"}])
+    expected = dict(zip("012", probabilities(range(3)), strict=True))
+    assert [hit["_id"] for hit in answer["hits"]["hits"]][3:] == ["3", "4"]
+    for hit in answer["hits"]["hits"]:
+        fields, number = hit["fields"], int(hit["_id"])
+        assert fields["n"] == [number]
+        if number >= 3:  # the reranker did not see it
+            assert set(fields) == {"n"}
+            continue
+        probability = expected[hit["_id"]]
+        assert fields["rerank.probability"] == [pytest.approx(probability, rel=1e-6)]
+        logit = math.log(probability / (1 - probability))
+        assert fields["rerank.logit"] == [pytest.approx(logit, abs=1e-5)]
+        assert fields["rerank.first_stage_score"] == [pytest.approx(1 / (1 + number**2), rel=1e-3)]
+        assert fields["rerank.first_stage_rank"] == [number + 1]
+
+
+# -- filters and failures ------------------------------------------------------------------------------------
+
+
+def test_a_filter_reaches_the_leaves(es: Elasticsearch, probabilities: Probabilities) -> None:
+    upper = {"term": {"half": "upper"}}
+    for tree in (
+        reranked(rrf(knn(), rank_window_size=60), filter=upper),
+        reranked(rrf(knn(), filter=upper, rank_window_size=60)),
+        reranked(knn(), filter=[upper, {"range": {"n": {"gte": 0}}}]),
+    ):
+        # A filter after the leaf would leave none: the nearest three of all are 0, 1 and 2.
+        assert scores(es.search(index=NAME, retriever=tree)) == best(probabilities, [30, 31, 32])
+
+
+def test_the_order_of_the_first_stage_stays_where_failures_are_allowed(es: Elasticsearch) -> None:
+    by_n = {"standard": {"query": {"match_all": {}}, "sort": [{"n": "desc"}]}}
+    expected = [str(number) for number in range(59, 49, -1)]
+    for child in (first_stage(), by_n):
+        failing = rerank(child, inference_id="absent", allow_rerank_failures=True, min_score=0.99)
+        for tree in (failing, rrf(failing)):
+            with pytest.warns(ElasticsearchWarning, match="the order of the first stage stays") as said:
+                answer = es.search(index=NAME, retriever=tree)
+            assert [each for each, _ in scores(answer)] == expected
+            assert "inference endpoint [absent] is not served here" in str(said[0].message)
+    assert refused(es, rerank(inference_id="absent")) == (
+        404,
+        (
+            "the sidecar refused: inference endpoint [absent] is not served here; "
+            "served rerankers: tiny-cross-encoder"
+        ),
+    )
+
+
+def test_a_field_that_no_index_has_is_named(es: Elasticsearch) -> None:
+    assert refused(es, rerank(field="body")) == (
+        400,
+        f"[es_rerank] no field [body] in [{NAME}]; it has [half, n, text, vector]",
+    )
+
+
+def test_an_index_without_source_has_no_text(es: Elasticsearch, plugin_index: str) -> None:
+    mappings = {"_source": {"enabled": False}, "properties": MAPPINGS["properties"]}
+    es.indices.create(index=plugin_index, mappings=mappings)
+    es.index(index=plugin_index, id="1", document={"text": "moon", "n": 1}, refresh=True)
+    assert refused(es, rerank(), plugin_index) == (
+        400,
+        (
+            "[es_rerank] none of the 1 documents of the window has text in [text]; "
+            "name a field that they have, or index them with [_source]"
+        ),
+    )
+
+
+def test_documents_of_an_index_without_the_field_are_counted_in_a_header(
+    es: Elasticsearch, plugin_index: str, probabilities: Probabilities
+) -> None:
+    es.indices.create(index=plugin_index, mappings={"properties": {"n": {"type": "long"}}})
+    es.index(index=plugin_index, id="other", document={"n": 1}, refresh=True)
+    with pytest.warns(ElasticsearchWarning, match=r"1 of 61 documents have no text in \[text\]"):
+        answer = es.search(index=[NAME, plugin_index], retriever=reranked(rank_window_size=100), size=100)
+    found = [pair for pair in scores(answer) if pair[0] != "other"]
+    assert found == best(probabilities, range(DOCUMENTS))
