@@ -10,7 +10,9 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
+from plugin_searches import info, until
 from rerank_services import FakeService, Host, serving_whichever
+from scripted_sidecar import ScriptedSidecar, scripted
 from server import reserved_port, sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
@@ -149,6 +151,23 @@ def plugin_sidecar(
     models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
     with sidecar(plugin_node.url, *models, folder / "log", sidecar_port) as (url, _):
         yield url
+
+
+@pytest.fixture(scope="module")
+def _scripted(plugin_node: Node, sidecar_port: int) -> Iterator[ScriptedSidecar]:
+    with scripted(sidecar_port) as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake_sidecar(_scripted: ScriptedSidecar, plugin_node: Node) -> ScriptedSidecar:
+    """What the plugin of ``plugin_node`` asks instead of ``plugin_sidecar``; a test says what it answers.
+
+    It answers rightly at first, and the plugin's circuit is closed.
+    """
+    _scripted.forget()
+    until(lambda: info(plugin_node.url)["sidecar"]["status"] == "ok", "the sidecar is asked again")
+    return _scripted
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from scripted_sidecar import (
     huge,
     hung_up,
     right,
-    scripted,
     spoiled,
     status,
 )
@@ -30,23 +29,9 @@ FIRST_STAGE = RERANKED[::-1]
 
 
 @pytest.fixture(scope="module")
-def fake(plugin_node: Node, sidecar_port: int) -> Iterator[ScriptedSidecar]:
-    with scripted(sidecar_port) as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
 def articles(plugin_es: Elasticsearch) -> Iterator[str]:
     yield filled(plugin_es, "test-failures")
     plugin_es.indices.delete(index="test-failures")
-
-
-@pytest.fixture
-def sidecar(fake: ScriptedSidecar, plugin_node: Node) -> ScriptedSidecar:
-    """A sidecar that answers rightly, which the plugin knows: its circuit is closed."""
-    fake.forget()
-    until(lambda: info(plugin_node.url)["sidecar"]["status"] == "ok", "the sidecar is asked again")
-    return fake
 
 
 def no_open_contexts(es: Elasticsearch) -> bool:
@@ -113,9 +98,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_answer_is_one_sentence_or_the_first_stage(
-    name: str, sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
+    name: str, fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
 ) -> None:
-    sidecar.usual, code, words = FAULTS[name]
+    fake_sidecar.usual, code, words = FAULTS[name]
     with cluster_settings(plugin_es, timeout="3s" if "503" not in name else "250ms"):
         refused = search(plugin_node.url, articles, rerank())
         assert refused.status_code == code, refused.text
@@ -133,7 +118,9 @@ def check_fallback(url: str, index: str, words: str) -> None:
         assert not any("rerank.probability" in hit.get("fields", {}) for hit in kept.json()["hits"]["hits"])
 
 
-def test_an_answer_that_is_right_reranks(sidecar: ScriptedSidecar, plugin_node: Node, articles: str) -> None:
+def test_an_answer_that_is_right_reranks(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+) -> None:
     answer = search(plugin_node.url, articles, rerank(min_score=0.03))
     assert ids(answer) == RERANKED[:4]
     assert "warning" not in answer.headers
@@ -144,9 +131,13 @@ def test_an_answer_that_is_right_reranks(sidecar: ScriptedSidecar, plugin_node: 
 
 @pytest.mark.parametrize("kind", ["slow", "stalled", "endless"])
 def test_a_late_answer_is_an_error_and_its_connection_is_closed(
-    kind: str, sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
+    kind: str, fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
 ) -> None:
-    sidecar.usual = {"slow": sidecar.held(), "stalled": sidecar.stalled(), "endless": sidecar.endless()}[kind]
+    fake_sidecar.usual = {
+        "slow": fake_sidecar.held(),
+        "stalled": fake_sidecar.stalled(),
+        "endless": fake_sidecar.endless(),
+    }[kind]
     words = "is longer than 64mb" if kind == "endless" else "did not answer within [400ms]"
     with cluster_settings(plugin_es, timeout="20s" if kind == "endless" else "400ms"):
         refused = search(plugin_node.url, articles, rerank())
@@ -154,14 +145,14 @@ def test_a_late_answer_is_an_error_and_its_connection_is_closed(
         assert words in reason(refused)
         check_fallback(plugin_node.url, articles, words)
     if kind != "slow":
-        until(lambda: sidecar.left == 3, "the plugin hangs up on answers that it does not read any more")
+        until(lambda: fake_sidecar.left == 3, "the plugin hangs up on answers that it does not read any more")
     assert info(plugin_node.url)["calls"]["running"] <= 1, "the call of this very request"
 
 
 def test_an_absent_sidecar_is_one_sentence(
-    plugin_node: Node, plugin_es: Elasticsearch, articles: str, fake: ScriptedSidecar
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
 ) -> None:
-    with fake.absent():
+    with fake_sidecar.absent():
         refused = search(plugin_node.url, articles, rerank())
         assert refused.status_code == 502, refused.text
         assert "cannot be reached" in reason(refused)
@@ -174,56 +165,56 @@ def test_an_absent_sidecar_is_one_sentence(
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_a_busy_sidecar_is_asked_again_within_the_time(
-    code: int, sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+    code: int, fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
 ) -> None:
-    sidecar.script = [status(code), status(code, "<html>")]
+    fake_sidecar.script = [status(code), status(code, "<html>")]
     assert ids(search(plugin_node.url, articles, rerank())) == RERANKED
-    assert len(sidecar.asked) == 3
+    assert len(fake_sidecar.asked) == 3
 
 
 def test_a_connection_that_ended_before_an_answer_is_no_failure(
-    sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
 ) -> None:
-    sidecar.script = [hung_up]
+    fake_sidecar.script = [hung_up]
     assert ids(search(plugin_node.url, articles, rerank())) == RERANKED
-    sidecar.usual = hung_up
+    fake_sidecar.usual = hung_up
     refused = search(plugin_node.url, articles, rerank())
     assert refused.status_code == 502
     assert "broke off" in reason(refused)
-    assert len(sidecar.asked) == 4
+    assert len(fake_sidecar.asked) == 4
 
 
 def test_a_sidecar_that_stays_busy_gives_its_own_status(
-    sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, articles: str
 ) -> None:
     for code in (429, 503):
-        sidecar.usual = status(code)
+        fake_sidecar.usual = status(code)
         with cluster_settings(plugin_es, timeout="350ms"):
             refused = search(plugin_node.url, articles, rerank())
             assert refused.status_code == code, refused.text
             assert "as scripted" in reason(refused)
             check_fallback(plugin_node.url, articles, "as scripted")
-        sidecar.forget()
+        fake_sidecar.forget()
         assert ids(search(plugin_node.url, articles, rerank())) == RERANKED
 
 
 def test_after_five_failures_the_sidecar_is_spared_and_later_asked_again(
-    sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
 ) -> None:
     url, before = plugin_node.url, info(plugin_node.url)["calls"]["failures"]
-    sidecar.usual = status(500)
+    fake_sidecar.usual = status(500)
     for _ in range(4):
         assert search(url, articles, rerank()).status_code == 500
-    sidecar.script = [status(400)]
+    fake_sidecar.script = [status(400)]
     assert search(url, articles, rerank()).status_code == 400, "it answered: the failures were not in a row"
     for _ in range(5):
         assert search(url, articles, rerank()).status_code == 500
-    sidecar.usual = right
+    fake_sidecar.usual = right
     refused = search(url, articles, rerank())
     assert refused.status_code == 503
     assert "failed 5 times one after another" in reason(refused)
     check_fallback(url, articles, "failed 5 times one after another")
-    assert len(sidecar.asked) == 10, "an open circuit asks nothing"
+    assert len(fake_sidecar.asked) == 10, "an open circuit asks nothing"
     said = info(url)
     assert said["calls"]["circuit_open"]
     assert said["sidecar"]["status"] == "failed"
@@ -239,7 +230,7 @@ def test_after_five_failures_the_sidecar_is_spared_and_later_asked_again(
 
 
 def test_query_vectors_fail_as_scores_do(
-    sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
 ) -> None:
     plugin_es.indices.create(
         index=plugin_index, mappings={"properties": {"v": {"type": "dense_vector", "dims": 2}}}
@@ -255,11 +246,11 @@ def test_query_vectors_fail_as_scores_do(
         (spoiled(lambda body: body.update(vectors=[["high", 1]])), 502, "without a vector for each text"),
         (spoiled(lambda body: body.update(vectors=[[1, 0, 0]])), 400, "dimension"),
     ):
-        sidecar.script = [behaviour]
+        fake_sidecar.script = [behaviour]
         refused = search(plugin_node.url, plugin_index, knn)
         assert refused.status_code == code, refused.text
         assert words in reason(refused)
-    sidecar.script = [sidecar.held()]
+    fake_sidecar.script = [fake_sidecar.held()]
     with cluster_settings(plugin_es, timeout="300ms"):
         assert search(plugin_node.url, plugin_index, knn).status_code == 504
 
@@ -268,7 +259,7 @@ def test_query_vectors_fail_as_scores_do(
 
 
 def test_texts_of_a_window_are_bounded(
-    sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
 ) -> None:
     plugin_es.index(index=plugin_index, id="1", document={"text": "word " * 300, "n": 2}, refresh=True)
     plugin_es.index(index=plugin_index, id="2", document={"text": "relevance 7", "n": 1}, refresh=True)
@@ -277,7 +268,7 @@ def test_texts_of_a_window_are_bounded(
         refused = search(plugin_node.url, plugin_index, rerank())
         assert refused.status_code == 400
         assert "es_rerank.max_text_size" in reason(refused)
-    assert len(sidecar.asked) == 1
+    assert len(fake_sidecar.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -293,7 +284,7 @@ def test_texts_of_a_window_are_bounded(
 def test_where_texts_go_is_not_a_cluster_setting(
     name: str,
     value: Any,
-    sidecar: ScriptedSidecar,
+    fake_sidecar: ScriptedSidecar,
     plugin_node: Node,
     plugin_es: Elasticsearch,
     articles: str,
@@ -305,8 +296,10 @@ def test_where_texts_go_is_not_a_cluster_setting(
     assert ids(search(plugin_node.url, articles, rerank())) == RERANKED
 
 
-def test_a_request_cannot_name_an_address(sidecar: ScriptedSidecar, plugin_node: Node, articles: str) -> None:
+def test_a_request_cannot_name_an_address(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+) -> None:
     refused = search(plugin_node.url, articles, rerank(url="http://127.0.0.1:1"))
     assert refused.status_code == 400
     assert "unknown field [url]" in reason(refused)
-    assert not sidecar.asked
+    assert not fake_sidecar.asked

@@ -12,6 +12,9 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
 _PATIENCE_S = 120.0
+_HOUSE_WORK = frozenset(
+    {"management", "flush", "refresh", "warmer", "merge", "force_merge", "cluster_coordination"}
+)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -81,3 +84,16 @@ def info(url: str) -> dict[str, Any]:
     """Return what ``GET /_es_rerank`` says."""
     said: dict[str, Any] = httpx.get(f"{url}/_es_rerank", timeout=60).json()
     return said
+
+
+def busy_threads(es: Elasticsearch) -> dict[str, int]:
+    """Return how many threads of each pool work and how many tasks wait for one, on all nodes.
+
+    Idle pools are left out, and those of house work; one of them answers this very question.
+    """
+    busy: dict[str, int] = {}
+    for node in es.nodes.stats(metric="thread_pool")["nodes"].values():
+        for name, pool in node["thread_pool"].items():
+            if name not in _HOUSE_WORK and pool["active"] + pool["queue"]:
+                busy[name] = busy.get(name, 0) + pool["active"] + pool["queue"]
+    return busy

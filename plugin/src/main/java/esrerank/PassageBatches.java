@@ -1,6 +1,7 @@
 package esrerank;
 
 import org.elasticsearch.ElasticsearchStatusException;
+import org.elasticsearch.ExceptionsHelper;
 import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.common.util.concurrent.EsRejectedExecutionException;
 import org.elasticsearch.common.util.concurrent.ThreadContext;
@@ -81,18 +82,35 @@ final class PassageBatches {
     private void send() {
         List<Waiting> batch;
         while ((batch = next()) != null) {
-            List<Waiting> sent = batch;
-            sidecar.post("/_rerank/v1/passages", null, body -> {
-                body.startArray("documents");
-                for (Waiting waiting : sent) {
-                    body.startObject().field("title", waiting.text.title).field("text", waiting.text.text).endObject();
-                }
-                body.endArray();
-                if (sent.get(0).text.model != null) {
-                    body.field("model", sidecar.allowed(sent.get(0).text.model));
-                }
-            }, ActionListener.wrap(answer -> finish(sent, answer, null), error -> finish(sent, Map.of(), error)));
+            send(batch);
         }
+    }
+
+    private void send(List<Waiting> batch) {
+        sidecar.post("/_rerank/v1/passages", null, body -> {
+            body.startArray("documents");
+            for (Waiting waiting : batch) {
+                body.startObject().field("title", waiting.text.title).field("text", waiting.text.text).endObject();
+            }
+            body.endArray();
+            if (batch.get(0).text.model != null) {
+                body.field("model", sidecar.allowed(batch.get(0).text.model));
+            }
+        }, ActionListener.wrap(answer -> finish(batch, answer, null), error -> failed(batch, error)));
+    }
+
+    /** Sends a batch that is too large for the sidecar again in halves, so that the other documents are not lost. */
+    private void failed(List<Waiting> batch, Exception error) {
+        boolean tooLarge = ExceptionsHelper.status(error) == RestStatus.REQUEST_ENTITY_TOO_LARGE;
+        if (tooLarge == false || batch.size() == 1) {
+            finish(batch, Map.of(), error);
+            return;
+        }
+        synchronized (this) {
+            calls++;
+        }
+        send(batch.subList(0, batch.size() / 2));
+        send(batch.subList(batch.size() / 2, batch.size()));
     }
 
     /** Takes the next batch, with one embedder for all, out of the queue. Returns null if enough calls run. */
@@ -141,7 +159,10 @@ final class PassageBatches {
             List<List<Map<String, Object>>> all = new ArrayList<>();
             for (Object document : documents) {
                 List<Map<String, Object>> passages = new ArrayList<>();
-                for (Object passage : document instanceof List<?> list ? list : List.of()) {
+                if (document instanceof List<?> == false) {
+                    throw wrong();
+                }
+                for (Object passage : (List<?>) document) {
                     passages.add(passage(passage));
                 }
                 all.add(passages);
