@@ -123,6 +123,8 @@ def _leaf(draw: Random, window: int) -> Body:
                 {"constant_score": {"filter": {"term": {"group": draw.choice(GROUPS)}}, "boost": 1.5}},
             ]
         )
+        if draw.random() < 0.1:
+            common["sort"] = [{"number": draw.choice(["asc", "desc"])}]
         return {"standard": {"query": query, **common}}
     if draw.random() < 0.2:
         common["similarity"] = round(draw.uniform(0.2, 0.6), 2)

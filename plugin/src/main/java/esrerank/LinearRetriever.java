@@ -1,6 +1,7 @@
 package esrerank;
 
 import org.apache.lucene.search.ScoreDoc;
+import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
 import org.elasticsearch.xcontent.ConstructingObjectParser;
@@ -96,6 +97,12 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
     @Override
     Map<String, Float> fieldWeights() {
         return split(fields, NAME);
+    }
+
+    @Override
+    protected SearchSourceBuilder finalizeSourceBuilder(SearchSourceBuilder source) {
+        // Elasticsearch leaves the scores of a sorted child out, and the sum is made from them.
+        return source.trackScores(true);
     }
 
     @Override
