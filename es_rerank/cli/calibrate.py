@@ -60,7 +60,7 @@ def calibrate(
         bool,
         typer.Option(
             "--pair-from-blend",
-            help="Keep the blend of the manifest, and learn from its probabilities only those of a pair alone.",
+            help="Keep the blend in the manifest. Learn from its probabilities those of a pair alone.",
         ),
     ] = False,
     embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
