@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
-from ..models import Embedder
+from ..models import Embedder, LongTextReranker
 from ..retrievers.execution.commands import Context, MappingCache
 from ..retrievers.execution.run import Connection, arun
 from ..retrievers.execution.scoring import rerank_window
@@ -180,7 +180,10 @@ async def passages(request: Request, wanted: PassagesRequest, service: Running) 
 
 @router.post("/info")
 async def info(request: Request, service: Running) -> Response:
-    """Return the names of the served models, the default reranker first, and the release of the sidecar."""
+    """Return the names of the served models, the default reranker first, and the release of the sidecar.
+
+    ``sends_texts_onward`` names the rerankers that are services: they get the texts over the network.
+    """
     served = service.models()
     return answer(
         request,
@@ -188,6 +191,11 @@ async def info(request: Request, service: Running) -> Response:
             "version": API_VERSION,
             "release": version("es-rerank"),
             "models": list(served.rerankers),
+            "sends_texts_onward": [
+                name
+                for name, reranker in served.rerankers.items()
+                if not isinstance(reranker, LongTextReranker)
+            ],
             "embedder": served.embedder.name if served.embedder else None,
         },
     )

@@ -100,6 +100,7 @@ public final class InfoAction {
                 asked.put("reason", String.valueOf(error.getMessage()));
             } else {
                 asked.put("models", answer.getOrDefault("models", List.of()));
+                asked.put("sends_texts_onward", answer.getOrDefault("sends_texts_onward", List.of()));
                 asked.put("embedder", String.valueOf(answer.get("embedder")));
                 asked.put("release", String.valueOf(answer.get("release")));
             }
