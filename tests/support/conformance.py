@@ -1,5 +1,5 @@
 """The rows of the README's conformance tables: which parts of Elastic's retriever reference es-rerank serves,
-and which it refuses, with which message.
+and which it refuses, with which message: outside Elasticsearch, and inside, by the plugin.
 
 Run as a program, this module writes the tables into the README. ``test_conformance`` tests every row on a
 real Elasticsearch, and tests that the README has these rows. The indices and requests have the shape and the
@@ -22,8 +22,29 @@ Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
+class Inside:
+    """What the plugin gives where it is not what es-rerank gives outside, for the same body in its names.
+
+    ``refused``: the sentence, or a part of it; None if the body is served.
+    """
+
+    check: Check = lambda answer: bool(answer["hits"]["hits"])
+    refused: str | None = None
+    note: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Return the cell of the table."""
+        here = f"refused: «{self.refused}»" if self.refused else "served"
+        return f"{here}; {self.note}" if self.note else here
+
+
+@dataclass(frozen=True)
 class Feature:
-    """One feature of the reference. ``refused`` is the sentence, or a part of it, that a refusal carries."""
+    """One feature of the reference. ``refused`` is the sentence, or a part of it, that a refusal carries.
+
+    ``inside``: what differs inside Elasticsearch, None if nothing does.
+    """
 
     of: str
     what: str
@@ -34,6 +55,7 @@ class Feature:
     note: str = ""
     parameters: Body = field(default_factory=dict)
     index: str = "retrievers_example"
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,8 @@ class Example:
 
     ``order``: the documented ids, or None if the page shows no answer. ``scores``: the documented scores, if
     they follow from the documented formula. ``refused``: if the tests' node cannot serve the example, who
-    refuses it and with which message, in «».
+    refuses it and with which message, in «». ``inside``: what differs inside Elasticsearch, None if nothing
+    does.
     """
 
     page: str
@@ -54,6 +77,7 @@ class Example:
     check: Check = lambda answer: bool(answer["hits"]["hits"])
     refused: str | None = None
     note: str = ""
+    inside: Inside | None = None
 
     @property
     def outcome(self) -> str:
@@ -71,6 +95,22 @@ class Example:
 
 def ids(answer: Any) -> list[str]:
     return [hit["_id"] for hit in answer["hits"]["hits"]]
+
+
+def said_by_rerankers(answer: Any) -> bool:
+    return any("rerank.probability" in hit.get("fields", {}) for hit in answer["hits"]["hits"])
+
+
+def in_elasticsearchs_words(answer: Any) -> bool:
+    explained = answer["hits"]["hits"][0]["_explanation"]
+    return "with an original score of" in str(explained) and "at rank" in str(explained)
+
+
+NO_PINNED = Inside(refused="unknown retriever [pinned]", note="the plugin has none")
+NO_RULE = Inside(refused="unknown retriever [rule]", note="the tests' node has no query rules")
+EXPLAINED = Inside(
+    in_elasticsearchs_words, note="in Elasticsearch's words, with score and rank of each stage"
+)
 
 
 def match(words: str, name: str = "text") -> Body:
@@ -430,6 +470,7 @@ EXAMPLES = [
             }
         },
         check=lambda answer: ids(answer) == ["4", "2", "1", "3"],
+        inside=NO_PINNED,
     ),
     Example(
         "rescorer-retriever",
@@ -530,6 +571,7 @@ EXAMPLES = [
             }
         },
         refused="«[rule] is run by Elasticsearch alone, with everything under it, and [rrf] is run here»",
+        inside=NO_RULE,
     ),
     Example(
         "diversify-retriever",
@@ -819,6 +861,7 @@ EXAMPLES = [
         ["1"],
         [0.5],
         check=_explained,
+        inside=EXPLAINED,
     ),
     Example(
         "retrievers-examples",
@@ -951,6 +994,7 @@ EXAMPLES = [
         check=lambda answer: answer["hits"]["hits"][0]["_explanation"]["description"].startswith(
             "rrf score: [0.8333334] computed for initial ranks [2, 1]"
         ),
+        inside=EXPLAINED,
     ),
     Example(
         "reciprocal-rank-fusion",
@@ -977,6 +1021,7 @@ EXAMPLES = [
             "[my_knn_query] computed as [1 / (1 + 1)]"
             in answer["hits"]["hits"][0]["_explanation"]["details"][1]["description"]
         ),
+        inside=EXPLAINED,
     ),
     *(
         Example(
@@ -1105,6 +1150,10 @@ FEATURES = [
         "`min_score`",
         rrf({"knn": {**NEAR["knn"], "min_score": 0.9}}),
         lambda answer: ids(answer) == ["1", "2"],
+        inside=Inside(
+            lambda answer: ids(answer) == ["1", "2", "3"],
+            note="without effect: Elasticsearch 9.5 ignores it in every kNN retriever; use `similarity`",
+        ),
     ),
     Feature(
         "knn",
@@ -1200,6 +1249,7 @@ FEATURES = [
         "weights in `fields`",
         {"retriever": {"rrf": {"query": "x", "fields": ["text^2"]}}},
         refused="[rrf] does not support per-field weights in [fields]",
+        inside=Inside(lambda answer: ids(answer) == []),
     ),
     Feature(
         "rrf",
@@ -1288,6 +1338,7 @@ FEATURES = [
         "an unknown `normalizer`",
         linear({"retriever": NEAR, "normalizer": "softmax"}),
         refused="Unknown normalizer [softmax]",
+        inside=Inside(refused="unknown normalizer [softmax]; choose one of [none, minmax, l2_norm]"),
     ),
     Feature(
         "text_similarity_reranker",
@@ -1300,6 +1351,7 @@ FEATURES = [
         "`inference_id` of a served model",
         reranker(match("AI"), **MODEL),
         lambda answer: answer["rerank"]["model"] == "my-rerank-model",
+        inside=Inside(said_by_rerankers, note="an answer of Elasticsearch has no `rerank` block"),
     ),
     Feature(
         "text_similarity_reranker",
@@ -1387,30 +1439,35 @@ FEATURES = [
         "`ids`",
         {"retriever": {"pinned": {"ids": ["5", "4"], "retriever": NEAR}}},
         lambda answer: ids(answer) == ["5", "4", "1", "2", "3"],
+        inside=NO_PINNED,
     ),
     Feature(
         "pinned",
         "`docs`",
         {"retriever": {"pinned": {"docs": [{"_id": "5", "_index": EXAMPLE}], "retriever": NEAR}}},
         lambda answer: ids(answer)[0] == "5",
+        inside=NO_PINNED,
     ),
     Feature(
         "pinned",
         "`rank_window_size`",
         {"retriever": {"pinned": {"ids": ["5"], "retriever": NEAR, "rank_window_size": 2}}, "size": 2},
         lambda answer: ids(answer) == ["5", "1"],
+        inside=NO_PINNED,
     ),
     Feature(
         "pinned",
         "over or under any compound",
         rrf({"pinned": {"ids": ["5"], "retriever": rrf(*TWO)["retriever"]}}, rank_window_size=10),
         lambda answer: ids(answer)[0] == "5",
+        inside=Inside(refused="unknown field [pinned]", note="the plugin has none"),
     ),
     Feature(
         "pinned",
         "`ids` and `docs` together",
         {"retriever": {"pinned": {"ids": ["5"], "docs": [{"_id": "4"}], "retriever": NEAR}}},
         refused="Both 'ids' and 'docs' cannot be specified at the same time",
+        inside=NO_PINNED,
     ),
     Feature(
         "rescorer",
@@ -1485,6 +1542,7 @@ FEATURES = [
             }
         },
         refused="[diversify] is run by Elasticsearch alone, with everything under it, and [rrf] is run here",
+        inside=Inside(),
     ),
     Feature(
         "rule",
@@ -1495,6 +1553,7 @@ FEATURES = [
             }
         },
         refused="[rule] is run by Elasticsearch alone, with everything under it, and [rrf] is run here",
+        inside=NO_RULE,
     ),
     Feature(
         "rule",
@@ -1508,12 +1567,14 @@ FEATURES = [
         "an unknown retriever",
         rrf({"standrad": {}}),
         refused="unknown retriever [standrad] did you mean [standard]?",
+        inside=Inside(refused="unknown field [standrad]"),
     ),
     Feature(
         "any",
         "an unknown key",
         rrf(NEAR, rank_windw_size=5),
         refused="[retriever.rrf] [rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?",
+        inside=Inside(refused="[es_rrf] unknown field [rank_windw_size] did you mean [rank_window_size]?"),
     ),
     Feature(
         "any",
@@ -1610,6 +1671,7 @@ FEATURES = [
         "`explain`",
         _request(explain=True),
         lambda answer: "rankConstant: [1]" in answer["hits"]["hits"][0]["_explanation"]["description"],
+        inside=EXPLAINED,
     ),
     Feature(
         "request",
@@ -1638,6 +1700,7 @@ FEATURES = [
         _request(),
         note="`dfs_query_then_fetch` is used for the leaf retrievers, unlike in Elasticsearch",
         parameters={"preference": "_local", "search_type": "dfs_query_then_fetch"},
+        inside=Inside(note="as in Elasticsearch"),
     ),
     Feature(
         "request",
@@ -1687,14 +1750,20 @@ FEATURES = [
         "`slice`",
         _request(slice={"id": 0, "max": 2}),
         refused="[slice] cannot be combined with a compound retriever",
+        inside=Inside(refused="[slice] can only be used with [scroll] or [point-in-time] requests"),
     ),
     Feature(
         "request",
         "an unknown key",
         _request(highlite={}),
         refused="Unknown key in [highlite]. did you mean [highlight]?",
+        inside=Inside(refused="Unknown key for a START_OBJECT in [highlite]."),
     ),
 ]
+
+
+WAYS = ("outside Elasticsearch", "inside, by the plugin")
+SAME = "the same"
 
 
 def tables() -> str:
@@ -1704,20 +1773,22 @@ def tables() -> str:
         kind = each.of if each.of in ("any", "request") else f"`{each.of}`"
         here = f"refused ({each.status}): «{each.refused}»" if each.refused else "served"
         note = f"; {each.note}" if each.note else ""
-        features.append(f"| {'' if each.of == of else kind} | {each.what} | {here}{note} |")
+        within = each.inside.outcome if each.inside else SAME
+        features.append(f"| {'' if each.of == of else kind} | {each.what} | {here}{note} | {within} |")
         of = each.of
     examples, page = [], ""
     for example in EXAMPLES:
         named = "" if example.page == page else example.page
-        examples.append(f"| {named} | {example.heading} | {example.outcome} |")
+        within = example.inside.outcome if example.inside else SAME
+        examples.append(f"| {named} | {example.heading} | {example.outcome} | {within} |")
         page = example.page
     return _folded(
         f"{len(FEATURES)} features of Elastic's reference",
-        ("retriever", "feature", "in es-rerank"),
+        ("retriever", "feature", *WAYS),
         "\n".join(features),
     ) + _folded(
         f"{len(EXAMPLES)} examples of Elastic's retriever documentation",
-        ("page", "example", "in es-rerank"),
+        ("page", "example", *WAYS),
         "\n".join(examples),
     )
 

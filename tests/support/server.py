@@ -1,4 +1,4 @@
-"""A sidecar as a process of its own, on a free port."""
+"""Sidecars: one as a process of its own, one in a thread of this process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import uvicorn
+from starlette.applications import Starlette
 
 _READY_S = 120.0
 
@@ -25,6 +28,29 @@ def sidecar(
     arguments = ["--port", str(port), "--elasticsearch-url", url, *models, *extra]
     with _serving(arguments, log, {}) as process:
         yield _ready(process, log), process
+
+
+@contextmanager
+def serving(app: Starlette, port: int) -> Iterator[str]:
+    """Serve the application of a sidecar from a thread until the block ends; yields its address, once it is
+    ready.
+
+    Its models may be objects of this process.
+    """
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + _READY_S
+            while httpx.get(f"{address}/readyz", timeout=_READY_S).status_code != 200:
+                assert time.monotonic() < deadline, "the sidecar is not ready"
+                time.sleep(0.02)  # between two looks; what is awaited is the answer
+            yield address
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @contextmanager
