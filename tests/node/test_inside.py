@@ -100,7 +100,7 @@ def test_a_drawn_tree_gives_the_same_by_either_way(
     assert inside["rerank"]["requests"] <= 2, "the search, and once a minute the mapping"
     assert inside["hits"]["total"] == outside["hits"]["total"]
     assert_same(inside, outside)
-    for key in ("status", "window", "model"):
+    for key in ("status", "window", "model", "score"):
         assert inside["rerank"].get(key) == outside["rerank"].get(key)
 
 

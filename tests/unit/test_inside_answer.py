@@ -22,7 +22,9 @@ PLAIN: dict[str, Any] = {"_id": "2"}
 
 def block(warning: str | None, *hits: dict[str, Any], reranks: bool = True) -> dict[str, Any]:
     answer = {"took": 3, "hits": {"hits": list(hits)}}
-    made = inside_answer(answer, warning, ["tiny", "tiny"], 50, SearchStats(requests=1), reranks=reranks)
+    made = inside_answer(
+        answer, warning, ["tiny", "tiny"], 50, SearchStats(requests=1), reranks=reranks, blended=True
+    )
     assert {key: made[key] for key in answer} == answer
     said: dict[str, Any] = made["rerank"]
     return said
@@ -60,6 +62,7 @@ def test_the_block_leaves_out_what_is_not_known() -> None:
     said = block(None, SCORED)
     assert said == {
         "model": "tiny",
+        "score": "blend",
         "status": "reranked",
         "window": 50,
         "requests": 1,

@@ -21,6 +21,8 @@ from ..grammar.tree import (
     Compound,
     Retriever,
     TextEmbedding,
+    TextSimilarityReranker,
+    nodes_of,
     retrievers_in,
     text_embedding_leaves,
 )
@@ -117,9 +119,19 @@ def with_block(
     ids = inference_ids(tree, context.elasticsearch_runs)
     models = [name for name in (names.get(id_, default) for id_ in ids) if name is not None]
     reranks = bool(ids) or any(kind == RERANKER for kind, _ in retrievers_in(tree))
-    window = root.window if isinstance(root, Compound) else None
+    blends = (
+        None
+        if root is None
+        else [node.blend for node in nodes_of(root) if isinstance(node, TextSimilarityReranker)]
+    )
     return inside_answer(
-        answer.body, answer.meta.headers.get("warning"), models, window, context.stats, reranks=reranks
+        answer.body,
+        answer.meta.headers.get("warning"),
+        models,
+        root.window if isinstance(root, Compound) else None,
+        context.stats,
+        reranks=reranks,
+        blended=None if blends is None else any(blends),
     )
 
 

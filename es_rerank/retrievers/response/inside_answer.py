@@ -41,11 +41,13 @@ def inside_answer(
     stats: SearchStats,
     *,
     reranks: bool,
+    blended: bool | None,
 ) -> dict[str, Any]:
     """Return a response of Elasticsearch with the block ``rerank``.
 
     ``warning``: the header of that name. ``models``: the names of the rerankers that are known. ``window``:
     how many documents the tree can return, None if not known. ``reranks``: whether the tree has a reranker.
+    ``blended``: whether the first stage has a part in a reranker's scores, None if not known.
     The block has ``inside: true`` and what is known here: it lacks ``candidates``, ``truncated``, ``cached``
     and ``capped``.
     """
@@ -53,6 +55,7 @@ def inside_answer(
     reasons = reasons_in(warnings_in(warning))
     block = {
         **({"model": ", ".join(named)} if named else {}),
+        **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
         "status": _status(answer, reasons) if reranks else "fused",
         **({"reason": "; ".join(reasons)} if reasons else {}),
         **({} if window is None else {"window": window}),
