@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+from elasticsearch import Elasticsearch
+
 Body = dict[str, Any]
 
 WORDS = ("treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer")
@@ -30,6 +32,33 @@ PROPERTIES: Body = {
         },
     },
 }
+
+
+ALIAS = "drawn-trees"
+INDICES = (("drawn-trees-a", 3, 140), ("drawn-trees-b", 2, 70))
+"""Name, shards and documents of each index under the alias."""
+
+
+def fill(es: Elasticsearch) -> None:
+    """Make the indices anew. Each of their shards is merged to one segment."""
+    empty(es)
+    for number, (name, shards, count) in enumerate(INDICES):
+        es.indices.create(
+            index=name,
+            mappings={"properties": PROPERTIES},
+            settings={"number_of_shards": shards, "number_of_replicas": 0},
+            aliases={ALIAS: {}},
+        )
+        operations: list[Any] = []
+        for place, document in enumerate(documents(number, count)):
+            operations += [{"index": {"_id": f"{number}-{place}"}}, document]
+        assert not es.bulk(index=name, operations=operations, refresh=True)["errors"]
+        es.indices.forcemerge(index=name, max_num_segments=1)
+        es.indices.refresh(index=name)
+
+
+def empty(es: Elasticsearch) -> None:
+    es.options(ignore_status=404).indices.delete(index=[name for name, _, _ in INDICES])
 
 
 def documents(seed: int, count: int) -> Iterator[Body]:

@@ -1,0 +1,103 @@
+"""The plugin in the oldest Elasticsearch that it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from drawn_trees import ALIAS, DIMS, PROPERTIES, empty, fill, search
+from elasticsearch import Elasticsearch
+from plugin_bodies import inside
+from rankings import assert_same_ranking, ranked_hits
+from server import reserved_port, sidecar
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+
+from es_rerank import RerankClient, load_embedder, load_reranker
+from es_rerank.node import down, up
+from es_rerank.node.plugin.archive import TESTED
+
+# Documents without a text are named in a header; test_plugin_searches shows that it is right.
+pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning")]
+
+OLDEST = TESTED[-1]
+
+
+class Oldest(NamedTuple):
+    """The node, and a client that runs the same trees outside, over the models of its sidecar."""
+
+    inside: Elasticsearch
+    outside: RerankClient
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oldest]:
+    """A node of that version with the plugin, and its sidecar."""
+    folder = tmp_path_factory.mktemp("oldest")
+    models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
+    try:
+        with reserved_port() as port:
+            settings = {"es_rerank.url": f"http://127.0.0.1:{port}"}
+            node = up(folder / "state", plugin=True, settings=settings, version=OLDEST, timeout_s=300)
+            assert node.version == OLDEST
+            with (
+                sidecar(node.url, *models, folder / "log", port),
+                Elasticsearch(node.url, request_timeout=60) as es,
+            ):
+                fill(es)
+                reranker, embedder = load_reranker(models[0]), load_embedder(models[1])
+                yield Oldest(es, RerankClient(es, reranker=reranker, embedder=embedder, plugin="never"))
+                empty(es)
+    finally:
+        down(folder / "state", purge=True)
+
+
+@pytest.mark.parametrize("number", range(25))
+def test_a_drawn_tree_gives_the_same_inside_and_outside(oldest: Oldest, number: int) -> None:
+    """The first of the trees that test_plugin_trees draws: fusion, reranking and query vectors."""
+    body = search(number)
+    here = oldest.inside.search(index=ALIAS, body=inside(body)).body
+    there = oldest.outside.search(index=ALIAS, body=body).body
+    if "min_score" not in str(body):
+        # Elasticsearch 9.1 counts what the leaves match, also where a retriever has a minimum.
+        assert here["hits"]["total"] == there["hits"]["total"]
+    assert_same_ranking(ranked_hits(body, here), ranked_hits(body, there))
+
+
+def test_hits_say_what_the_reranker_said_but_not_below_another_compound(oldest: Oldest) -> None:
+    leaf: dict[str, Any] = {"standard": {"query": {"match": {"text": "moon river"}}}}
+    tree = {"es_rerank": {"retriever": leaf, "field": "text", "inference_text": "moon over the river"}}
+    (top, *_) = oldest.inside.search(index=ALIAS, retriever=tree)["hits"]["hits"]
+    assert top["fields"]["rerank.probability"] == [top["_score"]]
+    # Elasticsearch 9.1 does not let a compound take over what the hits of its children say.
+    fused = {"es_rrf": {"retrievers": [tree]}}
+    answer = oldest.inside.search(index=ALIAS, retriever=fused)
+    assert answer["hits"]["hits"][0]["_id"] == top["_id"]
+    assert all("fields" not in hit for hit in answer["hits"]["hits"])
+
+
+def test_a_pipeline_makes_passages_that_a_query_vector_finds(oldest: Oldest) -> None:
+    es = oldest.inside
+    es.ingest.put_pipeline(id="oldest", processors=[{"es_rerank_passages": {}}])
+    es.indices.create(index="oldest", mappings={"properties": PROPERTIES})
+    texts = {"1": "the king signed the treaty", "2": "a dog on the moon"}
+    for identifier, text in texts.items():
+        es.index(index="oldest", id=identifier, document={"text": text}, pipeline="oldest", refresh=True)
+    (passage,) = es.get(index="oldest", id="1")["_source"]["passages"]
+    assert passage["text"] == texts["1"]
+    assert len(passage["vector"]) == DIMS
+    near = {
+        "knn": {
+            "field": "passages.vector",
+            "query_vector_builder": {"es_rerank": {"model_text": texts["2"]}},
+            "k": 1,
+            "num_candidates": 10,
+        }
+    }
+    (hit,) = es.search(index="oldest", retriever=near)["hits"]["hits"]
+    assert hit["_id"] == "2"
+
+
+def test_it_says_how_it_is(oldest: Oldest) -> None:
+    said = oldest.inside.perform_request("GET", "/_es_rerank", headers={"accept": "application/json"}).body
+    assert said["sidecar"]["status"] == "ok"
