@@ -202,6 +202,16 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     return kept, room - kept
 
 
+def surely_fits(text: str, size: int) -> bool:
+    """Return whether a text has at most ``size`` tokens, known from its length alone; False if not known.
+
+    A token of a text in ASCII holds at least one character, in every vocabulary of WordPiece, BPE and
+    Unigram. SentencePiece may put one token before the first word. Other characters may become longer when
+    they are normalised.
+    """
+    return text.isascii() and len(text) < size
+
+
 def well_formed(text: str) -> str:
     """Return the text as valid Unicode: a surrogate pair becomes its character, a lone surrogate U+FFFD."""
     try:

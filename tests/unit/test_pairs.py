@@ -7,13 +7,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_tokenizer
+from tiny_models import tiny_t5_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from es_rerank.errors import ModelFolderError
 from es_rerank.models.load import model_folder
 from es_rerank.settings import BUNDLED_EMBEDDER
-from es_rerank.text.pairs import Encoded, PairEncoder, TextEncoder, longest_first, open_tokenizer, well_formed
+from es_rerank.text.pairs import (
+    Encoded,
+    PairEncoder,
+    TextEncoder,
+    longest_first,
+    open_tokenizer,
+    surely_fits,
+    well_formed,
+)
 
 lengths = st.integers(0, 60)
 windows = st.integers(6, 70)
@@ -158,3 +166,33 @@ def test_a_broken_tokenizer_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelFolderError, match=r"tokenizer\.json is not a tokenizer"):
         open_tokenizer(tmp_path / "tokenizer.json")
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """A tokenizer like RoBERTa's and ModernBERT's, whose vocabulary has single bytes only."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return tokenizer
+
+
+ALGORITHMS = {
+    "WordPiece": tiny_tokenizer(),
+    "bundled": open_tokenizer(model_folder(BUNDLED_EMBEDDER) / "tokenizer.json"),
+    "Unigram": tiny_t5_tokenizer(),
+    "XLM-R": xlm_tokenizer(),
+    "byte-level BPE": byte_level_tokenizer(),
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@given(text=st.text(st.characters(codec="ascii"), max_size=60) | st.text("ab .\n", max_size=60))
+def test_a_text_that_surely_fits_has_no_more_tokens(name: str, text: str) -> None:
+    size = len(text) + 1
+    assert surely_fits(text, size)
+    assert len(ALGORITHMS[name].encode(text, add_special_tokens=False).ids) <= size
+
+
+@pytest.mark.parametrize("text", ["\ufdfa", "é" * 3, "中文"])
+def test_a_text_beyond_ascii_is_counted(text: str) -> None:
+    assert not surely_fits(text, 1_000)

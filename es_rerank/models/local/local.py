@@ -15,7 +15,7 @@ from ...engine.pool import Pool
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...text.chunking import OVERLAP_TOKENS, Chunker
-from ...text.pairs import Encoded, open_tokenizer, well_formed
+from ...text.pairs import Encoded, open_tokenizer, surely_fits, well_formed
 from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
@@ -161,7 +161,8 @@ class LocalReranker(Closeable):
         return passages
 
     def _cut(self, text: str, size: int, room: int) -> list[Passage]:
-        if self._tokens(text) <= size:
+        # Counting the tokens of fifty short texts took 3 ms of a search.
+        if surely_fits(text, size) or self._tokens(text) <= size:
             return [Passage(text, 0, len(text))] if text else []
         return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(
             text
