@@ -203,10 +203,13 @@ def test_eight_compounds_may_stand_above_one_another(es: Elasticsearch, probabil
         assert [each for each, _ in scores(answer)] == order
 
 
-def test_nine_compounds_above_one_another_are_refused_by_elasticsearch(es: Elasticsearch) -> None:
-    status, sentence = refused(es, deep(9))
-    assert status == 500
-    assert sentence.startswith("too many rewrite rounds")
+@pytest.mark.parametrize("levels", [9, 12])
+def test_more_than_eight_compounds_above_one_another_are_refused(es: Elasticsearch, levels: int) -> None:
+    status, sentence = refused(es, deep(levels))
+    assert status == 400
+    assert sentence == (
+        "Validation Failed: 1: at most [8] compound retrievers can stand above one another; take one out;"
+    )
 
 
 # -- what a hit says -----------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
         boolean scroll,
         boolean allowPartial
     ) {
-        ActionRequestValidationException all = super.validate(source, errors, scroll, allowPartial);
+        ActionRequestValidationException all = Nesting.check(this, super.validate(source, errors, scroll, allowPartial));
         for (String error : fieldErrors()) {
             all = ValidateActions.addValidationError("[" + getName() + "] " + error, all);
         }

@@ -2,6 +2,7 @@ package esrerank;
 
 import org.apache.lucene.search.ScoreDoc;
 import org.elasticsearch.action.ActionListener;
+import org.elasticsearch.action.ActionRequestValidationException;
 import org.elasticsearch.action.search.SearchRequest;
 import org.elasticsearch.action.search.SearchResponse;
 import org.elasticsearch.action.search.TransportSearchAction;
@@ -184,6 +185,16 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             Boolean.TRUE.equals(values[8]),
             (Float) values[9]
         );
+    }
+
+    @Override
+    public ActionRequestValidationException validate(
+        SearchSourceBuilder source,
+        ActionRequestValidationException errors,
+        boolean scroll,
+        boolean allowPartial
+    ) {
+        return Nesting.check(this, super.validate(source, errors, scroll, allowPartial));
     }
 
     @Override
