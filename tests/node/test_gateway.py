@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ import httpx
 import pytest
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, AuthenticationException, AuthorizationException, Elasticsearch
+from own_nodes import secured_node
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from tls import behind_tls
 
 from es_rerank.models import Reranker
-from es_rerank.node import Node, distribution, java, process
-from es_rerank.node.account import account, default_cache, home_of
+from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.authority import key_hash
 from es_rerank.sidecar.service import Limits, Service
@@ -119,58 +117,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A node of its own with Elasticsearch's security on, and three users of one password: elastic,
     reader and jo.
     """
-    folder, jdk = distribution.unpacked(default_cache()), java.find(os.environ)
-    if folder is None or jdk is None:
-        pytest.skip(
-            "the tests' node does not come from Maven, so its security cannot be switched on here; "
-            "install Maven and a JDK 21+ to run this"
-        )
-    home = home_of(tmp_path_factory.mktemp("secured") / "state")
-    process.prepare(home, folder)
-    settings = home / "config" / "elasticsearch.yml"
-    on = (
-        "xpack.security.enabled: true\n"
-        "xpack.security.http.ssl.enabled: false\n"
-        "xpack.security.transport.ssl.enabled: false"
-    )
-    settings.write_text(settings.read_text().replace("xpack.security.enabled: false", on))
-    for name, content in (("roles.yml", ROLES), ("users", ""), ("users_roles", "")):
-        path = home / "config" / name
-        path.write_text(content)
-        if (owner := account()) is not None:
-            shutil.chown(path, user=owner)
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "ES_JAVA_HOME": str(jdk.home),
-        "ES_PATH_CONF": str(home / "config"),
-    }
-    tools: tuple[tuple[str, ...], ...] = (
-        ("elasticsearch-keystore", "create"),
-        ("elasticsearch-keystore", "add", "-x", "-f", "bootstrap.password"),
-        *(
-            ("elasticsearch-users", "useradd", name, "-p", PASSWORD, "-r", role)
-            for name, role in (("reader", "reader"), ("jo", "open"))
-        ),
-    )
-    for tool, *arguments in tools:
-        groups: list[int] | None = None if account() is None else []
-        command = [str(folder / "bin" / tool), *arguments]
-        subprocess.run(
-            command,
-            input=PASSWORD.encode(),
-            env=environ,
-            user=account(),
-            extra_groups=groups,
-            check=True,
-            capture_output=True,
-        )
-    place, url = process.start(home, folder, jdk.home, heap_mb=512, timeout_s=300)
-    try:
-        yield url
-    finally:
-        process.stop(place.pid)
-        process.remove(home)
+    users = {"reader": "reader", "jo": "open"}
+    with secured_node(tmp_path_factory.mktemp("secured") / "state", ROLES, users, PASSWORD) as node:
+        yield node.start(heap_mb=512)
 
 
 @pytest.fixture(scope="module")
