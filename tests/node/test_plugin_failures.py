@@ -126,6 +126,23 @@ def test_an_answer_that_is_right_reranks(
     assert "warning" not in answer.headers
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_every_warning_reaches_the_caller(
+    failing: bool,
+    fake_sidecar: ScriptedSidecar,
+    plugin_node: Node,
+    plugin_es: Elasticsearch,
+    plugin_index: str,
+) -> None:
+    filled(plugin_es, plugin_index)
+    plugin_es.index(index=plugin_index, id="blank", document={"n": 99}, refresh=True)
+    wanted = ["1 of 7 documents have no text in [text]", *(["as scripted"] if failing else [])]
+    fake_sidecar.usual = status(404) if failing else right
+    for _ in range(30):
+        answer = search(plugin_node.url, plugin_index, rerank(allow_rerank_failures=True))
+        assert [words for words in wanted if words not in answer.headers["warning"]] == []
+
+
 # -- answers that do not come --------------------------------------------------------------------------------
 
 
