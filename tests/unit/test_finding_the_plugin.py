@@ -21,7 +21,9 @@ from es_rerank.testing import WordOverlapReranker
 INFO = "GET /_es_rerank"
 SEARCH = "POST /articles/_search"
 OUTSIDE = Reply(200, {"timed_out": False, "hits": {"hits": [], "total": {"value": 0, "relation": "eq"}}})
-INSIDE = Reply(200, {"took": 7, "hits": {"hits": [{"_id": "1", "_score": 0.5}]}})
+INSIDE = Reply(
+    200, {"took": 7, "hits": {"hits": [{"_id": "1", "_score": 0.5, "fields": {"rerank.logit": [0.0]}}]}}
+)
 TREE = rrf(LEAF, LEAF)
 RERANKED = reranker(retriever=rrf(LEAF, LEAF))
 

@@ -17,17 +17,16 @@ EMPTY = '299 Elasticsearch-9.5.0-abc "[es_rerank] 1 of 5 documents have no text 
 OTHER = '299 Elasticsearch-9.5.0-abc "[match] is old"'
 
 SCORED: dict[str, Any] = {"_id": "1", "fields": {"rerank.logit": [1.0]}}
-PLAIN: dict[str, Any] = {"_id": "2"}
+PLAIN: dict[str, Any] = {"_id": "2", "_score": 1.5}
 
 
-def block(warning: str | None, *hits: dict[str, Any], reranks: bool = True) -> dict[str, Any]:
+def block(warning: str | None, *hits: dict[str, Any], **tree: bool) -> dict[str, Any]:
     answer = {"took": 3, "hits": {"hits": list(hits)}}
-    made = inside_answer(
-        answer, warning, ["tiny", "tiny"], 50, SearchStats(requests=1), reranks=reranks, blended=True
-    )
+    stats, said = SearchStats(requests=1), {"reranks": True, "scores_hits": True, "blended": True, **tree}
+    made = inside_answer(answer, warning, ["tiny", "tiny"], 50, stats, **said)
     assert {key: made[key] for key in answer} == answer
-    said: dict[str, Any] = made["rerank"]
-    return said
+    account: dict[str, Any] = made["rerank"]
+    return account
 
 
 def test_warnings_are_read_with_their_escapes_undone() -> None:
@@ -74,4 +73,12 @@ def test_the_block_leaves_out_what_is_not_known() -> None:
 
 
 def test_a_tree_without_a_reranker_is_fused() -> None:
-    assert block(None, PLAIN, reranks=False)["status"] == "fused"
+    assert block(None, PLAIN, reranks=False, scores_hits=False)["status"] == "fused"
+
+
+def test_hits_without_scores_are_of_the_first_stage_without_a_header_too() -> None:
+    said = block(None, PLAIN)
+    assert (said["status"], said["reason"]) == ("first_stage", "the reranker gave no scores")
+    assert block(None, PLAIN, scores_hits=False)["status"] == "reranked", "the reranker is below a fusion"
+    assert block(None)["status"] == "reranked", "there is no hit to score"
+    assert block(None, {**PLAIN, "_score": 0.0})["status"] == "reranked", "the hit was not ranked"

@@ -131,6 +131,7 @@ def with_block(
         root.window if isinstance(root, Compound) else None,
         context.stats,
         reranks=reranks,
+        scores_hits=isinstance(root, TextSimilarityReranker),
         blended=None if blends is None else any(blends),
     )
 

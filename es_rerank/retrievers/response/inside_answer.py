@@ -41,22 +41,30 @@ def inside_answer(
     stats: SearchStats,
     *,
     reranks: bool,
+    scores_hits: bool,
     blended: bool | None,
 ) -> dict[str, Any]:
     """Return a response of Elasticsearch with the block ``rerank``.
 
     ``warning``: the header of that name. ``models``: the names of the rerankers that are known. ``window``:
     how many documents the tree can return, None if not known. ``reranks``: whether the tree has a reranker.
+    ``scores_hits``: whether the outermost retriever is one, so that each scored hit says its logit.
     ``blended``: whether the first stage has a part in a reranker's scores, None if not known.
     The block has ``inside: true`` and what is known here: it lacks ``candidates``, ``truncated``, ``cached``
     and ``capped``.
     """
     named = list(dict.fromkeys(models))
     reasons = reasons_in(warnings_in(warning))
+    hits = (answer.get("hits") or {}).get("hits") or []
+    scored = any("rerank.logit" in (hit.get("fields") or {}) for hit in hits)
+    # Elasticsearch may fill a page with documents that the tree did not rank. Their score is 0.
+    ranked = any((hit.get("_score") or 0) > 0 for hit in hits)
+    if scores_hits and ranked and not scored and not reasons:
+        reasons = ["the reranker gave no scores"]  # a proxy may drop the header
     block = {
         **({"model": ", ".join(named)} if named else {}),
         **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
-        "status": _status(answer, reasons) if reranks else "fused",
+        "status": _status(reasons, scored=scored) if reranks else "fused",
         **({"reason": "; ".join(reasons)} if reasons else {}),
         **({} if window is None else {"window": window}),
         **{key: value for key, value in stats.block().items() if key in _KNOWN},
@@ -65,9 +73,7 @@ def inside_answer(
     return {**answer, "rerank": block}
 
 
-def _status(answer: Mapping[str, Any], reasons: list[str]) -> Status:
+def _status(reasons: list[str], *, scored: bool) -> Status:
     if not reasons:
         return "reranked"
-    hits = (answer.get("hits") or {}).get("hits") or []
-    scored = any("rerank.logit" in (hit.get("fields") or {}) for hit in hits)
     return "partial" if scored else "first_stage"
