@@ -10,7 +10,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
-from plugin_searches import info, until
+from plugin_searches import until_asked
 from rerank_services import FakeService, Host, serving_whichever
 from scripted_sidecar import ScriptedSidecar, scripted
 from server import reserved_port, sidecar
@@ -150,6 +150,7 @@ def plugin_sidecar(
     folder = tmp_path_factory.mktemp("plugin-sidecar")
     models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
     with sidecar(plugin_node.url, *models, folder / "log", sidecar_port) as (url, _):
+        until_asked(plugin_node.url)
         yield url
 
 
@@ -166,7 +167,7 @@ def fake_sidecar(_scripted: ScriptedSidecar, plugin_node: Node) -> ScriptedSidec
     It answers rightly at first, and the plugin's circuit is closed.
     """
     _scripted.forget()
-    until(lambda: info(plugin_node.url)["sidecar"]["status"] == "ok", "the sidecar is asked again")
+    until_asked(plugin_node.url)
     return _scripted
 
 

@@ -30,9 +30,9 @@ def best_first(
     """Return (position, probability 0..1) of the passages to keep, in descending order of logit.
 
     Passages with equal logits keep their order. Passages with a probability below ``min_score`` are left out.
-    Of the others at most ``top_n`` are kept (None: all). ``calibration`` is that of the reranker. ``passages`` is the number of passages that were to
-    be scored. Raises ScoreError when there is not one finite score per passage, DeadlineError when some
-    passages were not scored before the deadline.
+    Of the others at most ``top_n`` are kept (None: all). ``calibration`` is that of the reranker.
+    ``passages`` is the number of passages that were to be scored. Raises ScoreError when there is not one
+    finite score per passage, DeadlineError when some passages were not scored before the deadline.
     """
     if len(scores) != passages:
         raise ScoreError(

@@ -21,6 +21,7 @@ from conformance import (
 from corpus import Broken
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from plugin_bodies import inside
+from plugin_searches import until_asked
 from server import serving
 
 from es_rerank import RerankClient
@@ -66,6 +67,7 @@ def plugin(plugin_es: Elasticsearch, plugin_node: Node, sidecar_port: int) -> It
     fill(plugin_es)
     service = Service(AsyncElasticsearch(plugin_node.url), lambda: (rerankers(), EMBEDDER))
     with serving(create_app(service), sidecar_port):
+        until_asked(plugin_node.url)
         yield plugin_es
     empty(plugin_es)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from corpus import ARTICLES
 from elasticsearch import Elasticsearch
+from plugin_searches import until_asked
 from server import sidecar
 
 from es_rerank import load_embedder
@@ -134,6 +135,7 @@ def test_three_commands_index_and_search_inside_elasticsearch(
     models = model_folder(BUNDLED_RERANKER), model_folder(BUNDLED_EMBEDDER)
     try:
         with sidecar(plugin_node.url, *models, tmp_path / "log", sidecar_port):
+            until_asked(plugin_node.url)
             made, written, found = answers(commands, "localhost:9200", plugin_node.url)
     finally:
         plugin_es.indices.delete(index="passages-articles", ignore_unavailable=True)

@@ -80,6 +80,11 @@ def cluster_settings(es: Elasticsearch, **values: Any) -> Iterator[None]:
         es.cluster.put_settings(persistent=dict.fromkeys(names))
 
 
+def until_asked(url: str) -> None:
+    """Wait until the plugin of a node asks its sidecar: after failures it does not for a while."""
+    until(lambda: bool(info(url)["sidecar"]["status"] == "ok"), "the sidecar is asked again")
+
+
 def info(url: str) -> dict[str, Any]:
     """Return what ``GET /_es_rerank`` says."""
     said: dict[str, Any] = httpx.get(f"{url}/_es_rerank", timeout=60).json()

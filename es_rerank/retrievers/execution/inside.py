@@ -29,7 +29,11 @@ from ..grammar.tree import (
 from ..response.inside_answer import inside_answer
 from .commands import Context, FindPlugin, ReadMapping, SearchInside, Steps
 from .plugin_info import PluginInfo, says_no_model, says_no_parameter, says_no_plugin
+from .scoring import MORE_TIME
 from .vectors import check_embedder
+
+_SIDECAR_LATE = 504
+"""Status of the plugin for a sidecar that did not answer in time."""
 
 _REMEDY = "install it on every node, or set plugin (ES_RERANK_PLUGIN) to auto"
 
@@ -86,11 +90,12 @@ def _ran(
     except ConnectionTimeout as error:
         if context.deadline is None:
             raise
-        raise DeadlineError(
-            "the deadline came before Elasticsearch answered; allow more time (timeout, X-Rerank-Timeout-Ms) "
-            "or a smaller rank_window_size"
-        ) from error
+        raise DeadlineError(f"the deadline came before Elasticsearch answered; {MORE_TIME}") from error
     except ApiError as error:
+        if error.status_code == _SIDECAR_LATE and context.deadline is not None:
+            raise DeadlineError(
+                f"the deadline came before the plugin's sidecar answered; {MORE_TIME}"
+            ) from error
         if says_no_plugin(error.status_code, error.body):
             fault = "Elasticsearch does not know the retrievers of the plugin es-rerank"
             context.plugins.put(PluginInfo(fault))

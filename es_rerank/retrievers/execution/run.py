@@ -43,6 +43,9 @@ from .plugin_info import PluginInfo, not_asked, plugin_info
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
 
+_SIDECAR_SHARE = 0.8
+"""Share of the time left that the plugin's sidecar may take. The rest is for the searches around it."""
+
 _BOUNDED_KEPT = 64
 """Most clients that a connection keeps, one for each request timeout."""
 
@@ -215,7 +218,7 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
             "POST",
             command.path,
             params=command.parameters or None,
-            headers=_JSON,
+            headers=_JSON | _time_for_the_sidecar(context),
             body=command.body,
             endpoint_id="search",
         )
@@ -240,6 +243,14 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
         body=command.body,
         endpoint_id=_ENDPOINTS.get(command.stage, "search"),
     )
+
+
+def _time_for_the_sidecar(context: Context) -> dict[str, str]:
+    """Return the header that bounds a call of the plugin's sidecar, so that a tree that allows rerank
+    failures has its first stage before the deadline. Empty without a deadline.
+    """
+    left = context.remaining_s()
+    return {} if left is None else {"x-rerank-timeout-ms": str(max(1, int(left * 1000 * _SIDECAR_SHARE)))}
 
 
 _ENDPOINTS = {"point_in_time": "open_point_in_time"}

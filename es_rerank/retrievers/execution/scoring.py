@@ -13,9 +13,10 @@ from ..response.answer import SearchStats
 from .commands import Context, ScoreTexts, SplitLongTexts, Steps
 from .window_texts import WindowTexts
 
-_MORE_TIME = (
+MORE_TIME = (
     "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
 )
+"""What a caller can do against a deadline that came too soon."""
 
 
 def rerank_window(
@@ -32,7 +33,7 @@ def rerank_window(
         candidates = yield from texts.chunked(node, candidates)
     except DeadlineError as error:
         if not node.allow_rerank_failures:
-            raise DeadlineError(f"{error}; {_MORE_TIME}") from error
+            raise DeadlineError(f"{error}; {MORE_TIME}") from error
         stats.fail(str(error), reached=False)
         return first_stage_order(candidates)
     try:
@@ -77,6 +78,6 @@ def _late(
     done = int(scores.done.sum())
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:
-        raise DeadlineError(f"{reason}; {_MORE_TIME}")
+        raise DeadlineError(f"{reason}; {MORE_TIME}")
     stats.fail(reason, reached=done > 0)
     return ranking if done else first_stage_order(candidates)

@@ -9,6 +9,7 @@ import org.elasticsearch.plugins.IngestPlugin;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.plugins.ReloadablePlugin;
 import org.elasticsearch.plugins.SearchPlugin;
+import org.elasticsearch.rest.RestHeaderDefinition;
 import org.elasticsearch.search.fetch.FetchSubPhase;
 import org.elasticsearch.search.rank.RankDoc;
 
@@ -89,6 +90,11 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
     @Override
     public Map<String, Processor.Factory> getProcessors(Processor.Parameters parameters) {
         return Map.of(PassagesProcessor.TYPE, new PassagesProcessor.Factory(() -> batches));
+    }
+
+    @Override
+    public Collection<RestHeaderDefinition> getRestHeaders() {
+        return List.of(new RestHeaderDefinition(Sidecar.TIMEOUT_HEADER, false));
     }
 
     @Override

@@ -423,8 +423,9 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     private void write(XContentBuilder body, List<Hit> window) throws IOException {
         body.field("query", parameters.text);
-        if (parameters.model != null) {
-            body.field("model", sidecar.allowed(parameters.model));
+        String model = sidecar.reranker(parameters.model);
+        if (model != null) {
+            body.field("model", model);
         }
         body.field("allow_failures", parameters.failures);
         body.field("blend", parameters.blend);

@@ -33,6 +33,12 @@ public final class Sidecar {
     /** The version of the internal API that this plugin speaks. */
     static final int API_VERSION = 1;
 
+    /** Header by which the caller of a search bounds each call of the sidecar, in milliseconds. */
+    static final String TIMEOUT_HEADER = "X-Rerank-Timeout-Ms";
+
+    /** The default of {@code inference_id} in Elastic's documentation. Here it names the default reranker. */
+    private static final String DEFAULT_MODEL = ".rerank-v1-elasticsearch";
+
     private static final int OPEN_AFTER = 5;
     private static final long OPEN_MS = 5_000;
 
@@ -117,7 +123,7 @@ public final class Sidecar {
             );
         }
         calls.increment();
-        TimeValue timeout = settings.timeout;
+        TimeValue timeout = timeout();
         new SidecarCall(http, request, threads).send(timeout).whenCompleteAsync((response, error) -> {
             running.decrementAndGet();
             millis.add(threads.relativeTimeInMillis() - start);
@@ -154,7 +160,7 @@ public final class Sidecar {
         }
         HttpRequest.Builder request = HttpRequest.newBuilder(settings.url.resolve(settings.url.getRawPath() + path))
             .header("Content-Type", "application/json")
-            .header("X-Rerank-Timeout-Ms", Long.toString(settings.timeout.millis()))
+            .header(TIMEOUT_HEADER, Long.toString(timeout().millis()))
             .POST(HttpRequest.BodyPublishers.ofString(text, StandardCharsets.UTF_8));
         String key = settings.apiKey();
         if (key != null) {
@@ -169,6 +175,29 @@ public final class Sidecar {
     /** Ends all calls. */
     void close() {
         http.shutdownNow();
+    }
+
+    /** Returns the time for one call: that of the setting, or that of the caller's header if it is shorter. */
+    private TimeValue timeout() {
+        String header = threads.getThreadContext().getHeader(TIMEOUT_HEADER);
+        if (header == null) {
+            return settings.timeout;
+        }
+        if (header.matches("[1-9][0-9]{0,8}") == false) {
+            throw new IllegalArgumentException(
+                "header [" + TIMEOUT_HEADER + "] must be a positive number of milliseconds, found [" + header + "]"
+            );
+        }
+        return TimeValue.timeValueMillis(Math.min(Long.parseLong(header), settings.timeout.millis()));
+    }
+
+    /**
+     * Returns the reranker to ask for, null for the sidecar's own default: where the node allows some models only, the
+     * first of them is the default. Throws IllegalArgumentException for a model that the node does not allow.
+     */
+    String reranker(String model) {
+        boolean unnamed = model == null || model.equals(DEFAULT_MODEL);
+        return allowed(unnamed ? settings.models.isEmpty() ? null : settings.models.get(0) : model);
     }
 
     /** Returns the model to ask for. Throws IllegalArgumentException for one that the node does not allow. */
