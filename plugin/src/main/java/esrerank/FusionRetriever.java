@@ -3,6 +3,7 @@ package esrerank;
 import org.elasticsearch.action.ActionRequestValidationException;
 import org.elasticsearch.action.ValidateActions;
 import org.elasticsearch.cluster.metadata.IndexMetadata;
+import org.elasticsearch.common.ParsingException;
 import org.elasticsearch.common.regex.Regex;
 import org.elasticsearch.index.query.MatchQueryBuilder;
 import org.elasticsearch.index.query.MultiMatchQueryBuilder;
@@ -14,9 +15,8 @@ import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
-import org.elasticsearch.search.retriever.StandardRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
-import org.elasticsearch.common.ParsingException;
+import org.elasticsearch.search.retriever.StandardRetrieverBuilder;
 import org.elasticsearch.xcontent.ConstructingObjectParser;
 import org.elasticsearch.xcontent.ContextParser;
 import org.elasticsearch.xcontent.FilterXContentParserWrapper;
@@ -26,6 +26,7 @@ import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -374,14 +375,14 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     public boolean doEquals(Object other) {
         return super.doEquals(other)
             && other instanceof FusionRetriever<?> fusion
-            && java.util.Arrays.equals(weights, fusion.weights)
-            && java.util.Arrays.equals(normalizers, fusion.normalizers)
+            && Arrays.equals(weights, fusion.weights)
+            && Arrays.equals(normalizers, fusion.normalizers)
             && Objects.equals(query, fusion.query)
             && Objects.equals(fields, fusion.fields);
     }
 
     @Override
     public int doHashCode() {
-        return Objects.hash(super.doHashCode(), query, fields, java.util.Arrays.hashCode(weights));
+        return Objects.hash(super.doHashCode(), query, fields, Arrays.hashCode(weights));
     }
 }

@@ -9,6 +9,7 @@ import org.elasticsearch.cluster.ClusterChangedEvent;
 import org.elasticsearch.cluster.ClusterStateListener;
 import org.elasticsearch.common.util.concurrent.ThreadContext;
 
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -58,7 +59,7 @@ final class PluginNodes implements ClusterStateListener {
     }
 
     private static List<String> without(NodesInfoResponse nodes) {
-        List<String> names = new java.util.ArrayList<>();
+        List<String> names = new ArrayList<>();
         nodes.getNodes()
             .stream()
             .filter(

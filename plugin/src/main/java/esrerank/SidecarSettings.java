@@ -3,14 +3,15 @@ package esrerank;
 import org.elasticsearch.common.settings.ClusterSettings;
 import org.elasticsearch.common.settings.SecureSetting;
 import org.elasticsearch.common.settings.SecureString;
-import org.elasticsearch.common.settings.Setting;
 import org.elasticsearch.common.settings.Setting.Property;
+import org.elasticsearch.common.settings.Setting;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.common.unit.ByteSizeValue;
 import org.elasticsearch.core.TimeValue;
 
 import java.net.InetAddress;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.util.List;
 
 /**
@@ -148,7 +149,7 @@ final class SidecarSettings {
         if (host.matches("[0-9.]+") || host.startsWith("[")) {
             try {
                 return InetAddress.getByName(host).isLoopbackAddress();
-            } catch (java.net.UnknownHostException error) {
+            } catch (UnknownHostException error) {
                 return false;
             }
         }
