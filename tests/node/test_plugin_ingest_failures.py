@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from elasticsearch import Elasticsearch
+from elasticsearch import BadRequestError, Elasticsearch
 from plugin_searches import busy_threads, cluster_settings, info, until
 from scripted_sidecar import Asked, Line, ScriptedSidecar, answering, right, status
 
@@ -229,3 +229,29 @@ def test_many_batches_that_fail_at_once_end(
     until(lambda: info(plugin_node.url)["sidecar"]["status"] == "ok", "the sidecar is asked again")
     fake_sidecar.usual = right
     assert statuses(sent(plugin_es, index, ["one"])) == {201: 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(["one", "two"], "one\ntwo"), (5, "5"), (True, "true"), (["a", None], "a")]
+)
+def test_a_list_and_a_number_are_text(
+    fake_sidecar: ScriptedSidecar, plugin_es: Elasticsearch, index: str, value: Any, text: str
+) -> None:
+    plugin_es.index(index=index, id="0", document={"text": value}, pipeline=PIPELINE)
+    assert fake_sidecar.asked[-1].body["documents"] == [{"title": "", "text": text}]
+
+
+def test_an_object_is_no_text(fake_sidecar: ScriptedSidecar, plugin_es: Elasticsearch, index: str) -> None:
+    lines = [{"index": {"_id": "0"}}, {"text": {"a": 1}}]
+    (item,) = plugin_es.bulk(index=index, operations=lines, pipeline=PIPELINE)["items"]
+    assert reason(item["index"]) == (
+        "field [text] holds an object; [es_rerank_passages] reads text, or a list of texts"
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"field": ""}, {"target_field": "text"}, {"target_field": "_id"}])
+def test_a_pipeline_with_a_field_that_cannot_be_is_refused(
+    plugin_es: Elasticsearch, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(BadRequestError, match=next(iter(wrong))):
+        plugin_es.ingest.put_pipeline(id=f"{PIPELINE}-wrong", processors=[processor(**wrong)])

@@ -272,8 +272,62 @@ def test_the_order_of_the_first_stage_stays_where_failures_are_allowed(es: Elast
 def test_a_field_that_no_index_has_is_named(es: Elasticsearch) -> None:
     assert refused(es, rerank(field="body")) == (
         400,
-        f"[es_rerank] no field [body] in [{NAME}]; it has [half, n, text, vector]",
+        f"[es_rerank] no field with text [body] in [{NAME}]; its text fields are [half, text]",
     )
+
+
+@pytest.mark.parametrize("weight", [-1, "NaN", "Infinity", 1e39])
+def test_a_weight_is_a_number_from_0_on(es: Elasticsearch, weight: Any) -> None:
+    child = {"retriever": first_stage(), "weight": weight}
+    for tree in (rrf(child), {"es_linear": {"retrievers": [child]}}):
+        with pytest.raises(ApiError) as caught:
+            es.search(index=NAME, retriever=tree)
+        assert caught.value.status_code == 400
+        assert "[weight] must be non-negative" in str(caught.value.body)
+
+
+@pytest.mark.parametrize("name", ["min_score", "min_probability"])
+def test_a_minimum_is_a_number(es: Elasticsearch, name: str) -> None:
+    status, sentence = refused(es, rerank(**{name: "NaN"}))
+    assert (status, sentence) == (400, f"[{name}] must be a number, found [NaN]; scores are from 0 to 1")
+
+
+def test_a_wrong_request_stays_wrong_where_failures_are_allowed(es: Elasticsearch) -> None:
+    status, sentence = refused(es, rerank(aggregation="best", allow_rerank_failures=True))
+    assert status == 400
+    assert 'Unknown aggregation [best]; use "max", "first", "mean"' in sentence
+
+
+def test_passages_of_nested_objects_in_nested_objects_are_read(es: Elasticsearch, plugin_index: str) -> None:
+    inner = {"type": "nested", "properties": {"text": {"type": "text"}}}
+    mappings = {
+        "properties": {"n": {"type": "long"}, "outer": {"type": "nested", "properties": {"in": inner}}}
+    }
+    es.indices.create(index=plugin_index, mappings=mappings)
+    outer = [{"in": [{"text": "one"}, {"text": WANTED}]}, {"in": [{"text": "three"}]}]
+    es.index(index=plugin_index, id="1", document={"n": 1, "outer": outer}, refresh=True)
+    answer = es.search(index=plugin_index, retriever=reranked(field="outer.in.text"))
+    (hit,) = answer["hits"]["hits"]
+    assert hit["fields"]["rerank.passage"][0]["text"] in {"one", WANTED, "three"}
+
+
+def test_an_object_is_no_text(es: Elasticsearch, plugin_index: str) -> None:
+    es.indices.create(index=plugin_index, mappings={"properties": {"at": {"type": "geo_point"}}})
+    es.index(index=plugin_index, id="1", document={"n": 1, "at": {"lat": 1, "lon": 2}}, refresh=True)
+    status, sentence = refused(es, rerank(field="at"), plugin_index)
+    assert status == 400
+    assert "none of the 1 documents of the window has text in [at]" in sentence
+
+
+def test_what_was_not_read_is_told_in_a_header(es: Elasticsearch, plugin_index: str) -> None:
+    passages = {"type": "nested", "properties": {"text": {"type": "text"}}}
+    es.indices.create(index=plugin_index, mappings={"properties": {"passages": passages}})
+    many = [{"text": f"passage {number}"} for number in range(40)]
+    es.index(index=plugin_index, id="1", document={"n": 1, "passages": many}, refresh=True)
+    with pytest.warns(ElasticsearchWarning, match=r"of 1 of 1 documents the first 32 passages were read"):
+        es.search(index=plugin_index, retriever=reranked(field="passages.text"))
+    with pytest.warns(ElasticsearchWarning, match="passages were cut to the model's length"):
+        es.search(index=NAME, retriever=reranked(inference_text="moon " * 2_000))
 
 
 def test_an_index_without_source_has_no_text(es: Elasticsearch, plugin_index: str) -> None:

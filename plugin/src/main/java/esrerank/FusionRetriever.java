@@ -121,7 +121,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     /** Throws IllegalArgumentException if the weight of a child is negative or no number. */
     static void checkWeights(float[] weights) {
         for (float weight : weights) {
-            if (weight >= 0 == false) {
+            if ((weight >= 0 && Float.isFinite(weight)) == false) {
                 throw new IllegalArgumentException("[weight] must be non-negative, found [" + weight + "]");
             }
         }
@@ -339,9 +339,9 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
                     "[" + retriever + "] [fields] holds [" + field + "], whose weight is not a number"
                 );
             }
-            if (weights.get(name) >= 0 == false) {
+            if ((weights.get(name) >= 0 && Float.isFinite(weights.get(name))) == false) {
                 throw new IllegalArgumentException(
-                    "[" + retriever + "] [fields] holds [" + field + "], whose weight is negative; weights are 0 or more"
+                    "[" + retriever + "] [fields] holds [" + field + "], whose weight is no number from 0 on; give one"
                 );
             }
         }

@@ -38,6 +38,13 @@ record NearestPassages(TextSource source, String text, int size) {
     /** Elasticsearch's default for {@code index.max_inner_result_window}. */
     private static final int INNER_HITS_LIMIT = 100;
 
+    /** Returns what finds the nearest of the stored passages, null if all passages are read. */
+    static NearestPassages of(RerankRetriever.Parameters parameters, TextSource texts) {
+        return parameters.chunks() == null || texts.nested() == null
+            ? null
+            : new NearestPassages(texts, parameters.text(), parameters.chunks().size());
+    }
+
     /** Gives the listener the texts of each document of the window, by the place of the document. */
     void find(Client client, PointInTimeBuilder pointInTime, RankDoc[] window, ActionListener<Map<Long, TextSource.Texts>> listener) {
         SearchSourceBuilder search = new SearchSourceBuilder().pointInTimeBuilder(pointInTime)
@@ -74,7 +81,7 @@ record NearestPassages(TextSource source, String text, int size) {
             SearchHits inner = hit.getInnerHits() == null ? null : hit.getInnerHits().get(INNER_HITS);
             if (inner != null) {
                 for (SearchHit passage : inner.getHits()) {
-                    passages.addAll(source.passages(TextSource.values(passage, source.nested())));
+                    passages.addAll(source.passages(source.entries(passage)));
                 }
             }
             Object[] sort = hit.getRawSortValues();

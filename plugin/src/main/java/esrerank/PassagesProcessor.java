@@ -6,9 +6,12 @@ import org.elasticsearch.ingest.ConfigurationUtils;
 import org.elasticsearch.ingest.IngestDocument;
 import org.elasticsearch.ingest.Processor;
 
+import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.BiConsumer;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 
 /**
  * Ingest processor {@code es_rerank_passages}: the sidecar cuts a field into passages and embeds them, while
@@ -57,8 +60,8 @@ final class PassagesProcessor extends AbstractProcessor {
     public void execute(IngestDocument document, BiConsumer<IngestDocument, Exception> handler) {
         PassageBatches.Text text;
         try {
-            String content = document.getFieldValue(field, String.class, true);
-            String title = document.getFieldValue(titleField, String.class, true);
+            String content = textOf(document, field);
+            String title = textOf(document, titleField);
             if (content == null && title == null && ignoreMissing == false) {
                 throw new IllegalArgumentException(
                     "field [" + field + "] is missing; give it, or set [ignore_missing] of [" + TYPE + "]"
@@ -84,6 +87,27 @@ final class PassagesProcessor extends AbstractProcessor {
         });
     }
 
+    /**
+     * Returns the text of a field: a list as one text, a line for each value. Returns null if the field is missing.
+     *
+     * @throws IllegalArgumentException if a value is an object
+     */
+    private static String textOf(IngestDocument document, String name) {
+        Object value = document.getFieldValue(name, Object.class, true);
+        if (value == null) {
+            return null;
+        }
+        List<?> values = value instanceof List<?> list ? list : List.of(value);
+        for (Object part : values) {
+            if (part instanceof Map || part instanceof List) {
+                throw new IllegalArgumentException(
+                    "field [" + name + "] holds an object; [" + TYPE + "] reads text, or a list of texts"
+                );
+            }
+        }
+        return values.stream().filter(Objects::nonNull).map(Object::toString).collect(Collectors.joining("\n"));
+    }
+
     /** Reads the definition of a processor in a pipeline. */
     record Factory(Supplier<PassageBatches> batches) implements Processor.Factory {
         @Override
@@ -94,16 +118,40 @@ final class PassagesProcessor extends AbstractProcessor {
             Map<String, Object> config,
             ProjectId project
         ) {
+            String field = readName(tag, config, "field", "text");
+            String titleField = readName(tag, config, "title_field", "title");
+            String targetField = readName(tag, config, "target_field", "passages");
+            if (targetField.equals(field) || targetField.equals(titleField)) {
+                throw ConfigurationUtils.newConfigurationException(
+                    TYPE,
+                    tag,
+                    "target_field",
+                    "[" + targetField + "] is a field that is read; name another one for the passages"
+                );
+            }
             return new PassagesProcessor(
                 tag,
                 description,
                 batches,
-                ConfigurationUtils.readStringProperty(TYPE, tag, config, "field", "text"),
-                ConfigurationUtils.readStringProperty(TYPE, tag, config, "title_field", "title"),
-                ConfigurationUtils.readStringProperty(TYPE, tag, config, "target_field", "passages"),
+                field,
+                titleField,
+                targetField,
                 ConfigurationUtils.readOptionalStringProperty(TYPE, tag, config, "model_id"),
                 ConfigurationUtils.readBooleanProperty(TYPE, tag, config, "ignore_missing", false)
             );
+        }
+
+        private static String readName(String tag, Map<String, Object> config, String property, String fallback) {
+            String name = ConfigurationUtils.readStringProperty(TYPE, tag, config, property, fallback);
+            if (name.isBlank() || name.startsWith("_") || name.contains("..") || name.endsWith(".")) {
+                throw ConfigurationUtils.newConfigurationException(
+                    TYPE,
+                    tag,
+                    property,
+                    "[" + name + "] is no name of a field; name a field of the document"
+                );
+            }
+            return name;
         }
     }
 }

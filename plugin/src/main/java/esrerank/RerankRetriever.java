@@ -1,16 +1,9 @@
 package esrerank;
 
 import org.apache.lucene.search.ScoreDoc;
-import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.action.ActionRequestValidationException;
-import org.elasticsearch.action.search.SearchRequest;
-import org.elasticsearch.action.search.SearchResponse;
-import org.elasticsearch.action.search.TransportSearchAction;
-import org.elasticsearch.client.internal.Client;
-import org.elasticsearch.common.logging.HeaderWarning;
 import org.elasticsearch.index.query.QueryBuilder;
 import org.elasticsearch.index.query.QueryRewriteContext;
-import org.elasticsearch.search.SearchHit;
 import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.fetch.StoredFieldsContext;
 import org.elasticsearch.search.rank.RankDoc;
@@ -19,7 +12,6 @@ import org.elasticsearch.search.retriever.RankDocsRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParser;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
-import org.elasticsearch.search.sort.ShardDocSortField;
 import org.elasticsearch.xcontent.ConstructingObjectParser;
 import org.elasticsearch.xcontent.ObjectParser;
 import org.elasticsearch.xcontent.ParseField;
@@ -156,6 +148,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         declareBaseParserFields(parser);
         return (p, context) -> {
             RerankRetriever retriever = parser.apply(p, context);
+            checkMinimum("min_score", retriever.minScore());
+            checkMinimum("min_probability", retriever.parameters.minProbability);
             if (retriever.parameters.blend && retriever.minScore() != null) {
                 throw new IllegalArgumentException(
                     "[min_score] has no fixed meaning with [blend]: the score depends on the window; "
@@ -164,6 +158,12 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             }
             return retriever;
         };
+    }
+
+    private static void checkMinimum(String name, Float value) {
+        if (value != null && Float.isFinite(value) == false) {
+            throw new IllegalArgumentException("[" + name + "] must be a number, found [" + value + "]; scores are from 0 to 1");
+        }
     }
 
     private static Parameters parameters(Object[] values) {
@@ -219,7 +219,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     protected SearchSourceBuilder finalizeSourceBuilder(SearchSourceBuilder source) {
         // Elasticsearch disables stored fields for inner searches, but "fields" needs them.
         source.storedFields((StoredFieldsContext) null).fetchSource(false);
-        if (nearest() == null) {
+        if (NearestPassages.of(parameters, texts) == null) {
             texts.fetched().forEach(source::fetchField);
         }
         return source;
@@ -250,7 +250,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
         }
         Result result = new Result();
-        context.registerAsyncAction((client, listener) -> search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
+        WindowReranker window = new WindowReranker(sidecar, hitFields, parameters, texts, minScore(), child.retriever());
+        context.registerAsyncAction((client, listener) -> window.search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
             result.docs = docs;
             next.onResponse(null);
         })));
@@ -285,228 +286,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         );
         ranked.retrieverName(retrieverName());
         return ranked;
-    }
-
-    private void search(Client client, SearchSourceBuilder source, ActionListener<RankDoc[]> listener) {
-        SearchRequest request = new SearchRequest().source(source);
-        // The can-match phase may reorder shards, and the order of shards decides between equal scores.
-        request.setPreFilterShardSize(Integer.MAX_VALUE);
-        client.execute(
-            TransportSearchAction.TYPE,
-            request,
-            listener.delegateFailureAndWrap((next, response) -> {
-                List<Hit> window = window(response);
-                if (nearest() == null || window.isEmpty()) {
-                    score(client, window, next);
-                } else {
-                    nearest().find(
-                        client,
-                        source.pointInTimeBuilder(),
-                        firstStage(window),
-                        next.delegateFailureAndWrap((after, found) -> score(client, withTexts(window, found), after))
-                    );
-                }
-            })
-        );
-    }
-
-    /** Returns what finds the nearest of the stored passages, null if all passages are read. */
-    private NearestPassages nearest() {
-        return parameters.chunks == null || texts.nested() == null
-            ? null
-            : new NearestPassages(texts, parameters.text, parameters.chunks.size);
-    }
-
-    private static List<Hit> withTexts(List<Hit> window, Map<Long, TextSource.Texts> found) {
-        return window.stream()
-            .map(hit -> new Hit(hit.doc, found.getOrDefault(ShardDocSortField.encodeShardAndDoc(hit.doc.shardIndex, hit.doc.doc), hit.texts)))
-            .toList();
-    }
-
-    /** A hit of the window: the document, its rank in the first stage and its texts. */
-    private record Hit(RankDoc doc, TextSource.Texts texts) {}
-
-    private List<Hit> window(SearchResponse response) {
-        if (response.getFailedShards() > 0) {
-            HeaderWarning.addWarning(
-                "[{}] {} of {} shards failed in the first stage: {}",
-                NAME,
-                response.getFailedShards(),
-                response.getTotalShards(),
-                response.getShardFailures()[0].reason().lines().findFirst().orElse("")
-            );
-        }
-        List<Hit> window = new ArrayList<>();
-        long characters = 0;
-        for (SearchHit hit : response.getHits().getHits()) {
-            Object[] sort = hit.getRawSortValues();
-            long shardDoc = (long) sort[sort.length - 1];
-            RankDoc doc = HitFields.rankDoc(
-                ShardDocSortField.decodeDoc(shardDoc),
-                hit,
-                ShardDocSortField.decodeShardRequestIndex(shardDoc)
-            );
-            doc.rank = window.size() + 1;
-            TextSource.Texts read = texts.texts(hit);
-            characters += read.characters();
-            if (characters > sidecar.settings.maxText.getBytes()) {
-                throw new IllegalArgumentException(
-                    "[" + NAME + "] the texts of " + window.size() + " of " + response.getHits().getHits().length
-                        + " documents already hold " + sidecar.settings.maxText
-                        + ", the most that [es_rerank.max_text_size] allows; name a smaller [rank_window_size]"
-                );
-            }
-            window.add(new Hit(doc, read));
-        }
-        // A kNN matches these documents when Elasticsearch counts and aggregates what all leaves match.
-        innerRetrievers.get(0).retriever().setRankDocs(firstStage(window));
-        return window;
-    }
-
-    private void score(Client client, List<Hit> window, ActionListener<RankDoc[]> listener) {
-        if (window.isEmpty()) {
-            listener.onResponse(new RankDoc[0]);
-            return;
-        }
-        ActionListener<RankDoc[]> withFallback = parameters.failures ? listener.delegateResponse((next, error) -> {
-            HeaderWarning.addWarning("[{}] the reranker failed, the order of the first stage stays: {}", NAME, error.getMessage());
-            next.onResponse(firstStage(window));
-        }) : listener;
-        try {
-            checkTexts(window);
-        } catch (IllegalArgumentException error) {
-            withFallback.onFailure(error);
-            return;
-        }
-        String opaqueId = client.threadPool().getThreadContext().getHeader("X-Opaque-Id");
-        sidecar.post(
-            "/_rerank/v1/score",
-            opaqueId,
-            body -> write(body, window),
-            withFallback.delegateFailureAndWrap((next, answer) -> next.onResponse(reranked(window, answer)))
-        );
-    }
-
-    /** Warns of documents without text. Throws IllegalArgumentException if no document of the window has any. */
-    private void checkTexts(List<Hit> window) {
-        long without = window.stream().filter(hit -> hit.texts.passages().isEmpty()).count();
-        if (without == window.size()) {
-            throw new IllegalArgumentException(
-                "[" + NAME + "] none of the " + without + " documents of the window has text in [" + texts.text()
-                    + "]; name a field that they have, or index them with [_source]"
-            );
-        }
-        if (without > 0) {
-            HeaderWarning.addWarning("[{}] {} of {} documents have no text in [{}]", NAME, without, window.size(), texts.text());
-        }
-    }
-
-    /**
-     * Returns the window in the order of the first stage, all of it: a minimum score compares with probabilities.
-     *
-     * <p>Elasticsearch orders ranked documents by their scores. Hits of a sorted child have none and get the smallest.
-     */
-    private static RankDoc[] firstStage(List<Hit> window) {
-        RankDoc[] docs = new RankDoc[window.size()];
-        for (int i = 0; i < docs.length; i++) {
-            RankDoc doc = window.get(i).doc;
-            docs[i] = Float.isNaN(doc.score) ? RerankedDoc.copyOf(doc, smallest(docs.length - i)) : doc;
-            docs[i].rank = i + 1;
-        }
-        return docs;
-    }
-
-    /** Returns one of the smallest scores above 0, in the order of {@code place} from 1. Ranked documents need one. */
-    private static float smallest(int place) {
-        return Float.MIN_VALUE * place;
-    }
-
-    private void write(XContentBuilder body, List<Hit> window) throws IOException {
-        body.field("query", parameters.text);
-        String model = sidecar.reranker(parameters.model);
-        if (model != null) {
-            body.field("model", model);
-        }
-        body.field("allow_failures", parameters.failures);
-        body.field("blend", parameters.blend);
-        if (parameters.aggregation != null) {
-            body.field("aggregation", parameters.aggregation);
-        }
-        if (parameters.chunks != null && texts.nested() == null) {
-            body.startObject("chunk_rescorer").field("size", parameters.chunks.size);
-            if (parameters.chunks.settings != null) {
-                body.field("chunking_settings", parameters.chunks.settings);
-            }
-            body.endObject();
-        }
-        body.field("passages_stored", texts.nested() != null);
-        body.startArray("documents");
-        for (Hit hit : window) {
-            body.startObject();
-            if (Float.isNaN(hit.doc.score) == false) {
-                body.field("first_stage_score", hit.doc.score);
-            }
-            body.field("context", hit.texts.context());
-            body.startArray("passages");
-            for (TextSource.Passage passage : hit.texts.passages()) {
-                body.startObject().field("text", passage.text());
-                if (passage.start() >= 0) {
-                    body.field("start", passage.start()).field("end", passage.end());
-                }
-                body.endObject();
-            }
-            body.endArray().endObject();
-        }
-        body.endArray();
-    }
-
-    /**
-     * Returns the ranked documents of an answer: scored ones by descending score, then those without a score in the
-     * order of the first stage, without those below the minimum score.
-     */
-    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer) {
-        ScoreAnswer scores = ScoreAnswer.of(answer, window.size());
-        if (scores.warning() != null) {
-            HeaderWarning.addWarning("[{}] {}", NAME, scores.warning());
-        }
-        if (scores.documents().stream().noneMatch(ScoreAnswer.Scored::done)) {
-            return firstStage(window);
-        }
-        List<RankDoc> docs = new ArrayList<>();
-        int place = scores.documents().size();
-        for (ScoreAnswer.Scored scored : scores.documents()) {
-            RankDoc doc = window.get(scored.index()).doc;
-            float least = smallest(place--);
-            if (scored.done() && (below(scored.score(), minScore()) || below(scored.probability(), parameters.minProbability))) {
-                continue;
-            }
-            float score = scored.done() ? Math.max(scored.score(), least) : least;
-            docs.add(
-                hitFields
-                    ? new RerankedDoc(doc.doc, score, doc.shardIndex, facts(doc, scored))
-                    : new RankDoc(doc.doc, score, doc.shardIndex)
-            );
-        }
-        for (int i = 0; i < docs.size(); i++) {
-            docs.get(i).rank = i + 1;
-        }
-        return docs.toArray(new RankDoc[0]);
-    }
-
-    private static boolean below(float value, Float least) {
-        return least != null && value < least;
-    }
-
-    private static RerankedDoc.Facts facts(RankDoc doc, ScoreAnswer.Scored scored) {
-        return new RerankedDoc.Facts(
-            doc.score,
-            doc.rank,
-            scored.logit(),
-            scored.probability(),
-            scored.passage(),
-            scored.start(),
-            scored.end()
-        );
     }
 
     @Override

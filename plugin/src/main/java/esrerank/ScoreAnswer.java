@@ -14,8 +14,10 @@ import java.util.Set;
  *
  * @param documents one entry for each document of the request, best first
  * @param warning why some documents have no score, null if all have one
+ * @param truncated number of passages that were cut to the model's length
+ * @param capped number of documents of which not all passages were read
  */
-record ScoreAnswer(List<Scored> documents, String warning) {
+record ScoreAnswer(List<Scored> documents, String warning, int truncated, int capped) {
     /**
      * One document.
      *
@@ -49,7 +51,7 @@ record ScoreAnswer(List<Scored> documents, String warning) {
             if (warning == null && documents.stream().allMatch(Scored::done) == false) {
                 throw wrong("a document without a score, and without a warning that says why");
             }
-            return new ScoreAnswer(documents, warning);
+            return new ScoreAnswer(documents, warning, count(answer, "truncated"), count(answer, "capped"));
         }
         throw wrong("other than [" + count + "] documents");
     }
@@ -70,6 +72,10 @@ record ScoreAnswer(List<Scored> documents, String warning) {
             );
         }
         return null;
+    }
+
+    private static int count(Map<String, Object> answer, String name) {
+        return answer.get(name) instanceof Number number ? number.intValue() : 0;
     }
 
     private static float number(Map<?, ?> entry, String name) {

@@ -19,6 +19,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 
@@ -123,10 +124,11 @@ public final class Sidecar {
             );
         }
         calls.increment();
+        long sent = System.nanoTime(); // the clock of the thread pool has steps of 200 ms
         TimeValue timeout = timeout();
         new SidecarCall(http, request, threads).send(timeout).whenCompleteAsync((response, error) -> {
             running.decrementAndGet();
-            millis.add(threads.relativeTimeInMillis() - start);
+            millis.add(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - sent));
             count(response);
             ActionListener.completeWith(inContext, () -> {
                 try {

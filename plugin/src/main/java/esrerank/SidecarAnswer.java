@@ -132,7 +132,9 @@ final class SidecarAnswer {
         if (reason == null) {
             return null;
         }
-        String text = reason.toString();
+        // What was wrong with a value is often told by the cause alone.
+        Object cause = error instanceof Map<?, ?> map && map.get("caused_by") instanceof Map<?, ?> by ? by.get("reason") : null;
+        String text = cause == null ? reason.toString() : reason + ": " + cause;
         return text.length() > MAX_MESSAGE ? text.substring(0, MAX_MESSAGE) + "…" : text;
     }
 

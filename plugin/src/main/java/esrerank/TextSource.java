@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 
@@ -24,6 +25,8 @@ import java.util.stream.Collectors;
 record TextSource(List<String> context, String text, String nested, boolean offsets) {
     /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
     static final int PASSAGE_CAP = 32;
+
+    private static final Set<Object> TEXT_TYPES = Set.of("text", "keyword", "match_only_text", "semantic_text", "wildcard");
 
     /** A passage of a document: its text and, if known, its characters in the document (-1 if not). */
     record Passage(String text, int start, int end) {}
@@ -60,9 +63,9 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             }
             if (known && found == false) {
                 throw new IllegalArgumentException(
-                    "[es_rerank] no field [" + field + "] in ["
+                    "[es_rerank] no field with text [" + field + "] in ["
                         + local.stream().map(index -> index.getIndex().getName()).sorted().collect(Collectors.joining(", "))
-                        + "]; it has [" + String.join(", ", names(local)) + "]"
+                        + "]; its text fields are [" + String.join(", ", textFields(local)) + "]"
                 );
             }
         }
@@ -95,7 +98,7 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             String whole = joined(values(hit, text));
             passages = whole.isEmpty() ? List.of() : List.of(new Passage(whole, -1, -1));
         } else {
-            passages = passages(values(hit, nested));
+            passages = passages(entries(hit));
         }
         boolean capped = passages.size() > PASSAGE_CAP;
         return new Texts(contextOf(hit), capped ? List.copyOf(passages.subList(0, PASSAGE_CAP)) : passages, capped);
@@ -122,6 +125,34 @@ record TextSource(List<String> context, String text, String nested, boolean offs
         return passages;
     }
 
+    /** Returns the nested objects of a hit. Elasticsearch groups them by the outermost nested path. */
+    List<Object> entries(SearchHit hit) {
+        for (int end = nested.length(); end > 0; end = nested.lastIndexOf('.', end - 1)) {
+            List<Object> entries = values(hit, nested.substring(0, end));
+            if (entries.isEmpty() == false) {
+                return end == nested.length() ? entries : below(entries, nested.substring(end + 1));
+            }
+        }
+        return List.of();
+    }
+
+    /** Returns the objects at a path below other objects. A key may itself hold dots. */
+    private static List<Object> below(List<Object> entries, String path) {
+        List<Object> found = new ArrayList<>();
+        for (Object entry : entries) {
+            if (entry instanceof Map<?, ?> object) {
+                object.forEach((key, value) -> {
+                    if (path.equals(key)) {
+                        found.addAll(listOf(value));
+                    } else if (path.startsWith(key + ".")) {
+                        found.addAll(below(listOf(value), path.substring(key.toString().length() + 1)));
+                    }
+                });
+            }
+        }
+        return found;
+    }
+
     private static int offset(Map<?, ?> object, String name) {
         List<Object> values = listOf(object.get(name));
         return values.isEmpty() == false && values.get(0) instanceof Number number ? number.intValue() : -1;
@@ -142,17 +173,32 @@ record TextSource(List<String> context, String text, String nested, boolean offs
     }
 
     private static String joined(List<Object> values) {
-        return values.stream().map(Object::toString).collect(Collectors.joining("\n"));
+        // An object is no text: a geo point, a range or a flattened field gives one.
+        return values.stream()
+            .filter(value -> value instanceof Map == false)
+            .map(Object::toString)
+            .collect(Collectors.joining("\n"));
     }
 
-    private static Collection<String> names(Collection<IndexMetadata> indices) {
+    /** Returns the names of the fields of type text and keyword, objects by their full paths. */
+    private static Collection<String> textFields(Collection<IndexMetadata> indices) {
         TreeSet<String> names = new TreeSet<>();
         for (IndexMetadata index : indices) {
             if (index.mapping() != null) {
-                names.addAll(Place.objects(index.mapping().sourceAsMap().get("properties")).keySet());
+                collectTextFields("", Place.objects(index.mapping().sourceAsMap().get("properties")), names);
             }
         }
         return names;
+    }
+
+    private static void collectTextFields(String path, Map<String, Object> properties, Collection<String> names) {
+        properties.forEach((name, value) -> {
+            Map<String, Object> definition = Place.objects(value);
+            if (TEXT_TYPES.contains(definition.get("type"))) {
+                names.add(path + name);
+            }
+            collectTextFields(path + name + ".", Place.objects(definition.get("properties")), names);
+        });
     }
 
     /** Where a mapping has a field: whether it exists, and the path of the nested object around it. */
