@@ -10,6 +10,7 @@
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
     ├── ModelError                   the model's fault
+    │   ├── LoadingError             the models of a sidecar that just started are still loading
     │   ├── ModelFolderError         an exported folder that is missing, incomplete or changed
     │   ├── ScoreError               a score that is not a finite number
     │   ├── ParityError              an exported model whose scores differ from its original's
@@ -125,6 +126,14 @@ class ModelError(EsRerankError):
     """A model cannot be loaded, or it does not behave as its manifest says."""
 
 
+class LoadingError(ModelError):
+    """The models are still loading. The caller may try again after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ModelFolderError(ModelError):
     """A model folder is missing or incomplete, or a file of it differs from its checksum in the manifest."""
 
@@ -234,6 +243,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     SettingsError: Outcome(400, 2, "settings_exception"),
     SourceError: Outcome(400, 3, "source_exception"),
     ModelError: Outcome(500, 4, "model_exception"),
+    LoadingError: Outcome(503, 4, "loading_exception"),
     ModelFolderError: Outcome(500, 4, "model_folder_exception"),
     ScoreError: Outcome(500, 4, "score_exception"),
     ParityError: Outcome(500, 4, "parity_exception"),

@@ -14,7 +14,7 @@ from elasticsearch import AsyncElasticsearch, TransportError
 from ..addresses import masked_in
 from ..client import AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
-from ..errors import DeadlineError, EsRerankError, ModelError, TooLargeError
+from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
@@ -30,6 +30,8 @@ connections of ``Service.elasticsearch``."""
 
 _READY_S = 2.0
 """How long the readiness check waits for Elasticsearch, in seconds."""
+
+_LOADING = "the model is still loading"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Service:
     elasticsearch_runs: frozenset[str] = frozenset()
     pass_through: bool = False
     plugin: PluginUse = PLUGIN_USE
-    fault: str = "the model is still loading"
+    fault: str = _LOADING
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
     _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
@@ -91,6 +93,11 @@ class Service:
         except EsRerankError as error:
             self.fault = masked_in(error.message)
             raise
+        except Exception as error:
+            self.fault = (
+                f"unexpected {type(error).__name__} while the model was loading; the log has the details"
+            )
+            raise
         self._models, self.fault = ServedModels(rerankers, embedder), ""
 
     async def close(self) -> None:
@@ -104,16 +111,18 @@ class Service:
     def models(self) -> ServedModels:
         """Return the rerankers by name, the default first, and the embedder.
 
-        Raises ModelError while the models are loading or if loading failed.
+        Raises LoadingError while the models are loading, ModelError if loading failed.
         """
         if self._models is None:
-            raise ModelError(f"no model is served: {self.fault}")
+            raise (LoadingError if self.fault == _LOADING else ModelError)(
+                f"no model is served: {self.fault}"
+            )
         return self._models
 
     def served(self, inference_id: str) -> Reranker:
         """Return the reranker that an inference id names. Elastic's default id names the first reranker.
 
-        Raises UnknownModelError when no reranker has this id, ModelError while the models are loading.
+        Raises UnknownModelError when no reranker has this id, and what ``models`` raises.
         """
         return self.models().reranker(inference_id)
 
@@ -121,14 +130,14 @@ class Service:
         """Return the embedder that an inference id names.
 
         Raises UnknownModelError when the embedder has another name, RequestError when no embedder is served,
-        and ModelError while the models are loading.
+        and what ``models`` raises.
         """
         return self.models().embedder_for(inference_id)
 
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that sends the caller's own credentials to Elasticsearch, and no other credentials.
 
-        ``headers`` are the headers of the caller's request. Raises ModelError while the models are loading.
+        ``headers`` are the headers of the caller's request. Raises what ``models`` raises.
         """
         credentials = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(credentials).encode()).hexdigest()

@@ -13,12 +13,20 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..defaults import MOST_POSITIONS
-from ..errors import DeadlineError, EsRerankError, OverloadError, RequestError, UnauthorizedError, outcome_of
+from ..errors import (
+    DeadlineError,
+    EsRerankError,
+    LoadingError,
+    OverloadError,
+    RequestError,
+    UnauthorizedError,
+    outcome_of,
+)
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .search import Running
-from .wire import answer, cancel_on_disconnect, timeout_s
+from .wire import answer, cancel_on_disconnect, retry_after, timeout_s
 
 router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
 
@@ -101,18 +109,14 @@ async def rerank(
 def tei_error(request: Request, error: EsRerankError) -> Response:
     """Return an error in the format of TEI.
 
-    The status is 422 (or 413) for an error in the request, 429 for overload, the status of the error itself
-    for a wrong key or a passed deadline, and 424 (TEI's status for errors of its backend) for all other
-    errors.
+    The status is 422 (or 413) for an error in the request, 429 for overload, 503 while the models are
+    loading, the status of the error itself for a wrong key or a passed deadline, and 424 (TEI's status for
+    errors of its backend) for all other errors.
     """
-    if isinstance(error, OverloadError):
-        return answer(
-            request,
-            {"error": error.message, "error_type": "Overloaded"},
-            429,
-            {"Retry-After": str(error.retry_after_s)},
-        )
     status = outcome_of(error).status
+    if isinstance(error, (OverloadError, LoadingError)):
+        kind = "Overloaded" if isinstance(error, OverloadError) else "Unhealthy"
+        return answer(request, {"error": error.message, "error_type": kind}, status, retry_after(error))
     if isinstance(error, UnauthorizedError):
         return answer(
             request,

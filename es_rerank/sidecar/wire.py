@@ -179,6 +179,12 @@ def _written(body: Any, indent: int | None) -> bytes:  # noqa: ANN401 any JSON v
         return json.dumps(body, allow_nan=False, indent=indent).encode()
 
 
+def retry_after(error: EsRerankError) -> dict[str, str]:
+    """Return the header ``Retry-After`` of an error that may pass, no header for other errors."""
+    wait_s = getattr(error, "retry_after_s", None)
+    return {} if wait_s is None else {"Retry-After": str(wait_s)}
+
+
 def not_served(request: Request, status: int) -> Response:
     """Return the answer for a path (501) or a method (405) that is not served, in Elasticsearch's format.
 
@@ -207,5 +213,5 @@ def error_response(request: Request, error: Exception) -> Response:
     if not isinstance(error, EsRerankError):
         error = EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
     status = outcome_of(error).status
-    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return answer(request, error_body(error), status, challenge)
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return answer(request, error_body(error), status, challenge | retry_after(error))
