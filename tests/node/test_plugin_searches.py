@@ -352,3 +352,25 @@ def test_documents_of_an_index_without_the_field_are_counted_in_a_header(
         answer = es.search(index=[NAME, plugin_index], retriever=reranked(rank_window_size=100), size=100)
     found = [pair for pair in scores(answer) if pair[0] != "other"]
     assert found == best(probabilities, range(DOCUMENTS))
+
+
+def test_shards_that_fail_in_the_first_stage_are_told_by_every_retriever(
+    es: Elasticsearch, plugin_index: str
+) -> None:
+    es.indices.create(index=plugin_index, mappings={"properties": {"text": {"type": "long"}}})
+    es.index(index=plugin_index, id="other", document={"text": 1}, refresh=True)
+    leaf = {"standard": {"query": {"match": {"text": "moon"}}}}
+    for name, tree in (
+        ("es_rrf", rrf(leaf)),
+        ("es_linear", {"es_linear": {"retrievers": [{"retriever": leaf}]}}),
+        ("es_rerank", reranked(leaf)),
+        ("es_rrf", reranked(rrf(leaf, rank_window_size=DOCUMENTS))),
+    ):
+        with pytest.warns(ElasticsearchWarning) as said:
+            answer = es.search(index=[NAME, plugin_index], retriever=tree, track_total_hits=False)
+        assert answer["hits"]["hits"]
+        sentences = [str(warning.message) for warning in said]
+        assert any(
+            sentence.startswith(f"[{name}] 1 of 4 shards failed in the first stage: failed to create query")
+            for sentence in sentences
+        ), sentences

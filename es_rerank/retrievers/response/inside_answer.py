@@ -18,7 +18,10 @@ _MARK = "[es_rerank] "
 _KNOWN = ("requests", "bytes", "bytes_sent", "milliseconds")
 """The keys of the block that mean the same inside and outside."""
 
-_NO_FAILURE = re.compile(r"\d+ of \d+ (?:shards failed|documents have no text) ")
+_NO_FAILURE = re.compile(
+    r"\d+ of \d+ (?:shards failed|documents have no text) "
+    r"|of \d+ of \d+ documents the first \d+ passages were read|\d+ passages were cut "
+)
 """Warnings of the reranker that say nothing about its scores."""
 
 

@@ -10,10 +10,10 @@ import org.elasticsearch.index.query.MultiMatchQueryBuilder;
 import org.elasticsearch.index.query.QueryBuilder;
 import org.elasticsearch.index.query.QueryRewriteContext;
 import org.elasticsearch.index.query.TermsQueryBuilder;
-import org.elasticsearch.search.SearchHit;
 import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
+import org.elasticsearch.search.retriever.RankDocsRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
 import org.elasticsearch.search.retriever.StandardRetrieverBuilder;
@@ -25,6 +25,7 @@ import org.elasticsearch.xcontent.XContentBuilder;
 import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -225,19 +226,55 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
 
     @Override
     protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
-        if (query == null) {
-            return this;
+        if (query != null) {
+            T fused = withoutQuery(fieldChildren(context));
+            fused.retrieverName(retrieverName());
+            fused.minScore(minScore());
+            fused.getPreFilterQueryBuilders().addAll(getPreFilterQueryBuilders());
+            return fused;
         }
-        T fused = withoutQuery(fieldChildren(context));
-        fused.retrieverName(retrieverName());
-        fused.minScore(minScore());
-        fused.getPreFilterQueryBuilders().addAll(getPreFilterQueryBuilders());
-        return fused;
+        List<RetrieverSource> children = new ArrayList<>();
+        boolean changed = false;
+        for (RetrieverSource child : innerRetrievers) {
+            if (child.source() == null) {
+                return this; // Elasticsearch rewrites the children and the filters first.
+            }
+            SearchSourceBuilder rewritten = rewritten(child.source(), context);
+            changed |= rewritten != child.source();
+            children.add(new RetrieverSource(child.retriever(), rewritten));
+        }
+        return changed ? clone(children, getPreFilterQueryBuilders()) : fused(children, context);
     }
 
-    /** Keeps what an inner reranker said about a document. Elasticsearch calls this since version 9.3. */
-    protected RankDoc createRankDocFromHit(int doc, SearchHit hit, int shardIndex) {
-        return HitFields.rankDoc(doc, hit, shardIndex);
+    private static SearchSourceBuilder rewritten(SearchSourceBuilder source, QueryRewriteContext context) {
+        try {
+            return source.rewrite(context);
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    /** Holds the ranked documents once the asynchronous part has ended. */
+    private static final class Result {
+        private volatile RankDoc[] docs;
+    }
+
+    private RetrieverBuilder fused(List<RetrieverSource> children, QueryRewriteContext context) {
+        Result result = new Result();
+        context.registerAsyncAction(
+            (client, listener) -> ChildSearches.run(getName(), children, client, listener.delegateFailureAndWrap((next, lists) -> {
+                result.docs = combineInnerRetrieverResults(lists, false);
+                next.onResponse(null);
+            }))
+        );
+        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(
+            rankWindowSize,
+            children.stream().map(RetrieverSource::retriever).toList(),
+            () -> result.docs,
+            minScore()
+        );
+        ranked.retrieverName(retrieverName());
+        return ranked;
     }
 
     static float[] weightsOf(List<Child> children) {

@@ -87,36 +87,22 @@ final class WindowReranker {
     private record Hit(RankDoc doc, TextSource.Texts texts) {}
 
     private List<Hit> window(SearchResponse response) {
-        if (response.getFailedShards() > 0) {
-            HeaderWarning.addWarning(
-                "[{}] {} of {} shards failed in the first stage: {}",
-                RerankRetriever.NAME,
-                response.getFailedShards(),
-                response.getTotalShards(),
-                ExceptionsHelper.unwrapCause(response.getShardFailures()[0].getCause()).getMessage()
-            );
-        }
+        ChildSearches.warnOfFailedShards(RerankRetriever.NAME, response);
+        RankDoc[] docs = ChildSearches.documents(response);
+        SearchHit[] hits = response.getHits().getHits();
         List<Hit> window = new ArrayList<>();
         long characters = 0;
-        for (SearchHit hit : response.getHits().getHits()) {
-            Object[] sort = hit.getRawSortValues();
-            long shardDoc = (long) sort[sort.length - 1];
-            RankDoc doc = HitFields.rankDoc(
-                ShardDocSortField.decodeDoc(shardDoc),
-                hit,
-                ShardDocSortField.decodeShardRequestIndex(shardDoc)
-            );
-            doc.rank = window.size() + 1;
-            TextSource.Texts read = texts.texts(hit);
+        for (int i = 0; i < hits.length; i++) {
+            TextSource.Texts read = texts.texts(hits[i]);
             characters += read.characters();
             if (characters > sidecar.settings.maxText.getBytes()) {
                 throw new IllegalArgumentException(
-                    "[" + RerankRetriever.NAME + "] the texts of " + window.size() + " of " + response.getHits().getHits().length
+                    "[" + RerankRetriever.NAME + "] the texts of " + window.size() + " of " + hits.length
                         + " documents already hold " + sidecar.settings.maxText
                         + ", the most that [es_rerank.max_text_size] allows; name a smaller [rank_window_size] or a field with less text"
                 );
             }
-            window.add(new Hit(doc, read));
+            window.add(new Hit(docs[i], read));
         }
         // A kNN matches these documents when Elasticsearch counts and aggregates what all leaves match.
         child.setRankDocs(firstStage(window));
