@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
 from plugin_searches import cluster_settings, filled, ids, info, reason, rerank, search, until
@@ -141,6 +143,37 @@ def test_every_warning_reaches_the_caller(
     for _ in range(30):
         answer = search(plugin_node.url, plugin_index, rerank(allow_rerank_failures=True))
         assert [words for words in wanted if words not in answer.headers["warning"]] == []
+
+
+def test_warnings_of_two_rerankers_reach_the_caller(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+) -> None:
+    both = {"es_rrf": {"retrievers": [rerank(), rerank(inference_text="else")]}}
+    for _ in range(10):
+        fake_sidecar.script = [
+            spoiled(lambda body: body.update(warning="of the first")),
+            spoiled(lambda body: body.update(warning="of the second")),
+        ]
+        answer = search(plugin_node.url, articles, both)
+        assert len(ids(answer)) == 6
+        said = answer.headers["warning"]
+        assert [words for words in ("of the first", "of the second") if words not in said] == []
+
+
+def test_a_failure_without_a_wait_is_told_each_time(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, articles: str
+) -> None:
+    """Elasticsearch goes on in the thread that began the search, if the reranker failed before it waits."""
+    fake_sidecar.usual = status(500)
+    allowed = {"retriever": rerank(allow_rerank_failures=True)}
+    line = json.dumps({"index": articles}) + "\n" + json.dumps(allowed) + "\n"
+    headers = {"content-type": "application/x-ndjson"}
+    with httpx.Client(base_url=plugin_node.url, timeout=120) as caller, ThreadPoolExecutor(4) as callers:
+        answers = list(callers.map(lambda _: caller.post(f"/{articles}/_search", json=allowed), range(600)))
+        answers += [caller.post("/_msearch", content=line * 2, headers=headers) for _ in range(50)]
+    assert {answer.status_code for answer in answers} == {200}
+    silent = [answer for answer in answers if "the reranker failed" not in answer.headers.get("warning", "")]
+    assert len(silent) == 0
 
 
 # -- answers that do not come --------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 package esrerank;
 
+import org.elasticsearch.action.support.MappedActionFilter;
 import org.elasticsearch.common.io.stream.NamedWriteableRegistry;
 import org.elasticsearch.common.settings.Setting;
 import org.elasticsearch.common.settings.Settings;
+import org.elasticsearch.common.util.concurrent.ThreadContext;
 import org.elasticsearch.ingest.Processor;
 import org.elasticsearch.plugins.ActionPlugin;
 import org.elasticsearch.plugins.IngestPlugin;
@@ -29,6 +31,7 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
     private volatile Sidecar sidecar;
     private volatile PassageBatches batches;
     private volatile PluginNodes nodes;
+    private volatile ThreadContext threads;
 
     @Override
     public Collection<?> createComponents(PluginServices services) {
@@ -43,10 +46,11 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
         if (settings.certificateAuthority.isEmpty() == false) {
             http.sslContext(Tls.trusting(services.environment().configDir().resolve(settings.certificateAuthority)));
         }
+        threads = services.threadPool().getThreadContext();
         sidecar = new Sidecar(settings, http.build(), services.threadPool());
         nodes = new PluginNodes(services.client());
         services.clusterService().addListener(nodes);
-        batches = new PassageBatches(sidecar, services.threadPool().getThreadContext());
+        batches = new PassageBatches(sidecar, threads);
         return List.of(sidecar);
     }
 
@@ -100,6 +104,11 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
     @Override
     public Collection<ActionHandler> getActions() {
         return List.of(new ActionHandler(InfoAction.TYPE, InfoAction.Transport.class));
+    }
+
+    @Override
+    public Collection<MappedActionFilter> getMappedActionFilters() {
+        return SearchWarnings.filters(() -> threads);
     }
 
     @Override

@@ -261,7 +261,8 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
 
     private RetrieverBuilder fused(List<RetrieverSource> children, QueryRewriteContext context) {
         Result result = new Result();
-        context.registerAsyncAction(
+        SearchWarnings.registerAsyncAction(
+            context,
             (client, listener) -> ChildSearches.run(getName(), children, client, listener.delegateFailureAndWrap((next, lists) -> {
                 result.docs = combineInnerRetrieverResults(lists, false);
                 next.onResponse(null);

@@ -251,10 +251,13 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         }
         Result result = new Result();
         WindowReranker window = new WindowReranker(sidecar, hitFields, parameters, texts, minScore(), child.retriever());
-        context.registerAsyncAction((client, listener) -> window.search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
-            result.docs = docs;
-            next.onResponse(null);
-        })));
+        SearchWarnings.registerAsyncAction(
+            context,
+            (client, listener) -> window.search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
+                result.docs = docs;
+                next.onResponse(null);
+            }))
+        );
         return ranked(result);
     }
 
