@@ -242,7 +242,7 @@ def test_a_list_and_a_number_are_text(
 
 
 def test_an_object_is_no_text(fake_sidecar: ScriptedSidecar, plugin_es: Elasticsearch, index: str) -> None:
-    lines = [{"index": {"_id": "0"}}, {"text": {"a": 1}}]
+    lines: list[Any] = [{"index": {"_id": "0"}}, {"text": {"a": 1}}]
     (item,) = plugin_es.bulk(index=index, operations=lines, pipeline=PIPELINE)["items"]
     assert reason(item["index"]) == (
         "field [text] holds an object; [es_rerank_passages] reads text, or a list of texts"

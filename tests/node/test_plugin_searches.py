@@ -288,7 +288,8 @@ def test_a_weight_is_a_number_from_0_on(es: Elasticsearch, weight: Any) -> None:
 
 @pytest.mark.parametrize("name", ["min_score", "min_probability"])
 def test_a_minimum_is_a_number(es: Elasticsearch, name: str) -> None:
-    status, sentence = refused(es, rerank(**{name: "NaN"}))
+    minimum: dict[str, Any] = {name: "NaN"}
+    status, sentence = refused(es, rerank(**minimum))
     assert (status, sentence) == (400, f"[{name}] must be a number, found [NaN]; scores are from 0 to 1")
 
 
