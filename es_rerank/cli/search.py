@@ -85,7 +85,7 @@ def _show(answer: dict[str, Any]) -> None:
             movement(was, rank),
             _score(hit["_score"]),
             hit["_id"],
-            Text(_excerpt(hit)),
+            Text(excerpt_of(hit)),
         )
     stdout.print(table)
     block = answer["rerank"]
@@ -112,7 +112,7 @@ def _score(score: float | None) -> str:
     return "-" if score is None else f"{score:.3f}"
 
 
-def _excerpt(hit: dict[str, Any]) -> str:
+def excerpt_of(hit: dict[str, Any]) -> str:
     passage = hit.get("fields", {}).get("rerank.passage")
     text = (
         passage[0]["text"]

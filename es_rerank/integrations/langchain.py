@@ -106,14 +106,14 @@ class RerankRetriever(BaseRetriever):
 
     def _documents(self, answer: Mapping[str, Any]) -> list[Document]:
         contents = [self.content_field] if self.content_field else [*self._fields_read(), *_CONTENT_FIELDS]
-        return [_document(hit, contents, answer["rerank"]["status"]) for hit in answer["hits"]["hits"]]
+        return [document_of(hit, contents, answer["rerank"]["status"]) for hit in answer["hits"]["hits"]]
 
     def _fields_read(self) -> list[str]:
         named = [self.field] if isinstance(self.field, str) else self.field or []
         return [name for name in named if name != _CONTEXT_FIELD]
 
 
-def _document(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> Document:
+def document_of(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> Document:
     """Return a hit as a LangChain document.
 
     ``contents`` are the fields that may hold its text. The first of them that has a text is used.

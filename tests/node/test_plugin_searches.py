@@ -272,7 +272,7 @@ def test_the_order_of_the_first_stage_stays_where_failures_are_allowed(es: Elast
 def test_a_field_that_no_index_has_is_named(es: Elasticsearch) -> None:
     assert refused(es, rerank(field="body")) == (
         400,
-        f"[es_rerank] no field with text [body] in [{NAME}]; its text fields are [half, text]",
+        f"[es_rerank] no field with text [body] in [{NAME}]; check the name in the mapping",
     )
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
-from es_rerank.cli.search import _excerpt
-from es_rerank.integrations.langchain import _document
+from es_rerank.cli.search import excerpt_of
+from es_rerank.integrations.langchain import document_of
 from es_rerank.retrievers.planning.passages import passages_of
 from es_rerank.retrievers.planning.text_source import TextSource, with_texts
 from es_rerank.retrievers.response.rescore import rescore_candidates
@@ -52,7 +52,7 @@ def test_every_reader_finds_the_same_text(hit: dict[str, Any], field: str, text:
     assert field_text(hit, field) == text
     hit = {"_index": "i", "_id": "a", **hit}
     assert "\n".join(passage.text for passage in passages_of({"hits": {"hits": [hit]}}, [field])) == text
-    assert _document(hit, [field], "reranked").page_content == text
+    assert document_of(hit, [field], "reranked").page_content == text
     if text:
         (read,) = rescore_candidates({"hits": {"hits": [hit]}}, [field])
         assert "\n".join(passage.text for passage in read.passages) == text
@@ -110,11 +110,11 @@ def test_a_prompt_reads_what_was_fetched_as_fields() -> None:
 
 def test_a_title_of_several_values_is_shown_as_text() -> None:
     hit = {"_source": {"title": ["T", "U"], "text": ["one", "two"]}, "fields": {}}
-    assert _excerpt(hit) == "T U: one two"
+    assert excerpt_of(hit) == "T U: one two"
 
 
 def test_langchain_gets_the_text_of_fields() -> None:
-    document: Document = _document({"_id": "a", "fields": {"body": ["one"]}}, ["text", "body"], "reranked")
+    document: Document = document_of({"_id": "a", "fields": {"body": ["one"]}}, ["text", "body"], "reranked")
     assert document.page_content == "one"
 
 

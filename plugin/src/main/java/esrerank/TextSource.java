@@ -10,8 +10,6 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.TreeSet;
 import java.util.stream.Collectors;
 
 /**
@@ -25,8 +23,6 @@ import java.util.stream.Collectors;
 record TextSource(List<String> context, String text, String nested, boolean offsets) {
     /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
     static final int PASSAGE_CAP = 32;
-
-    private static final Set<Object> TEXT_TYPES = Set.of("text", "keyword", "match_only_text", "semantic_text", "wildcard");
 
     /** A passage of a document: its text and, if known, its characters in the document (-1 if not). */
     record Passage(String text, int start, int end) {}
@@ -62,10 +58,11 @@ record TextSource(List<String> context, String text, String nested, boolean offs
                 }
             }
             if (known && found == false) {
+                // Other fields are not listed: field-level security may hide their names from this user.
                 throw new IllegalArgumentException(
                     "[es_rerank] no field with text [" + field + "] in ["
                         + local.stream().map(index -> index.getIndex().getName()).sorted().collect(Collectors.joining(", "))
-                        + "]; its text fields are [" + String.join(", ", textFields(local)) + "]"
+                        + "]; check the name in the mapping"
                 );
             }
         }
@@ -178,27 +175,6 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             .filter(value -> value instanceof Map == false)
             .map(Object::toString)
             .collect(Collectors.joining("\n"));
-    }
-
-    /** Returns the names of the fields of type text and keyword, objects by their full paths. */
-    private static Collection<String> textFields(Collection<IndexMetadata> indices) {
-        TreeSet<String> names = new TreeSet<>();
-        for (IndexMetadata index : indices) {
-            if (index.mapping() != null) {
-                collectTextFields("", Place.objects(index.mapping().sourceAsMap().get("properties")), names);
-            }
-        }
-        return names;
-    }
-
-    private static void collectTextFields(String path, Map<String, Object> properties, Collection<String> names) {
-        properties.forEach((name, value) -> {
-            Map<String, Object> definition = Place.objects(value);
-            if (TEXT_TYPES.contains(definition.get("type"))) {
-                names.add(path + name);
-            }
-            collectTextFields(path + name + ".", Place.objects(definition.get("properties")), names);
-        });
     }
 
     /** Where a mapping has a field: whether it exists, and the path of the nested object around it. */
