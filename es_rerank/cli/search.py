@@ -113,6 +113,7 @@ def _score(score: float | None) -> str:
 
 
 def excerpt_of(hit: dict[str, Any]) -> str:
+    """Return the text that a table shows for a hit: its best passage, else the first text of its source."""
     passage = hit.get("fields", {}).get("rerank.passage")
     text = (
         passage[0]["text"]
