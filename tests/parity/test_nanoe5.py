@@ -29,7 +29,7 @@ from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import read_manifest
-from es_rerank.scores import logistic
+from es_rerank.scores import logistic, pair_log_odds
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest
 
@@ -236,7 +236,8 @@ def test_two_sentences_that_differ_in_time_go_through_the_whole_path(
                         == SENTENCES[hit["_id"]]
                     )
                     assert 0 <= hit["_score"] <= 1
-                    assert hit["_score"] == pytest.approx(float(logistic(np.float32(logits[hit["_id"]]))))
+                    alone = logistic(pair_log_odds(logits[hit["_id"]], reranker.calibration))
+                    assert hit["fields"]["rerank.probability"] == [pytest.approx(float(alone))]
 
 
 def _folder(path: Path) -> Path:
