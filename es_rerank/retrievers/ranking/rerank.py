@@ -94,14 +94,13 @@ def rank(
     logits, best = of_documents(scores, counts, aggregation)
     done = ~np.isnan(logits)
     pairs = pair_log_odds(logits, calibration)
-    blended = calibrated(logits, [candidate.score for candidate in candidates], calibration)
     probabilities = logistic(np.where(done, pairs, 0.0))
-    values = logistic(np.where(done, blended, 0.0)) if blend else probabilities
-    keys = (
-        blended
-        if blend
-        else logits * np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
-    )
+    if blend:
+        keys = calibrated(logits, [candidate.score for candidate in candidates], calibration)
+        values = logistic(np.where(done, keys, 0.0))
+    else:
+        keys = logits * np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
+        values = probabilities
     order = [
         *(i for i in ranked(np.where(done, keys, -np.inf)) if done[i]),
         *(i for i in range(len(candidates)) if not done[i]),
