@@ -46,7 +46,7 @@ from ..planning.multi_field import expand_fields, uses_fields
 from ..planning.page import PageQuery, page_query
 from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
-from ..ranking.ranked_node import RankedNode, has_min_score
+from ..ranking.ranked_node import RankedNode, has_minimum
 from ..ranking.rerank import Ranking
 from ..response.answer import assemble
 from .commands import (
@@ -328,7 +328,7 @@ class _Search:
         """Return the request for the page of ``window``."""
         request, stats = self.request, self.context.stats
         stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
-        window_only = request.min_score is not None or has_min_score(root)
+        window_only = request.min_score is not None or has_minimum(root)
         union = union_for(root) if wants_union(request, len(window)) else []
         size = len(window) if request.size is None else request.size
         return page_query(window, request.offset, size, request.page, union, window_only=window_only)

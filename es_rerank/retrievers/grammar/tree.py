@@ -69,6 +69,11 @@ class RetrieverNode(Grammar):
     min_score: float | None = None
     name: str | None = Field(default=None, alias="_name")
 
+    @property
+    def has_minimum(self) -> bool:
+        """Whether the retriever leaves out documents below a score."""
+        return self.min_score is not None
+
 
 class Standard(RetrieverNode):
     """A retriever that runs an ordinary query. Optional: ``sort``, ``collapse``, ``terminate_after``."""
@@ -260,6 +265,11 @@ class TextSimilarityReranker(_Windowed):
     min_probability: float | None = None
 
     @property
+    def has_minimum(self) -> bool:
+        """Whether the retriever leaves out documents below a score or a probability."""
+        return super().has_minimum or self.min_probability is not None
+
+    @property
     def children(self) -> tuple[Retriever, ...]:
         """Return the direct children, in the order of the tree."""
         return (self.retriever,)
@@ -292,6 +302,11 @@ class Native(Grammar):
     def min_score(self) -> float | None:
         """Return the ``min_score`` in the root of the subtree, or None. Elasticsearch applies it."""
         return self.body.get("min_score")
+
+    @property
+    def has_minimum(self) -> bool:
+        """Whether the root of the subtree leaves out documents below a score."""
+        return self.min_score is not None
 
 
 Leaf = Standard | Knn | Native

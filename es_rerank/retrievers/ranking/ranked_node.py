@@ -61,15 +61,12 @@ def details(root: RankedNode) -> dict[DocumentKey, Reranked]:
     return results
 
 
-def has_min_score(root: RankedNode) -> bool:
-    """Whether any retriever of the tree has a ``min_score``.
+def has_minimum(root: RankedNode) -> bool:
+    """Whether any retriever of the tree leaves out documents below a score.
 
     Totals then count only the window, as Elasticsearch documents.
     """
-    return any(
-        ranked.node.min_score is not None or getattr(ranked.node, "min_probability", None) is not None
-        for ranked in everything(root)
-    )
+    return any(ranked.node.has_minimum for ranked in everything(root))
 
 
 def explanation(root: RankedNode, key: DocumentKey) -> dict[str, Any]:
