@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import RequestError
 from ..models import Embedder, LongTextReranker
 from ..retrievers.execution.commands import Context, MappingCache
+from ..retrievers.execution.plugin_info import API_VERSION
 from ..retrievers.execution.run import Connection, arun
 from ..retrievers.execution.scoring import rerank_window
 from ..retrievers.execution.window_texts import WindowTexts
@@ -25,7 +26,7 @@ from ..retrievers.grammar.parsing import parse
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityReranker
 from ..retrievers.planning.text_source import TextSource
 from ..retrievers.ranking.rerank import Reranked
-from ..retrievers.response.answer import SearchStats
+from ..retrievers.response.answer import SearchStats, best_passage
 from ..text.chunking import Chunker
 from ..text.documents import cut_document, embedded_text
 from ..text.strategies import strategy_of
@@ -34,8 +35,7 @@ from .authority import KeyedRoute
 from .search import Running
 from .wire import answer, cancel_on_disconnect, timeout_s
 
-API_VERSION = 1
-"""Version of this API. It changes when an answer changes its meaning."""
+_RELEASE = version("es-rerank")
 
 _MOST_PASSAGES = 100
 """Most passages of a document: Elasticsearch's default for ``index.max_inner_result_window``."""
@@ -189,7 +189,7 @@ async def info(request: Request, service: Running) -> Response:
         request,
         {
             "version": API_VERSION,
-            "release": version("es-rerank"),
+            "release": _RELEASE,
             "models": list(served.rerankers),
             "sends_texts_onward": [
                 name
@@ -267,7 +267,6 @@ def _entry(hit: Reranked) -> dict[str, Any]:
         "logit": hit.logit,
         "probability": hit.probability,
     }
-    if hit.passage is not None and not hit.candidate.whole:
-        offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
-        entry["passage"] = {"text": hit.passage.text, **offsets}
+    if (passage := best_passage(hit)) is not None:
+        entry["passage"] = passage
     return entry

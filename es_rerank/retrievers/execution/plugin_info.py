@@ -14,7 +14,9 @@ from cachetools import TLRUCache
 from ...caches import SharedCache
 
 API_VERSION = 1
-"""The version of ``GET /_es_rerank`` that this release reads."""
+"""Version of the API between the plugin and its sidecar, which ``GET /_es_rerank`` states too.
+
+It changes when an answer changes its meaning."""
 
 PLUGIN = "es-rerank"
 """The name under which the plugin answers."""

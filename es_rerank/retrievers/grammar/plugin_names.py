@@ -30,8 +30,8 @@ VECTOR_BUILDER_NAME = "es_rerank"
 """The plugin's name for what Elastic's documentation calls ``text_embedding``."""
 
 MOST_LEVELS = 8
-"""Most compound retrievers above one another that Elasticsearch runs. A ninth is answered with "too many
-rewrite rounds" (observed on Elasticsearch 9.5)."""
+"""Most compound retrievers above one another that the plugin accepts: Elasticsearch rewrites a search too few
+times for more (observed on Elasticsearch 9.1 and 9.5)."""
 
 _LEAVES = frozenset({Standard.kind, Knn.kind})
 

@@ -89,10 +89,20 @@ def fields_of(hit: Reranked) -> dict[str, list[Any]]:
     if hit.logit is not None and hit.probability is not None:
         fields["rerank.logit"] = [json_score(hit.logit)]
         fields["rerank.probability"] = [json_score(hit.probability)]
-    if hit.passage is not None and not hit.candidate.whole:
-        offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
-        fields["rerank.passage"] = [{"text": hit.passage.text, **offsets}]
+    if (passage := best_passage(hit)) is not None:
+        fields["rerank.passage"] = [passage]
     return fields
+
+
+def best_passage(hit: Reranked) -> dict[str, Any] | None:
+    """Return the passage that an answer shows for a hit, with its offsets if they are known.
+
+    None for a document that was read whole.
+    """
+    if hit.passage is None or hit.candidate.whole:
+        return None
+    offsets = {"start": hit.passage.start, "end": hit.passage.end} if hit.passage.end else {}
+    return {"text": hit.passage.text, **offsets}
 
 
 def assemble(
