@@ -11,9 +11,7 @@ import org.elasticsearch.index.query.QueryBuilder;
 import org.elasticsearch.index.query.QueryRewriteContext;
 import org.elasticsearch.index.query.TermsQueryBuilder;
 import org.elasticsearch.search.builder.SearchSourceBuilder;
-import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
-import org.elasticsearch.search.retriever.RankDocsRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
 import org.elasticsearch.search.retriever.StandardRetrieverBuilder;
@@ -25,7 +23,6 @@ import org.elasticsearch.xcontent.XContentBuilder;
 import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -50,35 +47,43 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     /** One child, with the factor of what it adds to a score. {@code normalizer} is null where none was given. */
     record Child(RetrieverBuilder retriever, float weight, Normalizer normalizer) {}
 
+    /** The children of a fusion, and what each of them adds. */
+    record Children(List<RetrieverSource> sources, float[] weights, Normalizer[] normalizers) {
+        static Children of(List<Child> children) {
+            float[] weights = new float[children.size()];
+            for (int i = 0; i < weights.length; i++) {
+                weights[i] = children.get(i).weight;
+            }
+            return new Children(
+                new ArrayList<>(children.stream().map(child -> RetrieverSource.from(child.retriever)).toList()),
+                weights,
+                children.stream().map(Child::normalizer).toArray(Normalizer[]::new)
+            );
+        }
+    }
+
     final float[] weights;
     final Normalizer[] normalizers;
     final String query;
     final List<String> fields;
 
-    FusionRetriever(
-        List<RetrieverSource> children,
-        float[] weights,
-        Normalizer[] normalizers,
-        String query,
-        List<String> fields,
-        int window
-    ) {
-        super(children, window);
-        this.weights = weights;
-        this.normalizers = normalizers;
+    FusionRetriever(Children children, String query, List<String> fields, int window) {
+        super(children.sources, window);
+        this.weights = children.weights;
+        this.normalizers = children.normalizers;
         this.query = query;
         this.fields = fields;
     }
 
     /** The parameters that both fusions share, as read from a request. */
-    record Fields(List<Child> children, String query, List<String> names, int window) {
+    record Fields(Children children, String query, List<String> names, int window) {
         /** Returns the fields in the order in which {@link #declareFusionFields} declares them. */
         @SuppressWarnings("unchecked")
         static Fields of(Object[] values) {
             List<Child> children = values[0] == null ? List.of() : (List<Child>) values[0];
             String query = (String) values[1];
             List<String> names = (List<String>) values[2];
-            return new Fields(children, query, names, values[3] == null ? DEFAULT_WINDOW : (int) values[3]);
+            return new Fields(Children.of(children), query, names, values[3] == null ? DEFAULT_WINDOW : (int) values[3]);
         }
     }
 
@@ -206,32 +211,18 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
         }
     }
 
-    /** Returns this retriever over other children, with all other parameters but filters, minimum score and name. */
-    abstract T over(List<RetrieverSource> children, float[] weights, Normalizer[] normalizers);
-
-    /** Returns a retriever over fields, of the same parameters as this one. It has no query any more. */
-    abstract T withoutQuery(List<Child> children);
-
-    /** Returns the weights of the fields after {@code ^}. Throws IllegalArgumentException for one not allowed. */
-    abstract Map<String, Float> fieldWeights();
+    /** Returns a retriever with the parameters of this one over these children, or over fields. */
+    abstract T with(Children children, String query, List<String> fields);
 
     @Override
     protected T clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
-        T copy = over(children, weights, normalizers);
-        copy.retrieverName(retrieverName());
-        copy.minScore(minScore());
-        copy.getPreFilterQueryBuilders().addAll(preFilters);
-        return copy;
+        return PendingDocs.withBase(with(new Children(children, weights, normalizers), query, fields), this, preFilters);
     }
 
     @Override
     protected RetrieverBuilder doRewrite(QueryRewriteContext context) {
         if (query != null) {
-            T fused = withoutQuery(fieldChildren(context));
-            fused.retrieverName(retrieverName());
-            fused.minScore(minScore());
-            fused.getPreFilterQueryBuilders().addAll(getPreFilterQueryBuilders());
-            return fused;
+            return PendingDocs.withBase(with(Children.of(fieldChildren(context)), null, null), this, getPreFilterQueryBuilders());
         }
         List<RetrieverSource> children = new ArrayList<>();
         boolean changed = false;
@@ -239,59 +230,24 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
             if (child.source() == null) {
                 return this; // Elasticsearch rewrites the children and the filters first.
             }
-            SearchSourceBuilder rewritten = rewritten(child.source(), context);
+            SearchSourceBuilder rewritten = PendingDocs.rewritten(child.source(), context);
             changed |= rewritten != child.source();
             children.add(new RetrieverSource(child.retriever(), rewritten));
         }
-        return changed ? clone(children, getPreFilterQueryBuilders()) : fused(children, context);
-    }
-
-    private static SearchSourceBuilder rewritten(SearchSourceBuilder source, QueryRewriteContext context) {
-        try {
-            return source.rewrite(context);
-        } catch (IOException error) {
-            throw new UncheckedIOException(error);
+        if (changed) {
+            return clone(children, getPreFilterQueryBuilders());
         }
-    }
-
-    /** Holds the ranked documents once the asynchronous part has ended. */
-    private static final class Result {
-        private volatile RankDoc[] docs;
-    }
-
-    private RetrieverBuilder fused(List<RetrieverSource> children, QueryRewriteContext context) {
-        Result result = new Result();
-        SearchWarnings.registerAsyncAction(
+        return PendingDocs.of(
+            this,
             context,
-            (client, listener) -> ChildSearches.run(getName(), children, client, listener.delegateFailureAndWrap((next, lists) -> {
-                result.docs = combineInnerRetrieverResults(lists, false);
-                next.onResponse(null);
-            }))
+            minScore(),
+            (client, listener) -> ChildSearches.run(
+                getName(),
+                children,
+                client,
+                listener.delegateFailureAndWrap((next, lists) -> next.onResponse(combineInnerRetrieverResults(lists, false)))
+            )
         );
-        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(
-            rankWindowSize,
-            children.stream().map(RetrieverSource::retriever).toList(),
-            () -> result.docs,
-            minScore()
-        );
-        ranked.retrieverName(retrieverName());
-        return ranked;
-    }
-
-    static float[] weightsOf(List<Child> children) {
-        float[] weights = new float[children.size()];
-        for (int i = 0; i < weights.length; i++) {
-            weights[i] = children.get(i).weight;
-        }
-        return weights;
-    }
-
-    static Normalizer[] normalizersOf(List<Child> children) {
-        return children.stream().map(Child::normalizer).toArray(Normalizer[]::new);
-    }
-
-    static List<RetrieverSource> sourcesOf(List<Child> children) {
-        return new ArrayList<>(children.stream().map(child -> RetrieverSource.from(child.retriever)).toList());
     }
 
     /** Indices whose searches may be the same: equal default fields and equal semantic fields. */
@@ -310,7 +266,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
             groups.put(new Group(List.of("*"), List.of()), new ArrayList<>());
         }
         List<Child> children = new ArrayList<>();
-        Map<String, Float> weighted = fieldWeights();
+        Map<String, Float> weighted = split(fields, getName());
         groups.forEach((group, indices) -> children.addAll(children(group, weighted, groups.size() > 1 ? indices : null)));
         return children;
     }
@@ -348,7 +304,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
             semantic.forEach(
                 (name, weight) -> matches.add(new Child(leaf(new MatchQueryBuilder(name, query), indices), weight, null))
             );
-            children.add(new Child(withoutQuery(matches), 1.0f, null));
+            children.add(new Child(with(Children.of(matches), null, null), 1.0f, null));
         }
         return children;
     }

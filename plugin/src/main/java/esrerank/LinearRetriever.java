@@ -11,7 +11,6 @@ import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
 import java.util.List;
-import java.util.Map;
 
 import static org.elasticsearch.xcontent.ConstructingObjectParser.optionalConstructorArg;
 
@@ -21,16 +20,8 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
 
     private final Normalizer normalizer;
 
-    private LinearRetriever(
-        List<RetrieverSource> children,
-        float[] weights,
-        Normalizer[] normalizers,
-        String query,
-        List<String> fields,
-        int window,
-        Normalizer normalizer
-    ) {
-        super(children, weights, normalizers, query, fields, window);
+    private LinearRetriever(Children children, String query, List<String> fields, int window, Normalizer normalizer) {
+        super(children, query, fields, window);
         this.normalizer = normalizer;
     }
 
@@ -49,17 +40,9 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
 
     private static LinearRetriever of(Object[] values) {
         Fields fields = Fields.of(values);
-        checkWeights(weightsOf(fields.children()));
+        checkWeights(fields.children().weights());
         String normalizer = (String) values[values.length - 1];
-        return new LinearRetriever(
-            sourcesOf(fields.children()),
-            weightsOf(fields.children()),
-            normalizersOf(fields.children()),
-            fields.query(),
-            fields.names(),
-            fields.window(),
-            normalizer == null ? null : Normalizer.of(normalizer)
-        );
+        return new LinearRetriever(fields.children(), fields.query(), fields.names(), fields.window(), normalizer == null ? null : Normalizer.of(normalizer));
     }
 
     @Override
@@ -68,21 +51,8 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
     }
 
     @Override
-    LinearRetriever over(List<RetrieverSource> children, float[] weights, Normalizer[] normalizers) {
-        return new LinearRetriever(children, weights, normalizers, query, fields, rankWindowSize, normalizer);
-    }
-
-    @Override
-    LinearRetriever withoutQuery(List<Child> children) {
-        return new LinearRetriever(
-            sourcesOf(children),
-            weightsOf(children),
-            normalizersOf(children),
-            null,
-            null,
-            rankWindowSize,
-            normalizer
-        );
+    LinearRetriever with(Children children, String query, List<String> fields) {
+        return new LinearRetriever(children, query, fields, rankWindowSize, normalizer);
     }
 
     @Override
@@ -92,11 +62,6 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
             errors.add("[normalizer] must be provided when [query] is specified");
         }
         return errors;
-    }
-
-    @Override
-    Map<String, Float> fieldWeights() {
-        return split(fields, NAME);
     }
 
     @Override

@@ -8,7 +8,6 @@ import org.elasticsearch.search.builder.SearchSourceBuilder;
 import org.elasticsearch.search.fetch.StoredFieldsContext;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.retriever.CompoundRetrieverBuilder;
-import org.elasticsearch.search.retriever.RankDocsRetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.retriever.RetrieverParser;
 import org.elasticsearch.search.retriever.RetrieverParserContext;
@@ -19,7 +18,6 @@ import org.elasticsearch.xcontent.XContentBuilder;
 import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -204,15 +202,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     @Override
     protected RerankRetriever clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
-        return copy(children, preFilters);
-    }
-
-    private RerankRetriever copy(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
         RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, texts);
-        copy.retrieverName(retrieverName());
-        copy.minScore(minScore());
-        copy.getPreFilterQueryBuilders().addAll(preFilters);
-        return copy;
+        return PendingDocs.withBase(copy, this, preFilters);
     }
 
     @Override
@@ -240,25 +231,15 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         if (child.source() == null) {
             return this; // Elasticsearch rewrites the child and the filters first.
         }
-        SearchSourceBuilder rewritten;
-        try {
-            rewritten = child.source().rewrite(context);
-        } catch (IOException error) {
-            throw new UncheckedIOException(error);
-        }
+        SearchSourceBuilder rewritten = PendingDocs.rewritten(child.source(), context);
         if (rewritten != child.source()) {
-            return copy(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
+            return clone(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
         }
-        Result result = new Result();
         WindowReranker window = new WindowReranker(sidecar, hitFields, parameters, texts, minScore(), child.retriever());
-        SearchWarnings.registerAsyncAction(
-            context,
-            (client, listener) -> window.search(client, rewritten, listener.delegateFailureAndWrap((next, docs) -> {
-                result.docs = docs;
-                next.onResponse(null);
-            }))
-        );
-        return ranked(result);
+        // Documents below a minimum are left out by then. The least positive score makes Elasticsearch count and aggregate
+        // over those that are left, and keeps those without a score.
+        Float least = minScore() != null || parameters.minProbability != null ? Float.MIN_VALUE : null;
+        return PendingDocs.of(this, context, least, (client, listener) -> window.search(client, rewritten, listener));
     }
 
     private TextSource textSource(QueryRewriteContext context) {
@@ -270,25 +251,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             );
         }
         return source;
-    }
-
-    /** Holds the ranked documents once the asynchronous part has ended. */
-    private static final class Result {
-        private volatile RankDoc[] docs;
-    }
-
-    private RetrieverBuilder ranked(Result result) {
-        // Documents below a minimum are left out by then. The least positive score makes Elasticsearch count and aggregate
-        // over those that are left, and keeps those without a score.
-        Float least = minScore() != null || parameters.minProbability != null ? Float.MIN_VALUE : null;
-        RankDocsRetrieverBuilder ranked = new RankDocsRetrieverBuilder(
-            rankWindowSize,
-            List.of(innerRetrievers.get(0).retriever()),
-            () -> result.docs,
-            least
-        );
-        ranked.retrieverName(retrieverName());
-        return ranked;
     }
 
     @Override

@@ -10,7 +10,6 @@ import org.elasticsearch.xcontent.XContentParser;
 
 import java.io.IOException;
 import java.util.List;
-import java.util.Map;
 
 import static org.elasticsearch.xcontent.ConstructingObjectParser.optionalConstructorArg;
 
@@ -23,16 +22,8 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
 
     private final int rankConstant;
 
-    private RrfRetriever(
-        List<RetrieverSource> children,
-        float[] weights,
-        Normalizer[] normalizers,
-        String query,
-        List<String> fields,
-        int window,
-        int rankConstant
-    ) {
-        super(children, weights, normalizers, query, fields, window);
+    private RrfRetriever(Children children, String query, List<String> fields, int window, int rankConstant) {
+        super(children, query, fields, window);
         this.rankConstant = rankConstant;
     }
 
@@ -59,15 +50,7 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
     private static RrfRetriever of(Object[] values) {
         Fields fields = Fields.of(values);
         int constant = values[values.length - 1] == null ? DEFAULT_RANK_CONSTANT : (int) values[values.length - 1];
-        return new RrfRetriever(
-            sourcesOf(fields.children()),
-            weightsOf(fields.children()),
-            normalizersOf(fields.children()),
-            fields.query(),
-            fields.names(),
-            fields.window(),
-            constant
-        );
+        return new RrfRetriever(fields.children(), fields.query(), fields.names(), fields.window(), constant);
     }
 
     @Override
@@ -76,26 +59,8 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
     }
 
     @Override
-    RrfRetriever over(List<RetrieverSource> children, float[] weights, Normalizer[] normalizers) {
-        return new RrfRetriever(children, weights, normalizers, query, fields, rankWindowSize, rankConstant);
-    }
-
-    @Override
-    RrfRetriever withoutQuery(List<Child> children) {
-        return new RrfRetriever(
-            sourcesOf(children),
-            weightsOf(children),
-            normalizersOf(children),
-            null,
-            null,
-            rankWindowSize,
-            rankConstant
-        );
-    }
-
-    @Override
-    Map<String, Float> fieldWeights() {
-        return split(fields, NAME);
+    RrfRetriever with(Children children, String query, List<String> fields) {
+        return new RrfRetriever(children, query, fields, rankWindowSize, rankConstant);
     }
 
     @Override
