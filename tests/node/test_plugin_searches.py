@@ -293,6 +293,13 @@ def test_a_minimum_is_a_number(es: Elasticsearch, name: str) -> None:
     assert (status, sentence) == (400, f"[{name}] must be a number, found [NaN]; scores are from 0 to 1")
 
 
+@pytest.mark.parametrize("kind", ["es_rrf", "es_linear"])
+def test_a_minimum_of_a_fusion_is_a_number(es: Elasticsearch, kind: str) -> None:
+    tree = {kind: {"retrievers": [{"retriever": first_stage()}], "min_score": "NaN"}}
+    sentence = "[min_score] must be a number, found [NaN]; leave it out for no minimum"
+    assert refused(es, tree) == (400, sentence)
+
+
 def test_a_wrong_request_stays_wrong_where_failures_are_allowed(es: Elasticsearch) -> None:
     status, sentence = refused(es, rerank(aggregation="best", allow_rerank_failures=True))
     assert status == 400

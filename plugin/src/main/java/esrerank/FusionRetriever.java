@@ -44,6 +44,8 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
     /** The default of {@code rank_window_size} in Elastic's documentation. */
     static final int DEFAULT_WINDOW = 10;
 
+    static final String NO_MINIMUM = "leave it out for no minimum";
+
     /** One child, with the factor of what it adds to a score. {@code normalizer} is null where none was given. */
     record Child(RetrieverBuilder retriever, float weight, Normalizer normalizer) {}
 
@@ -141,7 +143,7 @@ abstract class FusionRetriever<T extends FusionRetriever<T>> extends CompoundRet
         boolean scroll,
         boolean allowPartial
     ) {
-        ActionRequestValidationException all = Nesting.check(this, super.validate(source, errors, scroll, allowPartial));
+        ActionRequestValidationException all = RetrieverChecks.checkDepth(this, super.validate(source, errors, scroll, allowPartial));
         for (String error : fieldErrors()) {
             all = ValidateActions.addValidationError("[" + getName() + "] " + error, all);
         }

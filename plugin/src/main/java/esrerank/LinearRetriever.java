@@ -35,7 +35,9 @@ final class LinearRetriever extends FusionRetriever<LinearRetriever> {
 
     /** Returns the retriever of a request. Throws IllegalArgumentException for a value that is not allowed. */
     static LinearRetriever parse(XContentParser parser, RetrieverParserContext context) throws IOException {
-        return PARSER.apply(parser, context);
+        LinearRetriever retriever = PARSER.apply(parser, context);
+        RetrieverChecks.checkMinimum("min_score", retriever.minScore(), NO_MINIMUM);
+        return retriever;
     }
 
     private static LinearRetriever of(Object[] values) {

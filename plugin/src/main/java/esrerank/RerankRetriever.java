@@ -40,6 +40,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     static final String NAME = "es_rerank";
 
     private static final int DEFAULT_WINDOW = 10;
+    private static final String SCALE = "scores are from 0 to 1";
 
     /**
      * The parameters of a request beside child, filters, minimum score and name.
@@ -146,8 +147,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         declareBaseParserFields(parser);
         return (p, context) -> {
             RerankRetriever retriever = parser.apply(p, context);
-            checkMinimum("min_score", retriever.minScore());
-            checkMinimum("min_probability", retriever.parameters.minProbability);
+            RetrieverChecks.checkMinimum("min_score", retriever.minScore(), SCALE);
+            RetrieverChecks.checkMinimum("min_probability", retriever.parameters.minProbability, SCALE);
             if (retriever.parameters.blend && retriever.minScore() != null) {
                 throw new IllegalArgumentException(
                     "[min_score] has no fixed meaning with [blend]: the score depends on the window; "
@@ -156,12 +157,6 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
             }
             return retriever;
         };
-    }
-
-    private static void checkMinimum(String name, Float value) {
-        if (value != null && Float.isFinite(value) == false) {
-            throw new IllegalArgumentException("[" + name + "] must be a number, found [" + value + "]; scores are from 0 to 1");
-        }
     }
 
     private static Parameters parameters(Object[] values) {
@@ -192,7 +187,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         boolean scroll,
         boolean allowPartial
     ) {
-        return Nesting.check(this, super.validate(source, errors, scroll, allowPartial));
+        return RetrieverChecks.checkDepth(this, super.validate(source, errors, scroll, allowPartial));
     }
 
     @Override

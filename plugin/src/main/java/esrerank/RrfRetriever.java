@@ -44,6 +44,7 @@ final class RrfRetriever extends FusionRetriever<RrfRetriever> {
             );
         }
         checkWeights(retriever.weights);
+        RetrieverChecks.checkMinimum("min_score", retriever.minScore(), NO_MINIMUM);
         return retriever;
     }
 
