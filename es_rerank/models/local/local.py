@@ -161,7 +161,7 @@ class LocalReranker(Closeable):
         return passages
 
     def _cut(self, text: str, size: int, room: int) -> list[Passage]:
-        # Counting the tokens of fifty short texts took 3 ms of a search.
+        # A short text is not counted: scoring it reads its tokens once more.
         if surely_fits(text, size) or self._tokens(text) <= size:
             return [Passage(text, 0, len(text))] if text else []
         return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(
