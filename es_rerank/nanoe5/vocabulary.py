@@ -9,9 +9,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from ...collection import is_collection, read_corpus, read_jsonl, read_lines, read_queries
-from ...text.chunking import Chunker
-from ...text.pairs import well_formed
+from ..collection import is_collection, read_corpus, read_jsonl, read_lines, read_queries
+from ..text.chunking import Chunker
+from ..text.pairs import well_formed
 
 QUERY_PREFIX, PASSAGE_PREFIX = "query: ", "passage: "
 """The prefixes of queries and passages in E5's training

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ModelFolderError
-from ...types import FloatArray
+from ..errors import ModelFolderError
+from ..types import FloatArray
 from .package import MAGIC, PACKAGE, REINSTALL
 from .vocabulary import normal_forms
 

