@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -59,6 +60,24 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
                 patch.delenv(name)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("xdg-state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """Fail a test that leaves a signal handler, a variable or a working directory behind.
+
+    A handler of SIGTERM that a command had left made workers of later tests hang at their end.
+    """
+    before = _process_state()
+    yield
+    assert _process_state() == before
+
+
+def _process_state() -> tuple[object, ...]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    # pytest itself writes the name of the running test.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return handlers, variables, Path.cwd()
 
 
 @pytest.fixture(scope="session")

@@ -46,5 +46,8 @@ bench = typer.Typer(
 
 
 @bench.callback()
-def _options() -> None:
+def _options(context: typer.Context) -> None:
     """Take no options: every benchmark is a command of its own."""
+    from .bench_options import sigterm_as_exit
+
+    context.with_resource(sigterm_as_exit())

@@ -28,7 +28,7 @@ from ..research.bench.cost_report import CostReport
 from ..research.bench.machine import machine
 from ..research.evaluation.packaged import by_hash, packaged
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
-from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .bench_options import Plot, Threads, check_plot, steps
 from .output import Json, print_json, stdout
 
 _TEXTS = 5_000
@@ -67,7 +67,6 @@ def cost(
     """Measure the time of a window on this machine: milliseconds by candidates and by tokens, and pairs per
     second by threads.
     """
-    end_on_sigterm()
     check_plot(plot)
     texts = read_cost_texts(data or packaged())
     report = CostReport(

@@ -25,7 +25,7 @@ from ..research.bench.workers import Lists
 from ..research.evaluation.measures import mean, measures_by_query, run_of
 from ..research.evaluation.packaged import packaged
 from ..research.evaluation.topics import lacks, read_topics, the_split
-from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .bench_options import Plot, Threads, check_plot, steps
 from .extras import check_evaluate
 from .output import Json, print_json, stderr
 
@@ -105,7 +105,6 @@ def engine(
     from .bench_engine_tables import show_engine_report
 
     check_evaluate("the bench")
-    end_on_sigterm()
     check_plot(plot)
     chosen = [] if alone else _chosen(peers)
     joined_by = calibration or (BUNDLED_RERANKER if model is None else None)

@@ -26,7 +26,6 @@ from ..research.bench.gateway import (
 )
 from ..research.bench.gateway_searches import Way
 from ..research.bench.machine import machine
-from .bench_options import end_on_sigterm
 from .output import Json, print_json, progress, stderr, stdout
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ def gateway(
     from .connection import BULK_TIMEOUT_S, connect, found_or_started
 
     settings = read_settings()
-    end_on_sigterm()
     elasticsearch = found_or_started(elasticsearch_url, settings, plugin=_starts_with_plugin(plugin))
     with connect(elasticsearch.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
         port = _if_wanted(plugin, _port_of_plugin, client)

@@ -41,7 +41,7 @@ from ..research.bench.under_load import (
 from ..research.bench.workers import Lists, ScoreArray
 from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
-from .bench_options import Plot, Threads, check_plot, end_on_sigterm, steps
+from .bench_options import Plot, Threads, check_plot, steps
 from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
 
@@ -111,7 +111,6 @@ def load(
     requests at the same times.
     """
     check_evaluate("the bench")
-    end_on_sigterm()
     check_plot(plot)
     if wrong := [rate for rate in rates or () if not 0 < rate < math.inf]:
         raise SettingsError(f"--rates {wrong[0]:g} is not a rate; give requests per second above 0")

@@ -27,9 +27,18 @@ def check_plot(plot: Path | None) -> None:
         )
 
 
-def end_on_sigterm() -> None:
-    """End on SIGTERM as on Ctrl-C: processes that were started end, and files that were made are removed."""
-    signal.signal(signal.SIGTERM, _leave)
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """End the block on SIGTERM as on Ctrl-C: processes that were started end, and files that were made are
+    removed.
+
+    What handled the signal before handles it afterwards, in the process that ran the command in itself.
+    """
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
