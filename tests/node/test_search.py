@@ -18,7 +18,9 @@ from es_rerank.errors import (
     RetrieverParsingError,
     UnknownModelError,
 )
+from es_rerank.integrations.langchain import RerankRetriever
 from es_rerank.node import Node
+from es_rerank.retrievers.grammar.tree import FirstStage
 from es_rerank.scores import logistic
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.types import Calibration
@@ -125,6 +127,37 @@ def test_pages_of_the_window_join_to_the_window(client: RerankClient, index: str
     assert paged == whole
     assert len(whole) == 5
     assert ids(client.search(index=index, retriever=tree, size=2, from_=50)) == []
+
+
+@pytest.mark.parametrize("first_stage", ["knn", "bm25", "hybrid"])
+def test_pages_of_the_short_form_join_to_a_window_that_no_page_widens(
+    client: RerankClient, index: str, first_stage: FirstStage
+) -> None:
+    def page(offset: int, size: int) -> list[str]:
+        return ids(
+            client.rerank(
+                "who signed the paper",
+                index=index,
+                window=3,
+                size=size,
+                from_=offset,
+                first_stage=first_stage,
+            )
+        )
+
+    whole = page(0, 3)
+    assert len(whole) == 3
+    assert [page(offset, 1) for offset in range(3)] == [[name] for name in whole]
+    assert page(2, 3) == whole[2:]
+    assert page(3, 3) == page(50, 1) == []
+
+
+def test_a_page_larger_than_the_window_is_refused(client: RerankClient, index: str) -> None:
+    sentence = r"size \[51\] is larger than the window of 50 hits .* give a window of 51 or more"
+    with pytest.raises(RequestError, match=sentence):
+        client.rerank("who signed the paper", index=index, size=51)
+    with pytest.raises(RequestError, match=sentence):
+        RerankRetriever(client=client, index=index, k=51).invoke("who signed the paper")
 
 
 def test_filters_on_numbers_reach_every_first_stage(client: RerankClient, index: str) -> None:

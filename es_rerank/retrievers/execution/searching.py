@@ -141,12 +141,19 @@ class Searching:
     ) -> Steps[ObjectApiResponse[Any]]:
         """Build the tree of the short form from the mapping, then search.
 
-        ``page`` is (from, size). ``choices`` are the keyword arguments of ``retriever_for``.
+        ``page`` is (from, size). It does not change the window, so that the pages of a search join to its
+        window: past the window a page is empty. ``choices`` are the keyword arguments of ``retriever_for``.
+        Raises RequestError when ``size`` is larger than the window.
         """
         check_query(query)
+        if page[1] > window:
+            raise RequestError(
+                f"size [{page[1]}] is larger than the window of {window} hits that are reranked; "
+                f"give a window of {page[1]} or more, or a smaller size"
+            )
         check_filter_path(options.get("filter_path"))
         schema = yield ReadMapping(context.index or "_all")
-        tree = retriever_for(query, schema, window=max(window, sum(page)), **choices)
+        tree = retriever_for(query, schema, window=window, **choices)
         context.elasticsearch_runs = ()  # the built tree needs no licence
         keys, _ = split_parameters(options)
         whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
