@@ -77,7 +77,7 @@ def calibrate(
 
     chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
     with CrossEncoder(model) as reranker:
-        coefficients, table = learn(
+        coefficients, errors, table = learn(
             chosen,
             data,
             {query for run in trained or () for query in _queries(run)},
@@ -90,7 +90,7 @@ def calibrate(
             blend=calibration_of(model).coefficients() if pair_from_blend else None,
             say=lambda text: stderr.print(text, style="dim"),
         )
-    record = CalibrationRecord(**coefficients._asdict())
+    record = CalibrationRecord(**coefficients._asdict(), error=errors.blend, pair_error=errors.pair)
     write_manifest(model, read_manifest(model).model_copy(update={"calibration": record}))
     if as_json:
         print_json({"calibration": record.model_dump(), "development": table})

@@ -59,7 +59,10 @@ class Truncation(_Part):
 class CalibrationRecord(_Part):
     """The coefficients of ``types.Calibration``; probability is the logistic of their weighted sum.
 
-    ``types.Calibration`` says which value each coefficient multiplies.
+    ``types.Calibration`` says which value each coefficient multiplies. ``error`` is the expected calibration
+    error of the blended probabilities, 0..1, and ``pair_error`` that of the pair's. Both are None where
+    nobody measured them. ``es-rerank calibrate`` measures them on windows that the coefficients were not
+    fitted to.
     """
 
     logit: float = 1.0
@@ -67,10 +70,12 @@ class CalibrationRecord(_Part):
     intercept: float = 0.0
     pair_logit: float | None = None
     pair_intercept: float | None = None
+    error: float | None = Field(default=None, ge=0, le=1)
+    pair_error: float | None = Field(default=None, ge=0, le=1)
 
     def coefficients(self) -> Calibration:
         """Return the calibration as the NamedTuple that scoring uses."""
-        return Calibration(**self.model_dump())
+        return Calibration(**self.model_dump(include=set(Calibration._fields)))
 
 
 class CrossEncoderContract(_Part):

@@ -90,6 +90,7 @@ def test_several_collections_stages_and_rerankers_in_one_run(
         assert result["reliability"]["documents"] == sum(
             each["documents"] for each in result["reliability"]["bins"]
         )
+        assert result["pair_reliability"]["documents"] == result["reliability"]["documents"]
     alone = {
         (each["collection"], each["recalled_by"], each["reranker"]): [
             row["cross_encoder"] for row in each["per_query"]

@@ -19,6 +19,7 @@ from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
 from es_rerank.research.training.calibration import (
     LabelledWindow,
+    errors,
     fit_calibration,
     pair_from_blend,
     quality,
@@ -90,6 +91,26 @@ def test_the_pair_of_a_blend_needs_no_labels() -> None:
     drawn = windows(400)
     unjudged = [replace(window, labels=np.full_like(window.labels, np.nan)) for window in drawn]
     assert tuple(pair_from_blend(unjudged, TRUE)) == pytest.approx(tuple(with_pair(drawn, TRUE)), abs=0.05)
+
+
+def test_the_errors_are_measured_on_windows_that_were_not_fitted_to() -> None:
+    drawn = windows(400)
+    right = errors(drawn, lambda to: with_pair(to, fit_calibration(to)))
+    assert max(right) < 0.02
+    assert errors(drawn, lambda _: Calibration(5.0, 0.0, 3.0, 5.0, 3.0)).pair > 0.2
+
+    def noted(to: Sequence[LabelledWindow]) -> Calibration:
+        seen.append({id(window) for window in to})
+        return TRUE
+
+    seen: list[set[int]] = []
+    errors(drawn, noted)
+    assert [len(part) for part in seen] == [200, 200]
+    assert not seen[0] & seen[1]
+
+
+def test_one_window_alone_has_errors_too() -> None:
+    assert all(0 <= error <= 1 for error in errors(windows(1), lambda _: TRUE))
 
 
 def test_quality_is_that_of_each_order() -> None:
@@ -171,6 +192,8 @@ def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) ->
     assert learned is not None
     assert learned.model_dump() == answer["calibration"]
     assert learned.first_stage == pytest.approx(0.5 * learned.logit, abs=1e-4)
+    assert learned.error is not None
+    assert learned.pair_error is not None
 
 
 def run_of(folder: Path, queries: Sequence[str]) -> tuple[Path, set[str]]:

@@ -23,11 +23,11 @@ from es_rerank.errors import SourceError
 from es_rerank.research.evaluation.comparison import comparison, labels
 from es_rerank.research.evaluation.experiment import QueryResult, Result
 from es_rerank.research.evaluation.measures import Difference, Measures, difference
-from es_rerank.research.evaluation.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.research.evaluation.report import page
 from es_rerank.research.evaluation.topics import CollectionArgument, lacks, read_topics
 from es_rerank.research.plots.bars import Bar, chart
 from es_rerank.research.plots.differences import differences
+from es_rerank.research.reliability import reliability, says_what_is_irrelevant, with_relevance
 from es_rerank.retrievers.grammar.tree import FirstStage
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -182,6 +182,7 @@ def _result(
         search_p50=0.1,
         recall_at_window=0.9,
         reliability=reliability([(0.3, False), (0.7, True)]),
+        pair_reliability=reliability([(0.2, False), (0.9, True)]),
         per_query=rows,
     )
 
@@ -264,7 +265,7 @@ def test_bars_of_one_thing_stand_together() -> None:
 
 def test_nothing_found_is_drawn_too() -> None:
     nothing = _result("none", "knn", "m", first=[0.0], alone=[0.0], default=[0.0])
-    html = page(comparison([nothing.model_copy(update={"reliability": None})]), [])
+    html = page(comparison([nothing.model_copy(update={"reliability": None, "pair_reliability": None})]), [])
     assert "0.000" in html
     assert "nan" not in html.lower()
 

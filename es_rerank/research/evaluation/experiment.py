@@ -18,8 +18,8 @@ from ...retrievers.grammar.tree import FirstStage, Query
 from ...retrievers.planning.index_schema import schema_of
 from ...retrievers.planning.short_form import retriever_for
 from ...scores import ranked
+from ..reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
 from .measures import Difference, Measures, Run, compared, mean, measures_by_query, run_of
-from .reliability import Reliability, reliability, says_what_is_irrelevant, with_relevance
 from .topics import Topics
 
 if TYPE_CHECKING:
@@ -46,13 +46,15 @@ class Orders(NamedTuple):
 class Observation(NamedTuple):
     """The measurements of one query.
 
-    ``probabilities`` has the score of every document in the window. ``texts`` is the number of texts that
+    ``probabilities`` has the score of every document in the window, ``pair_probabilities`` the probability of
+    its pair alone. ``texts`` is the number of texts that
     were scored in ``rerank_s`` seconds, ``remembered`` of them from the cache. ``search_s`` is the whole
     search in seconds.
     """
 
     orders: Orders
     probabilities: dict[str, float]
+    pair_probabilities: dict[str, float]
     model: str
     texts: int
     remembered: int
@@ -87,7 +89,8 @@ class Result(BaseModel):
     ``search_p50`` is the median time of a search with reranking, in seconds. ``search_p50`` and
     ``pairs_per_second`` are None when scores came from the cache after another first stage.
     ``pairs_per_second`` is also None when the time was too short to measure. ``reliability`` is measured on
-    the hits' scores, which are probabilities; it is None when no hit is judged. ``reranker`` is the name that
+    the hits' scores, which are probabilities, ``pair_reliability`` on the probabilities of the pairs alone.
+    Both are None when no hit is judged. ``reranker`` is the name that
     the user gave.
     """
 
@@ -110,6 +113,7 @@ class Result(BaseModel):
     search_p50: float | None
     recall_at_window: float = Field(alias="recall@window")
     reliability: Reliability | None
+    pair_reliability: Reliability | None
     per_query: list[QueryResult]
 
     def as_json(self) -> dict[str, Any]:
@@ -221,6 +225,7 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
     return Observation(
         Orders(*([*ids_of(order), *tail] for order in (before, alone, hits))),
         {hit["_id"]: hit["_score"] for hit in hits},
+        {hit["_id"]: hit["fields"]["rerank.probability"][0] for hit in hits},
         block["model"],
         block["candidates"],
         block["cached"],
@@ -273,9 +278,16 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         ),
         reliability=reliability(
             [
-                pair
+                seen
                 for query, observation in observations.items()
-                for pair in with_relevance(observation.probabilities, topics.qrels[query], known=known)
+                for seen in with_relevance(observation.probabilities, topics.qrels[query], known=known)
+            ]
+        ),
+        pair_reliability=reliability(
+            [
+                seen
+                for query, observation in observations.items()
+                for seen in with_relevance(observation.pair_probabilities, topics.qrels[query], known=known)
             ]
         ),
         per_query=[

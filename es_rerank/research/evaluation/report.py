@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ..plots.bars import BLUE, GREY, LIGHT_BLUE, Bar, chart
 from ..plots.curves import COLOURS, Curve, Panel, curves
 from ..plots.differences import differences
+from ..reliability import Reliability
 from .comparison import Comparison, labels
 from .experiment import QueryResult, Result
 
@@ -97,8 +98,8 @@ def _section(result: Result, called: dict[str, str]) -> Section:
             "shipped default minus first stage", [row.reranked - row.first_stage for row in result.per_query]
         )
     ]
-    if result.reliability is not None:
-        pictures.append(_diagram(result))
+    if result.reliability is not None and result.pair_reliability is not None:
+        pictures.append(_diagram(result.reliability, result.pair_reliability))
     return Section(
         f"{result.collection} {result.split}: {called[result.reranker]} over {result.recalled_by}",
         result,
@@ -108,11 +109,19 @@ def _section(result: Result, called: dict[str, str]) -> Section:
     )
 
 
-def _diagram(result: Result) -> str:
-    """Return the reliability diagram of a result. The result must have a reliability."""
-    assert result.reliability is not None
-    points = [(part.probability, part.relevant) for part in result.reliability.bins]
+def _diagram(scores: Reliability, pairs: Reliability) -> str:
+    """Return the reliability diagram of the hits' scores and of the probabilities of their pairs alone."""
     perfect = Curve("perfect calibration", [(0.0, 0.0), (1.0, 1.0)], COLOURS[2], dashed=True)
-    seen = Curve(f"{result.reliability.documents:,} documents in bins of 0.1", points)
-    title = f"reliability, expected calibration error {result.reliability.expected_error:.3f}"
-    return curves(title, [Panel("", "score of the hit", "share of relevant documents", [seen, perfect])])
+    seen = [
+        Curve(
+            f"{name}, error {measured.expected_error:.3f}",
+            [(part.probability, part.relevant) for part in measured.bins],
+            colour,
+        )
+        for name, measured, colour in (
+            ("score of the hit", scores, COLOURS[0]),
+            ("probability of the pair alone", pairs, COLOURS[1]),
+        )
+    ]
+    title = f"reliability and expected calibration error, {scores.documents:,} documents in bins of 0.1"
+    return curves(title, [Panel("", "probability", "share of relevant documents", [*seen, perfect])])

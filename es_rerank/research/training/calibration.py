@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import ir_measures
 import numpy as np
@@ -22,9 +22,10 @@ from ...collection import read_corpus
 from ...errors import SourceError
 from ...models import Embedder, Reranker
 from ...retrievers.ranking.rerank import calibrated
-from ...scores import logistic, standardise
+from ...scores import logistic, pair_log_odds, standardise
 from ...text.chunking import Chunker
 from ...types import Calibration, FloatArray
+from ..reliability import reliability
 from .queries import draw_queries
 from .recipe import LabelledCollection, Recipe
 
@@ -142,6 +143,41 @@ def pair_from_blend(windows: Sequence[LabelledWindow], blend: Calibration) -> Ca
     return with_pair(targets, blend)
 
 
+class Errors(NamedTuple):
+    """Expected calibration errors, 0..1: of the blended probabilities, and of those of the pairs alone."""
+
+    blend: float
+    pair: float
+
+
+def errors(
+    windows: Sequence[LabelledWindow], fit: Callable[[Sequence[LabelledWindow]], Calibration]
+) -> Errors:
+    """Return the calibration errors of ``fit``, measured on windows that it did not see.
+
+    Each half of the windows gets its probabilities from the coefficients that are fitted to the other half.
+    A calibration from one window alone is measured on this window.
+    """
+    blended: list[tuple[float, bool]] = []
+    alone: list[tuple[float, bool]] = []
+    for measured, learned in ((windows[::2], windows[1::2]), (windows[1::2], windows[::2])):
+        coefficients = fit(learned or measured)
+        for window in measured:
+            known = ~np.isnan(window.labels)
+            relevant = (window.labels[known] > 0.5).tolist()
+            joined = calibrated(window.logits, window.first_stage.tolist(), coefficients)
+            blended += zip(logistic(joined)[known].tolist(), relevant, strict=True)
+            pairs = logistic(pair_log_odds(window.logits, coefficients))
+            alone += zip(pairs[known].tolist(), relevant, strict=True)
+    return Errors(_error(blended), _error(alone))
+
+
+def _error(seen: Sequence[tuple[float, bool]]) -> float:
+    measured = reliability(seen)
+    assert measured is not None  # every window has a relevant document
+    return round(measured.expected_error, 4)
+
+
 class Quality(TypedDict):
     """nDCG@10 within the windows of one collection, in three orders: first stage, cross-encoder, and both
     together.
@@ -204,8 +240,9 @@ def calibrate(
     weight: float | None = None,
     blend: Calibration | None = None,
     say: Callable[[str], None],
-) -> tuple[Calibration, dict[str, Quality]]:
-    """Fit the calibration of an exported cross-encoder; return it with its quality on the same windows.
+) -> tuple[Calibration, Errors, dict[str, Quality]]:
+    """Fit the calibration of an exported cross-encoder; return it with its calibration errors (``errors``),
+    and its quality on the same windows.
 
     ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
     as in ``fit_calibration``. With ``blend`` only the pair's coefficients are fitted, to the probabilities of
@@ -227,9 +264,9 @@ def calibrate(
             "collections",
             path=str(data),
         )
-    coefficients = (
-        with_pair(windows, fit_calibration(windows, weight))
-        if blend is None
-        else pair_from_blend(windows, blend)
-    )
-    return coefficients, quality(windows, coefficients)
+
+    def fit(to: Sequence[LabelledWindow]) -> Calibration:
+        return with_pair(to, fit_calibration(to, weight)) if blend is None else pair_from_blend(to, blend)
+
+    coefficients = fit(windows)
+    return coefficients, errors(windows, fit), quality(windows, coefficients)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ...collection import Qrels
+from ..collection import Qrels
 
 BINS = 10
 
