@@ -180,7 +180,9 @@ class Manifest(_Part):
 
     ``source`` and ``revision`` say what was exported, ``architecture`` is the class in its ``config.json``,
     ``family`` is the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
-    ``files`` lists every file that is read. ``passes`` lists the changes that make the graph compute less:
+    ``scripts`` names the scripts that the model was trained on, as ``text.scripts.main_script`` writes them;
+    absent when it is not known. ``files`` lists every file that is read. ``passes`` lists the changes that
+    make the graph compute less:
     ``attention`` is one operator for a whole sequence without a mask; ``first_row`` computes the last layer
     for the first token only. ``calibration`` is absent when the probability is the logistic of the logit.
     """
@@ -195,6 +197,7 @@ class Manifest(_Part):
     architecture: str
     family: str
     max_length: int = Field(ge=8)
+    scripts: tuple[str, ...] | None = None
     cross_encoder: CrossEncoderContract | None = None
     monot5: MonoT5Contract | None = None
     bi_encoder: BiEncoderContract | None = None

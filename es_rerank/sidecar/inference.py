@@ -15,11 +15,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..errors import UnknownModelError
+from ..models.scripts import script_warning
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .search import Running
 from .service import Service
-from .wire import answer, cancel_on_disconnect, timeout_s
+from .wire import answer, cancel_on_disconnect, timeout_s, warning
 
 router = APIRouter(route_class=KeyedRoute, tags=["inference"])
 
@@ -108,7 +109,8 @@ async def rerank(request: Request, inference_id: str, wanted: RerankTask, servic
     """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first. The score is the
     probability.
 
-    Raises TooLargeError, DeadlineError and UnknownModelError.
+    The header ``Warning`` says that texts are in a script that the model does not read. Raises TooLargeError,
+    DeadlineError and UnknownModelError.
     """
     served = service.served(inference_id)
     scores = await cancel_on_disconnect(
@@ -123,7 +125,8 @@ async def rerank(request: Request, inference_id: str, wanted: RerankTask, servic
         {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}
         for i in order
     ]
-    return answer(request, {"rerank": rows})
+    said = warning(script_warning(served, wanted.query, wanted.input))
+    return answer(request, {"rerank": rows}, headers=said)
 
 
 @router.post("/_inference/text_embedding/{inference_id}")

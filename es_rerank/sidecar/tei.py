@@ -22,11 +22,12 @@ from ..errors import (
     UnauthorizedError,
     outcome_of,
 )
+from ..models.scripts import script_warning
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .search import Running
-from .wire import answer, cancel_on_disconnect, retry_after, timeout_s
+from .wire import answer, cancel_on_disconnect, retry_after, timeout_s, warning
 
 router = APIRouter(route_class=KeyedRoute, tags=["TEI"])
 
@@ -54,10 +55,12 @@ class TeiRequest(BaseModel):
 async def info(request: Request, service: Running, model: str = DEFAULT_INFERENCE_ID) -> Response:
     """Return the facts about the model that TEI returns, as far as they are known.
 
-    Also returns the calibration of the logits, which another sidecar reads. Raises UnknownModelError.
+    Also returns the calibration of the logits and the scripts that the model was trained on, which another
+    sidecar reads. Raises UnknownModelError.
     """
     served = service.served(model)
     calibration = {"calibration": served.calibration._asdict()} if served.calibration else {}
+    read = getattr(served, "scripts", None)
     tei_facts = {
         "model_id": served.name,
         "model_type": {"reranker": {"id2label": {"0": "relevant"}, "label2id": {"relevant": 0}}},
@@ -70,6 +73,7 @@ async def info(request: Request, service: Running, model: str = DEFAULT_INFERENC
             "auto_truncate": True,
             "served_by": "es-rerank",
             **calibration,
+            **({"scripts": read} if read else {}),
         },
     )
 
@@ -83,8 +87,9 @@ async def rerank(
 
     The query parameter ``model`` chooses one of the served models. The header ``x-rerank-truncated`` says how
     many texts were cut to the model's window. ``x-rerank-truncated-at`` lists their positions if there are at
-    most 1,000. Raises RequestError when a text is too long and ``truncate`` is false; raises TooLargeError,
-    DeadlineError and UnknownModelError.
+    most 1,000. The header ``Warning`` says that texts are in a script that the model does not read. Raises
+    RequestError when a text is too long and ``truncate`` is false; raises TooLargeError, DeadlineError and
+    UnknownModelError.
     """
     served = service.served(model)
     scores = await cancel_on_disconnect(
@@ -103,7 +108,8 @@ async def rerank(
     ]
     cut = np.flatnonzero(scores.truncated)
     positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= MOST_POSITIONS else {}
-    return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions})
+    said = warning(script_warning(served, wanted.query, wanted.texts))
+    return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions, **said})
 
 
 def tei_error(request: Request, error: EsRerankError) -> Response:

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from elasticsearch import ApiError, TransportError
 from fastapi import Request, Response
@@ -183,6 +184,17 @@ def retry_after(error: EsRerankError) -> dict[str, str]:
     """Return the header ``Retry-After`` of an error that may pass, no header for other errors."""
     wait_s = getattr(error, "retry_after_s", None)
     return {} if wait_s is None else {"Retry-After": str(wait_s)}
+
+
+def warning(text: str | None) -> dict[str, str]:
+    """Return the header ``Warning`` with a text, as Elasticsearch writes it (RFC 7234, 5.5); no header for
+    None.
+    """
+    if text is None:
+        return {}
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(sign if " " <= sign <= "~" and sign != "%" else quote(sign) for sign in quoted)
+    return {"Warning": f'299 es-rerank "{escaped}"'}
 
 
 def not_served(request: Request, status: int) -> Response:

@@ -23,6 +23,7 @@ from es_rerank.errors import ModelFolderError
 from es_rerank.models import Reranker
 from es_rerank.models.load import local_reranker
 from es_rerank.node import Node
+from es_rerank.retrievers.response.inside_answer import warnings_in
 from es_rerank.scores import logistic, ranked
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
@@ -342,6 +343,20 @@ async def test_tei_rerank_orders_and_scores(caller: httpx.AsyncClient) -> None:
     raw = (await caller.post("/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True})).json()
     assert [row["score"] for row in rows] == pytest.approx(logistic([row["score"] for row in raw]).tolist())
     assert set(raw[0]) == {"index", "score"}
+
+
+async def test_rerank_paths_say_that_a_model_does_not_read_a_script(node: Node) -> None:
+    class LatinOnly(WordOverlapReranker):
+        scripts = ("Latin",)
+
+    async for caller in caller_of(service(node, LatinOnly("english"))):
+        for path, texts in (("/rerank", "texts"), ("/_inference/rerank/english", "input")):
+            asked = await caller.post(path, json={"query": "who", texts: ["one", "二"]})
+            assert asked.status_code == 200
+            (said,) = warnings_in(asked.headers["warning"])
+            assert "the model [english] was not trained on texts in Han script" in said
+            assert "warning" not in (await caller.post(path, json={"query": "who", texts: ["one"]})).headers
+        assert (await caller.get("/info")).json()["scripts"] == ["Latin"]
 
 
 async def test_tei_says_which_texts_were_cut(node: Node, tmp_path: Path) -> None:

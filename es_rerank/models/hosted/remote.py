@@ -73,6 +73,7 @@ class RemoteReranker(HttpReranker):
         self._url = address.copy_with(userinfo=b"", fragment=None)
         self._known_batch = batch_size
         self._calibration: Calibration | None = None
+        self._scripts: tuple[str, ...] | None = None
         service = f"the rerank service {self._url.copy_with(query=None)}"
         super().__init__(
             name=name or _name(self._url),
@@ -122,6 +123,7 @@ class RemoteReranker(HttpReranker):
             parsed = _json(response)
             about = parsed if isinstance(parsed, dict) else {}
             self._calibration = _calibration(about.get("calibration"))
+            self._scripts = _scripts(about.get("scripts"))
             limit = about.get("max_client_batch_size")
             most = DEFAULT_BATCH if about.get("served_by") == "es-rerank" else MOST_POSITIONS
             self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
@@ -131,6 +133,13 @@ class RemoteReranker(HttpReranker):
     def calibration(self) -> Calibration | None:
         """The calibration of a sidecar's model, known after the first scores; None for other services."""
         return self._calibration
+
+    @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that a sidecar's model was trained on, known after the first scores; None for other
+        services.
+        """
+        return self._scripts
 
     def _wording(self, query: str) -> str:
         return query or " "
@@ -171,6 +180,13 @@ def _calibration(stated: object) -> Calibration | None:
     if not all(type(value) in (int, float) and math.isfinite(value) for value in known.values()):
         return None
     return Calibration(**known)
+
+
+def _scripts(stated: object) -> tuple[str, ...] | None:
+    """Return the scripts that a service states; None for anything else."""
+    if not isinstance(stated, list) or not all(isinstance(script, str) for script in stated):
+        return None
+    return tuple(stated) or None
 
 
 def _name(url: httpx.URL) -> str:

@@ -70,6 +70,11 @@ class BiEncoder(Closeable):
         return self._manifest
 
     @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that the model was trained on, None if that is not known."""
+        return self._manifest.scripts
+
+    @property
     def dims(self) -> int:
         """The number of dimensions of a vector."""
         return self._contract.dims

@@ -119,6 +119,11 @@ class LocalReranker(Closeable):
         return self._manifest.coefficients()
 
     @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that the model was trained on, None if that is not known."""
+        return self._manifest.scripts
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer; padding and truncation are off."""
         return self._tokenizer

@@ -51,6 +51,11 @@ class Cascade(Closeable):
         """The calibration of the better reranker."""
         return self._then.calibration
 
+    @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that the better reranker was trained on, None if that is not known."""
+        return getattr(self._then, "scripts", None)
+
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one logit per passage.
 

@@ -7,7 +7,7 @@ from .. import Reranker
 
 
 class WrappedReranker:
-    """Has the name and the calibration of the wrapped reranker."""
+    """Has the name, the calibration and the scripts of the wrapped reranker."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._inner = reranker
@@ -21,3 +21,8 @@ class WrappedReranker:
     def calibration(self) -> Calibration | None:
         """The calibration of the wrapped reranker."""
         return self._inner.calibration
+
+    @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that the wrapped reranker was trained on, None if that is not known."""
+        return getattr(self._inner, "scripts", None)
