@@ -58,6 +58,11 @@ class Candidate:
         """The index, id and routing, which together identify the document."""
         return self.index, self.id, self.routing
 
+    @property
+    def has_text(self) -> bool:
+        """Whether there is anything to read: a text that is more than blanks."""
+        return any(text.strip() for text in self.texts())
+
     def texts(self) -> list[str]:
         """Return the texts to score: one per passage, with the context before it.
 

@@ -14,6 +14,11 @@ FAILED = (
 )
 LATE = '299 Elasticsearch-9.5.0-abc "[es_rerank] the deadline came when 2 of 5 passages were scored"'
 EMPTY = '299 Elasticsearch-9.5.0-abc "[es_rerank] 1 of 5 documents have no text in [text]"'
+NONE = (
+    '299 Elasticsearch-9.5.0-abc "[es_rerank] none of the 5 documents of the window has text in [text], '
+    'the order of the first stage stays"'
+)
+SHARDS = '299 Elasticsearch-9.5.0-abc "[es_rrf] 2 of 4 shards failed in the first stage: no"'
 OTHER = '299 Elasticsearch-9.5.0-abc "[match] is old"'
 
 SCORED: dict[str, Any] = {"_id": "1", "fields": {"rerank.logit": [1.0]}}
@@ -42,6 +47,22 @@ def test_warnings_are_read_with_their_escapes_undone() -> None:
         (OTHER, [SCORED], "reranked", None),
         (EMPTY, [SCORED, PLAIN], "reranked", None),
         (FAILED, [PLAIN], "first_stage", "the reranker failed, the order of the first stage stays: x"),
+        (SHARDS, [SCORED], "partial", "2 of 4 shards failed in the first stage: no"),
+        (
+            f"{FAILED}, {SHARDS}",
+            [PLAIN],
+            "first_stage",
+            (
+                "the reranker failed, the order of the first stage stays: x; "
+                "2 of 4 shards failed in the first stage: no"
+            ),
+        ),
+        (
+            NONE,
+            [PLAIN],
+            "first_stage",
+            "none of the 5 documents of the window has text in [text], the order of the first stage stays",
+        ),
         (
             f"{EMPTY}, {LATE}",
             [SCORED, PLAIN],
@@ -82,3 +103,49 @@ def test_hits_without_scores_are_of_the_first_stage_without_a_header_too() -> No
     assert block(None, PLAIN, scores_hits=False)["status"] == "reranked", "the reranker is below a fusion"
     assert block(None)["status"] == "reranked", "there is no hit to score"
     assert block(None, {**PLAIN, "_score": 0.0})["status"] == "reranked", "the hit was not ranked"
+
+
+def test_documents_without_text_are_counted() -> None:
+    assert block(EMPTY, SCORED)["without_text"] == 1
+    assert block(NONE, PLAIN)["without_text"] == 5
+    assert "without_text" not in block(None, SCORED)
+
+
+def test_a_fusion_of_failed_shards_is_partial() -> None:
+    said = block(SHARDS, PLAIN, reranks=False, scores_hits=False)
+    assert (said["status"], said["reason"]) == ("partial", "2 of 4 shards failed in the first stage: no")
+
+
+def test_shards_that_failed_below_the_page_are_counted() -> None:
+    def shards(header: dict[str, int], warning: str | None) -> dict[str, int]:
+        stats = SearchStats()
+        answer = {"_shards": header, "hits": {"hits": [SCORED]}}
+        stats.parts.see("elasticsearch", answer)
+        made = inside_answer(answer, warning, [], 50, stats, reranks=True, scores_hits=True, blended=None)
+        counted: dict[str, int] = made["_shards"]
+        return counted
+
+    whole = {"total": 4, "successful": 4, "skipped": 0, "failed": 0}
+    assert shards(whole, SHARDS) == {**whole, "successful": 2, "failed": 2}
+    assert shards(whole, f"{SHARDS}, {SHARDS}") == {**whole, "successful": 2, "failed": 2}
+    assert shards(whole, EMPTY) == whole
+    worse = {**whole, "successful": 1, "failed": 3}
+    assert shards(worse, SHARDS) == worse
+
+
+def test_a_page_that_misses_shards_is_partial() -> None:
+    stats = SearchStats()
+    header = {"total": 4, "successful": 3, "skipped": 0, "failed": 1}
+    stats.parts.see("elasticsearch", {"_shards": header})
+    made = inside_answer(
+        {"_shards": header, "hits": {"hits": [SCORED]}},
+        None,
+        [],
+        50,
+        stats,
+        reranks=True,
+        scores_hits=True,
+        blended=None,
+    )
+    assert made["rerank"]["status"] == "partial"
+    assert made["rerank"]["reason"] == "1 of 4 shards failed in the search"

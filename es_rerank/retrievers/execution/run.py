@@ -276,9 +276,11 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     assert isinstance(command, EsRequest | SearchInside)
     stats.sent_bytes += 0 if command.body is None else _size(command.body)
     if isinstance(command, SearchInside):
+        stats.parts.see("elasticsearch", body)
         return answer
     if isinstance(command.body, list):
         _check_responses(body["responses"], answer.meta)
+    stats.parts.see(command.stage, body)
     return body
 
 

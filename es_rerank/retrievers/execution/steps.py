@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from ...errors import InvalidSearchError
 from ...types import Candidate
-from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
+from ..grammar.parameters import NOT_IN_PIT, OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from ..grammar.request import SearchRequest
 from ..grammar.tree import (
     Compound,
@@ -101,7 +101,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
         search.parameters | given(context.parameters, OF_PAGE),
     )
     yield from search.close()
-    return assemble(root, window, page, fetched, context.stats, request, timed_out=search.timed_out)
+    return assemble(root, window, page, fetched, context.stats, request)
 
 
 def _check_pit(request: SearchRequest, context: Context) -> None:
@@ -125,15 +125,13 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
 class _Search:
     """One running search.
 
-    ``pit``: the id of the point in time that the search opened. ``timed_out``: whether Elasticsearch reported
-    a timeout in the first stage. ``texts``: the texts that the rerankers read.
+    ``pit``: the id of the point in time that the search opened. ``texts``: the texts that the rerankers read.
     """
 
     context: Context
     request: SearchRequest
     schema: IndexSchema = field(default_factory=IndexSchema)
     pit: str | None = None
-    timed_out: bool = False
     texts: WindowTexts = field(default_factory=WindowTexts)
 
     @property
@@ -151,7 +149,7 @@ class _Search:
         names = [
             name
             for name in self.context.parameters
-            if name not in OF_PAGE and not ("pit" in self.common and name in OF_SHARDS)
+            if name not in OF_PAGE and not ("pit" in self.common and name in NOT_IN_PIT)
         ]
         return given(self.context.parameters, names)
 
@@ -203,7 +201,6 @@ class _Search:
         answers = yield from self._ask_all(bodies)
         hits_of_leaves = []
         for search, answer, fetches_all in zip(searches, answers, fetch_all_texts, strict=True):
-            self.timed_out |= bool(answer.get("timed_out"))
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
             if fetches_all and search.source is not None:
                 self.texts.keep(search.source, search.text, candidates, candidates)

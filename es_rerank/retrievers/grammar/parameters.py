@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# Parameters that choose shards. They go to the request that opens a point in time, and to every search
-# without one.
+# Parameters that choose shards. They go to the request that opens a point in time. Those of NOT_IN_PIT go to
+# every search without one: the point in time holds them.
 OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
-OF_SHARDS = (*OF_INDICES, "allow_partial_search_results", "preference", "routing")
+NOT_IN_PIT = (*OF_INDICES, "preference", "routing")
+OF_SHARDS = (*NOT_IN_PIT, "allow_partial_search_results")
 # In an _msearch, OF_HEADERS go into the header line of each search and OF_MSEARCH into the URL. Observed on
 # Elasticsearch 9.5: a header line with another key is answered 400, "key [...] is not supported in the
 # metadata section".

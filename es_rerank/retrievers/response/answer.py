@@ -11,6 +11,7 @@ from ..grammar.request import SearchRequest
 from ..planning.page import PageQuery
 from ..ranking.ranked_node import RankedNode, details, explanation, json_score
 from ..ranking.rerank import Reranked
+from .completeness import Completeness
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
 
@@ -32,10 +33,12 @@ class SearchStats:
     truncated: int = 0
     cached: int = 0
     capped: int = 0
+    without_text: int = 0
     reranked: bool = False
     blended: bool = False
     partial: bool = False
     reason: str | None = None
+    parts: Completeness = field(default_factory=Completeness)
     requests: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -47,30 +50,36 @@ class SearchStats:
         self.partial |= reached
 
     @property
+    def reasons(self) -> list[str]:
+        """Return why the answer is incomplete: the rerankers first, then shards. Empty if it is complete."""
+        return [*([] if self.reason is None else [self.reason]), *self.parts.reasons()]
+
+    @property
     def status(self) -> Status:
         """Return the status of the search.
 
-        ``fused``: the tree has no reranker. ``reranked``: all rerankers finished. ``partial``: some scores
-        are missing. ``first_stage``: no reranker scored anything.
+        ``first_stage``: no reranker scored anything. ``partial``: some scores are missing, or Elasticsearch
+        searched only a part. ``reranked``: all rerankers finished. ``fused``: the tree has no reranker.
         """
-        if not self.models:
-            return "fused"
-        if self.reason is None:
-            return "reranked"
-        return "partial" if self.partial or self.reranked else "first_stage"
+        if self.reason is not None and not (self.partial or self.reranked):
+            return "first_stage"
+        if self.reasons:
+            return "partial"
+        return "reranked" if self.models else "fused"
 
     def block(self) -> dict[str, Any]:
         """Return the ``rerank`` block. Times are in milliseconds, sizes in bytes of JSON."""
         return {
             **({"model": ", ".join(self.models)} if self.models else {}),
             "status": self.status,
-            **({"reason": self.reason} if self.reason else {}),
+            **({"reason": "; ".join(self.reasons)} if self.reasons else {}),
             **({"score": "blend" if self.blended else "probability"} if self.models else {}),
             "window": self.window,
             "candidates": self.candidates,
             "truncated": self.truncated,
             "cached": self.cached,
             "capped": self.capped,
+            "without_text": self.without_text,
             "requests": self.requests,
             "bytes": self.received_bytes,
             "bytes_sent": self.sent_bytes,
@@ -112,14 +121,12 @@ def assemble(
     fetched: Mapping[str, Any],
     stats: SearchStats,
     request: SearchRequest,
-    *,
-    timed_out: bool,
 ) -> dict[str, Any]:
     """Return the response: the page from Elasticsearch with the scores of the ranking and the ``rerank``
     block.
 
     ``fetched`` is Elasticsearch's answer to the request for the page. A document that was deleted before this
-    request is left out. ``timed_out`` says whether the first stage reported a timeout.
+    request is left out. Shards, timeouts and clusters are those of all requests of the search.
     """
     results = details(root)
     hits = []
@@ -135,7 +142,7 @@ def assemble(
         **pit,
         "took": round(stats.seconds.get("total", 0.0) * 1000),
         **other_keys,
-        "timed_out": bool(fetched.get("timed_out")) or timed_out,
+        **stats.parts.merged(),
         "hits": {**total, "max_score": best, "hits": hits},
         "rerank": stats.block(),
     }

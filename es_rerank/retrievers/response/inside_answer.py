@@ -13,10 +13,19 @@ _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 """A value of the header ``Warning`` as Elasticsearch writes it: code, agent, quoted text (RFC 7234, 5.5)."""
 
 _MARK = "[es_rerank] "
+_MARKS = (_MARK, "[es_rrf] ", "[es_linear] ")
 """The plugin's warnings begin with the retriever that they are about."""
 
 _KNOWN = ("requests", "bytes", "bytes_sent", "milliseconds")
 """The keys of the block that mean the same inside and outside."""
+
+_SHARDS = re.compile(r"(\d+) of \d+ shards failed ")
+"""A warning of shards that failed in a search of the first stage."""
+
+_WITHOUT_TEXT = re.compile(
+    r"(?:(\d+) of \d+ documents have|none of the (\d+) documents of the window has) (?:no )?text "
+)
+"""A warning of documents without text: of some, or of all of a window."""
 
 _NO_FAILURE = re.compile(
     r"\d+ of \d+ (?:shards failed|documents have no text) "
@@ -34,6 +43,12 @@ def reasons_in(warnings: Iterable[str]) -> list[str]:
     """Return why a reranker of the plugin did not finish, from the texts of the warnings."""
     said = [warning.removeprefix(_MARK) for warning in warnings if warning.startswith(_MARK)]
     return [text for text in said if not _NO_FAILURE.match(text)]
+
+
+def _of_the_plugin(warnings: Iterable[str]) -> list[str]:
+    """Return what the plugin's retrievers say in warnings, each once, without its mark."""
+    said = [text.split("] ", 1)[1] for text in warnings if text.startswith(_MARKS)]
+    return list(dict.fromkeys(said))
 
 
 def inside_answer(
@@ -54,10 +69,15 @@ def inside_answer(
     ``scores_hits``: whether the outermost retriever is one, so that each scored hit says its logit.
     ``blended``: whether the first stage has a part in a reranker's scores, None if not known.
     The block has ``inside: true`` and what is known here: it lacks ``candidates``, ``truncated``, ``cached``
-    and ``capped``.
+    and ``capped``. ``without_text`` is there if a warning names such documents. Shards that failed in the
+    first stage are counted in ``_shards`` too.
     """
     named = list(dict.fromkeys(models))
-    reasons = reasons_in(warnings_in(warning))
+    warnings = warnings_in(warning)
+    reasons, said = reasons_in(warnings), _of_the_plugin(warnings)
+    lost = [text for text in said if _SHARDS.match(text)]
+    lost += stats.parts.reasons()
+    without = sum(int(found[1] or found[2]) for text in said if (found := _WITHOUT_TEXT.match(text)))
     hits = (answer.get("hits") or {}).get("hits") or []
     scored = any("rerank.logit" in (hit.get("fields") or {}) for hit in hits)
     # Elasticsearch may fill a page with documents that the tree did not rank. Their score is 0.
@@ -67,16 +87,30 @@ def inside_answer(
     block = {
         **({"model": ", ".join(named)} if named else {}),
         **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
-        "status": _status(reasons, scored=scored) if reranks else "fused",
-        **({"reason": "; ".join(reasons)} if reasons else {}),
+        "status": _status(reasons, lost, scored=scored) if reranks else "partial" if lost else "fused",
+        **({"reason": "; ".join([*reasons, *lost])} if reasons or lost else {}),
         **({} if window is None else {"window": window}),
+        **({"without_text": without} if without else {}),
         **{key: value for key, value in stats.block().items() if key in _KNOWN},
         "inside": True,
     }
-    return {**answer, "rerank": block}
+    return {**answer, **_with_failed(answer, lost), "rerank": block}
 
 
-def _status(reasons: list[str], *, scored: bool) -> Status:
-    if not reasons:
-        return "reranked"
-    return "partial" if scored else "first_stage"
+def _with_failed(answer: Mapping[str, Any], lost: Iterable[str]) -> dict[str, Any]:
+    """Return ``_shards`` with the shards that failed in the first stage, if they are more than it counts.
+
+    Warnings count them, but do not list their failures.
+    """
+    counts = [int(found[1]) for text in lost if (found := _SHARDS.match(text))]
+    shards = answer.get("_shards")
+    if not counts or not shards or max(counts) <= shards["failed"]:
+        return {}
+    failed = min(max(counts), shards["total"])
+    return {"_shards": {**shards, "successful": shards["total"] - failed, "failed": failed}}
+
+
+def _status(reasons: list[str], lost: list[str], *, scored: bool) -> Status:
+    if reasons:
+        return "partial" if scored else "first_stage"
+    return "partial" if lost else "reranked"

@@ -78,7 +78,8 @@ def rescored(
 ) -> dict[str, Any]:
     """Return the response with its hits in the order of the reranker and a ``rerank`` block.
 
-    ``stats`` is filled with the counts. Raises ScoreError when the scores do not fit the candidates.
+    ``stats`` is filled with the counts, and with what the response says of failed shards and timeouts. Raises
+    ScoreError when the scores do not fit the candidates.
     """
     ranking = rank(
         candidates,
@@ -91,6 +92,8 @@ def rescored(
     stats.candidates = stats.window = len(candidates)
     stats.truncated, stats.cached = ranking.truncated, ranking.cached
     stats.capped = sum(candidate.capped for candidate in candidates)
+    stats.without_text = sum(not candidate.has_text for candidate in candidates)
+    stats.parts.see("response", response)
     if not ranking.complete:
         done = int(scores.done.sum())
         stats.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
