@@ -872,31 +872,6 @@ def test_fusions_are_expanded_at_any_depth_and_nothing_else_is_touched() -> None
     assert expand_fields(plain, schema(group("i"))) is plain
 
 
-@pytest.mark.parametrize(
-    ("body", "fault"),
-    [
-        (
-            {"rrf": {"query": "q", "fields": ["title^2"]}},
-            "[rrf] does not support per-field weights in [fields]",
-        ),
-        (
-            {"linear": {"query": "q", "normalizer": "none", "fields": ["title^-1"]}},
-            "[linear] per-field weights must be non-negative",
-        ),
-        (
-            {"linear": {"query": "q", "normalizer": "none", "fields": ["title^heavy"]}},
-            "[linear] [fields] holds [title^heavy], whose weight is not a number",
-        ),
-    ],
-)
-def test_weights_that_cannot_be_are_refused(body: dict[str, Any], fault: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        expand_fields(parse(body), schema(group("i")))
-    assert str(caught.value) == fault
-    tree = expand_fields(parse({"rrf": {"query": "q", "fields": ["title^1"]}}), schema(group("i")))
-    assert tree.children[0] == lexical("title").retriever  # type: ignore[union-attr]
-
-
 def test_facts_group_indices_by_semantic_and_default_fields() -> None:
     def entry(fields: dict[str, str], default: Any = None) -> dict[str, Any]:
         settings = {"index": {"query": {"default_field": default}}} if default else {}

@@ -9,6 +9,7 @@ from .suggestions import did_you_mean
 
 ILLEGAL, CONTENT = "illegal_argument_exception", "x_content_parse_exception"
 NOT_A_NUMBER, PARSING = "number_format_exception", "parsing_exception"
+JSON = "json_parse_exception"
 
 
 def unknown_field(kind: str, key: str, known: Iterable[str], path: str) -> RetrieverParsingError:

@@ -44,7 +44,14 @@ from .tree import (
     Weighted,
 )
 from .validation import check_read_fields
-from .values import as_list, read_normalizer, read_weight, with_window_size
+from .values import (
+    as_list,
+    check_minimum,
+    field_weights,
+    read_normalizer,
+    read_weight,
+    with_window_size,
+)
 
 MAX_PINNED = 100
 """Most documents that a pinned retriever accepts; observed on Elasticsearch 9.5."""
@@ -86,6 +93,8 @@ def parse(body: Any, path: str = "retriever", elasticsearch_runs: Collection[str
         if native is not None:
             return native
     node: Retriever = _PARSERS.get(kind, _leaf)(kind, content, path, elasticsearch_runs)
+    if kind in RETRIEVERS_RUN_HERE:
+        check_minimum(kind, "min_score", node.min_score, path)
     return node
 
 
@@ -213,6 +222,7 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
     if not node.field:
         raise illegal_argument("[field] names no field; name the one whose text is read", path)
     check_read_fields(node.field)
+    check_minimum(kind, "min_probability", node.min_probability, path)
     if node.aggregation.kind == "first" and node.chunk_rescorer is not None:
         raise illegal_argument(
             "[aggregation] first scores the first passage of a document, [chunk_rescorer] scores the "
@@ -302,6 +312,7 @@ def _fusion(kind: str, content: dict[str, Any], path: str, runs: Collection[str]
             f"[{kind}] [fields] names {len(node.fields)} fields; name at most {_MOST_FIELDS}",
             path,
         )
+    field_weights(kind, node.fields, path)
     if isinstance(node, Rrf) and node.rank_constant < 1:
         raise illegal_argument(
             f"[rank_constant] must be greater or equal to [1] for [rrf], found [{node.rank_constant}]", path

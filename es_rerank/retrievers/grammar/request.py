@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InvalidSearchError, RequestError, RetrieverParsingError
-from .parameters import whole_number
+from .body_values import read_body_value
 from .parsing import parse
 from .suggestions import did_you_mean
 from .tree import Retriever
@@ -69,30 +69,15 @@ def read_request(
 ) -> SearchRequest:
     """Return the parts of a ``_search`` body. No key is dropped silently: a key is used or refused.
 
-    Raises RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key. Raises
-    InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError when ``from`` or
-    ``size`` is not a non-negative integer, when ``min_score`` is not a number, and for ``slice``.
+    The keys are read in the order of the body, as Elasticsearch does: the first fault is reported. Raises
+    RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key, or does not take a
+    value. Raises InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError for
+    ``slice``.
     """
-    unknown = next(
-        (
-            key
-            for key in body
-            if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice")
-        ),
-        None,
-    )
-    if unknown is not None:
-        raise RetrieverParsingError(
-            f"Unknown key in [{unknown}].{did_you_mean(unknown, [*_PAGE, *_BOTH, *_OURS])}", path=unknown
-        )
-    if "slice" in body:
-        raise RequestError(
-            "[slice] cannot be combined with a compound retriever, because its window cannot be split; "
-            "remove [slice]"
-        )
-    tree = parse(body["retriever"], elasticsearch_runs=elasticsearch_runs)
+    read = {key: _read(key, value, elasticsearch_runs) for key, value in body.items()}
+    tree: Retriever = read["retriever"]
     check_children(tree)
-    offset, size = _count(body, "from") or 0, _count(body, "size")
+    size = read.get("size")
     clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
     faults = faults_of(tree, -1 if size is None else size, scroll=scroll)
     faults += [f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []
@@ -100,32 +85,25 @@ def read_request(
         raise InvalidSearchError.of(faults)
     return SearchRequest(
         tree,
-        offset,
+        read.get("from", 0),
         size,
-        _min_score(body),
-        {key: body[key] for key in _BOTH if key in body},
-        {key: body[key] for key in (*_PAGE, *_BOTH) if key in body},
+        read.get("min_score"),
+        {key: read[key] for key in _BOTH if key in read},
+        {key: read[key] for key in (*_PAGE, *_BOTH) if key in read},
     )
 
 
-def _count(body: Mapping[str, Any], key: str) -> int | None:
-    value = body.get(key)
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str):
-        number = whole_number(value)
-        value = value if number is None else number
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RequestError(f"[{key}] parameter must be a non-negative integer, found [{value}]")
-    if value < 0:
-        raise RequestError(f"[{key}] parameter cannot be negative, found [{value}]")
-    return value
-
-
-def _min_score(body: Mapping[str, Any]) -> float | None:
-    value = body.get("min_score")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise RequestError(f"[min_score] must be a number, found [{value}]")
-    return value
+def _read(key: str, value: Any, runs: Collection[str]) -> Any:  # noqa: ANN401 any JSON value may arrive
+    if key not in (*_PAGE, *_BOTH, *_OURS, *_WITHOUT_EFFECT, *_REFUSED_BESIDE_RETRIEVER, "slice"):
+        raise RetrieverParsingError(
+            f"Unknown key in [{key}].{did_you_mean(key, [*_PAGE, *_BOTH, *_OURS])}", path=key
+        )
+    if key == "retriever":
+        return parse(value, elasticsearch_runs=runs)
+    read = read_body_value(key, value)
+    if key == "slice":
+        raise RequestError(
+            "[slice] cannot be combined with a compound retriever, because its window cannot be split; "
+            "remove [slice]"
+        )
+    return read

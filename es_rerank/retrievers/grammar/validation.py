@@ -9,6 +9,7 @@ from .faults import illegal_argument
 from .tree import (
     Compound,
     Linear,
+    Pinned,
     Retriever,
     Rrf,
     Standard,
@@ -81,20 +82,22 @@ def _fusion_faults(node: Rrf | Linear) -> list[str]:
     return faults
 
 
-def check_children(node: Retriever, path: str = "retriever") -> None:
-    """Check the standard retrievers below compound retrievers.
+def check_children(node: Retriever, path: str = "retriever", *, filtered: bool = False) -> None:
+    """Check the standard retrievers below compound retrievers. ``filtered``: a retriever above has a filter.
 
-    Raises RetrieverParsingError when one has ``search_after`` or ``terminate_after``.
+    Raises RetrieverParsingError when one has ``search_after`` or ``terminate_after``, and when a pinned
+    retriever stands over one that has neither a query nor a filter.
     """
     if not isinstance(node, Compound):
         return
+    path, filtered = f"{path}.{node.kind}", filtered or bool(node.filter)
     for child in node.children:
         if isinstance(child, Standard):
             key = next(
                 (key for key in ("search_after", "terminate_after") if getattr(child, key) is not None), None
             )
             if key is not None:
-                raise illegal_argument(
-                    f"[{key}] cannot be used in children of compound retrievers", f"{path}.{node.kind}"
-                )
-        check_children(child, f"{path}.{node.kind}")
+                raise illegal_argument(f"[{key}] cannot be used in children of compound retrievers", path)
+            if isinstance(node, Pinned) and child.query is None and not (filtered or child.filter):
+                raise illegal_argument("pinned retriever requires retriever with associated query", path)
+        check_children(child, path, filtered=filtered)

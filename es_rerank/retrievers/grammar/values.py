@@ -6,38 +6,17 @@ It accepts a number or a boolean that is written as a string, and a single text 
 from __future__ import annotations
 
 import math
-import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...types import Aggregation
-from .faults import ILLEGAL, NOT_A_NUMBER, PARSING, content_fault, illegal_argument, token_of, wrong_type
+from .faults import ILLEGAL, JSON, PARSING, content_fault, illegal_argument, token_of, wrong_type
+from .scalars import NotTakenError, as_boolean, as_integer, as_number, written
 from .tree import Normalizer
 
 _MAY_BE_NULL = frozenset({"chunking_settings"})
 
 _NORMALIZERS: tuple[Normalizer, ...] = ("none", "minmax", "l2_norm")
-
-_INTEGER_RANGE = range(-(2**31), 2**31)
-
-_JAVA_NUMBER = re.compile(
-    r"[+-]?(?:NaN|Infinity|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[dDfF]?)"
-)
-"""The texts that Java's ``Double.parseDouble`` accepts, except its hexadecimal form. The possessive
-quantifiers prevent backtracking, so the time grows linearly with the length."""
-
-
-class NotTakenError(Exception):
-    """Raised for a value that Elasticsearch's parser does not accept.
-
-    ``cause`` is (error type, reason) if the JSON type is right but the value is not; None if the JSON type is
-    wrong.
-    """
-
-    def __init__(self, cause: tuple[str, str] | None = None) -> None:
-        super().__init__(cause)
-        self.cause = cause
 
 
 def read_value(kind: str, key: str, value: Any, path: str) -> Any:  # noqa: ANN401 any JSON value may arrive
@@ -53,59 +32,6 @@ def read_value(kind: str, key: str, value: Any, path: str) -> Any:  # noqa: ANN4
         if error.cause is None:
             raise wrong_type(kind, key, value, path) from error
         raise content_fault(f"[{kind}] failed to parse field [{key}]", path, error.cause) from error
-
-
-def as_integer(value: object) -> int:
-    """Return a value as the integer that Elasticsearch reads: it cuts off decimal places (observed on 9.5).
-
-    Raises NotTakenError when Elasticsearch does not accept the value.
-    """
-    number = as_number(value)
-    if number != number:  # noqa: PLR0124 true only for NaN; a cast to int in Java turns NaN into 0
-        return 0
-    if isinstance(value, str) and not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
-        raise NotTakenError((ILLEGAL, f"Value [{value}] is out of range for an integer"))
-    if not _INTEGER_RANGE.start <= number < _INTEGER_RANGE.stop:
-        raise NotTakenError(
-            (
-                "input_coercion_exception",
-                f"Numeric value ({value}) out of range of int (-2147483648 - 2147483647)",
-            )
-        )
-    return int(number)
-
-
-def as_number(value: object) -> float:
-    """Return a value as a number. The value may be a number or a string that holds one.
-
-    Raises NotTakenError when Elasticsearch does not accept the value.
-    """
-    if isinstance(value, str):
-        written = value.strip("".join(map(chr, range(33))))
-        if not _JAVA_NUMBER.fullmatch(written):
-            raise NotTakenError(
-                (NOT_A_NUMBER, f'For input string: "{written}"' if written else "empty String")
-            )
-        return float(written.rstrip("dDfF") if written[-1] in "dDfF" else written)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise NotTakenError
-    if abs(value) > sys.float_info.max and isinstance(value, int):
-        raise NotTakenError(
-            ("input_coercion_exception", f"a number of {len(str(value))} digits is out of range")
-        )
-    return value
-
-
-def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        raise NotTakenError
-    if value not in {"true", "false"}:
-        raise NotTakenError(
-            (ILLEGAL, f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
-        )
-    return value == "true"
 
 
 def _texts(value: object) -> list[str]:
@@ -162,8 +88,8 @@ _READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(("min_probability", "min_score", "similarity", "visit_percentage", "weight"), as_number),
     **dict.fromkeys(("fields", "ids"), _texts),
     "aggregation": _aggregation,
-    "allow_rerank_failures": _boolean,
-    "blend": _boolean,
+    "allow_rerank_failures": as_boolean,
+    "blend": as_boolean,
     "filter": _queries,
     "query_vector": _vector,
 }
@@ -189,7 +115,7 @@ def with_window_size(rescore: dict[str, Any], path: str) -> dict[str, Any]:
         odd = (PARSING, f"unexpected token [{token}] after [window_size]")
         if isinstance(window, bool):
             odd = (
-                "json_parse_exception",
+                JSON,
                 f"Current token ({token}) not numeric, can not use numeric value accessors",
             )
         raise content_fault("[rescorer] failed to parse field [rescore]", path, error.cause or odd) from error
@@ -219,3 +145,43 @@ def read_normalizer(kind: str, name: Any, path: str) -> Normalizer:  # noqa: ANN
             f"Unknown normalizer [{name}]; the normalizers are {', '.join(_NORMALIZERS)}", path
         )
     return normalizer
+
+
+def check_minimum(kind: str, key: str, value: float | None, path: str) -> None:
+    """Check a minimum of a retriever that es-rerank runs; None is no minimum.
+
+    Raises RetrieverParsingError when it is NaN or infinite, or negative in a linear retriever.
+    """
+    if value is None:
+        return
+    if not math.isfinite(value):
+        raise illegal_argument(
+            f"[{key}] of [{kind}] must be a number, found [{written(value)}]; leave it out for no minimum",
+            path,
+        )
+    if kind == "linear" and value < 0:
+        raise illegal_argument(
+            f"[{key}] must be greater than or equal to 0, was: [{float(value)}]; leave it out for no minimum",
+            path,
+        )
+
+
+def field_weights(kind: str, fields: Iterable[str], path: str) -> dict[str, float]:
+    """Return the weight of each field of a multi-field query: the number after ``^``, or 1.
+
+    Raises RetrieverParsingError when a weight is not a finite number from 0 on.
+    """
+    weights = {}
+    for field in fields:
+        name, caret, weight = field.partition("^")
+        try:
+            weights[name] = as_number(weight) if caret else 1.0
+        except NotTakenError as error:
+            raise content_fault(
+                f"[{kind}] [fields] holds [{field}], whose weight is not a number", path, error.cause
+            ) from error
+        if weights[name] < 0:
+            raise illegal_argument(f"[{kind}] per-field weights must be non-negative", path)
+        if not math.isfinite(weights[name]):
+            raise illegal_argument(f"[{kind}] [fields] holds [{field}], whose weight is not finite", path)
+    return weights

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..grammar.scalars import written
 from ..grammar.tree import (
     Compound,
     Knn,
@@ -110,7 +111,7 @@ def leaf_body(
         _knn_body(node, filters, vector) if isinstance(node, Knn) else _standard_body(node, filters)
     )
     if node.min_score is not None:
-        body["min_score"] = node.min_score
+        body["min_score"] = written(node.min_score)
     if search.rescore:
         body["rescore"] = list(search.rescore)
     if pit:
@@ -127,9 +128,9 @@ def _knn_body(node: Knn, filters: list[Query], vector: list[float] | str | None)
         "query_vector_builder": node.query_vector_builder if vector is None else None,
         "num_candidates": node.num_candidates,
         "filter": filters or None,
-        "similarity": node.similarity,
+        "similarity": None if node.similarity is None else written(node.similarity),
         "rescore_vector": node.rescore_vector,
-        "visit_percentage": node.visit_percentage,
+        "visit_percentage": None if node.visit_percentage is None else written(node.visit_percentage),
     }
     return {
         "knn": {"field": node.field, "k": node.k}

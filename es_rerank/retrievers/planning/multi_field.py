@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...errors import RequestError
 from ..grammar.tree import (
     Compound,
     Linear,
@@ -24,6 +23,7 @@ from ..grammar.tree import (
     Weighted,
     nodes_of,
 )
+from ..grammar.values import field_weights
 from ..grammar.wildcards import matches
 from .index_schema import FieldGroup, IndexSchema
 
@@ -39,7 +39,7 @@ def uses_fields(node: Retriever) -> bool:
 def expand_fields(node: Retriever, schema: IndexSchema) -> Retriever:
     """Return the tree with each multi-field fusion replaced by a fusion of retrievers.
 
-    Raises RequestError when the weight of a field is not a number, is negative, or is given for ``rrf``.
+    Raises RetrieverParsingError when a weight in ``index.query.default_field`` is not a number.
     """
     if not isinstance(node, Compound) or not uses_fields(node):
         return node
@@ -60,28 +60,10 @@ def expand_fields(node: Retriever, schema: IndexSchema) -> Retriever:
 
 
 def _over_fields(node: Rrf | Linear, schema: IndexSchema) -> Rrf | Linear:
-    weights = _weights(node)
+    weights = field_weights(node.kind, node.fields, "retriever")
     groups = schema.groups or (_EVERYWHERE,)
     children = [child for group in groups for child in _group(node, weights, group, apart=len(groups) > 1)]
     return node.model_copy(update={"query": None, "fields": (), "retrievers": tuple(children)})
-
-
-def _weights(node: Rrf | Linear) -> dict[str, float]:
-    """Return the weight of each field: the number after ``^``, or 1."""
-    weights = {}
-    for written in node.fields:
-        name, _, weight = written.partition("^")
-        try:
-            weights[name] = float(weight) if weight else 1.0
-        except ValueError as error:
-            raise RequestError(
-                f"[{node.kind}] [fields] holds [{written}], whose weight is not a number"
-            ) from error
-        if isinstance(node, Rrf) and weights[name] != 1.0:
-            raise RequestError("[rrf] does not support per-field weights in [fields]")
-        if weights[name] < 0:
-            raise RequestError("[linear] per-field weights must be non-negative")
-    return weights
 
 
 def _group(
@@ -92,7 +74,7 @@ def _group(
     ``apart`` is true when there are several groups: the children are then limited to the indices of this
     group.
     """
-    asked = weights or dict.fromkeys(group.default_fields, 1.0)
+    asked = weights or field_weights("index.query.default_field", group.default_fields, "retriever")
     semantic: dict[str, float] = {}
     for pattern, weight in asked.items():
         for name in group.semantic:
