@@ -14,8 +14,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from ..errors import RequestError, UnauthorizedError
+from ..retrievers.grammar.json_values import read_json
 from .service import too_many_documents
-from .wire import check_length, json_value, read_bytes
+from .wire import check_length, read_bytes
 
 _MOST_KEYS = 50
 
@@ -60,7 +61,7 @@ class KeyedRoute(APIRoute):
             check_length(request, limit)
             require_key(request)
             data = await read_bytes(request, limit)
-            value = json_value(data) if data.strip() else None
+            value = read_json(data) if data.strip() else None
             _check_counts(value, request.app.state.service.limits.documents)
             return await handle(_Admitted(request, data, value))
 

@@ -113,8 +113,9 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
     ``logit``, ``probability`` and ``passage``. A document without a score has ``index``
     alone.
 
-    ``warning`` says why documents have no score. Raises TooLargeError, DeadlineError, UnknownModelError, and
-    RetrieverParsingError for settings that a ``text_similarity_reranker`` refuses.
+    ``warning`` says why documents have no score, ``notes`` what else a caller should know about the scores.
+    Raises TooLargeError, DeadlineError, UnknownModelError, and RetrieverParsingError for settings that a
+    ``text_similarity_reranker`` refuses.
     """
     service.check_documents(len(wanted.documents))
     context = Context(
@@ -139,6 +140,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
             "cached": stats.cached,
             "capped": stats.capped,
             **({"warning": stats.reason} if stats.reason else {}),
+            **({"notes": stats.warnings} if stats.warnings else {}),
         },
     )
 

@@ -21,6 +21,8 @@ from .wire import answer, cancel_on_disconnect, timeout_s
 
 router = APIRouter(route_class=KeyedRoute, tags=["rescore"])
 
+Minimum = Annotated[float | None, Field(allow_inf_nan=False)]
+
 
 class RescoreRequest(BaseModel):
     """The body of a rescore request.
@@ -37,8 +39,8 @@ class RescoreRequest(BaseModel):
     response: dict[str, Any]
     field: str | list[str]
     blend: bool = True
-    min_score: float | None = None
-    min_probability: float | None = None
+    min_score: Minimum = None
+    min_probability: Minimum = None
     inference_id: str = DEFAULT_INFERENCE_ID
 
 

@@ -13,6 +13,7 @@ from elastic_transport import ApiResponseMeta
 from fastapi import APIRouter, Depends, Request, Response
 
 from ..errors import RequestError, TooLargeError
+from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
 from ..retrievers.grammar.suggestions import close_to
 from ..retrievers.grammar.tree import needs_es_rerank
@@ -23,7 +24,6 @@ from .wire import (
     check_utf8,
     decoded,
     json_object,
-    json_value,
     read_bytes,
     timeout_s,
 )
@@ -238,7 +238,7 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     lines = data[:-1].split(b"\n")
     if len(lines) % 2 == 1 and not lines[-1].strip():
         lines.pop()
-    values = [{} if not line.strip() else json_value(line) for line in lines]
+    values = [{} if not line.strip() else read_json(line) for line in lines]
     check_utf8(data, values)
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
+from ..retrievers.grammar.json_values import read_json, token_fault
 from ..retrievers.grammar.parameters import whole_number
 from .upstream import CHECK
 
@@ -91,9 +92,9 @@ def json_object(data: bytes) -> dict[str, Any]:
 
     Raises RequestError when the body is not JSON or not an object.
     """
-    value = json_value(data) if data.strip() else {}
+    value = read_json(data) if data.strip() else {}
     if not isinstance(value, dict):
-        raise RequestError(f"the request body must be a JSON object, found {type(value).__name__}")
+        raise token_fault(value)
     check_utf8(data, value)
     return value
 
@@ -111,17 +112,6 @@ def check_utf8(data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
         raise RequestError(
             "the request body holds half a surrogate pair such as \\ud800; send whole characters"
         ) from error
-
-
-def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON value
-    """Return the JSON value in a body.
-
-    Raises RequestError when the body is not JSON.
-    """
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the request body is not JSON: {error}") from error
 
 
 def timeout_s(request: Request) -> float | None:

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from retriever_bodies import GONE, MATCH, RESCORE, knn, rescorer, standard
 
 from es_rerank.errors import RequestError, error_body
+from es_rerank.retrievers.grammar.body_values import FLAGS
 from es_rerank.retrievers.grammar.request import read_request
 from es_rerank.retrievers.grammar.tree import (
     Knn,
     Rescorer,
     Standard,
 )
+
+NUMBERS = ("from", "size", "min_score", "track_total_hits", "terminate_after")
 
 
 def chain(error: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -42,12 +45,15 @@ def there(es: Elasticsearch, index: str, body: dict[str, Any], **options: Any) -
 
 
 def here(body: dict[str, Any], *, scroll: bool = False) -> list[tuple[str, str]]:
-    """What we say of a search, without positions in the tree."""
+    """What we say of a search, without the position in the tree or the key of the body."""
     try:
         read_request(body, scroll=scroll)
     except RequestError as error:
         return [
-            (kind, re.sub(r"^\[retriever[^ ]*\] ", "", reason))
+            (
+                kind,
+                re.sub(rf"^\[(?:retriever[^ ]*|{'|'.join((*NUMBERS, *FLAGS))})\] (?!parameter)", "", reason),
+            )
             for kind, reason in chain(error_body(error)["error"])
         ]
     return []
@@ -124,6 +130,26 @@ def test_scalars_are_taken_and_refused_as_elasticsearch_does(es: Elasticsearch, 
         if not isinstance(value, dict)
     ]
     assert differing(es, index, [{"retriever": tree, "size": 0} for tree in trees]) == []
+
+
+def test_values_beside_a_retriever_are_taken_and_refused_as_elasticsearch_does(
+    es: Elasticsearch, index: str
+) -> None:
+    values = [*STRANGE, "true", "false", False, -0.5, 2.0, "-Infinity"]
+    bodies = [{"retriever": rescorer(), key: value} for key in (*NUMBERS, *FLAGS) for value in values]
+    bodies += [{"retriever": rescorer(), key: None} for key in ("aggs", "query", "_source", "pit", "sort")]
+    assert differing(es, index, bodies) == []
+
+
+def test_the_first_fault_of_a_body_is_elasticsearchs(es: Elasticsearch, index: str) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"size": "x", "from": "y", "retriever": rescorer()},
+        {"from": "y", "size": "x", "retriever": rescorer()},
+        {"size": -1, "retriever": {"nonsense": {}}},
+        {"retriever": {"nonsense": {}}, "size": -1},
+        {"version": 3, "retriever": rescorer(), "query": {}},
+    ]
+    assert differing(es, index, bodies) == []
 
 
 def test_structures_of_a_wrong_type_are_refused_as_elasticsearch_does(es: Elasticsearch, index: str) -> None:

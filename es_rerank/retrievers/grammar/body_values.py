@@ -13,8 +13,9 @@ FLAGS = ("version", "seq_no_primary_term", "explain", "profile", "track_scores")
 """The keys of a ``_search`` body that are booleans."""
 
 _NEGATIVE = {
-    "from": "[from] parameter cannot be negative but was",
-    "size": "[size] parameter cannot be negative, found",
+    "from": "[from] parameter cannot be negative but was [{}]",
+    "size": "[size] parameter cannot be negative, found [{}]",
+    "terminate_after": "[terminate_after] terminateAfter must be > 0",
 }
 """Elasticsearch's sentences about negative numbers, by the keys that may not have one."""
 
@@ -39,7 +40,7 @@ def read_body_value(key: str, value: Any) -> Any:  # noqa: ANN401 any JSON value
         cause = (kind, reason) if kind in _ENCLOSED else None
         raise _fault(key, CONTENT if cause else kind, f"[{key}] {reason}", cause) from error
     if key in _NEGATIVE and read < 0:
-        raise _fault(key, ILLEGAL, f"{_NEGATIVE[key]} [{read}]")
+        raise _fault(key, ILLEGAL, _NEGATIVE[key].format(read))
     if key == "track_total_hits" and read < -1:
         raise _fault(key, ILLEGAL, f"[{key}] parameter must be positive or equals to -1, got {read}")
     return read

@@ -1,18 +1,28 @@
-"""Converts request bodies to plain JSON values, as the elasticsearch client does before it sends them.
+"""Converts request bodies to plain JSON values: bytes as Elasticsearch reads them, Python objects as the
+elasticsearch client writes them.
 
-The client accepts dates, UUIDs, decimals, numpy values and pandas values in a body.
+The client accepts dates, UUIDs, decimals, numpy values and pandas values in a body. Elasticsearch accepts
+neither NaN nor infinities nor an object that has a key twice.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from json import JSONDecodeError
+from typing import Any, NoReturn
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
+
+from ...errors import RetrieverParsingError
+from .faults import CONTENT, JSON, PARSING, token_of
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 """The types that JSON returns. They are compared exactly, not with ``isinstance``: ``numpy.float64`` is a
 subclass of ``float`` and ``IntEnum`` is a subclass of ``int``, but JSON returns neither."""
+
+_SHOWN = 100
+"""Most characters of the caller's text that an error message repeats."""
 
 
 def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # noqa: ANN401 whatever the client takes
@@ -20,11 +30,68 @@ def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # n
 
     A body that holds only plain JSON values is returned unchanged, not copied. The client's own serializer
     does the conversion, so a serializer that the user gave to the client is used here too. Raises the
-    client's SerializationError when the serializer cannot convert a value.
+    client's SerializationError when the serializer cannot convert a value, and RetrieverParsingError when the
+    body holds NaN, an infinity, or a key twice.
     """
     if _is_plain(value):
         return value
-    return json.loads(client.transport.serializers.dumps(value, "application/json"))
+    return read_json(client.transport.serializers.dumps(value, "application/json"))
+
+
+def read_json(text: str | bytes) -> Any:  # noqa: ANN401 any JSON value
+    """Return the JSON value in a text.
+
+    Raises RetrieverParsingError, with Elasticsearch's types, when the text is not JSON or holds more than one
+    value, NaN, an infinity, a number beyond the range of 64-bit floats, or a key twice in one object.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_not_a_number, parse_float=_finite)
+    except JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise RetrieverParsingError(
+                "the request body is not JSON: unexpected text after its first value, "
+                f"at character {error.pos}"
+            ) from error
+        ends = error.pos >= len(error.doc.rstrip())
+        raise _not_json(str(error), "e_o_f" if ends else "parse") from error
+    except (ValueError, RecursionError) as error:
+        raise _not_json(str(error)) from error
+
+
+def token_fault(value: Any) -> RetrieverParsingError:  # noqa: ANN401
+    """Return the error for a body that is a JSON value but no object."""
+    return RetrieverParsingError(
+        f"the request body must be a JSON object: Expected [START_OBJECT] but found [{token_of(value)}]",
+        kind=PARSING,
+    )
+
+
+def _not_json(reason: str, kind: str = "parse") -> RetrieverParsingError:
+    return RetrieverParsingError(
+        f"the request body is not JSON: {reason}",
+        kind=CONTENT.replace("parse", kind),
+        cause=(JSON.replace("parse", kind), reason),
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _not_json(f"Duplicate field '{twice[:_SHOWN]}'")
+    return found
+
+
+def _not_a_number(name: str) -> NoReturn:
+    raise _not_json(f"Non-standard token '{name}': JSON holds only finite numbers")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _not_json(f"the number {text[:_SHOWN]} is beyond the range of 64-bit floats")
+    return number
 
 
 def _is_plain(value: Any) -> bool:  # noqa: ANN401
@@ -38,6 +105,8 @@ def _is_plain(value: Any) -> bool:  # noqa: ANN401
             waiting.extend(part.values())
         elif kind is list:
             waiting.extend(part)
+        elif kind is float and not math.isfinite(part):
+            _not_a_number("NaN" if math.isnan(part) else "Infinity" if part > 0 else "-Infinity")
         elif kind not in _SCALARS:
             return False
     return True

@@ -15,6 +15,9 @@ from .validation import check_children, faults_of
 
 # The keys that Elasticsearch refuses beside a retriever, in the order of its error message (observed on 9.5).
 _REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "rank")
+_AS_IF_ABSENT = {"terminate_after": 0}
+"""Values that Elasticsearch takes as if the key were not there."""
+
 _PAGE = (
     "_source",
     "fields",
@@ -78,7 +81,9 @@ def read_request(
     tree: Retriever = read["retriever"]
     check_children(tree)
     size = read.get("size")
-    clashing = [key for key in _REFUSED_BESIDE_RETRIEVER if key in body]
+    clashing = [
+        key for key in _REFUSED_BESIDE_RETRIEVER if key in read and read[key] != _AS_IF_ABSENT.get(key)
+    ]
     faults = faults_of(tree, -1 if size is None else size, scroll=scroll)
     faults += [f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []
     if faults:
