@@ -25,9 +25,13 @@ from scripted_sidecar import (
 )
 
 from es_rerank.node import Node
+from es_rerank.retrievers.response.inside_answer import warnings_in
 
 RERANKED = ["5", "4", "3", "2", "1", "0"]
 FIRST_STAGE = RERANKED[::-1]
+
+
+NOTE = "the model [tiny] was not trained on texts in Han script, and the query is in it: …"
 
 
 @pytest.fixture(scope="module")
@@ -353,3 +357,12 @@ def test_a_request_cannot_name_an_address(
     assert refused.status_code == 400
     assert "unknown field [url]" in reason(refused)
     assert not fake_sidecar.asked
+
+
+def test_a_note_on_the_scores_is_a_warning_and_no_failure(
+    plugin_node: Node, fake_sidecar: ScriptedSidecar, articles: str
+) -> None:
+    fake_sidecar.usual = spoiled(lambda body: body.update(notes=[NOTE]))
+    answer = search(plugin_node.url, articles, rerank())
+    assert ids(answer) == RERANKED
+    assert warnings_in(answer.headers["warning"]) == [f"[es_rerank] {NOTE}"]

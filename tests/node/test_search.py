@@ -74,10 +74,9 @@ def test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape(
 
 
 @pytest.mark.parametrize("first_stage", ["knn", "bm25"])
-def test_a_search_costs_at_most_two_requests(client: RerankClient, index: str, first_stage: Any) -> None:
-    client.rerank(QUESTION, index=index)
+def test_a_search_costs_a_look_and_two_requests(client: RerankClient, index: str, first_stage: Any) -> None:
     answer = client.rerank(QUESTION, index=index, first_stage=first_stage)
-    assert answer["rerank"]["requests"] == 2
+    assert answer["rerank"]["requests"] == 3
     assert answer["rerank"]["bytes"] > 0
     assert all(hit["fields"]["rerank.passage"][0]["text"] for hit in answer["hits"]["hits"])
 
@@ -158,6 +157,24 @@ def test_a_page_larger_than_the_window_is_refused(client: RerankClient, index: s
         client.rerank("who signed the paper", index=index, size=51)
     with pytest.raises(RequestError, match=sentence):
         RerankRetriever(client=client, index=index, k=51).invoke("who signed the paper")
+
+
+def test_a_query_or_text_in_a_script_that_the_model_does_not_read_is_named(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    class LatinOnly(WordOverlapReranker):
+        scripts = ("Latin",)
+
+    english = RerankClient(es, reranker=LatinOnly("english"), embedder=EMBEDDER)
+    asked = english.rerank("谁签署了条约", index=index)["rerank"]
+    assert asked["status"] == "reranked"
+    (sentence,) = asked["warnings"]
+    assert sentence.startswith("the model [english] was not trained on texts in Han script")
+    assert "warnings" not in english.rerank(QUESTION, index=index)["rerank"]
+    assert "warnings" not in client.rerank("谁签署了条约", index=index)["rerank"], "it may read all scripts"
+    es.index(index=index, document={"text": "条约已签署"}, refresh=True)
+    read = english.search(index=index, retriever=body(retriever={"standard": {"query": {"match_all": {}}}}))
+    assert "1 of 6 passages are in it" in read["rerank"]["warnings"][0]
 
 
 def test_filters_on_numbers_reach_every_first_stage(client: RerankClient, index: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from es_rerank.models.scripts import script_warning
 from es_rerank.retrievers.response.answer import SearchStats
 from es_rerank.retrievers.response.inside_answer import inside_answer, warnings_in
+from es_rerank.sidecar.wire import warning
 
 FAILED = (
     '299 Elasticsearch-9.5.0-abc "[es_rerank] the reranker failed, the order of the first stage stays: x"'
@@ -25,10 +27,17 @@ SCORED: dict[str, Any] = {"_id": "1", "fields": {"rerank.logit": [1.0]}}
 PLAIN: dict[str, Any] = {"_id": "2", "_score": 1.5}
 
 
-def block(warning: str | None, *hits: dict[str, Any], **tree: bool) -> dict[str, Any]:
+class Reads(NamedTuple):
+    """What ``script_warning`` asks of a model."""
+
+    name: str
+    scripts: tuple[str, ...]
+
+
+def block(header: str | None, *hits: dict[str, Any], **tree: bool) -> dict[str, Any]:
     answer = {"took": 3, "hits": {"hits": list(hits)}}
     stats, said = SearchStats(requests=1), {"reranks": True, "scores_hits": True, "blended": True, **tree}
-    made = inside_answer(answer, warning, ["tiny", "tiny"], 50, stats, **said)
+    made = inside_answer(answer, header, ["tiny", "tiny"], 50, stats, **said)
     assert {key: made[key] for key in answer} == answer
     account: dict[str, Any] = made["rerank"]
     return account
@@ -109,6 +118,15 @@ def test_documents_without_text_are_counted() -> None:
     assert block(EMPTY, SCORED)["without_text"] == 1
     assert block(NONE, PLAIN)["without_text"] == 5
     assert "without_text" not in block(None, SCORED)
+
+
+def test_scores_that_mean_little_are_warned_of_and_are_no_failure() -> None:
+    sentence = script_warning(Reads("tiny", ("Latin",)), "他们", ["one", "二"])
+    assert sentence is not None
+    (value,) = warning(f"[es_rerank] {sentence}").values()
+    said = block(value, SCORED)
+    assert (said["status"], said["warnings"]) == ("reranked", [sentence])
+    assert "reason" not in said
 
 
 def test_a_fusion_of_failed_shards_is_partial() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ...errors import DeadlineError
 from ...models import LongTextReranker
+from ...models.scripts import script_warning
 from ...types import Candidate, Scores
 from ..grammar.tree import TextSimilarityReranker
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
@@ -43,7 +44,9 @@ def rerank_window(
             candidates = [
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
-        scores: Scores = yield ScoreTexts(node.inference_text, texts_of(candidates), node.inference_id)
+        texts_read = texts_of(candidates)
+        scores: Scores = yield ScoreTexts(node.inference_text, texts_read, node.inference_id)
+        stats.warn(script_warning(reranker, node.inference_text, texts_read))
         ranking = rank(
             candidates,
             scores,

@@ -12,6 +12,7 @@ from ..planning.page import PageQuery
 from ..ranking.ranked_node import RankedNode, details, explanation, json_score
 from ..ranking.rerank import Reranked
 from .completeness import Completeness
+from .computed import Explain, explained, explained_hits
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
 
@@ -24,7 +25,8 @@ class SearchStats:
     can return. ``candidates``: documents given to the rerankers. ``truncated``: passages that were cut to a
     model's window. ``cached``: passages whose scores came from a cache. ``capped``: documents of which not
     all passages were read. ``blended``: whether the first stage has a part in a reranker's scores.
-    ``partial``: whether a reranker scored only a part. ``seconds``: the time of each stage.
+    ``partial``: whether a reranker scored only a part. ``warnings``: what a caller should know about the
+    scores, one sentence each. ``seconds``: the time of each stage.
     """
 
     models: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class SearchStats:
     blended: bool = False
     partial: bool = False
     reason: str | None = None
+    warnings: list[str] = field(default_factory=list)
     parts: Completeness = field(default_factory=Completeness)
     requests: int = 0
     sent_bytes: int = 0
@@ -48,6 +51,11 @@ class SearchStats:
         """Record that a reranker did not finish. ``reached`` is true if it scored some passages."""
         self.reason = reason if self.reason is None else f"{self.reason}; {reason}"
         self.partial |= reached
+
+    def warn(self, sentence: str | None) -> None:
+        """Record what a caller should know about the scores, once; None is nothing."""
+        if sentence is not None and sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     @property
     def reasons(self) -> list[str]:
@@ -73,6 +81,7 @@ class SearchStats:
             **({"model": ", ".join(self.models)} if self.models else {}),
             "status": self.status,
             **({"reason": "; ".join(self.reasons)} if self.reasons else {}),
+            **({"warnings": self.warnings} if self.warnings else {}),
             **({"score": "blend" if self.blended else "probability"} if self.models else {}),
             "window": self.window,
             "candidates": self.candidates,
@@ -135,9 +144,12 @@ def assemble(
         if candidate is not None:
             hits.append(_hit(hit, candidate, root, results, page, request))
     other_keys = {key: value for key, value in fetched.items() if key not in ("hits", "took", "pit_id")}
+    if "aggregations" in other_keys:
+        other_keys["aggregations"] = explained(other_keys["aggregations"], _explain_by(root))
     pit = {"pit_id": fetched["pit_id"]} if "pit_id" in fetched and "pit" in request.common else {}
     total = {"total": fetched["hits"]["total"]} if "total" in fetched["hits"] else {}
-    best = json_score(window[0].score) if window and hits else None
+    first = page.candidate(fetched["hits"].get("max_score")) if page.whole else next(iter(window), None)
+    best = json_score(first.score) if first and hits else None
     return {
         **pit,
         "took": round(stats.seconds.get("total", 0.0) * 1000),
@@ -165,10 +177,19 @@ def _hit(
     names = _collapsed_names(request)
     if names:
         shaped["inner_hits"] = {
-            name: _regrouped(group, page) if name in names else group
+            name: _group(group, root, page) if name in names else group
             for name, group in hit.get("inner_hits", {}).items()
         }
     return shaped
+
+
+def _explain_by(root: RankedNode) -> Explain:
+    return lambda hit: explanation(root, (hit["_index"], hit.get("_id", ""), hit.get("_routing")))
+
+
+def _group(group: Mapping[str, Any], root: RankedNode, page: PageQuery) -> dict[str, Any]:
+    """Return the inner hits of a collapsed group with scores and explanations of the ranking."""
+    return explained_hits(_regrouped(group, page) if page.groups is None else group, _explain_by(root))
 
 
 def _collapsed_names(request: SearchRequest) -> set[str]:

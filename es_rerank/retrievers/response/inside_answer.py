@@ -27,6 +27,9 @@ _WITHOUT_TEXT = re.compile(
 )
 """A warning of documents without text: of some, or of all of a window."""
 
+_ABOUT_SCORES = re.compile(r"the model \[.*?\] was not trained on texts in ")
+"""A warning that scores mean little (``models.scripts``)."""
+
 _NO_FAILURE = re.compile(
     r"\d+ of \d+ (?:shards failed|documents have no text) "
     r"|of \d+ of \d+ documents the first \d+ passages were read|\d+ passages were cut "
@@ -42,7 +45,7 @@ def warnings_in(header: str | None) -> list[str]:
 def reasons_in(warnings: Iterable[str]) -> list[str]:
     """Return why a reranker of the plugin did not finish, from the texts of the warnings."""
     said = [warning.removeprefix(_MARK) for warning in warnings if warning.startswith(_MARK)]
-    return [text for text in said if not _NO_FAILURE.match(text)]
+    return [text for text in said if not _NO_FAILURE.match(text) and not _ABOUT_SCORES.match(text)]
 
 
 def _of_the_plugin(warnings: Iterable[str]) -> list[str]:
@@ -77,6 +80,7 @@ def inside_answer(
     reasons, said = reasons_in(warnings), _of_the_plugin(warnings)
     lost = [text for text in said if _SHARDS.match(text)]
     lost += stats.parts.reasons()
+    about_scores = [text for text in said if _ABOUT_SCORES.match(text)]
     without = sum(int(found[1] or found[2]) for text in said if (found := _WITHOUT_TEXT.match(text)))
     hits = (answer.get("hits") or {}).get("hits") or []
     scored = any("rerank.logit" in (hit.get("fields") or {}) for hit in hits)
@@ -89,6 +93,7 @@ def inside_answer(
         **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
         "status": _status(reasons, lost, scored=scored) if reranks else "partial" if lost else "fused",
         **({"reason": "; ".join([*reasons, *lost])} if reasons or lost else {}),
+        **({"warnings": about_scores} if about_scores else {}),
         **({} if window is None else {"window": window}),
         **({"without_text": without} if without else {}),
         **{key: value for key, value in stats.block().items() if key in _KNOWN},

@@ -16,8 +16,9 @@ import java.util.Set;
  * @param warning why some documents have no score, null if all have one
  * @param truncated number of passages that were cut to the model's length
  * @param capped number of documents of which not all passages were read
+ * @param notes what a caller should know about the scores, one sentence each
  */
-record ScoreAnswer(List<Scored> documents, String warning, int truncated, int capped) {
+record ScoreAnswer(List<Scored> documents, String warning, int truncated, int capped, List<String> notes) {
     /**
      * One document.
      *
@@ -51,7 +52,7 @@ record ScoreAnswer(List<Scored> documents, String warning, int truncated, int ca
             if (warning == null && documents.stream().allMatch(Scored::done) == false) {
                 throw wrong("a document without a score, and without a warning that says why");
             }
-            return new ScoreAnswer(documents, warning, count(answer, "truncated"), count(answer, "capped"));
+            return new ScoreAnswer(documents, warning, count(answer, "truncated"), count(answer, "capped"), notes(answer));
         }
         throw wrong("other than [" + count + "] documents");
     }
@@ -72,6 +73,11 @@ record ScoreAnswer(List<Scored> documents, String warning, int truncated, int ca
             );
         }
         return null;
+    }
+
+    private static List<String> notes(Map<String, Object> answer) {
+        List<?> notes = answer.get("notes") instanceof List<?> list ? list : List.of();
+        return notes.stream().filter(String.class::isInstance).map(String.class::cast).toList();
     }
 
     private static int count(Map<String, Object> answer, String name) {

@@ -228,6 +228,9 @@ final class WindowReranker {
         if (scores.warning() != null) {
             HeaderWarning.addWarning("[{}] {}", RerankRetriever.NAME, scores.warning());
         }
+        for (String note : scores.notes()) {
+            HeaderWarning.addWarning("[{}] {}", RerankRetriever.NAME, note);
+        }
         long capped = scores.capped() + window.stream().filter(hit -> hit.texts.capped()).count();
         if (capped > 0) {
             HeaderWarning.addWarning(
