@@ -16,14 +16,19 @@ _MOST_LEVELS = 20
 name that is nothing but dots."""
 
 
+_APART = ("fields", "ignored_field_values")
+"""The parts of a hit that hold values beside ``_source``. A value stands in one of them."""
+
+
 def field_values(hit: Mapping[str, Any], field: str) -> list[Any]:
     """Return the values of a field of a hit, in the order of the document.
 
     ``field`` is the name in the mapping, with dots between an object and its fields. Values come from
-    ``_source``, or from ``fields`` if ``_source`` has none. In both, objects may be nested, a key may itself
-    hold dots, and all elements of a list count, also where a list is in a list. For a multi-field, which
-    ``_source`` does not hold, the texts of its parent are returned. Values keep their type: text, number,
-    boolean or object. Null is no value.
+    ``_source``. If it has none, they come from ``fields`` and ``ignored_field_values``. There Elasticsearch
+    puts values that it does not index, such as a keyword beyond ``ignore_above``. In all, objects may be
+    nested, a key may itself hold dots, and all elements of a list count, also where a list is in a list. For
+    a multi-field, which ``_source`` does not hold, the texts of its parent are returned. Values keep their
+    type: text, number, boolean or object. Null is no value.
     """
     return [value for value, _ in _found(hit, field)]
 
@@ -80,9 +85,13 @@ def _offset(holder: Mapping[str, Any], name: str) -> int | None:
 
 def _found(hit: Mapping[str, Any], field: str) -> list[tuple[Any, bool]]:
     """Return the values of a field, each with whether it stands in a list."""
-    source, fields = hit.get("_source"), hit.get("fields")
+    source = hit.get("_source")
     found, parents = _walk(source, field) if source else ([], [])
-    return found or (_walk(fields, field)[0] if fields else []) or parents
+    return (
+        found
+        or [value for part in _APART if (root := hit.get(part)) for value in _walk(root, field)[0]]
+        or parents
+    )
 
 
 def _at(value: Mapping[str, Any], path: str) -> list[Any]:

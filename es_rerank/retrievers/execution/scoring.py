@@ -26,10 +26,17 @@ def rerank_window(
     """Return the ranking of candidates, which have their texts, by the reranker of ``node``.
 
     If ``allow_rerank_failures`` is set and the reranker fails or is late, the first-stage order stays and the
-    statistics say so. Else the error of the reranker, or DeadlineError, is raised.
+    statistics say so. Else the error of the reranker, or DeadlineError, is raised. The order stays too if no
+    candidate has a text: there is nothing to compare.
     """
     stats, reranker = context.stats, context.served.reranker(node.inference_id)
     stats.blended |= node.blend
+    without = sum(not candidate.has_text for candidate in candidates)
+    stats.without_text += without
+    if (unread := texts.without_text(node, candidates)) is not None:
+        stats.fail(unread, reached=without < len(candidates))
+    if without == len(candidates):
+        return first_stage_order(candidates)
     try:
         candidates = yield from texts.chunked(node, candidates)
     except DeadlineError as error:

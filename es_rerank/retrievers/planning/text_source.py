@@ -45,6 +45,11 @@ class TextSource:
     chunked: str | None = None
     chunking: ChunkingSettings | None = None
 
+    @property
+    def text_field(self) -> str:
+        """The field that is read after the context: of the stored passages, or the one that is chunked."""
+        return self.passage or self.chunked or ""
+
     def passage_fields(self) -> list[str]:
         """Return the fields to fetch from each stored passage."""
         names = [self.passage] if self.passage else []
@@ -142,6 +147,16 @@ def texts_body(source: TextSource, text: str, candidates: Sequence[Candidate]) -
         "track_total_hits": False,
         "fields": source.fields(),
     }
+
+
+def fields_lacking(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> list[str]:
+    """Return the fields of a source in which a hit lacks a text. ``candidate`` has the texts of the hit.
+
+    A passage that was too long a keyword is in no other part of a hit than ``_ignored``.
+    """
+    lacking = [name for name in source.context if not field_text(hit, name)]
+    read = candidate.passages and not (source.nested and source.passage in hit.get("_ignored", ()))
+    return lacking if read else [*lacking, source.text_field]
 
 
 def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> Candidate:
