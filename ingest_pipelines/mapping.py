@@ -14,22 +14,17 @@ from typing import Any
 from es_rerank.collection import Document
 
 MANAGED_BY = "es-rerank"
-LAYOUT = 1
+LAYOUT = 2
 """Version of the fields below. It is raised when a change makes it necessary to index all documents again."""
 
-_DATES = (
-    "strict_date||strict_date_time||strict_date_time_no_millis||strict_date_hour_minute_second"
-    "||strict_date_hour_minute_second_fraction||yyyy/MM/dd"
-)
-"""Formats of strings that Elasticsearch is to index as dates.
+METADATA = "metadata"
+"""Field for the metadata of a document."""
 
-Elasticsearch's default also accepts a year alone. It would map a field of codes ("1010") as dates and then
-refuse the next code ("10115"). All formats are one pattern, so that one field may hold both days and
-times."""
+UNINDEXED = "metadata_unindexed"
+"""Field for the metadata whose keys Elasticsearch refuses. It is stored and returned, but not indexed."""
 
-_KEYWORD_LIMIT = 1024
-"""Maximum length in characters of a metadata string that searches can filter by. A longer string is stored
-and returned, but not indexed. Lucene's own limit is 32766 bytes."""
+_FIELD_LIMIT = 1000
+"""Most fields of the index: Elasticsearch's default. ``metadata.MOST_FIELDS`` depends on it."""
 
 _NESTED_LIMIT = 100_000
 """Maximum number of passages per document. With Elasticsearch's default of 10000, a text of more than
@@ -63,22 +58,11 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
         "settings": {
             # One replica if a second node can hold it. On a single node there is none, so the index is green.
             "auto_expand_replicas": "0-1",
-            "mapping": {"nested_objects": {"limit": _NESTED_LIMIT}},
+            "mapping": {"nested_objects": {"limit": _NESTED_LIMIT}, "total_fields": {"limit": _FIELD_LIMIT}},
         },
         "mappings": {
             "_meta": _meta(recipe),
             "dynamic": "strict",
-            "date_detection": True,
-            "dynamic_date_formats": [_DATES],
-            "dynamic_templates": [
-                {
-                    "strings": {
-                        "path_match": "metadata.*",
-                        "match_mapping_type": "string",
-                        "mapping": {"type": "keyword", "ignore_above": _KEYWORD_LIMIT},
-                    }
-                },
-            ],
             "properties": {
                 "title": {"type": "text"},
                 "text": {"type": "text"},
@@ -87,7 +71,10 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
                     "dynamic": "strict",
                     "properties": _passage_fields(recipe.dims),
                 },
-                "metadata": {"type": "object", "dynamic": True},
+                # The ingest adds the fields (see ``metadata``). With subobjects: false a field may hold both
+                # objects and other values, and objects may be nested to any depth.
+                METADATA: {"type": "object", "dynamic": False, "subobjects": False},
+                UNINDEXED: {"type": "object", "enabled": False},
                 "@timestamp": {"type": "date"},
                 "content_hash": {"type": "keyword"},
             },

@@ -8,15 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from elasticsearch import Elasticsearch
+from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.collection import Document
-from es_rerank.models import Embedder
+from es_rerank.models import Embedder, room_of
 from es_rerank.text.chunking import Chunker
-from es_rerank.text.documents import cut_document, embedded_text
-from es_rerank.types import FloatArray, Passage
+from es_rerank.text.documents import CutDocument, cut_document
+from es_rerank.types import FloatArray
 
-from .mapping import IndexRecipe, content_hash
+from .bulk import TOO_LARGE
+from .mapping import METADATA, UNINDEXED, IndexRecipe, content_hash
+from .metadata import split_blank_keys
+from .patience import Patience
 from .rejects import Reject, rejected
 from .vectors import EncodeVector
 
@@ -33,16 +36,16 @@ class IngestBatch:
     """Some documents that pass through the stages together.
 
     ``documents`` holds the documents to index, by id, and ``hashes`` their content hashes. ``again`` holds
-    the ids that an earlier batch of the same run also had. The last stage fills ``passages``, by id, and
-    ``actions``, the actions of a bulk request. ``rejects`` are documents that cannot be indexed. ``skipped``
-    and ``duplicates`` are counts as in ``IngestReport``.
+    the ids that an earlier batch of the same run also had. The last stage fills ``cut``, the documents cut
+    into passages, and ``sources``, the JSON objects to index, both by id. ``rejects`` are documents that
+    cannot be indexed. ``skipped`` and ``duplicates`` are counts as in ``IngestReport``.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     again: set[str] = field(default_factory=set)
-    passages: dict[str, list[Passage]] = field(default_factory=dict)
-    actions: list[dict[str, Any]] = field(default_factory=list)
+    cut: dict[str, CutDocument] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     skipped: int = 0
     duplicates: int = 0
@@ -95,7 +98,7 @@ def _add(batch: IngestBatch, item: Document | Reject, recipe: IndexRecipe) -> No
     if isinstance(item, Document) and reject is None:
         try:
             fingerprint = content_hash(item, recipe)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             reject = rejected(item, f"its content cannot be written as JSON in UTF-8: {error}")
         else:
             batch.duplicates += item.id in batch.documents
@@ -119,7 +122,12 @@ def _fault(document: Document) -> Reject | None:
 
 
 def skip_unchanged(
-    incoming: Iterable[IngestBatch], client: Elasticsearch, index: str, stamp: str, in_flight: InFlight
+    incoming: Iterable[IngestBatch],
+    client: Elasticsearch,
+    index: str,
+    patience: Patience,
+    stamp: str,
+    in_flight: InFlight,
 ) -> Iterator[IngestBatch]:
     """Yield the batches without the documents that the index already holds with the same hash.
 
@@ -131,7 +139,7 @@ def skip_unchanged(
         # This comes before the look-up: a document that is not in flight any more is in the index, and is
         # found there.
         not_yet_written = in_flight.among(batch.documents)
-        stored = _stored(client, index, list(batch.documents))
+        stored = _stored(client, index, list(batch.documents), patience)
         for identifier in list(batch.documents):
             stored_hash, stored_stamp = stored.get(identifier, (None, None))
             seen_before = identifier in not_yet_written or stored_stamp == stamp
@@ -145,11 +153,23 @@ def skip_unchanged(
         yield batch
 
 
-def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
+def _stored(
+    client: Elasticsearch, index: str, ids: list[str], patience: Patience
+) -> dict[str, tuple[str | None, str | None]]:
     """Return id to (content hash, timestamp) of the documents in the index, searchable or not yet."""
     if not ids:
         return {}
-    answer = client.mget(index=index, ids=ids, source_includes=["content_hash", "@timestamp"])
+    wanted = ["content_hash", "@timestamp"]
+    try:
+        answer = patience.call(lambda: client.mget(index=index, ids=ids, source_includes=wanted))
+    except ApiError as error:
+        if error.status_code != TOO_LARGE or len(ids) == 1:
+            raise
+        half = len(ids) // 2
+        return {
+            **_stored(client, index, ids[:half], patience),
+            **_stored(client, index, ids[half:], patience),
+        }
     sources = {hit["_id"]: hit["_source"] for hit in answer["docs"] if hit.get("found")}
     return {
         identifier: (source.get("content_hash"), source.get("@timestamp"))
@@ -160,46 +180,45 @@ def _stored(client: Elasticsearch, index: str, ids: list[str]) -> dict[str, tupl
 def embedded(
     incoming: Iterable[IngestBatch], chunker: Chunker, embedder: Embedder, encode: EncodeVector, stamp: str
 ) -> Iterator[IngestBatch]:
-    """Yield the batches with their passages and index actions.
+    """Yield the batches with their passages and the JSON objects to index.
 
     All passages of a batch are embedded in one call. ``encode`` turns a vector into its JSON value. ``stamp``
     becomes the ``@timestamp`` of the documents.
     """
+    room = room_of(embedder)
     for batch in incoming:
-        batch.passages = {
-            identifier: cut_document(document.title, document.text, chunker)
+        batch.cut = {
+            identifier: cut_document(document.title, document.text, chunker, room)
             for identifier, document in batch.documents.items()
         }
         vectors = map(encode, _vectors(batch, embedder))
-        batch.actions = [_action(document, batch, vectors, stamp) for document in batch.documents.values()]
+        batch.sources = {
+            identifier: _source(document, batch, vectors, stamp)
+            for identifier, document in batch.documents.items()
+        }
         yield batch
 
 
 def _vectors(batch: IngestBatch, embedder: Embedder) -> Iterator[FloatArray]:
     """Return the vectors of all passages of the batch, in order."""
-    texts = [
-        embedded_text(batch.documents[identifier].title, passage)
-        for identifier, passages in batch.passages.items()
-        for passage in passages
-    ]
+    texts = [text for document in batch.cut.values() for text in document.embedded()]
     return iter(embedder.embed(texts, purpose="passage")) if texts else iter(())
 
 
-def _action(
+def _source(
     document: Document, batch: IngestBatch, vectors: Iterator[str | list[float]], stamp: str
 ) -> dict[str, Any]:
     passages = [
         {"text": text, "vector": next(vectors), "start": start, "end": end}
-        for text, start, end in batch.passages[document.id]
+        for text, start, end in batch.cut[document.id].passages
     ]
+    metadata, unindexed = split_blank_keys(document.metadata)
     return {
-        "_id": document.id,
-        "_source": {
-            "title": document.title,
-            "text": document.text,
-            "passages": passages,
-            "metadata": document.metadata,
-            "@timestamp": stamp,
-            "content_hash": batch.hashes[document.id],
-        },
+        "title": document.title,
+        "text": document.text,
+        "passages": passages,
+        METADATA: metadata,
+        **({UNINDEXED: unindexed} if unindexed else {}),
+        "@timestamp": stamp,
+        "content_hash": batch.hashes[document.id],
     }

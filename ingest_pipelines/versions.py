@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
+from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError, TransportError
 
 from es_rerank.errors import IndexMismatchError, SettingsError
 
 from .mapping import IndexRecipe, index_body, recorded_recipe
+from .patience import Patience
 
 
 @contextmanager
 def writable_index(
-    client: Elasticsearch, name: str, recipe: IndexRecipe, *, rebuild: bool = False
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, rebuild: bool = False
 ) -> Iterator[str]:
     """Yield the name of the concrete index into which documents for ``name`` are written.
 
@@ -31,30 +32,47 @@ def writable_index(
     index.
     """
     _check_name(name)
-    current = _current(client, name, recipe, rebuild=rebuild)
+    current = _current(client, name, recipe, patience, rebuild=rebuild)
     if current is None:
-        yield _create(client, name, recipe, aliases={name: {}})
+        yield _create(client, name, recipe, patience, aliases={name: {}})
     elif rebuild:
-        with _successor(client, name, current, recipe) as successor:
+        with _successor(client, name, current, recipe, patience) as successor:
             yield successor
     else:
         yield current
 
 
 @contextmanager
-def _successor(client: Elasticsearch, name: str, current: str, recipe: IndexRecipe) -> Iterator[str]:
-    successor = _create(client, name, recipe, aliases={})
+def _successor(
+    client: Elasticsearch, name: str, current: str, recipe: IndexRecipe, patience: Patience
+) -> Iterator[str]:
+    successor = _create(client, name, recipe, patience, aliases={})
     try:
         yield successor
-        moves: list[dict[str, Any]] = [
-            {"remove": {"index": current, "alias": name, "must_exist": True}},
-            {"add": {"index": successor, "alias": name}},
-        ]
-        client.indices.update_aliases(actions=moves)
+        patience.call(lambda: _move_alias(client, name, current, successor))
     except BaseException:
         with suppress(ApiError, TransportError):  # the first error is more important than one of the clean-up
-            client.indices.delete(index=successor)
+            # The answer to the move of the alias may have been lost: the new version may be in use.
+            if not _has_alias(client, name, successor):
+                client.indices.delete(index=successor)
         raise
+
+
+def _move_alias(client: Elasticsearch, name: str, current: str, successor: str) -> None:
+    moves: list[dict[str, Any]] = [
+        {"remove": {"index": current, "alias": name, "must_exist": True}},
+        {"add": {"index": successor, "alias": name}},
+    ]
+    try:
+        client.indices.update_aliases(actions=moves)
+    except NotFoundError:
+        # An earlier attempt moved it, and its answer was lost.
+        if not _has_alias(client, name, successor):
+            raise
+
+
+def _has_alias(client: Elasticsearch, name: str, index: str) -> bool:
+    return bool(client.indices.exists_alias(index=index, name=name))
 
 
 def _check_name(name: str) -> None:
@@ -64,13 +82,15 @@ def _check_name(name: str) -> None:
         )
 
 
-def _current(client: Elasticsearch, name: str, recipe: IndexRecipe, *, rebuild: bool) -> str | None:
+def _current(
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, rebuild: bool
+) -> str | None:
     """Return the concrete index that ``name`` names, None if it does not exist.
 
     Raises IndexMismatchError when the ingest cannot write into this index.
     """
     try:
-        indices: dict[str, Any] = client.indices.get(index=name).body
+        indices: dict[str, Any] = patience.call(lambda: client.indices.get(index=name)).body
     except NotFoundError:
         return None
     if len(indices) > 1:
@@ -104,7 +124,9 @@ def _described(name: str, index: str) -> str:
     return name if name == index else f"{name} (alias of {index})"
 
 
-def _create(client: Elasticsearch, name: str, recipe: IndexRecipe, *, aliases: dict[str, Any]) -> str:
+def _create(
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, aliases: dict[str, Any]
+) -> str:
     """Create the next version of the index and return its name.
 
     The number of the version is 1 more than the highest number in use. Versions without an alias count too.
@@ -112,9 +134,22 @@ def _create(client: Elasticsearch, name: str, recipe: IndexRecipe, *, aliases: d
     pattern = re.compile(re.escape(name) + r"-(\d{6})")
     versions = [
         int(match[1])
-        for existing in client.indices.get(index=f"{name}-*", expand_wildcards="all")
+        for existing in patience.call(lambda: client.indices.get(index=f"{name}-*", expand_wildcards="all"))
         if (match := pattern.fullmatch(existing))
     ]
     index = f"{name}-{max(versions, default=0) + 1:06d}"
-    client.indices.create(index=index, aliases=aliases, **index_body(recipe))
+    attempts = 0
+
+    def create() -> None:
+        nonlocal attempts
+        attempts += 1
+        try:
+            # Without retries of the client's own, which would hide that there was an earlier attempt.
+            client.options(max_retries=0).indices.create(index=index, aliases=aliases, **index_body(recipe))
+        except BadRequestError as error:
+            # An earlier attempt created it, and its answer was lost.
+            if attempts == 1 or error.error != "resource_already_exists_exception":
+                raise
+
+    patience.call(create)
     return index

@@ -16,6 +16,9 @@ from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
 if TYPE_CHECKING:
     from ingest_pipelines import IngestReport
 
+_MOST_NOTES = 20
+"""Most lines about values of metadata that are not indexed as their field's type."""
+
 
 def ingest(
     index: Annotated[
@@ -117,6 +120,8 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
             f"{report.duplicates} documents had the id of a later one and were replaced by it",
             highlight=False,
         )
+    for note in _notes(report):
+        stderr.print(note, highlight=False, markup=False)
     if report.failed:
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
@@ -124,6 +129,21 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
             f"{report.rejects}",
             failed=report.failed,
         )
+
+
+def _notes(report: IngestReport) -> list[str]:
+    """Return what was stored but not indexed as it stands, a line for each."""
+    notes = [str(unfit) for unfit in report.unfit]
+    if len(notes) > _MOST_NOTES:
+        notes[_MOST_NOTES:] = [f"and {len(notes) - _MOST_NOTES} more kinds of values of metadata"]
+    if report.titles_cut:
+        notes.append(
+            f"{report.titles_cut} documents have a title of more than a quarter of what the embedder reads; "
+            "only its beginning is embedded"
+        )
+    if report.passages_cut:
+        notes.append(f"{report.passages_cut} passages are longer than what the embedder reads")
+    return notes
 
 
 def _table(report: IngestReport) -> Table:

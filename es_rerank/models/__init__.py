@@ -89,3 +89,17 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
         """Return unit vectors, float32, (len(texts), dims), in the order of ``texts``."""
+
+
+@runtime_checkable
+class BoundedEmbedder(Embedder, Protocol):
+    """An embedder that knows how much text it can read at once."""
+
+    @property
+    def room(self) -> int:
+        """How many tokens of a passage the model reads. What comes after them has no part in the vector."""
+
+
+def room_of(embedder: Embedder) -> int | None:
+    """Return how many tokens of a passage the embedder reads, None if it does not say that."""
+    return embedder.room if isinstance(embedder, BoundedEmbedder) else None

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
-from ..models import Embedder, LongTextReranker
+from ..models import Embedder, LongTextReranker, room_of
 from ..retrievers.execution.commands import Context, MappingCache
 from ..retrievers.execution.plugin_info import API_VERSION
 from ..retrievers.execution.run import Connection, arun
@@ -28,7 +28,7 @@ from ..retrievers.planning.text_source import TextSource
 from ..retrievers.ranking.rerank import Reranked
 from ..retrievers.response.answer import SearchStats, best_passage
 from ..text.chunking import Chunker
-from ..text.documents import cut_document, embedded_text
+from ..text.documents import cut_document
 from ..text.strategies import strategy_of
 from ..types import Candidate, Passage
 from .authority import KeyedRoute
@@ -206,10 +206,13 @@ async def info(request: Request, service: Running) -> Response:
 def _with_vectors(
     documents: list[SourceDocument], embedder: Embedder, chunker: Chunker
 ) -> list[list[dict[str, Any]]]:
-    cut = [(document.title, cut_document(document.title, document.text, chunker)) for document in documents]
-    texts = [embedded_text(title, passage) for title, parts in cut for passage in parts]
+    room = room_of(embedder)
+    cut = [cut_document(document.title, document.text, chunker, room) for document in documents]
+    texts = [text for document in cut for text in document.embedded()]
     vectors = iter(embedder.embed(texts, purpose="passage").tolist() if texts else [])
-    return [[{**passage._asdict(), "vector": next(vectors)} for passage in parts] for _, parts in cut]
+    return [
+        [{**passage._asdict(), "vector": next(vectors)} for passage in document.passages] for document in cut
+    ]
 
 
 def _node(wanted: ScoreRequest) -> TextSimilarityReranker:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import SettingsError
 from ..types import Passage
 from .boundaries import ends_clause, ends_sentence, inside_character
+from .pairs import surely_fits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,6 +55,24 @@ class Chunker:
         # A character that the tokenizer drops, such as a control character, belongs to the passage before it.
         spans = ((cuts.chars[first], cuts.chars[last]) for first, last in self._windows(text, cuts))
         return _distinct(_trimmed(text, start, end) for start, end in spans)
+
+    def of_size(self, size: int) -> Chunker:
+        """Return a Chunker of passages of at most ``size`` tokens, which share at most half of them."""
+        if size == self.size:
+            return self
+        return Chunker(self._tokenizer, size=size, overlap=min(self.overlap, size // 2))
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has when it stands alone."""
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+    def fits(self, text: str, size: int) -> bool:
+        """Return whether a text has at most ``size`` tokens when it stands alone."""
+        return surely_fits(text, size) or self.count(text) <= size
+
+    def beginning(self, text: str, size: int) -> str:
+        """Return the text, or its first passage of at most ``size`` tokens if it has more."""
+        return text if self.fits(text, size) else self.of_size(size).chunk(text)[0].text
 
     def _cuts(self, text: str) -> _Cuts:
         """Return all places where the text may be cut, its beginning and its end included."""

@@ -136,6 +136,15 @@ class TextEncoder:
         self._texts = _Texts(tokenizer, self._layout)
         self._room = text_room(self._layout, max_length)
 
+    @property
+    def room(self) -> int:
+        """How many tokens of a text are read, beside the special tokens."""
+        return self._room
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has, without special tokens."""
+        return len(self._texts.ids(text))
+
     def encode(self, texts: Iterable[str]) -> Iterator[Encoded]:
         """Yield the token ids of each text. A text that is too long is cut at its end."""
         for ids in self._texts.ids_of_all(texts):

@@ -59,7 +59,7 @@ def test_the_mapping_records_how_vectors_were_made(es: Elasticsearch, index: str
     meta = es.indices.get_mapping(index=index)[version]["mappings"]["_meta"]
     assert meta == {
         "managed_by": "es-rerank",
-        "version": 1,
+        "version": 2,
         "embedder": "hash-64",
         "dims": 64,
         "chunking": {"size": 8, "overlap": 2},
@@ -217,13 +217,6 @@ def test_documents_that_stay_refused_are_rejects(node: Node, index: str) -> None
     assert [reject["reason"] for reject in read(report.rejects)] == [
         "429 es_rejected_execution_exception: queue is full"
     ] * 2
-
-
-def test_a_request_that_is_too_large_fails_its_documents_only(node: Node, index: str) -> None:
-    with failing(node, [(413, b'{"error": {"reason": "too large"}, "status": 413}')]) as client:
-        report = an_ingest(client).run(index, [Document(str(number), "", "x", {}) for number in range(4)])
-    assert (report.documents, report.failed) == (2, 2)
-    assert read(report.rejects)[0]["reason"].startswith("413: ")
 
 
 def test_a_refusal_that_every_document_would_meet_ends_the_run(node: Node, index: str) -> None:

@@ -112,10 +112,18 @@ def tiny_monot5(
 
 
 def tiny_bi_encoder(
-    folder: Path, dims: int = 8, seed: int = 0, *, max_length: int = 128, query_prefix: str = ""
+    folder: Path,
+    dims: int = 8,
+    seed: int = 0,
+    *,
+    max_length: int = 128,
+    query_prefix: str = "",
+    passage_prefix: str = "",
 ) -> Path:
     """Write a bi-encoder with hidden states of ``dims``; return ``folder``."""
-    contract = BiEncoderContract(dims=dims, pooling="mean", query_prefix=query_prefix)
+    contract = BiEncoderContract(
+        dims=dims, pooling="mean", query_prefix=query_prefix, passage_prefix=passage_prefix
+    )
     _write(folder, "bi-encoder", seed, dims=dims, pooled=False)
     return _seal(
         folder, Manifest.model_validate({**_common(folder, "bi-encoder", max_length), "bi_encoder": contract})

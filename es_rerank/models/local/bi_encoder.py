@@ -84,6 +84,11 @@ class BiEncoder(Closeable):
         """The model's tokenizer; padding and truncation are off."""
         return self._tokenizer
 
+    @property
+    def room(self) -> int:
+        """How many tokens of a passage the model reads, beside special tokens and the prefix of passages."""
+        return max(self._texts.room - self._texts.count(self._contract.passage_prefix), 1)
+
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
         """Return unit vectors, float32, (len(texts), dims); a text longer than the model's input is cut at
         its end.

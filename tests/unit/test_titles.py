@@ -1,0 +1,133 @@
+"""A title before each passage: it takes a bounded share of what the embedder reads, and cuts no passage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import tiny_bi_encoder
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+
+from es_rerank import load_embedder
+from es_rerank.models import room_of
+from es_rerank.models.local.bi_encoder import BiEncoder
+from es_rerank.testing import HashEmbedder
+from es_rerank.text.chunking import Chunker
+from es_rerank.text.documents import TITLE_SHARE, CutDocument, cut_document
+
+TEXT = " ".join(f"Sentence number {n} tells of the treaty and of the king who signed it." for n in range(60))
+
+
+def a_title(tokens: int) -> str:
+    """A title of so many tokens of the bundled embedder, whose vocabulary holds these words whole."""
+    words = ("peace", "war", "king", "city", "river")
+    return " ".join(words[n % len(words)] for n in range(tokens))
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Iterator[BiEncoder]:
+    with load_embedder() as model:
+        assert isinstance(model, BiEncoder)
+        yield model
+
+
+def cut(embedder: BiEncoder, title: str, text: str = TEXT, size: int = 160) -> CutDocument:
+    chunker = Chunker(embedder.tokenizer, size=size, overlap=min(32, size // 2))
+    return cut_document(title, text, chunker, room_of(embedder))
+
+
+def tokens(embedder: BiEncoder, text: str) -> int:
+    return len(embedder.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def test_a_title_longer_than_the_input_leaves_each_passage_its_own_vector(embedder: BiEncoder) -> None:
+    document = cut(embedder, a_title(450))
+    assert len(document.passages) > 5
+    vectors = embedder.embed(document.embedded())
+    likeness = vectors @ vectors.T - np.eye(len(vectors))
+    assert likeness.max() < 0.999
+    assert document.title_cut
+
+
+@pytest.mark.parametrize("length", [0, 1, 30, 63, 64, 94, 95, 450])
+@pytest.mark.parametrize("size", [8, 160, 250, 4000])
+def test_no_title_cuts_a_passage(embedder: BiEncoder, length: int, size: int) -> None:
+    assert embedder.room == 254
+    title = a_title(length)
+    assert tokens(embedder, title) == length
+    document = cut(embedder, title, size=size)
+    assert document.passages_cut == 0
+    assert max(tokens(embedder, text) for text in document.embedded()) <= embedder.room
+    assert document.title_cut == (length > embedder.room * TITLE_SHARE)
+    assert tokens(embedder, document.title) == min(length, int(embedder.room * TITLE_SHARE))
+    assert all(TEXT[start:end] == text for text, start, end in document.passages)
+    covered = {place for _, start, end in document.passages for place in range(start, end)}
+    assert all(sign == " " or place in covered for place, sign in enumerate(TEXT))
+
+
+def test_a_title_within_its_share_changes_no_passage(embedder: BiEncoder) -> None:
+    assert cut(embedder, a_title(63)).passages == cut(embedder, "").passages
+
+
+def test_a_long_title_without_text_is_read_whole(embedder: BiEncoder) -> None:
+    title = a_title(450)
+    document = cut(embedder, title, " ")
+    assert (document.title, document.title_cut, document.passages_cut) == ("", False, 0)
+    assert {(start, end) for _, start, end in document.passages} == {(0, 0)}
+    assert max(tokens(embedder, text) for text in document.embedded()) <= embedder.room
+    words = [word for passage in document.passages for word in passage.text.split()]
+    assert words[0] == title.split()[0]
+    assert words[-5:] == title.split()[-5:]
+    assert len(words) >= 450
+
+
+def test_a_character_that_no_passage_can_hold_is_counted() -> None:
+    """Twenty marks over one letter are one character of 41 bytes, which is never cut."""
+    alphabet = {token: number for number, token in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(BPE(alphabet, []))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    document = cut_document("T", "one e" + "\u0301" * 20 + " two", Chunker(tokenizer, size=8, overlap=0), 12)
+    assert [text for text, _, _ in document.passages] == ["one", "e" + "\u0301" * 20, "two"]
+    assert document.passages_cut == 1
+
+
+@settings(max_examples=60)
+@given(
+    title=st.text("ab .。中文\n", max_size=80),
+    text=st.text("ab .。中文\n\u0301", max_size=300),
+    size=st.integers(1, 40),
+)
+def test_every_passage_is_read_to_its_end(model: BiEncoder, title: str, text: str, size: int) -> None:
+    chunker = Chunker(model.tokenizer, size=size, overlap=size // 4)
+    document = cut_document(title, text, chunker, room_of(model))
+    long = [piece for piece in document.embedded() if tokens(model, piece) > model.room]
+    assert len(long) == document.passages_cut
+    assert all(text[start:end] == piece for piece, start, end in document.passages if end)
+    covered = {place for _, start, end in document.passages for place in range(start, end)}
+    if text.strip():
+        assert all(sign.isspace() or place in covered for place, sign in enumerate(text))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiEncoder]:
+    folder: Path = tiny_bi_encoder(tmp_path_factory.mktemp("embedder"), max_length=24)
+    with BiEncoder(folder) as model:
+        yield model
+
+
+def test_an_embedder_that_does_not_say_how_much_it_reads_gets_the_title_whole() -> None:
+    assert room_of(HashEmbedder()) is None
+
+
+def test_the_prefix_of_passages_takes_its_part(tmp_path: Path) -> None:
+    with (
+        BiEncoder(tiny_bi_encoder(tmp_path / "plain")) as plain,
+        BiEncoder(tiny_bi_encoder(tmp_path / "prefixed", passage_prefix="passage: ")) as prefixed,
+    ):
+        assert prefixed.room == plain.room - tokens(plain, "passage: ")
