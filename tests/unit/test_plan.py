@@ -21,13 +21,10 @@ from es_rerank.retrievers.grammar.tree import (
     TextSimilarityReranker,
     Weighted,
 )
-from es_rerank.retrievers.planning.documents import (
-    candidates_of,
-    documents_query,
-    rescore_body,
-    scored_documents_query,
-)
+from es_rerank.retrievers.planning.document_sets import documents_query
+from es_rerank.retrievers.planning.documents import candidates_of, rescore_body
 from es_rerank.retrievers.planning.index_schema import FieldGroup, IndexSchema, schema_of
+from es_rerank.retrievers.planning.leaf_queries import LeafQueries, union_of
 from es_rerank.retrievers.planning.leaves import (
     LeafSearch,
     filtered,
@@ -40,7 +37,8 @@ from es_rerank.retrievers.planning.leaves import (
 from es_rerank.retrievers.planning.long_texts import Watch
 from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
 from es_rerank.retrievers.planning.multi_field import expand_fields, uses_fields
-from es_rerank.retrievers.planning.page import page_query, union_of
+from es_rerank.retrievers.planning.page import page_query
+from es_rerank.retrievers.planning.scored_documents import scored_documents_query
 from es_rerank.retrievers.planning.short_form import retriever_for
 from es_rerank.retrievers.planning.text_source import (
     INNER_HITS,
@@ -513,7 +511,7 @@ def test_only_these_documents_match() -> None:
     )
     assert apart == {
         "bool": {
-            "should": [in_index("i", "a", "c"), in_index("j", "a"), in_index("i", "b", routing="r")],
+            "should": [in_index("i", "a", "c"), in_index("i", "b", routing="r"), in_index("j", "a")],
             "minimum_should_match": 1,
         }
     }
@@ -521,12 +519,14 @@ def test_only_these_documents_match() -> None:
 
 def test_documents_are_given_scores_as_float32() -> None:
     assert scored_documents_query([], []) == {"match_none": {}}
-    assert scored_documents_query([document("a"), document("b")], [0.1, 2]) == {
+    assert scored_documents_query([document("a"), document("b"), document("c")], [0.1, 2, 2]) == {
         "bool": {
+            "filter": [{"term": {"_index": "i"}}],
             "should": [
-                {"constant_score": {"filter": in_index("i", "a"), "boost": 0.10000000149011612}},
-                {"constant_score": {"filter": in_index("i", "b"), "boost": 2.0}},
-            ]
+                {"constant_score": {"filter": {"ids": {"values": ["a"]}}, "boost": 0.10000000149011612}},
+                {"constant_score": {"filter": {"ids": {"values": ["b", "c"]}}, "boost": 2.0}},
+            ],
+            "minimum_should_match": 1,
         }
     }
 
@@ -554,7 +554,8 @@ def test_a_rescorer_over_a_compound_starts_from_the_scores_so_far() -> None:
 # --- the page -----------------------------------------------------------------------------------------------
 
 WINDOW = [document(name, score=9.0 - number) for number, name in enumerate("abcdefg")]
-UNION = [match("one"), match("two")]
+UNION = LeafQueries([match("one"), match("two")])
+NOTHING = LeafQueries()
 
 
 def test_a_page_is_asked_for_by_places_in_our_order() -> None:
@@ -563,7 +564,7 @@ def test_a_page_is_asked_for_by_places_in_our_order() -> None:
     assert page.listed == tuple(WINDOW[2:5])
     assert page.body == {
         "_source": ["x"],
-        "query": {"bool": {"should": [places, {"bool": {"should": UNION, "boost": 0.0}}]}},
+        "query": {"bool": {"should": [places, {"bool": {"should": UNION.queries, "boost": 0.0}}]}},
         "size": 3,
     }
     assert [page.candidate(score) for score in (3.0, 2.0, 1.0)] == WINDOW[2:5]
@@ -584,7 +585,7 @@ def test_the_last_page_is_short_and_one_behind_it_empty() -> None:
 
 
 def test_without_a_union_the_page_is_all_that_matches() -> None:
-    assert page_query(WINDOW, 0, 2, {}, [], window_only=False).body == {
+    assert page_query(WINDOW, 0, 2, {}, NOTHING, window_only=False).body == {
         "query": scored_documents_query(WINDOW[:2], [2, 1]),
         "size": 2,
     }
@@ -605,11 +606,11 @@ def test_what_thins_the_window_out_is_given_all_of_it(asked: dict[str, Any]) -> 
 def test_with_a_least_score_only_the_window_counts() -> None:
     page = page_query(WINDOW, 2, 3, {}, UNION, window_only=True)
     assert page.listed == tuple(WINDOW)
-    # Under the last place, over what the union alone finds.
-    assert {key: page.body[key] for key in ("from", "size", "min_score")} == {
+    places = scored_documents_query(WINDOW, [7, 6, 5, 4, 3, 2, 1])
+    assert page.body == {
+        "query": {"bool": {"must": [places], "should": [{"bool": {"should": UNION.queries, "boost": 0.0}}]}},
         "from": 2,
         "size": 3,
-        "min_score": 0.5,
     }
 
 

@@ -44,9 +44,10 @@ from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expand_fields, uses_fields
 from ..planning.page import PageQuery, page_query
+from ..planning.scored_documents import check_score
 from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
-from ..ranking.ranked_node import RankedNode, has_minimum
+from ..ranking.ranked_node import RankedNode, everything, has_minimum
 from ..ranking.rerank import Ranking
 from ..response.answer import assemble
 from .commands import (
@@ -57,8 +58,9 @@ from .commands import (
     Steps,
     closing,
 )
+from .page_answer import fetched_page
 from .scoring import rerank_window
-from .union import union_for, wants_union
+from .union import leaf_queries
 from .vectors import check_embedder
 from .window_texts import WindowTexts
 
@@ -93,13 +95,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     root = yield from search.evaluated()
     window = at_least(root.window, request.min_score)
     page = search.page(root, window)
-    fetched = yield EsRequest(
-        "page",
-        "POST",
-        search.path,
-        page.body | search.common,
-        search.parameters | given(context.parameters, OF_PAGE),
-    )
+    fetched = yield from fetched_page(page, window, search.asking_for_page)
     yield from search.close()
     return assemble(root, window, page, fetched, context.stats, request)
 
@@ -156,6 +152,11 @@ class _Search:
     def _asking(self, stage: str, body: dict[str, Any]) -> EsRequest:
         """Return the request of one search. ``stage`` is its name in the statistics."""
         return EsRequest(stage, "POST", self.path, body | self.common, self.parameters)
+
+    def asking_for_page(self, stage: str, body: dict[str, Any]) -> EsRequest:
+        """Return the request of a search that is shown in the answer."""
+        parameters = self.parameters | given(self.context.parameters, OF_PAGE)
+        return EsRequest(stage, "POST", self.path, body | self.common, parameters)
 
     def close(self) -> Steps[None]:
         """Close the point in time that this search opened."""
@@ -322,10 +323,17 @@ class _Search:
         )
 
     def page(self, root: RankedNode, window: Sequence[Candidate]) -> PageQuery:
-        """Return the request for the page of ``window``."""
+        """Return the requests for the page of ``window``.
+
+        Raises InvalidSearchError for a score that ``check_score`` refuses.
+        """
         request, stats = self.request, self.context.stats
         stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
+        for ranked in everything(root):
+            for candidate in ranked.window if isinstance(ranked.node, Compound) else ():
+                check_score(candidate.score)
         window_only = request.min_score is not None or has_minimum(root)
-        union = union_for(root) if wants_union(request, len(window)) else []
+        scored = self.context.parameters.get("include_named_queries_score") in ("true", "")
+        leaves = leaf_queries(root, request, len(window), scored_names=scored)
         size = len(window) if request.size is None else request.size
-        return page_query(window, request.offset, size, request.page, union, window_only=window_only)
+        return page_query(window, request.offset, size, request.page, leaves, window_only=window_only)

@@ -1,22 +1,23 @@
-"""Builds queries for known documents, and candidates from hits. Pure functions, no I/O."""
+"""Builds searches and names for known documents, and candidates from hits. Pure functions, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from ...types import Candidate
 from ..grammar.tree import Query, Rescorer
+from .document_sets import documents_query
+from .scored_documents import positive, scored_documents_query
 
 
 def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Return the search that applies the rescorers of ``node`` to known documents and their present scores.
 
-    Elasticsearch does the same when the child of a rescorer is a compound retriever.
+    Elasticsearch does the same when the child of a rescorer is a compound retriever. Raises
+    InvalidSearchError as ``scored_documents_query`` does.
     """
-    query = scored_documents_query(candidates, [candidate.score for candidate in candidates])
+    query = scored_documents_query(candidates, positive([candidate.score for candidate in candidates]))
     return {
         "query": query,
         "rescore": list(node.rescore),
@@ -26,46 +27,15 @@ def rescore_body(node: Rescorer, candidates: Sequence[Candidate]) -> dict[str, A
     }
 
 
-def documents_query(candidates: Iterable[Candidate]) -> Query:
-    """Return a query that matches exactly these documents.
+def named_query(candidates: Sequence[Candidate], name: str, *, scored: bool = False) -> Query:
+    """Return a query that adds ``name`` to the ``matched_queries`` of these documents.
 
-    It distinguishes documents with the same id in several indices or under several routings.
+    With ``scored`` the query gives each document its score, which ``include_named_queries_score`` shows.
     """
-    groups: dict[tuple[str, str | None], list[str]] = {}
-    for candidate in candidates:
-        groups.setdefault((candidate.index, candidate.routing), []).append(candidate.id)
-    queries = [_in_group(index, routing, ids) for (index, routing), ids in groups.items()]
-    if not queries:
-        return {"match_none": {}}
-    return queries[0] if len(queries) == 1 else {"bool": {"should": queries, "minimum_should_match": 1}}
-
-
-def _in_group(index: str, routing: str | None, ids: list[str]) -> Query:
-    return {
-        "bool": {
-            "filter": [
-                {"term": {"_index": index}},
-                {"ids": {"values": ids}},
-                *([{"term": {"_routing": routing}}] if routing is not None else []),
-            ]
-        }
-    }
-
-
-def scored_documents_query(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
-    """Return a query that matches exactly these documents and gives each its score (as float32)."""
-    if not candidates:
-        return {"match_none": {}}
-    clauses = [
-        {"constant_score": {"filter": documents_query([candidate]), "boost": float(np.float32(score))}}
-        for candidate, score in zip(candidates, scores, strict=True)
-    ]
-    return {"bool": {"should": clauses}}
-
-
-def named_query(candidates: Sequence[Candidate], name: str) -> Query:
-    """Return a query that adds ``name`` to the ``matched_queries`` of these documents."""
-    return {"bool": {"filter": [documents_query(candidates)], "_name": name}}
+    if not scored:
+        return {"bool": {"filter": [documents_query(candidates)], "_name": name}}
+    scores = positive([candidate.score for candidate in candidates])
+    return {"bool": {"must": [scored_documents_query(candidates, scores)], "_name": name}}
 
 
 def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:

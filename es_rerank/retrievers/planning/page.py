@@ -1,34 +1,55 @@
-"""Builds the request for the page of hits, in the order of the ranking. Pure functions, no I/O."""
+"""Builds the requests for the page of hits, in the order of the ranking. Pure functions, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 from ...types import Candidate
-from ..grammar.tree import Knn, Native, Pinned, Query, Retriever, Standard
-from ..grammar.values import as_list
-from .documents import documents_query, scored_documents_query
-from .leaves import filtered
+from ..grammar.tree import Query
+from .computed import groups_by_score, reads_scores, with_marks
+from .document_sets import any_of
+from .leaf_queries import LeafQueries
+from .scored_documents import positive, scored_documents_query
+
+_AGGREGATIONS = ("aggs", "aggregations")
+_SHARED = ("runtime_mappings", "timeout", "pit")
 
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The request for the page, and the documents that its scores stand for.
+    """The requests for the page, and the documents that its scores stand for.
 
-    The request gives each document its place as the score: a hit with the score n is ``listed[len(listed) -
-    n]``.
+    ``body`` gives each document its place as the score: a hit with the score n is ``listed[len(listed) -
+    n]``. ``whole``: whether ``listed`` is the whole window. ``aggregations``: the request that computes what
+    reads scores, over the scores of the ranking; None if nothing does. ``groups``: the request for the inner
+    hits of collapsed groups where they are sorted by score; it lacks the filter of ``groups_body``.
     """
 
     body: dict[str, Any]
     listed: tuple[Candidate, ...]
+    whole: bool = False
+    aggregations: dict[str, Any] | None = None
+    groups: dict[str, Any] | None = None
 
     def candidate(self, score: float | None) -> Candidate | None:
         """Return the document that a hit's score stands for, or None for a hit that is not in the window."""
         position = len(self.listed) - int(score or 0)
         return self.listed[position] if score and 0 <= position < len(self.listed) else None
+
+    def groups_body(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return the request for the inner hits of the groups with these values. None is the group of the
+        documents that have no value.
+        """
+        assert self.groups is not None, "only pages whose groups are sorted by score ask for them apart"
+        field = self.groups["collapse"]["field"]
+        known = [value for value in values if value is not None]
+        groups: list[Query] = [{"terms": {field: known}}] if known else []
+        if len(known) < len(values):
+            groups.append({"bool": {"must_not": [{"exists": {"field": field}}]}})
+        query = {"bool": {"must": [self.groups["query"]], "filter": [any_of(groups)]}}
+        return {**self.groups, "query": query, "size": len(values)}
 
 
 def page_query(
@@ -36,57 +57,49 @@ def page_query(
     offset: int,
     size: int,
     asked: Mapping[str, Any],
-    union: Sequence[Query],
+    leaves: LeafQueries,
     *,
     window_only: bool,
 ) -> PageQuery:
-    """Return the request for one page of the window. ``asked`` holds the keys of the caller's body for the
+    """Return the requests for one page of the window. ``asked`` holds the keys of the caller's body for the
     page.
 
-    The score of each document in this request is its place in the ranking. Elasticsearch sorts by it, so it
-    also collapses, post-filters and counts in the order of the ranking. ``union`` holds the queries of the
-    leaves and is added with weight 0: totals, aggregations, highlights, inner hits and named queries then
-    cover all documents that the leaves match. With ``window_only`` (the tree or the body has a ``min_score``)
-    they cover only the window.
+    The score of each document in the request for the page is its place in the ranking. Elasticsearch sorts by
+    it, so it also collapses, post-filters and counts in the order of the ranking, also where scores are equal
+    or missing. The queries of ``leaves`` are added with weight 0: totals, aggregations, inner hits and named
+    queries then cover all documents that the leaves match. With ``window_only`` (the tree or the body has a
+    ``min_score``) they cover only the window.
+
+    What reads scores gets a request of its own, in which the documents of the window have the scores of the
+    ranking and all others 0, as in Elasticsearch. Raises InvalidSearchError as ``scored_documents_query``
+    does.
     """
+    asked = with_marks(asked, leaves.marks)
+    apart = reads_scores(_aggregations(asked))
+    grouped = groups_by_score(asked.get("collapse"))
     whole = window_only or "collapse" in asked or "post_filter" in asked
     listed = tuple(window) if whole else tuple(window[offset : offset + size])
     places = scored_documents_query(listed, range(len(listed), 0, -1))
-    clauses = [places, *([{"bool": {"should": list(union), "boost": 0.0}}] if union else [])]
-    query = places if len(clauses) == 1 else {"bool": {"should": clauses}}
-    body = {**asked, "query": query, "size": len(listed)}
+    body = {key: value for key, value in asked.items() if not (apart and key in _AGGREGATIONS)}
+    body |= {"query": leaves.beside(places, only=window_only or apart), "size": len(listed)}
     if whole:
         body |= {"from": offset, "size": max(0, min(size, len(listed) - offset))}
-    if window_only:
-        body["min_score"] = 0.5
-    return PageQuery(body, listed)
+    if apart:
+        body["track_total_hits"] = False
+    if grouped:
+        body["collapse"] = {key: value for key, value in asked["collapse"].items() if key != "inner_hits"}
+    if not (apart or grouped):
+        return PageQuery(body, listed, whole)
+    scores = scored_documents_query(window, positive([candidate.score for candidate in window]))
+    scored = {key: asked[key] for key in _SHARED if key in asked} | {
+        "query": leaves.beside(scores, only=window_only)
+    }
+    kept = (*_AGGREGATIONS, "post_filter", "track_total_hits", "profile")
+    aggregations = scored | {key: asked[key] for key in kept if key in asked} | {"size": 0} if apart else None
+    filters = {key: asked[key] for key in ("collapse", "post_filter") if key in asked}
+    groups = scored | filters | {"_source": False, "track_total_hits": False} if grouped else None
+    return PageQuery(body, listed, whole, aggregations, groups)
 
 
-def union_of(
-    node: Retriever, filters: Sequence[Query], first_stage: Iterator[Sequence[Candidate]]
-) -> list[Query]:
-    """Return the queries of all leaves, in the order of ``leaf_searches``.
-
-    ``filters`` are the filters of the retrievers above. ``first_stage`` yields the hits of each leaf in the
-    same order. The query of a kNN matches the documents that it returned, as in Elasticsearch.
-    """
-    if isinstance(node, Standard):
-        next(first_stage)
-        return [filtered(node.query, [*node.filter, *filters], node.name)]
-    if isinstance(node, Knn):
-        return [_named(documents_query(next(first_stage)), node.name)]
-    if isinstance(node, Native):
-        candidates = next(first_stage)
-        all_filters = [*filters, *as_list(node.body.get("filter"))]
-        queries = [
-            query for child in node.children for query in union_of(child, all_filters, repeat(candidates))
-        ]
-        return queries or [documents_query(candidates)]
-    queries = [documents_query(next(first_stage))] if isinstance(node, Pinned) else []
-    for child in node.children:
-        queries += union_of(child, [*filters, *node.filter], first_stage)
-    return queries
-
-
-def _named(query: Query, name: str | None) -> Query:
-    return query if name is None else {"bool": {"filter": [query], "_name": name}}
+def _aggregations(asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 any JSON value may arrive
+    return next((asked[key] for key in _AGGREGATIONS if key in asked), None)

@@ -11,7 +11,7 @@ from ...text.hit_fields import field_passages, field_text
 from ...text.strategies import ChunkingSettings, strategy_of
 from ...types import Candidate, Passage
 from ..grammar.tree import Query, TextSimilarityReranker
-from .documents import documents_query
+from .document_sets import documents_query
 from .index_schema import IndexSchema
 
 INNER_HITS = "rerank.passages"

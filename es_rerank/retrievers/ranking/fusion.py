@@ -59,7 +59,8 @@ def linear(
     shares = []
     for ranked, weight, normalizer in zip(lists, weights, normalizers, strict=True):
         scores = np.nan_to_num(normalised([candidate.score for candidate in ranked], normalizer))
-        shares.append([np.float32(weight) * score for score in scores])
+        with np.errstate(over="ignore"):  # infinite, as in Elasticsearch
+            shares.append([np.float32(weight) * score for score in scores])
     return _summed(lists, shares, size)
 
 

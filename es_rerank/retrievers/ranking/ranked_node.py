@@ -29,10 +29,13 @@ class RankedNode:
     normalised: tuple[Mapping[DocumentKey, float], ...] = ()
     pinned: frozenset[DocumentKey] = frozenset()
     reranked: Mapping[DocumentKey, Reranked] = field(default_factory=dict)
+    _by_key: dict[DocumentKey, Candidate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def candidate(self, key: DocumentKey) -> Candidate | None:
         """Return the document with the score and rank of this retriever, or None if it did not return it."""
-        return next((candidate for candidate in self.window if candidate.key == key), None)
+        if not self._by_key:
+            self._by_key.update({candidate.key: candidate for candidate in reversed(self.window)})
+        return self._by_key.get(key)
 
 
 def everything(root: RankedNode) -> Iterator[RankedNode]:
