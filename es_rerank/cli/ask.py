@@ -16,7 +16,7 @@ from ..errors import GenerationError, RequestError, SearchError, SettingsError
 from ..text.citations import Citations
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
 from ..text.selection import RankedPassage
-from .output import ElasticsearchUrl, Json, print_json, print_text, stderr, stdout
+from .output import ElasticsearchUrl, Json, print_json, print_text, stderr, stdout, warn_if_incomplete
 from .search_options import (
     EmbedderOption,
     FieldsOption,
@@ -137,8 +137,11 @@ def ask(
             instructions=wording,
         )
     if not prompt.passages:
-        raise SearchError(_why_nothing(index, fields, len(answer["hits"]["hits"]), first_stage))
-    _say_what_was_left_out(prompt, answer["rerank"])
+        missing = _why_nothing(index, fields, len(answer["hits"]["hits"]), first_stage)
+        reason = answer["rerank"].get("reason")
+        raise SearchError(f"{missing} ({reason})" if reason else missing)
+    _say_what_was_left_out(prompt)
+    warn_if_incomplete(answer["rerank"])
     report = _report(question, prompt, order, answer["rerank"])
     if chat is None and as_json:
         print_json(report)
@@ -216,7 +219,7 @@ def _why_nothing(index: str, fields: list[str], hits: int, first_stage: str) -> 
     )
 
 
-def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
+def _say_what_was_left_out(prompt: Prompt) -> None:
     reasons = Counter(left.reason for left in prompt.left_out)
     candidates = len(prompt.passages) + len(prompt.left_out)
     notes = [f"{len(prompt.passages)} of {candidates} passages, {prompt.tokens} of {prompt.budget} tokens"]
@@ -224,8 +227,6 @@ def _say_what_was_left_out(prompt: Prompt, account: dict[str, Any]) -> None:
         notes.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
     if any(numbered.cut for numbered in prompt.passages):
         notes.append("the best passage is cut to fit")
-    if account["status"] != "reranked":
-        notes.append(f"{account['status']}: {account.get('reason')}")
     stderr.print("; ".join(notes), style="dim", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -39,6 +39,13 @@ ElasticsearchUrl = Annotated[
 OUTPUT_CLOSED = 141
 """Exit code after the reader of stdout has gone, as ``head`` goes: the code that a shell reports after
 SIGPIPE."""
+
+
+_INCOMPLETE = {
+    "partial": "the answer is partial",
+    "first_stage": "the hits are not reranked and have the order of the first stage",
+}
+"""What a person is told, by the status of an answer that is not whole."""
 
 
 class _Stdout(Console):
@@ -98,6 +105,14 @@ def leave_quietly() -> NoReturn:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())  # buffered output is flushed there at exit
     raise SystemExit(OUTPUT_CLOSED)
+
+
+def warn_if_incomplete(block: Mapping[str, Any]) -> None:
+    """Say on stderr that an answer is not whole. ``block`` is its ``rerank`` block."""
+    what = _INCOMPLETE.get(block["status"])
+    if what is not None:
+        said = f"warning: {what}: {block.get('reason')}"
+        stderr.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..defaults import MOST_WINDOW, SIZE
 from ..text.hit_fields import field_text
-from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .output import ElasticsearchUrl, Json, print_json, stderr, stdout, warn_if_incomplete
 from .search_options import (
     EmbedderOption,
     FieldsOption,
@@ -65,6 +65,7 @@ def search(
         print_json(answer.body)
     else:
         _show(answer.body)
+    warn_if_incomplete(answer.body["rerank"])
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -91,15 +92,15 @@ def _show(answer: dict[str, Any]) -> None:
     block = answer["rerank"]
     stderr.print(
         f"{block['status']} by {block['model']}: {_where(block)}, {block['requests']} requests, "
-        f"{block['milliseconds'].get('total', 0):.0f} ms"
-        + (f" ({block['reason']})" if block.get("reason") else ""),
+        f"{block['milliseconds'].get('total', 0):.0f} ms",
         style="dim",
         markup=False,
     )
 
 
 def _where(block: dict[str, Any]) -> str:
-    return "inside Elasticsearch" if block.get("inside") else f"{block['candidates']} candidates"
+    without = f", {count} without text" if (count := block.get("without_text")) else ""
+    return ("inside Elasticsearch" if block.get("inside") else f"{block['candidates']} candidates") + without
 
 
 def movement(was: int, now: int) -> str:

@@ -188,7 +188,7 @@ def test_without_a_reranker_that_works_the_stored_passages_are_shown(
     found = document(asked)
     assert found["status"] == "first_stage"
     assert "not a finite number" in found["reason"]
-    assert "first_stage: " in asked.stderr
+    assert "warning: the hits are not reranked and have the order of the first stage: " in asked.stderr
     best = es.search(
         index=articles,
         query={"multi_match": {"query": QUESTION, "fields": ["title", "text"], "type": "most_fields"}},

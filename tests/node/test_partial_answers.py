@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, Elasticsearch
+from tiny_models import model_options
+from typer.testing import CliRunner
 
 from es_rerank import AsyncRerankClient, RerankClient
+from es_rerank.cli.app import app
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
@@ -304,3 +307,19 @@ def test_a_shard_that_was_searched_is_not_skipped(
     plain = es.search(index=where, **body)
     answer = client.search(index=where, retriever=reranked(WORDS), size=1, pre_filter_shard_size=1)
     assert answer["_shards"] == plain["_shards"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_a_person_sees_that_an_answer_is_partial(
+    node: Node, where: str, tmp_path_factory: pytest.TempPathFactory, command: str, *, as_json: bool
+) -> None:
+    models = model_options(tmp_path_factory.mktemp("models"))
+    options = [*("--first-stage", "hybrid", "--field", "text", "--vector-field", "v"), "--query-vector"]
+    options += [json.dumps(VECTOR), "--elasticsearch-url", node.url, *models]
+    done = CliRunner().invoke(app, [command, where, "the king", *options, *(["--json"] if as_json else [])])
+    assert done.exit_code == 0, done.stderr
+    assert "warning: the answer is partial: 2 of 4 shards failed in the first stage: " in done.stderr
+    if as_json:
+        found = json.loads(done.stdout)
+        assert (found if command == "ask" else found["rerank"])["status"] == "partial"
