@@ -194,15 +194,18 @@ def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Calla
 
 
 def _schemas(client: RerankClient, index: str) -> IndexSchema:
-    from elasticsearch import AuthorizationException
+    from elasticsearch import ApiError
 
+    from ..retrievers.execution.mappings import is_not_told
     from ..retrievers.planning.index_schema import IndexSchema, schema_of
 
     try:
         return schema_of(
             client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index
         )
-    except AuthorizationException:
+    except ApiError as error:
+        if not is_not_told(error):
+            raise
         return IndexSchema(index)  # the user may be allowed to search, but not to read mappings
 
 

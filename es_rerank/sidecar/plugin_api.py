@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
 from ..models import Embedder, LongTextReranker, room_of
-from ..retrievers.execution.commands import Context, MappingCache
+from ..retrievers.execution.commands import Context
 from ..retrievers.execution.plugin_info import API_VERSION
 from ..retrievers.execution.run import Connection, arun
 from ..retrievers.execution.scoring import rerank_window
@@ -122,7 +122,6 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         None,
         {},
         service.models(),
-        MappingCache(),
         SearchStats(),
         deadline=time.monotonic() + (timeout_s(request) or service.limits.timeout_s),
     )

@@ -97,7 +97,7 @@ def test_a_drawn_tree_gives_the_same_by_either_way(
     inside, outside = (client.search(index=INDEX, body=body) for client in ways)
     assert inside["rerank"]["inside"] is True
     assert "inside" not in outside["rerank"]
-    assert inside["rerank"]["requests"] <= 2, "the search, and once a minute the mapping"
+    assert inside["rerank"]["requests"] <= 2, "the search, and a look at the mapping"
     assert inside["hits"]["total"] == outside["hits"]["total"]
     assert_same(inside, outside)
     for key in ("status", "window", "model", "score"):

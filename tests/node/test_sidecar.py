@@ -439,6 +439,7 @@ async def test_each_fault_of_a_search_has_its_status_and_its_sentence(
     caller: httpx.AsyncClient, es: Elasticsearch, index: str
 ) -> None:
     es.indices.create(index=index, mappings={"properties": {"content": {"type": "text"}}})
+    es.index(index=index, document={"content": "a document"}, refresh=True)
     builder = {"text_embedding": {"model_text": QUESTION}}
     knn = {"knn": {"field": "vector", "k": 3, "num_candidates": 3, "query_vector_builder": builder}}
     cases = [

@@ -9,27 +9,7 @@ from cachetools import LRUCache
 from elasticsearch import Elasticsearch
 
 from es_rerank.caches import SharedCache
-from es_rerank.retrievers.execution.commands import MappingCache
 from es_rerank.retrievers.execution.run import Connection
-from es_rerank.retrievers.planning.index_schema import IndexSchema
-
-
-def test_the_cache_of_mappings_stays_bounded() -> None:
-    cache = MappingCache()
-    for number in range(20_000):
-        cache.put(IndexSchema(f"index-{number}", known=True))
-    kept = [number for number in range(20_000) if cache.get(f"index-{number}") is not None]
-    assert kept == list(range(20_000 - 256, 20_000))
-
-
-def test_a_mapping_is_read_again_after_a_minute() -> None:
-    now = 0.0
-    cache = MappingCache(lambda: now)
-    schema = cache.put(IndexSchema("a", known=True))
-    now = 59.9
-    assert cache.get("a") is schema
-    now = 60.0
-    assert cache.get("a") is None
 
 
 def test_a_connection_keeps_the_clients_of_the_timeouts_that_were_used_last() -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from cachetools import TTLCache
-
-from ...caches import SharedCache
 from ...defaults import PluginUse
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
@@ -23,11 +20,9 @@ from .plugin_info import PluginCache
 
 T = TypeVar("T")
 
-_MAPPING_SECONDS = 60.0
-"""How long a mapping stays in the cache. Changes of the mapping or of an alias are seen after this time."""
 
-_MAPPINGS_KEPT = 256
-"""Most index expressions in one cache. A schema of 20 fields takes 4 kB."""
+LOOK = "mapping"
+"""The stage of the requests that find out what the indices of a search are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +64,6 @@ class SearchInside:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadMapping:
-    """Asks for the schema of the indices in an index expression. A fresh schema comes from the cache."""
-
-    index: str
-
-
-@dataclass(frozen=True, slots=True)
 class EmbedQuery:
     """Asks for the query vector of a text. ``model`` names an embedder; None means the served embedder."""
 
@@ -114,15 +102,7 @@ class ChunkTexts:
 
 
 Command = (
-    EsRequest
-    | Forward
-    | FindPlugin
-    | SearchInside
-    | ReadMapping
-    | EmbedQuery
-    | SplitLongTexts
-    | ChunkTexts
-    | ScoreTexts
+    EsRequest | Forward | FindPlugin | SearchInside | EmbedQuery | SplitLongTexts | ChunkTexts | ScoreTexts
 )
 Steps = Generator[Command, Any, T]
 
@@ -170,30 +150,6 @@ class ServedModels:
         return self.embedder
 
 
-class MappingCache:
-    """A cache of the schemas of 256 index expressions. Each entry is valid for one minute.
-
-    A client has its own cache. Clients with other credentials must not share it, because they may not be
-    allowed to read the same mappings.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._schemas: SharedCache[str, IndexSchema] = SharedCache(
-            TTLCache(_MAPPINGS_KEPT, _MAPPING_SECONDS, timer=clock)
-        )
-
-    def get(self, index: str) -> IndexSchema | None:
-        """Return the schema of an index expression, or None if it is not in the cache or too old."""
-        return self._schemas.get(index)
-
-    def put(self, schema: IndexSchema) -> IndexSchema:
-        """Store a schema and return it. When the cache is full, the schema that was used longest ago is
-        removed.
-        """
-        self._schemas.put(schema.index, schema)
-        return schema
-
-
 @dataclass(slots=True)
 class Context:
     """Everything outside the request that a search needs.
@@ -201,19 +157,21 @@ class Context:
     ``index``: the index expression. ``parameters``: the query parameters. ``deadline``: absolute, in seconds
     of ``time.monotonic()``. ``elasticsearch_runs``: the parts of a tree that Elasticsearch runs itself.
     ``plugin``: when the search runs inside Elasticsearch. ``plugins``: what is known about its plugin.
-    ``opened``: the id of the point in time that the search has opened and not closed yet. If the steps fail,
-    the code that runs them closes it.
+    ``schema``: what this search has read of its indices. ``moved``: whether it runs again because they
+    changed meanwhile. ``opened``: the id of the point in time that the search has opened and not closed yet.
+    If the steps fail, the code that runs them closes it.
     """
 
     index: str | None
     parameters: dict[str, Any]
     served: ServedModels
-    mappings: MappingCache
     stats: SearchStats
     deadline: float | None = None
     elasticsearch_runs: Collection[str] = ()
     plugin: PluginUse = "never"
     plugins: PluginCache = field(default_factory=PluginCache)
+    schema: IndexSchema | None = None
+    moved: bool = False
     opened: str | None = None
 
     def remaining_s(self) -> float | None:
@@ -251,7 +209,7 @@ def index_path(expression: str) -> str:
             raise RequestError(f"Invalid index name [{name}], must not be '.' or '..'")
         if name.startswith("_") and name != "_all":
             raise RequestError(f"Invalid index name [{name}], must not start with '_'")
-    return f"/{quote(expression, safe=',*<>')}"
+    return f"/{quote(expression, safe=',*')}"
 
 
 def closing(pit: str) -> EsRequest:

@@ -14,6 +14,7 @@ from elastic_transport import ApiResponse
 from elasticsearch import ApiError, ConnectionTimeout
 
 from ...errors import DeadlineError, EsRerankError, RequestError, SearchError
+from ..grammar.parameters import given
 from ..grammar.plugin_names import RERANKER, inference_ids, lacking, translated
 from ..grammar.tree import (
     DEFAULT_INFERENCE_ID,
@@ -27,10 +28,11 @@ from ..grammar.tree import (
     text_embedding_leaves,
 )
 from ..response.inside_answer import inside_answer
-from .commands import Context, FindPlugin, ReadMapping, SearchInside, Steps
+from .commands import Context, FindPlugin, SearchInside, Steps
+from .mappings import check_indices
 from .plugin_info import PluginInfo, says_no_model, says_no_parameter, says_no_plugin
 from .scoring import MORE_TIME
-from .vectors import check_embedder
+from .vectors import check_embedder, schema_of_vectors
 
 _SIDECAR_LATE = 504
 """Status of the plugin for a sidecar that did not answer in time."""
@@ -77,7 +79,11 @@ def inside_steps(body: Mapping[str, Any], context: Context) -> Steps[ApiResponse
     if info.sidecar_fault is not None and models.needed and context.plugin == "auto":
         return None
     yield from _check_vectors(body, context)
-    return (yield from _ran(body, models, info, context))
+    answer = yield from _ran(body, models, info, context)
+    if answer is not None:
+        hits = answer.body.get("hits", {}).get("hits", [])
+        check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
+    return answer
 
 
 def _ran(
@@ -173,15 +179,14 @@ def _model_id(leaf: Mapping[str, Any]) -> str | None:
 
 
 def _check_vectors(body: Mapping[str, Any], context: Context) -> Steps[None]:
-    """Check that the embedder fits the vector fields, as outside. A fresh mapping comes from the cache."""
+    """Check that the embedder fits the vector fields, as outside."""
     embedder, leaves = (
         context.served.embedder,
         list(text_embedding_leaves(body["retriever"], context.elasticsearch_runs)),
     )
-    if embedder is None or not leaves or "pit" in body:
+    fields = {leaf["field"] for leaf in leaves if isinstance(leaf.get("field"), str)}
+    if embedder is None or not fields:
         return
-    schema = yield ReadMapping(context.index or "_all")
-    for leaf in leaves:
-        if isinstance(leaf.get("field"), str):
-            schema.require(leaf["field"], "vector")
-            check_embedder(embedder, leaf["field"], schema)
+    schema = yield from schema_of_vectors(context, fields, given(body, ["pit"]))
+    for name in sorted(fields):
+        check_embedder(embedder, name, schema)

@@ -13,16 +13,21 @@ from typing import Any, Generic, TypeVar, cast
 
 from cachetools import LRUCache
 from elastic_transport import ApiResponseMeta
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    Elasticsearch,
+    TransportError,
+    UnsupportedProductError,
+)
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from ...caches import SharedCache
 from ..grammar.json_values import as_json
-from ..grammar.parameters import OF_INDICES
-from ..planning.index_schema import IndexSchema, schema_of
 from ..planning.long_texts import Watch, chunks, in_parts
 from ..response.answer import SearchStats
 from .commands import (
+    LOOK,
     ChunkTexts,
     Command,
     Context,
@@ -30,13 +35,11 @@ from .commands import (
     EsRequest,
     FindPlugin,
     Forward,
-    ReadMapping,
     ScoreTexts,
     SearchInside,
     SplitLongTexts,
     Steps,
     closing,
-    index_path,
 )
 from .plugin_info import PluginInfo, not_asked, plugin_info
 
@@ -114,8 +117,6 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
             return chunks(query, texts, chunking, size, Watch(context.deadline))
         case ScoreTexts(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
-        case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
-            return known
         case FindPlugin() if (found := context.plugins.get()) is not None:
             return found
     try:
@@ -163,8 +164,6 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
                 watch.end()  # if the caller has left, the thread would otherwise go on
         case ScoreTexts(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
-        case ReadMapping(index) if (known := context.mappings.get(index)) is not None:
-            return known
         case FindPlugin() if (found := context.plugins.get()) is not None:
             return found
     try:
@@ -222,17 +221,6 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
             body=command.body,
             endpoint_id="search",
         )
-    if isinstance(command, ReadMapping):
-        parameters = {"filter_path": "*.mappings,*.settings.index.query"} | {
-            name: context.parameters[name] for name in OF_INDICES if name in context.parameters
-        }
-        return bounded.perform_request(
-            "GET",
-            index_path(command.index),
-            params=parameters,
-            headers={"accept": "application/json"},
-            endpoint_id="indices.get",
-        )
     assert isinstance(command, EsRequest)
     headers = _LINES if isinstance(command.body, list) else _JSON
     return bounded.perform_request(
@@ -253,7 +241,7 @@ def _time_for_the_sidecar(context: Context) -> dict[str, str]:
     return {} if left is None else {"x-rerank-timeout-ms": str(max(1, int(left * 1000 * _SIDECAR_SHARE)))}
 
 
-_ENDPOINTS = {"point_in_time": "open_point_in_time"}
+_ENDPOINTS = {"point_in_time": "open_point_in_time", LOOK: "indices.get"}
 
 
 def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa: ANN401 each command has its own result
@@ -271,8 +259,6 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     # Elasticsearch streams large answers without a content-length. Their size is measured by writing the JSON
     # again.
     stats.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
-    if isinstance(command, ReadMapping):
-        return context.mappings.put(schema_of(body, command.index))
     assert isinstance(command, EsRequest | SearchInside)
     stats.sent_bytes += 0 if command.body is None else _size(command.body)
     if isinstance(command, SearchInside):
@@ -280,7 +266,8 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
         return answer
     if isinstance(command.body, list):
         _check_responses(body["responses"], answer.meta)
-    stats.parts.see(command.stage, body)
+    if command.stage != LOOK:
+        stats.parts.see(command.stage, body)
     return body
 
 
@@ -309,19 +296,15 @@ def _check_responses(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> 
     raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
-def _instead_of(
-    error: ApiError | TransportError, command: Command, context: Context
-) -> IndexSchema | PluginInfo:
+def _instead_of(error: ApiError | TransportError, command: Command, context: Context) -> PluginInfo:
     """Return the result of a command that Elasticsearch answered with an error.
 
-    A mapping that may not be read (401, 403) is unknown. A plugin that cannot be found is none. Raises
-    ``error`` in all other cases.
+    A plugin that cannot be found is none. Raises ``error`` in all other cases, and where the server is not
+    Elasticsearch.
     """
-    if isinstance(command, FindPlugin):
+    if isinstance(command, FindPlugin) and not isinstance(error, UnsupportedProductError):
         said = plugin_info(error.status_code, error.body) if isinstance(error, ApiError) else not_asked(error)
         return context.plugins.put(said)
-    if isinstance(command, ReadMapping) and isinstance(error, ApiError) and error.status_code in (401, 403):
-        return IndexSchema(command.index)
     raise error
 
 
@@ -351,7 +334,6 @@ async def _aclose_pit(client: AsyncElasticsearch, pit: str) -> None:
 _STAGES = {
     Forward: "elasticsearch",
     SearchInside: "elasticsearch",
-    ReadMapping: "mapping",
     EmbedQuery: "embed",
     SplitLongTexts: "cut",
     ChunkTexts: "cut",

@@ -5,14 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from elastic_transport import ApiResponse, ObjectApiResponse
 
 from ...defaults import PLUGIN_USE, TIMEOUT_S, PluginUse
 from ...errors import RequestError
 from ...models import Embedder, Reranker
-from ..grammar.parameters import ALIASES, FORMATTING, SEARCH_PARAMETERS, split_parameters, url_parameters
+from ..grammar.parameters import (
+    ALIASES,
+    FORMATTING,
+    SEARCH_PARAMETERS,
+    given,
+    split_parameters,
+    url_parameters,
+)
 from ..grammar.plugin_names import only_inside
 from ..grammar.request import read_request
 from ..grammar.tree import (
@@ -23,15 +30,19 @@ from ..grammar.tree import (
     has_retriever_run_here,
     needs_es_rerank,
 )
-from ..planning.short_form import check_query, retriever_for
+from ..planning.short_form import check_query, nothing_for, retriever_for
 from ..response.answer import SearchStats
 from ..response.client_answers import response
+from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
-from .commands import Context, Forward, MappingCache, ReadMapping, ServedModels, Steps
+from .commands import Context, Forward, ServedModels, Steps, closing
 from .inside import inside_steps, with_block
+from .mappings import MovedError, check_indices, whole_schema
 from .plugin_info import PluginCache
 from .steps import search_steps
 from .vectors import vector_steps
+
+T = TypeVar("T")
 
 AsJson = Callable[[Any], Any]
 """Converts a body to plain JSON values (see ``json_values.as_json``)."""
@@ -49,7 +60,6 @@ class Searching:
     timeout_s: float | None = TIMEOUT_S
     elasticsearch_runs: frozenset[str] = frozenset()
     plugin: PluginUse = PLUGIN_USE
-    mappings: MappingCache = field(default_factory=MappingCache)
     plugins: PluginCache = field(default_factory=PluginCache)
 
     def context(
@@ -63,7 +73,6 @@ class Searching:
             expression,
             url_parameters(parameters),
             self.served,
-            self.mappings,
             SearchStats(),
             deadline,
             self.elasticsearch_runs,
@@ -93,21 +102,34 @@ class Searching:
         whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
         if has_retriever_run_here(tree, self.elasticsearch_runs):
             scroll = "scroll" in parameters
-            return (yield from self._composed(context, whole, arguments.get("filter_path"), scroll=scroll))
-        inside: ApiResponse[Any] | None = yield from inside_steps(whole, context)
+            return (
+                yield from _looking_again(
+                    lambda: self._composed(context, whole, arguments.get("filter_path"), scroll=scroll),
+                    context,
+                )
+            )
+        return (yield from _looking_again(lambda: self._with_vectors(context, whole, arguments), context))
+
+    def _with_vectors(
+        self, context: Context, body: dict[str, Any], arguments: dict[str, Any]
+    ) -> Steps[ObjectApiResponse[Any]]:
+        """Run a tree in which Elasticsearch lacks only query vectors."""
+        inside: ApiResponse[Any] | None = yield from inside_steps(body, context)
         if inside is not None:
             shown = selected(inside.body, arguments.get("filter_path"))
             return ObjectApiResponse(body=shown, meta=inside.meta)
-        body = {**whole, "retriever": (yield from vector_steps(dict(tree or {}), context))}
+        tree = yield from vector_steps(dict(body["retriever"]), context, given(body, ["pit"]))
         query_parameters = {
             key: value
             for key, value in arguments.items()
             if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
         }
-        native_answer: ObjectApiResponse[Any] = yield Forward(
-            {**query_parameters, "index": context.index, "body": body}
+        answer: ObjectApiResponse[Any] = yield Forward(
+            {**query_parameters, "index": context.index, "body": {**body, "retriever": tree}}
         )
-        return native_answer
+        hits = answer.body.get("hits", {}).get("hits", [])  # a filter_path may have left them out
+        check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
+        return answer
 
     def _composed(
         self, context: Context, body: dict[str, Any], filter_path: FilterPath, *, scroll: bool = False
@@ -152,18 +174,33 @@ class Searching:
                 f"give a window of {page[1]} or more, or a smaller size"
             )
         check_filter_path(options.get("filter_path"))
-        schema = yield ReadMapping(context.index or "_all")
-        tree = retriever_for(query, schema, window=window, **choices)
         context.elasticsearch_runs = ()  # the built tree needs no licence
         keys, _ = split_parameters(options)
-        whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
-        return (yield from self._composed(context, whole, options.get("filter_path")))
+
+        def built() -> Steps[ObjectApiResponse[Any]]:
+            schema = yield from whole_schema(context, context.index or "_all")
+            nothing = schema.known and not schema.indices
+            tree = nothing_for(window) if nothing else retriever_for(query, schema, window=window, **choices)
+            whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
+            return (yield from self._composed(context, whole, options.get("filter_path")))
+
+        return (yield from _looking_again(built, context))
 
     def with_credentials(self) -> Searching:
-        """Return a copy with empty caches, because other credentials may not read the same mappings, nor what
-        the plugin says.
-        """
-        return replace(self, mappings=MappingCache(), plugins=PluginCache())
+        """Return a copy that knows no plugin, because other credentials may not read what it says."""
+        return replace(self, plugins=PluginCache())
+
+
+def _looking_again(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
+    """Run the steps of a search; once more if its indices changed between the look and the hits."""
+    try:
+        return (yield from steps())
+    except MovedError:
+        if context.opened:
+            yield closing(context.opened)
+        context.opened, context.schema, context.moved = None, None, True
+        context.stats.parts = Completeness()
+        return (yield from steps())
 
 
 def searching(

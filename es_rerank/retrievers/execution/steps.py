@@ -1,20 +1,21 @@
 """The steps of a search that es-rerank runs. No I/O here.
 
-A search is a generator. It yields commands (``EsRequest``, ``Forward``, ``ReadMapping``, ``EmbedQuery``,
-``SplitLongTexts``, ``ChunkTexts``, ``ScoreTexts``) and receives their results. The module ``run`` carries the
-commands out, with a blocking or an asynchronous client.
+A search is a generator. It yields commands (``EsRequest``, ``Forward``, ``EmbedQuery``, ``SplitLongTexts``,
+``ChunkTexts``, ``ScoreTexts``) and receives their results. The module ``run`` carries the commands out, with
+a blocking or an asynchronous client.
 
 The steps for a tree:
 
-1. If the tree has several leaves, open a point in time, so that all searches see the same state of the index.
-2. Send the searches of all leaves in one request. They return ids and scores only.
-3. Fuse the lists. For each reranker, fetch the texts of its window in one request, unless the first stage
+1. If the tree needs to know fields, look at the mapping (see ``mappings``).
+2. If the tree has several leaves, open a point in time, so that all searches see the same state of the index.
+3. Send the searches of all leaves in one request. They return ids and scores only.
+4. Fuse the lists. For each reranker, fetch the texts of its window in one request, unless the first stage
    fetched them. Score the texts.
-4. Fetch the page in one request, with totals, aggregations, highlights and inner hits over the union of the
+5. Fetch the page in one request, with totals, aggregations, highlights and inner hits over the union of the
    leaves.
-5. Close the point in time.
+6. Close the point in time.
 
-A tree with one leaf needs two requests.
+A tree with one leaf needs two requests, and the look.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ...errors import InvalidSearchError
+from ...errors import InvalidSearchError, RequestError
 from ...types import Candidate
 from ..grammar.parameters import NOT_IN_PIT, OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from ..grammar.request import SearchRequest
@@ -54,10 +55,10 @@ from .commands import (
     Context,
     EmbedQuery,
     EsRequest,
-    ReadMapping,
     Steps,
     closing,
 )
+from .mappings import check_indices, indices_of_pit, names_remote, refuse_absent, schema_for
 from .page_answer import fetched_page
 from .scoring import rerank_window
 from .union import leaf_queries
@@ -167,21 +168,55 @@ class _Search:
     def evaluated(self) -> Steps[RankedNode]:
         """Run the first stage of all leaves in one request, then evaluate the tree."""
         tree = self.request.retriever
-        reads = any(isinstance(node, TextSimilarityReranker) for node in nodes_of(tree))
+        texts = {
+            name for node in nodes_of(tree) if isinstance(node, TextSimilarityReranker) for name in node.field
+        }
         builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
-        index = self.context.index or ("_all" if "pit" not in self.request.common else None)
-        if index and (reads or builds or uses_fields(tree)):
-            self.schema = yield ReadMapping(index)
+        if whole := builds or uses_fields(tree):
+            yield from self._look(tree, texts, (yield from self._expression()), whole=True)
+        elif texts and "pit" not in self.request.common:
+            yield from self._look(tree, texts, self.context.index or "_all", whole=False)
         tree = expand_fields(tree, self.schema)
-        if reads and index:
+        planned = whole or "pit" not in self.request.common
+        if planned:
             self.texts.plan(tree, self.schema)
         hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.texts.sources)))
-        if reads and not index:
-            # The indices of a caller's point in time are known only from its hits.
-            indices = sorted({candidate.index for candidates in hits_of_leaves for candidate in candidates})
-            self.schema = (yield ReadMapping(",".join(indices))) if indices else self.schema
+        indices = {candidate.index for candidates in hits_of_leaves for candidate in candidates}
+        check_indices(self.context, indices)
+        if texts and not planned:
+            # The indices of a caller's point in time are known from its hits.
+            if indices:
+                yield from self._look(tree, texts, ",".join(sorted(indices)), whole=False)
             self.texts.plan(tree, self.schema)
         return (yield from self._evaluated(tree, iter(hits_of_leaves)))
+
+    def _expression(self) -> Steps[str]:
+        """Return the index expression of the search, or the indices of the caller's point in time."""
+        if "pit" not in self.request.common:
+            return self.context.index or "_all"
+        return ",".join((yield from indices_of_pit(self.request.common)))
+
+    def _look(self, tree: Retriever, texts: set[str], expression: str, *, whole: bool) -> Steps[None]:
+        """Read what is known about the fields that the tree names. ``texts`` are those of its rerankers.
+
+        Raises IndexMismatchError when no index has a field. Raises RequestError for a query over fields of
+        another cluster.
+        """
+        if not expression:
+            return  # a point in time without documents
+        if uses_fields(tree) and names_remote(expression):
+            raise RequestError(
+                "[rrf] and [linear] do not support the simplified query format when querying remote indices, "
+                f"and [{expression}] names some; give the [retrievers] instead"
+            )
+        vectors = {node.field for node in nodes_of(tree) if isinstance(node, Knn)}
+        runtime = self.request.common.get("runtime_mappings")
+        self.schema = yield from schema_for(
+            self.context, expression, texts | vectors, whole=whole, runtime=runtime
+        )
+        for purpose, names in (("vector", vectors), ("text", texts)):
+            for name in sorted(names):
+                yield from refuse_absent(self.context, self.schema, name, purpose, self.request.common)
 
     def _first_stage(self, searches: Sequence[LeafSearch]) -> Steps[list[list[Candidate]]]:
         """Search all leaves in one request and return the candidates of each leaf, in order.
@@ -242,8 +277,6 @@ class _Search:
         leaf = search.node
         if not isinstance(leaf, Knn):
             return None
-        if "pit" not in self.request.common:
-            self.schema.require(leaf.field, "vector")
         if leaf.query_vector is not None or leaf.builder is None:
             return leaf.query_vector
         check_embedder(self.context.served.embedder_for(leaf.builder.model_id), leaf.field, self.schema)

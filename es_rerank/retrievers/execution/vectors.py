@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +13,8 @@ from ..grammar.tree import (
     text_embedding_leaves,
 )
 from ..planning.index_schema import IndexSchema
-from .commands import Context, EmbedQuery, ReadMapping, Steps
+from .commands import Context, EmbedQuery, Steps
+from .mappings import indices_of_pit, refuse_absent, schema_for
 
 
 def check_embedder(embedder: Embedder, name: str, schema: IndexSchema) -> None:
@@ -37,17 +39,39 @@ def check_embedder(embedder: Embedder, name: str, schema: IndexSchema) -> None:
         )
 
 
-def vector_steps(retriever: dict[str, Any], context: Context) -> Steps[dict[str, Any]]:
+def schema_of_vectors(
+    context: Context, fields: Collection[str], common: Mapping[str, Any]
+) -> Steps[IndexSchema]:
+    """Return what is known about the vector fields of a search that Elasticsearch runs as a whole.
+
+    ``common`` holds the caller's point in time, if there is one. Raises IndexMismatchError for a field that
+    no index has.
+    """
+    expression = ",".join((yield from indices_of_pit(common))) if common else context.index or "_all"
+    if not expression:
+        return IndexSchema()
+    schema = yield from schema_for(context, expression, fields, whole=True)
+    for name in sorted(fields):
+        yield from refuse_absent(context, schema, name, "vector", common)
+    return schema
+
+
+def vector_steps(
+    retriever: dict[str, Any], context: Context, common: Mapping[str, Any]
+) -> Steps[dict[str, Any]]:
     """Return a copy of the tree in which computed vectors replace the ``query_vector_builder`` keys.
+
+    ``common`` holds the caller's point in time, if there is one.
 
     Raises IndexMismatchError when the embedder does not fit the vector field.
     """
     tree = deepcopy(retriever)
-    schema = yield ReadMapping(context.index or "_all")
-    for leaf in text_embedding_leaves(tree, context.elasticsearch_runs):
+    leaves = list(text_embedding_leaves(tree, context.elasticsearch_runs))
+    fields = {leaf["field"] for leaf in leaves if isinstance(leaf.get("field"), str)}
+    schema = yield from schema_of_vectors(context, fields, common)
+    for leaf in leaves:
         node = Knn.model_validate(leaf)
         assert node.builder is not None, "text_embedding_leaves yields only retrievers with a builder"
-        schema.require(node.field, "vector")
         check_embedder(context.served.embedder_for(node.builder.model_id), node.field, schema)
         leaf["query_vector"] = yield EmbedQuery(node.builder.model_text, node.builder.model_id)
         del leaf["query_vector_builder"]

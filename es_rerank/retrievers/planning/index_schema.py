@@ -11,12 +11,16 @@ from ...errors import IndexMismatchError
 ALL_FIELDS = ("*",)
 """Elasticsearch's default for ``index.query.default_field``."""
 
+_MOST_LEVELS = 20
+"""Most levels of objects: Elasticsearch's default for ``index.mapping.depth.limit``."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldGroup:
     """Indices that have the same ``semantic_text`` fields and the same default fields.
 
-    A multi-field query searches all indices of a group with the same fields.
+    A multi-field query searches all indices of a group with the same fields. Without ``default_fields``, each
+    index applies its own.
     """
 
     indices: tuple[str, ...]
@@ -29,8 +33,9 @@ class IndexSchema:
     """The merged schema of one or several indices.
 
     ``types`` gives the type of each field, ``dims`` the dimensions of each vector field. ``embedders`` holds
-    the names of embedders in the mapping's ``_meta``. ``known`` is false when the caller may not read the
-    mapping.
+    the names of embedders in the mapping's ``_meta``. ``known`` is false when the fields of some index cannot
+    be read. ``indices`` names the indices that were read: none of a schema that is known, if the expression
+    names no index.
     """
 
     index: str = ""
@@ -39,15 +44,20 @@ class IndexSchema:
     embedders: frozenset[str] = frozenset()
     known: bool = False
     groups: tuple[FieldGroup, ...] = ()
+    indices: frozenset[str] = frozenset()
+
+    def has(self, name: str) -> bool:
+        """Whether a field of this name can be read. Below a ``flattened`` field every name can."""
+        return name in self.types or any(
+            self.types.get(parent) == "flattened" for parent in names_above(name)
+        )
 
     def nested_path(self, name: str) -> str | None:
         """Return the path of the innermost nested object that holds the field ``name``, or None.
 
         Returns None for every field when the mapping may not be read.
         """
-        parts = name.split(".")[:-1]
-        paths = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
-        return next((path for path in paths if self.types.get(path) == "nested"), None)
+        return next((path for path in names_above(name) if self.types.get(path) == "nested"), None)
 
     def vectors(self) -> list[str]:
         """Return the names of the dense_vector fields, fields in nested objects first."""
@@ -61,18 +71,38 @@ class IndexSchema:
         ]
         return sorted(names, key=lambda name: (self.nested_path(name) is not None, name))
 
-    def require(self, name: str, purpose: str) -> None:
-        """Check that the mapping has the field ``name``; ``purpose`` is "vector" or "text".
+    def absent(self, name: str, purpose: str) -> IndexMismatchError:
+        """Return the error for a field that no index has, with the list of the fields of its kind.
 
-        Raises IndexMismatchError, with the list of the vector or text fields, when the mapping lacks the
-        field.
+        ``purpose`` is "vector" or "text".
         """
-        if self.known and name not in self.types:
-            others = ", ".join(self.vectors() if purpose == "vector" else self.texts()) or "none"
-            raise IndexMismatchError(
-                f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}",
-                index=self.index,
-            )
+        others = ", ".join(self.vectors() if purpose == "vector" else self.texts()) or "none"
+        return IndexMismatchError(
+            f"index [{self.index}] has no field [{name}]; its {purpose} fields are: {others}",
+            index=self.index,
+        )
+
+    def joined(self, other: IndexSchema) -> IndexSchema:
+        """Return what this schema and ``other`` say together, of the same indices or of further ones.
+
+        A field that is nested in one of them is nested. Both must be known for the result to be known.
+        """
+        nested = {name: kind for name, kind in other.types.items() if kind == "nested"}
+        return IndexSchema(
+            self.index,
+            other.types | self.types | nested,
+            other.dims | self.dims,
+            self.embedders | other.embedders,
+            known=self.known and other.known,
+            groups=self.groups + other.groups,
+            indices=self.indices | other.indices,
+        )
+
+
+def names_above(name: str) -> list[str]:
+    """Return the names of the objects that may hold a field, the innermost first, at most 20."""
+    parts = name.split(".")[:-1][:_MOST_LEVELS]
+    return [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
 
 
 def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
@@ -86,8 +116,11 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
         fields = dict(_fields(mapping.get("properties", {})))
         for name, definition in fields.items():
             types.setdefault(name, definition.get("type", "object"))
-            if "dims" in definition:
-                dims.setdefault(name, definition["dims"])
+            target = fields.get(definition.get("path", ""), {}) if definition.get("type") == "alias" else {}
+            if (length := definition.get("dims", target.get("dims"))) is not None:
+                dims.setdefault(name, length)
+        for name, kind in runtime_types(mapping.get("runtime")).items():
+            types.setdefault(name, kind)
         semantic = tuple(
             name for name, definition in fields.items() if definition.get("type") == "semantic_text"
         )
@@ -98,7 +131,42 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
     field_groups = tuple(
         FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items()
     )
-    return IndexSchema(index, types, dims, frozenset(embedders), known=True, groups=field_groups)
+    return IndexSchema(
+        index,
+        types,
+        dims,
+        frozenset(embedders),
+        known=True,
+        groups=field_groups,
+        indices=frozenset(answer),
+    )
+
+
+def schema_of_fields(answer: Mapping[str, Any], index: str) -> IndexSchema:
+    """Return the schema in the answer to ``_field_caps``: the types of the fields that were asked for.
+
+    It holds indices of other clusters too. It says nothing about the embedder and the default fields. A field
+    that is nested in one index is nested.
+    """
+    types = {
+        name: "nested" if "nested" in kinds else next(iter(kinds))
+        for name, kinds in answer.get("fields", {}).items()
+        if kinds
+    }
+    indices = answer.get("indices", [])
+    return IndexSchema(index, types, known=True, indices=frozenset(indices))
+
+
+def runtime_types(runtime: Any) -> dict[str, str]:  # noqa: ANN401 any JSON value may arrive
+    """Return the types of the fields that a ``runtime`` or ``runtime_mappings`` object defines."""
+    types: dict[str, str] = {}
+    for name, definition in runtime.items() if isinstance(runtime, Mapping) else ():
+        if not isinstance(definition, Mapping):
+            continue
+        types[name] = str(definition.get("type", "runtime"))
+        if isinstance(below := definition.get("fields"), Mapping):  # of a composite field
+            types |= dict.fromkeys((f"{name}.{key}" for key in below), "runtime")
+    return types
 
 
 def _default_fields(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -27,8 +27,9 @@ from ..grammar.values import field_weights
 from ..grammar.wildcards import matches
 from .index_schema import FieldGroup, IndexSchema
 
-_EVERYWHERE = FieldGroup(())
-"""Used when the mapping may not be read: assumes that the indices have no semantic fields."""
+_EVERYWHERE = FieldGroup((), default_fields=())
+"""Used when the mapping may not be read: assumes that the indices have no semantic fields. Each index applies
+its own default fields."""
 
 
 def uses_fields(node: Retriever) -> bool:
@@ -82,10 +83,14 @@ def _group(
                 semantic[name] = semantic.get(name, 1.0) * weight
     lexical = {name: weight for name, weight in asked.items() if name not in semantic}
     only: tuple[Query, ...] = ({"terms": {"_index": list(group.indices)}},) if apart else ()
-    if lexical:
+    if lexical or not asked:
         fields = [name if weight == 1.0 else f"{name}^{weight}" for name, weight in lexical.items()]
         query: dict[str, Any] = {
-            "multi_match": {"query": node.query, "type": "most_fields", "fields": fields}
+            "multi_match": {
+                "query": node.query,
+                "type": "most_fields",
+                **({"fields": fields} if fields else {}),
+            }
         }
         yield Weighted(Standard(query=query, filter=only))
     if semantic:

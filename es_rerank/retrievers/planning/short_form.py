@@ -68,6 +68,19 @@ def retriever_for(
     return {"text_similarity_reranker": reranker}
 
 
+def nothing_for(window: int) -> dict[str, Any]:
+    """Return the ``retriever`` body for an index expression that names no index: it finds nothing."""
+    return {
+        "text_similarity_reranker": {
+            "retriever": {"standard": {"query": {"match_none": {}}}},
+            "field": "text",
+            "inference_text": "nothing",
+            "rank_window_size": window,
+            "allow_rerank_failures": True,
+        }
+    }
+
+
 def check_query(query: str) -> None:
     """Check that a query has a visible character. Raises RequestError when it has none."""
     if not query.strip():
@@ -76,11 +89,12 @@ def check_query(query: str) -> None:
 
 def _vector_field(schema: IndexSchema, name: str | None) -> str:
     if name is not None:
-        schema.require(name, "vector")
+        if schema.known and not schema.has(name):
+            raise schema.absent(name, "vector")
         if schema.known and name not in schema.dims and schema.types.get(name) != "dense_vector":
             raise IndexMismatchError(
-                f"field [{name}] of index [{schema.index}] is of type [{schema.types[name]}]; "
-                "a dense_vector is needed",
+                f"field [{name}] of index [{schema.index}] is of type "
+                f"[{schema.types.get(name, 'flattened')}]; a dense_vector is needed",
                 index=schema.index,
             )
         return name

@@ -72,11 +72,9 @@ class TextSource:
 def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSource:
     """Return the texts that a reranker node reads from an index with this schema.
 
-    Raises IndexMismatchError when the mapping lacks a field. Raises RequestError when ``field`` names several
-    nested fields, or when ``chunking_settings`` is given for stored passages.
+    Raises RequestError when ``field`` names several nested fields, or when ``chunking_settings`` is given for
+    stored passages.
     """
-    for name in node.field:
-        schema.require(name, "text")
     nested = [name for name in node.field if schema.nested_path(name)]
     chunks = node.chunk_rescorer
     if len(nested) > 1:
