@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from retriever_bodies import ILLEGAL, LEAF, MATCH, RESCORE, linear, pinned, reranker, rescorer, rrf, standard
+from retriever_bodies import (
+    ILLEGAL,
+    LEAF,
+    MATCH,
+    RESCORE,
+    knn,
+    linear,
+    pinned,
+    reranker,
+    rescorer,
+    rrf,
+    standard,
+)
 
 from es_rerank.errors import InvalidSearchError, RequestError, RetrieverParsingError, error_body
 from es_rerank.retrievers.grammar.parsing import parse
@@ -222,6 +234,21 @@ def test_the_body_is_split_between_every_search_and_the_page() -> None:
     assert request.explain
     assert not read_request({"retriever": LEAF, "explain": False}).explain
     assert read_request({"retriever": LEAF}) == SearchRequest(Standard(query=MATCH), 0, None, None, {}, {})
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        standard(min_score=0.1),
+        rrf(min_score=0.1),
+        rrf(standard(min_score=0.1)),
+        rrf(knn(min_score=0.1)),
+        rrf(linear({"retriever": rrf(), "weight": 1}, min_score=0.1)),
+        reranker(min_probability=0.1),
+    ],
+)
+def test_the_bodys_min_score_is_without_effect_beside_one_in_the_tree(tree: dict[str, Any]) -> None:
+    assert read_request({"retriever": tree, "min_score": 0.5}).min_score is None
 
 
 def test_a_request_is_held_to_the_trees_rules_and_to_who_runs_what() -> None:

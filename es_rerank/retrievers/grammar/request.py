@@ -10,7 +10,7 @@ from ...errors import InvalidSearchError, RequestError, RetrieverParsingError
 from .body_values import read_body_value
 from .parsing import parse
 from .suggestions import did_you_mean
-from .tree import Retriever
+from .tree import Retriever, nodes_of
 from .validation import check_children, faults_of
 
 # The keys that Elasticsearch refuses beside a retriever, in the order of its error message (observed on 9.5).
@@ -51,7 +51,8 @@ class SearchRequest:
 
     ``common`` holds the keys that go into every search, ``page`` the keys that go into the request for the
     page. ``offset`` is the body's ``from``. ``size`` is None when the body has no ``size``: a compound
-    retriever then returns its whole window (observed on Elasticsearch 9.5).
+    retriever then returns its whole window (observed on Elasticsearch 9.5). ``min_score`` is None also where
+    a retriever of the tree has a minimum of its own: the body's is then without effect (observed on 9.5).
     """
 
     retriever: Retriever
@@ -92,7 +93,7 @@ def read_request(
         tree,
         read.get("from", 0),
         size,
-        read.get("min_score"),
+        None if any(node.has_minimum for node in nodes_of(tree)) else read.get("min_score"),
         {key: read[key] for key in _BOTH if key in read},
         {key: read[key] for key in (*_PAGE, *_BOTH) if key in read},
     )

@@ -56,12 +56,22 @@ def first_stage(root: RankedNode) -> Iterator[tuple[Candidate, ...]]:
 
 
 def details(root: RankedNode) -> dict[DocumentKey, Reranked]:
-    """Return for each reranked document the result of the reranker nearest to the root."""
-    results: dict[DocumentKey, Reranked] = {}
-    for ranked in everything(root):
-        for key, reranked in ranked.reranked.items():
-            results.setdefault(key, reranked)
-    return results
+    """Return for each document of the root what the reranker nearest to the root says of it.
+
+    A reranker says nothing of a document that a retriever between it and the root left out, by its window or
+    its ``min_score``, and that another leaf brought.
+    """
+    found = {candidate.key: _reranked(root, candidate.key) for candidate in root.window}
+    return {key: reranked for key, reranked in found.items() if reranked is not None}
+
+
+def _reranked(ranked: RankedNode, key: DocumentKey) -> Reranked | None:
+    if ranked.candidate(key) is None:
+        return None
+    if key in ranked.reranked:
+        return ranked.reranked[key]
+    below = (_reranked(child, key) for child in ranked.children)
+    return next((reranked for reranked in below if reranked is not None), None)
 
 
 def has_minimum(root: RankedNode) -> bool:
