@@ -76,16 +76,16 @@ def union_of(
 def marks_of(node: Retriever) -> Query:
     """Return the query whose words a highlighter marks: the queries and filters of all leaves.
 
-    A kNN has no words, but its filters have, as in Elasticsearch.
+    They are marked in every document, also in one that a filter keeps out of the leaf, as in Elasticsearch
+    (observed on 9.5). A kNN has no words, but its filters have.
     """
     return any_of([query for query in _marking(node, ()) if query != {"match_all": {}}])
 
 
 def _marking(node: Retriever, filters: Sequence[Query]) -> Iterator[Query]:
-    if isinstance(node, Standard):
-        yield without_inner_hits(filtered(node.query, [*node.filter, *filters]))
-    elif isinstance(node, Knn):
-        yield from (without_inner_hits(query) for query in (*node.filter, *filters))
+    if isinstance(node, (Standard, Knn)):
+        query = [node.query] if isinstance(node, Standard) and node.query else []
+        yield from (without_inner_hits(part) for part in (*query, *node.filter, *filters))
     else:
         own = as_list(node.body.get("filter")) if isinstance(node, Native) else node.filter
         for child in node.children:
