@@ -6,9 +6,10 @@ The next batch is embedded while Elasticsearch indexes the current one.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from es_rerank.collection import Document
 from es_rerank.errors import IngestError
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
+from es_rerank.text.scripts import other_scripts
 
 from .bulk import BulkWriter
 from .mapping import METADATA, IndexRecipe
@@ -43,7 +45,8 @@ class IngestReport:
 
     What is stored but not indexed as it stands: ``titles_cut`` counts the documents whose title is embedded
     only in part, ``passages_cut`` the passages of which the embedder reads only the beginning, and ``unfit``
-    the values of metadata that are not indexed as their field's type.
+    the values of metadata that are not indexed as their field's type. ``other_scripts`` counts the documents
+    by script whose text is mainly in a script that the embedder was not trained on; kNN hardly finds them.
     """
 
     index: str
@@ -58,6 +61,7 @@ class IngestReport:
     titles_cut: int = 0
     passages_cut: int = 0
     unfit: tuple[Unfit, ...] = ()
+    other_scripts: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as the JSON object that ``es-rerank ingest --json`` prints."""
@@ -188,7 +192,13 @@ class Ingest:
             titles_cut=report.titles_cut + sum(document.title_cut for document in cut),
             passages_cut=report.passages_cut + sum(document.passages_cut for document in cut),
             unfit=target.count_unfit(batch.documents[identifier] for identifier in written),
+            other_scripts=report.other_scripts + self._other_scripts(batch, written),
         )
+
+    def _other_scripts(self, batch: IngestBatch, written: list[str]) -> Counter[str]:
+        known = getattr(self._embedder, "scripts", None)
+        texts = (batch.documents[identifier].text for identifier in written)
+        return other_scripts(texts, known) if known else Counter()
 
 
 class _Target:

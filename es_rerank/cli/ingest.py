@@ -143,6 +143,11 @@ def _notes(report: IngestReport) -> list[str]:
         )
     if report.passages_cut:
         notes.append(f"{report.passages_cut} passages are longer than what the embedder reads")
+    notes += [
+        f"{count} documents are in {script} script, on which the embedder was not trained; kNN hardly finds "
+        "them: choose an embedder that reads it (--embedder), and index with --rebuild"
+        for script, count in report.other_scripts.most_common()
+    ]
     return notes
 
 

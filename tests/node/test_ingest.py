@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from commands import run
 from elasticsearch import Elasticsearch
 from ingests import MOON, TREATY, WEB, an_ingest, chunker, everything, found, source_of, write
 
@@ -247,6 +248,23 @@ def test_long_texts_close_a_batch_early(es: Elasticsearch, index: str) -> None:
         on_progress=reports.append,
     )
     assert [report.documents for report in reports] == [1, 2, 3, 3]
+
+
+def test_texts_in_a_script_that_the_embedder_does_not_read_are_counted(
+    node: Node, es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    class LatinOnly(HashEmbedder):
+        scripts = ("Latin",)
+
+    texts = ["who signed the treaty", "谁签署了条约", "он подписал", "条约已签署"]
+    documents = [Document(str(number), "", text, {}) for number, text in enumerate(texts)]
+    report = Ingest(es, LatinOnly(), chunker=chunker()).run(index, documents)
+    assert (report.documents, report.other_scripts) == (4, {"Han": 2, "Cyrillic": 1})
+    assert Ingest(es, HashEmbedder(), chunker=chunker()).run(f"{index}-any", documents).other_scripts == {}
+    source = write(tmp_path / "a.jsonl", [{"_id": item.id, "text": item.text} for item in documents])
+    done = run("ingest", "--elasticsearch-url", node.url, f"{index}-told", str(source))
+    assert done.returncode == 0, done.stderr
+    assert "2 documents are in Han script, on which the embedder was not trained" in done.stderr
 
 
 # --- vectors

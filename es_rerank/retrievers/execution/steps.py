@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ...errors import InvalidSearchError, RequestError
+from ...models.scripts import script_warning
 from ...types import Candidate
 from ..grammar.parameters import NOT_IN_PIT, OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
 from ..grammar.request import SearchRequest
@@ -279,7 +280,9 @@ class _Search:
             return None
         if leaf.query_vector is not None or leaf.builder is None:
             return leaf.query_vector
-        check_embedder(self.context.served.embedder_for(leaf.builder.model_id), leaf.field, self.schema)
+        embedder = self.context.served.embedder_for(leaf.builder.model_id)
+        check_embedder(embedder, leaf.field, self.schema)
+        self.context.stats.warn(script_warning(embedder, leaf.builder.model_text))
         vector: list[float] = yield EmbedQuery(leaf.builder.model_text, leaf.builder.model_id)
         return vector
 
