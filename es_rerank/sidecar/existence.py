@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..retrievers.execution.commands import index_path
+from .paths import Index
 from .search import Running
 from .wire import cancel_on_disconnect
 
@@ -40,7 +41,7 @@ async def about(request: Request, service: Running) -> Response:
 
 
 @router.head("/{index}")
-async def exists(request: Request, index: str, service: Running) -> Response:
+async def exists(request: Request, index: Index, service: Running) -> Response:
     """Return Elasticsearch's own answer to whether an index exists.
 
     Raises RequestError when Elasticsearch would not accept the name of the index.

@@ -18,6 +18,7 @@ from ..errors import UnknownModelError
 from ..models.scripts import script_warning
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
+from .paths import InferenceId
 from .search import Running
 from .service import Service
 from .wire import answer, cancel_on_disconnect, timeout_s, warning
@@ -72,7 +73,7 @@ async def endpoints(request: Request, service: Running) -> Response:
 @router.get("/_inference/{inference_id}")
 @router.get("/_inference/{task_type}/{inference_id}")
 async def endpoint(
-    request: Request, service: Running, inference_id: str, task_type: str | None = None
+    request: Request, service: Running, inference_id: InferenceId, task_type: str | None = None
 ) -> Response:
     """Return the served models with one name. Raises UnknownModelError when there is none."""
     matching = [
@@ -105,7 +106,9 @@ def _endpoints(service: Service) -> list[dict[str, Any]]:
 
 
 @router.post("/_inference/rerank/{inference_id}")
-async def rerank(request: Request, inference_id: str, wanted: RerankTask, service: Running) -> Response:
+async def rerank(
+    request: Request, inference_id: InferenceId, wanted: RerankTask, service: Running
+) -> Response:
     """Return ``{"rerank": [{"index", "relevance_score", "text"?}]}``, best first. The score is the
     probability.
 
@@ -131,7 +134,7 @@ async def rerank(request: Request, inference_id: str, wanted: RerankTask, servic
 
 @router.post("/_inference/text_embedding/{inference_id}")
 async def text_embedding(
-    request: Request, inference_id: str, wanted: EmbeddingTask, service: Running
+    request: Request, inference_id: InferenceId, wanted: EmbeddingTask, service: Running
 ) -> Response:
     """Return ``{"text_embedding": [{"embedding"}]}``: one unit vector for each text, in order.
 

@@ -17,6 +17,7 @@ from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
 from ..retrievers.grammar.suggestions import close_to
 from ..retrievers.grammar.tree import needs_es_rerank
+from .paths import Index
 from .service import Service
 from .wire import (
     answer,
@@ -98,7 +99,7 @@ async def search_all(request: Request, service: Running) -> Response:
 
 @router.get("/{index}/_search", include_in_schema=False)
 @router.post("/{index}/_search", openapi_extra=_BODY)
-async def search_index(request: Request, index: str, service: Running) -> Response:
+async def search_index(request: Request, index: Index, service: Running) -> Response:
     """Search one or several indices. A search that Elasticsearch can run goes to Elasticsearch unchanged.
 
     ``Authorization`` goes to Elasticsearch unchanged. ``X-Rerank-Timeout-Ms`` is the timeout of the search in
@@ -194,7 +195,7 @@ async def msearch_all(request: Request, service: Running) -> Response:
 
 @router.get("/{index}/_msearch", include_in_schema=False)
 @router.post("/{index}/_msearch", openapi_extra=_LINES)
-async def msearch_index(request: Request, index: str, service: Running) -> Response:
+async def msearch_index(request: Request, index: Index, service: Running) -> Response:
     """Run several searches over one or several indices. A failed search has its error as its answer."""
     return await _msearch(request, service, index)
 
