@@ -358,3 +358,69 @@ async def test_the_gateway_passes_warnings_on(gateway: httpx.AsyncClient, plugin
     assert "documents have no text in [text]" in answer.headers["warning"]
     assert answer.json()["rerank"]["status"] == "reranked"
     assert answers.headers["warning"] == answer.headers["warning"]
+
+
+UNKEPT: dict[str, Any] = {
+    "title": {"type": "text"},
+    "text": {"type": "text"},
+    "stored": {"type": "text", "store": True},
+    "word": {"type": "keyword", "ignore_above": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def unkept(filled: Elasticsearch) -> Iterator[str]:
+    """Two indices, of which one keeps ``_source`` and one keeps nothing of it."""
+    names = ("test-inside-kept", "test-inside-unkept")
+    filled.options(ignore_status=404).indices.delete(index=",".join(names))
+    for name in names:
+        source = {"enabled": name == names[0]}
+        filled.indices.create(index=name, mappings={"_source": source, "properties": UNKEPT})
+        for place, text in enumerate(("the king", "a moon", "king of the moon")):
+            each = dict.fromkeys(UNKEPT, text)
+            filled.index(index=name, id=f"{name[12]}{place}", document=each, refresh=True)
+        filled.index(index=name, id=f"{name[12]}bare", document={"title": "bare"}, refresh=True)
+    yield ",".join(names)
+    filled.indices.delete(index=",".join(names))
+
+
+@pytest.mark.parametrize("field", ["text", "stored", "word", ["title", "text"], ["title", "stored"]], ids=str)
+@pytest.mark.parametrize("part", ["both", "unkept"])
+def test_what_cannot_be_read_is_the_same_by_either_way(
+    ways: tuple[RerankClient, RerankClient], unkept: str, field: Any, part: str
+) -> None:
+    leaf = {"standard": {"query": {"match_all": {}}}}
+    tree = {**RERANKED["text_similarity_reranker"], "field": field, "retriever": leaf}
+    where = unkept if part == "both" else unkept.rpartition(",")[2]
+    inside, outside = (
+        client.search(index=where, retriever={"text_similarity_reranker": tree}) for client in ways
+    )
+    assert inside["rerank"]["inside"] is True
+    assert inside["rerank"]["status"] == outside["rerank"]["status"]
+    assert inside["rerank"].get("reason") == outside["rerank"].get("reason")
+    assert inside["rerank"].get("without_text", 0) == outside["rerank"]["without_text"]
+    assert_same(inside, outside)
+
+
+def test_failed_shards_are_counted_by_either_way(
+    ways: tuple[RerankClient, RerankClient], filled: Elasticsearch
+) -> None:
+    name = "test-inside-long"
+    filled.options(ignore_status=404).indices.delete(index=name)
+    filled.indices.create(index=name, mappings={"properties": {"text": {"type": "long"}}})
+    filled.index(index=name, document={"text": 1}, refresh=True)
+    where = f"{INDEX},{name}"
+    try:
+        for tree in (RRF, RERANKED):
+            inside, outside = (client.search(index=where, retriever=tree) for client in ways)
+            for answer in (inside, outside):
+                assert answer["_shards"]["failed"] == 1
+                assert answer["rerank"]["status"] == "partial"
+                assert (
+                    "1 of 3 shards failed in the first stage: failed to create" in answer["rerank"]["reason"]
+                )
+            for client in ways:
+                with pytest.raises(BadRequestError):
+                    client.search(index=where, retriever=tree, allow_partial_search_results=False)
+    finally:
+        filled.indices.delete(index=name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
+from elasticsearch import ApiError, BadRequestError, Elasticsearch, ElasticsearchWarning
 from elasticsearch.helpers import bulk
 from plugin_searches import first_stage, rerank
 from tiny_models import tiny_cross_encoder
@@ -322,9 +322,11 @@ def test_passages_of_nested_objects_in_nested_objects_are_read(es: Elasticsearch
 def test_an_object_is_no_text(es: Elasticsearch, plugin_index: str) -> None:
     es.indices.create(index=plugin_index, mappings={"properties": {"at": {"type": "geo_point"}}})
     es.index(index=plugin_index, id="1", document={"n": 1, "at": {"lat": 1, "lon": 2}}, refresh=True)
-    status, sentence = refused(es, rerank(field="at"), plugin_index)
-    assert status == 400
-    assert "none of the 1 documents of the window has text in [at]" in sentence
+    with pytest.warns(
+        ElasticsearchWarning, match=r"none of the 1 documents of the window has text in \[at\];"
+    ):
+        answer = es.search(index=plugin_index, retriever=rerank(field="at"))
+    assert scores(answer) == [("1", 1.0)], "the order of the first stage"
 
 
 def test_what_was_not_read_is_told_in_a_header(es: Elasticsearch, plugin_index: str) -> None:
@@ -342,13 +344,15 @@ def test_an_index_without_source_has_no_text(es: Elasticsearch, plugin_index: st
     mappings = {"_source": {"enabled": False}, "properties": MAPPINGS["properties"]}
     es.indices.create(index=plugin_index, mappings=mappings)
     es.index(index=plugin_index, id="1", document={"text": "moon", "n": 1}, refresh=True)
-    assert refused(es, rerank(), plugin_index) == (
-        400,
-        (
-            "[es_rerank] none of the 1 documents of the window has text in [text]; "
-            "name a field that they have, or index them with [_source]"
-        ),
-    )
+    for allowed in (False, True):
+        with pytest.warns(ElasticsearchWarning) as said:
+            answer = es.search(index=plugin_index, retriever=rerank(allow_rerank_failures=allowed))
+        assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1"]
+        assert "fields" not in answer["hits"]["hits"][0]
+        assert str(said[0].message) == (
+            f"[es_rerank] none of the 1 documents of the window has text in [text]: index [{plugin_index}] "
+            "keeps no [_source]; name a field that they have, or index them with [_source]"
+        )
 
 
 def test_documents_of_an_index_without_the_field_are_counted_in_a_header(
@@ -382,3 +386,32 @@ def test_shards_that_fail_in_the_first_stage_are_told_by_every_retriever(
             sentence.startswith(f"[{name}] 1 of 4 shards failed in the first stage: failed to create query")
             for sentence in sentences
         ), sentences
+
+
+def test_a_caller_who_wants_no_partial_results_gets_an_error_of_every_retriever(
+    es: Elasticsearch, plugin_index: str
+) -> None:
+    es.indices.create(index=plugin_index, mappings={"properties": {"text": {"type": "long"}}})
+    es.index(index=plugin_index, id="other", document={"text": 1}, refresh=True)
+    leaf = {"standard": {"query": {"match": {"text": "moon"}}}}
+    trees = [
+        rrf(leaf),
+        {"es_linear": {"retrievers": [{"retriever": leaf}]}},
+        reranked(leaf),
+        reranked(rrf(leaf, rank_window_size=DOCUMENTS)),
+    ]
+    where = [NAME, plugin_index]
+    for tree in trees:
+        with pytest.raises(BadRequestError) as caught:
+            es.search(index=where, retriever=tree, allow_partial_search_results=False)
+        assert "failed to create query" in str(caught.value.body)
+        assert es.search(index=NAME, retriever=tree, allow_partial_search_results=False)["hits"]["hits"]
+    searches = [
+        {"index": where, "allow_partial_search_results": False},
+        {"retriever": trees[0]},
+        {"index": where},
+        {"retriever": trees[0]},
+    ]
+    with pytest.warns(ElasticsearchWarning, match="1 of 4 shards failed in the first stage"):
+        refused, partial = es.msearch(searches=searches)["responses"]
+    assert (refused["status"], partial["status"]) == (400, 200), "each search says it for itself"

@@ -17,8 +17,8 @@ FAILED = (
 LATE = '299 Elasticsearch-9.5.0-abc "[es_rerank] the deadline came when 2 of 5 passages were scored"'
 EMPTY = '299 Elasticsearch-9.5.0-abc "[es_rerank] 1 of 5 documents have no text in [text]"'
 NONE = (
-    '299 Elasticsearch-9.5.0-abc "[es_rerank] none of the 5 documents of the window has text in [text], '
-    'the order of the first stage stays"'
+    '299 Elasticsearch-9.5.0-abc "[es_rerank] none of the 5 documents of the window has text in [text]; '
+    'name a field that they have, or index them with [_source]"'
 )
 SHARDS = '299 Elasticsearch-9.5.0-abc "[es_rrf] 2 of 4 shards failed in the first stage: no"'
 OTHER = '299 Elasticsearch-9.5.0-abc "[match] is old"'
@@ -70,7 +70,10 @@ def test_warnings_are_read_with_their_escapes_undone() -> None:
             NONE,
             [PLAIN],
             "first_stage",
-            "none of the 5 documents of the window has text in [text], the order of the first stage stays",
+            (
+                "none of the 5 documents of the window has text in [text]; "
+                "name a field that they have, or index them with [_source]"
+            ),
         ),
         (
             f"{EMPTY}, {LATE}",

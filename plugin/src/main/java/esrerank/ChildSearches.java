@@ -28,6 +28,9 @@ import java.util.stream.Collectors;
  * what an inner reranker said before version 9.3.
  */
 final class ChildSearches {
+    /** How a warning names the search of a child. */
+    static final String FIRST_STAGE = "in the first stage";
+
     private ChildSearches() {}
 
     /**
@@ -58,7 +61,7 @@ final class ChildSearches {
         List<ScoreDoc[]> lists = new ArrayList<>();
         for (int i = 0; i < children.size(); i++) {
             SearchResponse answer = response.getResponses()[i].getResponse();
-            warnOfFailedShards(retriever, answer);
+            warnOfFailedShards(retriever, answer, FIRST_STAGE);
             RankDoc[] docs = documents(answer);
             // A kNN matches these documents when Elasticsearch counts and aggregates what all leaves match.
             children.get(i).retriever().setRankDocs(docs);
@@ -91,14 +94,15 @@ final class ChildSearches {
         }
     }
 
-    /** Warns of shards that failed in a search of the first stage. */
-    static void warnOfFailedShards(String retriever, SearchResponse response) {
+    /** Warns of shards that failed in a search. {@code when} names the search. */
+    static void warnOfFailedShards(String retriever, SearchResponse response, String when) {
         if (response.getFailedShards() > 0) {
             HeaderWarning.addWarning(
-                "[{}] {} of {} shards failed in the first stage: {}",
+                "[{}] {} of {} shards failed {}: {}",
                 retriever,
                 response.getFailedShards(),
                 response.getTotalShards(),
+                when,
                 ExceptionsHelper.unwrapCause(response.getShardFailures()[0].getCause()).getMessage()
             );
         }

@@ -17,6 +17,7 @@ import org.elasticsearch.search.rank.RankDoc;
 
 import java.net.http.HttpClient;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -108,7 +109,9 @@ class EsRerankPluginBase extends Plugin implements SearchPlugin, IngestPlugin, A
 
     @Override
     public Collection<MappedActionFilter> getMappedActionFilters() {
-        return SearchWarnings.filters(() -> threads);
+        List<MappedActionFilter> filters = new ArrayList<>(SearchWarnings.filters(() -> threads));
+        filters.add(new WholeResults(() -> threads));
+        return filters;
     }
 
     @Override

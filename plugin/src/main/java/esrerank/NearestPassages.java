@@ -55,12 +55,16 @@ record NearestPassages(TextSource source, String text, int size) {
             .fetchSource(false)
             .sort(List.of(SortBuilders.scoreSort(), SortBuilders.fieldSort(FieldSortBuilder.SHARD_DOC_FIELD_NAME)));
         source.context().forEach(search::fetchField);
+        source.addKept(search);
         SearchRequest request = new SearchRequest().source(search);
         request.setPreFilterShardSize(Integer.MAX_VALUE);
         client.execute(
             TransportSearchAction.TYPE,
             request,
-            listener.delegateFailureAndWrap((next, response) -> next.onResponse(texts(response)))
+            listener.delegateFailureAndWrap((next, response) -> {
+                ChildSearches.warnOfFailedShards(RerankRetriever.NAME, response, "when the texts were fetched");
+                next.onResponse(texts(response));
+            })
         );
     }
 
@@ -85,7 +89,7 @@ record NearestPassages(TextSource source, String text, int size) {
                 }
             }
             Object[] sort = hit.getRawSortValues();
-            texts.put((long) sort[sort.length - 1], new TextSource.Texts(source.contextOf(hit), passages, false));
+            texts.put((long) sort[sort.length - 1], source.texts(hit, passages, false));
         }
         return texts;
     }

@@ -205,6 +205,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     protected SearchSourceBuilder finalizeSourceBuilder(SearchSourceBuilder source) {
         // Elasticsearch disables stored fields for inner searches, but "fields" needs them.
         source.storedFields((StoredFieldsContext) null).fetchSource(false);
+        texts.addKept(source);
         if (NearestPassages.of(parameters, texts) == null) {
             texts.fetched().forEach(source::fetchField);
         }

@@ -5,6 +5,7 @@ import org.elasticsearch.cluster.metadata.IndexMetadata;
 import org.elasticsearch.cluster.metadata.MappingMetadata;
 import org.elasticsearch.common.document.DocumentField;
 import org.elasticsearch.search.SearchHit;
+import org.elasticsearch.search.builder.SearchSourceBuilder;
 
 import java.util.ArrayList;
 import java.util.Collection;
@@ -19,16 +20,27 @@ import java.util.stream.Collectors;
  * @param text the field that is read; the text of a passage if {@code nested} is not null
  * @param nested path of the nested passages, null if the index stores none
  * @param offsets whether the passages have their character position as {@code start} and {@code end}
+ * @param kept what the indices keep of the fields beside {@code _source}
  */
-record TextSource(List<String> context, String text, String nested, boolean offsets) {
+record TextSource(List<String> context, String text, String nested, boolean offsets, KeptValues kept) {
     /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
     static final int PASSAGE_CAP = 32;
 
     /** A passage of a document: its text and, if known, its characters in the document (-1 if not). */
     record Passage(String text, int start, int end) {}
 
-    /** The texts of one hit. {@code capped}: the document has more passages than are read. */
-    record Texts(String context, List<Passage> passages, boolean capped) {
+    /**
+     * The texts of one hit.
+     *
+     * @param capped whether the document has more passages than are read
+     * @param unread why a field could not be read, null if all could; a field without a value is read
+     */
+    record Texts(String context, List<Passage> passages, boolean capped, String unread) {
+        /** Whether there is nothing to read, or blanks alone. */
+        boolean empty() {
+            return context.isBlank() && passages.stream().allMatch(passage -> passage.text().isBlank());
+        }
+
         long characters() {
             return context.length() + passages.stream().mapToLong(passage -> passage.text.length()).sum();
         }
@@ -73,7 +85,13 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             );
         }
         String text = nestedFields.isEmpty() ? fields.get(fields.size() - 1) : nestedFields.get(0);
-        return new TextSource(fields.stream().filter(field -> field.equals(text) == false).toList(), text, path, offsets);
+        return new TextSource(
+            fields.stream().filter(field -> field.equals(text) == false).toList(),
+            text,
+            path,
+            offsets,
+            KeptValues.of(fields, local)
+        );
     }
 
     /** Returns the fields to fetch from each hit. */
@@ -81,6 +99,31 @@ record TextSource(List<String> context, String text, String nested, boolean offs
         List<String> fields = new ArrayList<>(context);
         fields.addAll(ofPassage());
         return fields;
+    }
+
+    /** Returns all fields that are read, as a message names them. */
+    String named() {
+        return String.join(", ", fields());
+    }
+
+    private List<String> fields() {
+        List<String> fields = new ArrayList<>(context);
+        fields.add(text);
+        return fields;
+    }
+
+    /** Lets a search fetch what the indices keep of the documents' fields beside {@code _source}. */
+    void addKept(SearchSourceBuilder search) {
+        List<String> stored = ofDocument(kept.stored());
+        if (stored.isEmpty() == false) {
+            search.storedFields(stored);
+        }
+        ofDocument(kept.docValues()).forEach(search::docValueField);
+    }
+
+    /** Returns those of the names that are fields of the document, not of a passage. */
+    private List<String> ofDocument(List<String> names) {
+        return names.stream().filter(name -> nested == null || name.equals(text) == false).toList();
     }
 
     /** Returns the fields to fetch from each passage, or the one field of the document. */
@@ -98,7 +141,16 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             passages = passages(entries(hit));
         }
         boolean capped = passages.size() > PASSAGE_CAP;
-        return new Texts(contextOf(hit), capped ? List.copyOf(passages.subList(0, PASSAGE_CAP)) : passages, capped);
+        return texts(hit, capped ? List.copyOf(passages.subList(0, PASSAGE_CAP)) : passages, capped);
+    }
+
+    /** Returns the texts of a hit whose passages are known. */
+    Texts texts(SearchHit hit, List<Passage> passages, boolean capped) {
+        List<String> lacking = new ArrayList<>(context.stream().filter(field -> joined(values(hit, field)).isEmpty()).toList());
+        if (passages.isEmpty()) {
+            lacking.add(text);
+        }
+        return new Texts(contextOf(hit), passages, capped, kept.why(hit.getIndex(), lacking));
     }
 
     String contextOf(SearchHit hit) {
@@ -161,7 +213,9 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             return List.of();
         }
         // A value that the field does not index (a keyword beyond ignore_above) is still text of the document.
-        return values.getValues().isEmpty() ? values.getIgnoredValues() : values.getValues();
+        List<Object> all = new ArrayList<>(values.getValues());
+        all.addAll(values.getIgnoredValues());
+        return all;
     }
 
     @SuppressWarnings("unchecked")

@@ -18,6 +18,8 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Collectors;
 
 /**
  * Reranks the window of one search: searches the child with the texts of its hits, lets the sidecar score them, and
@@ -87,7 +89,7 @@ final class WindowReranker {
     private record Hit(RankDoc doc, TextSource.Texts texts) {}
 
     private List<Hit> window(SearchResponse response) {
-        ChildSearches.warnOfFailedShards(RerankRetriever.NAME, response);
+        ChildSearches.warnOfFailedShards(RerankRetriever.NAME, response, ChildSearches.FIRST_STAGE);
         RankDoc[] docs = ChildSearches.documents(response);
         SearchHit[] hits = response.getHits().getHits();
         List<Hit> window = new ArrayList<>();
@@ -115,10 +117,8 @@ final class WindowReranker {
             return;
         }
         ActionListener<RankDoc[]> withFallback = parameters.failures() ? fallback(window, listener) : listener;
-        try {
-            checkTexts(window);
-        } catch (IllegalArgumentException error) {
-            (parameters.failures() ? fallback(window, listener) : listener).onFailure(error);
+        if (checkTexts(window) == false) {
+            listener.onResponse(firstStage(window));
             return;
         }
         String opaqueId = client.threadPool().getThreadContext().getHeader("X-Opaque-Id");
@@ -146,18 +146,37 @@ final class WindowReranker {
         });
     }
 
-    /** Warns of documents without text. Throws IllegalArgumentException if no document of the window has any. */
-    private void checkTexts(List<Hit> window) {
-        long without = window.stream().filter(hit -> hit.texts.passages().isEmpty()).count();
+    /**
+     * Warns of documents without text, and of texts that could not be read.
+     *
+     * @return whether a document of the window has a text
+     */
+    private boolean checkTexts(List<Hit> window) {
+        long without = window.stream().filter(hit -> hit.texts.empty()).count();
+        long unread = window.stream().filter(hit -> hit.texts.unread() != null).count();
+        String causes = window.stream()
+            .map(hit -> hit.texts.unread())
+            .filter(Objects::nonNull)
+            .distinct()
+            .collect(Collectors.joining("; index "));
+        String because = causes.isEmpty() ? "" : ": index " + causes;
         if (without == window.size()) {
-            throw new IllegalArgumentException(
-                "[" + RerankRetriever.NAME + "] none of the " + without + " documents of the window has text in [" + texts.text()
-                    + "]; name a field that they have, or index them with [_source]"
+            HeaderWarning.addWarning(
+                "[{}] none of the {} documents of the window has text in [{}]{}; name a field that they have, or index them with [_source]",
+                RerankRetriever.NAME,
+                without,
+                texts.named(),
+                because
             );
+            return false;
         }
         if (without > 0) {
-            HeaderWarning.addWarning("[{}] {} of {} documents have no text in [{}]", RerankRetriever.NAME, without, window.size(), texts.text());
+            HeaderWarning.addWarning("[{}] {} of {} documents have no text in [{}]", RerankRetriever.NAME, without, window.size(), texts.named());
         }
+        if (unread > 0) {
+            HeaderWarning.addWarning("[{}] the text of {} of {} documents cannot be read{}", RerankRetriever.NAME, unread, window.size(), because);
+        }
+        return true;
     }
 
     /**
