@@ -35,10 +35,10 @@ class Candidate:
     ``score`` and ``rank`` (from 1) come from the first stage. ``passages`` are the texts that the reranker
     scores for this hit. Their offsets are characters of the document, (0, 0) where the offsets are not known.
     ``whole`` is true where the only passage is the whole text of a field. ``context``, for example a title,
-    is put before each passage. ``capped`` is true where the document has more passages than ``passages``
-    holds. ``routing`` is the document's routing, None where it has none. ``shard_doc`` is the document's
-    position in Elasticsearch, which decides between equal scores; None unless the search uses a point in
-    time. ``hit`` is Elasticsearch's hit, unchanged.
+    is put before each passage; ``context_cut`` is true where only its beginning is. ``capped`` is true where
+    the document has more passages than ``passages`` holds. ``routing`` is the document's routing, None where
+    it has none. ``shard_doc`` is the document's position in Elasticsearch, which decides between equal
+    scores; None unless the search uses a point in time. ``hit`` is Elasticsearch's hit, unchanged.
     """
 
     index: str
@@ -52,6 +52,7 @@ class Candidate:
     routing: str | None = None
     shard_doc: int | None = None
     hit: dict[str, Any] = field(default_factory=dict)
+    context_cut: bool = False
 
     @property
     def key(self) -> DocumentKey:

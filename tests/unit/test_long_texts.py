@@ -21,6 +21,7 @@ from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.long_texts import in_parts
 from es_rerank.retrievers.planning.text_source import PASSAGE_CAP
+from es_rerank.retrievers.ranking.rerank import rank
 from es_rerank.scores import aggregated
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Aggregation, Candidate, Passage
@@ -153,3 +154,44 @@ def test_a_reader_of_whole_texts_is_transparent_where_it_does_not_know_the_windo
         WholeTexts(inner).score(QUESTION, list(TEXTS.values())).values.tolist()
         == inner.score(QUESTION, list(TEXTS.values())).values.tolist()
     )
+
+
+# --- a title before each passage
+
+
+LONG_TITLE = " ".join("abcdefgh"[n % 8] for n in range(450))
+
+
+def stored(*texts: str, context: str) -> Candidate:
+    return Candidate("i", "d", 1.0, 1, context=context, passages=tuple(Passage(text, 0, 0) for text in texts))
+
+
+@pytest.mark.parametrize(
+    "candidate", [whole(TEXTS["long"], LONG_TITLE), stored("x y z", "k l", context=LONG_TITLE)]
+)
+def test_a_long_title_pushes_no_passage_out_of_the_window(model: CrossEncoder, candidate: Candidate) -> None:
+    (cut,) = in_parts(model, QUESTION, [candidate])
+    assert cut.context_cut
+    assert LONG_TITLE.startswith(cut.context)
+    assert not model.score(QUESTION, cut.texts()).truncated.any()
+    logits = model.score(QUESTION, cut.texts()).values
+    assert len(set(logits.tolist())) == len({passage.text for passage in cut.passages})
+    ranking = rank([cut], model.score(QUESTION, cut.texts()), None)
+    assert ranking.truncated == len(cut.passages)
+
+
+def test_a_title_that_fits_is_left_as_it_is(model: CrossEncoder) -> None:
+    candidate = stored("x y z", "k l", context="a title")
+    assert in_parts(model, QUESTION, [candidate]) == [candidate]
+
+
+@given(
+    passage=st.text("ab .。中文\n", min_size=1, max_size=200),
+    context=st.text("ab .", min_size=1, max_size=200),
+    query=st.text("ab ", max_size=30),
+)
+def test_a_passage_of_three_quarters_of_the_room_is_read_whole_beside_any_title(
+    model: CrossEncoder, passage: str, context: str, query: str
+) -> None:
+    (cut,) = in_parts(model, query, [whole(passage, context)])
+    assert not model.score(query, cut.texts()).truncated.any()

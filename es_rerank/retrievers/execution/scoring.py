@@ -45,7 +45,8 @@ def rerank_window(
         stats.fail(str(error), reached=False)
         return first_stage_order(candidates)
     try:
-        if any(candidate.whole for candidate in candidates) and isinstance(reranker, LongTextReranker):
+        may_be_long = any(candidate.whole or candidate.context for candidate in candidates)
+        if may_be_long and isinstance(reranker, LongTextReranker):
             candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
         if node.aggregation.kind == "first":
             candidates = [

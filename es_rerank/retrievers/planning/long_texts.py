@@ -71,17 +71,32 @@ def in_parts(
     left out and ``capped`` is true. Texts stay whole for a reranker that is not a LongTextReranker (a service
     over the network), and when the deadline (seconds of ``time.monotonic()``) leaves no time to cut them.
     """
-    whole = [candidate for candidate in candidates if candidate.whole]
-    if not whole or not isinstance(reranker, LongTextReranker):
+    if not isinstance(reranker, LongTextReranker):
         return list(candidates)
+    whole = [candidate for candidate in candidates if candidate.whole]
     parts = reranker.cut(
         query, [(candidate.context, candidate.passages[0].text) for candidate in whole], deadline=deadline
     )
-    cut = {
+    changed = {
         candidate.key: _with_parts(candidate, passages)
         for candidate, passages in zip(whole, parts, strict=True)
     }
-    return [cut.get(candidate.key, candidate) for candidate in candidates]
+    in_order = [changed.get(candidate.key, candidate) for candidate in candidates]
+    # Here the passage is what must be read, and the context is what may be cut.
+    titled = [candidate for candidate in in_order if candidate.context and candidate.passages]
+    contexts = reranker.cut(
+        query, [(_longest(candidate), candidate.context) for candidate in titled], deadline=deadline
+    )
+    changed = {
+        candidate.key: replace(candidate, context=context[0].text, context_cut=True)
+        for candidate, context in zip(titled, contexts, strict=True)
+        if len(context) > 1
+    }
+    return [changed.get(candidate.key, candidate) for candidate in in_order]
+
+
+def _longest(candidate: Candidate) -> str:
+    return max((passage.text for passage in candidate.passages), key=len)
 
 
 def _with_parts(candidate: Candidate, parts: Sequence[Passage]) -> Candidate:

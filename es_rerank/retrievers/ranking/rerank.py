@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import ScoreError
 from ...scores import aggregated, as_logits, logistic, pair_log_odds, ranked, standardise
-from ...types import Aggregation, Calibration, Candidate, FloatArray, Passage, Scores
+from ...types import Aggregation, BoolArray, Calibration, Candidate, FloatArray, Passage, Scores
 
 BEST_PASSAGE = Aggregation("max")
 """The default: the best passage gives the document its score."""
@@ -38,7 +38,8 @@ class Ranking:
     """The window in its new order.
 
     ``complete`` is false if some candidates were not scored before the deadline. ``truncated`` and ``cached``
-    count the passages that were cut to the model's window and the passages whose scores came from a cache.
+    count the passages that were cut to the model's window, or whose context was, and the passages whose
+    scores came from a cache.
     """
 
     hits: list[Reranked]
@@ -119,9 +120,15 @@ def rank(
     return Ranking(
         hits,
         complete=bool(done.all()),
-        truncated=int(scores.truncated.sum()),
+        truncated=int((scores.truncated | _context_cut(candidates)).sum()),
         cached=int(scores.cached.sum()),
     )
+
+
+def _context_cut(candidates: Sequence[Candidate]) -> BoolArray:
+    """Return for each text whether only the beginning of its context is in it."""
+    cut = [candidate.context_cut for candidate in candidates for _ in candidate.texts()]
+    return np.asarray(cut, dtype=np.bool_)
 
 
 def _reaches(value: np.float32, least: float | None) -> bool:
