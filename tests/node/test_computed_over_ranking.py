@@ -144,6 +144,10 @@ COMPUTED: dict[str, Body] = {
     "a sample": {
         "aggs": {"s": {"sampler": {"shard_size": 3}, "aggs": {"n": {"stats": {"field": "number"}}}}}
     },
+    "a sample beside a short page": {
+        "aggs": {"s": {"sampler": {"shard_size": 9}, "aggs": {"n": {"stats": {"field": "number"}}}}},
+        "size": 1,
+    },
     "words of a sample": {
         "aggs": {
             "s": {
@@ -185,7 +189,6 @@ SHOWN: dict[str, Body] = {
     "fields together": {
         "highlight": {"fields": {"text": {"matched_fields": ["text", "text.plain"], "type": "unified"}}}
     },
-    "the best left by a filter": {"post_filter": {"terms": {"group": ["red", "green"]}}, "size": 1},
     "no total and names": {"track_total_hits": False},
     "scores of names": {"include_named_queries_score": True},
     "groups in order": {
@@ -243,6 +246,17 @@ def test_it_is_what_elasticsearch_computes_over_its_own_ranking(
             hit.pop("sort", None)
     assert answer.pop("rerank")["status"] == "fused"
     assert answer == theirs
+
+
+def test_the_best_score_is_that_of_the_hits_that_a_filter_leaves(
+    client: RerankClient, es: Elasticsearch
+) -> None:
+    first = es.search(index=NAME, retriever=WORDY, size=1)["hits"]["hits"][0]
+    others = {"bool": {"must_not": {"ids": {"values": [first["_id"]]}}}}
+    theirs = es.search(index=NAME, retriever=WORDY, post_filter=others, size=2)["hits"]
+    answer = client.search(index=NAME, retriever=ours(WORDY), post_filter=others, size=2)["hits"]
+    assert answer == theirs
+    assert answer["max_score"] < first["_score"]
 
 
 FAST = {

@@ -66,6 +66,11 @@ def groups_by_score(collapse: Any) -> bool:  # noqa: ANN401 any JSON value may a
     )
 
 
+def has_groups(collapse: Any) -> bool:  # noqa: ANN401 any JSON value may arrive
+    """Whether ``collapse`` asks for the inner hits of its groups."""
+    return bool(_groups(collapse))
+
+
 def _groups(collapse: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     inner = collapse.get("inner_hits") if isinstance(collapse, dict) else None
     return [group for group in as_list(inner) if isinstance(group, dict)]

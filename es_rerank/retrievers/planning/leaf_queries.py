@@ -87,6 +87,6 @@ def _marking(node: Retriever, filters: Sequence[Query]) -> Iterator[Query]:
         query = [node.query] if isinstance(node, Standard) and node.query else []
         yield from (without_inner_hits(part) for part in (*query, *node.filter, *filters))
     else:
-        own = as_list(node.body.get("filter")) if isinstance(node, Native) else node.filter
+        own = as_list(node.body.get("filter") if isinstance(node, Native) else node.filter)
         for child in node.children:
             yield from _marking(child, [*filters, *own])

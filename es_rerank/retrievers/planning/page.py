@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...types import Candidate
-from ..grammar.tree import Query
-from .computed import groups_by_score, reads_scores, with_marks
-from .document_sets import any_of
+from .computed import groups_by_score, has_groups, reads_scores, with_marks
+from .groups import LARGE, GroupsQuery
 from .leaf_queries import LeafQueries
 from .scored_documents import positive, scored_documents_query
 
@@ -23,33 +22,20 @@ class PageQuery:
 
     ``body`` gives each document its place as the score: a hit with the score n is ``listed[len(listed) -
     n]``. ``whole``: whether ``listed`` is the whole window. ``aggregations``: the request that computes what
-    reads scores, over the scores of the ranking; None if nothing does. ``groups``: the request for the inner
-    hits of collapsed groups where they are sorted by score; it lacks the filter of ``groups_body``.
+    reads scores, over the scores of the ranking; None if nothing does. ``groups``: the requests for the inner
+    hits of collapsed groups; None if there are none or the page has them.
     """
 
     body: dict[str, Any]
     listed: tuple[Candidate, ...]
     whole: bool = False
     aggregations: dict[str, Any] | None = None
-    groups: dict[str, Any] | None = None
+    groups: GroupsQuery | None = None
 
     def candidate(self, score: float | None) -> Candidate | None:
         """Return the document that a hit's score stands for, or None for a hit that is not in the window."""
         position = len(self.listed) - int(score or 0)
         return self.listed[position] if score and 0 <= position < len(self.listed) else None
-
-    def groups_body(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Return the request for the inner hits of the groups with these values. None is the group of the
-        documents that have no value.
-        """
-        assert self.groups is not None, "only pages whose groups are sorted by score ask for them apart"
-        field = self.groups["collapse"]["field"]
-        known = [value for value in values if value is not None]
-        groups: list[Query] = [{"terms": {field: known}}] if known else []
-        if len(known) < len(values):
-            groups.append({"bool": {"must_not": [{"exists": {"field": field}}]}})
-        query = {"bool": {"must": [self.groups["query"]], "filter": [any_of(groups)]}}
-        return {**self.groups, "query": query, "size": len(values)}
 
 
 def page_query(
@@ -76,11 +62,15 @@ def page_query(
     """
     asked = with_marks(asked, leaves.marks)
     apart = reads_scores(_aggregations(asked))
-    grouped = groups_by_score(asked.get("collapse"))
+    collapse = asked.get("collapse")
+    by_score = groups_by_score(collapse)
+    grouped = by_score or (len(window) > LARGE and has_groups(collapse))
     whole = window_only or "collapse" in asked or "post_filter" in asked
     listed = tuple(window) if whole else tuple(window[offset : offset + size])
     places = scored_documents_query(listed, range(len(listed), 0, -1))
-    body = {key: value for key, value in asked.items() if not (apart and key in _AGGREGATIONS)}
+    # Scores are explained by the ranking.
+    left_out = {"explain", *(_AGGREGATIONS if apart else ())}
+    body = {key: value for key, value in asked.items() if key not in left_out}
     body |= {"query": leaves.beside(places, only=window_only or apart), "size": len(listed)}
     if whole:
         body |= {"from": offset, "size": max(0, min(size, len(listed) - offset))}
@@ -88,16 +78,19 @@ def page_query(
         body["track_total_hits"] = False
     if grouped:
         body["collapse"] = {key: value for key, value in asked["collapse"].items() if key != "inner_hits"}
-    if not (apart or grouped):
-        return PageQuery(body, listed, whole)
-    scores = scored_documents_query(window, positive([candidate.score for candidate in window]))
-    scored = {key: asked[key] for key in _SHARED if key in asked} | {
-        "query": leaves.beside(scores, only=window_only)
-    }
-    kept = (*_AGGREGATIONS, "post_filter", "track_total_hits", "profile")
-    aggregations = scored | {key: asked[key] for key in kept if key in asked} | {"size": 0} if apart else None
-    filters = {key: asked[key] for key in ("collapse", "post_filter") if key in asked}
-    groups = scored | filters | {"_source": False, "track_total_hits": False} if grouped else None
+    shared = {key: asked[key] for key in _SHARED if key in asked}
+    aggregations = groups = None
+    if apart:
+        kept = (*_AGGREGATIONS, "post_filter", "track_total_hits", "profile")
+        scores = scored_documents_query(window, positive([candidate.score for candidate in window]))
+        query = leaves.beside(scores, only=window_only)
+        aggregations = (
+            shared | {key: asked[key] for key in kept if key in asked} | {"query": query, "size": 0}
+        )
+    if grouped:
+        shared |= {key: asked[key] for key in ("collapse", "post_filter") if key in asked}
+        shared |= {"_source": False, "track_total_hits": False}
+        groups = GroupsQuery(tuple(window), shared, leaves, window_only, by_score)
     return PageQuery(body, listed, whole, aggregations, groups)
 
 

@@ -27,6 +27,8 @@ probabilities about 180."""
 LEAST = float(np.float32(2.0**-149))
 """The least positive float32."""
 
+_MOST = float(np.finfo(np.float32).max)
+
 
 def scored_documents_query(candidates: Sequence[Candidate], scores: Sequence[float]) -> Query:
     """Return a query that matches exactly these documents and gives each its score, as float32.
@@ -45,18 +47,17 @@ def scored_documents_query(candidates: Sequence[Candidate], scores: Sequence[flo
 
 def check_score(score: float) -> None:
     """Check that Elasticsearch computes with a score. Raises InvalidSearchError, which says what to do, when
-    the score is below 0 or infinite.
+    the score is below 0 or above the largest float32.
     """
-    value = np.float32(score)
-    if value < 0:
+    if score < 0:
         fault = (
-            f"RankDoc scores must be positive values. Missing a normalization step? Found [{value}]; "
+            f"RankDoc scores must be positive values. Missing a normalization step? Found [{score}]; "
             "Elasticsearch refuses it too, alone and with the plugin es-rerank"
         )
         raise InvalidSearchError.of([fault])
-    if np.isinf(value):
+    if score > _MOST:
         fault = (
-            f"a score is [{value}], and a request cannot give Elasticsearch such a score; "
+            f"a score is [{score}], and a request cannot give Elasticsearch such a score; "
             "use smaller weights, or the plugin es-rerank, which ranks inside Elasticsearch"
         )
         raise InvalidSearchError.of([fault])

@@ -13,7 +13,7 @@ from typing import Any
 from ...types import Candidate
 from ..grammar.tree import Query
 from ..grammar.wildcards import matches
-from .documents import documents_query
+from .document_sets import documents_query
 from .text_source import INNER_HITS, TextSource, nearest_query
 
 _WITH_DOC_VALUES = frozenset({"keyword", "wildcard", "version", "integer", "long"})

@@ -12,7 +12,7 @@ from ..planning.page import PageQuery
 from ..ranking.ranked_node import RankedNode, details, explanation, json_score
 from ..ranking.rerank import Reranked
 from .completeness import Completeness
-from .computed import Explain, explained, explained_hits
+from .computed import Explain, explained, explained_hits, key_of, of_places
 
 Status = Literal["reranked", "partial", "first_stage", "fused"]
 
@@ -173,7 +173,10 @@ def _hit(
     if reranked is not None:
         shaped["fields"] = {**hit.get("fields", {}), **fields_of(reranked)}
     if request.explain:
-        shaped["_explanation"] = explanation(root, candidate.key)
+        where: dict[str, Any] = {
+            key: candidate.hit[key] for key in ("_shard", "_node") if key in candidate.hit
+        }
+        shaped = {**where, **shaped, "_explanation": explanation(root, candidate.key)}
     names = _collapsed_names(request)
     if names:
         shaped["inner_hits"] = {
@@ -184,12 +187,12 @@ def _hit(
 
 
 def _explain_by(root: RankedNode) -> Explain:
-    return lambda hit: explanation(root, (hit["_index"], hit.get("_id", ""), hit.get("_routing")))
+    return lambda hit: explanation(root, key_of(hit))
 
 
 def _group(group: Mapping[str, Any], root: RankedNode, page: PageQuery) -> dict[str, Any]:
     """Return the inner hits of a collapsed group with scores and explanations of the ranking."""
-    return explained_hits(_regrouped(group, page) if page.groups is None else group, _explain_by(root))
+    return explained_hits(of_places(group, page.listed) if page.groups is None else group, _explain_by(root))
 
 
 def _collapsed_names(request: SearchRequest) -> set[str]:
@@ -198,22 +201,3 @@ def _collapsed_names(request: SearchRequest) -> set[str]:
     inner = collapse.get("inner_hits") or []
     listed = inner if isinstance(inner, list) else [inner]
     return {group.get("name", collapse.get("field")) for group in listed}
-
-
-def _regrouped(group: Mapping[str, Any], page: PageQuery) -> dict[str, Any]:
-    """Return a collapsed group with the scores of the ranking.
-
-    A hit that is not in the window gets the score 0, as in Elasticsearch.
-    """
-    hits = [{**hit, "_score": _score(hit.get("_score"), page)} for hit in group["hits"]["hits"]]
-    return {
-        **group,
-        "hits": {**group["hits"], "max_score": _score(group["hits"].get("max_score"), page), "hits": hits},
-    }
-
-
-def _score(place: float | None, page: PageQuery) -> float | None:
-    if place is None:
-        return None
-    candidate = page.candidate(place)
-    return json_score(candidate.score) if candidate else 0.0

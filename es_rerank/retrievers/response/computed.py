@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...types import Candidate
+from ...types import Candidate, DocumentKey
+from ..planning.groups import GroupsQuery
 from ..planning.scored_documents import place_of
 from ..ranking.ranked_node import json_score
 
@@ -26,23 +27,62 @@ def _group_value(hit: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 a k
     return values[0] if values else None
 
 
-def with_groups(
-    fetched: Mapping[str, Any], groups: Mapping[str, Any], field: str, window: Sequence[Candidate]
-) -> dict[str, Any]:
-    """Return the page whose hits have the inner hits of their groups. ``groups`` is the answer with those."""
-    inner_hits = {_group_value(hit, field): hit.get("inner_hits", {}) for hit in groups["hits"]["hits"]}
-    hits = [
-        {
-            **hit,
-            "inner_hits": hit.get("inner_hits", {})
-            | {
-                name: _ranked(group, window)
-                for name, group in inner_hits.get(_group_value(hit, field), {}).items()
-            },
+def members_in(answer: Mapping[str, Any]) -> set[DocumentKey]:
+    """Return the documents among the hits of an answer."""
+    return {key_of(hit) for hit in answer["hits"]["hits"]}
+
+
+def key_of(hit: Mapping[str, Any]) -> DocumentKey:
+    """Return what identifies the document of a hit. The id is empty where the hit does not show it."""
+    return hit["_index"], hit.get("_id", ""), hit.get("_routing")
+
+
+def inner_hits_by_group(
+    answer: Mapping[str, Any], groups: GroupsQuery, members: Sequence[Candidate]
+) -> dict[Any, dict[str, Any]]:
+    """Return the inner hits of the groups in an answer, by the value of the group, with the scores of the
+    ranking. ``members``: the documents to which the request gave scores.
+    """
+
+    def ranked(found: Mapping[str, Any]) -> dict[str, Any]:
+        return _ranked(found, members) if groups.by_score else of_places(found, members)
+
+    return {
+        _group_value(hit, groups.field): {
+            name: ranked(found) for name, found in hit.get("inner_hits", {}).items()
         }
+        for hit in answer["hits"]["hits"]
+    }
+
+
+def with_groups(
+    fetched: Mapping[str, Any], found: Mapping[Any, Mapping[str, Any]], field: str
+) -> dict[str, Any]:
+    """Return the page whose hits have the inner hits of their groups. ``found`` holds them by group."""
+    hits = [
+        {**hit, "inner_hits": {**hit.get("inner_hits", {}), **found.get(_group_value(hit, field), {})}}
         for hit in fetched["hits"]["hits"]
     ]
     return {**fetched, "hits": {**fetched["hits"], "hits": hits}}
+
+
+def of_places(found: Mapping[str, Any], listed: Sequence[Candidate]) -> dict[str, Any]:
+    """Return an object with ``hits`` whose scores stand for places, with the scores of the ranking.
+
+    A hit with the score n is ``listed[len(listed) - n]``. One that is not listed gets the score 0, as in
+    Elasticsearch.
+    """
+
+    def own(place: float | None) -> float | None:
+        if place is None:
+            return None
+        return json_score(listed[len(listed) - int(place)].score) if 0 < place <= len(listed) else 0.0
+
+    hits = [{**hit, "_score": own(hit.get("_score"))} for hit in found["hits"]["hits"]]
+    return {
+        **found,
+        "hits": {**found["hits"], "max_score": own(found["hits"].get("max_score")), "hits": hits},
+    }
 
 
 def with_aggregations(
