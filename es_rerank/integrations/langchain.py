@@ -17,7 +17,7 @@ from ..models.wrappers.whole_texts import WholeTexts
 from ..retrievers.grammar.tree import FirstStage, Query
 from ..text.hit_fields import field_text
 from ..types import Scores
-from .order import DEFAULT_TOP_N, best_first, deadline_after
+from .order import DEFAULT_TOP_N, PartialAnswerWarning, best_first, deadline_after, warn_partial
 
 try:
     from langchain_core.callbacks import (
@@ -34,6 +34,8 @@ except ModuleNotFoundError as error:
         extra="langchain",
     ) from error
 
+__all__ = ["PartialAnswerWarning", "RerankCompressor", "RerankRetriever"]
+
 _CONTENT_FIELDS = ("text", "content", "body")
 _CONTEXT_FIELD = "title"
 _PASSAGES_FIELD = "passages"
@@ -41,6 +43,8 @@ _PASSAGES_FIELD = "passages"
 # A list of at least so many numbers is taken for a vector. Embedding models do not make shorter vectors, and
 # other fields of a document hardly ever hold so many numbers.
 _SHORTEST_VECTOR = 64
+
+_IN_WORDS = {"partial": "partial", "first_stage": "that of the first stage, not reranked"}
 
 # The options of RerankRetriever that it passes to RerankClient.rerank. An option that is None is not passed.
 _OPTIONS = ("window", "first_stage", "field", "vector_field", "filter", "inference_id", "timeout_s")
@@ -61,8 +65,10 @@ class RerankRetriever(BaseRetriever):
     gives its other fields, without vectors and passages. These keys are added: ``title``, ``_index``,
     ``_id``, ``_score`` (a probability 0..1), ``_status``, and ``start`` and ``end`` of the passage
     (characters). ``_status`` is the status of the answer: ``reranked``, or ``partial`` or ``first_stage`` if
-    the reranker was late or failed. In these two cases ``_score`` may be None or the score of the first
-    stage. Raises what ``RerankClient.rerank`` raises.
+    the reranker was late or failed, or if Elasticsearch searched only a part. In these two cases ``_score``
+    may be None or the score of the first stage, ``_reason`` says why, and a PartialAnswerWarning is issued:
+    it is seen also where no document was found. ``_warnings`` is a list of what else the answer warns about.
+    Raises what ``RerankClient.rerank`` raises.
 
         client = RerankClient(es, reranker=load_reranker(), embedder=load_embedder())
         RerankRetriever(client=client, index="articles").invoke("who signed the treaty")
@@ -106,17 +112,24 @@ class RerankRetriever(BaseRetriever):
 
     def _documents(self, answer: Mapping[str, Any]) -> list[Document]:
         contents = [self.content_field] if self.content_field else [*self._fields_read(), *_CONTENT_FIELDS]
-        return [document_of(hit, contents, answer["rerank"]["status"]) for hit in answer["hits"]["hits"]]
+        said = answer["rerank"]
+        if "reason" in said:
+            warn_partial(f"the answer is {_IN_WORDS[said['status']]}: {said['reason']}")
+        more = {f"_{key}": said[key] for key in ("reason", "warnings") if key in said}
+        return [document_of(hit, contents, said["status"], more) for hit in answer["hits"]["hits"]]
 
     def _fields_read(self) -> list[str]:
         named = [self.field] if isinstance(self.field, str) else self.field or []
         return [name for name in named if name != _CONTEXT_FIELD]
 
 
-def document_of(hit: Mapping[str, Any], contents: Sequence[str], status: str) -> Document:
+def document_of(
+    hit: Mapping[str, Any], contents: Sequence[str], status: str, more: Mapping[str, Any] | None = None
+) -> Document:
     """Return a hit as a LangChain document.
 
-    ``contents`` are the fields that may hold its text. The first of them that has a text is used.
+    ``contents`` are the fields that may hold its text. The first of them that has a text is used. ``more`` is
+    added to its metadata.
     """
     source = hit.get("_source") or {}
     content = next((name for name in contents if field_text(hit, name)), None)
@@ -127,6 +140,7 @@ def document_of(hit: Mapping[str, Any], contents: Sequence[str], status: str) ->
         **{name: passage[name] for name in ("start", "end") if name in passage},
         **{name: hit.get(name) for name in ("_index", "_id", "_score")},
         "_status": status,
+        **(more or {}),
     }
     return Document(
         id=hit["_id"],

@@ -14,7 +14,7 @@ from ..errors import MissingExtraError, RequestError
 from ..models import Reranker
 from ..models.wrappers.whole_texts import WholeTexts
 from ..types import Scores
-from .order import DEFAULT_TOP_N, best_first, deadline_after
+from .order import DEFAULT_TOP_N, PartialAnswerWarning, best_first, deadline_after
 
 try:
     # LlamaIndex's documentation imports it from here.
@@ -28,6 +28,8 @@ except ModuleNotFoundError as error:
         "install the extra with: pip install 'es-rerank[llama-index]'",
         extra="llama-index",
     ) from error
+
+__all__ = ["PartialAnswerWarning", "RerankPostprocessor"]
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -43,7 +45,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     earlier score of a node is written into ``metadata["retrieval_score"]`` of a copy of the node.
     ``timeout_s`` is the maximum time of one call in seconds, None for no maximum. Calls raise RequestError
     when there is no query, DeadlineError when the time passed before all nodes were scored, ScoreError when a
-    score is not finite.
+    score is not finite. They issue a PartialAnswerWarning when the model read only the beginning of a node.
 
         postprocessor = RerankPostprocessor(reranker=load_reranker(), top_n=3)
         index.as_query_engine(similarity_top_k=50, node_postprocessors=[postprocessor])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from ..errors import DeadlineError, ScoreError
 from ..scores import as_logits, logistic, pair_log_odds, ranked
@@ -10,6 +11,18 @@ from ..types import Calibration, Scores
 
 DEFAULT_TOP_N = 5
 """Default number of documents to keep: about what fits into a prompt."""
+
+
+class PartialAnswerWarning(UserWarning):
+    """An answer is there but incomplete: not everything was searched, reranked or read.
+
+    ``warnings.simplefilter("error", PartialAnswerWarning)`` makes it an error.
+    """
+
+
+def warn_partial(reason: str) -> None:
+    """Issue a PartialAnswerWarning. Python shows it once for each reason, unless filters say otherwise."""
+    warnings.warn(reason, PartialAnswerWarning, stacklevel=3)
 
 
 def deadline_after(timeout_s: float | None) -> float | None:
@@ -32,7 +45,8 @@ def best_first(
     Passages with equal logits keep their order. Passages with a probability below ``min_score`` are left out.
     Of the others at most ``top_n`` are kept (None: all). ``calibration`` is that of the reranker.
     ``passages`` is the number of passages that were to be scored. Raises ScoreError when there is not one
-    finite score per passage, DeadlineError when some passages were not scored before the deadline.
+    finite score per passage, DeadlineError when some passages were not scored before the deadline. Issues a
+    PartialAnswerWarning when passages were cut to the model's window.
     """
     if len(scores) != passages:
         raise ScoreError(
@@ -43,6 +57,10 @@ def best_first(
         raise DeadlineError(
             f"the deadline passed when {int(scores.done.sum())} of {passages} passages were scored; "
             "send fewer passages or allow more time (timeout_s)"
+        )
+    if scores.truncated.any():
+        warn_partial(
+            f"the reranker read only the beginning of {int(scores.truncated.sum())} of {passages} texts"
         )
     logits = as_logits(scores)
     probabilities: list[float] = logistic(pair_log_odds(logits, calibration)).tolist()

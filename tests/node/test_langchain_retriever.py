@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from es_rerank.client import AsyncRerankClient, RerankClient
 from es_rerank.errors import IndexMismatchError, RequestError
-from es_rerank.integrations.langchain import RerankCompressor, RerankRetriever
+from es_rerank.integrations.langchain import PartialAnswerWarning, RerankCompressor, RerankRetriever
 from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
@@ -106,28 +106,65 @@ def test_a_retriever_on_someones_own_index(client: RerankClient, es: Elasticsear
         "notes": {"en": ["a", "b"]},
     }
     failing = {**options, "client": RerankClient(es, reranker=Broken(), embedder=EMBEDDER)}
-    assert RerankRetriever(**failing).invoke(QUESTION)[0].page_content == TEXT
-    assert RerankRetriever(**failing, content_field="notes.en").invoke(QUESTION)[0].page_content == "a\nb"
-    assert RerankRetriever(**failing, content_field="absent").invoke(QUESTION)[0].page_content == ""
+    contents: list[tuple[str | None, str]] = [(None, TEXT), ("notes.en", "a\nb"), ("absent", "")]
+    for field, content in contents:
+        with pytest.warns(PartialAnswerWarning):
+            (document,) = RerankRetriever(**failing, content_field=field).invoke(QUESTION)
+        assert document.page_content == content
 
 
 def test_a_retriever_marks_what_was_not_reranked(client: RerankClient, es: Elasticsearch, index: str) -> None:
     options: dict[str, Any] = {"index": index, "first_stage": "bm25", "k": 3}
-    broken = RerankRetriever(client=RerankClient(es, reranker=Broken(), embedder=EMBEDDER), **options).invoke(
-        QUESTION
-    )
+    failing = RerankRetriever(client=RerankClient(es, reranker=Broken(), embedder=EMBEDDER), **options)
+    with pytest.warns(
+        PartialAnswerWarning, match="that of the first stage, not reranked: the reranker failed"
+    ):
+        broken = failing.invoke(QUESTION)
     assert {document.metadata["_status"] for document in broken} == {"first_stage"}
+    assert all("the reranker failed" in document.metadata["_reason"] for document in broken)
     assert [document.page_content for document in broken] == [
         ARTICLES[int((document.id or "").removeprefix("a"))][1] for document in broken
     ]
-    late = RerankRetriever(
-        client=RerankClient(es, reranker=Late(reached=1), embedder=EMBEDDER), **options
-    ).invoke(QUESTION)
+    slow = RerankRetriever(client=RerankClient(es, reranker=Late(reached=1), embedder=EMBEDDER), **options)
+    with pytest.warns(PartialAnswerWarning, match="the answer is partial: the deadline came"):
+        late = slow.invoke(QUESTION)
     assert [(document.metadata["_status"], document.metadata["_score"] is None) for document in late] == [
         ("partial", False),
         ("partial", True),
         ("partial", True),
     ]
+
+
+def test_a_retriever_says_that_shards_failed_even_where_nothing_was_found(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    """One of two indices has vectors of another length, and nothing in the other matches the filter."""
+    other = f"{index}-other"
+    vector = {"type": "dense_vector", "dims": EMBEDDER.dims * 2}
+    nested = {"type": "nested", "properties": {"vector": vector, "text": {"type": "text"}}}
+    es.indices.create(index=other, mappings={"properties": {"passages": nested, "kind": {"type": "keyword"}}})
+    passages = [{"text": "x", "vector": [1.0] * EMBEDDER.dims * 2}]
+    es.index(index=other, document={"passages": passages, "kind": "other"}, refresh=True)
+    retriever = RerankRetriever(
+        client=client,
+        index=[index, other],
+        first_stage="knn",
+        vector_field="passages.vector",
+        field="passages.text",
+        filter={"term": {"kind": "other"}},
+    )
+    with pytest.warns(PartialAnswerWarning, match="the answer is partial"):
+        assert retriever.invoke(QUESTION) == []
+
+
+async def test_an_async_retriever_warns_too(node: Node, client: RerankClient, index: str) -> None:
+    async with AsyncElasticsearch(node.url) as inner:
+        twin = AsyncRerankClient(inner, reranker=Broken(), embedder=EMBEDDER)
+        with pytest.warns(PartialAnswerWarning):
+            (first, *_) = await RerankRetriever(client=client, async_client=twin, index=index).ainvoke(
+                QUESTION
+            )
+    assert first.metadata["_status"] == "first_stage"
 
 
 async def test_a_retriever_awaits_the_async_client_or_lends_a_thread(

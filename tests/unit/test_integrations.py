@@ -25,7 +25,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, Te
 from pydantic import ValidationError
 
 from es_rerank.errors import DeadlineError, MissingExtraError, RequestError, ScoreError
-from es_rerank.integrations.langchain import RerankCompressor
+from es_rerank.integrations.langchain import PartialAnswerWarning, RerankCompressor
 from es_rerank.integrations.llama_index import RerankPostprocessor
 from es_rerank.scores import logistic
 from es_rerank.testing import WordOverlapReranker
@@ -291,3 +291,25 @@ def test_the_package_imports_no_framework() -> None:
         "assert not {'langchain_core', 'llama_index'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CUT = Scores(
+    np.asarray([2.0, 1.0], dtype=np.float32),
+    "logit",
+    done=np.ones(2, dtype=np.bool_),
+    truncated=np.asarray([True, False]),
+    cached=np.zeros(2, dtype=np.bool_),
+)
+
+
+def test_a_compressor_says_that_a_text_was_cut() -> None:
+    documents = [Document(page_content=text) for text in TEXTS[:2]]
+    with pytest.warns(PartialAnswerWarning, match="read only the beginning of 1 of 2 texts"):
+        assert len(RerankCompressor(reranker=Given(CUT)).compress_documents(documents, QUESTION)) == 2
+
+
+def test_a_postprocessor_says_that_a_node_was_cut() -> None:
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS[:2]]
+    with pytest.warns(PartialAnswerWarning, match="read only the beginning of 1 of 2 texts"):
+        kept = RerankPostprocessor(reranker=Given(CUT)).postprocess_nodes(nodes, query_str=QUESTION)
+    assert len(kept) == 2
