@@ -21,7 +21,9 @@ from es_rerank.node import VERSION, Node, down, up
 from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
-pytest.register_assert_rewrite("es_rerank.testing.contract", "asking", "commands", "tree_faults")
+pytest.register_assert_rewrite(
+    "es_rerank.testing.contract", "asking", "commands", "differences", "rankings", "tree_faults"
+)
 
 # An example may take as long as it takes: a busy machine is no fault of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
@@ -37,6 +39,9 @@ _STARTUP_S = 300.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--elasticsearch-url", help="Elasticsearch to test against, instead of a node of the session's own."
+    )
+    parser.addoption(
+        "--drawn", type=int, default=200, help="How many drawn requests test_differential.py sends."
     )
 
 

@@ -1,4 +1,4 @@
-"""Searches with retriever trees of three compounds or more above one another, drawn from a seed.
+"""Searches with retriever trees of several compounds above one another, drawn from a seed.
 
 The trees fit the documents that ``documents`` makes. All values are valid, so each search has an answer.
 """
@@ -85,11 +85,14 @@ def documents(seed: int, count: int) -> Iterator[Body]:
         }
 
 
-def search(seed: int) -> Body:
-    """Return the search with this number: a tree, a page, and what else a search computes over its hits."""
+def search(seed: int | str, least: int = 3, most: int = 5) -> Body:
+    """Return the search with this number: a tree, a page, and what else a search computes over its hits.
+
+    The tree has ``least`` to ``most`` compounds above one another.
+    """
     draw = Random(seed)
     window = draw.randint(8, 30)
-    body: Body = {"retriever": _compound(draw, draw.randint(3, 5), window), "_source": False}
+    body: Body = {"retriever": _compound(draw, draw.randint(least, most), window), "_source": False}
     if draw.random() < 0.7:
         body["size"] = draw.randint(1, window)
     if draw.random() < 0.3:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import uvicorn
@@ -21,12 +22,21 @@ _READY_S = 120.0
 
 @contextmanager
 def sidecar(
-    url: str, reranker: Path, embedder: Path, log: Path, port: int = 0, extra: Sequence[str] = ()
+    url: str,
+    reranker: Path,
+    embedder: Path,
+    log: Path,
+    port: int = 0,
+    extra: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process."""
+    """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process.
+
+    ``environment`` are variables that it has besides those of this process.
+    """
     models = ["--reranker", str(reranker), "--embedder", str(embedder)]
     arguments = ["--port", str(port), "--elasticsearch-url", url, *models, *extra]
-    with _serving(arguments, log, {}) as process:
+    with _serving(arguments, log, environment) as process:
         yield _ready(process, log), process
 
 
@@ -68,12 +78,12 @@ def reserved_port() -> Iterator[int]:
 
 @contextmanager
 def _serving(
-    arguments: Sequence[str], log: Path, environment: dict[str, str]
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``es-rerank serve`` until the block ends; its output goes to the log."""
     command = [sys.executable, "-m", "es_rerank", "serve", *arguments]
-    environment = os.environ | environment | {"COLUMNS": "200"}
-    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=environment) as process:
+    variables = {**os.environ, **environment, "COLUMNS": "200"}
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=variables) as process:
         try:
             yield process
         finally:

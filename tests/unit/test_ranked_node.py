@@ -9,7 +9,7 @@ from es_rerank.retrievers.ranking.ranked_node import RankedNode, details
 from es_rerank.retrievers.ranking.rerank import Reranked
 from es_rerank.types import Candidate
 
-LEAF = {"standard": {"query": {"match_all": {}}}}
+LEAF: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
 
 
 def node(kind: str, ids: str, *children: RankedNode, reranked: dict[str, float] | None = None) -> RankedNode:

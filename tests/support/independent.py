@@ -1,0 +1,230 @@
+"""Calculates what a search with a retriever tree gives. It imports nothing of the product.
+
+Sources: https://www.elastic.co/docs/reference/elasticsearch/rest-apis/retrievers, the README, and for
+reciprocal rank fusion Cormack, Clarke and Buettcher, SIGIR 2009. Elasticsearch runs the leaves alone, as
+plain searches; texts and field values come from the documents' ``_source``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+from independent_models import PairModel, TextModel, probability
+from independent_texts import aggregated, as_list, stored_field, texts
+
+Body = dict[str, Any]
+Key = tuple[str, str]
+"""Index and id of a document."""
+
+_ALL = 10_000
+"""More documents than the indices of a test have."""
+
+_RANK_CONSTANT = 60
+_NONE = 1e-6
+"""A spread or a norm below this counts as zero; observed on Elasticsearch 9.5."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document in a ranked list. ``said`` is what the nearest reranker says of it, by field name."""
+
+    key: Key
+    score: np.float32
+    said: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Documents:
+    """All documents of the searched indices, in the order of shard and document."""
+
+    sources: dict[Key, Body]
+    places: dict[Key, int]
+
+    @classmethod
+    def read(cls, node: httpx.Client, index: str) -> Documents:
+        point = node.post(f"/{index}/_pit", params={"keep_alive": "1m"}).json()["id"]
+        body = {
+            "pit": {"id": point},
+            "size": _ALL,
+            "sort": ["_shard_doc"],
+            "_source": {"exclude_vectors": False},
+        }
+        hits = node.post("/_search", json=body).json()["hits"]["hits"]
+        node.request("DELETE", "/_pit", json={"id": point})
+        return cls(
+            {(hit["_index"], hit["_id"]): hit["_source"] for hit in hits},
+            {(hit["_index"], hit["_id"]): hit["sort"][0] for hit in hits},
+        )
+
+
+@dataclass
+class Tree:
+    """Runs one retriever tree; afterwards ``matched`` are the documents that its leaves match."""
+
+    node: httpx.Client
+    index: str
+    documents: Documents
+    pairs: PairModel
+    texts: TextModel
+    rank_constant: int = _RANK_CONSTANT
+    matched: set[Key] = field(default_factory=set)
+
+    def ranked(self, retriever: Body, window: int = _ALL, filters: Sequence[Body] = ()) -> list[Entry]:
+        """Return the best documents of a retriever, as many as the window of the one above takes."""
+        ((kind, content),) = retriever.items()
+        above = [*filters, *as_list(content.get("filter"))]
+        if kind in ("standard", "knn"):
+            leaf = _standard if kind == "standard" else self._knn
+            found = self._hits(leaf(content, above))
+            # A kNN matches what it returned, so at most the window.
+            self.matched |= {entry.key for entry in (found if kind == "standard" else found[:window])}
+            return found[:window]
+        own = content.get("rank_window_size", 10)
+        compute: Callable[[Body, list[list[Entry]]], list[Entry]] = {
+            "rrf": self._rrf,
+            "linear": self._linear,
+            "text_similarity_reranker": self._reranked,
+        }[kind]
+        lists = [self.ranked(child, own, above) for child in children(content)]
+        kept = compute(content, lists)[:own]
+        least = content.get("min_score")
+        return [entry for entry in kept if least is None or entry.score >= np.float32(least)][:window]
+
+    def ids(self, query: Body) -> set[Key]:
+        """Return the documents that a query matches."""
+        return {entry.key for entry in self._hits({"query": query})}
+
+    # -- leaves ----------------------------------------------------------------------------------------------
+
+    def _hits(self, body: Body) -> list[Entry]:
+        return [Entry((hit["_index"], hit["_id"]), np.float32(hit["_score"])) for hit in self._search(body)]
+
+    def _search(self, body: Body) -> list[Body]:
+        request = {"size": _ALL, "_source": False, "track_scores": True, **body}
+        answer = self.node.post(f"/{self.index}/_search", json=request)
+        assert answer.status_code == 200, answer.text
+        hits: list[Body] = answer.json()["hits"]["hits"]
+        return hits
+
+    def _knn(self, content: Body, filters: list[Body]) -> Body:
+        section: Body = {
+            key: content[key] for key in ("field", "k", "num_candidates", "similarity") if key in content
+        }
+        builder = content.get("query_vector_builder")
+        section["query_vector"] = (
+            self.texts.vector(builder["text_embedding"]["model_text"]) if builder else content["query_vector"]
+        )
+        return {"knn": {**section, "filter": filters}}
+
+    # -- fusion ----------------------------------------------------------------------------------------------
+
+    def _rrf(self, content: Body, lists: list[list[Entry]]) -> list[Entry]:
+        constant = content.get("rank_constant", self.rank_constant)
+        shares = [
+            [
+                np.float32(weight) * (np.float32(1) / np.float32(constant + rank))
+                for rank in range(1, len(ranked) + 1)
+            ]
+            for ranked, weight in zip(lists, _each(content, "weight", 1), strict=True)
+        ]
+        return self._summed(lists, shares)
+
+    def _linear(self, content: Body, lists: list[list[Entry]]) -> list[Entry]:
+        normalizers = _each(content, "normalizer", content.get("normalizer", "none"))
+        shares = [
+            [
+                np.float32(weight) * score
+                for score in _normalised([entry.score for entry in ranked], normalizer)
+            ]
+            for ranked, weight, normalizer in zip(
+                lists, _each(content, "weight", 1), normalizers, strict=True
+            )
+        ]
+        return self._summed(lists, shares)
+
+    def _summed(self, lists: list[list[Entry]], shares: list[list[np.float32]]) -> list[Entry]:
+        """Add the shares of each document; equal sums are in the order of shard and document."""
+        sums: dict[Key, Entry] = {}
+        for ranked, values in zip(lists, shares, strict=True):
+            for entry, value in zip(ranked, values, strict=True):
+                before = sums.get(entry.key, Entry(entry.key, np.float32(0)))
+                sums[entry.key] = Entry(
+                    entry.key, np.float32(before.score + value), before.said or entry.said
+                )
+        return sorted(sums.values(), key=lambda entry: (-entry.score, self.documents.places[entry.key]))
+
+    # -- reranking -------------------------------------------------------------------------------------------
+
+    def _reranked(self, content: Body, lists: list[list[Entry]]) -> list[Entry]:
+        (window,) = lists
+        nearest = self._nearest(content, window)
+        scored = []
+        for rank, entry in enumerate(window, 1):
+            logits = [
+                self.pairs.logit(content["inference_text"], text)
+                for text in texts(self.documents.sources[entry.key], content, nearest.get(entry.key))
+            ]
+            logit = aggregated(logits, content.get("aggregation", "max"))
+            said = {
+                "rerank.logit": logit,
+                "rerank.probability": probability(logit),
+                "rerank.first_stage_score": float(entry.score),
+                "rerank.first_stage_rank": rank,
+            }
+            scored.append(Entry(entry.key, np.float32(probability(logit)), said))
+        # The sort is stable: equal logits keep the order of the first stage.
+        return sorted(scored, key=lambda entry: -entry.said["rerank.logit"])
+
+    def _nearest(self, content: Body, window: list[Entry]) -> dict[Key, list[int]]:
+        """Ask Elasticsearch which stored passages match the query best, by BM25, if only some are read."""
+        stored = stored_field(as_list(content["field"]))
+        if stored is None or "chunk_rescorer" not in content:
+            return {}
+        match = {"match": {stored: content["inference_text"]}}
+        path = stored.split(".")[0]
+        nested = {
+            "path": path,
+            "query": {"bool": {"must": [{"match_all": {"boost": 0}}], "should": [match]}},
+            "inner_hits": {"size": content["chunk_rescorer"].get("size", 1), "_source": False},
+        }
+        ids = {"ids": {"values": [name for _, name in (entry.key for entry in window)]}}
+        hits = self._search({"query": {"bool": {"filter": [ids], "must": [{"nested": nested}]}}})
+        return {
+            (hit["_index"], hit["_id"]): [
+                passage["_nested"]["offset"] for passage in hit["inner_hits"][path]["hits"]["hits"]
+            ]
+            for hit in hits
+        }
+
+
+def children(content: Body) -> list[Body]:
+    """Return the retrievers below a compound, without their wrapping."""
+    entries = content["retrievers"] if "retrievers" in content else [content["retriever"]]
+    return [entry.get("retriever", entry) for entry in entries]
+
+
+def _standard(content: Body, filters: list[Body]) -> Body:
+    body = {"query": {"bool": {"must": [content["query"]], "filter": filters}}}
+    return body | {key: content[key] for key in ("min_score", "sort") if key in content}
+
+
+def _each(content: Body, name: str, default: Any) -> list[Any]:
+    """Return a parameter of each child of a fusion."""
+    return [entry.get(name, default) for entry in content["retrievers"]]
+
+
+def _normalised(scores: list[np.float32], normalizer: str) -> list[np.float32]:
+    if normalizer == "none" or not scores:
+        return scores
+    values = np.asarray(scores, dtype=np.float64)
+    if normalizer == "minmax":
+        low, high = values.min(), values.max()
+        scaled = np.ones_like(values) if high - low < _NONE else (values - low) / (high - low)
+    else:
+        norm = float(np.linalg.norm(values))
+        scaled = values if norm < _NONE else values / norm
+    return [np.float32(value) for value in scaled]
