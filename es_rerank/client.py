@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from elastic_transport import ObjectApiResponse
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, ConnectionTimeout, Elasticsearch
 
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .models import Embedder, Reranker
-from .retrievers.execution.batch import AT_ONCE, Batch, unfiltered
+from .retrievers.execution.batch import AT_ONCE, Batch, late, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
 from .retrievers.grammar.parameters import split_parameters
@@ -143,6 +143,8 @@ class RerankClient(Elasticsearch):
             return self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
             return error
+        except ConnectionTimeout as error:
+            return late(error)
 
     def rerank(
         self,
@@ -290,6 +292,8 @@ class AsyncRerankClient(AsyncElasticsearch):
             return await self.search(timeout_s=timeout_s, **arguments)
         except ApiError as error:
             return error
+        except ConnectionTimeout as error:
+            return late(error)
 
     async def rerank(
         self,

@@ -176,7 +176,14 @@ class _FirstStage:
         if pool is not None:
             (body,) = child.values()
             body["filter"] = [pool]
-        answer = self._client.search(index=setup.index, retriever=child, size=self._depth, source=False)
+        # An answer that misses shards would measure something else.
+        answer = self._client.search(
+            index=setup.index,
+            retriever=child,
+            size=self._depth,
+            source=False,
+            allow_partial_search_results=False,
+        )
         return [hit["_id"] for hit in answer["hits"]["hits"]]
 
 

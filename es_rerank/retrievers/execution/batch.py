@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from elastic_transport import ObjectApiResponse
-from elasticsearch import ApiError
+from elasticsearch import ApiError, ConnectionTimeout
 
-from ...errors import RequestError, TooLargeError
+from ...errors import DeadlineError, RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, given
 from ..grammar.tree import needs_es_rerank
-from ..response.client_answers import response
+from ..response.client_answers import client_error, response
 from ..response.filter_path import FilterPath, check_filter_path, selected
+from .scoring import MORE_TIME
 
 _MOST_HERE = 1_000
 """Most searches of one ``_msearch`` that es-rerank runs itself."""
@@ -143,6 +144,14 @@ def _item(answer: ObjectApiResponse[Any] | ApiError) -> dict[str, Any]:
         body: dict[str, Any] = answer.body
         return {**body, "status": answer.status_code}
     return {**answer.body, "status": 200}
+
+
+def late(error: ConnectionTimeout) -> ApiError:
+    """Return the answer to a search of an ``_msearch`` to which Elasticsearch did not answer in time.
+
+    The other searches have their answers.
+    """
+    return client_error(DeadlineError(f"Elasticsearch did not answer in time: {error.message}; {MORE_TIME}"))
 
 
 def unfiltered(options: Mapping[str, Any]) -> dict[str, Any]:
