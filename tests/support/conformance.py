@@ -1634,6 +1634,12 @@ FEATURES = [
     ),
     Feature(
         "request",
+        "`highlight` of type `plain`",
+        _request(highlight={"type": "plain", "fields": {"text": {}}}),
+        lambda answer: "<em>" in str(answer["hits"]["hits"][0]["highlight"]["text"]),
+    ),
+    Feature(
+        "request",
         "`inner_hits` of a leaf retriever",
         INNER_HITS,
         lambda answer: _inner(answer) == [["1c", "1b", "1a"], ["2a"], []],
@@ -1645,6 +1651,21 @@ FEATURES = [
         _request(**AGGS),
         lambda a: (
             {b["key"]: b["doc_count"] for b in a["aggregations"]["years"]["buckets"]} == {2023: 1, 2024: 2}
+        ),
+    ),
+    Feature(
+        "request",
+        "`aggs` that read scores: `top_hits`, `sampler`",
+        _request(
+            aggs={
+                "best": {"top_hits": {"size": 1}},
+                "sample": {"sampler": {"shard_size": 1}, "aggs": {"years": {"max": {"field": "year"}}}},
+            },
+            size=2,
+        ),
+        lambda answer: (
+            answer["aggregations"]["best"]["hits"]["hits"][0]["_score"] == answer["hits"]["max_score"]
+            and answer["aggregations"]["sample"]["doc_count"] == 1
         ),
     ),
     Feature(
