@@ -119,7 +119,7 @@ class RerankClient(Elasticsearch):
                 searches or body or (),
                 self._searching.elasticsearch_runs,
                 self._connection.as_json,
-                options.get("filter_path"),
+                options,
             )
         except EsRerankError as error:
             raise client_error(error) from error
@@ -254,7 +254,7 @@ class AsyncRerankClient(AsyncElasticsearch):
                 searches or body or (),
                 self._searching.elasticsearch_runs,
                 self._connection.as_json,
-                options.get("filter_path"),
+                options,
             )
         except EsRerankError as error:
             raise client_error(error) from error

@@ -6,6 +6,7 @@
     │   ├── InvalidSearchError       parts of a search that contradict each other, all of them listed
     │   ├── UnknownModelError        a model name that is not served
     │   ├── TooLargeError            a request over a limit of the sidecar
+    │   ├── MediaTypeError           a search in a format that the sidecar does not read or write
     │   ├── UnauthorizedError        a request to the sidecar whose key is missing or wrong
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
@@ -100,6 +101,10 @@ class UnknownModelError(RequestError):
 
 class TooLargeError(RequestError):
     """A request body is too large or holds too many documents. The message names the setting of the limit."""
+
+
+class MediaTypeError(RequestError):
+    """A search, or the answer that is asked for, is in YAML, CBOR or SMILE. The sidecar has JSON only."""
 
 
 class UnauthorizedError(RequestError):
@@ -239,6 +244,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     InvalidSearchError: Outcome(400, 2, "action_request_validation_exception"),
     UnknownModelError: Outcome(404, 2, "resource_not_found_exception"),
     TooLargeError: Outcome(413, 2, "content_too_long_exception"),
+    MediaTypeError: Outcome(415, 2, "media_type_header_exception"),
     UnauthorizedError: Outcome(401, 2, "security_exception"),
     SettingsError: Outcome(400, 2, "settings_exception"),
     SourceError: Outcome(400, 3, "source_exception"),

@@ -12,11 +12,19 @@ from typing import Annotated, Any
 from elastic_transport import ApiResponseMeta
 from fastapi import APIRouter, Depends, Request, Response
 
-from ..errors import RequestError, TooLargeError
+from ..errors import RequestError, RetrieverParsingError, TooLargeError
+from ..retrievers.grammar.faults import ILLEGAL, NOT_A_NUMBER
 from ..retrievers.grammar.json_values import read_json
-from ..retrievers.grammar.parameters import SEARCH_PARAMETERS, whole_number
+from ..retrievers.grammar.parameters import (
+    OF_INDICES,
+    OF_MSEARCH,
+    OF_QUERY_STRING,
+    SEARCH_PARAMETERS,
+    whole_number,
+)
 from ..retrievers.grammar.suggestions import close_to
 from ..retrievers.grammar.tree import needs_es_rerank
+from .formats import check_answerable, check_readable, is_json
 from .paths import Index
 from .service import Service
 from .wire import (
@@ -40,6 +48,8 @@ _FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores",
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})
 _WORDS = frozenset({"timeout", "q"})
+_MIXED = frozenset({"_source", "track_total_hits"})
+_TRUTHS = frozenset({"true", "false"})
 _MOST_SEARCHES = 10_000
 """Most searches of an ``_msearch`` that es-rerank reads."""
 
@@ -47,16 +57,21 @@ _INT = range(-(2**31), 2**31)
 _MOST_NAMED = 10
 """Most unknown parameters that an error message names. A URL may hold ten thousand of them."""
 
-_WRITING = frozenset({"error_trace", "human", "pretty", "source_content_type"})
-_MSEARCH = frozenset(
-    {
-        "ccs_minimize_roundtrips",
-        "index",
-        "max_concurrent_searches",
-        "max_concurrent_shard_requests",
-        "pre_filter_shard_size",
-    }
+_SWITCHES = frozenset({"error_trace", "human", "pretty"})
+_WRITING = _SWITCHES | {"format"}
+_MSEARCH = (
+    *OF_INDICES,
+    *OF_MSEARCH,
+    "_slice",
+    "ccs_minimize_roundtrips",
+    "include_named_queries_score",
+    "index",
+    "max_concurrent_searches",
+    "routing",
+    "search_type",
 )
+_SHOWN = 100
+"""Most characters of a value that an error message repeats."""
 
 
 async def service_of(request: Request) -> Service:
@@ -113,14 +128,20 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     plain = (
         decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
     )
-    if _RETRIEVER not in plain:
+    body = None
+    if is_json(request):
+        body = json_object(plain) if _RETRIEVER in plain else None
+    else:
+        check_readable(request, plain, service.elasticsearch_runs)
+    if body is None or not needs_es_rerank(body.get("retriever"), service.elasticsearch_runs):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    body = json_object(plain)
-    if not needs_es_rerank(body.get("retriever"), service.elasticsearch_runs):
-        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
+    check_answerable(request)
+    given = _parameters(request, in_body=bool(data))
+    named = given.pop("index", None)
+    where = index or named
     client = service.client(request.headers)
     response = await cancel_on_disconnect(
-        request, client.search(index=index, body=body, timeout_s=timeout_s(request), **_parameters(request))
+        request, client.search(index=where, body=body, timeout_s=timeout_s(request), **given)
     )
     return answer(request, response.body, headers=_warning(response.meta))
 
@@ -130,28 +151,43 @@ def _warning(meta: ApiResponseMeta) -> dict[str, str]:
     return {"Warning": meta.headers["warning"]} if "warning" in meta.headers else {}
 
 
-def _parameters(request: Request) -> dict[str, Any]:
-    """Return the query parameters of a search that es-rerank runs.
+def _parameters(request: Request, *, in_body: bool) -> dict[str, Any]:
+    """Return the query parameters of a search that es-rerank runs. ``in_body``: the search is in the body.
 
     Raises RequestError for a parameter that es-rerank does not support. No parameter is ignored.
     """
-    given = {
-        name: value
-        for name, value in request.query_params.items()
-        if name not in _WRITING and name != "source"
-    }
+    given = _given(request, _WRITING if in_body else _WRITING | {"source", "source_content_type"})
     known = (
         SEARCH_PARAMETERS
         | _FLAGS
         | _LISTS
         | _NUMBERS
         | _WORDS
-        | {"_source", "filter_path", "track_total_hits"}
+        | {"_source", "filter_path", "index", "track_total_hits", *OF_QUERY_STRING}
     )
     unknown = [name for name in given if name not in known]
     if unknown:
         raise _unrecognized(request, unknown, known)
     return {name: _parsed(name, value) for name, value in given.items()}
+
+
+def _given(request: Request, of_the_answer: frozenset[str]) -> dict[str, str]:
+    """Return the query parameters that are no matter of how the answer is written.
+
+    Raises RequestError when one of those is neither true nor false.
+    """
+    given = dict(request.query_params.items())
+    for name in _SWITCHES.intersection(given):
+        _switch(name, given[name])
+    return {name: value for name, value in given.items() if name not in of_the_answer}
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in {"", *_TRUTHS}:
+        raise RequestError(
+            f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]"
+        )
+    return value != "false"
 
 
 def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -> RequestError:
@@ -170,20 +206,23 @@ def _suggestion(name: str, known: frozenset[str]) -> str:
 
 def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 the type depends on the parameter
     if name in _NUMBERS:
-        number = whole_number(value)
-        if number is None or number not in _INT:
-            raise RequestError(f"Failed to parse int parameter [{name}] with value [{value}]")
-        return number
-    if name in _FLAGS or (name in {"_source", "track_total_hits"} and value in {"", "true", "false"}):
-        if value not in {"", "true", "false"}:
-            raise RequestError(
-                f"Failed to parse value [{value}] as only [true] or [false] are allowed for [{name}]"
-            )
-        return value != "false"
+        return _integer(name, value)
+    if name in _FLAGS or (name == "_source" and value == "") or (name in _MIXED and value in _TRUTHS):
+        return _switch(name, value)
     if name == "track_total_hits":
-        number = whole_number(value)
-        return value if number is None else number
+        return _integer(name, value)
     return value.split(",") if name in _LISTS or name == "_source" else value
+
+
+def _integer(name: str, value: str) -> int:
+    number = whole_number(value[1:] if value.startswith("+") and not value.startswith("+-") else value)
+    if number is None or number not in _INT:
+        raise RetrieverParsingError(
+            f"Failed to parse int parameter [{name}] with value [{value[:_SHOWN]}]",
+            kind=ILLEGAL,
+            cause=(NOT_A_NUMBER, f'For input string: "{value[:_SHOWN]}"'),
+        )
+    return number
 
 
 @router.get("/_msearch", include_in_schema=False)
@@ -203,20 +242,24 @@ async def msearch_index(request: Request, index: Index, service: Running) -> Res
 async def _msearch(request: Request, service: Service, index: str | None) -> Response:
     data = await read_bytes(request, service.limits.body_bytes)
     plain = decoded(request, data, service.limits.body_bytes)
-    if _RETRIEVER not in plain:
-        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    searches = _lines(plain)
+    searches: list[dict[str, Any]] = []
+    if is_json(request):
+        searches = _lines(plain) if _RETRIEVER in plain else []
+    else:
+        check_readable(request, plain, service.elasticsearch_runs)
     if not any(needs_es_rerank(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
         return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
-    options: dict[str, Any] = {
-        name: value for name, value in request.query_params.items() if name not in _WRITING
-    }
-    known = _MSEARCH | {"typed_keys", "rest_total_hits_as_int", "filter_path"}
+    check_answerable(request)
+    options: dict[str, Any] = dict(_given(request, _WRITING))
+    known = frozenset({*_MSEARCH, "typed_keys", "rest_total_hits_as_int", "filter_path"})
     unknown = [name for name in options if name not in known]
     if unknown:
         raise _unrecognized(request, unknown, known)
+    if _integer("max_concurrent_searches", options.get("max_concurrent_searches", "1")) < 1:
+        raise RequestError("maxConcurrentSearchRequests must be positive")
+    named = options.pop("index", None)
+    where = index or named
     client = service.client(request.headers)
-    where = options.pop("index", None) or index
     response = await cancel_on_disconnect(
         request, client.msearch(searches=searches, index=where, timeout_s=timeout_s(request), **options)
     )

@@ -27,6 +27,8 @@ QUESTION = "who signed the treaty"
 MODEL_PATHS = ["/rerank", "/rescore", "/_inference/rerank/any", "/_inference/text_embedding/any"]
 SEARCH_PATHS = ["/any/_search", "/_search", "/any/_msearch", "/_msearch", "/any/_pit"]
 
+JSON = {"content-type": "application/json"}
+
 
 class Counting:
     """A body that counts how much of it was asked for."""
@@ -54,7 +56,9 @@ async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(running)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
+        ) as client,
     ):
         while (await client.get("/readyz")).status_code != 200:
             pass
@@ -232,9 +236,19 @@ async def test_a_header_of_msearch_holds_elasticsearchs_keys_alone(
         client.msearch(searches=[{"index": index, key: "1"}, {"retriever": RERANK}])
 
 
-@pytest.mark.parametrize("value", [5, {"a": 1}, [1], [["a"]], True])
+@pytest.mark.parametrize("value", [None, {"a": 1}, [["a"]], [None]])
 async def test_an_index_in_a_header_is_a_name_or_a_list_of_names(
     caller: httpx.AsyncClient, value: Any
 ) -> None:
     answer = await caller.post("/_msearch", content=lines({"index": value}, {"retriever": RERANK}))
     assert (answer.status_code, "[index] in the metadata section" in answer.text) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(("value", "name"), [(5, "5"), ([1], "1"), (["absent"], "absent")])
+@pytest.mark.parametrize("key", ["index", "indices"])
+async def test_an_index_in_a_header_may_be_a_number_and_has_two_keys(
+    caller: httpx.AsyncClient, key: str, value: Any, name: str
+) -> None:
+    answer = await caller.post("/_msearch", content=lines({key: value}, {"retriever": RERANK}))
+    (item,) = answer.json()["responses"]
+    assert (item["status"], item["error"]["index"]) == (404, name)

@@ -23,6 +23,8 @@ from es_rerank.testing import WordOverlapReranker
 
 GUARD_S = 60.0
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
@@ -32,7 +34,9 @@ async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     )
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
+        ) as client,
     ):
         while (await client.get("/readyz")).status_code != 200:
             pass

@@ -31,6 +31,8 @@ from es_rerank.testing import WordOverlapReranker
 
 QUESTION = "who signed the treaty"
 
+JSON = {"content-type": "application/json"}
+
 
 def body(**changes: Any) -> dict[str, Any]:
     child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
@@ -273,7 +275,9 @@ async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(running)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
+        ) as client,
     ):
         while (await client.get("/readyz")).status_code != 200:
             pass

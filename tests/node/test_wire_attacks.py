@@ -278,7 +278,10 @@ def test_half_a_character_and_an_endless_weight_are_the_callers_fault(address: s
 )
 def test_odd_headers_of_msearch_are_the_callers_fault(address: str, header: str) -> None:
     answer = httpx.post(
-        f"{address}/_msearch", content=f"{header}\n{json.dumps({'retriever': TREE})}\n", timeout=60
+        f"{address}/_msearch",
+        content=f"{header}\n{json.dumps({'retriever': TREE})}\n",
+        headers={"content-type": "application/x-ndjson"},
+        timeout=60,
     )
     assert answer.status_code == 400, answer.text[:300]
 

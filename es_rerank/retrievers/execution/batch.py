@@ -11,10 +11,10 @@ from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, ConnectionTimeout
 
 from ...errors import DeadlineError, RequestError, TooLargeError
-from ..grammar.parameters import OF_HEADERS, given
+from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, check_parameters, given
 from ..grammar.tree import needs_es_rerank
 from ..response.client_answers import client_error, response
-from ..response.filter_path import FilterPath, check_filter_path, selected
+from ..response.filter_path import check_filter_path, selected
 from .scoring import MORE_TIME
 
 _MOST_HERE = 1_000
@@ -26,8 +26,23 @@ AT_ONCE = 4
 _SHOWN = 100
 """Most characters of a caller's key that an error message repeats."""
 
-_HEADER = frozenset({"index", *OF_HEADERS})
-"""The keys that Elasticsearch documents for the header line before each search."""
+_INDEX = ("index", "indices")
+_HEADER = frozenset({*_INDEX, *OF_HEADERS})
+"""The keys that Elasticsearch reads in the header line before each search."""
+
+_OF_EACH = (
+    *OF_INDICES,
+    *OF_MSEARCH,
+    "routing",
+    "search_type",
+    "_slice",
+    "route_slice",
+    "ccs_minimize_roundtrips",
+    "include_named_queries_score",
+    "rest_total_hits_as_int",
+    "typed_keys",
+)
+"""The parameters of an ``_msearch`` that are those of each of its searches, where a header has no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +61,15 @@ class Batch:
         searches: Iterable[Mapping[str, Any]],
         elasticsearch_runs: Collection[str],
         as_json: Callable[[Any], Any],
-        filter_path: FilterPath,
+        options: Mapping[str, Any],
     ) -> Batch:
         """Return the batch for the lines of an ``_msearch``, which alternate between header and body.
 
-        ``as_json`` converts the lines to plain JSON values. Raises RequestError when the last header has no
-        body, when a search for es-rerank has a header that Elasticsearch would refuse, and when
-        ``filter_path`` is too long.
+        ``as_json`` converts the lines to plain JSON values. ``options`` are the other arguments. Raises
+        RequestError when the last header has no body, when a search for es-rerank has a header or an option
+        that Elasticsearch would refuse, and when ``filter_path`` is too long.
         """
-        check_filter_path(filter_path)
+        check_filter_path(options.get("filter_path"))
         lines = as_json(list(searches))
         if len(lines) % 2:
             raise RequestError(
@@ -71,8 +86,11 @@ class Batch:
                 f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are "
                 "run; send them in parts"
             )
+        if run_here:
+            check_parameters(options)
         for header, _ in run_here.values():
             _check_header(header)
+            check_parameters(header)
         return cls({i: pair for i, pair in pairs.items() if i not in run_here}, run_here)
 
     def arguments(
@@ -82,13 +100,14 @@ class Batch:
         ``RerankClient.search``.
         """
         header, body = self.run_here[position]
-        shared = given(options, ("typed_keys", "rest_total_hits_as_int", "ccs_minimize_roundtrips"))
+        named = next((header[key] for key in _INDEX if key in header), index)
+        own = {key: value for key, value in header.items() if key not in _INDEX and value is not None}
         return {
-            "index": header.get("index", index),
+            "index": [str(name) for name in named] if isinstance(named, (list, tuple)) else named,
             "body": dict(body),
-            **shared,
-            **{key: value for key, value in header.items() if key != "index"},
-        }
+            **given(options, _OF_EACH),
+            **own,
+        } | ({"index": str(named)} if isinstance(named, (int, float)) else {})
 
     def joined(
         self,
@@ -130,8 +149,9 @@ def _check_header(header: Mapping[str, Any]) -> None:
                 f"it may hold {', '.join(sorted(_HEADER))}"
             )
         values = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = (str,) if key == "index" or isinstance(value, list) else (str, int, float)
-        if value is not None and not all(isinstance(entry, kinds) for entry in values):
+        kinds = (str,) if isinstance(value, list) and key not in _INDEX else (str, int, float)
+        may_lack = value is None and key not in _INDEX
+        if not may_lack and not all(isinstance(entry, kinds) for entry in values):
             raise RequestError(
                 f"[{key}] in the metadata section must be a name or a list of names, "
                 f"found {type(value).__name__}"

@@ -16,6 +16,7 @@ from ..grammar.parameters import (
     ALIASES,
     FORMATTING,
     SEARCH_PARAMETERS,
+    check_parameters,
     given,
     split_parameters,
     url_parameters,
@@ -96,6 +97,7 @@ class Searching:
         keys, parameters = split_parameters(
             {key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")}
         )
+        check_parameters(arguments)
         check_filter_path(arguments.get("filter_path"))
         rest = {**(arguments.get("body") or {}), **keys}
         rest.pop("retriever", None)
@@ -168,6 +170,7 @@ class Searching:
         Raises RequestError when ``size`` is larger than the window.
         """
         check_query(query)
+        check_parameters(options)
         if page[1] > window:
             raise RequestError(
                 f"size [{page[1]}] is larger than the window of {window} hits that are reranked; "

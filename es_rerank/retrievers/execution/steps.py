@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from ...errors import InvalidSearchError, RequestError
 from ...models.scripts import script_warning
 from ...types import Candidate
-from ..grammar.parameters import NOT_IN_PIT, OF_HEADERS, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, given
+from ..grammar.parameters import NOT_IN_PIT, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, as_header, given
 from ..grammar.request import SearchRequest
 from ..grammar.tree import (
     Compound,
@@ -68,6 +68,9 @@ from .window_texts import WindowTexts
 
 T = TypeVar("T")
 
+
+_TRUE = ("true", "")
+"""How a URL writes true."""
 
 KEEP_ALIVE = "1m"
 """How long Elasticsearch keeps a point in time if es-rerank cannot close it."""
@@ -115,6 +118,7 @@ def _check_pit(request: SearchRequest, context: Context) -> None:
         )
     clashes: list[str] = [name for name in ("routing", "preference") if name in context.parameters]
     clashes += ["indicesOptions"] if any(name in context.parameters for name in OF_INDICES) else []
+    clashes += [name for name in ("ccs_minimize_roundtrips",) if context.parameters.get(name) in _TRUE]
     if clashes:
         raise InvalidSearchError.of([f"[{clash}] cannot be used with point in time" for clash in clashes])
 
@@ -258,7 +262,7 @@ class _Search:
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
             return [(yield self._asking("first_stage", bodies[0]))]
-        header, parameters = given(self.parameters, OF_HEADERS), given(self.parameters, OF_MSEARCH)
+        header, parameters = as_header(self.parameters), given(self.parameters, OF_MSEARCH)
         answer = yield EsRequest(
             "first_stage",
             "POST",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ...errors import RequestError
+
 # Parameters that choose shards. They go to the request that opens a point in time. Those of NOT_IN_PIT go to
-# every search without one: the point in time holds them.
+# every search without one: the point in time holds them, or Elasticsearch refuses them beside it.
 OF_INDICES = ("allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable")
-NOT_IN_PIT = (*OF_INDICES, "preference", "routing")
-OF_SHARDS = (*NOT_IN_PIT, "allow_partial_search_results")
+OF_SHARDS = (*OF_INDICES, "preference", "routing", "_slice", "allow_partial_search_results")
+NOT_IN_PIT = (*OF_INDICES, "preference", "routing", "_slice", "ccs_minimize_roundtrips")
 # In an _msearch, OF_HEADERS go into the header line of each search and OF_MSEARCH into the URL. Observed on
 # Elasticsearch 9.5: a header line with another key is answered 400, "key [...] is not supported in the
 # metadata section".
@@ -24,7 +26,13 @@ OF_PAGE = (
     "_source_excludes",
     "_source_exclude_vectors",
     "force_synthetic_source",
+    "suggest_field",
+    "suggest_mode",
+    "suggest_size",
+    "suggest_text",
 )
+# Parameters of a query in the URL. Elasticsearch refuses them without one, and a query beside a retriever.
+OF_QUERY_STRING = ("analyzer", "analyze_wildcard", "default_operator", "df", "lenient")
 
 SEARCH_PARAMETERS = frozenset({*OF_HEADERS, *OF_MSEARCH, *OF_PAGE, "batched_reduce_size", "scroll"})
 """The query parameters of ``_search``. Every other name is a key of the body."""
@@ -39,8 +47,26 @@ ALIASES = {
     "source_includes": "_source_includes",
     "source_excludes": "_source_excludes",
     "source_exclude_vectors": "_source_exclude_vectors",
+    "route_slice": "_slice",
 }
 """From the spelling in elasticsearch-py to Elasticsearch's name, where the two differ."""
+
+_SWITCHES = frozenset(
+    {
+        "allow_no_indices",
+        "allow_partial_search_results",
+        "ccs_minimize_roundtrips",
+        "ignore_throttled",
+        "ignore_unavailable",
+        "request_cache",
+    }
+)
+_WORDS = {
+    "expand_wildcards": ("open", "closed", "hidden", "none", "all"),
+    "search_type": ("query_then_fetch", "dfs_query_then_fetch"),
+}
+_SHOWN = 100
+"""Most characters of a value that an error message repeats."""
 
 _LONGEST_NUMBER = 20
 """Maximum characters of a 64-bit integer. Longer texts are refused before they are parsed: to parse a number
@@ -62,12 +88,13 @@ def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """Return (body keys, query parameters) for keyword arguments in the spelling of elasticsearch-py.
 
     An argument that is None counts as not given. The parameter ``q`` (a query in the URL) is returned as the
-    body key ``query``, so that it is refused beside a retriever as a ``query`` in the body is.
+    body key ``query``, so that it is refused beside a retriever as a ``query`` in the body is. Parameters of
+    a query in the URL are left out (see ``check_parameters``).
     """
     arguments = {
         ALIASES.get(key, key): value
         for key, value in options.items()
-        if value is not None and key not in FORMATTING
+        if value is not None and key not in FORMATTING and key not in OF_QUERY_STRING
     }
     if "q" in arguments:
         arguments["query"] = arguments.pop("q")
@@ -75,9 +102,48 @@ def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return body_keys, given(arguments, SEARCH_PARAMETERS & arguments.keys())
 
 
+def check_parameters(options: Mapping[str, Any]) -> None:
+    """Check query parameters as Elasticsearch does, before the first request.
+
+    Raises RequestError for a parameter of a query in the URL without ``q``, for a parameter of a suggestion
+    without ``suggest_field``, and for a value that Elasticsearch does not take.
+    """
+    present = {ALIASES.get(name, name): value for name, value in options.items() if value is not None}
+    suggestions = [name for name in OF_PAGE if name.startswith("suggest_") and name != "suggest_field"]
+    for names, needed, sentence in (
+        (OF_QUERY_STRING, "q", "missing query string parameter 'q'"),
+        (suggestions, "suggest_field", "missing 'suggest_field' parameter"),
+    ):
+        stray = [name for name in names if name in present]
+        if stray and needed not in present:
+            raise RequestError(f"the request contains parameters [{', '.join(stray)}] but {sentence}")
+    for name, value in present.items():
+        written = str(_url_value(value))
+        if name in _SWITCHES and written not in {"true", "false", ""}:
+            raise RequestError(
+                f"Failed to parse value [{written[:_SHOWN]}] as only [true] or [false] are allowed "
+                f"for [{name}]"
+            )
+        if name in OF_MSEARCH and ((number := whole_number(written)) is None or number < 1):
+            raise RequestError(f"[{name}] must be a whole number from 1 on, found [{written[:_SHOWN]}]")
+        if name in _WORDS and not set(written.split(",")).issubset(_WORDS[name]):
+            raise RequestError(f"[{name}] has no value [{written[:_SHOWN]}]; use {', '.join(_WORDS[name])}")
+
+
 def url_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return query parameters as a URL holds them: booleans as ``true``/``false``, lists joined by commas."""
     return {key: _url_value(value) for key, value in parameters.items()}
+
+
+def as_header(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return query parameters as the header line of a search in an ``_msearch`` holds them.
+
+    A parameter that stands in a URL without a value is true.
+    """
+    return {
+        key: "true" if key in _SWITCHES and value == "" else value
+        for key, value in given(parameters, OF_HEADERS).items()
+    }
 
 
 def _url_value(value: Any) -> Any:  # noqa: ANN401 the type depends on the parameter

@@ -1,0 +1,52 @@
+"""One gateway in this process, and a search that it runs beside one that Elasticsearch runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+from corpus import EMBEDDER, fill
+from elasticsearch import AsyncElasticsearch, Elasticsearch
+from retriever_bodies import MATCH, rescorer, rrf, standard
+
+from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.service import Service
+from es_rerank.testing import WordOverlapReranker
+
+JSON = {"content-type": "application/json"}
+HERE = {"retriever": rrf(standard(query=MATCH), standard(query={"match_all": {}}))}
+"""A search that es-rerank runs."""
+
+THERE = {"retriever": rescorer()}
+"""A search that Elasticsearch runs on any licence, by a compound retriever too."""
+
+
+@asynccontextmanager
+async def gateway(url: str, **more: object) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a caller of a gateway to the Elasticsearch at ``url``."""
+    reranker = WordOverlapReranker()
+    service = Service(AsyncElasticsearch(url), lambda: ({reranker.name: reranker}, EMBEDDER), **more)  # type: ignore[arg-type]
+    app = create_app(service)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
+    ):
+        while (await client.get("/readyz")).status_code != 200:
+            pass
+        yield client
+
+
+@contextmanager
+def filled_index(es: Elasticsearch, name: str) -> Iterator[str]:
+    """Yield the name of an index with the articles."""
+    es.options(ignore_status=404).indices.delete(index=name)
+    fill(es, name)
+    yield name
+    es.indices.delete(index=name)
+
+
+def said(answer: httpx.Response) -> tuple[int, str]:
+    """Return the status of an answer and the type of its error."""
+    error = answer.json().get("error", {}) if answer.status_code >= 400 else {}
+    return answer.status_code, error if isinstance(error, str) else error.get("type", "")
