@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
+from httpx import HTTPError
 from pydantic import SecretStr
 
 from ..addresses import masked
@@ -118,8 +119,9 @@ class ChatModel:
                     finished |= delta.finish_reason is not None
                     characters += len(delta.text)
                     yield delta
-            # For a line that is not JSON, the SDK raises a ValueError.
-            except (APIError, ValueError) as error:
+            # For a line that is not JSON, the SDK raises a ValueError. Its versions 1 and 2 raise httpx's own
+            # errors for a connection that breaks.
+            except (APIError, HTTPError, ValueError) as error:
                 raise self._incomplete(characters, _cause(error)) from error
         if not finished:
             raise self._incomplete(characters, "the stream ended without a finish_reason")
