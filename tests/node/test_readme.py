@@ -15,7 +15,7 @@ from elasticsearch import Elasticsearch
 from plugin_searches import until_asked
 from server import sidecar
 
-from es_rerank import load_embedder
+from es_rerank import RerankClient, load_embedder, load_reranker
 from es_rerank.defaults import HOST, PORT
 from es_rerank.models.load import model_folder
 from es_rerank.node import VERSION, Node
@@ -54,18 +54,17 @@ def articles(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
             index="my-chunks",
             mappings={
                 "properties": {
+                    "title": {"type": "text"},
                     "content": {"type": "text"},
                     "embedding": {"type": "dense_vector", "dims": embedder.dims},
                     "page": {"type": "integer"},
                 }
             },
         )
-        for page, (_, text, _) in enumerate(ARTICLES, 9):
-            es.index(
-                index="my-chunks",
-                document={"content": text, "embedding": embedder.embed([text])[0].tolist(), "page": page},
-                refresh=True,
-            )
+        for page, (title, text, _) in enumerate(ARTICLES, 9):
+            vector = embedder.embed([f"{title}\n{text}"])[0].tolist()
+            chunk = {"title": title, "content": text, "embedding": vector, "page": page}
+            es.index(index="my-chunks", document=chunk, refresh=True)
     yield es
     for name in [*es.indices.get(index="articles*"), "my-chunks"]:
         es.indices.delete(index=name)
@@ -92,12 +91,52 @@ def test_the_python_examples_run(articles: Elasticsearch, node: Node) -> None:
     answer = names["es"].rerank(
         "who signed the treaty",
         index="my-chunks",
-        field="content",
+        field=["title", "content"],
         query_vector=MyModel.encode("who signed the treaty"),
         size=5,
     )
     assert answer["hits"]["hits"][0]["_source"]["content"] in {ARTICLES[0][1], ARTICLES[2][1], ARTICLES[4][1]}
     assert answer["rerank"]["status"] == "reranked"
+
+
+def test_the_example_of_an_own_index_reads_the_title(es: Elasticsearch, index: str) -> None:
+    """A chunk that says "it" is only understood with its title."""
+    chunks = [
+        ("Treaty of Utrecht", "Britain, France and Spain signed it in 1713."),
+        ("Peace of Westphalia", "The treaty was signed in Osnabrück and Münster in 1648."),
+        ("Weather", "It rained on the day on which the ambassadors signed the treaty."),
+    ]
+    es.indices.create(
+        index=index, mappings={"properties": {"title": {"type": "text"}, "content": {"type": "text"}}}
+    )
+    for title, content in chunks:
+        es.index(index=index, document={"title": title, "content": content}, refresh=True)
+    (block,) = (block for block in blocks("python") if "my-chunks" in block)
+    written = re.search(r"field=(\[.*?\])", block)
+    assert written is not None
+    with load_reranker() as reranker:
+        client = RerankClient(es, reranker=reranker)
+
+        def best(field: list[str]) -> str:
+            child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
+            node = {"retriever": child, "field": field, "inference_text": "who signed the treaty"}
+            answer = client.search(index=index, retriever={"text_similarity_reranker": node})
+            return str(answer["hits"]["hits"][0]["_source"]["title"])
+
+        assert best(["content"]) == "Peace of Westphalia"
+        assert best(json.loads(written[1])) == "Treaty of Utrecht"
+
+
+@pytest.mark.parametrize("language", ["python", "bash"])
+def test_no_example_reads_a_text_without_its_title(language: str) -> None:
+    """The one exception is the body that shows Elastic's own syntax, where ``field`` is one name."""
+    named = [
+        field
+        for block in blocks(language)
+        for field in re.findall(r'"?field"?[:=] ?("[\w.]+"|\[.*?\])', block)
+    ]
+    alone = [field for field in named if field in ('"text"', '"content"', '"passages.text"')]
+    assert alone == (['"text"'] if language == "python" else [])
 
 
 def curl_commands(host: str) -> list[str]:
