@@ -165,7 +165,7 @@ def test_a_client_without_models_uses_those_of_the_sidecar(search: Callable[...,
     script = elasticsearch(Reply(200, said()))
     answer = search(script, rrf(reranker(), reranker(inference_id="second")), reranker=None)
     first, second = script.asked[1][1]["retriever"]["es_rrf"]["retrievers"]
-    assert "inference_id" not in first["es_rerank"]
+    assert first["es_rerank"]["inference_id"] == "word-overlap", "the default is named"
     assert second["es_rerank"]["inference_id"] == "second"
     assert answer["rerank"]["model"] == "second, word-overlap"
 

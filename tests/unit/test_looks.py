@@ -18,6 +18,7 @@ from es_rerank.retrievers.planning.index_schema import IndexSchema, runtime_type
 from es_rerank.retrievers.planning.multi_field import expand_fields
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
+ROOT = "GET /"
 LOOK = "GET /articles"
 CAPS = "POST /articles/_field_caps"
 WORDS = "moon dog"
@@ -136,7 +137,7 @@ def test_a_look_that_fails_for_now_fails_the_search(search: Search, status: int)
     with pytest.raises(ApiError) as raised:
         search(script)
     assert raised.value.status_code == status
-    assert script.paths() == [LOOK]
+    assert script.paths() == [ROOT, LOOK]
 
 
 def test_a_server_that_is_not_elasticsearch_is_refused(search: Search) -> None:
@@ -153,7 +154,7 @@ def test_a_field_that_no_index_has_is_refused_after_a_second_source_was_asked(se
     script = elasticsearch(Reply(200, mapping("b")), caps=caps)
     with pytest.raises(ApiError, match=r"no field \[absent\]; its text fields are: parts.text"):
         search(script, tree)
-    assert script.paths() == [LOOK, CAPS, "POST /articles/_search", CAPS]
+    assert script.paths() == [ROOT, LOOK, CAPS, "POST /articles/_search", CAPS]
 
 
 # --- reading ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..grammar.tree import DEFAULT_INFERENCE_ID
 from ..planning.index_schema import IndexSchema
 from ..response.answer import SearchStats
 from .plugin_info import PluginCache
+from .product import VersionCheck
 
 T = TypeVar("T")
 
@@ -48,7 +49,17 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class FindPlugin:
-    """Asks what is known about the plugin of Elasticsearch. Fresh knowledge comes from the cache."""
+    """Asks what is known about the plugin of Elasticsearch. Fresh knowledge comes from the cache.
+
+    ``again``: ask Elasticsearch all the same.
+    """
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindVersion:
+    """Asks Elasticsearch for its version. It has no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,15 @@ class ChunkTexts:
 
 
 Command = (
-    EsRequest | Forward | FindPlugin | SearchInside | EmbedQuery | SplitLongTexts | ChunkTexts | ScoreTexts
+    EsRequest
+    | Forward
+    | FindPlugin
+    | FindVersion
+    | SearchInside
+    | EmbedQuery
+    | SplitLongTexts
+    | ChunkTexts
+    | ScoreTexts
 )
 Steps = Generator[Command, Any, T]
 
@@ -157,6 +176,8 @@ class Context:
     ``index``: the index expression. ``parameters``: the query parameters. ``deadline``: absolute, in seconds
     of ``time.monotonic()``. ``elasticsearch_runs``: the parts of a tree that Elasticsearch runs itself.
     ``plugin``: when the search runs inside Elasticsearch. ``plugins``: what is known about its plugin.
+    ``version``: whether its version was asked for. ``default_reranker``: the reranker of the plugin's sidecar
+    that runs where the tree names none, if it is known.
     ``schema``: what this search has read of its indices. ``moved``: whether it runs again because they
     changed meanwhile. ``opened``: the id of the point in time that the search has opened and not closed yet.
     If the steps fail, the code that runs them closes it.
@@ -170,6 +191,8 @@ class Context:
     elasticsearch_runs: Collection[str] = ()
     plugin: PluginUse = "never"
     plugins: PluginCache = field(default_factory=PluginCache)
+    version: VersionCheck = field(default_factory=VersionCheck)
+    default_reranker: str | None = None
     schema: IndexSchema | None = None
     moved: bool = False
     opened: str | None = None

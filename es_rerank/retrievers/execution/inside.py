@@ -46,21 +46,30 @@ class _Models:
 
     ``rerankers``: the names of the rerankers by ``inference_id``, children before parents. The default is
     missing where this client serves no reranker: then the sidecar's default runs. ``embedders``: the names of
-    the embedders. ``needed``: whether the tree needs any model of the sidecar.
+    the embedders. ``needed``: whether the tree needs any model of the sidecar. ``default``: whether it needs
+    the default reranker of the sidecar.
     """
 
     rerankers: Mapping[str, str]
     embedders: frozenset[str]
     needed: bool
+    default: bool = False
 
 
-def inside_steps(body: Mapping[str, Any], context: Context) -> Steps[ApiResponse[Any] | None]:
+class _LookAgainError(Exception):
+    """What was kept about the plugin refuses the search, so Elasticsearch is asked again."""
+
+
+def inside_steps(
+    body: Mapping[str, Any], context: Context, *, needed: bool = False
+) -> Steps[ApiResponse[Any] | None]:
     """Run a search inside Elasticsearch and return its response. None if it must run outside.
 
-    ``body`` is the whole body of the search. With the setting ``always``, RequestError is raised for a tree
-    that the plugin cannot run, and SearchError when Elasticsearch has no plugin that can be used. Raises
-    DeadlineError when the deadline passes, UnknownModelError for a model that this client does not serve, and
-    IndexMismatchError when the embedder does not fit a vector field.
+    ``body`` is the whole body of the search. ``needed``: whether it cannot run outside. With the setting
+    ``always``, RequestError is raised for a tree that the plugin cannot run, and SearchError when
+    Elasticsearch has no plugin that can be used. Raises DeadlineError when the deadline passes,
+    UnknownModelError for a model that this client does not serve, and IndexMismatchError when the embedder
+    does not fit a vector field.
     """
     if context.plugin == "never":
         return None
@@ -70,16 +79,36 @@ def inside_steps(body: Mapping[str, Any], context: Context) -> Steps[ApiResponse
         fault = fault or "a reranker of the plugin cannot read [runtime_mappings] of a request"
     if fault is not None:
         return _outside(context, RequestError(f"{fault}; change the tree, or set plugin to auto"))
-    info: PluginInfo = yield FindPlugin()
+    kept = context.plugins.get() is not None
+    try:
+        return (yield from _by_plugin(body, models, (yield FindPlugin()), context, needed=needed, kept=kept))
+    except _LookAgainError:
+        info = yield FindPlugin(again=True)
+        return (yield from _by_plugin(body, models, info, context, needed=needed, kept=False))
+
+
+def _by_plugin(
+    body: Mapping[str, Any], models: _Models, info: PluginInfo, context: Context, *, needed: bool, kept: bool
+) -> Steps[ApiResponse[Any] | None]:
+    """Run the search with what is known about the plugin.
+
+    ``kept``: whether that was learned by an earlier search. Raises _LookAgainError if it refuses this one.
+    """
+    lacks = info.lacking(models.rerankers.values(), models.embedders)
+    idle = info.sidecar_fault is not None and models.needed and context.plugin == "auto"
+    if kept and (needed or context.plugin == "always") and (info.fault or lacks or idle):
+        raise _LookAgainError
     if info.fault is not None:
         return _outside(context, SearchError(f"{info.fault}; {_REMEDY}"))
-    fault = info.lacking(models.rerankers.values(), models.embedders)
-    if fault is not None:
-        return _outside(context, RequestError(f"{fault}; choose one of its models, or set plugin to auto"))
-    if info.sidecar_fault is not None and models.needed and context.plugin == "auto":
+    if lacks is not None:
+        return _outside(context, RequestError(f"{lacks}; choose one of its models, or set plugin to auto"))
+    if idle:
         return None
     yield from _check_vectors(body, context)
-    answer = yield from _ran(body, models, info, context)
+    if models.default and info.models and not info.own_default:
+        # Named, so that the answer names the reranker that ran: the sidecar may have another default by now.
+        context.default_reranker = info.models[0]
+    answer = yield from _ran(body, models, info, context, kept=kept)
     if answer is not None:
         hits = answer.body.get("hits", {}).get("hits", [])
         check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
@@ -87,9 +116,12 @@ def inside_steps(body: Mapping[str, Any], context: Context) -> Steps[ApiResponse
 
 
 def _ran(
-    body: Mapping[str, Any], models: _Models, info: PluginInfo, context: Context
+    body: Mapping[str, Any], models: _Models, info: PluginInfo, context: Context, *, kept: bool
 ) -> Steps[ApiResponse[Any] | None]:
-    tree = translated(body["retriever"], context.elasticsearch_runs, models.rerankers)
+    named = models.rerankers
+    if context.default_reranker is not None:
+        named = {**named, DEFAULT_INFERENCE_ID: context.default_reranker}
+    tree = translated(body["retriever"], context.elasticsearch_runs, named)
     path = f"{context.path}/_search"
     try:
         answer: ApiResponse[Any] = yield SearchInside(path, {**body, "retriever": tree}, context.parameters)
@@ -106,13 +138,34 @@ def _ran(
             fault = "Elasticsearch does not know the retrievers of the plugin es-rerank"
             context.plugins.put(PluginInfo(fault))
             return _outside(context, SearchError(f"{fault}; {_REMEDY}"))
-        if context.plugin == "auto" and says_no_model(error.status_code, error.body):
-            context.plugins.put(replace(info, sidecar_fault=str(error.message)))
-            return None
+        if says_no_model(error.status_code, error.body):
+            return (yield from _without_the_model(error, body, models, info, context, kept=kept))
         if context.plugin == "auto" and says_no_parameter(error.status_code, error.body):
             return None
         raise
     return answer
+
+
+def _without_the_model(
+    error: ApiError,
+    body: Mapping[str, Any],
+    models: _Models,
+    info: PluginInfo,
+    context: Context,
+    *,
+    kept: bool,
+) -> Steps[ApiResponse[Any] | None]:
+    """Return what becomes of a search whose model the plugin refused with ``error``."""
+    if kept:
+        raise _LookAgainError from error
+    if context.default_reranker is not None:
+        context.default_reranker = None
+        context.plugins.put(replace(info, own_default=True))
+        return (yield from _ran(body, models, info, context, kept=False))
+    if context.plugin == "auto":
+        context.plugins.put(replace(info, sidecar_fault=str(error.message)))
+        return None
+    raise error
 
 
 def with_block(
@@ -125,8 +178,7 @@ def with_block(
 
     ``tree`` is the caller's. ``root`` is the same, parsed; None if only Elasticsearch can read it.
     """
-    known, names = context.plugins.get(), _models(tree, context).rerankers
-    default = known.models[0] if known is not None and known.models else None
+    names, default = _models(tree, context).rerankers, context.default_reranker
     ids = inference_ids(tree, context.elasticsearch_runs)
     models = [name for name in (names.get(id_, default) for id_ in ids) if name is not None]
     reranks = bool(ids) or any(kind == RERANKER for kind, _ in retrievers_in(tree))
@@ -163,12 +215,14 @@ def _models(tree: Any, context: Context) -> _Models:  # noqa: ANN401 any JSON va
     served, runs = context.served, context.elasticsearch_runs
     ids = inference_ids(tree, runs)
     rerankers = {id_: served.reranker(id_).name if served.rerankers else id_ for id_ in ids}
-    if not served.rerankers:
-        rerankers.pop(DEFAULT_INFERENCE_ID, None)
+    default = not served.rerankers and rerankers.pop(DEFAULT_INFERENCE_ID, None) is not None
     wanted = [_model_id(leaf) for leaf in text_embedding_leaves(tree, runs)]
     embedders = [model if served.embedder is None else served.embedder_for(model).name for model in wanted]
     return _Models(
-        rerankers, frozenset(name for name in embedders if name is not None), bool(ids) or bool(wanted)
+        rerankers,
+        frozenset(name for name in embedders if name is not None),
+        bool(ids) or bool(wanted),
+        default,
     )
 
 

@@ -47,7 +47,8 @@ class PluginInfo:
     rerankers that its sidecar serves, the default first; None if they are not known. ``embedder``: the name
     of the sidecar's embedder, None if it has none or it is not known. ``sidecar_fault``: why the sidecar
     cannot be used, None if it works or this is not known. ``other_version``: whether the plugin speaks
-    another version of the API.
+    another version of the API. ``own_default``: whether its node allows some models only, and so has another
+    default than the sidecar.
     """
 
     fault: str | None = None
@@ -55,6 +56,7 @@ class PluginInfo:
     embedder: str | None = None
     sidecar_fault: str | None = None
     other_version: bool = False
+    own_default: bool = False
 
     @property
     def seconds(self) -> float:

@@ -34,6 +34,7 @@ from .commands import (
     EmbedQuery,
     EsRequest,
     FindPlugin,
+    FindVersion,
     Forward,
     ScoreTexts,
     SearchInside,
@@ -117,7 +118,7 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
             return chunks(query, texts, chunking, size, Watch(context.deadline))
         case ScoreTexts(query, texts, model):
             return context.served.reranker(model).score(query, texts, deadline=context.deadline)
-        case FindPlugin() if (found := context.plugins.get()) is not None:
+        case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
     try:
         return _result_of(command, _sent(command, connection, context), context)
@@ -164,7 +165,7 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
                 watch.end()  # if the caller has left, the thread would otherwise go on
         case ScoreTexts(query, texts, model):
             return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
-        case FindPlugin() if (found := context.plugins.get()) is not None:
+        case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
     try:
         return _result_of(command, await _sent(command, connection, context), context)
@@ -205,11 +206,14 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
     """Send the request of a command. Returns the response (asynchronous client: an awaitable of it)."""
     if isinstance(command, Forward):
         return connection.client.search(**command.arguments)
-    if isinstance(command, FindPlugin):
+    if isinstance(command, FindPlugin | FindVersion):
         left = context.remaining_s()
         brief = connection.within(_FIND_S if left is None else min(left, _FIND_S))
+        path, endpoint = (
+            ("/_es_rerank", "es_rerank.info") if isinstance(command, FindPlugin) else ("/", "info")
+        )
         return brief.options(max_retries=0).perform_request(
-            "GET", "/_es_rerank", headers={"accept": "application/json"}, endpoint_id="es_rerank.info"
+            "GET", path, headers={"accept": "application/json"}, endpoint_id=endpoint
         )
     bounded = connection.within(context.remaining_s())
     if isinstance(command, SearchInside):
@@ -254,6 +258,8 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     body: Any = answer.body
     if isinstance(command, FindPlugin):
         return context.plugins.put(plugin_info(answer.meta.status, body))
+    if isinstance(command, FindVersion):
+        return context.version.put(body)
     stats = context.stats
     stats.requests += 1
     # Elasticsearch streams large answers without a content-length. Their size is measured by writing the JSON
@@ -296,13 +302,18 @@ def _check_responses(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> 
     raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
-def _instead_of(error: ApiError | TransportError, command: Command, context: Context) -> PluginInfo:
+def _instead_of(error: ApiError | TransportError, command: Command, context: Context) -> PluginInfo | None:
     """Return the result of a command that Elasticsearch answered with an error.
 
-    A plugin that cannot be found is none. Raises ``error`` in all other cases, and where the server is not
-    Elasticsearch.
+    A plugin that cannot be found is none, and a version that is not told is not known. Raises ``error`` in
+    all other cases, and where the server is not Elasticsearch.
     """
-    if isinstance(command, FindPlugin) and not isinstance(error, UnsupportedProductError):
+    if isinstance(error, UnsupportedProductError):
+        raise error
+    if isinstance(command, FindVersion):
+        context.version.put(None)
+        return None
+    if isinstance(command, FindPlugin):
         said = plugin_info(error.status_code, error.body) if isinstance(error, ApiError) else not_asked(error)
         return context.plugins.put(said)
     raise error
@@ -343,7 +354,7 @@ _STAGES = {
 
 def _add_seconds(stats: SearchStats, command: Command, began: float, started: float) -> None:
     now = time.monotonic()
-    if not isinstance(command, FindPlugin):  # the connection asks for it, not the search
+    if not isinstance(command, FindPlugin | FindVersion):  # the connection asks for it, not the search
         stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
         stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began
     stats.seconds["total"] = now - started

@@ -36,10 +36,11 @@ from ..response.answer import SearchStats
 from ..response.client_answers import response
 from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
-from .commands import Context, Forward, ServedModels, Steps, closing
+from .commands import Context, FindVersion, Forward, ServedModels, Steps, closing
 from .inside import inside_steps, with_block
 from .mappings import MovedError, check_indices, whole_schema
 from .plugin_info import PluginCache
+from .product import VersionCheck
 from .steps import search_steps
 from .vectors import vector_steps
 
@@ -62,6 +63,7 @@ class Searching:
     elasticsearch_runs: frozenset[str] = frozenset()
     plugin: PluginUse = PLUGIN_USE
     plugins: PluginCache = field(default_factory=PluginCache)
+    version: VersionCheck = field(default_factory=VersionCheck)
 
     def context(
         self, index: str | Sequence[str] | None, parameters: Mapping[str, Any], timeout_s: float | None
@@ -79,6 +81,7 @@ class Searching:
             self.elasticsearch_runs,
             self.plugin,
             self.plugins,
+            self.version,
         )
 
     def search(
@@ -120,6 +123,8 @@ class Searching:
         if inside is not None:
             shown = selected(inside.body, arguments.get("filter_path"))
             return ObjectApiResponse(body=shown, meta=inside.meta)
+        if not context.version.asked:
+            yield FindVersion()
         tree = yield from vector_steps(dict(body["retriever"]), context, given(body, ["pit"]))
         query_parameters = {
             key: value
@@ -146,7 +151,7 @@ class Searching:
         if self.plugin == "never" or not only_inside(tree, runs):
             request = read_request(body, runs, scroll=scroll)
         root = None if request is None else request.retriever
-        inside: ApiResponse[Any] | None = yield from inside_steps(body, context)
+        inside: ApiResponse[Any] | None = yield from inside_steps(body, context, needed=request is None)
         if inside is not None:
             shown = selected(with_block(inside, tree, root, context), filter_path)
             return ObjectApiResponse(body=shown, meta=inside.meta)

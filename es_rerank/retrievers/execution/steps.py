@@ -56,6 +56,7 @@ from .commands import (
     Context,
     EmbedQuery,
     EsRequest,
+    FindVersion,
     Steps,
     closing,
 )
@@ -96,6 +97,8 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     for node in nodes_of(request.retriever):
         if isinstance(node, TextSimilarityReranker):
             context.served.reranker(node.inference_id)
+    if not context.version.asked:
+        yield FindVersion()
     search = _Search(context, request)
     root = yield from search.evaluated()
     window = at_least(root.window, request.min_score)

@@ -1,0 +1,75 @@
+"""What an answer says about the server that gave it: whether it is Elasticsearch, and which version. No I/O.
+
+Every answer of Elasticsearch has the header ``X-Elastic-Product``. The official clients refuse a server that
+answers with a status 2xx and without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+PRODUCT_HEADER = "x-elastic-product"
+PRODUCT = "Elasticsearch"
+
+OLDEST = (9, 1)
+"""The oldest Elasticsearch that es-rerank supports: (major, minor)."""
+
+_MAY_BE_ANOTHERS = frozenset({401, 403})
+"""Answers to a caller without rights, which a server in front of Elasticsearch gives without the header."""
+
+_NUMBER = re.compile(r"(\d+)\.(\d+)")
+
+_LOG = logging.getLogger(__name__)
+
+
+def foreign(url: str) -> str:
+    """Return the sentence about a server at ``url`` that is not Elasticsearch."""
+    return f"what answers at {url} is not Elasticsearch: its answers lack the header X-Elastic-Product"
+
+
+def is_foreign(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer comes from a server that is not Elasticsearch.
+
+    ``headers`` has its keys in lower case or ignores case. 401, 403 and 5xx may come from a server in front
+    of Elasticsearch, so they say nothing.
+    """
+    return headers.get(PRODUCT_HEADER) != PRODUCT and status < 500 and status not in _MAY_BE_ANOTHERS
+
+
+def too_old(root: Any) -> str | None:  # noqa: ANN401 any JSON value may arrive
+    """Return the sentence about a version that is not supported, from the body of ``GET /``; None for others.
+
+    Serverless states a version that it does not have, and one that cannot be read is not known.
+    """
+    version = root.get("version") if isinstance(root, Mapping) else None
+    if not isinstance(version, Mapping) or version.get("build_flavor") == "serverless":
+        return None
+    return older(version.get("number"))
+
+
+def older(number: Any) -> str | None:  # noqa: ANN401 any JSON value may arrive
+    """Return the sentence about a version number below ``OLDEST``; None for others and for no number."""
+    found = _NUMBER.match(number) if isinstance(number, str) else None
+    if found is None or (int(found[1]), int(found[2])) >= OLDEST:
+        return None
+    oldest = ".".join(map(str, OLDEST))
+    return (
+        f"this is Elasticsearch {number}, and es-rerank supports {oldest} and later: a search may be refused "
+        "or answered differently"
+    )
+
+
+class VersionCheck:
+    """Remembers that a client has asked its Elasticsearch for its version."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def put(self, root: Any) -> None:  # noqa: ANN401 any JSON value may arrive
+        """Take note of the body of ``GET /``, None if there is none. Logs one line for an old version."""
+        self.asked = True
+        if (sentence := too_old(root)) is not None:
+            _LOG.warning("%s", sentence)
