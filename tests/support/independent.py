@@ -7,7 +7,7 @@ plain searches; texts and field values come from the documents' ``_source``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,14 @@ class Tree:
     pairs: PairModel
     texts: TextModel
     rank_constant: int = _RANK_CONSTANT
+    outside: bool = False
+    """Whether to calculate what the README says only of trees that run outside Elasticsearch: a kNN over the
+    passages says which of them a reranker right above it reads, and equal sums of a tree with one leaf keep
+    the order of this leaf."""
+
+    alone: bool = False
+    """Whether the tree has one leaf."""
+
     matched: set[Key] = field(default_factory=set)
 
     def ranked(self, retriever: Body, window: int = _ALL, filters: Sequence[Body] = ()) -> list[Entry]:
@@ -84,13 +92,11 @@ class Tree:
             self.matched |= {entry.key for entry in (found if kind == "standard" else found[:window])}
             return found[:window]
         own = content.get("rank_window_size", 10)
-        compute: Callable[[Body, list[list[Entry]]], list[Entry]] = {
-            "rrf": self._rrf,
-            "linear": self._linear,
-            "text_similarity_reranker": self._reranked,
-        }[kind]
         lists = [self.ranked(child, own, above) for child in children(content)]
-        kept = compute(content, lists)[:own]
+        if kind == "text_similarity_reranker":
+            kept = self._reranked(content, lists[0], self._nearest(content, lists[0], above))[:own]
+        else:
+            kept = (self._rrf if kind == "rrf" else self._linear)(content, lists)[:own]
         least = content.get("min_score")
         return [entry for entry in kept if least is None or entry.score >= np.float32(least)][:window]
 
@@ -147,7 +153,7 @@ class Tree:
         return self._summed(lists, shares)
 
     def _summed(self, lists: list[list[Entry]], shares: list[list[np.float32]]) -> list[Entry]:
-        """Add the shares of each document; equal sums are in the order of shard and document."""
+        """Add the shares of each document. Equal sums are in the order of shard and document."""
         sums: dict[Key, Entry] = {}
         for ranked, values in zip(lists, shares, strict=True):
             for entry, value in zip(ranked, values, strict=True):
@@ -155,13 +161,12 @@ class Tree:
                 sums[entry.key] = Entry(
                     entry.key, np.float32(before.score + value), before.said or entry.said
                 )
-        return sorted(sums.values(), key=lambda entry: (-entry.score, self.documents.places[entry.key]))
+        places = {} if self.outside and self.alone else self.documents.places
+        return sorted(sums.values(), key=lambda entry: (-entry.score, places.get(entry.key, 0)))
 
     # -- reranking -------------------------------------------------------------------------------------------
 
-    def _reranked(self, content: Body, lists: list[list[Entry]]) -> list[Entry]:
-        (window,) = lists
-        nearest = self._nearest(content, window)
+    def _reranked(self, content: Body, window: list[Entry], nearest: dict[Key, list[int]]) -> list[Entry]:
         scored = []
         for rank, entry in enumerate(window, 1):
             logits = [
@@ -172,32 +177,40 @@ class Tree:
             said = {
                 "rerank.logit": logit,
                 "rerank.probability": probability(logit),
-                "rerank.first_stage_score": float(entry.score),
                 "rerank.first_stage_rank": rank,
             }
+            if "sort" not in content["retriever"].get("standard", {}):  # a sorted search has no scores
+                said["rerank.first_stage_score"] = float(entry.score)
             scored.append(Entry(entry.key, np.float32(probability(logit)), said))
         # The sort is stable: equal logits keep the order of the first stage.
         return sorted(scored, key=lambda entry: -entry.said["rerank.logit"])
 
-    def _nearest(self, content: Body, window: list[Entry]) -> dict[Key, list[int]]:
-        """Ask Elasticsearch which stored passages match the query best, by BM25, if only some are read."""
+    def _nearest(self, content: Body, window: list[Entry], filters: list[Body]) -> dict[Key, list[int]]:
+        """Ask Elasticsearch which stored passages are the nearest, if only some are read.
+
+        They are those that match the query best by BM25, or those with the nearest vectors
+        (``outside``).
+        """
         stored = stored_field(as_list(content["field"]))
         if stored is None or "chunk_rescorer" not in content:
             return {}
-        match = {"match": {stored: content["inference_text"]}}
         path = stored.split(".")[0]
-        nested = {
-            "path": path,
-            "query": {"bool": {"must": [{"match_all": {"boost": 0}}], "should": [match]}},
-            "inner_hits": {"size": content["chunk_rescorer"].get("size", 1), "_source": False},
-        }
-        ids = {"ids": {"values": [name for _, name in (entry.key for entry in window)]}}
-        hits = self._search({"query": {"bool": {"filter": [ids], "must": [{"nested": nested}]}}})
+        inner_hits = {"size": content["chunk_rescorer"].get("size", 1), "_source": False}
+        leaf = content["retriever"].get("knn", {})
+        if self.outside and leaf.get("field", "").startswith(f"{path}."):
+            body = self._knn(leaf, [*filters, *as_list(leaf.get("filter"))])
+            body["knn"]["inner_hits"] = inner_hits
+        else:
+            match = {"match": {stored: content["inference_text"]}}
+            query = {"bool": {"must": [{"match_all": {"boost": 0}}], "should": [match]}}
+            nested = {"path": path, "query": query, "inner_hits": inner_hits}
+            ids = {"ids": {"values": [name for _, name in (entry.key for entry in window)]}}
+            body = {"query": {"bool": {"filter": [ids], "must": [{"nested": nested}]}}}
         return {
             (hit["_index"], hit["_id"]): [
                 passage["_nested"]["offset"] for passage in hit["inner_hits"][path]["hits"]["hits"]
             ]
-            for hit in hits
+            for hit in self._search(body)
         }
 
 
@@ -205,6 +218,12 @@ def children(content: Body) -> list[Body]:
     """Return the retrievers below a compound, without their wrapping."""
     entries = content["retrievers"] if "retrievers" in content else [content["retriever"]]
     return [entry.get("retriever", entry) for entry in entries]
+
+
+def leaves(retriever: Body) -> int:
+    """Return how many leaves a tree has."""
+    ((kind, content),) = retriever.items()
+    return 1 if kind in ("standard", "knn") else sum(map(leaves, children(content)))
 
 
 def _standard(content: Body, filters: list[Body]) -> Body:

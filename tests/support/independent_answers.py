@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from independent import Body, Entry, Key, Tree
+from independent import Body, Entry, Key, Tree, leaves
 
 _TOP_HITS = 3
 
 
 def answer(tree: Tree, body: Body) -> Body:
     """Return hits, total and aggregations in the shape of Elasticsearch's answer."""
+    tree.alone = leaves(body["retriever"]) == 1
     window = tree.ranked(body["retriever"])
     inner, least = _has_minimum(body["retriever"]), body.get("min_score")
     if least is not None and not inner:

@@ -7,6 +7,7 @@ from typing import Any
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.ranking.ranked_node import RankedNode, details
 from es_rerank.retrievers.ranking.rerank import Reranked
+from es_rerank.retrievers.response.answer import fields_of
 from es_rerank.types import Candidate
 
 LEAF: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
@@ -64,3 +65,14 @@ def test_the_reranker_nearest_to_the_root_speaks() -> None:
     inner = reranker("12", {"1": 0.5, "2": 0.25})
     fusion = node("rrf", "12", reranker("1", {"1": 0.75}, inner), inner)
     assert logits(fusion) == {"1": 0.75, "2": 0.25}
+
+
+def test_a_score_that_the_first_stage_did_not_give_is_left_out() -> None:
+    unscored = Candidate("index", "1", float("nan"), 3)
+    assert fields_of(Reranked(unscored)) == {"rerank.first_stage_rank": [3]}
+    assert fields_of(Reranked(unscored, logit=0.5, probability=0.75)) == {
+        "rerank.first_stage_rank": [3],
+        "rerank.logit": [0.5],
+        "rerank.probability": [0.75],
+    }
+    assert fields_of(Reranked(candidate("1")))["rerank.first_stage_score"] == [1.0]

@@ -98,12 +98,11 @@ class SearchStats:
 
 def fields_of(hit: Reranked) -> dict[str, list[Any]]:
     """Return the result of the reranker for a hit in the form of Elasticsearch's ``fields``: each value is an
-    array.
+    array, and what is unknown is left out, such as the score of a first stage that sorts by a field.
     """
-    fields: dict[str, list[Any]] = {
-        "rerank.first_stage_score": [json_score(hit.candidate.score)],
-        "rerank.first_stage_rank": [hit.candidate.rank],
-    }
+    score = json_score(hit.candidate.score)
+    fields: dict[str, list[Any]] = {} if score is None else {"rerank.first_stage_score": [score]}
+    fields["rerank.first_stage_rank"] = [hit.candidate.rank]
     if hit.logit is not None and hit.probability is not None:
         fields["rerank.logit"] = [json_score(hit.logit)]
         fields["rerank.probability"] = [json_score(hit.probability)]
