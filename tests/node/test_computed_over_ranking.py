@@ -2,114 +2,29 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from corpus import EMBEDDER, Broken
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import Elasticsearch
+from over_ranking import SHARDS, WINDOW, Body, filled, knn, ours, reranked, rescored, standard
 
 from es_rerank import RerankClient
-from es_rerank.errors import InvalidSearchError
 from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
 NAME = "computed-over-ranking"
-WORDS = ("treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer")
-SHARDS, DOCUMENTS, WINDOW = 3, 240, 40
-
-Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def es(node: Node) -> Iterator[Elasticsearch]:
-    """A client, and an index of 240 documents of random words on three shards."""
-    with Elasticsearch(node.url, request_timeout=60) as client:
-        client.options(ignore_status=404).indices.delete(index=NAME)
-        client.indices.create(
-            index=NAME,
-            mappings={
-                "properties": {
-                    "text": {
-                        "type": "text",
-                        "term_vector": "with_positions_offsets",
-                        "fields": {"plain": {"type": "text", "analyzer": "simple"}},
-                    },
-                    "title": {"type": "text", "term_vector": "with_positions_offsets"},
-                    "vector": {
-                        "type": "dense_vector",
-                        "dims": EMBEDDER.dims,
-                        "similarity": "cosine",
-                        "index_options": {"type": "flat"},
-                    },
-                    "group": {"type": "keyword"},
-                    "rare": {"type": "integer"},
-                    "number": {"type": "integer"},
-                }
-            },
-            settings={"number_of_shards": SHARDS, "number_of_replicas": 0},
-        )
-        operations: list[Body] = []
-        for number in range(DOCUMENTS):
-            operations += [{"index": {"_id": f"d{number}"}}, document(number)]
-        assert not client.bulk(index=NAME, operations=operations, refresh=True)["errors"]
+    with filled(node.url, NAME) as client:
         yield client
-        client.indices.delete(index=NAME)
-
-
-def document(number: int) -> Body:
-    words = random.Random(number).choices(WORDS, k=3 + number % 9)
-    text = " ".join(words)
-    return {
-        "text": text,
-        "title": " ".join(words[:2]),
-        "vector": EMBEDDER.embed([text])[0].tolist(),
-        "group": ("red", "green", "blue")[number % 3],
-        "number": number % 40,
-        **({"rare": number % 7} if number % 2 else {}),
-    }
 
 
 @pytest.fixture
 def client(es: Elasticsearch) -> RerankClient:
     return RerankClient(es, reranker=WordOverlapReranker(), embedder=EMBEDDER, plugin="never")
-
-
-def standard(words: str, **more: Any) -> Body:
-    return {"standard": {"query": {"match": {"text": words}}, **more}}
-
-
-def knn(words: str, **more: Any) -> Body:
-    vector = EMBEDDER.embed([words])[0].tolist()
-    return {"knn": {"field": "vector", "k": 30, "num_candidates": 60, "query_vector": vector, **more}}
-
-
-def rescored(child: Body, **more: Any) -> Body:
-    """A retriever that Elasticsearch runs on any licence, and that ranks its documents as ours do."""
-    rescore = {"window_size": WINDOW, "query": {"rescore_query": {"match": {"text": "river"}}}}
-    return {"rescorer": {"rescore": rescore, "retriever": child, **more}}
-
-
-def ours(native: Body) -> Body:
-    """A tree that es-rerank runs, with the scores of ``native``. Its second leaf finds nothing."""
-    children = [
-        {"retriever": native, "weight": 1.0, "normalizer": "none"},
-        {"retriever": standard("nothing")},
-    ]
-    return {"linear": {"rank_window_size": WINDOW, "retrievers": children}}
-
-
-def reranked(child: Body, words: str = "king moon", **more: Any) -> Body:
-    return {
-        "text_similarity_reranker": {
-            "retriever": child,
-            "field": "text",
-            "inference_text": words,
-            "rank_window_size": WINDOW,
-            **more,
-        }
-    }
 
 
 WORDY = rescored(standard("treaty king moon", _name="words"))
@@ -259,64 +174,6 @@ def test_the_best_score_is_that_of_the_hits_that_a_filter_leaves(
     assert answer["max_score"] < first["_score"]
 
 
-FAST = {
-    "fast vectors": {"type": "fvh", "fields": {"text": {}, "title": {}}},
-    "ordered by score": {"order": "score", "fields": {"text": {"type": "fvh", "fragment_size": 20}}},
-    "fields together": {
-        "type": "fvh",
-        "fields": {"text": {"matched_fields": ["text", "text.plain"], "require_field_match": False}},
-    },
-    "plain": {"type": "plain", "fields": {"text": {"fragment_size": 20}}},
-}
-
-
-@pytest.mark.parametrize("highlight", FAST.values(), ids=FAST)
-def test_every_highlighter_marks_what_the_leaves_ask_for(
-    client: RerankClient, es: Elasticsearch, highlight: Body
-) -> None:
-    """Elasticsearch's own compound retriever marks nothing by fast vectors; the same queries in a ``bool``
-    query are marked.
-    """
-    near = knn("queen moon", filter={"match": {"text": "paper"}})
-    leaves = [standard("treaty king", filter={"match": {"text": "moon"}}), standard("dog"), near]
-    tree = reranked({"rrf": {"rank_window_size": WINDOW, "retrievers": leaves}})
-    best = {"top_hits": {"size": 5, "highlight": highlight}}
-    answer = client.search(index=NAME, retriever=tree, highlight=highlight, aggs={"best": best})
-    should = [
-        {
-            "bool": {
-                "must": {"match": {"text": "treaty king"}},
-                "filter": {"match": {"text": "moon"}},
-            }
-        },
-        {"match": {"text": "dog"}},
-        {"match": {"text": "paper"}},
-    ]
-    expected = es.search(index=NAME, query={"bool": {"should": should}}, highlight=highlight, size=DOCUMENTS)
-    marked = {hit["_id"]: hit.get("highlight") for hit in expected["hits"]["hits"]}
-    hits = answer["hits"]["hits"]
-    assert {hit["_id"]: hit.get("highlight") for hit in hits} == {
-        hit["_id"]: marked[hit["_id"]] for hit in hits
-    }
-    assert sum("highlight" in hit for hit in hits) > WINDOW / 2
-    for hit in answer["aggregations"]["best"]["hits"]["hits"]:
-        assert hit["highlight"] == marked[hit["_id"]]
-
-
-def test_ids_are_no_words_to_mark(client: RerankClient, es: Elasticsearch) -> None:
-    text = "king moon king"
-    vector = EMBEDDER.embed([text])[0].tolist()
-    es.index(index=NAME, id="king", document=document(7) | {"text": text, "vector": vector}, refresh=True)
-    try:
-        tree = reranked(knn(text))
-        highlight: Body = {"require_field_match": False, "fields": {"text": {"type": "plain"}}}
-        hits = client.search(index=NAME, retriever=tree, highlight=highlight)["hits"]["hits"]
-        assert "king" in {hit["_id"] for hit in hits}
-        assert not any("highlight" in hit for hit in hits)
-    finally:
-        es.delete(index=NAME, id="king", refresh=True)
-
-
 def test_best_hits_have_the_scores_of_the_reranker(client: RerankClient) -> None:
     tree = reranked(
         {"rrf": {"rank_window_size": WINDOW, "retrievers": [standard("treaty king"), knn("moon")]}}
@@ -358,121 +215,6 @@ def test_documents_without_a_score_stay_in_order_in_what_is_computed(es: Elastic
     assert {hit["_score"] for hit in best["hits"][WINDOW:]} == {0.0}
     assert best["max_score"] is None
     assert answer["aggregations"]["s"]["doc_count"] == SHARDS
-
-
-@pytest.mark.parametrize("said", [True, "true"])
-def test_nothing_explains_a_request_of_our_own(client: RerankClient, said: Any) -> None:
-    tree = reranked(
-        {"rrf": {"retrievers": [standard("treaty king"), standard("moon")], "rank_window_size": WINDOW}}
-    )
-    body = {
-        "retriever": tree,
-        "explain": said,
-        "aggs": {
-            "groups": {
-                "terms": {"field": "group"},
-                "aggs": {"best": {"top_hits": {"size": 99, "explain": said, "_source": False}}},
-            }
-        },
-        "collapse": {
-            "field": "group",
-            "inner_hits": [
-                {"name": "ranked", "size": 99, "explain": said, "_source": False},
-                {
-                    "name": "sorted",
-                    "size": 99,
-                    "explain": said,
-                    "sort": ["_score", "number"],
-                    "_source": False,
-                },
-            ],
-        },
-    }
-    answer = client.search(index=NAME, body=body)
-    page = answer["hits"]["hits"]
-    best = [
-        hit
-        for bucket in answer["aggregations"]["groups"]["buckets"]
-        for hit in bucket["best"]["hits"]["hits"]
-    ]
-    groups = [
-        hit
-        for top in page
-        for name in ("ranked", "sorted")
-        for hit in top["inner_hits"][name]["hits"]["hits"]
-    ]
-    assert len(page) == 3
-    assert len(best) * 2 == len(groups) > 3 * WINDOW
-    for hit in (*page, *best, *groups):
-        explained = hit["_explanation"]
-        assert explained["value"] == hit["_score"]
-        if hit["_score"]:
-            assert explained["description"].startswith(
-                "text_similarity_reranker match using inference endpoint"
-            )
-            assert explained["details"][0]["description"].startswith("rrf score: [")
-        else:
-            assert explained["description"] == f"doc not found in top {WINDOW} rank docs"
-        assert "ConstantScore" not in str(explained)
-
-
-def test_explain_as_an_argument_explains_the_ranking(client: RerankClient) -> None:
-    for said in (True, "true"):
-        answer = client.search(index=NAME, retriever=reranked(standard("king")), explain=said, size=2)
-        for hit in answer["hits"]["hits"]:
-            assert hit["_explanation"]["description"].startswith("text_similarity_reranker match")
-    answer = client.search(index=NAME, retriever=reranked(standard("king")), explain="false", size=2)
-    assert not any("_explanation" in hit for hit in answer["hits"]["hits"])
-
-
-def test_names_of_compounds_and_vectors_say_the_scores_that_they_gave(client: RerankClient) -> None:
-    fused = {
-        "rrf": {
-            "retrievers": [standard("treaty king", _name="words"), knn("moon", _name="near")],
-            "rank_window_size": WINDOW,
-            "_name": "fused",
-        }
-    }
-    answer = client.search(
-        index=NAME, retriever=reranked(fused, _name="top"), include_named_queries_score=True
-    )
-    first = {hit["_id"]: hit["_score"] for hit in client.search(index=NAME, retriever=fused)["hits"]["hits"]}
-    near = client.search(index=NAME, retriever=reranked(knn("moon")), size=30)["hits"]["hits"]
-    similar = {hit["_id"]: hit["fields"]["rerank.first_stage_score"][0] for hit in near}
-    assert len(answer["hits"]["hits"]) == WINDOW
-    for hit in answer["hits"]["hits"]:
-        named = hit["matched_queries"]
-        assert named["top"] == hit["_score"]
-        assert named["fused"] == first[hit["_id"]]
-        assert named.get("near") == similar.get(hit["_id"])
-
-
-def test_a_profile_shows_each_search_over_the_ranking(client: RerankClient) -> None:
-    tree = ours(WORDY)
-    plain = client.search(index=NAME, retriever=tree, profile=True, aggs={"n": {"max": {"field": "number"}}})
-    assert len(plain["profile"]["shards"]) == SHARDS
-    apart = client.search(index=NAME, retriever=tree, profile="true", aggs={"best": BEST})
-    assert len(apart["profile"]["shards"]) == 2 * SHARDS
-    assert sum(len(shard["aggregations"]) for shard in apart["profile"]["shards"]) == SHARDS
-
-
-def test_scores_that_elasticsearch_refuses_are_refused(client: RerankClient, es: Elasticsearch) -> None:
-    rescore = {
-        "window_size": 10,
-        "query": {"rescore_query": {"match": {"text": "river"}}, "query_weight": -1.0},
-    }
-    native: Body = {"rescorer": {"rescore": rescore, "retriever": standard("king")}}
-    words = "RankDoc scores must be positive values. Missing a normalization step?"
-    with pytest.raises(ApiError, match="RankDoc scores must be positive values"):
-        es.search(index=NAME, retriever=native)
-    fused = {"rrf": {"retrievers": [standard("king")]}}
-    for tree in ({"rescorer": {"rescore": rescore, "retriever": fused}}, {"rrf": {"retrievers": [native]}}):
-        with pytest.raises(InvalidSearchError) as caught:
-            client.search(index=NAME, retriever=tree)
-        assert words in str(caught.value)
-    heavy = {"linear": {"retrievers": [{"retriever": standard("king"), "weight": 3e38}]}}
-    with pytest.raises(InvalidSearchError, match="the plugin es-rerank"):
-        client.search(index=NAME, retriever=heavy)
 
 
 def test_only_what_reads_scores_costs_a_request(client: RerankClient) -> None:

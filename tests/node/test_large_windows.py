@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
 
+import numpy as np
 import pytest
 from corpus import EMBEDDER
 from elasticsearch import Elasticsearch
+from over_ranking import WORDS, Body, ours, reranked, rescored, standard
 
 from es_rerank import RerankClient
 from es_rerank.node import Node
+from es_rerank.retrievers.planning.scored_documents import scored_documents_query
 from es_rerank.testing import WordOverlapReranker
+from es_rerank.types import Candidate
 
 NAME, ROUTED = "large-windows", "large-windows-routed"
 DOCUMENTS, ROUTED_DOCUMENTS = 10_500, 3_000
-WORDS = ("treaty", "king", "queen", "paper", "moon", "dog", "river", "stone", "archive", "crowd", "cheer")
 MANY = "treaty king queen paper moon dog river"
 """Words that more than 10,000 of the documents have."""
-
-Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -67,41 +67,6 @@ def document(number: int) -> Body:
 @pytest.fixture
 def client(es: Elasticsearch) -> RerankClient:
     return RerankClient(es, reranker=WordOverlapReranker(), embedder=EMBEDDER, plugin="never", timeout_s=120)
-
-
-def standard(words: str, **more: Any) -> Body:
-    return {"standard": {"query": {"match": {"text": words}}, **more}}
-
-
-def rescored(child: Body, window: int, words: str = "river") -> Body:
-    """A retriever that Elasticsearch runs on any licence, and that ranks its documents as ours do."""
-    return {
-        "rescorer": {
-            "rescore": {"window_size": window, "query": {"rescore_query": {"match": {"text": words}}}},
-            "retriever": child,
-        }
-    }
-
-
-def ours(native: Body, window: int) -> Body:
-    """A tree that es-rerank runs, with the scores of ``native``. Its second leaf finds nothing."""
-    children = [
-        {"retriever": native, "weight": 1.0, "normalizer": "none"},
-        {"retriever": standard("nothing")},
-    ]
-    return {"linear": {"rank_window_size": window, "retrievers": children}}
-
-
-def reranked(child: Body, window: int, **more: Any) -> Body:
-    return {
-        "text_similarity_reranker": {
-            "retriever": child,
-            "field": "text",
-            "inference_text": "king moon stone",
-            "rank_window_size": window,
-            **more,
-        }
-    }
 
 
 GROUPS: Body = {
@@ -195,10 +160,10 @@ def test_pinned_documents_lead_a_large_window(client: RerankClient) -> None:
 
 def test_every_hit_of_a_large_window_is_explained(client: RerankClient) -> None:
     answer = client.search(
-        index=NAME, retriever=ours(rescored(standard(MANY), 5_000), 5_000), explain=True, source=False
+        index=NAME, retriever=ours(rescored(standard(MANY), 2_000), 2_000), explain=True, source=False
     )
     hits = answer["hits"]["hits"]
-    assert len(hits) == 5_000
+    assert len(hits) == 2_000
     assert all(hit["_explanation"]["value"] == hit["_score"] for hit in hits)
 
 
@@ -209,6 +174,18 @@ def test_names_over_a_large_window_have_scores(client: RerankClient) -> None:
     )
     for place, hit in enumerate(answer["hits"]["hits"]):
         assert hit["matched_queries"]["fused"] == hit["_score"] == pytest.approx(1 / (60 + 4_991 + place))
+
+
+@pytest.mark.parametrize("count", [60, 3_000])
+def test_elasticsearch_adds_the_digits_of_a_score_exactly(es: Elasticsearch, count: int) -> None:
+    bits = np.random.default_rng(count).integers(1, 0x7F7FFFFF, count, dtype=np.int32)
+    scores = np.sort(bits.view(np.float32))[::-1].tolist()
+    window = [Candidate(NAME, f"d{number}", 0.0, number + 1) for number in range(count)]
+    query = scored_documents_query(window, scores)
+    hits = es.search(index=NAME, query=query, size=count, source=False)["hits"]["hits"]
+    assert [(hit["_id"], np.float32(hit["_score"])) for hit in hits] == [
+        (candidate.id, np.float32(score)) for candidate, score in zip(window, scores, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("asked", ["page", "rerank", "vectors", "rescore"])
