@@ -73,6 +73,7 @@ def test_a_shard_that_failed_in_any_stage_is_counted_and_named(stage: str) -> No
         ([answer(4, failure("a", 0)), answer(4, failure("b", 0))], 6, 2),
         # Elasticsearch may count a shard without saying why.
         ([answer(1), answer()], 1, 0),
+        ([answer(1), answer(1, failure("a", 0))], 1, 1),
         ([answer(1, failure(None, -1))], 1, 1),
     ],
 )  # fmt: skip
@@ -140,11 +141,14 @@ def test_a_response_that_a_caller_sends_may_hold_anything(odd: Any) -> None:
     assert isinstance(found.reasons(), list)
 
 
-def test_the_point_in_time_counts_failed_shards_alone() -> None:
+def test_shards_that_a_point_in_time_lacks_are_counted_by_its_searches() -> None:
     opened = {"id": "x", "_shards": {"total": 6, "successful": 5, "skipped": 0, "failed": 1}}
-    found = seen(point_in_time=opened, page=answer())
-    assert found.merged()["_shards"]["failed"] == 1
     assert seen(point_in_time=opened).merged() == {}
+    found = seen(
+        point_in_time=opened, first_stage=answer(1, failure("a", 0)), page=answer(1, failure("a", 0))
+    )
+    assert found.merged()["_shards"]["failed"] == 1
+    assert found.reasons() == ["1 of 6 shards failed in the first stage: no"]
 
 
 def test_the_status_says_that_an_answer_is_partial() -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 _WHERE = {
-    "point_in_time": "when the point in time was opened",
     "first_stage": "in the first stage",
     "rescore": "when the hits were rescored",
     "passages": "when the texts were fetched",
     "page": "when the page was fetched",
 }
 """How a reason names a stage of the search. Any other stage is the search as a whole."""
+
+_OPENING = "point_in_time"
 
 
 def _object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 a response that a caller sends may hold anything
@@ -49,10 +50,13 @@ class Completeness:
     _seen: list[_Seen] = field(default_factory=list)
 
     def see(self, stage: str, answer: Mapping[str, Any]) -> None:
-        """Take note of an answer, or of each answer of an ``_msearch``. ``stage`` is that of the request."""
+        """Take note of an answer, or of each answer of an ``_msearch``. ``stage`` is that of the request.
+
+        Shards that a point in time lacks fail in each search of it, so opening it says nothing more.
+        """
         responses = answer.get("responses")
         for one in responses if isinstance(responses, list) else (answer,):
-            if isinstance(one, Mapping) and "_shards" in one:
+            if isinstance(one, Mapping) and "_shards" in one and stage != _OPENING:
                 self._seen.append(_Seen(stage, one))
 
     def reasons(self) -> list[str]:
@@ -71,25 +75,24 @@ class Completeness:
 
         They have Elasticsearch's shapes. A key that no answer has is left out.
         """
-        searches = [seen for seen in self._seen if seen.stage != "point_in_time"]
-        if not searches:
+        if not self._seen:
             return {}
-        early = [seen.answer["terminated_early"] for seen in searches if "terminated_early" in seen.answer]
-        clusters = [_object(seen.answer["_clusters"]) for seen in searches if "_clusters" in seen.answer]
+        early = [seen.answer["terminated_early"] for seen in self._seen if "terminated_early" in seen.answer]
+        clusters = [_object(seen.answer["_clusters"]) for seen in self._seen if "_clusters" in seen.answer]
         return {
-            "timed_out": any(seen.answer.get("timed_out") for seen in searches),
+            "timed_out": any(seen.answer.get("timed_out") for seen in self._seen),
             **({"terminated_early": any(early)} if early else {}),
-            "_shards": self._shards(searches),
+            "_shards": self._shards(),
             **({"_clusters": max(reversed(clusters), key=_incomplete)} if clusters else {}),
         }
 
-    def _shards(self, searches: Sequence[_Seen]) -> dict[str, Any]:
+    def _shards(self) -> dict[str, Any]:
         """Return one header for searches of the same shards.
 
         ``skipped`` counts the shards that every search skipped. ``failed`` counts the shards that failed in
         at least one request.
         """
-        total = max(seen.shards("total") for seen in searches)
+        total = max(seen.shards("total") for seen in self._seen)
         failed = min(total, _failed(self._seen))
         grouped: dict[Any, Mapping[str, Any]] = {}
         for seen in self._seen:
@@ -98,7 +101,7 @@ class Completeness:
         return {
             "total": total,
             "successful": total - failed,
-            "skipped": min(seen.shards("skipped") for seen in searches),
+            "skipped": min(seen.shards("skipped") for seen in self._seen),
             "failed": failed,
             **({"failures": list(grouped.values())} if grouped else {}),
         }
@@ -108,13 +111,14 @@ def _failed(answers: Sequence[_Seen]) -> int:
     """Return how many shards failed in at least one request.
 
     Elasticsearch lists one failure for each index and cause, and counts all shards. So requests that failed
-    in the same index are taken to have failed in the same shards, except those that are named.
+    in the same index are taken to have failed in the same shards, except those that are named. A request
+    that counts shards and names none is taken to have failed in the shards of the others.
     """
     groups: list[tuple[set[str], list[_Seen]]] = []
     for seen in answers:
-        if not seen.shards("failed"):
+        indices, members = {str(failure.get("index")) for failure in seen.failures}, [seen]
+        if not indices:
             continue
-        indices, members = {str(failure.get("index")) for failure in seen.failures} or {""}, [seen]
         apart = []
         for group in groups:
             if group[0] & indices:
@@ -122,7 +126,8 @@ def _failed(answers: Sequence[_Seen]) -> int:
             else:
                 apart.append(group)
         groups = [*apart, (indices, members)]
-    return sum(_failed_together(members) for _, members in groups)
+    named = sum(_failed_together(members) for _, members in groups)
+    return max(named, *(seen.shards("failed") for seen in answers))
 
 
 def _failed_together(answers: Sequence[_Seen]) -> int:
