@@ -15,6 +15,7 @@ from es_rerank.errors import IndexMismatchError, IngestError
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
 
+from .patience import Patience
 from .pipeline import Ingest
 
 OnProgress = Callable[[int], None]
@@ -52,7 +53,7 @@ def index_collection(
     ingest = Ingest(client, embedder, chunker=chunker)
     with suppress(IndexMismatchError):
         _ingested(ingest, index, folder, documents, on_progress, rebuild=False)
-        if client.count(index=index)["count"] == documents:
+        if Patience().call(lambda: client.count(index=index))["count"] == documents:
             return
     _ingested(ingest, index, folder, documents, on_progress, rebuild=True)
 

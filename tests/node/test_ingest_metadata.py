@@ -12,6 +12,7 @@ from commands import run
 from elasticsearch import Elasticsearch
 from ingests import an_ingest, everything, found, read, source_of, write
 
+import ingest_pipelines
 from es_rerank.collection import Document
 from es_rerank.node import Node
 from ingest_pipelines import IngestReport, read_sources
@@ -338,3 +339,29 @@ def test_two_ingests_that_choose_types_at_once_agree(
     assert (report.documents, report.failed) == (1, 0)
     assert found(es, index, between("value", gte=1)) == {"other"}
     assert found(es, index, is_("value.keyword", "soon")) == {"ours"}
+
+
+# --- an index of the template, which any writer fills
+
+
+def test_the_template_of_the_plugin_refuses_no_value_either(es: Elasticsearch, index: str) -> None:
+    """Elasticsearch chooses the types here, by the first value."""
+    definitions = Path(ingest_pipelines.__file__).parent / "definitions"
+    template = json.loads((definitions / "passages_template.json").read_text())["template"]
+    del template["settings"]["index.default_pipeline"]  # it needs the plugin
+    es.indices.create(index=index, **template)
+    sources: list[dict[str, Any]] = [
+        {"rating": 1, "on": "2020-01-01", "open": True, "zip": "1010"},
+        {"rating": 1.5, "on": "n.d.", "open": "perhaps", "zip": "n/a"},
+        {"rating": "none", "metadata": {"value": 1}},
+        {"rating": 1, "metadata": {"value": {"inner": 2}}},
+        {f"f{n}": n for n in range(1_100)},
+    ]
+    for place, source in enumerate(sources):
+        es.index(index=index, id=str(place), document={"text": "x", **source}, refresh=True)
+    assert found(es, index, {"range": {"rating": {"gt": 1.2}}}) == {"1"}
+    assert found(es, index, {"range": {"on": {"gte": "2020"}}}) == {"0"}
+    assert found(es, index, {"term": {"on.keyword": "n.d."}}) == {"1"}
+    assert found(es, index, {"term": {"zip.keyword": "n/a"}}) == {"1"}
+    assert found(es, index, between("value.inner", gt=1)) == {"3"}
+    assert found(es, index, {"exists": {"field": "_ignored"}}) == {"1", "2", "4"}
