@@ -164,7 +164,9 @@ class _Search:
 
     def asking_for_page(self, stage: str, body: dict[str, Any]) -> EsRequest:
         """Return the request of a search that is shown in the answer."""
-        parameters = self.parameters | given(self.context.parameters, OF_PAGE)
+        # Elasticsearch caches searches without hits. This one is hardly sent again, and its key is large.
+        uncached = {} if body.get("size") else {"request_cache": "false"}
+        parameters = uncached | self.parameters | given(self.context.parameters, OF_PAGE)
         return EsRequest(stage, "POST", self.path, body | self.common, parameters)
 
     def close(self) -> Steps[None]:
