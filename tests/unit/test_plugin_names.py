@@ -25,7 +25,14 @@ from retriever_bodies import (
 )
 
 from es_rerank.retrievers.grammar.parsing import parse
-from es_rerank.retrievers.grammar.plugin_names import inference_ids, lacking, only_inside, translated
+from es_rerank.retrievers.grammar.plugin_names import (
+    ids_that_may_fail,
+    inference_ids,
+    lacking,
+    only_inside,
+    translated,
+)
+from es_rerank.retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 
 BACK = {"es_rrf": "rrf", "es_linear": "linear", "es_rerank": "text_similarity_reranker"}
 
@@ -159,3 +166,16 @@ def test_trees_that_run_only_inside() -> None:
     assert only_inside({"rule": {"retriever": rrf(LEAF, LEAF), "ruleset_ids": ["a"]}})
     assert not only_inside(rrf({"es_rrf": {"retrievers": [LEAF, LEAF]}}, LEAF))
     assert not only_inside({"es_rrf": {"retrievers": [rrf(), LEAF]}}, ["rrf"])
+
+
+def test_an_id_may_be_missed_where_all_its_rerankers_may_fail() -> None:
+    def tree(*rerankers: dict[str, Any]) -> dict[str, Any]:
+        content = {"retriever": {"standard": {}}, "field": "t", "inference_text": "q"}
+        return {"rrf": {"retrievers": [{"text_similarity_reranker": content | more} for more in rerankers]}}
+
+    may, a = {"allow_rerank_failures": True}, {"inference_id": "a"}
+    assert ids_that_may_fail(tree(may)) == {DEFAULT_INFERENCE_ID}
+    assert ids_that_may_fail(tree(a | {"allow_rerank_failures": "true"})) == {"a"}
+    assert ids_that_may_fail(tree(a | may, a)) == ids_that_may_fail(tree(a, a | may)) == frozenset()
+    assert ids_that_may_fail(tree(a, may)) == {DEFAULT_INFERENCE_ID}
+    assert ids_that_may_fail(tree(may), ["text_similarity_reranker"]) == frozenset()

@@ -16,6 +16,7 @@ from ...types import Candidate
 from ..grammar.tree import DEFAULT_INFERENCE_ID
 from ..planning.index_schema import IndexSchema
 from ..response.answer import SearchStats
+from .leaf_failures import Place
 from .plugin_info import PluginCache
 from .product import VersionCheck
 
@@ -31,6 +32,7 @@ class EsRequest:
     """One request to Elasticsearch. Its result is the body of the answer.
 
     ``stage`` is its name in the statistics. If ``body`` is a list, each item is sent as one line of JSON.
+    ``places``: for searches of the first stage, the places of their leaves in the tree.
     """
 
     stage: str
@@ -38,6 +40,7 @@ class EsRequest:
     path: str
     body: Any = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,12 @@ class ServedModels:
 
     rerankers: Mapping[str, Reranker]
     embedder: Embedder | None = None
+
+    def serves(self, inference_id: str) -> bool:
+        """Whether an inference id names a served reranker."""
+        return inference_id in self.rerankers or (
+            inference_id == DEFAULT_INFERENCE_ID and bool(self.rerankers)
+        )
 
     def reranker(self, inference_id: str) -> Reranker:
         """Return the reranker that an inference id names. Elastic's default id names the first reranker.

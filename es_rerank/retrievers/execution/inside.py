@@ -15,7 +15,7 @@ from elasticsearch import ApiError, ConnectionTimeout
 
 from ...errors import DeadlineError, EsRerankError, RequestError, SearchError
 from ..grammar.parameters import given
-from ..grammar.plugin_names import RERANKER, inference_ids, lacking, translated
+from ..grammar.plugin_names import RERANKER, ids_that_may_fail, inference_ids, lacking, translated
 from ..grammar.tree import (
     DEFAULT_INFERENCE_ID,
     VECTOR_BUILDER,
@@ -71,7 +71,7 @@ def inside_steps(
     UnknownModelError for a model that this client does not serve, and IndexMismatchError when the embedder
     does not fit a vector field.
     """
-    if context.plugin == "never":
+    if context.plugin == "never" or (_misses(body["retriever"], context) and context.plugin == "auto"):
         return None
     models = _models(body["retriever"], context)
     fault = lacking(body["retriever"], context.elasticsearch_runs)
@@ -214,7 +214,7 @@ def _models(tree: Any, context: Context) -> _Models:  # noqa: ANN401 any JSON va
     """
     served, runs = context.served, context.elasticsearch_runs
     ids = inference_ids(tree, runs)
-    rerankers = {id_: served.reranker(id_).name if served.rerankers else id_ for id_ in ids}
+    rerankers = {id_: served.reranker(id_).name if served.serves(id_) else id_ for id_ in ids}
     default = not served.rerankers and rerankers.pop(DEFAULT_INFERENCE_ID, None) is not None
     wanted = [_model_id(leaf) for leaf in text_embedding_leaves(tree, runs)]
     embedders = [model if served.embedder is None else served.embedder_for(model).name for model in wanted]
@@ -224,6 +224,20 @@ def _models(tree: Any, context: Context) -> _Models:  # noqa: ANN401 any JSON va
         bool(ids) or bool(wanted),
         default,
     )
+
+
+def _misses(tree: Any, context: Context) -> bool:  # noqa: ANN401 any JSON value may arrive
+    """Whether this client lacks a reranker of a tree whose failures are allowed: then its first stage stays.
+
+    Raises UnknownModelError for a reranker that is lacking and may not fail. A client without models takes
+    those of the sidecar.
+    """
+    served, runs = context.served, context.elasticsearch_runs
+    lacks = [id_ for id_ in inference_ids(tree, runs) if served.rerankers and not served.serves(id_)]
+    for id_ in lacks:
+        if id_ not in ids_that_may_fail(tree, runs):
+            served.reranker(id_)
+    return bool(lacks)
 
 
 def _model_id(leaf: Mapping[str, Any]) -> str | None:

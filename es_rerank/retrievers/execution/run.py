@@ -12,7 +12,6 @@ import time
 from typing import Any, Generic, TypeVar, cast
 
 from cachetools import LRUCache
-from elastic_transport import ApiResponseMeta
 from elasticsearch import (
     ApiError,
     AsyncElasticsearch,
@@ -20,7 +19,6 @@ from elasticsearch import (
     TransportError,
     UnsupportedProductError,
 )
-from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from ...caches import SharedCache
 from ..grammar.json_values import as_json
@@ -42,6 +40,7 @@ from .commands import (
     Steps,
     closing,
 )
+from .leaf_failures import as_failure, failure_of
 from .plugin_info import PluginInfo, not_asked, plugin_info
 
 T = TypeVar("T")
@@ -271,7 +270,9 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
         stats.parts.see("elasticsearch", body)
         return answer
     if isinstance(command.body, list):
-        _check_responses(body["responses"], answer.meta)
+        failed = {i: item for i, item in enumerate(body["responses"]) if "error" in item}
+        if failed:
+            raise failure_of(command.places, failed, answer.meta)
     if command.stage != LOOK:
         stats.parts.see(command.stage, body)
     return body
@@ -279,27 +280,6 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
 
 def _size(body: Any) -> int:  # noqa: ANN401 any JSON value
     return len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
-
-
-def _check_responses(responses: list[dict[str, Any]], meta: ApiResponseMeta) -> None:
-    """Check the answers of the leaves. Raises ApiError when some of them are errors.
-
-    Elasticsearch raises the same error when leaves of a compound retriever fail: their errors are under
-    ``suppressed``.
-    """
-    failed = [(i, response) for i, response in enumerate(responses) if "error" in response]
-    if not failed:
-        return
-    status = max(response.get("status", 500) for _, response in failed)
-    cause = {
-        "type": "status_exception",
-        "reason": f"search failed - leaves {', '.join(f'[{i}]' for i, _ in failed)} of the tree "
-        "returned errors. All failures are attached as suppressed.",
-        "suppressed": [response["error"] for _, response in failed],
-    }
-    body = {"error": {"root_cause": [cause], **cause}, "status": status}
-    described = ApiResponseMeta(status, meta.http_version, meta.headers, meta.duration, meta.node)
-    raise HTTP_EXCEPTIONS.get(status, ApiError)(message="status_exception", meta=described, body=body)
 
 
 def _instead_of(error: ApiError | TransportError, command: Command, context: Context) -> PluginInfo | None:
@@ -316,6 +296,8 @@ def _instead_of(error: ApiError | TransportError, command: Command, context: Con
     if isinstance(command, FindPlugin):
         said = plugin_info(error.status_code, error.body) if isinstance(error, ApiError) else not_asked(error)
         return context.plugins.put(said)
+    if isinstance(command, EsRequest) and isinstance(error, ApiError):
+        raise as_failure(error, command.places) from error
     raise error
 
 

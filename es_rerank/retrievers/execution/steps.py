@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ...errors import InvalidSearchError, RequestError
+from ...errors import InvalidSearchError, RequestError, UnknownModelError
 from ...models.scripts import script_warning
 from ...types import Candidate
 from ..grammar.parameters import NOT_IN_PIT, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, as_header, given
@@ -60,6 +60,7 @@ from .commands import (
     Steps,
     closing,
 )
+from .leaf_failures import Place, places_of
 from .mappings import check_indices, indices_of_pit, names_remote, refuse_absent, schema_for
 from .page_answer import fetched_page
 from .scoring import rerank_window
@@ -90,12 +91,12 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     """Run a tree in es-rerank and return the response.
 
     The tree is checked before the first request to Elasticsearch. Raises InvalidSearchError when a parameter
-    cannot be combined with the caller's point in time, UnknownModelError when a reranker is not served, and
-    DeadlineError when the deadline passes and the tree does not allow rerank failures.
+    cannot be combined with the caller's point in time. Where the tree does not allow rerank failures, raises
+    UnknownModelError when a reranker is not served, and DeadlineError when the deadline passes.
     """
     _check_pit(request, context)
     for node in nodes_of(request.retriever):
-        if isinstance(node, TextSimilarityReranker):
+        if isinstance(node, TextSimilarityReranker) and not node.allow_rerank_failures:
             context.served.reranker(node.inference_id)
     if not context.version.asked:
         yield FindVersion()
@@ -244,7 +245,7 @@ class _Search:
                 body, fetches_all = with_texts_of_source(body, search, self.schema)
             bodies.append(body)
             fetch_all_texts.append(fetches_all)
-        answers = yield from self._ask_all(bodies)
+        answers = yield from self._ask_all(bodies, places_of(searches))
         hits_of_leaves = []
         for search, answer, fetches_all in zip(searches, answers, fetch_all_texts, strict=True):
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
@@ -264,9 +265,11 @@ class _Search:
         )
         self.pit = self.context.opened = answer["id"]
 
-    def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> Steps[list[dict[str, Any]]]:
+    def _ask_all(
+        self, bodies: Sequence[dict[str, Any]], places: tuple[Place, ...]
+    ) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
-            return [(yield self._asking("first_stage", bodies[0]))]
+            return [(yield replace(self._asking("first_stage", bodies[0]), places=places))]
         header, parameters = as_header(self.parameters), given(self.parameters, OF_MSEARCH)
         answer = yield EsRequest(
             "first_stage",
@@ -274,6 +277,7 @@ class _Search:
             "/_msearch",
             [line for body in bodies for line in (header, body | self.common)],
             parameters,
+            places,
         )
         responses: list[dict[str, Any]] = answer["responses"]
         return responses
@@ -341,7 +345,14 @@ class _Search:
         If ``allow_rerank_failures`` is set and the reranker fails or is late, the child's order stays and the
         statistics say so.
         """
-        stats, reranker = self.context.stats, self.context.served.reranker(node.inference_id)
+        stats = self.context.stats
+        try:
+            reranker = self.context.served.reranker(node.inference_id)
+        except UnknownModelError as error:
+            if not node.allow_rerank_failures:
+                raise
+            stats.fail(error.message, reached=False)
+            return RankedNode(node, child.window, (child,))
         if reranker.name not in stats.models:
             stats.models.append(reranker.name)
         candidates = yield from self.texts.read(child.window, node, self._asking)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...defaults import MAX_DOCUMENTS
-from .parameters import whole_number
+from .scalars import NotTakenError, as_integer
 from .tree import (
     DEFAULT_INFERENCE_ID,
     NATIVE_ONLY,
@@ -42,9 +42,8 @@ def lacking(body: Any, elasticsearch_runs: Collection[str] = ()) -> str | None: 
         if kind in RETRIEVERS_RUN_HERE and kind not in elasticsearch_runs and kind not in NAMES:
             return f"the plugin has no retriever [{kind}]"
         if kind == TextSimilarityReranker.kind and kind not in elasticsearch_runs:
-            window = content.get("rank_window_size")
-            window = whole_number(window) if isinstance(window, str) else window
-            if isinstance(window, int | float) and window > MAX_DOCUMENTS:
+            window = _window(content)
+            if window > MAX_DOCUMENTS:
                 return (
                     f"[{kind}] has [rank_window_size] {window}, and the plugin sends at most {MAX_DOCUMENTS} "
                     "documents to its sidecar"
@@ -53,6 +52,14 @@ def lacking(body: Any, elasticsearch_runs: Collection[str] = ()) -> str | None: 
     if levels > MOST_LEVELS:
         return f"the tree has {levels} levels of retrievers, and the plugin runs {MOST_LEVELS}"
     return None
+
+
+def _window(content: Mapping[str, Any]) -> int:
+    """Return the ``rank_window_size`` of a retriever; 0 if it has none that Elasticsearch takes."""
+    try:
+        return as_integer(content.get("rank_window_size", 0))
+    except NotTakenError:
+        return 0
 
 
 def only_inside(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401
@@ -76,6 +83,19 @@ def inference_ids(body: Any, elasticsearch_runs: Collection[str] = ()) -> list[s
         if kind == TextSimilarityReranker.kind
     ]
     return ids[::-1]
+
+
+def ids_that_may_fail(body: Any, elasticsearch_runs: Collection[str] = ()) -> frozenset[str]:  # noqa: ANN401
+    """Return the ``inference_id``s whose rerankers all allow failures."""
+    if TextSimilarityReranker.kind in elasticsearch_runs:
+        return frozenset()
+    allowed: dict[str, bool] = {}
+    for kind, content in retrievers_in(body):
+        if kind == TextSimilarityReranker.kind:
+            id_ = content.get("inference_id", DEFAULT_INFERENCE_ID)
+            may = content.get("allow_rerank_failures") in (True, "true")
+            allowed[id_] = may and allowed.get(id_, True)
+    return frozenset(id_ for id_, may in allowed.items() if may)
 
 
 def translated(

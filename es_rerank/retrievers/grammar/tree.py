@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...types import Aggregation
-from .parameters import whole_number
+from .scalars import NotTakenError, as_integer
 
 DEFAULT_INFERENCE_ID = ".rerank-v1-elasticsearch"
 """Elastic's default for ``inference_id``. In es-rerank it names the default reranker."""
@@ -288,9 +288,11 @@ class Native(Grammar):
     @property
     def window(self) -> int | None:
         """Return the ``rank_window_size`` in the root of the subtree, or None if there is no valid one."""
-        size = self.body.get("rank_window_size")
-        number = whole_number(size) if isinstance(size, str) else size
-        return number if isinstance(number, int) and number >= 0 else None
+        try:
+            size = as_integer(self.body.get("rank_window_size"))
+        except NotTakenError:
+            return None
+        return size if size >= 0 else None
 
     @property
     def name(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..grammar.scalars import written
@@ -34,7 +34,7 @@ class LeafSearch:
     ``window``: the number of documents that the parent uses. ``filters``: the filters of all retrievers
     above. ``rescore``: the rescorers, if the parent is a rescorer. ``scored``: true if the parent needs
     scores even when the leaf sorts by something else. ``source`` and ``text``: if the parent is a reranker,
-    the texts that it reads and its ``inference_text``.
+    the texts that it reads and its ``inference_text``. ``parent``: the retriever right above, if any.
     """
 
     node: Leaf
@@ -44,6 +44,7 @@ class LeafSearch:
     scored: bool = False
     source: TextSource | None = None
     text: str = ""
+    parent: Compound | None = field(default=None, compare=False, repr=False)
 
 
 def leaf_searches(
@@ -67,14 +68,15 @@ def leaf_searches(
             scored=isinstance(parent, Linear),
             source=sources.get(id(parent)),
             text=text,
+            parent=parent,
         )
         return
     all_filters = (*filters, *node.filter)
     if isinstance(node, Rescorer) and isinstance(node.retriever, (Standard, Knn)):
-        yield LeafSearch(node.retriever, node.window, all_filters, node.rescore)
+        yield LeafSearch(node.retriever, node.window, all_filters, node.rescore, parent=node)
         return
     if isinstance(node, Pinned):
-        yield LeafSearch(pinned_query(node), len(node.pins))
+        yield LeafSearch(pinned_query(node), len(node.pins), parent=node)
     for child in node.children:
         yield from leaf_searches(child, sources, window=node.window, filters=all_filters, parent=node)
 
