@@ -102,6 +102,9 @@ def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return body_keys, given(arguments, SEARCH_PARAMETERS & arguments.keys())
 
 
+_CHECKED = frozenset({*_SWITCHES, *OF_MSEARCH, *_WORDS})
+
+
 def check_parameters(options: Mapping[str, Any]) -> None:
     """Check query parameters as Elasticsearch does, before the first request.
 
@@ -118,6 +121,8 @@ def check_parameters(options: Mapping[str, Any]) -> None:
         if stray and needed not in present:
             raise RequestError(f"the request contains parameters [{', '.join(stray)}] but {sentence}")
     for name, value in present.items():
+        if name not in _CHECKED:
+            continue
         written = str(_url_value(value))
         if name in _SWITCHES and written not in {"true", "false", ""}:
             raise RequestError(
