@@ -71,15 +71,24 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
                     "dynamic": "strict",
                     "properties": _passage_fields(recipe.dims),
                 },
-                # The ingest adds the fields (see ``metadata``). With subobjects: false a field may hold both
-                # objects and other values, and objects may be nested to any depth.
-                METADATA: {"type": "object", "dynamic": False, "subobjects": False},
+                **metadata_body({}),
                 UNINDEXED: {"type": "object", "enabled": False},
                 "@timestamp": {"type": "date"},
                 "content_hash": {"type": "keyword"},
             },
         },
     }
+
+
+def metadata_body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the property of the metadata with these fields, in a new mapping and in a change of one.
+
+    The ingest adds the fields (see ``metadata``). With ``subobjects: false``, a field may hold both objects
+    and other values, and objects may be nested to any depth. On Elasticsearch 9.1, a change of the mapping
+    must say so again.
+    """
+    body: dict[str, Any] = {"type": "object", "dynamic": False, "subobjects": False}
+    return {METADATA: {**body, **({"properties": fields} if fields else {})}}
 
 
 def _passage_fields(dims: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.text.scripts import other_scripts
 
 from .bulk import BulkWriter
-from .mapping import METADATA, IndexRecipe
+from .mapping import METADATA, IndexRecipe, metadata_body
 from .metadata import MetadataFields, Unfit, UnfitValues
 from .patience import Patience
 from .prefetch import prefetch
@@ -232,7 +232,7 @@ class _Target:
             new = self._fields.learn([document.metadata for document in batch.documents.values()])
             if not new:
                 return
-            properties = {METADATA: {"properties": new}}
+            properties = metadata_body(new)
             try:
                 self._patience.call(
                     lambda properties=properties: self._client.indices.put_mapping(  # type: ignore[misc]
