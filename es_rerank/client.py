@@ -20,7 +20,15 @@ from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
 from .retrievers.response.client_answers import client_error
 
-_CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth", "headers"})
+_CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
+
+ORIGIN = ("x-opaque-id", "traceparent", "tracestate", "x-elastic-product-origin")
+"""The headers that say where a request comes from, and nothing about what the caller may see."""
+
+
+def _changes_credentials(options: Mapping[str, Any]) -> bool:
+    headers = options.get("headers") or {}
+    return bool(_CREDENTIALS & set(options)) or any(name.lower() not in ORIGIN for name in headers)
 
 
 class RerankClient(Elasticsearch):
@@ -69,7 +77,7 @@ class RerankClient(Elasticsearch):
         """Return a client with other transport options (``api_key``, …): see ``Elasticsearch.options``."""
         other = RerankClient(self._client.options(**options))
         other._searching = (
-            self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+            self._searching.with_credentials() if _changes_credentials(options) else self._searching
         )
         return other
 
@@ -214,7 +222,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         """Return a client with other transport options (see ``AsyncElasticsearch.options``)."""
         other = AsyncRerankClient(self._client.options(**options))
         other._searching = (
-            self._searching.with_credentials() if _CREDENTIALS & set(options) else self._searching
+            self._searching.with_credentials() if _changes_credentials(options) else self._searching
         )
         return other
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
-from . import existence, health, inference, passthrough, plugin_api, rescore, search, tei
+from . import existence, health, inference, other_searches, passthrough, plugin_api, rescore, search, tei
 from .log import without_values
 from .paths import EscapedSlashes
 from .service import Service
@@ -50,7 +50,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,  # a redirect would name the host that the caller wrote
     )
     app.state.service = service
-    for room in (health, search, inference, rescore, tei, plugin_api, existence):
+    for room in (health, search, other_searches, inference, rescore, tei, plugin_api, existence):
         app.include_router(room.router)
     if service.pass_through:
         app.include_router(passthrough.router)

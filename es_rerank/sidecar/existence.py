@@ -19,18 +19,19 @@ from .search import Running
 from .wire import cancel_on_disconnect
 
 
-class _ExactRoute(APIRoute):
+class ExactRoute(APIRoute):
     """A route that does not match other methods on its path.
 
     The answer to another method is then 501 (not served) instead of 405 (method not allowed).
     """
 
     def matches(self, scope: Any) -> tuple[Match, Any]:  # noqa: ANN401 an ASGI scope
+        """Return how the route matches a request, and what it adds to the scope."""
         match, child = super().matches(scope)
         return (Match.NONE, {}) if match is Match.PARTIAL else (match, child)
 
 
-router = APIRouter(route_class=_ExactRoute, include_in_schema=False)
+router = APIRouter(route_class=ExactRoute, include_in_schema=False)
 
 
 @router.get("/")

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from elasticsearch import AsyncElasticsearch, TransportError
 
 from ..addresses import masked_in
-from ..client import AsyncRerankClient
+from ..client import ORIGIN, AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
@@ -137,7 +137,8 @@ class Service:
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that sends the caller's own credentials to Elasticsearch, and no other credentials.
 
-        ``headers`` are the headers of the caller's request. Raises what ``models`` raises.
+        It sends what the caller says of the origin of the request too. ``headers`` are the headers of the
+        caller's request. Raises what ``models`` raises.
         """
         credentials = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(credentials).encode()).hexdigest()
@@ -153,7 +154,8 @@ class Service:
                 elasticsearch_runs=self.elasticsearch_runs,
                 plugin=self.plugin,
             )
-        return client.options(opaque_id=headers["x-opaque-id"]) if "x-opaque-id" in headers else client
+        named = {name: headers[name] for name in ORIGIN if name in headers}
+        return client.options(headers=named) if named else client
 
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""

@@ -153,13 +153,18 @@ async def _left(request: Request) -> None:
 
 
 def answer(request: Request, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 any JSON value
-    """Return a JSON response. Its media type is Elasticsearch's vendor type if the caller accepts it."""
+    """Return a JSON response. Its media type is Elasticsearch's vendor type if the caller accepts it.
+
+    The caller's ``X-Opaque-Id`` comes back, as from Elasticsearch.
+    """
     vendor = _VENDOR.search(request.headers.get("accept", ""))
     media = (
         f"application/vnd.elasticsearch+json;compatible-with={vendor[1]}" if vendor else "application/json"
     )
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
-    return Response(_written(body, indent), status, {**PRODUCT, **(headers or {})}, media)
+    opaque = request.headers.get("x-opaque-id")
+    returned = {} if opaque is None else {"X-Opaque-Id": opaque}
+    return Response(_written(body, indent), status, {**PRODUCT, **returned, **(headers or {})}, media)
 
 
 def _written(body: Any, indent: int | None) -> bytes:  # noqa: ANN401 any JSON value

@@ -23,10 +23,16 @@ THERE = {"retriever": rescorer()}
 
 
 @asynccontextmanager
-async def gateway(url: str, **more: object) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a caller of a gateway to the Elasticsearch at ``url``."""
+async def gateway(
+    url: str, *, pass_through: bool = False, elasticsearch: AsyncElasticsearch | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a caller of a gateway to the Elasticsearch at ``url``, by ``elasticsearch`` if given."""
     reranker = WordOverlapReranker()
-    service = Service(AsyncElasticsearch(url), lambda: ({reranker.name: reranker}, EMBEDDER), **more)  # type: ignore[arg-type]
+    service = Service(
+        elasticsearch or AsyncElasticsearch(url),
+        lambda: ({reranker.name: reranker}, EMBEDDER),
+        pass_through=pass_through,
+    )
     app = create_app(service)
     async with (
         app.router.lifespan_context(app),
