@@ -1247,9 +1247,15 @@ FEATURES = [
     Feature(
         "rrf",
         "weights in `fields`",
-        {"retriever": {"rrf": {"query": "x", "fields": ["text^2"]}}},
-        refused="[rrf] does not support per-field weights in [fields]",
-        inside=Inside(lambda answer: ids(answer) == []),
+        {"retriever": {"rrf": {"query": "AI security", "fields": ["text^0", "topic^3"]}}},
+        lambda answer: ids(answer)[0] == "3",
+    ),
+    Feature(
+        "rrf",
+        "a weight in `fields` that is no number from 0 on",
+        {"retriever": {"rrf": {"query": "x", "fields": ["text^-2"]}}},
+        refused="[rrf] per-field weights must be non-negative",
+        inside=Inside(refused="[es_rrf] [fields] holds [text^-2], whose weight is no number from 0 on"),
     ),
     Feature(
         "rrf",
@@ -1341,6 +1347,13 @@ FEATURES = [
         inside=Inside(refused="unknown normalizer [softmax]; choose one of [none, minmax, l2_norm]"),
     ),
     Feature(
+        "linear",
+        "a negative `min_score`",
+        linear({"retriever": NEAR}, min_score=-1),
+        refused="[min_score] must be greater than or equal to 0, was: [-1.0]",
+        inside=Inside(),
+    ),
+    Feature(
         "text_similarity_reranker",
         "`retriever`, `field`, `inference_text`",
         reranker(match("AI")),
@@ -1365,6 +1378,14 @@ FEATURES = [
         reranker(match("AI"), inference_id="other"),
         refused="inference endpoint [other] is not served here",
         status=404,
+    ),
+    Feature(
+        "text_similarity_reranker",
+        "an unknown `inference_id` with `allow_rerank_failures`",
+        reranker(NEAR, inference_id="other", allow_rerank_failures=True),
+        lambda answer: ids(answer) == ["1", "2", "3"],
+        note="the order of the first stage, and `reason` says so",
+        inside=Inside(lambda answer: ids(answer) == ["1", "2", "3"], note="a `Warning` header says so"),
     ),
     Feature(
         "text_similarity_reranker",
@@ -1467,6 +1488,13 @@ FEATURES = [
         "`ids` and `docs` together",
         {"retriever": {"pinned": {"ids": ["5"], "docs": [{"_id": "4"}], "retriever": NEAR}}},
         refused="Both 'ids' and 'docs' cannot be specified at the same time",
+        inside=NO_PINNED,
+    ),
+    Feature(
+        "pinned",
+        "over a `standard` retriever without a query and without a filter",
+        {"retriever": {"pinned": {"ids": ["5"], "retriever": {"standard": {}}}}},
+        refused="pinned retriever requires retriever with associated query",
         inside=NO_PINNED,
     ),
     Feature(
@@ -1587,6 +1615,18 @@ FEATURES = [
         "`from`, `size` (default: the whole window)",
         _request(**{"from": 1, "size": 1}),
         lambda answer: ids(answer) == ["2"],
+    ),
+    Feature(
+        "request",
+        "numbers and booleans as strings, whole numbers with decimal places",
+        _request(**{"from": "1", "size": 1.0, "version": "true"}),
+        lambda answer: ids(answer) == ["2"] and "_version" in answer["hits"]["hits"][0],
+    ),
+    Feature(
+        "request",
+        "null",
+        _request(size=None),
+        refused="Unknown key for a VALUE_NULL in [size].",
     ),
     Feature(
         "request",
@@ -1742,6 +1782,13 @@ FEATURES = [
         _request(),
         lambda answer: set(answer) == {"hits"} and set(answer["hits"]) == {"max_score"},
         parameters={"filter_path": "hits.max_score"},
+    ),
+    Feature(
+        "request",
+        "`suggest_field`, `suggest_text`, `suggest_mode` in the URL",
+        _request(),
+        lambda answer: answer["suggest"]["text"][0]["options"][0]["text"] == "information",
+        parameters={"suggest_field": "text", "suggest_text": "informaton", "suggest_mode": "missing"},
     ),
     *(
         Feature(
