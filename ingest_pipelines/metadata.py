@@ -21,8 +21,8 @@ Kind = Literal["number", "long", "date", "boolean", "text"]
 
 KEYWORD_LIMIT = 1024
 """Maximum length of a metadata string that searches can filter by, in UTF-16 code units, as Elasticsearch 9.5
-counts for ``ignore_above`` (9.1 counts characters). A longer string is stored and returned, but not indexed. Lucene's own limit is
-32766 bytes."""
+counts for ``ignore_above`` (9.1 counts characters). A longer string is stored and returned, but not indexed.
+Lucene's own limit is 32766 bytes."""
 
 MOST_FIELDS = 950
 """Most metadata fields that are indexed, sub-fields included: Elasticsearch's default for
