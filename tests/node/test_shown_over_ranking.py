@@ -155,6 +155,26 @@ def test_nothing_explains_a_request_of_our_own(client: RerankClient, said: Any) 
         assert "ConstantScore" not in str(explained)
 
 
+def test_leaves_explain_only_the_hits_that_are_shown(client: RerankClient) -> None:
+    leaves = [standard("treaty king"), standard("moon"), knn("king moon")]
+    tree = reranked({"rrf": {"retrievers": leaves, "rank_window_size": WINDOW}})
+    plain = client.search(index=NAME, retriever=tree, size=3)["rerank"]["requests"]
+    best = {"best": {"top_hits": {"size": 2, "explain": True}}}
+    for asked, more in (({"explain": True}, 1), ({"aggs": best}, 2), ({"aggs": best, "explain": True}, 2)):
+        answer = client.search(index=NAME, body={**asked, "retriever": tree, "size": 3})
+        assert answer["rerank"]["requests"] == plain + more
+        explained = [hit for hit in answer["hits"]["hits"] if "_explanation" in hit]
+        assert len(explained) == (3 if "explain" in asked else 0)
+        if "aggs" in asked:
+            explained += answer["aggregations"]["best"]["hits"]["hits"]
+        for hit in explained:
+            assert "score of the first stage" not in str(hit["_explanation"])
+            assert "_shard" in hit
+        said = str([hit["_explanation"] for hit in explained])
+        assert "weight(text:" in said
+        assert "within top" in said
+
+
 def test_explain_as_an_argument_explains_the_ranking(client: RerankClient) -> None:
     for said in (True, "true"):
         answer = client.search(index=NAME, retriever=reranked(standard("king")), explain=said, size=2)

@@ -334,10 +334,9 @@ def test_a_standard_leaf_carries_all_that_it_was_given() -> None:
         "rescore": [{"query": {}}],
     }
     assert leaf_body(search) == body
-    assert leaf_body(search, pit=True, explain=True) == {
+    assert leaf_body(search, pit=True) == {
         **body,
         "sort": ["year", "_shard_doc"],
-        "explain": True,
     }
 
 
@@ -401,10 +400,9 @@ def test_a_knn_leaf_carries_its_vector_and_its_filters() -> None:
 
 def test_a_native_leaf_goes_as_it_came_with_the_filters_above_it() -> None:
     node = Native(kind="rule", body={"ruleset_ids": ["r"], "filter": term(1), "rank_window_size": 20})
-    assert leaf_body(LeafSearch(node, 30, (term(2),)), pit=True, explain=True) == {
+    assert leaf_body(LeafSearch(node, 30, (term(2),)), pit=True) == {
         **IDS_ONLY,
         "size": 20,
-        "explain": True,
         "retriever": {"rule": {"ruleset_ids": ["r"], "filter": [term(1), term(2)], "rank_window_size": 20}},
     }
     assert leaf_body(LeafSearch(node, 5)) == {**IDS_ONLY, "size": 5, "retriever": {"rule": node.body}}

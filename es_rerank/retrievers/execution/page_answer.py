@@ -6,8 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...types import Candidate
+from ..grammar.request import SearchRequest
+from ..grammar.tree import Compound
 from ..planning.groups import GroupsQuery
-from ..planning.page import PageQuery
+from ..planning.page import PageQuery, page_query
+from ..planning.scored_documents import check_score
+from ..ranking.ranked_node import RankedNode, everything, has_minimum
 from ..response.computed import (
     group_values,
     inner_hits_by_group,
@@ -15,10 +19,29 @@ from ..response.computed import (
     with_aggregations,
     with_groups,
 )
-from .commands import EsRequest, Steps
+from .commands import Context, EsRequest, Steps
+from .union import leaf_queries
 
 MakeRequest = Callable[[str, dict[str, Any]], EsRequest]
 """A function from the stage (see ``EsRequest``) and the body of a search to its request."""
+
+
+def page_requests(
+    root: RankedNode, window: Sequence[Candidate], request: SearchRequest, context: Context
+) -> PageQuery:
+    """Return the requests for the page of ``window``.
+
+    Raises InvalidSearchError for a score that ``check_score`` refuses.
+    """
+    context.stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
+    for ranked in everything(root):
+        for candidate in ranked.window if isinstance(ranked.node, Compound) else ():
+            check_score(candidate.score)
+    window_only = request.min_score is not None or has_minimum(root)
+    scored = context.parameters.get("include_named_queries_score") in ("true", "")
+    leaves = leaf_queries(root, request, len(window), scored_names=scored)
+    size = len(window) if request.size is None else request.size
+    return page_query(window, request.offset, size, request.page, leaves, window_only=window_only)
 
 
 def fetched_page(page: PageQuery, window: Sequence[Candidate], ask: MakeRequest) -> Steps[dict[str, Any]]:

@@ -13,6 +13,7 @@ The steps for a tree:
    fetched them. Score the texts.
 5. Fetch the page in one request, with totals, aggregations, highlights and inner hits over the union of the
    leaves.
+   What reads scores takes a request of its own, and so do explanations.
 6. Close the point in time.
 
 A tree with one leaf needs two requests, and the look.
@@ -41,17 +42,17 @@ from ..grammar.tree import (
     TextSimilarityReranker,
     nodes_of,
 )
+from ..planning.computed import asks_to_explain
 from ..planning.documents import candidates_of, rescore_body
 from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expand_fields, uses_fields
-from ..planning.page import PageQuery, page_query
-from ..planning.scored_documents import check_score
 from ..ranking.compound import at_least, linear_over, with_pins
 from ..ranking.fusion import renumbered, rrf
-from ..ranking.ranked_node import RankedNode, everything, has_minimum
+from ..ranking.ranked_node import RankedNode
 from ..ranking.rerank import Ranking
 from ..response.answer import assemble
+from ..response.computed import explained_keys
 from .commands import (
     Context,
     EmbedQuery,
@@ -60,11 +61,11 @@ from .commands import (
     Steps,
     closing,
 )
+from .explanations import LeafRequest, explain_leaves
 from .leaf_failures import Place, places_of
 from .mappings import check_indices, indices_of_pit, names_remote, refuse_absent, schema_for
-from .page_answer import fetched_page
+from .page_answer import fetched_page, page_requests
 from .scoring import rerank_window
-from .union import leaf_queries
 from .vectors import check_embedder
 from .window_texts import WindowTexts
 
@@ -103,8 +104,11 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     search = _Search(context, request)
     root = yield from search.evaluated()
     window = at_least(root.window, request.min_score)
-    page = search.page(root, window)
+    page = page_requests(root, window, request, context)
     fetched = yield from fetched_page(page, window, search.asking_for_page)
+    if asks_to_explain(request.page):
+        keys = explained_keys(fetched, page if request.explain else None)
+        yield from explain_leaves(root, search.leaves, keys, search.explaining)
     yield from search.close()
     return assemble(root, window, page, fetched, context.stats, request)
 
@@ -132,6 +136,7 @@ class _Search:
     """One running search.
 
     ``pit``: the id of the point in time that the search opened. ``texts``: the texts that the rerankers read.
+    ``leaves``: the searches of the first stage, without the texts.
     """
 
     context: Context
@@ -139,6 +144,7 @@ class _Search:
     schema: IndexSchema = field(default_factory=IndexSchema)
     pit: str | None = None
     texts: WindowTexts = field(default_factory=WindowTexts)
+    leaves: list[LeafRequest] = field(default_factory=list)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -240,12 +246,13 @@ class _Search:
         in_pit = self.pit is not None or "pit" in self.request.common
         bodies, fetch_all_texts = [], []
         for search, vector in zip(searches, vectors, strict=True):
-            body, fetches_all = leaf_body(search, vector, pit=in_pit, explain=self.request.explain), False
+            body, fetches_all = leaf_body(search, vector, pit=in_pit), False
+            self.leaves.append((search, body))
             if search.source is not None:
                 body, fetches_all = with_texts_of_source(body, search, self.schema)
             bodies.append(body)
             fetch_all_texts.append(fetches_all)
-        answers = yield from self._ask_all(bodies, places_of(searches))
+        answers = yield from self._ask_all("first_stage", bodies, places_of(searches))
         hits_of_leaves = []
         for search, answer, fetches_all in zip(searches, answers, fetch_all_texts, strict=True):
             candidates = candidates_of(answer["hits"]["hits"][: search.window])
@@ -265,14 +272,19 @@ class _Search:
         )
         self.pit = self.context.opened = answer["id"]
 
+    def explaining(self, leaves: Sequence[LeafRequest]) -> Steps[list[dict[str, Any]]]:
+        """Return the answers of searches that explain hits of leaves."""
+        places = places_of([search for search, _ in leaves])
+        return (yield from self._ask_all("explain", [body for _, body in leaves], places))
+
     def _ask_all(
-        self, bodies: Sequence[dict[str, Any]], places: tuple[Place, ...]
+        self, stage: str, bodies: Sequence[dict[str, Any]], places: tuple[Place, ...]
     ) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
-            return [(yield replace(self._asking("first_stage", bodies[0]), places=places))]
+            return [(yield replace(self._asking(stage, bodies[0]), places=places))]
         header, parameters = as_header(self.parameters), given(self.parameters, OF_MSEARCH)
         answer = yield EsRequest(
-            "first_stage",
+            stage,
             "POST",
             "/_msearch",
             [line for body in bodies for line in (header, body | self.common)],
@@ -377,19 +389,3 @@ class _Search:
         return RankedNode(
             node, tuple(window), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
         )
-
-    def page(self, root: RankedNode, window: Sequence[Candidate]) -> PageQuery:
-        """Return the requests for the page of ``window``.
-
-        Raises InvalidSearchError for a score that ``check_score`` refuses.
-        """
-        request, stats = self.request, self.context.stats
-        stats.window = root.node.window if isinstance(root.node, Compound) else len(window)
-        for ranked in everything(root):
-            for candidate in ranked.window if isinstance(ranked.node, Compound) else ():
-                check_score(candidate.score)
-        window_only = request.min_score is not None or has_minimum(root)
-        scored = self.context.parameters.get("include_named_queries_score") in ("true", "")
-        leaves = leaf_queries(root, request, len(window), scored_names=scored)
-        size = len(window) if request.size is None else request.size
-        return page_query(window, request.offset, size, request.page, leaves, window_only=window_only)

@@ -54,6 +54,11 @@ def _has_key(value: Any, key: str) -> bool:  # noqa: ANN401
     return isinstance(value, dict) and (key in value or any(_has_key(item, key) for item in value.values()))
 
 
+def asks_to_explain(asked: Mapping[str, Any]) -> bool:
+    """Whether a part of a request may ask to explain hits."""
+    return _has_key(dict(asked), "explain")
+
+
 def groups_by_score(collapse: Any) -> bool:  # noqa: ANN401 any JSON value may arrive
     """Whether ``collapse`` sorts the inner hits of its groups by score, explicitly.
 

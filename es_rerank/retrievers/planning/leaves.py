@@ -91,7 +91,7 @@ def pinned_query(node: Pinned) -> Standard:
 
 
 def leaf_body(
-    search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False, explain: bool = False
+    search: LeafSearch, vector: list[float] | str | None = None, *, pit: bool = False
 ) -> dict[str, Any]:
     """Return the body of the search for a leaf. It returns ids and scores, no texts.
 
@@ -99,9 +99,7 @@ def leaf_body(
     contain ``_shard_doc``, the order in which Elasticsearch puts hits with equal scores.
     """
     node = search.node
-    common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False} | (
-        {"explain": True} if explain else {}
-    )
+    common: dict[str, Any] = {"size": search.window, "_source": False, "track_total_hits": False}
     if isinstance(node, Native):
         window = min(search.window, node.window or search.window)
         content = node.body | (

@@ -11,6 +11,9 @@ _WHERE = {
     "rescore": "when the hits were rescored",
     "passages": "when the texts were fetched",
     "page": "when the page was fetched",
+    "groups": "when the collapsed groups were fetched",
+    "aggregations": "when the aggregations were computed",
+    "explain": "when the scores were explained",
 }
 """How a reason names a stage of the search. Any other stage is the search as a whole."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...types import Candidate, DocumentKey
 from ..planning.groups import GroupsQuery
+from ..planning.page import PageQuery
 from ..planning.scored_documents import place_of
 from ..ranking.ranked_node import json_score
 
@@ -99,6 +100,21 @@ def with_aggregations(
         shards = [*fetched["profile"]["shards"], *computed["profile"]["shards"]]
         joined["profile"] = {**fetched["profile"], "shards": shards}
     return joined
+
+
+def explained_keys(fetched: Any, page: PageQuery | None) -> set[DocumentKey]:  # noqa: ANN401 any part
+    """Return the documents of all hits with an explanation, and those of the page if ``page`` is given."""
+    keys: set[DocumentKey] = set()
+    if page is not None:
+        shown = [page.candidate(hit.get("_score")) for hit in fetched["hits"]["hits"]]
+        keys |= {candidate.key for candidate in shown if candidate is not None}
+    if isinstance(fetched, list):
+        return keys.union(*(explained_keys(item, None) for item in fetched))
+    if not isinstance(fetched, dict):
+        return keys
+    if "_explanation" in fetched and "_index" in fetched:
+        keys.add(key_of(fetched))
+    return keys.union(*(explained_keys(item, None) for name, item in fetched.items() if name != "_source"))
 
 
 def explained(aggregations: Any, explain: Explain) -> Any:  # noqa: ANN401 any part of an answer
