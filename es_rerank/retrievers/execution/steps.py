@@ -12,8 +12,7 @@ The steps for a tree:
 4. Fuse the lists. For each reranker, fetch the texts of its window in one request, unless the first stage
    fetched them. Score the texts.
 5. Fetch the page in one request, with totals, aggregations, highlights and inner hits over the union of the
-   leaves.
-   What reads scores takes a request of its own, and so do explanations.
+   leaves. What reads scores takes a request of its own, and so do explanations.
 6. Close the point in time.
 
 A tree with one leaf needs two requests, and the look.
