@@ -14,6 +14,9 @@ from .patience import BUSY, DROPPED, Patience
 TOO_LARGE = 413
 _BAD_REQUEST = 400
 
+_CALM = 16
+"""After so many requests without a broken connection, requests may be twice as large again."""
+
 
 class _Line(NamedTuple):
     """A document as the two lines of a bulk request."""
@@ -32,8 +35,9 @@ class BulkWriter:
 
     A request has at most ``max_bytes`` bytes, or one document. Elasticsearch or a proxy before it may take
     less: a request that is refused as too large (413), or whose connection is closed, is halved and sent
-    again, down to single documents. After a 413, further requests are as small. A request that is refused as
-    malformed (400) is halved too, so that one document does not take others with it.
+    again, down to single documents. After a 413, further requests are as small; after a broken connection
+    they are so for a while, because it may have had another cause. A request that is refused as malformed
+    (400) is halved too, so that one document does not take others with it.
 
     When Elasticsearch is busy (429, 502, 503, 504), the request or those of its documents that were refused
     are sent again as ``patience`` says.
@@ -43,6 +47,8 @@ class BulkWriter:
         self._client = client
         self._index = index
         self._max_bytes = max_bytes
+        self._safe_bytes = max_bytes
+        self._calm = 0
         self._patience = patience
         self._json = client.transport.serializers.get_serializer("application/json")
 
@@ -62,8 +68,8 @@ class BulkWriter:
         waiting = deque(lines)
         while waiting:
             part = [waiting.popleft()]
-            size = part[0].size
-            while waiting and size + waiting[0].size <= self._max_bytes:
+            size, most = part[0].size, min(self._max_bytes, self._safe_bytes)
+            while waiting and size + waiting[0].size <= most:
                 size += waiting[0].size
                 part.append(waiting.popleft())
             yield from self._send_part(part, size, retry)
@@ -85,8 +91,12 @@ class BulkWriter:
                 self._check_node(error)
                 yield part[0].id, {"status": None, "error": _dropped(error, size)}
                 return
+            self._safe_bytes, self._calm = min(self._safe_bytes, size // 2), 0
             self._patience.wait(0)
         else:
+            self._calm += 1
+            if self._calm % _CALM == 0:
+                self._safe_bytes = min(self._safe_bytes * 2, self._max_bytes)
             yield from self._answered(part, answer["items"], retry)
             return
         half = (len(part) + 1) // 2

@@ -59,7 +59,7 @@ def test_a_bulk_that_is_too_large_is_sent_in_smaller_ones(
     assert any(size > LIMIT for _, path, size, _ in proxy.seen if path.endswith("_bulk"))
 
 
-def test_what_one_request_taught_holds_for_the_next_ones(node: Node, es: Elasticsearch, index: str) -> None:
+def test_what_a_413_taught_holds_for_the_next_requests(node: Node, es: Elasticsearch, index: str) -> None:
     with proxied(node.url, too_large(100_000)) as proxy:
         report = through(proxy, index, documents(100, 10_000))
     assert (report.documents, report.failed) == (100, 0)
@@ -68,6 +68,19 @@ def test_what_one_request_taught_holds_for_the_next_ones(node: Node, es: Elastic
     refused = [place for place, outcome in enumerate(outcomes) if outcome is not None]
     assert refused
     assert refused == list(range(len(refused)))
+
+
+def test_after_a_broken_connection_requests_are_small_for_a_while(
+    node: Node, es: Elasticsearch, index: str
+) -> None:
+    with proxied(node.url, closes(100_000)) as proxy:
+        report = through(proxy, index, documents(200, 10_000))
+    assert (report.documents, report.failed) == (200, 0)
+    outcomes = proxy.outcomes("_bulk")
+    broken = [place for place, outcome in enumerate(outcomes) if outcome == "close"]
+    assert broken[:2] == [0, 1]
+    assert len(broken) < len(outcomes) / 4
+    assert broken[-1] > 16  # larger requests were tried again
 
 
 @pytest.mark.parametrize(
