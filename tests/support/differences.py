@@ -5,6 +5,7 @@ It imports nothing of the product. Each allowed difference is one that the READM
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ from rankings import assert_same_ranking, close, ranked_hits
 Body = dict[str, Any]
 
 SAID = ("rerank.logit", "rerank.probability", "rerank.first_stage_score", "rerank.first_stage_rank")
-"""Numbers that a hit says of its reranker."""
+"""Numbers that a hit says of its reranker; it also shows a passage."""
 
 _TOOK = re.compile(rb'("took"\s*:\s*)\d+')
 
@@ -35,7 +36,7 @@ def assert_same_answer(body: Body, here: Body, there: Body) -> None:
     assert_same_ranking(ranked, expected)
     said = {_key(hit): _said(hit) for hit in expected}
     for hit in ranked:
-        assert _same_numbers(_said(hit), said[_key(hit)]), (hit["_id"], _said(hit), said[_key(hit)])
+        assert _same(_said(hit), said[_key(hit)]), (hit["_id"], _said(hit), said[_key(hit)])
     for name in body.get("aggs", {}):
         _assert_same_aggregation(here["aggregations"][name], there["aggregations"][name])
 
@@ -66,11 +67,14 @@ def _key(hit: Body) -> Key:
 
 
 def _said(hit: Body) -> Body:
-    return {name: hit["fields"][name][0] for name in SAID if name in hit.get("fields", {})}
+    fields = hit.get("fields", {})
+    passages = [passage["text"] for passage in fields.get("rerank.passage", [])]
+    return {"passages": passages, **{name: fields[name][0] for name in SAID if name in fields}}
 
 
-def _same_numbers(one: Body, other: Body) -> bool:
-    return one.keys() == other.keys() and all(close(one[name], other[name]) for name in one)
+def _same(one: Body, other: Body) -> bool:
+    same = {name for name in one if name == "passages" or close(one[name], other.get(name, math.nan))}
+    return one["passages"] == other["passages"] and same == one.keys() == other.keys()
 
 
 def _assert_same_aggregation(here: Body, there: Body) -> None:

@@ -34,7 +34,7 @@ class Entry:
 
     key: Key
     score: np.float32
-    said: dict[str, float] = field(default_factory=dict)
+    said: Body = field(default_factory=dict)
 
 
 @dataclass
@@ -169,12 +169,12 @@ class Tree:
     def _reranked(self, content: Body, window: list[Entry], nearest: dict[Key, list[int]]) -> list[Entry]:
         scored = []
         for rank, entry in enumerate(window, 1):
-            logits = [
-                self.pairs.logit(content["inference_text"], text)
-                for text in texts(self.documents.sources[entry.key], content, nearest.get(entry.key))
-            ]
+            read = texts(self.documents.sources[entry.key], content, nearest.get(entry.key))
+            logits = [self.pairs.logit(content["inference_text"], text.read) for text in read]
             logit = aggregated(logits, content.get("aggregation", "max"))
-            said = {
+            shown = read[int(np.argmax(logits))].shown
+            said: Body = {
+                **({} if shown is None else {"rerank.passage": {"text": shown}}),
                 "rerank.logit": logit,
                 "rerank.probability": probability(logit),
                 "rerank.first_stage_rank": rank,

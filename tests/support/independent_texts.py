@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Body = dict[str, Any]
@@ -22,7 +23,15 @@ def stored_field(fields: Sequence[str]) -> str | None:
     return next((name for name in fields if "." in name), None)
 
 
-def texts(source: Body, content: Body, nearest: Sequence[int] | None) -> list[str]:
+@dataclass(frozen=True)
+class Text:
+    """What a reranker reads at once; ``shown`` is the passage in it that an answer shows, if any."""
+
+    read: str
+    shown: str | None
+
+
+def texts(source: Body, content: Body, nearest: Sequence[int] | None) -> list[Text]:
     """Return the texts that a reranker with these parameters reads of a document.
 
     Plain fields are joined by a line feed. Each stored passage, or each chunk of the last field, has the
@@ -33,19 +42,22 @@ def texts(source: Body, content: Body, nearest: Sequence[int] | None) -> list[st
     if stored is None:
         *before, last = fields
         context = [source[name] for name in before]
-        return ["\n".join([*context, chunk]) for chunk in _chunks(source[last], content)]
+        if "chunk_rescorer" not in content:
+            return [Text("\n".join([*context, source[last]]), None)]
+        chunks = _chunks(source[last], content["chunk_rescorer"], content["inference_text"])
+        return [Text("\n".join([*context, chunk]), chunk) for chunk in chunks]
     path, below = stored.split(".")
     context = [source[name] for name in fields if name != stored]
     all_passages = [passage[below] for passage in source[path]]
+    if content.get("aggregation") == "first":
+        nearest = [0]
     chosen = all_passages if nearest is None else [all_passages[number] for number in sorted(nearest)]
-    return ["\n".join([*context, passage]) for passage in chosen]
+    return [Text("\n".join([*context, passage]), passage) for passage in chosen]
 
 
 def aggregated(logits: Sequence[float], how: Any) -> float:
     """Return the logit of a document from those of its texts."""
-    if how == "first":
-        return logits[0]
-    if how == "max":
+    if how in ("first", "max"):
         return max(logits)
     best = sorted(logits, reverse=True)
     count = len(logits) if how == "mean" else how["top_k_mean"]
@@ -59,18 +71,15 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _chunks(text: str, content: Body) -> list[str]:
-    """Return the chunks of a text that are nearest to the query, or the whole text."""
-    rescorer = content.get("chunk_rescorer")
-    if rescorer is None:
-        return [text]
+def _chunks(text: str, rescorer: Body, query: str) -> list[str]:
+    """Return the chunks of a text that are nearest to the query."""
     words = text.split()
     settings = rescorer.get("chunking_settings", {"max_chunk_size": len(words)})
     size, overlap = settings["max_chunk_size"], settings.get("overlap", 0)
     # Two parts of a sentence that is too long never fit into one chunk, so they do not overlap.
     starts = range(0, max(1, len(words) - overlap), size - overlap)
     chunks = [words[start : start + size] for start in starts]
-    scores = _bm25(content["inference_text"].split(), chunks)
+    scores = _bm25(query.split(), chunks)
     best = sorted(range(len(chunks)), key=lambda number: (-scores[number], number))
     return [" ".join(chunks[number]) for number in sorted(best[: rescorer.get("size", 1)])]
 
