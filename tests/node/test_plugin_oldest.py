@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from drawn_trees import ALIAS, DIMS, PROPERTIES, empty, fill, search
-from elasticsearch import Elasticsearch
+from elasticsearch import BadRequestError, Elasticsearch
 from plugin_bodies import inside
 from rankings import assert_same_ranking, ranked_hits
 from server import reserved_port, sidecar
@@ -94,6 +94,26 @@ def test_a_pipeline_makes_passages_that_a_query_vector_finds(oldest: Oldest) -> 
     }
     (hit,) = es.search(index="oldest", retriever=near)["hits"]["hits"]
     assert hit["_id"] == "2"
+
+
+def test_it_reads_stored_fields_and_gives_no_partial_results_to_who_wants_none(oldest: Oldest) -> None:
+    """Version 9.1 tells a retriever nothing of ``allow_partial_search_results``."""
+    es, name = oldest.inside, "oldest-unkept"
+    stored = {"type": "text", "store": True}
+    properties = {"text": stored, "word": {"type": "keyword"}}
+    es.indices.create(index=name, mappings={"_source": {"enabled": False}, "properties": properties})
+    es.index(index=name, id="1", document={"text": "a moon", "word": "a moon"}, refresh=True)
+    leaf: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
+    for field in ("text", "word"):
+        tree = {"es_rerank": {"retriever": leaf, "field": field, "inference_text": "moon"}}
+        (hit,) = es.search(index=name, retriever=tree)["hits"]["hits"]
+        assert "rerank.logit" in hit["fields"]
+    broken = {"standard": {"query": {"match": {"text": "moon"}}, "sort": ["text"]}}
+    tree = {"es_rrf": {"retrievers": [broken]}}
+    where = f"{ALIAS},{name}"
+    with pytest.raises(BadRequestError):
+        es.search(index=where, retriever=tree, allow_partial_search_results=False)
+    es.indices.delete(index=name)
 
 
 def test_it_says_how_it_is(oldest: Oldest) -> None:
