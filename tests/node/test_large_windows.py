@@ -38,6 +38,7 @@ def es(node: Node) -> Iterator[Elasticsearch]:
                 "index_options": {"type": "flat"},
             },
             "group": {"type": "integer"},
+            "part": {"type": "float"},
         }
         for name, count in ((NAME, DOCUMENTS), (ROUTED, ROUTED_DOCUMENTS)):
             client.options(ignore_status=404).indices.delete(index=name)
@@ -61,7 +62,9 @@ def es(node: Node) -> Iterator[Elasticsearch]:
 
 def document(number: int) -> Body:
     text = " ".join(random.Random(number).choices(WORDS, k=6 + number % 7))
-    return {"text": text, "vector": EMBEDDER.embed([text])[0].tolist(), "group": number % 700}
+    return {"text": text, "vector": EMBEDDER.embed([text])[0].tolist(), "group": number % 700} | (
+        {"part": number % 11 * 1.1} if number % 3 else {}
+    )
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ ASKED: dict[str, Body] = {
         "collapse": {"field": "group", "inner_hits": {"name": "g", "size": 4, "_source": False}},
         "size": 30,
     },
+    "collapse by decimals and by nothing": {"collapse": {**GROUPS, "field": "part"}, "size": 12},
     "post filter": {"post_filter": {"range": {"group": {"lt": 350}}}, "size": 1_000},
     "least score": {"min_score": 0.5, "size": 100},
     "aggregations": {

@@ -15,7 +15,7 @@ from ..ranking.ranked_node import RankedNode, everything, has_minimum
 from ..response.computed import (
     group_values,
     inner_hits_by_group,
-    members_in,
+    values_of_members,
     with_aggregations,
     with_groups,
 )
@@ -59,11 +59,15 @@ def fetched_page(page: PageQuery, window: Sequence[Candidate], ask: MakeRequest)
 def _inner_hits(groups: GroupsQuery, values: Sequence[Any], ask: MakeRequest) -> Steps[dict[Any, Any]]:
     """Return the inner hits of the groups with these values, by value."""
     found: dict[Any, Any] = {}
+    value_of = {}
+    if groups.large:
+        value_of = values_of_members((yield ask("groups", groups.members_body(values))), groups.field)
+    others = set(value_of.values()).difference(values)  # values that Elasticsearch writes in another way
     for portion in groups.portions(values):
-        members = groups.window
+        members: Sequence[Candidate] = groups.window
         if groups.large:
-            known = members_in((yield ask("groups", groups.members_body(portion))))
-            members = tuple(candidate for candidate in members if candidate.key in known)
+            wanted = others.union(portion)
+            members = [each for each in members if each.key in value_of and value_of[each.key] in wanted]
         answer = yield ask("groups", groups.inner_hits_body(portion, members))
         found |= inner_hits_by_group(answer, groups, members)
     return found

@@ -19,7 +19,7 @@ from .scored_documents import positive, scored_documents_query
 LARGE = 256
 """A window with more documents counts as large."""
 
-_AT_ONCE = 8
+_AT_ONCE = 2
 """Groups of a large window that one request asks for."""
 
 
@@ -54,10 +54,10 @@ class GroupsQuery:
         return (values[start : start + step] for start in range(0, len(values), step))
 
     def members_body(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Return the request for the documents of the window that are in these groups."""
+        """Return the request for the documents of the window that are in these groups, and their values."""
         shared = {key: value for key, value in self.body.items() if key not in ("collapse", "post_filter")}
         query = {"bool": {"filter": [documents_query(self.window), self._in_groups(values)]}}
-        return {**shared, "query": query, "size": len(self.window)}
+        return {**shared, "query": query, "size": len(self.window), "docvalue_fields": [self.field]}
 
     def inner_hits_body(self, values: Sequence[Any], members: Sequence[Candidate]) -> dict[str, Any]:
         """Return the request for the inner hits of these groups. ``members``: documents of the window, in

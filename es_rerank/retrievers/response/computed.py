@@ -28,9 +28,9 @@ def _group_value(hit: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 a k
     return values[0] if values else None
 
 
-def members_in(answer: Mapping[str, Any]) -> set[DocumentKey]:
-    """Return the documents among the hits of an answer."""
-    return {key_of(hit) for hit in answer["hits"]["hits"]}
+def values_of_members(answer: Mapping[str, Any], field: str) -> dict[DocumentKey, Any]:
+    """Return the value of the group of each document among the hits of an answer."""
+    return {key_of(hit): _group_value(hit, field) for hit in answer["hits"]["hits"]}
 
 
 def key_of(hit: Mapping[str, Any]) -> DocumentKey:
