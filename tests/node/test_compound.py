@@ -838,7 +838,7 @@ def test_failing_leaves_are_named_together(client: RerankClient, name: str) -> N
         client.search(index=name, retriever=rrf(standard("moon"), bad))
     error = caught.value.body["error"]
     assert (caught.value.status_code, error["type"]) == (400, "status_exception")
-    assert "[1]" in error["reason"]
+    assert error["reason"].startswith("[rrf] search failed - retrievers '[standard]' returned errors.")
     assert "number_format_exception" in str(error["suppressed"])
 
 

@@ -352,7 +352,9 @@ async def test_the_gateway_passes_warnings_on(gateway: httpx.AsyncClient, plugin
         body = {"retriever": {"text_similarity_reranker": tree}}
         answer = await gateway.post(f"/{INDEX}/_search", json=body)
         lines = f"{{}}\n{json.dumps(body)}\n"
-        answers = await gateway.post(f"/{INDEX}/_msearch", content=lines)
+        answers = await gateway.post(
+            f"/{INDEX}/_msearch", content=lines, headers={"content-type": "application/x-ndjson"}
+        )
     finally:
         plugin_es.delete(index=INDEX, id="empty", refresh=True)
     assert "documents have no text in [text]" in answer.headers["warning"]

@@ -253,7 +253,9 @@ async def test_both_clients_and_the_gateway_say_the_same(
         )
         header = {"index": where, "allow_partial_search_results": False}
         lines = "".join(json.dumps(line) + "\n" for line in (header, body, {"index": where}, body))
-        several = await http.post("/_msearch", content=lines)
+        several = await http.post(
+            "/_msearch", content=lines, headers={"content-type": "application/x-ndjson"}
+        )
         again = await http.post(
             "/rescore", json={"query": "king", "response": answer.json(), "field": "text"}
         )
