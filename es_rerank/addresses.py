@@ -1,8 +1,9 @@
-"""Removes passwords from addresses before they are shown or logged."""
+"""Reads addresses, and removes passwords from them before they are shown or logged."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 
 _CREDENTIALS = re.compile(r"((?:\w+:/{1,2})?[^\s/:@'\"(\[]*+):\S*@")
 """Matches the user and password of an address inside a sentence.
@@ -10,6 +11,27 @@ _CREDENTIALS = re.compile(r"((?:\w+:/{1,2})?[^\s/:@'\"(\[]*+):\S*@")
 The address may lack its scheme (``user:password@host``) or have one slash only
 (``http:/user:password@host``).
 """
+
+
+_CLOUD_ID = re.compile(r"[^:/@\s]*:([A-Za-z0-9+/]{8,}={0,2})")
+
+
+def resolved(address: str) -> str:
+    """Return the URL of Elasticsearch for a Cloud ID (``name:base64``), and other addresses unchanged.
+
+    The second part of a Cloud ID holds, between ``$``, the domain with an optional port, the id of
+    Elasticsearch and that of Kibana.
+    """
+    found = _CLOUD_ID.fullmatch(address)
+    if found is None:
+        return address
+    try:
+        domain, _, rest = b64decode(found[1], validate=True).decode("ascii").partition("$")
+    except ValueError:
+        return address
+    host, colon, port = domain.partition(":")
+    cluster = rest.partition("$")[0]
+    return f"https://{cluster}.{host}:{port if colon else 443}" if cluster and host else address
 
 
 def masked(address: str) -> str:

@@ -201,6 +201,11 @@ class Settings(BaseSettings):
         description="SHA-256 of each API key for rerank and inference paths, in hexadecimal, "
         "comma-separated. Without it, no key is required.",
     )
+    elasticsearch_download_url: str = Field(
+        default="https://artifacts.elastic.co/downloads/elasticsearch",
+        description="Folder of a web server with Elastic's archives, which `up` and `demo` download if no "
+        "Docker runs. Empty: nothing is downloaded from there.",
+    )
     state_dir: Path = Field(
         default_factory=lambda: (
             Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "es-rerank"

@@ -64,6 +64,8 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
             if name.startswith((PREFIX, "ELASTICSEARCH_")):
                 patch.delenv(name)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("xdg-state")))
+        # No test asks Elastic's server: nodes come from Maven, or from a server of the tests' own.
+        patch.setenv(PREFIX + "ELASTICSEARCH_DOWNLOAD_URL", "")
         yield
 
 

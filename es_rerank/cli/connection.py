@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
 from elasticsearch import (
-    AuthorizationException,
+    ApiError,
     Elasticsearch,
+    SerializationError,
     SSLError,
     TransportError,
-    UnsupportedProductError,
 )
 
 from .. import node
 from ..addresses import masked
 from ..errors import SettingsError, UnreachableError
 from ..node.probe import probe
+from ..retrievers.execution.product import foreign, is_foreign, too_old
 from ..settings import Settings
 from .output import stderr
+from .starting import shown_start
 
 BULK_TIMEOUT_S = 120.0
 """Seconds for one bulk request: Elasticsearch may take long to add the vectors of long documents to the HNSW
 graph."""
+
+_THERE = frozenset({403, 405, 410})
+"""Elasticsearch is there: it refuses only the request for its health, or serverless has none."""
 
 _GREETING_S = 5.0
 """Seconds for the first answer; a node that runs answers in milliseconds."""
@@ -41,6 +47,7 @@ def connect(url: str | None, settings: Settings, *, request_timeout_s: float = 3
     where = node.address(url or settings.elasticsearch_url, settings.state_dir)
     client = client_of(where, settings, request_timeout_s=request_timeout_s)
     _greet(client, masked(where))
+    _tell_version(client)
     return client
 
 
@@ -76,13 +83,23 @@ def found_or_started(url: str | None, settings: Settings, *, plugin: bool = Fals
     if url is not None:
         url = node.address(url, settings.state_dir)
         key = settings.elasticsearch_api_key
-        version = probe(
+        health = probe(
             url, api_key=key.get_secret_value() if key else None, ca_certs=settings.elasticsearch_ca_certs
-        ).version
-        return node.Node(url=url, version=version or "unknown", how="given", pid=None, home=None)
-    with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
+        )
+        return node.Node(
+            url=url,
+            version=health.version or "unknown",
+            how="given",
+            pid=None,
+            home=None,
+            distribution=health.distribution,
+        )
+    with shown_start() as progress:
         running = node.running(settings.state_dir) if plugin else None
-        return running or node.up(settings.state_dir, plugin=plugin)
+        download_url = settings.elasticsearch_download_url
+        return running or node.up(
+            settings.state_dir, plugin=plugin, download_url=download_url, progress=progress
+        )
 
 
 def ca_certs(url: str, settings: Settings) -> dict[str, Any]:
@@ -120,6 +137,14 @@ def with_port(url: str) -> str:
     )
 
 
+def _tell_version(client: Elasticsearch) -> None:
+    """Print a line for an Elasticsearch that is older than what is supported. Its version may be unknown."""
+    with contextlib.suppress(ApiError, TransportError):
+        brief = client.options(request_timeout=_GREETING_S, max_retries=0)
+        if (old := too_old(brief.info().body)) is not None:
+            stderr.print(f"warning: {old}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _greet(client: Elasticsearch, url: str) -> None:
     """Ask for the cluster's health, and raise UnreachableError when there is no Elasticsearch.
 
@@ -127,12 +152,16 @@ def _greet(client: Elasticsearch, url: str) -> None:
     """
     try:
         client.options(request_timeout=_GREETING_S, max_retries=0).cluster.health()
-    except AuthorizationException:
-        return  # Elasticsearch is there: it refuses only the request for its health
-    except UnsupportedProductError as error:
+    except ApiError as error:
+        if is_foreign(error.status_code, error.meta.headers):
+            raise UnreachableError(
+                f"{foreign(url)}; check --elasticsearch-url or ELASTICSEARCH_URL", url=url
+            ) from error
+        if error.status_code not in _THERE:
+            raise
+    except SerializationError as error:
         raise UnreachableError(
-            f"what answers at {url} is not Elasticsearch; check --elasticsearch-url or ELASTICSEARCH_URL",
-            url=url,
+            f"{foreign(url)}; check --elasticsearch-url or ELASTICSEARCH_URL", url=url
         ) from error
     except SSLError as error:
         raise UnreachableError(

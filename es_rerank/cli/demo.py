@@ -23,6 +23,7 @@ from .evaluation_tables import table_of, verdict
 from .extras import check_evaluate
 from .output import Json, print_json, stdout
 from .search import movement
+from .starting import notes, tell
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -81,6 +82,7 @@ def demo(
         embedder_of(settings) as embedder,
     ):
         running_node, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
+        tell(running_node)
         service = build_service(settings, running_node.url) if serve else None
         with connect(running_node.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
             _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
@@ -123,6 +125,8 @@ def summary(
     }
     return {
         "elasticsearch": {"version": running_node.version, "how": running_node.how},
+        "distribution": running_node.distribution,
+        "notes": notes(running_node),
         "index": INDEX,
         "documents": documents,
         "passages": passages,

@@ -22,17 +22,20 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
     work here.
     """
     from .. import node
+    from ..addresses import resolved
     from ..settings import read_settings
 
     settings = read_settings()
     key = settings.elasticsearch_api_key
+    address = elasticsearch_url or settings.elasticsearch_url
     diagnosis = node.doctor(
         settings.state_dir,
-        elasticsearch_url or settings.elasticsearch_url,
+        resolved(address) if address else None,
         api_key=key.get_secret_value() if key else None,
         ca_certs=settings.elasticsearch_ca_certs,
         reranker=settings.reranker,
         embedder=settings.embedder,
+        download_url=settings.elasticsearch_download_url,
     )
     if as_json:
         rows = [asdict(check) for check in diagnosis.checks]
@@ -41,6 +44,7 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, as_json: Json = False) ->
                 "url": diagnosis.url,
                 "version": diagnosis.version,
                 "how": diagnosis.how,
+                "distribution": diagnosis.distribution,
                 "ok": diagnosis.ok,
                 "checks": rows,
             }

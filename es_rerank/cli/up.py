@@ -9,6 +9,7 @@ import typer
 from ..defaults import HOST, PORT
 from ..errors import SettingsError
 from .output import Json, print_json, stderr, stdout
+from .starting import notes, shown_start, tell
 
 _HEAP = typer.Option(
     "--heap-mb",
@@ -47,10 +48,17 @@ def up(
         raise SettingsError("--sidecar is the address that the plugin asks; give --plugin too")
     settings = read_settings()
     of_plugin = {} if sidecar is None else {"es_rerank.url": sidecar}
-    with stderr.status("Elasticsearch: looking, downloading where needed, starting ..."):
+    with shown_start() as progress:
         found = node.up(
-            settings.state_dir, heap_mb=heap_mb, timeout_s=timeout_s, plugin=plugin, settings=of_plugin
+            settings.state_dir,
+            heap_mb=heap_mb,
+            timeout_s=timeout_s,
+            plugin=plugin,
+            settings=of_plugin,
+            download_url=settings.elasticsearch_download_url,
+            progress=progress,
         )
+    tell(found)
     if settings.elasticsearch_url is not None and settings.elasticsearch_url.rstrip("/") != found.url:
         stderr.print(
             "[yellow]note:[/] ELASTICSEARCH_URL is set: other commands use that address, not this node"
@@ -61,6 +69,8 @@ def up(
                 "url": found.url,
                 "version": found.version,
                 "how": found.how,
+                "distribution": found.distribution,
+                "notes": notes(found),
                 "ok": True,
                 "started": not found.found,
                 "pid": found.pid,

@@ -18,7 +18,7 @@ _ROOT_CACHE = Path("/var/cache/es-rerank")
 
 def account() -> str | None:
     """Return the name of the account that the node runs under, None for our own unless we are root."""
-    return _UNPRIVILEGED if os.geteuid() == 0 else None
+    return _UNPRIVILEGED if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 
 
 def is_reachable(path: Path) -> bool:

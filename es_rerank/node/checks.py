@@ -17,12 +17,13 @@ from ..addresses import masked, masked_in
 from ..engine.processor import architecture, cores, instruction_sets
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..models.spec import ModelSpec, parse_model
+from ..retrievers.execution.product import older
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
-from . import distribution, docker, java
+from . import distribution, docker, elastic_archive, java
 from .account import default_cache, home_of
 from .lifecycle import NONE_RUNS, obstacles, running
 from .probe import Health, probe
-from .record import How
+from .record import Distribution, How
 
 CheckStatus = Literal["ok", "warn", "fail"]
 
@@ -34,6 +35,13 @@ _MODEL_ROWS = {
     "cross-encoder": ("Reranker", "ES_RERANK_RERANKER"),
     "bi-encoder": ("Embedder", "ES_RERANK_EMBEDDER"),
 }
+
+
+FULL = (
+    "for a full one, end this node (`es-rerank down`), start Docker or let this machine reach Elastic's "
+    "archive, then run `es-rerank up`"
+)
+"""How to get a full Elasticsearch in the place of the stripped one."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,15 @@ class Check:
 class Diagnosis:
     """The results of all checks, and the Elasticsearch that the other commands would use.
 
-    ``url``, ``version`` and ``how`` describe this Elasticsearch. They are None where they are not known.
+    ``url``, ``version``, ``how`` and ``distribution`` describe this Elasticsearch. They are None where they
+    are not known.
     """
 
     checks: tuple[Check, ...]
     url: str | None
     version: str | None
     how: How | None
+    distribution: Distribution | None
 
     @property
     def ok(self) -> bool:
@@ -77,17 +87,20 @@ def doctor(
     ca_certs: Path | None = None,
     reranker: str = BUNDLED_RERANKER,
     embedder: str = BUNDLED_EMBEDDER,
+    download_url: str | None = None,
 ) -> Diagnosis:
     """Check the machine and Elasticsearch.
 
     Elasticsearch is the one at ``url``, or the local node of ``state_dir`` if ``url`` is None. ``reranker``
-    and ``embedder`` are the models that would be served. Nothing is started or changed. The checks take up to
-    about 30 seconds when a server or the Docker daemon does not respond.
+    and ``embedder`` are the models that would be served. ``download_url`` is the folder of a web server from
+    which ``up`` would fetch Elastic's archive; it is not asked. Nothing is started or changed. The checks
+    take up to about 30 seconds when a server or the Docker daemon does not respond.
     """
     node = running(state_dir) if url is None else None
     address = url or (node.url if node else None)
-    health, elasticsearch = _elasticsearch(address, api_key, ca_certs)
-    machine = [_python(), _jdk(), _maven(), _docker(), _disk(state_dir), _memory(), _cpu()]
+    health, elasticsearch = _elasticsearch(address, api_key, ca_certs, download_url)
+    nodes = [_docker(), _archive(download_url), _jdk(), _maven()]
+    machine = [_python(), *nodes, _disk(state_dir), _memory(), _cpu()]
     runtime = _onnxruntime()
     models = (
         [check_model("cross-encoder", reranker), check_model("bi-encoder", embedder)]
@@ -97,14 +110,15 @@ def doctor(
     checks = (elasticsearch, *machine, runtime, *models)
     version = health.version if health else None
     how: How | None = node.how if node else "given" if url else None
-    return Diagnosis(checks, masked(address) if address else None, version, how)
+    kind = health.distribution if health else None
+    return Diagnosis(checks, masked(address) if address else None, version, how, kind)
 
 
 def _elasticsearch(
-    url: str | None, api_key: str | None, ca_certs: Path | None
+    url: str | None, api_key: str | None, ca_certs: Path | None, download_url: str | None
 ) -> tuple[Health | None, Check]:
     if url is None:
-        return None, _no_elasticsearch()
+        return None, _no_elasticsearch(download_url)
     try:
         health = probe(url, api_key=api_key, ca_certs=ca_certs)
     except UnreachableError as error:
@@ -126,12 +140,16 @@ def _elasticsearch(
             summary,
             "some shards are missing: GET _cluster/allocation/explain says why",
         )
+    if (old := older(health.version)) is not None:
+        return health, Check("Elasticsearch", "warn", f"{summary}; {old}", "upgrade Elasticsearch")
+    if health.distribution == "stripped":
+        return health, Check("Elasticsearch", "warn", f"{summary}; {distribution.STRIPPED}", FULL)
     return health, Check("Elasticsearch", "ok", summary)
 
 
-def _no_elasticsearch() -> Check:
+def _no_elasticsearch(download_url: str | None) -> Check:
     missing = obstacles(default_cache(), os.environ)
-    if not missing or docker.problem() is None:
+    if not missing or docker.problem() is None or _archive(download_url).status == "ok":
         return Check("Elasticsearch", "warn", "none runs", NONE_RUNS.partition(": ")[2])
     to_install = " and ".join(obstacle.install for obstacle in missing)
     remedy = f"install Docker, or {to_install}; or give an address in ELASTICSEARCH_URL"
@@ -154,7 +172,7 @@ def _jdk() -> Check:
         "JDK",
         "warn",
         others or "none",
-        f"a node without Docker needs a JDK {java.OLDEST} or newer; name it in ES_JAVA_HOME",
+        f"Maven's stripped distribution needs a JDK {java.OLDEST} or newer; name it in ES_JAVA_HOME",
     )
 
 
@@ -163,7 +181,7 @@ def _maven() -> Check:
         return Check("Maven", "ok", maven)
     if (folder := distribution.unpacked(default_cache())) is not None:
         return Check("Maven", "ok", f"none, and none is needed: Elasticsearch is already in {folder}")
-    return Check("Maven", "warn", "none", "a node without Docker needs Maven once, to fetch Elasticsearch")
+    return Check("Maven", "warn", "none", "needed once, to fetch the stripped distribution of Elasticsearch")
 
 
 def _docker() -> Check:
@@ -171,6 +189,20 @@ def _docker() -> Check:
     if problem is None:
         return Check("Docker", "ok", "its daemon answers")
     return Check("Docker", "warn", problem, "needed only for a node in a container and for Kibana")
+
+
+def _archive(download_url: str | None) -> Check:
+    """Check whether ``up`` could take Elastic's own archive. No server is asked."""
+    name = "Elastic's archive"
+    if (folder := elastic_archive.unpacked(default_cache())) is not None:
+        return Check(name, "ok", f"unpacked in {folder}")
+    if (problem := elastic_archive.problem()) is not None:
+        return Check(name, "warn", problem, "start Docker for a full Elasticsearch")
+    if not download_url:
+        remedy = "name the folder of a web server that has it in ES_RERANK_ELASTICSEARCH_DOWNLOAD_URL"
+        return Check(name, "warn", "not here, and not to be downloaded", remedy)
+    archive = f"{elastic_archive.name_of_archive()} from {masked(download_url)}"
+    return Check(name, "ok", f"not here; without Docker, `es-rerank up` downloads {archive}")
 
 
 def _disk(state_dir: Path) -> Check:

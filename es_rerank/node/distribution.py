@@ -1,4 +1,4 @@
-"""Downloads and unpacks Elasticsearch's minimal distribution (no plugins) from Maven Central."""
+"""Downloads and unpacks Elasticsearch's stripped distribution from Maven Central."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ from .plugin.installation import copy_with_plugin, package_version
 from .record import locked
 
 VERSION = "9.5.0"
+
+STRIPPED = (
+    "this is Elastic's stripped distribution, as Maven has it: without the root page that `info()` reads "
+    "(405), without scripts, without the analyzers of languages such as `english`, and with an unknown `rrf` "
+    "where a Basic licence refuses it (403)"
+)
+"""What a node from Maven lacks, in a sentence."""
+
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
 _DOWNLOAD_TIMEOUT_S = 900.0
@@ -47,21 +55,30 @@ def fetch(cache: Path, java_home: Path, version: str = VERSION) -> Path:
     with locked(cache):
         if (folder := unpacked(cache, version)) is not None:
             return folder
-        with _draft(cache) as draft:
+        with draft_folder(cache) as draft:
             return unpack(_download(draft, java_home, version), _folder(cache, version))
 
 
 def fetch_with_plugin(cache: Path, java_home: Path, version: str = VERSION) -> Path:
     """Return the folder of a copy of the unpacked distribution in which the plugin is installed.
 
-    The distribution itself is fetched as by ``fetch`` and stays without the plugin. Raises what ``fetch``
-    raises, and NodeError when the plugin does not support ``version`` or cannot be installed.
+    The distribution itself is fetched as by ``fetch`` and stays without the plugin. Raises what ``fetch`` and
+    ``with_plugin`` raise.
     """
-    target = cache / folder_with_plugin(version)
-    source = fetch(cache, java_home, version)
+    return with_plugin(fetch(cache, java_home, version), version)
+
+
+def with_plugin(source: Path, version: str) -> Path:
+    """Return the folder of a copy of the unpacked distribution ``source`` in which the plugin is installed.
+
+    The copy lies beside ``source``. Raises NodeError when the plugin does not support ``version`` or cannot
+    be installed.
+    """
+    cache = source.parent
+    target = cache / (source.name + _suffix(version))
     with locked(cache):
         if not target.is_dir():
-            with _draft(cache) as draft:
+            with draft_folder(cache) as draft:
                 archive = build(version, package_version(), draft)
                 copy_with_plugin(source, draft / "elasticsearch", archive)
                 (draft / "elasticsearch").rename(target)
@@ -73,8 +90,17 @@ def folder_with_plugin(version: str) -> str:
 
     It holds the plugin's checksum, so another build of the plugin has another folder.
     """
+    return f"elasticsearch-{version}{_suffix(version)}"
+
+
+def has_this_plugin(folder: str, version: str) -> bool:
+    """Return whether ``folder`` is the name of a copy that ``with_plugin`` makes with this build of it."""
+    return folder.endswith(_suffix(version))
+
+
+def _suffix(version: str) -> str:
     checksum = hashlib.sha512(contents_of(version, package_version())).hexdigest()
-    return f"elasticsearch-{version}-with-plugin-{checksum[:_CHECKSUM_DIGITS]}"
+    return f"-with-plugin-{checksum[:_CHECKSUM_DIGITS]}"
 
 
 def unpack(archive: Path, target: Path) -> Path:
@@ -98,7 +124,7 @@ def unpack(archive: Path, target: Path) -> Path:
 
 
 @contextmanager
-def _draft(cache: Path) -> Iterator[Path]:
+def draft_folder(cache: Path) -> Iterator[Path]:
     """Make a folder in ``cache`` that is removed afterwards. The caller holds the lock of ``cache``."""
     # A draft is left over from a process that was killed while it unpacked. The lock shows that it has ended.
     for draft in cache.glob(_DRAFT_PREFIX + "*"):

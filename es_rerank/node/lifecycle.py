@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..addresses import masked
+from ..addresses import masked, resolved
 from ..defaults import HOST, PORT
 from ..errors import NodeError, SettingsError, UnreachableError
 from ..settings import read_settings
-from . import distribution, docker, java, process
+from . import distribution, docker, elastic_archive, java, process
 from .account import default_cache, home_of
+from .download import Progress
 from .probe import await_health, probe
 from .process import SettingValue
-from .record import How, PluginRecord, ProcessRecord, Record, forget, locked, read, write
+from .record import Distribution, How, PluginRecord, ProcessRecord, Record, forget, locked, read, write
 
 NONE_RUNS = (
     "no Elasticsearch: start one with `es-rerank up`, "
     "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
+)
+
+NOT_ON_WINDOWS = (
+    "es-rerank starts no Elasticsearch on Windows: run es-rerank in WSL 2, or start Elasticsearch yourself "
+    "and give its address with --elasticsearch-url or ELASTICSEARCH_URL"
 )
 
 DEFAULT_SIDECAR = f"http://{HOST}:{PORT}"
@@ -45,6 +51,10 @@ class Node:
     """Folder of its configuration, data and logs. None if ``pid`` is None."""
     sidecar: str | None = None
     """The address of the sidecar that the node's plugin asks. None if es-rerank started no plugin there."""
+    distribution: Distribution | None = None
+    """Whether it is the full Elasticsearch or the stripped one from Maven. None if that is not known."""
+    passed_over: tuple[str, ...] = ()
+    """Why the node was not started in a better way: in Docker, or from Elastic's own archive."""
     found: bool = field(default=True, compare=False)
     """True if the node was already running, False if this call started it."""
 
@@ -65,6 +75,8 @@ class _Wish(NamedTuple):
     plugin: bool
     settings: Mapping[str, SettingValue]
     version: str
+    download_url: str | None
+    progress: Progress | None
 
     @property
     def takes_docker(self) -> bool:
@@ -92,11 +104,15 @@ def up(
     plugin: bool = False,
     settings: Mapping[str, SettingValue] | None = None,
     version: str = distribution.VERSION,
+    download_url: str | None = None,
+    progress: Progress | None = None,
 ) -> Node:
     """Return the running node of ``state_dir``. If it does not run, it is started.
 
-    It is started in Docker if the Docker daemon answers, otherwise from Maven Central's distribution on a
-    local JDK. ``heap_mb`` is the heap in MiB. ``timeout_s`` is the maximum time in seconds until the node
+    It is started in Docker if the Docker daemon answers; otherwise from Elastic's own archive, if that is in
+    the cache or ``download_url`` is the folder of a web server that has it; otherwise from Maven Central's
+    stripped distribution on a local JDK. ``progress`` is told how far a download of Elastic's archive is.
+    ``heap_mb`` is the heap in MiB. ``timeout_s`` is the maximum time in seconds until the node
     serves requests; downloads do not count. ``cache_dir`` is the folder for the distribution. Commands that
     call this function at the same time get the same node. The node keeps running after the command ends.
 
@@ -110,11 +126,13 @@ def up(
     plugin, another build of it, or one that asks another sidecar. Raises SettingsError when the address of
     the sidecar is not a URL.
     """
+    if os.name != "posix":
+        raise NodeError(NOT_ON_WINDOWS)
     if plugin and settings and _SIDECAR in settings:
         _checked(str(settings[_SIDECAR]), "sidecar", DEFAULT_SIDECAR)
     state_dir = state_dir.resolve()
     cache = cache_dir or default_cache()
-    wish = _Wish(heap_mb, timeout_s, cache, plugin, settings or {}, version)
+    wish = _Wish(heap_mb, timeout_s, cache, plugin, settings or {}, version, download_url, progress)
     with locked(state_dir):
         record = read(state_dir)
         if record is not None and _is_alive(record):
@@ -122,7 +140,7 @@ def up(
                 _check_plugin(record, wish)
             _await(record, timeout_s)
             return _node(record)
-        record = _start(state_dir, wish)
+        record = _start(state_dir, wish, record)
         write(state_dir, record)
         return replace(_node(record), found=False)
 
@@ -155,11 +173,12 @@ def address(url: str | None, state_dir: Path) -> str:
     """Return the address of Elasticsearch.
 
     That is ``url``, else the address in the settings, else the address of the running node of ``state_dir``.
-    Raises SettingsError when the address is not a URL, NodeError when there is no Elasticsearch.
+    A Cloud ID counts as the URL that it stands for. Raises SettingsError when the address is not a URL,
+    NodeError when there is no Elasticsearch.
     """
     given = url or read_settings().elasticsearch_url
     if given:
-        return _checked(given, "Elasticsearch", "http://localhost:9200")
+        return _checked(resolved(given), "Elasticsearch", "http://localhost:9200")
     if (node := running(state_dir)) is not None:
         return node.url
     raise NodeError(NONE_RUNS)
@@ -195,7 +214,7 @@ def _check_plugin(record: Record, wish: _Wish) -> None:
     url = wish.settings.get(_SIDECAR)
     if record.plugin is None:
         fault = "runs without the plugin"
-    elif record.plugin.folder != distribution.folder_with_plugin(record.version):
+    elif not distribution.has_this_plugin(record.plugin.folder, record.version):
         fault = "runs with another build of the plugin"
     elif url is not None and url != record.plugin.sidecar:
         fault = f"has a plugin that asks the sidecar at {record.plugin.sidecar}, not at {url}"
@@ -207,33 +226,61 @@ def _check_plugin(record: Record, wish: _Wish) -> None:
     )
 
 
-def _start(state_dir: Path, wish: _Wish) -> Record:
-    reason = _NOT_IN_DOCKER
+def _start(state_dir: Path, wish: _Wish, before: Record | None) -> Record:
+    """Start a node in the best way that works here. ``before`` is the record of the node that ran before."""
+    passed_over = []
     if wish.takes_docker:
         problem = docker.problem() or docker.pull()
         if problem is None:
             return docker.start(state_dir, heap_mb=wish.heap_mb, timeout_s=wish.timeout_s)
-        reason = problem
+        passed_over.append(problem)
+    else:
+        passed_over.append(_NOT_IN_DOCKER)
+    try:
+        folder = elastic_archive.fetch(wish.cache, wish.download_url, wish.version, wish.progress)
+    except NodeError as error:
+        passed_over.append(error.message)
+    else:
+        return _started(home_of(state_dir), folder, None, wish, passed_over)
     missing = obstacles(wish.cache, os.environ, version=wish.version)
     if missing:
-        reasons = "; ".join([reason, *(obstacle.found for obstacle in missing)])
-        to_install = " and ".join(obstacle.install for obstacle in missing)
-        docker_or = "Install Docker and start its daemon, or install" if wish.takes_docker else "Install"
+        reasons = "; ".join([*passed_over, *(obstacle.found for obstacle in missing)])
         raise NodeError(
-            f"no Elasticsearch can be started here: {reasons}. {docker_or} {to_install}; "
+            f"no Elasticsearch can be started here: {reasons}. {_ways(wish, missing)}; "
             "or give an address with --elasticsearch-url or ELASTICSEARCH_URL"
         )
-    return _start_from_maven(home_of(state_dir), wish)
-
-
-def _start_from_maven(home: Path, wish: _Wish) -> Record:
+    if before is not None and before.full and process.is_ours(home_of(state_dir)):
+        raise NodeError(
+            f"the data in {home_of(state_dir)} is that of Elastic's full distribution, which is not here any "
+            f"more ({passed_over[-1]}), and Maven's stripped one may not read it; make Elastic's archive "
+            "reachable, or remove the data with: es-rerank down --purge"
+        )
     jdk = java.find(os.environ)
     assert jdk is not None, "obstacles() reports a missing JDK"
-    fetch = distribution.fetch_with_plugin if wish.plugin else distribution.fetch
-    folder = fetch(wish.cache, jdk.home, wish.version)
+    folder = distribution.fetch(wish.cache, jdk.home, wish.version)
+    return _started(home_of(state_dir), folder, jdk.home, wish, passed_over)
+
+
+def _ways(wish: _Wish, missing: Iterable[Obstacle]) -> str:
+    """Return what to do so that a node can be started, as a sentence without its end."""
+    docker_or = "Install Docker and start its daemon, or install" if wish.takes_docker else "Install"
+    to_install = " and ".join(obstacle.install for obstacle in missing)
+    if elastic_archive.problem() is not None:
+        return f"{docker_or} {to_install}"
+    archive = elastic_archive.name_of_archive(wish.version)
+    setting = "ES_RERANK_ELASTICSEARCH_DOWNLOAD_URL"
+    return f"{docker_or} {to_install}, or name a web server that has {archive} in {setting}"
+
+
+def _started(
+    home: Path, folder: Path, java_home: Path | None, wish: _Wish, passed_over: Iterable[str]
+) -> Record:
+    """Start the distribution ``folder`` as a process. Without ``java_home`` it runs on its own JDK."""
+    if wish.plugin:
+        folder = distribution.with_plugin(folder, wish.version)
     process.prepare(home, folder, wish.settings)
     deadline = time.monotonic() + wish.timeout_s
-    place, url = process.start(home, folder, jdk.home, heap_mb=wish.heap_mb, timeout_s=wish.timeout_s)
+    place, url = process.start(home, folder, java_home, heap_mb=wish.heap_mb, timeout_s=wish.timeout_s)
     health = await_health(url, deadline=deadline, dead=lambda: not process.is_running(place))
     if health is None or health.node_id is None or health.version is None:
         process.stop(place.pid)
@@ -242,8 +289,15 @@ def _start_from_maven(home: Path, wish: _Wish) -> Record:
             f"within {wish.timeout_s:.0f} seconds; its log is in {home / 'logs'}"
         )
     sidecar = str(wish.settings.get(_SIDECAR, DEFAULT_SIDECAR))
-    plugin = PluginRecord(folder=folder.name, sidecar=sidecar) if wish.plugin else None
-    return Record(url=url, version=health.version, node_id=health.node_id, place=place, plugin=plugin)
+    return Record(
+        url=url,
+        version=health.version,
+        node_id=health.node_id,
+        place=place,
+        plugin=PluginRecord(folder=folder.name, sidecar=sidecar) if wish.plugin else None,
+        full=java_home is None,
+        passed_over=tuple(passed_over),
+    )
 
 
 def _is_alive(record: Record) -> bool:
@@ -300,8 +354,16 @@ def _purge(state_dir: Path, record: Record | None) -> bool:
 def _node(record: Record) -> Node:
     place = record.place
     pid, home = (place.pid, place.home) if isinstance(place, ProcessRecord) else (None, None)
-    sidecar = record.plugin.sidecar if record.plugin else None
-    return Node(url=record.url, version=record.version, how=record.how, pid=pid, home=home, sidecar=sidecar)
+    return Node(
+        url=record.url,
+        version=record.version,
+        how=record.how,
+        pid=pid,
+        home=home,
+        sidecar=record.plugin.sidecar if record.plugin else None,
+        distribution="stripped" if record.how == "maven" else "full",
+        passed_over=record.passed_over,
+    )
 
 
 def _checked(url: str, server: str, example: str) -> str:

@@ -15,12 +15,18 @@ import httpx
 
 from ..addresses import has_credentials, masked, masked_in
 from ..errors import UnreachableError
+from ..retrievers.execution.product import foreign, is_foreign
+from .record import Distribution
 
-_TOLERATED = frozenset({403, 405})
+_TOLERATED = frozenset({403, 405, 410})
 """HTTP status codes that leave an answer unknown: 403 if this user may not make the call, 405 if this
-distribution does not have it. The node itself is healthy."""
+distribution does not have it, 410 if serverless does not. The node itself is healthy."""
 
 _INTERVAL_S = 0.2
+
+
+class _ForeignError(Exception):
+    """The server is not Elasticsearch."""
 
 
 class Health(NamedTuple):
@@ -30,6 +36,7 @@ class Health(NamedTuple):
     version: str | None
     node_id: str | None
     licence: str | None
+    distribution: Distribution | None = None
 
 
 def probe(
@@ -51,12 +58,15 @@ def probe(
             health = _ask(http, "/_cluster/health")
             version, node_id = _identity(http)
             licence = _ask(http, "/_license").get("license", {}).get("type")
+            distribution = _distribution(http)
+    except _ForeignError as error:
+        raise UnreachableError(foreign(masked(url)), url=masked(url)) from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise UnreachableError(
             f"no Elasticsearch answers at {masked(url)} ({_cause(error, url)})",
             url=masked(url),
         ) from error
-    return Health(health.get("status"), version, node_id, licence)
+    return Health(health.get("status"), version, node_id, licence, distribution)
 
 
 def _cause(error: Exception, url: str) -> str:
@@ -85,6 +95,8 @@ def await_health(url: str, *, deadline: float, dead: Callable[[], bool]) -> Heal
 
 def _ask(http: httpx.Client, path: str) -> dict[str, Any]:
     answer = http.get(path)
+    if is_foreign(answer.status_code, answer.headers):
+        raise _ForeignError
     if answer.status_code in _TOLERATED:
         return {}
     # The health API answers 408 when the awaited health was not reached in time. The body is complete
@@ -98,8 +110,18 @@ def _ask(http: httpx.Client, path: str) -> dict[str, Any]:
     return body
 
 
+def _distribution(http: httpx.Client) -> Distribution | None:
+    """Return which distribution it is: the stripped one has no root page and answers 405."""
+    status = http.get("/").status_code
+    if status == httpx.codes.METHOD_NOT_ALLOWED:
+        return "stripped"
+    return "full" if status == httpx.codes.OK else None
+
+
 def _identity(http: httpx.Client) -> tuple[str | None, str | None]:
     nodes = _ask(http, "/_nodes/_local").get("nodes", {})
     for node_id, node in nodes.items():
         return node.get("version"), node_id
-    return _ask(http, "/").get("version", {}).get("number"), None
+    version = _ask(http, "/").get("version", {})
+    # Serverless has no version, and states a number that old clients accept.
+    return None if version.get("build_flavor") == "serverless" else version.get("number"), None

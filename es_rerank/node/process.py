@@ -59,11 +59,12 @@ def prepare(home: Path, distribution: Path, settings: Mapping[str, SettingValue]
 
 
 def start(
-    home: Path, distribution: Path, java_home: Path, *, heap_mb: int, timeout_s: float
+    home: Path, distribution: Path, java_home: Path | None, *, heap_mb: int, timeout_s: float
 ) -> tuple[ProcessRecord, str]:
     """Start the node of the folder ``home``. Return its process and its address when it serves HTTP.
 
-    ``heap_mb`` is the heap in MiB. Raises NodeError, which quotes the node's log, when the node ends, or does
+    ``java_home`` is the folder of the JDK to run on, None for the distribution's own. ``heap_mb`` is the heap
+    in MiB. Raises NodeError, which quotes the node's log, when the node ends, or does
     not serve HTTP within ``timeout_s`` seconds.
     """
     stop_orphan(home)
@@ -164,16 +165,17 @@ def _change_owner(home: Path) -> None:
             shutil.chown(path, user=name)
 
 
-def _launch(home: Path, distribution: Path, java_home: Path, heap_mb: int) -> subprocess.Popen[bytes]:
+def _launch(home: Path, distribution: Path, java_home: Path | None, heap_mb: int) -> subprocess.Popen[bytes]:
     name = account()
     environ = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
-        "ES_JAVA_HOME": str(java_home),
         "ES_PATH_CONF": str(home / "config"),
         "ES_TMPDIR": str(home / "tmp"),
         "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m {_HOME_PROPERTY}{home}",
     }
+    if java_home is not None:
+        environ["ES_JAVA_HOME"] = str(java_home)
     with _console(home).open("wb") as console:
         # With -d the launcher ends when the node has started, with status 0, or when the start has failed,
         # with another status. The node is then not in our process tree any more.

@@ -5,7 +5,6 @@ The file is replaced in one step. A lock allows one command at a time to change 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import NodeError
 
-How = Literal["docker", "maven", "given"]
-"""How an Elasticsearch runs: in a container, as our process, or at an address that the user gave."""
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no such locks; no node is started there
+    fcntl = None  # type: ignore[assignment]
+
+How = Literal["docker", "archive", "maven", "given"]
+"""How an Elasticsearch runs: in a container; as our process, from Elastic's own archive or from Maven's
+stripped distribution; or at an address that the user gave."""
+
+Distribution = Literal["full", "stripped"]
+"""What an Elasticsearch is: as Elastic publishes it, or the stripped distribution that Maven has."""
 
 
 class ProcessRecord(BaseModel):
@@ -67,13 +75,19 @@ class Record(BaseModel):
     place: ProcessRecord | ContainerRecord
     plugin: PluginRecord | None = None
     """None if the node runs without the plugin."""
+    full: bool = False
+    """Whether a process runs Elastic's own archive, and not Maven's stripped distribution."""
+    passed_over: tuple[str, ...] = ()
+    """Why the node was not started in a better way."""
     running: bool = True
     """Whether the node ran when the last command ended. It may have ended since."""
 
     @property
     def how(self) -> How:
         """How the node was started."""
-        return "maven" if isinstance(self.place, ProcessRecord) else "docker"
+        if not isinstance(self.place, ProcessRecord):
+            return "docker"
+        return "archive" if self.full else "maven"
 
 
 def read(state_dir: Path) -> Record | None:

@@ -162,8 +162,11 @@ def _check(shown: dict[str, Any], node: Node) -> None:
         "reranked",
         "p_value",
         "seconds",
+        "distribution",
+        "notes",
     }
     assert set(shown) == promised
+    assert bool(shown["notes"]) == (shown["distribution"] == "stripped")
     assert shown["elasticsearch"] == {"version": node.version, "how": node.how}
     assert (shown["index"], shown["documents"], shown["queries"]) == (INDEX, 6_135, 5)
     assert shown["passages"] >= 6_135

@@ -233,6 +233,7 @@ def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> Non
         "JDK",
         "Maven",
         "Docker",
+        "Elastic's archive",
         "Disk",
         "Memory",
         "CPU",

@@ -17,8 +17,9 @@ PRODUCT = "Elasticsearch"
 OLDEST = (9, 1)
 """The oldest Elasticsearch that es-rerank supports: (major, minor)."""
 
-_MAY_BE_ANOTHERS = frozenset({401, 403})
-"""Answers to a caller without rights, which a server in front of Elasticsearch gives without the header."""
+_TELLING = frozenset({*range(200, 400), 404, 405, 410})
+"""Statuses that say which server answers. A server in front of Elasticsearch may give others by itself: to a
+caller without rights, for a body that is too large, or because Elasticsearch does not answer."""
 
 _NUMBER = re.compile(r"(\d+)\.(\d+)")
 
@@ -33,10 +34,9 @@ def foreign(url: str) -> str:
 def is_foreign(status: int, headers: Mapping[str, str]) -> bool:
     """Whether an answer comes from a server that is not Elasticsearch.
 
-    ``headers`` has its keys in lower case or ignores case. 401, 403 and 5xx may come from a server in front
-    of Elasticsearch, so they say nothing.
+    ``headers`` has its keys in lower case or ignores case.
     """
-    return headers.get(PRODUCT_HEADER) != PRODUCT and status < 500 and status not in _MAY_BE_ANOTHERS
+    return headers.get(PRODUCT_HEADER) != PRODUCT and status in _TELLING
 
 
 def too_old(root: Any) -> str | None:  # noqa: ANN401 any JSON value may arrive
