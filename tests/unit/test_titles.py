@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from elasticsearch import AsyncElasticsearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_bi_encoder
@@ -17,7 +19,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from es_rerank import load_embedder
 from es_rerank.models import room_of
 from es_rerank.models.local.bi_encoder import BiEncoder
-from es_rerank.testing import HashEmbedder
+from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.service import Service
+from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import TITLE_SHARE, CutDocument, cut_document
 
@@ -131,3 +135,24 @@ def test_the_prefix_of_passages_takes_its_part(tmp_path: Path) -> None:
         BiEncoder(tiny_bi_encoder(tmp_path / "prefixed", passage_prefix="passage: ")) as prefixed,
     ):
         assert prefixed.room == plain.room - tokens(plain, "passage: ")
+
+
+async def test_the_processor_of_the_plugin_cuts_as_the_ingest_does(model: BiEncoder) -> None:
+    """It asks the sidecar for passages and vectors."""
+    title, text = a_title(60), "The peace was signed in the city by the river. " * 4
+    expected = cut_document(title, text, Chunker(model.tokenizer), model.room)
+    assert (expected.title_cut, expected.passages_cut) == (True, 0)
+    models = {"word-overlap": WordOverlapReranker()}, model
+    app = create_app(Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: models))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
+    ):
+        while "still loading" in (await caller.get("/readyz")).text:
+            pass
+        body = {"documents": [{"title": title, "text": text}]}
+        answer = await caller.post("/_rerank/v1/passages", json=body)
+    (passages,) = answer.json()["documents"]
+    assert [passage["text"] for passage in passages] == [passage.text for passage in expected.passages]
+    vectors = np.asarray([passage["vector"] for passage in passages], dtype=np.float32)
+    assert np.array_equal(vectors, model.embed(expected.embedded()))
