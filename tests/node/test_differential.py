@@ -152,7 +152,7 @@ def test_the_drawn_requests_have_every_feature(count: int, least: int) -> None:
             "'chunking_settings'",
             "'chunk_rescorer'",
         ),
-        *("'first'", "'mean'", "'max'", "'top_k_mean'", "'aggs'", "'_source': ['title'", "GET"),
+        *("'first'", "'mean'", "'max'", "'top_k_mean'", "'aggs'", "'_source': ['title'", "GET", "title^2.5"),
     ):
         assert sum(word in str(request) for request in trees) >= least, word
 

@@ -71,9 +71,26 @@ def _compound(draw: Random, number: int) -> Drawn:
         body["track_total_hits"] = draw.choice([True, False])
     names = draw.choice(NAMES[:3])
     door = draw.choice(["POST", "POST", "GET", "_msearch"])
+    if draw.random() < 0.1:
+        body["retriever"] = _over_fields(draw)
     if door == "_msearch":
         return Drawn("POST", "/_msearch", {}, _lines([({"index": names}, body)]), body)
     return Drawn(door, f"/{names}/_search", {}, json.dumps(body), body)
+
+
+def _over_fields(draw: Random) -> Body:
+    """Return a tree with the multi-field format. Its window has room for every page that is drawn."""
+    content: Body = {"query": _words(draw), "fields": draw.choice([["title", "text"], ["title^2.5", "text"]])}
+    if draw.random() < 0.3:
+        content["filter"] = {"terms": {"group": draw.sample(GROUPS, 3)}}
+    if draw.random() < 0.5:
+        content["normalizer"] = draw.choice(["minmax", "l2_norm", "none"])
+    kind = "linear" if "normalizer" in content else "rrf"
+    fused: Body = {kind: {**content, "rank_window_size": 40}}
+    if draw.random() < 0.5:
+        return fused
+    reranker = {"retriever": fused, "field": "text", "inference_text": _words(draw), "rank_window_size": 30}
+    return {"text_similarity_reranker": reranker}
 
 
 # -- plain ---------------------------------------------------------------------------------------------------

@@ -216,8 +216,19 @@ class Tree:
 
 def children(content: Body) -> list[Body]:
     """Return the retrievers below a compound, without their wrapping."""
-    entries = content["retrievers"] if "retrievers" in content else [content["retriever"]]
+    entries = [content["retriever"]] if "retriever" in content else _entries(content)
     return [entry.get("retriever", entry) for entry in entries]
+
+
+def _entries(content: Body) -> list[Body]:
+    """Return the children of a fusion as they are written.
+
+    The multi-field format over lexical fields is one query over all of them.
+    """
+    if "query" not in content:
+        return list(content["retrievers"])
+    query = {"query": content["query"], "fields": content["fields"], "type": "most_fields"}
+    return [{"standard": {"query": {"multi_match": query}}}]
 
 
 def leaves(retriever: Body) -> int:
@@ -233,7 +244,7 @@ def _standard(content: Body, filters: list[Body]) -> Body:
 
 def _each(content: Body, name: str, default: Any) -> list[Any]:
     """Return a parameter of each child of a fusion."""
-    return [entry.get(name, default) for entry in content["retrievers"]]
+    return [entry.get(name, default) for entry in _entries(content)]
 
 
 def _normalised(scores: list[np.float32], normalizer: str) -> list[np.float32]:
