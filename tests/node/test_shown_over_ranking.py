@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from corpus import EMBEDDER
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from over_ranking import (
     DOCUMENTS,
     SHARDS,
@@ -25,6 +26,8 @@ from over_ranking import (
 from es_rerank import RerankClient
 from es_rerank.errors import InvalidSearchError
 from es_rerank.node import Node
+from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
 NAME = "shown-over-ranking"
@@ -182,6 +185,26 @@ def test_explain_as_an_argument_explains_the_ranking(client: RerankClient) -> No
             assert hit["_explanation"]["description"].startswith("text_similarity_reranker match")
     answer = client.search(index=NAME, retriever=reranked(standard("king")), explain="false", size=2)
     assert not any("_explanation" in hit for hit in answer["hits"]["hits"])
+
+
+async def test_explain_in_an_address_explains_the_ranking(es: Elasticsearch, node: Node) -> None:
+    model = WordOverlapReranker()
+    running = Service(AsyncElasticsearch(node.url), lambda: ({model.name: model}, EMBEDDER), Limits())
+    app = create_app(running)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://sidecar", timeout=60) as caller,
+    ):
+        while running.fault == "the model is still loading":
+            await caller.get("/readyz")
+        for said in ("explain=true", "explain=true&size=2"):
+            body = {"retriever": reranked(standard("king"))}
+            hits = (await caller.post(f"/{NAME}/_search?{said}", json=body)).json()["hits"]["hits"]
+            assert hits
+            for hit in hits:
+                assert hit["_explanation"]["description"].startswith("text_similarity_reranker match")
+                assert hit["_explanation"]["value"] == hit["_score"]
 
 
 def test_names_of_compounds_and_vectors_say_the_scores_that_they_gave(client: RerankClient) -> None:
