@@ -391,7 +391,7 @@ def unkept(filled: Elasticsearch) -> Iterator[str]:
 def test_what_cannot_be_read_is_the_same_by_either_way(
     ways: tuple[RerankClient, RerankClient], unkept: str, field: Any, part: str
 ) -> None:
-    leaf = {"standard": {"query": {"match_all": {}}}}
+    leaf: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
     tree = {**RERANKED["text_similarity_reranker"], "field": field, "retriever": leaf}
     where = unkept if part == "both" else unkept.rpartition(",")[2]
     inside, outside = (

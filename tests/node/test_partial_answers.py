@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -52,10 +53,9 @@ def where(node: Node) -> Iterator[str]:
 
     Vectors of another length fail both shards of the second, a sort by ``number`` both shards of the first.
     """
-    names = ("test-partial-a", "test-partial-b")
+    names = [f"test-partial-{uuid4().hex[:12]}-{each}" for each in "ab"]
     with Elasticsearch(node.url, request_timeout=60) as es:
         for place, name in enumerate(names):
-            es.options(ignore_status=404).indices.delete(index=name)
             es.indices.create(
                 index=name,
                 settings={"number_of_shards": 2, "number_of_replicas": 0},

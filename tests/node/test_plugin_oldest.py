@@ -108,7 +108,7 @@ def test_it_reads_stored_fields_and_gives_no_partial_results_to_who_wants_none(o
         tree = {"es_rerank": {"retriever": leaf, "field": field, "inference_text": "moon"}}
         (hit,) = es.search(index=name, retriever=tree)["hits"]["hits"]
         assert "rerank.logit" in hit["fields"]
-    broken = {"standard": {"query": {"match": {"text": "moon"}}, "sort": ["text"]}}
+    broken: dict[str, Any] = {"standard": {"query": {"match": {"text": "moon"}}, "sort": ["text"]}}
     tree = {"es_rrf": {"retrievers": [broken]}}
     where = f"{ALIAS},{name}"
     with pytest.raises(BadRequestError):

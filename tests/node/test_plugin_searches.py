@@ -406,7 +406,7 @@ def test_a_caller_who_wants_no_partial_results_gets_an_error_of_every_retriever(
             es.search(index=where, retriever=tree, allow_partial_search_results=False)
         assert "failed to create query" in str(caught.value.body)
         assert es.search(index=NAME, retriever=tree, allow_partial_search_results=False)["hits"]["hits"]
-    searches = [
+    searches: list[dict[str, Any]] = [
         {"index": where, "allow_partial_search_results": False},
         {"retriever": trees[0]},
         {"index": where},

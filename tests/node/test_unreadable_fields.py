@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch
@@ -70,12 +71,12 @@ SOURCES: dict[str, dict[str, Any] | None] = {
 def kept(node: Node) -> Iterator[Callable[[str], str]]:
     """Return the name of the index for a key of ``SOURCES``. It is made when it is first asked for."""
     made: list[str] = []
+    prefix = f"test-kept-{uuid4().hex[:12]}"
     with Elasticsearch(node.url, request_timeout=60) as es:
 
         def named(source: str) -> str:
-            name = f"test-kept-{source}"
+            name = f"{prefix}-{source}"
             if name not in made:
-                es.options(ignore_status=404).indices.delete(index=name)
                 make(es, name, SOURCES[source])
                 made.append(name)
             return name
