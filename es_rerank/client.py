@@ -8,7 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from elastic_transport import ObjectApiResponse
-from elasticsearch import ApiError, AsyncElasticsearch, ConnectionTimeout, Elasticsearch
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    ConnectionTimeout,
+    Elasticsearch,
+    UnsupportedProductError,
+)
 
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
@@ -149,6 +155,8 @@ class RerankClient(Elasticsearch):
     ) -> ObjectApiResponse[Any] | ApiError:
         try:
             return self.search(timeout_s=timeout_s, **arguments)
+        except UnsupportedProductError:
+            raise  # what another server says is no answer
         except ApiError as error:
             return error
         except ConnectionTimeout as error:
@@ -298,6 +306,8 @@ class AsyncRerankClient(AsyncElasticsearch):
     ) -> ObjectApiResponse[Any] | ApiError:
         try:
             return await self.search(timeout_s=timeout_s, **arguments)
+        except UnsupportedProductError:
+            raise  # what another server says is no answer
         except ApiError as error:
             return error
         except ConnectionTimeout as error:

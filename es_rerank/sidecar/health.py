@@ -20,10 +20,11 @@ async def healthz(request: Request) -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Response:
-    """Return 200 if the models are loaded and Elasticsearch answers, else 503 with the reasons."""
-    faults = await service.faults()
-    return answer(
-        request,
-        {"status": "ready"} if not faults else {"status": "not ready", "reasons": faults},
-        503 if faults else 200,
-    )
+    """Return 200 if the models are loaded and Elasticsearch answers, else 503 with the reasons.
+
+    ``warnings`` say what may go wrong all the same.
+    """
+    if faults := await service.faults():
+        return answer(request, {"status": "not ready", "reasons": faults}, 503)
+    warnings = await service.warnings()
+    return answer(request, {"status": "ready", **({"warnings": warnings} if warnings else {})})

@@ -7,18 +7,27 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cachetools import LRUCache
-from elasticsearch import AsyncElasticsearch, TransportError
+from elastic_transport import ApiResponse
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    SerializationError,
+    TransportError,
+    UnsupportedProductError,
+)
 
-from ..addresses import masked_in
+from ..addresses import masked, masked_in
 from ..client import ORIGIN, AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
+from ..retrievers.execution.product import PRODUCT_HEADER, foreign, is_foreign, too_old
 from ..types import Scores
-from .upstream import Upstream
+from .upstream import CHECK, Upstream
 
 _CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runas-user")
 """The headers by which Elasticsearch decides what a caller may see."""
@@ -195,11 +204,35 @@ class Service:
         """Return the reasons why the sidecar is not ready; an empty list if it is ready."""
         reasons = [self.fault] if self._models is None else []
         try:
-            # Any HTTP status is accepted, also 401 or 405: this request has no credentials, but the callers
-            # have.
-            await self.elasticsearch.options(
-                request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)
-            ).perform_request("GET", "/_cluster/health")
+            # Any answer of Elasticsearch is accepted, also 401 or 410: this request has no credentials, but
+            # the callers have.
+            meta = (await self._asked("/_cluster/health")).meta
+        except (UnsupportedProductError, SerializationError):
+            reasons.append(self._foreign())
         except TransportError as error:
             reasons.append(f"Elasticsearch does not answer: {error.message}")
+        else:
+            if is_foreign(meta.status, meta.headers):
+                reasons.append(self._foreign())
+            elif meta.status >= 500 and PRODUCT_HEADER not in meta.headers:
+                reasons.append(f"Elasticsearch does not answer: a server in front of it says {meta.status}")
         return reasons
+
+    async def warnings(self) -> list[str]:
+        """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
+        try:
+            old = too_old((await self._asked("/")).body)
+        except (ApiError, TransportError):
+            return []
+        return [] if old is None else [old]
+
+    async def _asked(self, path: str) -> ApiResponse[Any]:
+        """Return what Elasticsearch answers to a caller without credentials, whatever its status."""
+        brief = self.elasticsearch.options(
+            request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)
+        )
+        return await brief.perform_request("GET", path)
+
+    def _foreign(self) -> str:
+        node = next(iter(self.elasticsearch.transport.node_pool.all()))
+        return f"{foreign(masked(node.base_url))}; {CHECK}"

@@ -10,7 +10,9 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from yarl import URL
 
+from ..addresses import masked
 from ..errors import RequestError, UnreachableError
+from ..retrievers.execution.product import foreign, is_foreign
 
 # RFC 9110 section 7.6.1: these headers apply to one connection, not to the request.
 _HOP_BY_HOP = frozenset(
@@ -55,7 +57,8 @@ class Upstream:
         """Return Elasticsearch's answer to a request, with unchanged status, headers and bytes.
 
         ``again`` allows a second try if the connection was closed. Set it only for requests that change
-        nothing. Raises UnreachableError when Elasticsearch does not answer.
+        nothing. Raises UnreachableError when Elasticsearch does not answer, and when a server that is not
+        Elasticsearch accepts the request.
         """
         query = request.scope["query_string"]
         path = request.scope.get("raw_path") or request.url.path.encode()
@@ -66,6 +69,9 @@ class Upstream:
         headers = _without(request.headers.items(), _HOP_BY_HOP | _OURS | _length_headers(request, body))
         try:
             reply = await self._open(request.method, target, headers, body, again=again)
+            if reply.ok and is_foreign(reply.status, reply.headers):
+                reply.close()
+                raise UnreachableError(f"{foreign(masked(self._base_url))}; {CHECK}")
             return await _response(reply)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(

@@ -10,11 +10,12 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from elasticsearch import ApiError, TransportError
+from elasticsearch import ApiError, SerializationError, TransportError, UnsupportedProductError
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
+from ..retrievers.execution.product import foreign
 from ..retrievers.grammar.json_values import read_json, token_fault
 from ..retrievers.grammar.parameters import whole_number
 from .upstream import CHECK
@@ -211,6 +212,8 @@ def not_served(request: Request, status: int) -> Response:
 
 def error_response(request: Request, error: Exception) -> Response:
     """Return an error in Elasticsearch's format. Elasticsearch's own errors keep body and status."""
+    if isinstance(error, (UnsupportedProductError, SerializationError)):
+        error = UnreachableError(f"{foreign('--elasticsearch-url')}; {CHECK}")
     if isinstance(error, ApiError):
         return answer(request, error.body, error.meta.status)
     if isinstance(error, (ClientLeftError, ClientDisconnect)):
