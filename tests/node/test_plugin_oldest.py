@@ -109,10 +109,10 @@ def test_it_reads_stored_fields_and_gives_no_partial_results_to_who_wants_none(o
         (hit,) = es.search(index=name, retriever=tree)["hits"]["hits"]
         assert "rerank.logit" in hit["fields"]
     broken: dict[str, Any] = {"standard": {"query": {"match": {"text": "moon"}}, "sort": ["text"]}}
-    tree = {"es_rrf": {"retrievers": [broken]}}
+    fused = {"es_rrf": {"retrievers": [broken]}}
     where = f"{ALIAS},{name}"
     with pytest.raises(BadRequestError):
-        es.search(index=where, retriever=tree, allow_partial_search_results=False)
+        es.search(index=where, retriever=fused, allow_partial_search_results=False)
     es.indices.delete(index=name)
 
 
