@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from archive_server import ArchiveServer, archive_server
 from commands import open_folder, run
@@ -56,7 +57,9 @@ def _as_elastic_packs(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 @pytest.mark.node
 @pytest.mark.timeout(900)
-def test_a_machine_without_docker_starts_elastics_archive(folder: Path, server: ArchiveServer) -> None:
+def test_a_machine_without_docker_starts_elastics_archive_with_the_plugin(
+    folder: Path, server: ArchiveServer
+) -> None:
     environ = {
         "ES_RERANK_STATE_DIR": str(folder / "state"),
         "ES_RERANK_ELASTICSEARCH_DOWNLOAD_URL": server.url,
@@ -65,15 +68,21 @@ def test_a_machine_without_docker_starts_elastics_archive(folder: Path, server: 
     }
     server.breaks = [10_000_000]
     try:
-        done = run("up", "--json", "--heap-mb", "256", "--timeout-s", STARTUP_S, **environ)
+        line = ("up", "--plugin", "--json", "--heap-mb", "256", "--timeout-s", STARTUP_S)
+        done = run(*line, **environ)
         assert done.returncode == 0, done.stderr
         shown = json.loads(done.stdout)
+        again = json.loads(run(*line, **environ).stdout)
+        assert (shown.pop("started"), again.pop("started")) == (True, False)
+        assert shown == again
+        assert httpx.get(f"{shown['url']}/_es_rerank", trust_env=False).status_code == httpx.codes.OK
         assert (shown["how"], shown["distribution"], shown["notes"]) == ("archive", "full", [])
         assert shown["version"] == VERSION
         assert [asked[1] for asked in server.asked] == [None, None, "bytes=10000000-"]
         found = running(folder / "state")
         assert found is not None
         assert (found.url, found.how, found.distribution) == (shown["url"], "archive", "full")
+        assert found.sidecar is not None
     finally:
         down(folder / "state", purge=True)
 

@@ -215,11 +215,16 @@ def _run(home: Path, name: str, *arguments: str) -> str:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Return our environment, with a JDK where ``home`` has none of its own."""
+    """Return our environment, with a JDK where ``home`` has none of its own.
+
+    Where it has one, an ES_JAVA_HOME without Java is left out: the tool would fail on it.
+    """
     environ = dict(os.environ)
     has_own = any((home / folder).is_dir() for folder in ("jdk", "jdk.app"))
     if not has_own and (jdk := java.find(environ)) is not None:
         environ["ES_JAVA_HOME"] = str(jdk.home)
+    if has_own and not Path(environ.get("ES_JAVA_HOME", ""), "bin", "java").is_file():
+        environ.pop("ES_JAVA_HOME", None)
     return environ
 
 
