@@ -181,3 +181,29 @@ async def test_what_follows_the_body_is_refused_as_elasticsearch_does(
     here = await caller.post(path, content=json.dumps(HERE) + tail, headers=JSON)
     there = await direct.post(path, content=json.dumps(THERE) + tail, headers=JSON)
     assert here.status_code == there.status_code or "/*" in tail
+
+
+@pytest.mark.parametrize(
+    "fault", ['"query": "a", "query": "b"', '"query": NaN', '"query": "a", "x": Infinity']
+)
+@pytest.mark.parametrize(
+    ("path", "rest"),
+    [
+        ("/rescore", '"response": {"hits": {"hits": []}}, "field": "text"'),
+        ("/_inference/rerank/word-overlap", '"input": ["a"]'),
+        ("/rerank", '"texts": ["a"]'),
+    ],
+)
+async def test_no_path_takes_what_json_cannot_hold(
+    caller: httpx.AsyncClient, path: str, rest: str, fault: str
+) -> None:
+    answer = await caller.post(path, content=f"{{{fault}, {rest}}}", headers=JSON)
+    assert answer.status_code in (400, 422), answer.text
+    assert "the request body is not JSON: " in answer.text
+
+
+@pytest.mark.parametrize("key", ["min_score", "min_probability"])
+async def test_a_minimum_of_a_rescore_is_a_number(caller: httpx.AsyncClient, key: str) -> None:
+    body = {"query": "q", "response": {"hits": {"hits": []}}, "field": "text", "blend": False, key: "NaN"}
+    answer = await caller.post("/rescore", json=body)
+    assert (answer.status_code, f"[{key}]" in answer.text) == (400, True)

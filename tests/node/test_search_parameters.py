@@ -14,10 +14,13 @@ from typing import Any
 import httpx
 import pytest
 from beside import HERE, THERE, filled_index, gateway, said
+from corpus import EMBEDDER
 from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank import RerankClient
+from es_rerank.errors import RequestError
 from es_rerank.node import Node
+from es_rerank.testing import WordOverlapReranker
 
 pytestmark = pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning")
 
@@ -200,3 +203,41 @@ async def test_a_suggestion_asked_for_in_the_url_is_answered(
     there = (await direct.post(path, params=asked, json=THERE)).json()
     assert here["suggest"] == there["suggest"]
     assert here["suggest"]["text"][0]["options"]
+
+
+MADE_HERE = {
+    "retriever": {
+        "knn": {
+            "field": "passages.vector",
+            "k": 5,
+            "num_candidates": 5,
+            "query_vector_builder": {"text_embedding": {"model_text": "who signed"}},
+        }
+    }
+}
+
+
+async def test_they_go_on_where_only_a_query_vector_is_made_here(
+    caller: httpx.AsyncClient, direct: httpx.AsyncClient, filled: str
+) -> None:
+    differing = []
+    for parameters in single():
+        here = said(await caller.post(f"/{filled}/_search", params=parameters, json=MADE_HERE))
+        there = said(
+            await direct.post(f"/{filled}/_search", params=parameters, json={"retriever": {"standard": {}}})
+        )
+        if here != there and not (here[0] == there[0] and " " in there[1]):
+            differing.append((parameters, here, there))
+    assert differing == [], "\n".join(map(str, differing))
+
+
+def test_the_numbers_of_the_short_form_may_be_strings(es: Elasticsearch, filled: str) -> None:
+    client = RerankClient(es, reranker=WordOverlapReranker(), embedder=EMBEDDER)
+    asked = "who signed the treaty"
+    plain = client.rerank(asked, index=filled, size=2, from_=1, window=4)
+    written: dict[str, Any] = {"size": "2", "from_": "1.0", "window": 4.0}
+    answer = client.rerank(asked, index=filled, **written)
+    assert answer["hits"]["hits"] == plain["hits"]["hits"]
+    for wrong in ({"size": "x"}, {"window": True}, {"from_": -1}, {"size": None}):
+        with pytest.raises(RequestError):
+            client.rerank(asked, index=filled, **wrong)

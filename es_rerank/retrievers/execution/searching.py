@@ -10,8 +10,9 @@ from typing import Any, TypeVar, get_args
 from elastic_transport import ApiResponse, ObjectApiResponse
 
 from ...defaults import PLUGIN_USE, TIMEOUT_S, PluginUse
-from ...errors import RequestError
+from ...errors import InvalidSearchError, RequestError
 from ...models import Embedder, Reranker
+from ..grammar.body_values import read_body_value
 from ..grammar.parameters import (
     ALIASES,
     FORMATTING,
@@ -31,6 +32,7 @@ from ..grammar.tree import (
     has_retriever_run_here,
     needs_es_rerank,
 )
+from ..grammar.values import read_value
 from ..planning.short_form import check_query, nothing_for, retriever_for
 from ..response.answer import SearchStats
 from ..response.client_answers import response
@@ -113,6 +115,10 @@ class Searching:
                     context,
                 )
             )
+        if arguments.get("q") is not None:
+            raise InvalidSearchError.of(["cannot specify [retriever] and [query]"])
+        if "_slice" in parameters:  # the client of Elasticsearch 8 cannot send it on
+            raise RequestError("a search whose query vector is made here does not support [_slice]")
         return (yield from _looking_again(lambda: self._with_vectors(context, whole, arguments), context))
 
     def _with_vectors(
@@ -176,6 +182,8 @@ class Searching:
         """
         check_query(query)
         check_parameters(options)
+        page = read_body_value("from", page[0]), read_body_value("size", page[1])
+        window = read_value("rerank", "rank_window_size", window, "window")
         if page[1] > window:
             raise RequestError(
                 f"size [{page[1]}] is larger than the window of {window} hits that are reranked; "
