@@ -147,6 +147,8 @@ def test_elasticsearchs_security_decides_who_sees_what(guarded: str) -> None:
     with caller_as(address, "reader") as reader:
         answer = reader.search(index="open-articles", retriever=tree())
         assert answer["rerank"]["status"] == "reranked", "the mapping may not be read, and need not be"
+        stored = reader.search(index="open-articles", retriever=tree(field="passages.text"))
+        assert all(hit["fields"]["rerank.passage"][0]["text"] for hit in stored["hits"]["hits"])
         searches: list[dict[str, Any]] = [
             {"retriever": tree()},
             {"query": {"match_all": {}}},
