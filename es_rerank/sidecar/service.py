@@ -34,8 +34,8 @@ _CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runa
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each keeps what the
-plugin says, which other callers may not be allowed to read. A client that is removed is not closed: all clients
-share the connections of ``Service.elasticsearch``."""
+plugin says, which other callers may not be allowed to read. A client that is removed is not closed: all
+clients share the connections of ``Service.elasticsearch``."""
 
 _READY_S = 2.0
 """How long the readiness check waits for Elasticsearch, in seconds."""
