@@ -46,7 +46,8 @@ def shown_start() -> Iterator[Report]:
     try:
         yield report
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
         status.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import random
@@ -14,7 +15,9 @@ from types import SimpleNamespace
 import pytest
 from archive_server import ArchiveServer, archive_server, packed
 from commands import make_program, open_folder, run
+from rich.console import Console
 
+from es_rerank.cli import starting
 from es_rerank.errors import NodeError
 from es_rerank.node import VERSION, docker, doctor, download, elastic_archive, java, lifecycle, up
 from es_rerank.node.download import Progress
@@ -167,6 +170,23 @@ def test_each_system_has_its_archive_or_none(
             elastic_archive.fetch(folder, "http://127.0.0.1:9")
     rows = {check.name: check for check in doctor(folder, None, download_url="http://127.0.0.1:9").checks}
     assert rows["Elastic's archive"].status == ("ok" if problem is None else "warn")
+
+
+def test_a_person_sees_how_far_the_download_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal in (True, False):
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=terminal, width=100)
+        monkeypatch.setattr(starting, "stderr", console)
+        with starting.shown_start() as report:
+            report(0, 300_000_000)
+            report(150_000_000, 300_000_000)
+            report(300_000_000, 300_000_000)
+            report(1_000_000, 300_000_000)  # a second download, after one that was another file
+        assert ("286.1/286.1 MiB" in screen.getvalue()) is terminal
+        assert ("looking, downloading where needed" in screen.getvalue()) is terminal
+        with starting.shown_start():
+            """Nothing is downloaded."""
+        assert "MiB" not in screen.getvalue().rpartition("looking")[2]
 
 
 # -- the order in which ``up`` tries -------------------------------------------------------------------------
