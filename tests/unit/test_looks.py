@@ -10,6 +10,7 @@ from elasticsearch import ApiError, UnsupportedProductError
 from retriever_bodies import rrf
 from scripted_elasticsearch import Reply, Script
 
+from es_rerank.cli.ask import _schemas
 from es_rerank.errors import RequestError
 from es_rerank.retrievers.execution.commands import index_path
 from es_rerank.retrievers.execution.mappings import names_remote
@@ -138,6 +139,20 @@ def test_a_look_that_fails_for_now_fails_the_search(search: Search, status: int)
         search(script)
     assert raised.value.status_code == status
     assert script.paths() == [ROOT, LOOK]
+
+
+@pytest.mark.parametrize(
+    ("status", "raised"), [(400, False), (403, False), (410, False), (404, True), (429, True), (503, True)]
+)
+def test_ask_goes_on_without_the_mapping_where_a_search_does(status: int, raised: bool) -> None:
+    """``ask`` reads the mapping itself, to find the passages."""
+    refused = Reply(status, {"error": {"type": "refused", "reason": "no"}, "status": status})
+    client = elasticsearch(refused).client()
+    if raised:
+        with pytest.raises(ApiError):
+            _schemas(client, "articles")
+    else:
+        assert _schemas(client, "articles") == IndexSchema("articles")
 
 
 def test_a_server_that_is_not_elasticsearch_is_refused(search: Search) -> None:
