@@ -19,7 +19,7 @@ from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
 QUESTION = "who signed the treaty"
-MATCH = {"query": {"match": {"text": QUESTION}}}
+MATCH: dict[str, Any] = {"query": {"match": {"text": QUESTION}}}
 BUILDER = {"text_embedding": {"model_text": QUESTION}}
 KNN = {"field": "passages.vector", "query_vector_builder": BUILDER, "k": 5, "num_candidates": 9}
 RERANKED = {

@@ -52,7 +52,7 @@ def made(
 
 
 def reranker(field: str = "text", **changes: Any) -> dict[str, Any]:
-    child = {"standard": {"query": {"match_all": {}}}}
+    child: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
     return {
         "text_similarity_reranker": {"retriever": child, "field": field, "inference_text": WORDS, **changes}
     }

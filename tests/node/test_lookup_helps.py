@@ -16,7 +16,7 @@ from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
 WORDS = "who signed the treaty"
-MATCH = {"standard": {"query": {"match_all": {}}}}
+MATCH: dict[str, Any] = {"standard": {"query": {"match_all": {}}}}
 BUILDER = {"text_embedding": {"model_text": WORDS}}
 
 
@@ -96,7 +96,7 @@ def test_a_pattern_that_matches_nothing_finds_nothing(client: RerankClient, inde
         answer = client.search(index=pattern, retriever=tree)
         assert (ids(answer), answer["hits"]["total"]["value"]) == ([], 0)
     for first_stage in ("knn", "bm25", "hybrid"):
-        answer = client.rerank(WORDS, index=pattern, first_stage=first_stage, window=50, size=50)  # type: ignore[arg-type]
+        answer = client.rerank(WORDS, index=pattern, first_stage=first_stage, window=50, size=50)
         assert (ids(answer), answer["hits"]["total"]["value"]) == ([], 0)
 
 

@@ -27,6 +27,11 @@ BUILDER = {"text_embedding": {"model_text": WORDS}}
 KNN = {"knn": {"field": "vector", "query_vector_builder": BUILDER, "k": 3, "num_candidates": 9}}
 RERANKED = {"text_similarity_reranker": {"retriever": KNN, "field": "parts.text", "inference_text": WORDS}}
 TEXT = {"properties": {"text": {"type": "text"}}}
+TYPES: dict[str, Any] = {
+    "parts": {"nested": {}},
+    "parts.text": {"text": {}},
+    "vector": {"dense_vector": {}},
+}
 
 Search = Callable[..., Any]
 
@@ -109,9 +114,8 @@ def test_a_tree_that_elasticsearch_runs_is_checked_as_well(search: Search) -> No
 
 
 def test_an_index_that_may_be_searched_and_not_read_does_not_stop_a_search(search: Search) -> None:
-    types = {"parts": {"nested": {}}, "parts.text": {"text": {}}, "vector": {"dense_vector": {}}}
     script = elasticsearch(
-        Reply(200, mapping("a")), caps=Reply(200, {"indices": ["a", "b"], "fields": types})
+        Reply(200, mapping("a")), caps=Reply(200, {"indices": ["a", "b"], "fields": TYPES})
     )
     assert search(script)["rerank"]["status"] == "reranked"
     assert script.paths().count(LOOK) == 2, "once more, not for ever"
@@ -126,8 +130,7 @@ def test_a_look_that_is_refused_does_not_refuse_the_search(search: Search, statu
     refused = Reply(status, {"error": {"type": "refused", "reason": "no"}, "status": status})
     script = elasticsearch(refused, caps=refused)
     assert [hit["_id"] for hit in search(script)["hits"]["hits"]] == ["1"]
-    types = {"parts": {"nested": {}}, "parts.text": {"text": {}}, "vector": {"dense_vector": {}}}
-    script = elasticsearch(refused, caps=Reply(200, {"indices": ["b"], "fields": types}))
+    script = elasticsearch(refused, caps=Reply(200, {"indices": ["b"], "fields": TYPES}))
     assert search(script)["hits"]["hits"][0]["fields"]["rerank.passage"]
 
 
@@ -215,7 +218,8 @@ def test_a_schema_knows_aliases_runtime_fields_and_what_is_below_a_flattened_fie
 def test_a_field_that_is_nested_in_one_index_is_nested() -> None:
     answer = {"indices": ["a", "b"], "fields": {"p": {"object": {}, "nested": {}}, "p.t": {"text": {}}}}
     found = schema_of_fields(answer, "a,b")
-    assert (found.nested_path("p.t"), found.indices) == ("p", {"a", "b"})
+    assert found.nested_path("p.t") == "p"
+    assert found.indices == {"a", "b"}
     flat = schema_of({"a": {"mappings": {"properties": {"p": {"properties": {}}}}}}, "a,b")
     assert flat.joined(found).nested_path("p.t") == "p"
 
