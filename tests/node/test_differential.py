@@ -181,6 +181,34 @@ def test_the_bodys_min_score_counts_where_the_tree_has_none(doors: Doors) -> Non
     assert_same_answer(body, found, doors.inside(body))
 
 
+@pytest.mark.parametrize("field", ["passages.text", ["title", "passages.text"]])
+def test_a_reranker_above_a_knn_reads_the_passages_with_the_nearest_vectors(
+    doors: Doors, field: str | list[str]
+) -> None:
+    knn = {"field": "passages.vector", "k": 20, "num_candidates": 50, "query_vector": [0.1] * 8}
+    reranker = {
+        "retriever": {"knn": knn},
+        "field": field,
+        "inference_text": "river dog moon",
+        "chunk_rescorer": {"size": 1},
+        "rank_window_size": 20,
+    }
+    body: Body = {"retriever": {"text_similarity_reranker": reranker}, "size": 20, "_source": False}
+    found = answered(doors.through_gateway(Drawn("POST", f"/{ALIAS}/_search", {}, json.dumps(body))))
+    assert_same_answer(body, found, answer(doors.tree(), body))
+    assert_same_rest(body, doors.inside(body), found)
+    # Above a fusion the same documents are read by BM25, so that other passages are scored.
+    reranker["retriever"] = {"rrf": {"retrievers": [{"knn": knn}], "rank_window_size": 20}}
+    by_words = passages_of(doors.inside(body))
+    assert by_words.keys() == passages_of(found).keys()
+    assert by_words != passages_of(found)
+
+
+def passages_of(found: Body) -> dict[str, str]:
+    """Return the best passage of each hit, by id."""
+    return {hit["_id"]: hit["fields"]["rerank.passage"][0]["text"] for hit in found["hits"]["hits"]}
+
+
 def _kept_out(**filters: Any) -> list[Body]:
     """Return two leaves: one whose filter keeps most documents out, and one of all documents."""
     return [{"standard": {**KING["standard"], **filters}}, {"standard": {"query": {"match_all": {}}}}]

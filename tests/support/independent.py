@@ -72,9 +72,8 @@ class Tree:
     texts: TextModel
     rank_constant: int = _RANK_CONSTANT
     outside: bool = False
-    """Whether to calculate what the README says only of trees that run outside Elasticsearch: a kNN over the
-    passages says which of them a reranker right above it reads, and equal sums of a tree with one leaf keep
-    the order of this leaf."""
+    """Whether to calculate what the README says only of trees that run outside Elasticsearch: equal sums of
+    a tree with one leaf keep the order of this leaf."""
 
     alone: bool = False
     """Whether the tree has one leaf."""
@@ -188,8 +187,8 @@ class Tree:
     def _nearest(self, content: Body, window: list[Entry], filters: list[Body]) -> dict[Key, list[int]]:
         """Ask Elasticsearch which stored passages are the nearest, if only some are read.
 
-        They are those that match the query best by BM25, or those with the nearest vectors
-        (``outside``).
+        Right above a kNN over their vectors they are those with the nearest vectors, else those that match
+        the query best by BM25.
         """
         stored = stored_field(as_list(content["field"]))
         if stored is None or "chunk_rescorer" not in content:
@@ -197,7 +196,7 @@ class Tree:
         path = stored.split(".")[0]
         inner_hits = {"size": content["chunk_rescorer"].get("size", 1), "_source": False}
         leaf = content["retriever"].get("knn", {})
-        if self.outside and leaf.get("field", "").startswith(f"{path}."):
+        if leaf.get("field", "").startswith(f"{path}."):
             body = self._knn(leaf, [*filters, *as_list(leaf.get("filter"))])
             body["knn"]["inner_hits"] = inner_hits
         else:

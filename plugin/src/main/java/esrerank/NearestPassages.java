@@ -22,6 +22,7 @@ import org.elasticsearch.search.fetch.subphase.FieldAndFormat;
 import org.elasticsearch.search.rank.RankDoc;
 import org.elasticsearch.search.sort.FieldSortBuilder;
 import org.elasticsearch.search.sort.SortBuilders;
+import org.elasticsearch.search.vectors.KnnSearchBuilder;
 
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -29,8 +30,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Finds for the documents of a window the stored passages that match the query best by BM25: one search more, only for
- * {@code chunk_rescorer} over nested passages.
+ * Finds for the documents of a window the stored passages nearest to the query, only for {@code chunk_rescorer} over nested
+ * passages. Right above a kNN over the vectors of these passages they are those with the nearest vectors, and come with its
+ * hits. Else they are those that match the query best by BM25, and need one search more.
  */
 record NearestPassages(TextSource source, String text, int size) {
     private static final String INNER_HITS = "rerank.passages";
@@ -43,6 +45,33 @@ record NearestPassages(TextSource source, String text, int size) {
         return parameters.chunks() == null || texts.nested() == null
             ? null
             : new NearestPassages(texts, parameters.text(), parameters.chunks().size());
+    }
+
+    /** Lets the search of a child fetch the nearest passages, if it is a kNN over their vectors. */
+    void addTo(SearchSourceBuilder child) {
+        List<KnnSearchBuilder> searches = child.knnSearch();
+        if (searches.size() == 1 && source.isOfPassage(searches.get(0).getField())) {
+            searches.get(0).innerHit(inner());
+            child.skipInnerHits(false); // Elasticsearch leaves them out of inner searches
+            source.context().forEach(child::fetchField);
+        }
+    }
+
+    /** Whether the search of a child fetches the nearest passages. */
+    static boolean comeWith(SearchSourceBuilder child) {
+        return child.knnSearch().stream().anyMatch(knn -> knn.innerHit() != null && INNER_HITS.equals(knn.innerHit().getName()));
+    }
+
+    /** Returns the texts of a hit, of its nearest passages only. */
+    TextSource.Texts texts(SearchHit hit) {
+        List<TextSource.Passage> passages = new ArrayList<>();
+        SearchHits inner = hit.getInnerHits() == null ? null : hit.getInnerHits().get(INNER_HITS);
+        if (inner != null) {
+            for (SearchHit passage : inner.getHits()) {
+                passages.addAll(source.passages(source.entries(passage)));
+            }
+        }
+        return source.texts(hit, passages, false);
     }
 
     /** Gives the listener the texts of each document of the window, by the place of the document. */
@@ -72,24 +101,20 @@ record NearestPassages(TextSource source, String text, int size) {
         // It adds 0 to the score of a document, and matches every document that has passages.
         QueryBuilder near = new BoolQueryBuilder().must(new MatchAllQueryBuilder().boost(0.0f))
             .should(new MatchQueryBuilder(source.text(), text));
-        InnerHitBuilder inner = new InnerHitBuilder(INNER_HITS).setSize(Math.min(size, INNER_HITS_LIMIT))
+        return new NestedQueryBuilder(source.nested(), near, ScoreMode.Max).innerHit(inner()).boost(0.0f);
+    }
+
+    private InnerHitBuilder inner() {
+        return new InnerHitBuilder(INNER_HITS).setSize(Math.min(size, INNER_HITS_LIMIT))
             .setFetchSourceContext(FetchSourceContext.DO_NOT_FETCH_SOURCE)
             .setFetchFields(new ArrayList<>(source.ofPassage().stream().map(name -> new FieldAndFormat(name, null)).toList()));
-        return new NestedQueryBuilder(source.nested(), near, ScoreMode.Max).innerHit(inner).boost(0.0f);
     }
 
     private Map<Long, TextSource.Texts> texts(SearchResponse response) {
         Map<Long, TextSource.Texts> texts = new HashMap<>();
         for (SearchHit hit : response.getHits().getHits()) {
-            List<TextSource.Passage> passages = new ArrayList<>();
-            SearchHits inner = hit.getInnerHits() == null ? null : hit.getInnerHits().get(INNER_HITS);
-            if (inner != null) {
-                for (SearchHit passage : inner.getHits()) {
-                    passages.addAll(source.passages(source.entries(passage)));
-                }
-            }
             Object[] sort = hit.getRawSortValues();
-            texts.put((long) sort[sort.length - 1], source.texts(hit, passages, false));
+            texts.put((long) sort[sort.length - 1], texts(hit));
         }
         return texts;
     }

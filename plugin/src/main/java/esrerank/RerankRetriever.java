@@ -206,8 +206,11 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         // Elasticsearch disables stored fields for inner searches, but "fields" needs them.
         source.storedFields((StoredFieldsContext) null).fetchSource(false);
         texts.addKept(source);
-        if (NearestPassages.of(parameters, texts) == null) {
+        NearestPassages nearest = NearestPassages.of(parameters, texts);
+        if (nearest == null) {
             texts.fetched().forEach(source::fetchField);
+        } else {
+            nearest.addTo(source);
         }
         return source;
     }

@@ -9,8 +9,10 @@ import org.elasticsearch.search.builder.SearchSourceBuilder;
 
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.stream.Collectors;
 
 /**
@@ -20,9 +22,10 @@ import java.util.stream.Collectors;
  * @param text the field that is read; the text of a passage if {@code nested} is not null
  * @param nested path of the nested passages, null if the index stores none
  * @param offsets whether the passages have their character position as {@code start} and {@code end}
+ * @param deeper paths of nested objects within the passages
  * @param kept what the indices keep of the fields beside {@code _source}
  */
-record TextSource(List<String> context, String text, String nested, boolean offsets, KeptValues kept) {
+record TextSource(List<String> context, String text, String nested, boolean offsets, Set<String> deeper, KeptValues kept) {
     /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
     static final int PASSAGE_CAP = 32;
 
@@ -90,6 +93,7 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             text,
             path,
             offsets,
+            path == null ? Set.of() : Place.nestedBelow(path, local),
             KeptValues.of(fields, local)
         );
     }
@@ -129,6 +133,11 @@ record TextSource(List<String> context, String text, String nested, boolean offs
     /** Returns the fields to fetch from each passage, or the one field of the document. */
     List<String> ofPassage() {
         return offsets ? List.of(text, nested + ".start", nested + ".end") : List.of(text);
+    }
+
+    /** Whether a field belongs to the nested objects of the passages themselves. */
+    boolean isOfPassage(String field) {
+        return nested != null && field.startsWith(nested + ".") && deeper.stream().noneMatch(path -> field.startsWith(path + "."));
     }
 
     /** Returns the texts of a hit, all passages in the order of the document. */
@@ -269,6 +278,28 @@ record TextSource(List<String> context, String text, String nested, boolean offs
                 }
             }
             return new Place(false, null);
+        }
+
+        /** Returns the paths of nested objects below a path. */
+        static Set<String> nestedBelow(String path, Collection<IndexMetadata> indices) {
+            Set<String> found = new HashSet<>();
+            for (IndexMetadata index : indices) {
+                if (index.mapping() != null) {
+                    addNested("", objects(index.mapping().sourceAsMap().get("properties")), found);
+                }
+            }
+            found.removeIf(nested -> nested.startsWith(path + ".") == false);
+            return found;
+        }
+
+        private static void addNested(String path, Map<String, Object> properties, Set<String> found) {
+            properties.forEach((name, value) -> {
+                Map<String, Object> definition = objects(value);
+                if ("nested".equals(definition.get("type"))) {
+                    found.add(path + name);
+                }
+                addNested(path + name + ".", objects(definition.get("properties")), found);
+            });
         }
 
         @SuppressWarnings("unchecked")

@@ -19,6 +19,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Function;
 import java.util.stream.Collectors;
 
 /**
@@ -57,6 +58,7 @@ final class WindowReranker {
     /** Searches the child and gives the listener the ranked documents. {@code source} is the search of the child. */
     void search(Client client, SearchSourceBuilder source, ActionListener<RankDoc[]> listener) {
         NearestPassages nearest = NearestPassages.of(parameters, texts);
+        boolean comeAlong = nearest != null && NearestPassages.comeWith(source);
         SearchRequest request = new SearchRequest().source(source);
         // The can-match phase may reorder shards, and the order of shards decides between equal scores.
         request.setPreFilterShardSize(Integer.MAX_VALUE);
@@ -64,8 +66,8 @@ final class WindowReranker {
             TransportSearchAction.TYPE,
             request,
             listener.delegateFailureAndWrap((next, response) -> {
-                List<Hit> window = window(response);
-                if (nearest == null || window.isEmpty()) {
+                List<Hit> window = window(response, comeAlong ? nearest::texts : texts::texts);
+                if (nearest == null || comeAlong || window.isEmpty()) {
                     score(client, window, next);
                 } else {
                     nearest.find(
@@ -88,14 +90,14 @@ final class WindowReranker {
     /** A hit of the window: the document, its rank in the first stage and its texts. */
     private record Hit(RankDoc doc, TextSource.Texts texts) {}
 
-    private List<Hit> window(SearchResponse response) {
+    private List<Hit> window(SearchResponse response, Function<SearchHit, TextSource.Texts> textsOf) {
         ChildSearches.warnOfFailedShards(RerankRetriever.NAME, response, ChildSearches.FIRST_STAGE);
         RankDoc[] docs = ChildSearches.documents(response);
         SearchHit[] hits = response.getHits().getHits();
         List<Hit> window = new ArrayList<>();
         long characters = 0;
         for (int i = 0; i < hits.length; i++) {
-            TextSource.Texts read = texts.texts(hits[i]);
+            TextSource.Texts read = textsOf.apply(hits[i]);
             characters += read.characters();
             if (characters > sidecar.settings.maxText.getBytes()) {
                 throw new IllegalArgumentException(
