@@ -17,7 +17,10 @@ import psutil
 import pytest
 from elasticsearch import Elasticsearch
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from typer.testing import CliRunner
 
+from es_rerank.cli.app import app
+from es_rerank.errors import NodeError
 from es_rerank.node import Node
 from es_rerank.research.bench.gateway_searches import CASES, Case, without_model
 from es_rerank.research.bench.machine import machine
@@ -198,3 +201,21 @@ def test_an_interrupted_run_leaves_nothing_behind(
             # and does not hang it.
             running.kill()
     _assert_nothing_is_left(es, environment)
+
+
+@pytest.mark.node
+def test_the_sidecar_of_a_run_has_no_cache_and_searches_outside(
+    node: Node, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def refused(_: str, **options: Any) -> Any:
+        asked.append(options["settings"])
+        raise NodeError("it need not start")
+
+    monkeypatch.setattr("es_rerank.cli.own_sidecar.own_sidecar", refused)
+    for name in ("RERANKER", "EMBEDDER", "STATE_DIR"):
+        monkeypatch.setenv(PREFIX + name, environment[PREFIX + name])
+    line = ["bench", "gateway", "--elasticsearch-url", node.url, "--documents", "100", "--no-plugin"]
+    CliRunner().invoke(app, line)
+    assert asked == [{"ES_RERANK_SCORE_CACHE": "0", "ES_RERANK_PLUGIN": "never"}]

@@ -312,6 +312,45 @@ def test_query_vectors_fail_as_scores_do(
 # -- limits and settings -------------------------------------------------------------------------------------
 
 
+def test_a_query_vector_that_cannot_be_made_fails_a_search_that_allows_failures(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
+) -> None:
+    plugin_es.indices.create(
+        index=plugin_index, mappings={"properties": {"v": {"type": "dense_vector", "dims": 2}}}
+    )
+    plugin_es.index(index=plugin_index, id="1", document={"v": [1, 0], "text": "a"}, refresh=True)
+    builder = {"es_rerank": {"model_text": "what"}}
+    leaf = {"knn": {"field": "v", "query_vector_builder": builder, "k": 1, "num_candidates": 1}}
+    fake_sidecar.script = [status(500)]
+    refused = search(plugin_node.url, plugin_index, rerank(leaf, allow_rerank_failures=True))
+    assert refused.status_code == 500, refused.text
+    assert "as scripted" in reason(refused)
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "least"), [("300", "20s", "300ms"), ("600000", "400ms", "400ms")]
+)
+def test_a_search_may_shorten_the_time_of_its_calls_and_not_lengthen_it(
+    asked: str,
+    allowed: str,
+    least: str,
+    fake_sidecar: ScriptedSidecar,
+    plugin_node: Node,
+    plugin_es: Elasticsearch,
+    articles: str,
+) -> None:
+    fake_sidecar.usual = fake_sidecar.held()
+    with cluster_settings(plugin_es, timeout=allowed):
+        refused = httpx.post(
+            f"{plugin_node.url}/{articles}/_search",
+            json={"retriever": rerank()},
+            headers={"X-Rerank-Timeout-Ms": asked},
+            timeout=120,
+        )
+    assert refused.status_code == 504, refused.text
+    assert f"did not answer within [{least}]" in reason(refused)
+
+
 def test_texts_of_a_window_are_bounded(
     fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
 ) -> None:

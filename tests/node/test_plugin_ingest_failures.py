@@ -255,3 +255,16 @@ def test_a_pipeline_with_a_field_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(BadRequestError, match=next(iter(wrong))):
         plugin_es.ingest.put_pipeline(id=f"{PIPELINE}-wrong", processors=[processor(**wrong)])
+
+
+def test_a_partial_update_runs_the_pipeline_alone_and_not_in_a_bulk(
+    fake_sidecar: ScriptedSidecar, plugin_es: Elasticsearch, index: str
+) -> None:
+    """It is Elasticsearch's own way, which the README tells."""
+    plugin_es.indices.put_settings(index=index, settings={"index.default_pipeline": PIPELINE})
+    plugin_es.index(index=index, id="0", document={"text": "old"})
+    update = [{"update": {"_id": "0"}}, {"doc": {"text": "new"}}]
+    assert not plugin_es.bulk(index=index, operations=update)["errors"]
+    assert source(plugin_es, index) == {"text": "new", "passages": passage("old")}
+    plugin_es.update(index=index, id="0", doc={"text": "newer"})
+    assert source(plugin_es, index) == {"text": "newer", "passages": passage("newer")}

@@ -39,6 +39,8 @@ def test_a_node_with_the_plugin_says_how_it_is(
         said = es.perform_request("GET", "/_es_rerank", headers={"accept": "application/json"}).body
     assert said["sidecar"]["url"] == node.sidecar == f"http://127.0.0.1:{sidecar_port}"
     assert said["sidecar"]["status"] == "ok", said
+    assert (said["sidecar"]["models"], said["sidecar"]["sends_texts_onward"]) == (["tiny-cross-encoder"], [])
+    assert said["sidecar"]["release"] == package_version()
     assert said["nodes_without_plugin"] == []
 
 

@@ -91,3 +91,35 @@ def test_one_call_more_than_allowed_is_refused(
     assert said["rejected"] - rejected == 2
     assert not said["circuit_open"]
     assert len(fake_sidecar.asked) == 2
+
+
+def test_each_query_vector_of_a_search_is_a_call(
+    fake_sidecar: ScriptedSidecar, plugin_node: Node, plugin_es: Elasticsearch, plugin_index: str
+) -> None:
+    plugin_es.indices.create(
+        index=plugin_index, mappings={"properties": {"v": {"type": "dense_vector", "dims": 2}}}
+    )
+    plugin_es.index(index=plugin_index, id="1", document={"v": [1, 0]}, refresh=True)
+    leaves = [
+        {
+            "knn": {
+                "field": "v",
+                "query_vector_builder": {"es_rerank": {"model_text": f"text {number}"}},
+                "k": 1,
+                "num_candidates": 1,
+            }
+        }
+        for number in range(3)
+    ]
+    fused = {"es_rrf": {"retrievers": leaves}}
+    assert ids(search(plugin_node.url, plugin_index, fused)) == ["1"]
+    assert len(fake_sidecar.asked) == 3
+    with cluster_settings(plugin_es, max_concurrent_calls=1):
+        fake_sidecar.usual = fake_sidecar.held()
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(search, plugin_node.url, plugin_index, fused)
+            until(lambda: fake_sidecar.now == 1 or waiting.done(), "one call runs")
+            fake_sidecar.release()
+            refused = waiting.result()
+    assert refused.status_code == 429, refused.text
+    assert "es_rerank.max_concurrent_calls" in reason(refused)

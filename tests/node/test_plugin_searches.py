@@ -412,6 +412,47 @@ def test_a_caller_who_wants_no_partial_results_gets_an_error_of_every_retriever(
         {"index": where},
         {"retriever": trees[0]},
     ]
-    with pytest.warns(ElasticsearchWarning, match="1 of 4 shards failed in the first stage"):
+    with pytest.warns(ElasticsearchWarning) as said:
         refused, partial = es.msearch(searches=searches)["responses"]
+    assert any("1 of 4 shards failed in the first stage" in str(warning.message) for warning in said)
     assert (refused["status"], partial["status"]) == (400, 200), "each search says it for itself"
+
+
+# -- limits that the README names ----------------------------------------------------------------------------
+
+
+def test_equal_scores_are_in_the_order_of_the_index(es: Elasticsearch, plugin_index: str) -> None:
+    settings = {"number_of_shards": 1, "number_of_replicas": 0}
+    es.indices.create(index=plugin_index, mappings=MAPPINGS, settings=settings)
+    documents = ({"_id": str(number), "text": "moon", "n": number} for number in range(20))
+    bulk(es, documents, index=plugin_index, refresh="wait_for")
+    last_first = {"standard": {"query": {"match_all": {}}, "sort": [{"n": "desc"}]}}
+    answer = es.search(index=plugin_index, retriever=reranked(last_first), size=20)
+    assert [each for each, _ in scores(answer)] == [str(number) for number in range(20)]
+    assert len({score for _, score in scores(answer)}) == 1
+
+
+def test_a_post_filter_may_bring_documents_that_were_not_ranked(
+    es: Elasticsearch, probabilities: Probabilities
+) -> None:
+    leaf = {"standard": {"query": {"match_all": {}}, "sort": [{"n": "asc"}]}}
+    kept = {"range": {"n": {"gte": 2}}}
+    answer = es.search(index=NAME, retriever=reranked(leaf, rank_window_size=4), size=4, post_filter=kept)
+    found = scores(answer)
+    ranked = [pair for pair in best(probabilities, range(4)) if int(pair[0]) >= 2]
+    assert found[:2] == ranked
+    assert [score for _, score in found[2:]] == [0.0, 0.0]
+    assert all(int(each) >= 4 for each, _ in found[2:])
+
+
+def test_statistics_of_all_shards_are_not_used_for_leaves(es: Elasticsearch) -> None:
+    leaf = {"standard": {"query": {"match": {"text": "moon number 7"}}}}
+    fused = {"es_linear": {"rank_window_size": DOCUMENTS, "retrievers": [{"retriever": leaf}]}}
+
+    def found(retriever: dict[str, Any], search_type: str) -> list[tuple[str, float]]:
+        return sorted(scores(es.search(index=NAME, retriever=retriever, size=60, search_type=search_type)))
+
+    ways = ("query_then_fetch", "dfs_query_then_fetch")
+    alone, over = ([found(tree, way) for way in ways] for tree in (leaf, fused))
+    assert alone[0] != alone[1]
+    assert over[0] == over[1] == [(each, pytest.approx(score)) for each, score in alone[0]]

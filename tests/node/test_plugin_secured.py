@@ -269,3 +269,6 @@ def test_a_node_that_would_send_texts_in_clear_does_not_start(tmp_path: Path) ->
     with own_node(tmp_path / "state", settings) as node, pytest.raises(NodeError) as refused:
         node.start(heap_mb=256)
     assert "[es_rerank.url] sends texts over plain http to [192.0.2.1]" in refused.value.message
+    allowed = settings | {"es_rerank.allow_plain_http": True}
+    with own_node(tmp_path / "allowed", allowed) as node:
+        httpx.get(node.start(heap_mb=256), timeout=60)

@@ -495,6 +495,13 @@ def test_without_uv_the_reason_says_what_to_install(tmp_path: Path, monkeypatch:
         installed(PEER, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_measured_systems_send_no_usage_statistics(tmp_path: Path, own: bool) -> None:
+    settings = environments.variables(tmp_path, own=own)
+    assert (settings["DO_NOT_TRACK"], settings["INFINITY_ANONYMOUS_USAGE_STATS"]) == ("1", "0")
+    assert settings["HF_HUB_OFFLINE"] == "1"
+
+
 def test_environments_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert environments.default_environments() == tmp_path / "es-rerank" / "bench"

@@ -150,6 +150,13 @@ def test_closing_ends_the_threads(folder: Path) -> None:
         both.score(QUERY, PASSAGES)
 
 
+def test_the_bundled_model_has_an_early_exit_and_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with load_reranker("exit:0.5+es-rerank-minilm-l6") as both:
+        scores = both.score("who signed the treaty", ["the king signed it", "it rained"])
+    assert scores.values[0] > scores.values[1]
+
+
 @pytest.mark.parametrize("wrong", ["0+A", "1+A", "A", "0.3+", "0.3+cascade:0.3+A+B", "0.3+exit:0.3+A"])
 def test_what_is_no_early_exit_is_refused(wrong: str) -> None:
     for ask in (load_reranker, check_reranker):

@@ -6,13 +6,19 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from elasticsearch import AsyncElasticsearch
+from pydantic import SecretStr
+from rerank_services import KEY, FakeService, Host, tei_app
+from tiny_models import tiny_cross_encoder
 
+from es_rerank import load_reranker
 from es_rerank.errors import ModelFolderError
+from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
@@ -130,3 +136,14 @@ async def test_an_unexpected_error_of_a_model_ends_its_loading() -> None:
     assert answer.json()["error"]["reason"] == (
         "no model is served: unexpected RuntimeError while the model was loading; the log has the details"
     )
+
+
+async def test_a_sidecar_says_which_models_are_services(tmp_path: Path, host: Host) -> None:
+    """What ``GET /_es_rerank`` repeats: a service gets the texts over the network."""
+    host.app = tei_app(FakeService(), batch=32)
+    folder = tiny_cross_encoder(tmp_path)
+    with load_reranker(folder) as local, RemoteReranker(host.url, api_key=SecretStr(KEY)) as service:
+        async with sidecar(lambda: ({"local": local, "far": service}, None)) as caller:
+            await failed(caller)
+            said = await caller.post("/_rerank/v1/info", json={})
+    assert (said.json()["models"], said.json()["sends_texts_onward"]) == (["local", "far"], ["far"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,15 @@ def test_every_lowest_version_goes_with_the_others(folder: Path) -> None:
     versions = compiled(everything, folder=folder, options=(*EVERYWHERE, "--resolution", "lowest-direct"))
     assert versions["elasticsearch"].startswith("8.19.")
     assert versions["huggingface-hub"].startswith("0.")
+
+
+def test_every_dependency_has_an_exact_version_for_a_clone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    asked = [*project["project"]["dependencies"], *(one for extra in extras for one in extra)]
+    stated = [one.split("==")[0] for one in project["tool"]["uv"]["constraint-dependencies"] if "==" in one]
+    names = {re.match(r"[\w.-]+", one)[0].lower() for one in asked}  # type: ignore[index] # each has a name
+    assert names - {"es-rerank"} <= {name.lower() for name in stated}
 
 
 def test_every_package_has_a_wheel_for_the_newest_python(folder: Path) -> None:

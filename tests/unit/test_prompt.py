@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_tokenizer
+from tiny_models import tiny_cross_encoder, tiny_tokenizer
 
+from es_rerank import load_reranker
 from es_rerank.cli.ask import token_counter
 from es_rerank.errors import RequestError
 from es_rerank.models.load import model_folder
@@ -537,3 +539,10 @@ def test_tokens_are_counted_by_the_reranker_or_the_embedder() -> None:
     """A reranker over the network has no tokenizer here."""
     bundled = token_count(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / TOKENIZER))
     assert token_counter(None, WordOverlapReranker(), BUNDLED_EMBEDDER)(QUESTION) == bundled(QUESTION) == 4
+
+
+def test_the_tokens_of_a_local_reranker_are_those_of_its_own_tokenizer(tmp_path: Path) -> None:
+    folder = tiny_cross_encoder(tmp_path)
+    own = token_count(open_tokenizer(folder / TOKENIZER))
+    with load_reranker(folder) as reranker:
+        assert token_counter(None, reranker, BUNDLED_EMBEDDER)(QUESTION) == own(QUESTION) != 4

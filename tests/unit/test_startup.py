@@ -113,6 +113,24 @@ def test_the_client_needs_neither_models_nor_sidecar() -> None:
     assert not _loaded("from es_rerank import RerankClient", needless + rooms)
 
 
+@pytest.mark.parametrize(("set_by_user", "then"), [("", "1"), ("0", "0")])
+def test_onnx_runtimes_telemetry_is_off_before_it_is_imported(set_by_user: str, then: str) -> None:
+    statements = f"""
+import os
+os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+if {set_by_user!r}:
+    os.environ["ORT_DISABLE_TELEMETRY"] = {set_by_user!r}
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+from es_rerank import load_reranker
+load_reranker().close()
+"""
+    assert _python(statements).stdout == f"{then}\n"
+
+
 def test_every_public_name_is_found_and_no_other() -> None:
     public = {name for name in dir(es_rerank) if not name.startswith("_")}
     assert set(es_rerank.__all__) <= public

@@ -126,3 +126,21 @@ def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() 
         assert all(
             getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help"
         ), name
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "default"),
+    [
+        ("es-rerank ask", "tokens", 2000),
+        ("es-rerank bench gateway", "rounds", 300),
+        ("es-rerank bench gateway", "documents", 20_000),
+        ("es-rerank bench engine", "rounds", 5),
+        ("es-rerank bench load", "window", 20),
+        ("es-rerank serve", "host", "127.0.0.1"),
+        ("es-rerank serve", "port", 8080),
+        ("es-rerank export", "tolerance", 1e-4),
+    ],
+)
+def test_defaults_that_the_readme_names(command: str, option: str, default: Any) -> None:
+    commands = dict(_commands(typer.main.get_command(app)))
+    assert {each.name: each.default for each in commands[command].params}[option] == default
