@@ -473,6 +473,29 @@ def test_what_cannot_stand_beside_a_point_in_time_is_refused_in_elasticsearchs_w
     assert "search_context_missing_exception" in str(gone.value.body["error"]["suppressed"])
 
 
+def test_a_compound_retriever_without_an_index_is_refused_in_elasticsearchs_words(
+    client: RerankClient, es: Elasticsearch
+) -> None:
+    rescore = {"window_size": 10, "query": {"rescore_query": {"match_all": {}}}}
+    with pytest.raises(BadRequestError) as theirs:
+        es.search(retriever={"rescorer": {"retriever": standard("moon"), "rescore": rescore}})
+    for tree in (
+        rrf(standard("moon"), knn("dog")),
+        {"linear": {"query": "moon", "fields": ["word"], "normalizer": "minmax"}},
+        {
+            "text_similarity_reranker": {
+                "retriever": standard("moon"),
+                "field": "word",
+                "inference_text": "x",
+                "allow_rerank_failures": True,
+            }
+        },
+    ):
+        with pytest.raises(BadRequestError) as ours:
+            client.search(retriever=tree)
+        assert ours.value.body == theirs.value.body
+
+
 def test_a_reranker_inside_a_callers_point_in_time_finds_its_passages(
     client: RerankClient, es: Elasticsearch, name: str
 ) -> None:

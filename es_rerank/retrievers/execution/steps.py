@@ -94,7 +94,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     cannot be combined with the caller's point in time. Where the tree does not allow rerank failures, raises
     UnknownModelError when a reranker is not served, and DeadlineError when the deadline passes.
     """
-    _check_pit(request, context)
+    _check_indices(request, context)
     for node in nodes_of(request.retriever):
         if isinstance(node, TextSimilarityReranker) and not node.allow_rerank_failures:
             context.served.reranker(node.inference_id)
@@ -112,12 +112,15 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     return assemble(root, window, page, fetched, context.stats, request)
 
 
-def _check_pit(request: SearchRequest, context: Context) -> None:
-    """Check the parameters beside a caller's point in time.
+def _check_indices(request: SearchRequest, context: Context) -> None:
+    """Check that the search names indices or a point in time, and the parameters beside a point in time.
 
-    Raises InvalidSearchError, in Elasticsearch's words, when one of them cannot be combined with it.
+    Raises InvalidSearchError, in Elasticsearch's words, when it names neither, and when a parameter cannot be
+    combined with a point in time.
     """
     if "pit" not in request.common:
+        if not context.index:
+            raise InvalidSearchError.of(["[index] is not specified"])
         return
     if context.index:
         raise InvalidSearchError.of(
@@ -191,7 +194,7 @@ class _Search:
         if whole := builds or uses_fields(tree):
             yield from self._look(tree, texts, (yield from self._expression()), whole=True)
         elif texts and "pit" not in self.request.common:
-            yield from self._look(tree, texts, self.context.index or "_all", whole=False)
+            yield from self._look(tree, texts, self.context.index or "", whole=False)
         tree = expand_fields(tree, self.schema)
         planned = whole or "pit" not in self.request.common
         if planned:
@@ -209,7 +212,7 @@ class _Search:
     def _expression(self) -> Steps[str]:
         """Return the index expression of the search, or the indices of the caller's point in time."""
         if "pit" not in self.request.common:
-            return self.context.index or "_all"
+            return self.context.index or ""
         return ",".join((yield from indices_of_pit(self.request.common)))
 
     def _look(self, tree: Retriever, texts: set[str], expression: str, *, whole: bool) -> Steps[None]:
@@ -261,7 +264,7 @@ class _Search:
         return hits_of_leaves
 
     def _open(self) -> Steps[None]:
-        path = f"{self.context.path or '/_all'}/_pit"
+        path = f"{self.context.path}/_pit"
         answer = yield EsRequest(
             "point_in_time",
             "POST",
