@@ -116,6 +116,26 @@ def test_it_reads_stored_fields_and_gives_no_partial_results_to_who_wants_none(o
     es.indices.delete(index=name)
 
 
+def test_a_minimum_of_a_leaf_below_two_compounds_leaves_the_total_as_it_is(oldest: Oldest) -> None:
+    """Elasticsearch 9.1 counts what the leaf matches, and may show one such document; the README says so."""
+    query: dict[str, Any] = {"match": {"text": "moon river"}}
+    fourth = oldest.inside.search(index=ALIAS, query=query)["hits"]["hits"][3]["_score"]
+    one: dict[str, Any] = {"rrf": {"retrievers": [{"standard": {"query": query, "min_score": fourth}}]}}
+    trees: list[dict[str, Any]] = [one, {"rrf": {"retrievers": [one]}}]
+    trees.append(
+        {"text_similarity_reranker": {"retriever": one, "field": "text", "inference_text": "moon river"}}
+    )
+    matched = oldest.inside.count(index=ALIAS, query=query)["count"]
+    for tree, total in zip(trees, (4, matched, matched), strict=True):
+        body = {"retriever": tree, "track_total_hits": True}
+        here = oldest.inside.search(index=ALIAS, body=inside(body))["hits"]
+        there = oldest.outside.search(index=ALIAS, body=body)["hits"]
+        assert len(there["hits"]) == there["total"]["value"] == 4
+        assert [hit["_id"] for hit in here["hits"][:4]] == [hit["_id"] for hit in there["hits"]]
+        assert all(hit["_score"] == 0 for hit in here["hits"][4:])
+        assert here["total"]["value"] == total
+
+
 def test_it_says_how_it_is(oldest: Oldest) -> None:
     said = oldest.inside.perform_request("GET", "/_es_rerank", headers={"accept": "application/json"}).body
     assert said["sidecar"]["status"] == "ok"

@@ -455,4 +455,6 @@ def test_statistics_of_all_shards_are_not_used_for_leaves(es: Elasticsearch) -> 
     ways = ("query_then_fetch", "dfs_query_then_fetch")
     alone, over = ([found(tree, way) for way in ways] for tree in (leaf, fused))
     assert alone[0] != alone[1]
-    assert over[0] == over[1] == [(each, pytest.approx(score)) for each, score in alone[0]]
+    expected: list[tuple[str, Any]] = [(each, pytest.approx(score)) for each, score in alone[0]]
+    assert over[0] == over[1]
+    assert over[0] == expected

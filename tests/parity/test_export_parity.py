@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tiny_torch
 from references import sentence_transformers_logits
@@ -101,6 +102,15 @@ def test_a_bi_encoder_embeds_as_sentence_transformers_does(pooling: str, tmp_pat
         pooling,
         32,
     )
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_plain_graph_keeps_its_mask_for_runtimes_that_pad(tmp_path: Path, plain: bool) -> None:
+    options = ExportOptions(plain=plain, int8=False)
+    export_model(str(tiny_torch.bert(tmp_path / "source")), tmp_path / "out", options)
+    made = onnx.load(tmp_path / "out" / "model.onnx").graph
+    assert ("attention_mask" in {each.name for each in made.input}) == plain
+    assert any(node.op_type == "MultiHeadAttention" for node in made.node) != plain
 
 
 def test_int8_is_recorded_and_becomes_the_default(tmp_path: Path) -> None:
