@@ -10,8 +10,9 @@ from typing import Any
 from elasticsearch import ApiError, Elasticsearch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from retriever_bodies import GONE, MATCH, RESCORE, knn, rescorer, standard
+from retriever_bodies import GONE, MATCH, RESCORE, knn, linear, rescorer, standard
 
+from es_rerank import RerankClient
 from es_rerank.errors import RequestError, error_body
 from es_rerank.retrievers.grammar.body_values import FLAGS
 from es_rerank.retrievers.grammar.request import read_request
@@ -263,6 +264,31 @@ def test_what_may_not_stand_beside_a_retriever_is_refused_as_elasticsearch_does(
     assert differing(es, index, [{"retriever": rescorer(), **more} for more in beside]) == []
     body = {"retriever": rescorer(retriever=rescorer()), "size": 1}
     assert here(body, scroll=True) == there(es, index, body, scroll="1m") != []
+
+
+def test_documents_that_only_filters_choose_have_elasticsearchs_scores(es: Elasticsearch, index: str) -> None:
+    es.index(index=index, id="1", document={"text": "treaty", "number": 1}, refresh=True)
+    few = {"range": {"number": {"lt": 5}}}
+    leaves: list[dict[str, Any]] = [
+        standard(),
+        standard(filter=few),
+        standard(filter=[few], _name="few"),
+        standard(filter=few, query={"match_all": {}}),
+        standard(filter=few, min_score=0.5),
+    ]
+    client = RerankClient(es)
+
+    def scores(searching: Elasticsearch | RerankClient, tree: dict[str, Any]) -> list[tuple[str, float]]:
+        found = searching.search(index=index, retriever=tree)
+        return [(hit["_id"], hit["_score"]) for hit in found["hits"]["hits"]]
+
+    def above(leaf: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return linear({"retriever": leaf, "weight": 1, "normalizer": "none"}, **more)
+
+    for leaf in leaves:
+        assert scores(client, above(leaf)) == scores(es, leaf), leaf
+    # The filter of a compound retriever is that of its children.
+    assert scores(client, above(standard(), filter=few)) == scores(es, standard(filter=few)) == [("1", 0.0)]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -150,7 +150,13 @@ def _standard_body(node: Standard, filters: list[Query]) -> dict[str, Any]:
 
 
 def filtered(query: Query | None, filters: Sequence[Query], name: str | None = None) -> Query:
-    """Return a query with filters and a ``_name`` added. A query of None matches all documents."""
+    """Return a query with filters and a ``_name`` added. A query of None matches all documents.
+
+    Filters give no score: with filters alone, each document has the score 0 (observed on Elasticsearch 9.5).
+    """
+    if query is None and filters:
+        named = {"_name": name} if name is not None else {}
+        return {"bool": {"filter": list(filters), **named}}
     query = query or {"match_all": {}}
     if not filters and name is None:
         return query
