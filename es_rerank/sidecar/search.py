@@ -42,9 +42,9 @@ router = APIRouter(tags=["Elasticsearch"])
 _RETRIEVER = b'"retriever"'
 """A body without these bytes has no retriever, so Elasticsearch can answer it."""
 
-# Body keys of _search that a URL may also hold, by the type of their values. Observed on Elasticsearch 9.5,
-# which takes all of them in the URL but profile.
-_FLAGS = frozenset({"explain", "version", "seq_no_primary_term", "track_scores", "profile"})
+# Body keys of _search that a URL may also hold, by the type of their values (observed on Elasticsearch 9.5).
+_OFF_IF_EMPTY = frozenset({"explain", "version", "seq_no_primary_term"})
+_FLAGS = _OFF_IF_EMPTY | {"track_scores"}
 _LISTS = frozenset({"docvalue_fields", "stored_fields", "stats", "sort"})
 _NUMBERS = frozenset({"from", "size", "terminate_after"})
 _WORDS = frozenset({"timeout", "q"})
@@ -207,6 +207,8 @@ def _suggestion(name: str, known: frozenset[str]) -> str:
 def _parsed(name: str, value: str) -> Any:  # noqa: ANN401 the type depends on the parameter
     if name in _NUMBERS:
         return _integer(name, value)
+    if name in _OFF_IF_EMPTY and value == "":
+        return False
     if name in _FLAGS or (name == "_source" and value == "") or (name in _MIXED and value in _TRUTHS):
         return _switch(name, value)
     if name == "track_total_hits":

@@ -54,7 +54,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "batched_reduce_size": ("2", "1", "x"),
     "default_operator": ("AND",),
     "df": ("text",),
-    "expand_wildcards": ("open", "open,closed", "x"),
+    "expand_wildcards": ("open", "open,closed", "", "x"),
     "filter_path": ("hits", "-hits"),
     "max_concurrent_shard_requests": ("2", "0", "x"),
     "pre_filter_shard_size": ("1", "0", "x"),
@@ -78,7 +78,7 @@ MORE = {
     "stored_fields": ("_none_",),
     "index": ("absent",),
     "format": ("json", "xxx"),
-    "profile": (),
+    "profile": ("true", ""),
     "nonsense": ("1",),
     "source": ("{}",),
     "source_content_type": ("application/json",),
@@ -120,6 +120,20 @@ async def test_every_parameter_of_the_official_client_is_taken_and_refused_as_el
         if here != there and not (here[0] == there[0] and " " in there[1]):
             differing.append((parameters, here, there))
     assert differing == [], "\n".join(map(str, differing))
+
+
+@pytest.mark.parametrize("key", ["_explanation", "_version"])
+async def test_a_switch_without_a_value_shows_what_elasticsearch_shows(
+    caller: httpx.AsyncClient, direct: httpx.AsyncClient, filled: str, key: str
+) -> None:
+    asked = {"_explanation": "explain", "_version": "version"}[key]
+    for value in ("", "true"):
+        answers = [
+            await door.post(f"/{filled}/_search", params={asked: value}, json=body)
+            for door, body in ((caller, HERE), (direct, THERE))
+        ]
+        here, there = ({key in hit for hit in answer.json()["hits"]["hits"]} for answer in answers)
+        assert here == there == {value == "true"}
 
 
 async def test_every_parameter_of_msearch_too(

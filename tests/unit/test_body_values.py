@@ -105,6 +105,32 @@ TOO_LARGE = "Numeric value (99999999999) out of range of int (-2147483648 - 2147
             ILLEGAL,
             None,
         ),
+        ({"indices_boost": {"a": 2}}, "Unknown key for a START_OBJECT in [indices_boost].", PARSING, None),
+        ({"indices_boost": 2}, "Unknown key for a VALUE_NUMBER in [indices_boost].", PARSING, None),
+        (
+            {"indices_boost": ["a"]},
+            "Expected [START_OBJECT] in [null] but found [VALUE_STRING]",
+            PARSING,
+            None,
+        ),
+        (
+            {"indices_boost": [{}]},
+            "Expected [FIELD_NAME] in [indices_boost] but found [END_OBJECT]",
+            PARSING,
+            None,
+        ),
+        (
+            {"indices_boost": [{"a": "2"}]},
+            "Expected [VALUE_NUMBER] in [indices_boost] but found [VALUE_STRING]",
+            PARSING,
+            None,
+        ),
+        (
+            {"indices_boost": [{"a": 1, "b": 2}]},
+            "Expected [END_OBJECT] in [indices_boost] but found [FIELD_NAME]",
+            PARSING,
+            None,
+        ),
         ({"terminate_after": "x"}, '[terminate_after] For input string: "x"', NOT_A_NUMBER, None),
     ],
 )

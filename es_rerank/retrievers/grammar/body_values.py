@@ -31,6 +31,8 @@ def read_body_value(key: str, value: Any) -> Any:  # noqa: ANN401 any JSON value
     """
     if value is None or (key in _READERS and isinstance(value, (list, dict))):
         raise _fault(key, PARSING, f"Unknown key for a {token_of(value)} in [{key}].")
+    if key == "indices_boost":
+        _check_boosts(value)
     if key not in _READERS:
         return value
     try:
@@ -44,6 +46,26 @@ def read_body_value(key: str, value: Any) -> Any:  # noqa: ANN401 any JSON value
     if key == "track_total_hits" and read < -1:
         raise _fault(key, ILLEGAL, f"[{key}] parameter must be positive or equals to -1, got {read}")
     return read
+
+
+def _check_boosts(boosts: object) -> None:
+    """Check ``indices_boost``: a list of objects with one number each, under the name of an index."""
+    key = "indices_boost"
+    if not isinstance(boosts, list):
+        raise _fault(key, PARSING, f"Unknown key for a {token_of(boosts)} in [{key}].")
+    for boost in boosts:
+        if not isinstance(boost, dict):
+            raise _fault(key, PARSING, f"Expected [START_OBJECT] in [null] but found [{token_of(boost)}]")
+        number = next(iter(boost.values()), 0)
+        if not boost:
+            expected, found = "FIELD_NAME", "END_OBJECT"
+        elif isinstance(number, bool) or not isinstance(number, (int, float)):
+            expected, found = "VALUE_NUMBER", token_of(number)
+        elif len(boost) > 1:
+            expected, found = "END_OBJECT", "FIELD_NAME"
+        else:
+            continue
+        raise _fault(key, PARSING, f"Expected [{expected}] in [{key}] but found [{found}]")
 
 
 def _hits_to_count(value: object) -> int | bool:

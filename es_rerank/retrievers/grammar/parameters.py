@@ -62,7 +62,7 @@ _SWITCHES = frozenset(
     }
 )
 _WORDS = {
-    "expand_wildcards": ("open", "closed", "hidden", "none", "all"),
+    "expand_wildcards": ("", "open", "closed", "hidden", "none", "all"),
     "search_type": ("query_then_fetch", "dfs_query_then_fetch"),
 }
 _SHOWN = 100
@@ -132,7 +132,8 @@ def check_parameters(options: Mapping[str, Any]) -> None:
         if name in OF_MSEARCH and ((number := whole_number(written)) is None or number < 1):
             raise RequestError(f"[{name}] must be a whole number from 1 on, found [{written[:_SHOWN]}]")
         if name in _WORDS and not set(written.split(",")).issubset(_WORDS[name]):
-            raise RequestError(f"[{name}] has no value [{written[:_SHOWN]}]; use {', '.join(_WORDS[name])}")
+            words = ", ".join(filter(None, _WORDS[name]))
+            raise RequestError(f"[{name}] has no value [{written[:_SHOWN]}]; use {words}")
 
 
 def url_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
