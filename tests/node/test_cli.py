@@ -60,6 +60,43 @@ def test_search_prints_the_response(es: Elasticsearch, node: Node, index: str, m
     assert "a0" not in shown.stdout
 
 
+def test_the_command_searches_an_index_of_ones_own(
+    es: Elasticsearch, node: Node, index: str, models: list[str], tmp_path: Path
+) -> None:
+    properties = {
+        "title": {"type": "text"},
+        "content": {"type": "text"},
+        "embedding": {"type": "dense_vector", "dims": EMBEDDER.dims},
+    }
+    es.indices.create(index=index, mappings={"properties": properties})
+    for title, content in (("Peace", "the king signed it"), ("Dogs", "a dog barks")):
+        vector = EMBEDDER.embed([f"{title} {content}"])[0].tolist()
+        chunk = {"title": title, "content": content, "embedding": vector}
+        es.index(index=index, id=title, document=chunk, refresh=True)
+    asked = tmp_path / "vector.json"
+    asked.write_text(json.dumps(EMBEDDER.embed(["who signed the peace"])[0].tolist()))
+    named = ("--field", "title", "--field", "content", "--query-vector", f"@{asked}")
+    done = run("search", index, "who signed", *named, "--elasticsearch-url", node.url, "--json", *models)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert {hit["_id"] for hit in answer["hits"]["hits"]} == {"Peace", "Dogs"}
+    assert answer["rerank"]["status"] == "reranked"
+
+
+def test_the_command_keeps_the_first_stage_where_the_reranker_fails(
+    es: Elasticsearch, node: Node, index: str, models: list[str]
+) -> None:
+    fill(es, index)
+    gone = ("--reranker", "remote:http://127.0.0.1:9", *models[models.index("--embedder") :][:2])
+    question = ("search", index, "who signed the treaty", "--first-stage", "bm25", "--json")
+    done = run(*question, "--elasticsearch-url", node.url, *gone)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["hits"]["hits"]
+    assert answer["rerank"]["status"] == "first_stage"
+    assert "cannot be reached" in answer["rerank"]["reason"]
+
+
 def test_a_wrong_index(node: Node, models: list[str]) -> None:
     sentence = fault(run("search", "no-such-index", "q", "--elasticsearch-url", node.url, *models))
     assert "no-such-index" in sentence

@@ -267,6 +267,17 @@ def test_texts_in_a_script_that_the_embedder_does_not_read_are_counted(
     assert "2 documents are in Han script, on which the embedder was not trained" in done.stderr
 
 
+def test_the_command_says_how_many_titles_were_cut(
+    node: Node, es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    records = [{"_id": "long", "title": "treaty " * 300, "text": "It rained."}, TREATY]
+    source = write(tmp_path / "a.jsonl", records)
+    done = run("ingest", "--elasticsearch-url", node.url, index, str(source))
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "1 documents have a title of more than a quarter of what the embedder reads" in said
+
+
 # --- vectors
 
 

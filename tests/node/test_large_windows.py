@@ -224,3 +224,16 @@ def test_documents_with_routings_of_their_own_are_told_apart(
         assert {key[:2] for key in shown} == {key[:2] for key in theirs}
     else:
         assert shown == theirs
+
+
+@pytest.mark.parametrize(("window", "more"), [(256, 1), (257, 1 + 3)])
+def test_inner_hits_of_a_large_window_take_one_request_for_two_groups(
+    client: RerankClient, window: int, more: int
+) -> None:
+    """Up to 256 documents, the scores alone take a request; beyond, a page of six groups takes three."""
+    tree = ours(rescored(standard(MANY), window), window)
+    plain, grouped = (
+        client.search(index=NAME, retriever=tree, size=6, collapse=collapse)["rerank"]["requests"]
+        for collapse in ({"field": "group"}, GROUPS)
+    )
+    assert grouped == plain + more

@@ -458,3 +458,21 @@ def test_statistics_of_all_shards_are_not_used_for_leaves(es: Elasticsearch) -> 
     expected: list[tuple[str, Any]] = [(each, pytest.approx(score)) for each, score in alone[0]]
     assert over[0] == over[1]
     assert over[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "marked"),
+    [
+        ({}, True),
+        ({"track_total_hits": False}, False),
+        ({"track_total_hits": False, "aggs": {"m": {"max": {"field": "n"}}}}, True),
+    ],
+    ids=str,
+)
+def test_without_totals_and_aggregations_nothing_is_marked(
+    es: Elasticsearch, more: dict[str, Any], marked: bool
+) -> None:
+    """It is Elasticsearch's own way, which the README tells."""
+    leaf = {"standard": {"query": {"match": {"text": "moon"}}}}
+    answer = es.search(index=NAME, retriever=reranked(leaf), highlight={"fields": {"text": {}}}, **more)
+    assert all(("highlight" in hit) == marked for hit in answer["hits"]["hits"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from corpus import EMBEDDER, Broken, Late, fill
-from elasticsearch import AsyncElasticsearch, Elasticsearch, NotFoundError
+from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
 from elasticsearch import ConnectionError as NoConnection
 
 from es_rerank.client import AsyncRerankClient, RerankClient
@@ -311,6 +311,20 @@ def test_a_broken_reranker_leaves_the_first_stage_marked_where_allowed(
     assert "the model fell over" in answer["rerank"]["reason"]
     with pytest.raises(RuntimeError, match="fell over"):
         broken.search(index=index, retriever=body())
+
+
+def test_the_short_form_keeps_the_first_stage_where_the_reranker_fails(
+    client: RerankClient, es: Elasticsearch, index: str
+) -> None:
+    answer = RerankClient(es, reranker=Broken(), embedder=EMBEDDER).rerank(QUESTION, index=index)
+    assert answer["rerank"]["status"] == "first_stage"
+    assert answer["hits"]["hits"]
+
+
+def test_a_query_vector_of_another_length_is_refused(client: RerankClient, index: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        client.rerank(QUESTION, index=index, query_vector=[1.0, 2.0, 3.0])
+    assert "different number of dimensions" in str(refused.value.body)
 
 
 def test_a_late_reranker_gives_a_partial_answer_where_allowed(
