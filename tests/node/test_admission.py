@@ -26,6 +26,7 @@ KEY = {"authorization": "Bearer the-key"}
 QUESTION = "who signed the treaty"
 MODEL_PATHS = ["/rerank", "/rescore", "/_inference/rerank/any", "/_inference/text_embedding/any"]
 SEARCH_PATHS = ["/any/_search", "/_search", "/any/_msearch", "/_msearch", "/any/_pit"]
+OTHER_SEARCH_PATHS = ["/any/_async_search", "/_search/template", "/_msearch/template", "/_query"]
 
 JSON = {"content-type": "application/json"}
 
@@ -65,7 +66,7 @@ async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize("path", [*MODEL_PATHS, *SEARCH_PATHS])
+@pytest.mark.parametrize("path", [*MODEL_PATHS, *SEARCH_PATHS, *OTHER_SEARCH_PATHS])
 async def test_a_body_that_says_it_is_too_long_is_not_read(caller: httpx.AsyncClient, path: str) -> None:
     body = Counting(b"x" * 1000, 100)
     answer = await caller.post(path, content=body, headers={"content-length": str(LIMIT + 1), **KEY})
@@ -73,7 +74,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read(caller: httpx.AsyncCl
     assert body.sent == 0
 
 
-@pytest.mark.parametrize("path", [*MODEL_PATHS, *SEARCH_PATHS])
+@pytest.mark.parametrize("path", [*MODEL_PATHS, *SEARCH_PATHS, *OTHER_SEARCH_PATHS])
 @pytest.mark.parametrize("chunk", [b"x" * 1000, b"[" * 1000])
 async def test_a_body_without_a_length_is_read_up_to_the_limit(
     caller: httpx.AsyncClient, path: str, chunk: bytes

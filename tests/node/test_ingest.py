@@ -270,7 +270,10 @@ def test_texts_in_a_script_that_the_embedder_does_not_read_are_counted(
 def test_the_command_says_how_many_titles_were_cut(
     node: Node, es: Elasticsearch, index: str, tmp_path: Path
 ) -> None:
-    records = [{"_id": "long", "title": "treaty " * 300, "text": "It rained."}, TREATY]
+    records: list[dict[str, Any] | str] = [
+        {"_id": "long", "title": "treaty " * 300, "text": "It rained."},
+        TREATY,
+    ]
     source = write(tmp_path / "a.jsonl", records)
     done = run("ingest", "--elasticsearch-url", node.url, index, str(source))
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from commands import fault, run
 from elasticsearch import Elasticsearch
+from own_nodes import own_node
 
 from es_rerank.errors import NodeError
 from es_rerank.node import VERSION, Node, distribution, java, running, up
@@ -164,3 +165,13 @@ def test_the_plugin_replaces_an_older_one_and_is_removed(home: Path, jdk: java.J
     assert "delete es_rerank.url; without the plugin, a node with this setting does not start" in said[1]
     assert "bin/elasticsearch-keystore remove es_rerank.api_key" in said[2]
     assert "es_rerank_passages" in said[3]
+
+
+@pytest.mark.node
+def test_a_node_without_the_plugin_does_not_start_with_its_settings(tmp_path: Path) -> None:
+    settings = {"es_rerank.url": "http://127.0.0.1:8080"}
+    with (
+        own_node(tmp_path / "state", settings, plugin=False) as node,
+        pytest.raises(NodeError, match=r"unknown setting \[es_rerank.url\]"),
+    ):
+        node.start(heap_mb=256)

