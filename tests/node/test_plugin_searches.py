@@ -340,6 +340,16 @@ def test_what_was_not_read_is_told_in_a_header(es: Elasticsearch, plugin_index: 
         es.search(index=NAME, retriever=reranked(inference_text="moon " * 2_000))
 
 
+def test_passages_that_source_lacks_are_not_read(es: Elasticsearch, plugin_index: str) -> None:
+    """The README says so; outside Elasticsearch they are read."""
+    stored = {"type": "nested", "properties": {"text": {"type": "text", "store": True}}}
+    properties = {"passages": stored, "n": {"type": "long"}}
+    es.indices.create(index=plugin_index, mappings={"_source": {"enabled": False}, "properties": properties})
+    es.index(index=plugin_index, id="1", document={"passages": [{"text": "moon"}], "n": 1}, refresh=True)
+    with pytest.warns(ElasticsearchWarning, match="none of the 1 documents of the window has text"):
+        es.search(index=plugin_index, retriever=reranked(field="passages.text"))
+
+
 def test_an_index_without_source_has_no_text(es: Elasticsearch, plugin_index: str) -> None:
     mappings = {"_source": {"enabled": False}, "properties": MAPPINGS["properties"]}
     es.indices.create(index=plugin_index, mappings=mappings)

@@ -679,6 +679,8 @@ The command line prints a warning.
 stored fields, doc values of keywords, and keywords beyond `ignore_above`.
     tests/node/test_unreadable_fields.py::test_what_an_index_keeps_apart_from_source_is_read
     tests/node/test_unreadable_fields.py::test_a_keyword_beyond_ignore_above_is_read
+(Inside Elasticsearch, not in nested passages.)
+    tests/node/test_plugin_searches.py::test_passages_that_source_lacks_are_not_read
 A document without text is scored as an empty text and counted in `without_text`.
     tests/node/test_unreadable_fields.py::test_documents_that_have_no_value_are_counted_and_no_fault
 If no document of the window has text, the first stage's order stays, and `reason` says why.
@@ -1243,6 +1245,8 @@ With Node.js 20 or later and Maven, they also run the JavaScript and Java client
     tests/node/test_official_clients.py::test_clients_are_answered_alike
 One further command compares exported models with the originals.
     tests/parity/test_export_parity.py::test_a_reranker_scores_as_its_reference_does
+Another command draws 2,000 requests from the seed 21; the tests send the first 200.
+    tests/unit/test_independent.py::test_the_seed_and_the_number_are_those_that_the_readme_names
 Plain ones must get Elasticsearch's answer through the sidecar byte for byte, except `took`.
     tests/node/test_differential.py::test_a_plain_request_has_elasticsearchs_answer_byte_for_byte
     tests/node/test_differential.py::test_a_changed_byte_is_found

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn_requests import SEED
 
 SUPPORT = Path(__file__).parents[1] / "support"
 OTHERS = {"httpx", "numpy", "onnxruntime", "tokenizers"}
@@ -50,3 +51,9 @@ def test_the_calculation_and_the_comparison_import_nothing_of_the_product(module
 
 def test_an_import_of_the_product_would_be_seen() -> None:
     assert "es_rerank" in reached("tiny_models")
+
+
+def test_the_seed_and_the_number_are_those_that_the_readme_names() -> None:
+    assert SEED == 21
+    options = (SUPPORT.parent / "conftest.py").read_text(encoding="utf-8")
+    assert '"--drawn", type=int, default=200' in options
