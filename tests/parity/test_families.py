@@ -302,6 +302,15 @@ def test_labels_are_counted_as_transformers_counts_them(tmp_path: Path) -> None:
     assert contract.labels == TheirCrossEncoder(str(source), device="cpu").num_labels == 1
 
 
+def test_the_window_is_the_models_own_and_at_most_512_unless_asked_for(tmp_path: Path) -> None:
+    source = tiny_torch.bert(tmp_path)
+    assert read_source(source, ExportOptions()).max_length == tiny_torch.WINDOW
+    changed(source, CONFIG, {"max_position_embeddings": 2048})
+    changed(source, "tokenizer_config.json", {"model_max_length": 2048})
+    assert read_source(source, ExportOptions()).max_length == 512
+    assert read_source(source, ExportOptions(max_length=1024)).max_length == 1024
+
+
 def test_a_prompt_before_the_query_is_refused_and_an_idle_one_is_not(tmp_path: Path) -> None:
     source = tiny_torch.bert(tmp_path / "source")
     TheirCrossEncoder(str(source), device="cpu", prompts={"ask": "question: ", "none": ""}).save_pretrained(

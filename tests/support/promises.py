@@ -1120,6 +1120,7 @@ so they are refused: those with an activation other than Sigmoid or Identity
     tests/parity/test_families.py::test_a_prompt_before_the_query_is_refused_and_an_idle_one_is_not
     tests/parity/test_families.py::test_settings_of_the_tokenizer_are_honoured_or_refused
 The maximum length is the model's own, but at most 512 tokens unless `--max-length` allows more.
+    tests/parity/test_families.py::test_the_window_is_the_models_own_and_at_most_512_unless_asked_for
     tests/parity/test_export_parity.py::test_a_window_over_the_positions_is_refused
     tests/parity/test_monot5_parity.py::test_a_window_over_512_is_taken_where_it_is_asked_for
 are tested with Chinese, Japanese, Korean, Arabic, Hebrew, Hindi, Thai and emoji.
