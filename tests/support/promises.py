@@ -419,6 +419,7 @@ it answers 503 while it loads its models.
 If a search has the header `X-Rerank-Timeout-Ms`
     tests/node/test_plugin_failures.py::test_a_search_may_shorten_the_time_of_its_calls_and_not_lengthen_it
 After five failures in a row, calls fail at once with 503 for five seconds (open circuit).
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/node/test_plugin_failures.py::test_after_five_failures_the_sidecar_is_spared_and_later_asked_again
 No thread of Elasticsearch waits for the sidecar.
     tests/node/test_plugin_load.py::test_plain_searches_go_on_while_200_searches_wait_for_the_sidecar
@@ -496,6 +497,7 @@ A value of another type is found in a sub-field
     tests/node/test_ingest_metadata.py::test_a_date_field_takes_what_is_no_date
     tests/node/test_ingest_metadata.py::test_a_big_whole_number_after_small_ones_is_exact_in_a_sub_field
 text longer than 1,024 characters, the 951st field and later ones, and names that Elasticsearch refuses
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/node/test_ingest_metadata.py::test_a_long_text_is_stored_and_reported
     tests/node/test_ingest_metadata.py::test_more_fields_than_an_index_takes_are_stored_and_reported
     tests/node/test_ingest_metadata.py::test_a_name_that_no_field_can_have_is_stored_and_reported
@@ -510,6 +512,7 @@ Each hit names the fields of which Elasticsearch ignored a value in `_ignored`.
     tests/node/test_ingest.py::test_nested_knn_finds_the_passage
     tests/unit/test_titles.py::test_no_title_cuts_a_passage
 A title takes at most a quarter of what the embedder reads
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_titles.py::test_no_title_cuts_a_passage
     tests/unit/test_titles.py::test_a_title_longer_than_the_input_leaves_each_passage_its_own_vector
 What is left is enough for each passage: none is cut.
@@ -746,6 +749,7 @@ longer than the model's maximum length into parts.
 and ends at the end of a sentence where possible.
     tests/unit/test_chunking.py::test_a_passage_ends_with_a_sentence_where_one_ends_in_its_second_half
 At most 32 passages of a document are read.
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_long_texts.py::test_more_parts_than_the_cap_are_marked
     tests/node/test_plugin_searches.py::test_what_was_not_read_is_told_in_a_header
 The best passage decides the score, and the response gives its offsets.
@@ -774,6 +778,7 @@ So Elasticsearch itself counts, collapses, filters and highlights in that order.
 What reads scores takes one more request, which has the scores of the ranking
     tests/node/test_computed_over_ranking.py::test_only_what_reads_scores_costs_a_request
 so a window may have 10,000 documents
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/node/test_large_windows.py::test_a_large_window_is_that_of_elasticsearchs_own_ranking
 In a window of more than 256, the inner hits of collapsed groups take one request
     tests/node/test_large_windows.py::test_inner_hits_of_a_large_window_take_one_request_for_two_groups
@@ -943,6 +948,7 @@ Requests arrive as a Poisson stream
 Latency counts from the moment when a request was due
     tests/unit/test_bench_load.py::test_a_slow_server_cannot_hide_its_queue
 Rates are 0.2 to 1.2 of each server's own capacity, or `--rates`.
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_bench_load.py::test_without_rates_each_server_is_offered_shares_of_its_own_capacity
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
 `--plot FILE.svg` draws p50 and p95.
@@ -954,6 +960,7 @@ With `--alone` or with an exported folder, only the sidecar is measured.
 # What a window costs
 
 It gives milliseconds for 10 to 200 candidates of 32 to 512 tokens
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_bench_cost.py::test_a_run_reports_cells_lines_threads_and_draws_them
     tests/unit/test_bench_cost.py::test_passages_are_read_as_exactly_so_many_tokens
 It fits a line through cost against candidates
@@ -1005,6 +1012,7 @@ Scores are the raw logits of that model. From a sidecar they are bit for bit the
     tests/node/test_remote_sidecar.py::test_a_search_through_another_sidecar_orders_as_over_there
     tests/node/test_remote_sidecar.py::test_the_address_chooses_among_the_sidecar_s_models
 All candidates are scored by the exit head on that layer. The best half of them (at least ten) go on
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_early_exit.py::test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew
     tests/parity/test_exit_head.py::test_an_exit_gives_the_logits_of_its_own_head
 The others follow behind them, in the order of the exit head.
@@ -1013,6 +1021,7 @@ The others follow behind them, in the order of the exit head.
 `exit:0.5+es-rerank-minilm-l6` needs no network
     tests/unit/test_early_exit.py::test_the_bundled_model_has_an_early_exit_and_needs_no_network
 MODEL scores the best three tenths of them (at least ten).
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
 The others follow behind them, in the order of FIRST |
@@ -1059,6 +1068,7 @@ An export is kept only if its logits agree with the original in torch within 1e-
     tests/parity/test_export_parity.py::test_a_reranker_scores_as_its_reference_does
     tests/unit/test_surface.py::test_defaults_that_the_readme_names
 An int8 graph is kept only if it leaves 90 % of passage pairs in their order.
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/parity/test_export_parity.py::test_an_int8_graph_that_disagrees_is_refused
     tests/parity/test_export_parity.py::test_int8_is_recorded_and_becomes_the_default
 The graph is made for this engine, which never pads.
@@ -1093,6 +1103,7 @@ int8 weights have 8 bits when the exporting machine adds bytes exactly
 says so in the log on a machine where it does not fit.
     tests/unit/test_models.py::test_weights_of_full_range_are_warned_about_where_they_overflow
 in runs of up to 16,384 tokens. The last bits of a score may then depend on the other pairs of a run.
+    tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_batch_runner.py::test_another_processor_than_the_cpu_gets_larger_runs
 The folder's manifest states kind, maximum length, truncation, tokens, checksums and the measured agreement
     tests/parity/test_export_parity.py::test_the_command_prints_the_manifest_and_nothing_else

@@ -16,7 +16,16 @@ import typer
 import es_rerank
 from es_rerank import errors
 from es_rerank.cli.app import app
+from es_rerank.defaults import MOST_WINDOW
+from es_rerank.engine.batch_runner import ACCELERATOR_TOKENS
+from es_rerank.export.parity import LEAST_AGREEMENT
+from es_rerank.models.wrappers.cascade import LEAST_KEPT
+from es_rerank.research.bench.cost import CANDIDATE_COUNTS, TOKENS
+from es_rerank.research.bench.under_load import CAPACITY_SHARES
+from es_rerank.retrievers.planning.text_source import PASSAGE_CAP
 from es_rerank.settings import PREFIX, Settings, read_settings
+from es_rerank.text.documents import TITLE_SHARE
+from ingest_pipelines.metadata import KEYWORD_LIMIT, MOST_FIELDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,3 +153,13 @@ def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() 
 def test_defaults_that_the_readme_names(command: str, option: str, default: Any) -> None:
     commands = dict(_commands(typer.main.get_command(app)))
     assert {each.name: each.default for each in commands[command].params}[option] == default
+
+
+def test_numbers_that_the_readme_names() -> None:
+    assert (PASSAGE_CAP, LEAST_KEPT, MOST_WINDOW, ACCELERATOR_TOKENS) == (32, 10, 10_000, 16_384)
+    assert (MOST_FIELDS, KEYWORD_LIMIT, TITLE_SHARE) == (950, 1_024, 1 / 4)
+    assert (LEAST_AGREEMENT, CAPACITY_SHARES[0], CAPACITY_SHARES[-1]) == (0.9, 0.2, 1.2)
+    assert (CANDIDATE_COUNTS[0], CANDIDATE_COUNTS[-1], TOKENS[0], TOKENS[-1]) == (10, 200, 32, 512)
+    circuit = (ROOT / "plugin/src/main/java/esrerank/Sidecar.java").read_text(encoding="utf-8")
+    assert "OPEN_AFTER = 5;" in circuit
+    assert "OPEN_MS = 5_000;" in circuit
