@@ -742,6 +742,8 @@ When the index stores passages, they come from Elasticsearch: the `chunk_rescore
     tests/unit/test_plan.py::test_the_nearest_passages_come_along_where_the_search_can_bring_them
     tests/node/test_search.py::test_every_passage_counts_without_a_chunk_rescorer
 the nearest are those with the nearest vectors
+    tests/node/test_differential.py::
+        test_a_reranker_above_a_knn_reads_the_passages_with_the_nearest_vectors
     tests/unit/test_plan.py::test_the_nearest_passages_come_along_where_the_search_can_bring_them
 longer than the model's maximum length into parts.
     tests/unit/test_long_texts.py::test_the_parts_cover_the_text_and_none_is_truncated
