@@ -24,7 +24,7 @@ from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
 from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
-from .retrievers.response.client_answers import client_error
+from .retrievers.response.client_answers import answer_to, client_error, ignored_by, strict
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
 
@@ -46,7 +46,7 @@ class RerankClient(Elasticsearch):
     ``rrf``, ``linear``, ``text_similarity_reranker``, ``pinned``, ``query_vector_builder``. es-rerank still
     runs such a retriever if a retriever below it runs in es-rerank. Errors of the elasticsearch client are
     raised unchanged. Errors of es-rerank are both ``EsRerankError`` and the elasticsearch client's
-    ``ApiError``, with status and body.
+    ``ApiError``, with status and body. If ``ignore_status`` has their status, they are returned as an answer.
 
     ``plugin`` says when a search runs inside Elasticsearch, by its plugin es-rerank, in one request: ``auto``
     (if all nodes have the plugin, and it can run the tree with the models of this client), ``always`` (else
@@ -73,7 +73,7 @@ class RerankClient(Elasticsearch):
         # below differ.
         self.__dict__.update(vars(client))
         self._client = client
-        self._connection = Connection(client)
+        self._connection = Connection(strict(client))
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs, plugin)
 
     def __enter__(self) -> Self:
@@ -108,8 +108,8 @@ class RerankClient(Elasticsearch):
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             steps = self._searching.search(context, tree, arguments, self._connection.as_json)
             return run(steps, self._connection, context)
-        except EsRerankError as error:
-            raise client_error(error) from error
+        except (EsRerankError, ApiError) as error:
+            return answer_to(error, self._client)
 
     def msearch(
         self,
@@ -127,6 +127,13 @@ class RerankClient(Elasticsearch):
         (seconds) is the timeout of each search that es-rerank runs. Raises RequestError when ``searches`` is
         not valid.
         """
+        if ignored_by(self._client):
+            try:  # here each search raises its error, which is its answer
+                return self.options(ignore_status=()).msearch(
+                    searches=searches, index=index, body=body, timeout_s=timeout_s, **options
+                )
+            except ApiError as error:
+                return answer_to(error, self._client)
         began = time.monotonic()
         try:
             batch = Batch.of(
@@ -196,8 +203,8 @@ class RerankClient(Elasticsearch):
                 context, query, (from_, size), window, choices, options, self._connection.as_json
             )
             return run(steps, self._connection, context)
-        except EsRerankError as error:
-            raise client_error(error) from error
+        except (EsRerankError, ApiError) as error:
+            return answer_to(error, self._client)
 
 
 class AsyncRerankClient(AsyncElasticsearch):
@@ -219,7 +226,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         # below differ.
         self.__dict__.update(vars(client))
         self._client = client
-        self._connection = Connection(client)
+        self._connection = Connection(strict(client))
         self._searching = searching(reranker, embedder, timeout_s, elasticsearch_runs, plugin)
 
     async def __aenter__(self) -> Self:
@@ -249,8 +256,8 @@ class AsyncRerankClient(AsyncElasticsearch):
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             steps = self._searching.search(context, tree, arguments, self._connection.as_json)
             return await arun(steps, self._connection, context)
-        except EsRerankError as error:
-            raise client_error(error) from error
+        except (EsRerankError, ApiError) as error:
+            return answer_to(error, self._client)
 
     async def msearch(
         self,
@@ -264,6 +271,13 @@ class AsyncRerankClient(AsyncElasticsearch):
         """Run several searches as ``RerankClient.msearch`` does, all at the same time. Raises the same
         errors.
         """
+        if ignored_by(self._client):
+            try:  # here each search raises its error, which is its answer
+                return await self.options(ignore_status=()).msearch(
+                    searches=searches, index=index, body=body, timeout_s=timeout_s, **options
+                )
+            except ApiError as error:
+                return answer_to(error, self._client)
         began = time.monotonic()
         try:
             batch = Batch.of(
@@ -338,5 +352,5 @@ class AsyncRerankClient(AsyncElasticsearch):
                 context, query, (from_, size), window, choices, options, self._connection.as_json
             )
             return await arun(steps, self._connection, context)
-        except EsRerankError as error:
-            raise client_error(error) from error
+        except (EsRerankError, ApiError) as error:
+            return answer_to(error, self._client)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Collection
+from typing import Any, TypeVar, cast
 
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
-from elasticsearch import ApiError
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from ...errors import EsRerankError, error_body, outcome_of
@@ -17,6 +18,35 @@ def response(body: dict[str, Any], took_ms: int, warning: str | None = None) -> 
     duration. ``warning`` is the header of that name.
     """
     return ObjectApiResponse(body=body, meta=_meta(200, took_ms / 1000, warning))
+
+
+C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
+
+
+def ignored_by(client: Elasticsearch | AsyncElasticsearch) -> Collection[int]:
+    """Return the ``ignore_status`` of a client: the statuses whose answers it returns instead of an error."""
+    statuses = vars(client).get("_ignore_status")
+    return statuses if isinstance(statuses, Collection) else ()
+
+
+def strict(client: C) -> C:
+    """Return a client that raises an error for every failed request, whatever its ``ignore_status``."""
+    return cast("C", client.options(ignore_status=())) if ignored_by(client) else client
+
+
+def answer_to(
+    error: EsRerankError | ApiError, client: Elasticsearch | AsyncElasticsearch
+) -> ObjectApiResponse[Any]:
+    """Return an error as an answer if ``client`` ignores its status, as the elasticsearch client does.
+
+    Else raises it: an error of es-rerank as ``client_error`` returns it, an ApiError unchanged.
+    """
+    raised = error if isinstance(error, ApiError) else client_error(error)
+    if raised.meta.status in ignored_by(client):
+        return ObjectApiResponse(body=raised.body, meta=raised.meta)
+    if raised is error:
+        raise error
+    raise raised from error
 
 
 def _meta(status: int, seconds: float = 0.0, warning: str | None = None) -> ApiResponseMeta:
