@@ -221,7 +221,11 @@ def _hit(name: str, rank: int, logit: float) -> dict[str, Any]:
     return {
         "_id": name,
         "_score": 0.5,
-        "fields": {"rerank.first_stage_rank": [rank], "rerank.logit": [logit]},
+        "fields": {
+            "rerank.first_stage_rank": [rank],
+            "rerank.logit": [logit],
+            "rerank.probability": [rank / 4],
+        },
     }
 
 
@@ -249,6 +253,8 @@ def test_one_answer_holds_three_orders_and_a_common_tail() -> None:
         "t2",
     ]  # b and c tie at 1.0 and keep first-stage order
     assert seen.orders.reranked == ["b", "a", "c", "t1", "t2"]
+    assert seen.probabilities == {"b": 0.5, "a": 0.5, "c": 0.5}
+    assert seen.pair_probabilities == {"b": 0.5, "a": 0.25, "c": 0.75}
     assert (seen.model, seen.texts, seen.rerank_s, seen.search_s) == ("m", 3, 0.04, 0.05)
 
 
