@@ -162,20 +162,23 @@ class MetadataFields:
 
         A new field gets the kind that most of its values have; of a tie: number, date, boolean, text. A field
         whose values are whole numbers, some beyond 2^53, is a ``long``. A field gets a sub-field for each
-        further kind of its values.
+        further kind of its values. A list of objects gets a field too: without one, Elasticsearch reads no
+        object of the list, and with one, it reads them all (observed on 9.5).
         """
         found: dict[str, Counter[Kind]] = {}
         fractions: set[str] = set()
         for metadata in batch:
-            for path, value in _leaves(metadata):
+            for path, value, lists in _leaves(metadata):
                 if value != "" and _nameable(path):
+                    for above in lists:
+                        found.setdefault(above, Counter())
                     found.setdefault(path, Counter())[_kind_of(value)] += 1
                     if isinstance(value, float) and not value.is_integer():
                         fractions.add(path)
         changed = [path for path, kinds in found.items() if self._learn(path, kinds, path in fractions)]
         # A value may fit its field although it is of another kind, and needs no sub-field then.
         for metadata in batch:
-            for path, value in _leaves(metadata):
+            for path, value, _ in _leaves(metadata):
                 entry = self._fields.get(path)
                 if entry is not None and not _fits(entry.kind, value) and self._add(path, _kind_of(value)):
                     changed.append(path)
@@ -192,7 +195,8 @@ class MetadataFields:
             (kinds["boolean"], "boolean"),
             (kinds["text"], "text"),
         ]
-        self._fields[path] = _Field(max(votes, key=lambda vote: vote[0])[1])
+        only_objects: Kind = "text"
+        self._fields[path] = _Field(max(votes, key=lambda vote: vote[0])[1] if kinds else only_objects)
         return True
 
     def _add(self, path: str, kind: Kind) -> bool:
@@ -212,10 +216,11 @@ class MetadataFields:
         in a field of another kind, then of those without a field.
         """
         misfits, unmapped = [], []
-        for path, value in _leaves(metadata):
+        for path, value, lists in _leaves(metadata):
             entry = self._fields.get(path)
-            if entry is None:
-                unmapped.append((f"metadata.{path}", self._no_field(path)))
+            unread = [name for name in lists if name not in self._fields and name not in self._taken]
+            if entry is None or unread:
+                unmapped.append((f"metadata.{path}", self._no_field(unread[0] if unread else path)))
             elif value != "" and not _fits(entry.kind, value):
                 misfits.append((f"metadata.{path}", self._misfit(path, entry, value)))
         return misfits, unmapped
@@ -247,17 +252,30 @@ def split_blank_keys(metadata: dict[str, Any]) -> tuple[dict[str, Any], dict[str
     return ({k: v for k, v in metadata.items() if k not in blank}, blank) if blank else (metadata, blank)
 
 
-def _leaves(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of every value that is no object, list or null. Objects may be nested very deep."""
-    waiting: list[tuple[str, Any]] = [(str(key), value) for key, value in reversed(list(metadata.items()))]
+class _Leaf(NamedTuple):
+    """A value that is no object, list or null. ``lists``: the paths of the lists of objects that hold it."""
+
+    path: str
+    value: Any
+    lists: tuple[str, ...] = ()
+
+
+def _leaves(metadata: Mapping[str, Any]) -> Iterator[_Leaf]:
+    """Yield every value that is no object, list or null. Objects may be nested very deep."""
+    waiting = [_Leaf(str(key), value) for key, value in reversed(list(metadata.items()))]
     while waiting:
-        path, value = waiting.pop()
+        leaf = path, value, lists = waiting.pop()
         if isinstance(value, Mapping):
-            waiting.extend((f"{path}.{key}", inner) for key, inner in reversed(list(value.items())))
+            inside = [_Leaf(f"{path}.{key}", inner, lists) for key, inner in value.items()]
+            waiting.extend(reversed(inside))
         elif isinstance(value, list | tuple):
-            waiting.extend((path, inner) for inner in reversed(value))
+            of_objects = (*lists, path) if path not in lists else lists
+            waiting.extend(
+                _Leaf(path, inner, of_objects if isinstance(inner, Mapping) else lists)
+                for inner in reversed(value)
+            )
         elif value is not None:
-            yield path, value
+            yield leaf
 
 
 def _nameable(path: str) -> bool:

@@ -185,6 +185,36 @@ def test_a_number_and_objects_are_all_found(es: Elasticsearch, index: str) -> No
     assert found(es, index, between("value.inner", gt=2)) == {"2"}
 
 
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ([[{"name": "Ann", "age": 3}, {"name": "Bo"}], {"name": "Bo"}], "value.name"),
+        ([{"name": "Bo"}, [{"name": "Bo"}]], "value.name"),
+        ([[{"by": [{"name": "Cy"}, {"name": "Bo"}]}], {"by": {"name": "Bo"}}], "value.by.name"),
+        ([[[{"name": ["Bo", "Cy"]}]], [{"name": "Bo"}, "x"]], "value.name"),
+        ([{"by.name": "Bo"}, {"by": [{"name": "Bo"}]}], "value.by.name"),
+        ([{"by": "x"}, {"by": 1}, {"by": {"number": [{"name": "Bo"}]}}], "value.by.number.name"),
+    ],
+)
+def test_objects_in_lists_are_found(es: Elasticsearch, index: str, values: list[Any], field: str) -> None:
+    report = index_one_by_one(es, index, values)
+    assert (report.documents, report.failed) == (len(values), 0)
+    places = {str(place) for place, value in enumerate(values) if "Bo" in str(value)}
+    assert found(es, index, is_(field, "Bo")) == places
+    assert [source_of(es, index, str(place))["metadata"]["value"] for place in range(len(values))] == values
+    assert all(field not in text for text in unfit(report))
+
+
+def test_objects_in_a_list_that_has_no_field_are_reported(es: Elasticsearch, index: str) -> None:
+    many = [Document(str(n), "", "x", {f"f{n}": n}) for n in range(MOST_FIELDS - 1)]
+    documents = [Document("one", "", "x", {"by": {"age": 3}}), *many]
+    report = an_ingest(es).run(index, [*documents, Document("list", "", "x", {"by": [{"age": 3}]})])
+    assert found(es, index, is_("by.age", 3)) == {"one"}
+    (entry,) = report.unfit
+    assert (entry.field, entry.values) == ("metadata.by.age", 1)
+    assert entry.reason == f"not indexed, because the index has {MOST_FIELDS} metadata fields already"
+
+
 def test_a_key_with_a_dot_is_the_field_of_an_object(es: Elasticsearch, index: str) -> None:
     an_ingest(es).run(
         index, [Document("a", "", "x", {"by.name": "Ann"}), Document("b", "", "x", {"by": {"name": "Bo"}})]
