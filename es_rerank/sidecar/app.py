@@ -20,7 +20,7 @@ from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
 from . import existence, health, inference, other_searches, passthrough, plugin_api, rescore, search, tei
 from .log import without_values
-from .paths import EscapedSlashes
+from .paths import ReadSlashes
 from .service import Service
 from .wire import ClientLeftError, error_response, not_served
 
@@ -64,7 +64,7 @@ def create_app(service: Service) -> FastAPI:
         ClientDisconnect,
     ):
         app.add_exception_handler(kind, _on_error)
-    app.add_middleware(EscapedSlashes)
+    app.add_middleware(ReadSlashes)
     app.add_middleware(_Unexpected)
     return app
 

@@ -1,7 +1,8 @@
-"""Reads names from paths with escaped slashes, such as ``/%3Clogs-%7Bnow%2Fd%7D%3E/_search``.
+"""Reads paths as Elasticsearch does: with escaped slashes in names, and with slashes at the end.
 
-A web server decodes the whole path first, so that an escaped slash looks like one that separates. Names with
-slashes are date math in index names, and ids of models such as ``BAAI/bge-reranker-base``.
+An example is ``/%3Clogs-%7Bnow%2Fd%7D%3E/_search/``. A web server decodes the whole path first, so that an
+escaped slash looks like one that separates. Names with slashes are date math in index names, and ids of
+models such as ``BAAI/bge-reranker-base``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _ESCAPED = "%2F"
 
 
-class EscapedSlashes:
-    """Keeps escaped slashes escaped in the path by which a request finds its route."""
+class ReadSlashes:
+    """Changes the path by which a request finds its route: escaped slashes stay escaped, and slashes at the
+    end are left out. The path that is sent on to Elasticsearch stays as it came.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,10 +27,13 @@ class EscapedSlashes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         raw = scope.get("raw_path") or b""
-        if scope["type"] == "http" and b"%2f" in raw.lower():
-            parts = raw.decode("latin-1").split("/")
-            scope["path"] = "/".join(unquote(part).replace("/", _ESCAPED) for part in parts)
+        if scope["type"] == "http" and (b"%2f" in raw.lower() or (raw.endswith(b"/") and raw != b"/")):
+            scope["path"] = "/".join(unquote(part).replace("/", _ESCAPED) for part in _parts(raw)) or "/"
         await self._app(scope, receive, send)
+
+
+def _parts(raw: bytes) -> list[str]:
+    return raw.decode("latin-1").rstrip("/").split("/")
 
 
 def _part(request: Request, name: str, decoded: str) -> str:
@@ -39,7 +45,7 @@ def _part(request: Request, name: str, decoded: str) -> str:
     if raw is None:
         return decoded
     template = request.scope["route"].path.split("/")
-    return unquote(raw.decode("latin-1").split("/")[template.index(f"{{{name}}}") - len(template)])
+    return unquote(_parts(raw)[template.index(f"{{{name}}}") - len(template)])
 
 
 def _index(request: Request, index: str) -> str:

@@ -99,6 +99,27 @@ async def test_the_gateway_serves_every_path_with_a_slash_in_its_index(
     assert (await caller.request("DELETE", "/_pit", json={"id": pit})).json()["succeeded"]
 
 
+async def test_slashes_at_the_end_are_left_out_as_elasticsearch_does(
+    caller: httpx.AsyncClient, node: Node, es: Elasticsearch, index: str, expression: str
+) -> None:
+    path = quote(expression, safe="")
+    lines = "{}\n" + httpx.Request("POST", "http://x", json=MATCH).content.decode() + "\n"
+    headers = {"content-type": "application/x-ndjson"}
+    async with httpx.AsyncClient(base_url=node.url) as direct:
+        for end in ("_search", "_search/", "_search//"):
+            here, there = [await door.post(f"/{path}/{end}", json=MATCH) for door in (caller, direct)]
+            assert ids(here.json()) == ids(there.json())
+            tree = await caller.post(f"/{path}/{end}", json={"retriever": RERANKED})
+            assert tree.json()["rerank"]["status"] == "reranked"
+        for door in (caller, direct):
+            several = await door.post(f"/{path}/_msearch/", content=lines, headers=headers)
+            assert several.json()["responses"][0]["status"] == 200
+            assert (await door.head(f"/{path}/")).status_code == 200
+            assert (await door.post(f"/{path}//_search", json=MATCH)).status_code >= 400
+    wanted = {"query": QUESTION, "input": ["a", QUESTION]}
+    assert (await caller.post("/_inference/rerank/org%2Fmodel/", json=wanted)).status_code == 200
+
+
 async def test_escapes_of_escapes_stay_what_they_are(
     caller: httpx.AsyncClient, es: Elasticsearch, index: str
 ) -> None:
