@@ -138,7 +138,8 @@ async def text_embedding(
 ) -> Response:
     """Return ``{"text_embedding": [{"embedding"}]}``: one unit vector for each text, in order.
 
-    Raises TooLargeError, UnknownModelError, and RequestError when no embedder is served.
+    The header ``Warning`` says that texts are in a script that the model does not read. Raises TooLargeError,
+    UnknownModelError, and RequestError when no embedder is served.
     """
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
@@ -146,4 +147,6 @@ async def text_embedding(
     vectors = await cancel_on_disconnect(
         request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose)
     )
-    return answer(request, {"text_embedding": [{"embedding": vector} for vector in vectors.tolist()]})
+    said = warning(script_warning(embedder, "", wanted.input))
+    rows = [{"embedding": vector} for vector in vectors.tolist()]
+    return answer(request, {"text_embedding": rows}, headers=said)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
+from ..models.scripts import script_warning
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..retrievers.planning.long_texts import in_parts
 from ..retrievers.ranking.rerank import texts_of
@@ -70,6 +71,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         ),
     )
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
+    stats.warn(script_warning(reranker, wanted.query, texts_of(candidates)))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
     return answer(
         request,
