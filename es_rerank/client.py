@@ -183,6 +183,7 @@ class RerankClient(Elasticsearch):
         query_vector: Sequence[float] | None = None,
         filter: Query | Sequence[Query] | None = None,  # noqa: A002 Elasticsearch's own word
         inference_id: str | None = None,
+        min_probability: float | None = None,
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
@@ -193,12 +194,15 @@ class RerankClient(Elasticsearch):
         ``es-rerank ingest`` filled needs no other arguments. For any other index, give ``field`` (the text
         for the reranker) and ``query_vector`` (from the embedder that filled ``vector_field``). If the
         reranker fails or is late, the hits keep the first-stage order and the ``rerank`` block of the answer
-        says so. ``timeout_s`` (seconds) replaces the timeout of the client. Raises RequestError or one of its
-        subclasses when the arguments do not fit the index.
+        says so. Hits with a smaller probability than ``min_probability`` are left out. ``timeout_s``
+        (seconds) replaces the timeout of the client. Raises RequestError or one of its subclasses when the
+        arguments do not fit the index.
         """
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
+            choices = short_form_choices(
+                first_stage, field, vector_field, query_vector, filter, inference_id, min_probability
+            )
             steps = self._searching.short_form(
                 context, query, (from_, size), window, choices, options, self._connection.as_json
             )
@@ -341,13 +345,16 @@ class AsyncRerankClient(AsyncElasticsearch):
         query_vector: Sequence[float] | None = None,
         filter: Query | Sequence[Query] | None = None,  # noqa: A002 Elasticsearch's own word
         inference_id: str | None = None,
+        min_probability: float | None = None,
         timeout_s: float | None = None,
         **options: Any,  # noqa: ANN401 passed through to elasticsearch
     ) -> ObjectApiResponse[Any]:
         """Search and rerank as ``RerankClient.rerank`` does. Raises the same errors."""
         try:
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
-            choices = short_form_choices(first_stage, field, vector_field, query_vector, filter, inference_id)
+            choices = short_form_choices(
+                first_stage, field, vector_field, query_vector, filter, inference_id, min_probability
+            )
             steps = self._searching.short_form(
                 context, query, (from_, size), window, choices, options, self._connection.as_json
             )

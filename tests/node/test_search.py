@@ -255,6 +255,13 @@ def test_calibration_blends_the_first_stage_in(client: RerankClient, es: Elastic
 def test_a_minimum_score_is_refused_with_blending(client: RerankClient, index: str) -> None:
     with pytest.raises(RetrieverParsingError, match=r"use \[min_probability\]"):
         client.search(index=index, retriever=body(blend=True, min_score=0.5))
+    with pytest.raises(RetrieverParsingError, match=r"use \[min_probability\]"):
+        client.search(index=index, retriever=body(blend=True), min_score=0.5)
+    with pytest.raises(RetrieverParsingError, match=r"use \[min_probability\]"):
+        client.rerank(QUESTION, index=index, min_score=0.5)
+    probable = client.rerank(QUESTION, index=index, min_probability=0.6)["hits"]["hits"]
+    assert 0 < len(probable) < len(client.rerank(QUESTION, index=index)["hits"]["hits"])
+    assert all(hit["fields"]["rerank.probability"][0] >= np.float32(0.6) for hit in probable)
     kept = client.search(index=index, retriever=body(blend=True, min_probability=0.6))["hits"]
     assert all(hit["fields"]["rerank.probability"][0] >= np.float32(0.6) for hit in kept["hits"])
     assert kept["total"]["value"] == len(kept["hits"])

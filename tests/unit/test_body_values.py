@@ -190,3 +190,15 @@ def test_what_json_cannot_hold_goes_to_elasticsearch_as_it_came(value: str) -> N
         assert not math.isfinite(node.min_score or 0)
         assert leaf_body(LeafSearch(node, 5))[key] == value  # type: ignore[arg-type]
     assert leaf_body(LeafSearch(parse(knn(similarity=value)), 5))["knn"]["similarity"] == value  # type: ignore[arg-type]
+
+
+def test_a_least_score_beside_blended_scores_is_refused() -> None:
+    blended = reranker(blend=True)
+    for tree in (blended, pinned(retriever=blended)):
+        with pytest.raises(RetrieverParsingError, match=r"^\[min_score\].*use \[min_probability\]"):
+            read_request({"retriever": tree, "min_score": 0.5})
+    for tree in (reranker(), pinned(), rrf({"standard": {}}, blended)):
+        assert read_request({"retriever": tree, "min_score": 0.5}).min_score == 0.5
+    # It is without effect where the tree has a minimum.
+    least = reranker(blend=True, min_probability=0.5)
+    assert read_request({"retriever": least, "min_score": 0.5}).min_score is None

@@ -281,6 +281,7 @@ def short_form_choices(
     query_vector: Sequence[float] | None,
     filters: Query | Sequence[Query] | None,
     inference_id: str | None,
+    min_probability: float | None,
 ) -> dict[str, Any]:
     """Return the keyword arguments of ``retriever_for``. A single filter becomes a list."""
     listed = [filters] if isinstance(filters, Mapping) else list(filters or ())
@@ -291,4 +292,5 @@ def short_form_choices(
         "query_vector": query_vector,
         "filters": listed,
         "inference_id": inference_id,
+        "min_probability": min_probability,
     }

@@ -8,9 +8,10 @@ from typing import Any
 
 from ...errors import InvalidSearchError, RequestError, RetrieverParsingError
 from .body_values import read_body_value
+from .faults import illegal_argument
 from .parsing import parse
 from .suggestions import did_you_mean
-from .tree import Retriever, nodes_of
+from .tree import Pinned, Retriever, TextSimilarityReranker, nodes_of
 from .validation import check_children, faults_of
 
 # The keys that Elasticsearch refuses beside a retriever, in the order of its error message (observed on 9.5).
@@ -76,7 +77,7 @@ def read_request(
     The keys are read in the order of the body, as Elasticsearch does: the first fault is reported. Raises
     RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key, or does not take a
     value. Raises InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError for
-    ``slice``.
+    ``slice``, and for a ``min_score`` that would be compared with blended scores.
     """
     read = {key: _read(key, value, elasticsearch_runs) for key, value in body.items()}
     tree: Retriever = read["retriever"]
@@ -89,14 +90,29 @@ def read_request(
     faults += [f"cannot specify [retriever] and [{', '.join(clashing)}]"] if clashing else []
     if faults:
         raise InvalidSearchError.of(faults)
+    min_score = None if any(node.has_minimum for node in nodes_of(tree)) else read.get("min_score")
+    if min_score is not None and _is_blended(tree):
+        raise illegal_argument(
+            "has no fixed meaning with [blend]: the score depends on the window; "
+            "use [min_probability] of the reranker, which is compared with the probability of the pair",
+            "min_score",
+        )
     return SearchRequest(
         tree,
         read.get("from", 0),
         size,
-        None if any(node.has_minimum for node in nodes_of(tree)) else read.get("min_score"),
+        min_score,
         {key: read[key] for key in _BOTH if key in read},
         {key: read[key] for key in (*_PAGE, *_BOTH) if key in read},
     )
+
+
+def _is_blended(root: Retriever) -> bool:
+    """Return whether the scores of the hits depend on their window."""
+    node: Retriever | None = root
+    while isinstance(node, Pinned):
+        node = node.retriever
+    return isinstance(node, TextSimilarityReranker) and node.blend
 
 
 def _read(key: str, value: Any, runs: Collection[str]) -> Any:  # noqa: ANN401 any JSON value may arrive

@@ -26,6 +26,7 @@ def retriever_for(
     query_vector: Sequence[float] | None = None,
     filters: Sequence[Query] = (),
     inference_id: str | None = None,
+    min_probability: float | None = None,
 ) -> dict[str, Any]:
     """Return a ``retriever`` body that reranks the first ``window`` hits and allows the reranker to fail.
 
@@ -65,6 +66,8 @@ def retriever_for(
         reranker["filter"] = list(filters)
     if inference_id:
         reranker["inference_id"] = inference_id
+    if min_probability is not None:
+        reranker["min_probability"] = min_probability
     return {"text_similarity_reranker": reranker}
 
 
