@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from beside import filled_index, gateway
-from elasticsearch import ApiError, Elasticsearch, NotFoundError
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, NotFoundError
+from proxies import PAGE, Outcome, proxied
 from retriever_bodies import LEAF, MATCH, knn, linear, pinned, reranker, rescorer, rrf, standard
 
-from es_rerank import RerankClient
+from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
@@ -169,3 +170,19 @@ def test_a_client_without_rerankers_does_the_same(es: Elasticsearch, filled: str
     assert answer["rerank"]["status"] == "first_stage"
     assert answer["rerank"]["reason"].endswith("served rerankers: none")
     assert ids(answer) == ids(es.search(index=filled, query=MATCH))
+
+
+@pytest.mark.parametrize("outcome", [(429, PAGE), (403, PAGE), "close", "lose"])
+async def test_a_point_in_time_that_cannot_be_closed_fails_no_search(
+    node: Node, es: Elasticsearch, filled: str, outcome: Outcome
+) -> None:
+    tree = rrf(LEAF, standard(query={"match_all": {}}))
+    wanted = RerankClient(es).search(index=filled, retriever=tree)["hits"]
+    with proxied(node.url, lambda method, *_: outcome if method == "DELETE" else None) as proxy:
+        with Elasticsearch(proxy.url, max_retries=0) as behind:
+            assert RerankClient(behind).search(index=filled, retriever=tree)["hits"] == wanted
+        async with AsyncElasticsearch(proxy.url, max_retries=0) as behind_too:
+            answer = await AsyncRerankClient(behind_too).search(index=filled, retriever=tree)
+            assert answer["hits"] == wanted
+        # aiohttp sends a DELETE again when its connection breaks.
+        assert proxy.outcomes("_pit").count(outcome) >= 2

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from elasticsearch import ApiError, TransportError
+
 from ...defaults import PluginUse
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
@@ -247,3 +249,16 @@ def index_path(expression: str) -> str:
 def closing(pit: str) -> EsRequest:
     """Return the request that closes a point in time."""
     return EsRequest("point_in_time", "DELETE", "/_pit", {"id": pit})
+
+
+def closed(context: Context) -> Steps[None]:
+    """Close the point in time that the search opened, if it opened one.
+
+    If closing fails, the search does not: Elasticsearch closes it after ``KEEP_ALIVE``.
+    """
+    pit, context.opened = context.opened, None
+    if pit is not None:
+        try:
+            yield closing(pit)
+        except (ApiError, TransportError):
+            return

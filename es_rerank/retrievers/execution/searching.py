@@ -38,7 +38,7 @@ from ..response.answer import SearchStats
 from ..response.client_answers import response
 from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
-from .commands import Context, FindVersion, Forward, ServedModels, Steps, closing
+from .commands import Context, FindVersion, Forward, ServedModels, Steps, closed
 from .inside import inside_steps, with_block
 from .mappings import MovedError, check_indices, whole_schema
 from .plugin_info import PluginCache
@@ -212,9 +212,8 @@ def _looking_again(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
     try:
         return (yield from steps())
     except MovedError:
-        if context.opened:
-            yield closing(context.opened)
-        context.opened, context.schema, context.moved = None, None, True
+        yield from closed(context)
+        context.schema, context.moved = None, True
         context.stats.parts = Completeness()
         return (yield from steps())
 

@@ -58,7 +58,7 @@ from .commands import (
     EsRequest,
     FindVersion,
     Steps,
-    closing,
+    closed,
 )
 from .explanations import LeafRequest, explain_leaves
 from .leaf_failures import Place, places_of
@@ -108,7 +108,7 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     if asks_to_explain(request.page):
         keys = explained_keys(fetched, page if request.explain else None)
         yield from explain_leaves(root, search.leaves, keys, search.explaining)
-    yield from search.close()
+    yield from closed(context)
     return assemble(root, window, page, fetched, context.stats, request)
 
 
@@ -177,12 +177,6 @@ class _Search:
         uncached = {} if body.get("size") else {"request_cache": "false"}
         parameters = uncached | self.parameters | given(self.context.parameters, OF_PAGE)
         return EsRequest(stage, "POST", self.path, body | self.common, parameters)
-
-    def close(self) -> Steps[None]:
-        """Close the point in time that this search opened."""
-        if self.pit:
-            yield closing(self.pit)
-            self.context.opened = None
 
     def evaluated(self) -> Steps[RankedNode]:
         """Run the first stage of all leaves in one request, then evaluate the tree."""
