@@ -590,6 +590,8 @@ With `"blend": true` the first stage's scores have a part in `_score`
 `min_probability` is compared with the pair's probability in both cases.
     tests/unit/test_ranking.py::test_min_probability_is_compared_with_the_pair_alone
     tests/node/test_search.py::test_a_minimum_score_is_refused_with_blending
+With `blend`, a `min_score` is refused.
+    tests/node/test_search.py::test_a_minimum_score_is_refused_with_blending
 For `rrf` and `linear` it is the float32 that Elasticsearch would print.
     tests/unit/test_fusion.py::test_a_score_is_printed_by_the_shortest_decimal_that_names_it
     tests/node/test_conformance.py::test_an_example_of_the_documentation
