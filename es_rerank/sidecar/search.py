@@ -271,8 +271,8 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
 def _lines(data: bytes) -> list[dict[str, Any]]:
     """Return the headers and bodies of an ``_msearch``, one for each line. An empty line is an empty header.
 
-    Raises RequestError when the last newline is missing (as Elasticsearch does) or a line is not a JSON
-    object.
+    Raises RequestError when the last newline is missing or a body is empty (as Elasticsearch does), or a line
+    is not a JSON object.
     """
     if not data.endswith(b"\n"):
         raise RequestError("The msearch request must be terminated by a newline [\\n]")
@@ -284,6 +284,8 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     lines = data[:-1].split(b"\n")
     if len(lines) % 2 == 1 and not lines[-1].strip():
         lines.pop()
+    if not all(line.strip() for line in lines[1::2]):
+        raise RetrieverParsingError("Expected [START_OBJECT] but found [null]")
     values = [{} if not line.strip() else read_json(line) for line in lines]
     check_utf8(data, values)
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)

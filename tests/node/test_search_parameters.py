@@ -162,6 +162,22 @@ async def test_every_parameter_of_msearch_too(
     assert differing == [], "\n".join(map(str, differing))
 
 
+async def test_a_search_of_msearch_without_a_body_is_refused_as_elasticsearch_does(
+    caller: httpx.AsyncClient, direct: httpx.AsyncClient, filled: str
+) -> None:
+    headers = {"content-type": "application/x-ndjson"}
+    for end in ("{}\n\n", "{}\n \n", "{}\n\n\n", "\n"):
+        answers = [
+            await door.post(
+                f"/{filled}/_msearch", content=f"{{}}\n{json.dumps(body)}\n{end}", headers=headers
+            )
+            for door, body in ((caller, HERE), (direct, THERE))
+        ]
+        assert (
+            said(answers[0]) == said(answers[1]) == ((200, "") if end == "\n" else (400, "parsing_exception"))
+        )
+
+
 async def test_a_parameter_of_msearch_is_that_of_each_search(
     es: Elasticsearch, caller: httpx.AsyncClient, filled: str
 ) -> None:
