@@ -160,13 +160,25 @@ def as_known(error: Exception) -> EsRerankError:
             "the name and the address"
         )
     if isinstance(error, ApiError):
-        return SearchError(f"Elasticsearch answered {error.status_code}: {error}")
+        said = "; ".join(_suppressed(error.body)) or str(error)
+        return SearchError(f"Elasticsearch answered {error.status_code}: {said}")
     if isinstance(error, TransportError):
         return UnreachableError(
             f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or "
             "ELASTICSEARCH_URL, or start a node with: es-rerank up"
         )
     raise error
+
+
+def _suppressed(body: Any) -> list[str]:  # noqa: ANN401 a proxy may answer anything
+    """Return why the leaves of a tree failed, each reason once. The error above them does not say it."""
+    error = body.get("error") if isinstance(body, dict) else None
+    failures = error.get("suppressed", []) if isinstance(error, dict) else []
+    shards = [
+        failure["failed_shards"][0] if failure.get("failed_shards") else failure for failure in failures
+    ]
+    reasons = [shard["reason"] for shard in shards]
+    return list(dict.fromkeys(said["reason"] if isinstance(said, dict) else said for said in reasons))
 
 
 def _escaped(text: str) -> str:

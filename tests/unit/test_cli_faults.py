@@ -7,10 +7,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import fault, run
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import BadRequestError
 from tiny_models import model_options, tiny_cross_encoder
+
+from es_rerank.cli.output import as_known
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +108,23 @@ def test_no_command_needs_an_extra_to_be_found() -> None:
 
 def test_training_without_its_extra(tmp_path: Path) -> None:
     assert "es-rerank[train]" in fault(run("train", str(tmp_path), str(tmp_path / "out")))
+
+
+def test_an_error_of_a_tree_says_why_its_leaves_failed() -> None:
+    why = {"type": "query_shard_exception", "reason": 'failed to create query: For input string: "abc"'}
+    failed = {"type": "search_phase_execution_exception", "reason": "all shards failed"}
+    leaves = [
+        {**failed, "failed_shards": [{"shard": 0, "index": "a", "reason": why}] * 2},
+        {**failed, "failed_shards": [{"shard": 0, "index": "a", "reason": why}]},
+        {"type": "index_closed_exception", "reason": "closed"},
+    ]
+    above = "[rrf] search failed - retrievers '[standard]' returned errors."
+    body = {"error": {"type": "status_exception", "reason": above, "suppressed": leaves}, "status": 400}
+    meta = ApiResponseMeta(400, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "localhost", 9200))
+    known = as_known(BadRequestError("status_exception", meta, body))
+    assert str(known) == (
+        'Elasticsearch answered 400: failed to create query: For input string: "abc"; closed'
+    )
+    others: list[Any] = ["<html>", {"error": "no"}, {"error": {"type": "x", "reason": "y"}}, None, []]
+    for other in others:
+        assert "answered 400: BadRequestError" in str(as_known(BadRequestError("x", meta, other)))
