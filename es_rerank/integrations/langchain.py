@@ -17,7 +17,14 @@ from ..models.wrappers.whole_texts import WholeTexts
 from ..retrievers.grammar.tree import FirstStage, Query
 from ..text.hit_fields import field_text
 from ..types import Scores
-from .order import DEFAULT_TOP_N, PartialAnswerWarning, best_first, deadline_after, warn_partial
+from .order import (
+    DEFAULT_TOP_N,
+    PartialAnswerWarning,
+    best_first,
+    deadline_after,
+    warn_partial,
+    warn_unread,
+)
 
 try:
     from langchain_core.callbacks import (
@@ -177,7 +184,8 @@ class RerankCompressor(BaseDocumentCompressor):
     the probability in ``metadata["relevance_score"]``. It is the probability of the pair: the
     scores of the retriever have no part in it. ``timeout_s`` is the maximum time of one call in
     seconds, None for no maximum. Calls raise DeadlineError when this time passed before all documents were
-    scored, ScoreError when a score is not finite.
+    scored, ScoreError when a score is not finite. They issue a UserWarning when the model was not trained on
+    the script of the query or of some documents.
 
         RerankCompressor(reranker=load_reranker(), top_n=3).compress_documents(documents, "who signed the
         treaty")
@@ -199,6 +207,7 @@ class RerankCompressor(BaseDocumentCompressor):
         """Return the documents to keep, best first. Raises DeadlineError and ScoreError."""
         if not documents:
             return []
+        warn_unread(self.reranker, query, _contents(documents))
         reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
         return self._kept(documents, reranker.score(query, _contents(documents), deadline=deadline))
 
@@ -214,6 +223,7 @@ class RerankCompressor(BaseDocumentCompressor):
         """
         if not documents:
             return []
+        warn_unread(self.reranker, query, _contents(documents))
         reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
         return self._kept(documents, await reranker.ascore(query, _contents(documents), deadline=deadline))
 

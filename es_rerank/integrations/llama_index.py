@@ -14,7 +14,7 @@ from ..errors import MissingExtraError, RequestError
 from ..models import Reranker
 from ..models.wrappers.whole_texts import WholeTexts
 from ..types import Scores
-from .order import DEFAULT_TOP_N, PartialAnswerWarning, best_first, deadline_after
+from .order import DEFAULT_TOP_N, PartialAnswerWarning, best_first, deadline_after, warn_unread
 
 try:
     # LlamaIndex's documentation imports it from here.
@@ -45,7 +45,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     earlier score of a node is written into ``metadata["retrieval_score"]`` of a copy of the node.
     ``timeout_s`` is the maximum time of one call in seconds, None for no maximum. Calls raise RequestError
     when there is no query, DeadlineError when the time passed before all nodes were scored, ScoreError when a
-    score is not finite. They issue a PartialAnswerWarning when the model read only the beginning of a node.
+    score is not finite. They issue a PartialAnswerWarning when the model read only the beginning of a node,
+    and a UserWarning when it was not trained on the script of the query or of some nodes.
 
         postprocessor = RerankPostprocessor(reranker=load_reranker(), top_n=3)
         index.as_query_engine(similarity_top_k=50, node_postprocessors=[postprocessor])
@@ -72,6 +73,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         if not nodes:
             return []
         self._report_start(nodes, query)
+        warn_unread(self.reranker, query, self._texts(nodes))
         reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
         return self._kept(nodes, reranker.score(query, self._texts(nodes), deadline=deadline))
 
@@ -82,6 +84,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         if not nodes:
             return []
         self._report_start(nodes, query)
+        warn_unread(self.reranker, query, self._texts(nodes))
         reranker, deadline = WholeTexts(self.reranker), deadline_after(self.timeout_s)
         return self._kept(nodes, await reranker.ascore(query, self._texts(nodes), deadline=deadline))
 

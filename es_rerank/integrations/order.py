@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 
 from ..errors import DeadlineError, ScoreError
+from ..models import Reranker
+from ..models.scripts import script_warning
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from ..types import Calibration, Scores
 
@@ -23,6 +26,12 @@ class PartialAnswerWarning(UserWarning):
 def warn_partial(reason: str) -> None:
     """Issue a PartialAnswerWarning. Python shows it once for each reason, unless filters say otherwise."""
     warnings.warn(reason, PartialAnswerWarning, stacklevel=3)
+
+
+def warn_unread(reranker: Reranker, query: str, texts: Sequence[str]) -> None:
+    """Issue a UserWarning when the reranker was not trained on the script of the query or of some texts."""
+    if said := script_warning(reranker, query, texts):
+        warnings.warn(said, UserWarning, stacklevel=3)
 
 
 def deadline_after(timeout_s: float | None) -> float | None:

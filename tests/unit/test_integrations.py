@@ -313,3 +313,28 @@ def test_a_postprocessor_says_that_a_node_was_cut() -> None:
     with pytest.warns(PartialAnswerWarning, match="read only the beginning of 1 of 2 texts"):
         kept = RerankPostprocessor(reranker=Given(CUT)).postprocess_nodes(nodes, query_str=QUESTION)
     assert len(kept) == 2
+
+
+class LatinOnly(WordOverlapReranker):
+    scripts = ("Latin",)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"), [("谁签署了条约", TEXTS[1]), (QUESTION, "король подписал договор")]
+)
+async def test_a_script_that_the_model_does_not_read_is_told(query: str, text: str) -> None:
+    compressor = RerankCompressor(reranker=LatinOnly("english"))
+    postprocessor = RerankPostprocessor(reranker=LatinOnly("english"))
+    documents = [Document(page_content=text)]
+    nodes = [NodeWithScore(node=TextNode(text=text))]
+    said = r"the model \[english\] was not trained on texts in (Han|Cyrillic) script"
+    with pytest.warns(UserWarning, match=said):
+        compressor.compress_documents(documents, query)
+    with pytest.warns(UserWarning, match=said):
+        await compressor.acompress_documents(documents, query)
+    with pytest.warns(UserWarning, match=said):
+        postprocessor.postprocess_nodes(nodes, query_str=query)
+    with pytest.warns(UserWarning, match=said):
+        await postprocessor.apostprocess_nodes(nodes, query_str=query)
+    # Warnings are errors in tests: texts that the model reads give none.
+    compressor.compress_documents([Document(page_content=TEXTS[1])], QUESTION)
