@@ -1153,6 +1153,8 @@ If a query or a text is mainly in another script, the answer says so
     tests/node/test_search.py::test_a_query_or_text_in_a_script_that_the_model_does_not_read_is_named
     tests/node/test_sidecar.py::test_rerank_paths_say_that_a_model_does_not_read_a_script
     tests/node/test_ingest.py::test_texts_in_a_script_that_the_embedder_does_not_read_are_counted
+    tests/node/test_unread_scripts.py::test_vectors
+    tests/unit/test_integrations.py::test_a_script_that_the_model_does_not_read_is_told
 So does any exported model whose manifest names its scripts.
     tests/unit/test_script_warnings.py::
         test_a_loaded_model_reads_what_its_manifest_says_also_when_it_is_wrapped
