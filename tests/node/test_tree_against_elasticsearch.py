@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from elasticsearch import ApiError, Elasticsearch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from retriever_bodies import GONE, MATCH, RESCORE, knn, linear, rescorer, standard
+from retriever_bodies import GONE, MATCH, RESCORE, knn, linear, rescorer, rrf, standard
 
 from es_rerank import RerankClient
 from es_rerank.errors import RequestError, error_body
@@ -289,6 +290,22 @@ def test_documents_that_only_filters_choose_have_elasticsearchs_scores(es: Elast
         assert scores(client, above(leaf)) == scores(es, leaf), leaf
     # The filter of a compound retriever is that of its children.
     assert scores(client, above(standard(), filter=few)) == scores(es, standard(filter=few)) == [("1", 0.0)]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_fusion_over_one_leaf_keeps_the_order_of_its_sort(
+    es: Elasticsearch, index: str, order: str
+) -> None:
+    for number in (3, 1, 2):
+        es.index(index=index, id=str(number), document={"number": number}, refresh=True)
+    leaf = standard(sort=[{"number": order}])
+    client = RerankClient(es)
+    wanted = [hit["_id"] for hit in es.search(index=index, retriever=leaf)["hits"]["hits"]]
+    one = linear({"retriever": leaf, "weight": 1, "normalizer": "none"})
+    for tree in (one, linear({"retriever": one, "weight": 1}), rrf({"retriever": leaf, "weight": 0})):
+        found = client.search(index=index, retriever=tree)["hits"]["hits"]
+        assert [hit["_id"] for hit in found] == wanted
+        assert len({hit["_score"] for hit in found}) == 1
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

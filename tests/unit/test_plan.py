@@ -674,7 +674,9 @@ def test_hits_become_candidates_with_their_place_in_the_shard() -> None:
         {"_index": "j", "_id": "b", "_score": None, "_routing": "r", "sort": ["x"]},
         {"_index": "i", "_id": "c", "_score": 1.0},
     ]
-    first, second, third = candidates_of(hits)
+    # Without a point in time, the last sort value is that of a field.
+    assert [candidate.shard_doc for candidate in candidates_of(hits)] == [None] * 3
+    first, second, third = candidates_of(hits, in_pit=True)
     assert first == Candidate("i", "a", 2.5, 1, shard_doc=7, hit=hits[0])
     assert (second.rank, second.routing, second.shard_doc, second.score != second.score) == (
         2,

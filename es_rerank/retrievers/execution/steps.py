@@ -251,7 +251,7 @@ class _Search:
         answers = yield from self._ask_all("first_stage", bodies, places_of(searches))
         hits_of_leaves = []
         for search, answer, fetches_all in zip(searches, answers, fetch_all_texts, strict=True):
-            candidates = candidates_of(answer["hits"]["hits"][: search.window])
+            candidates = candidates_of(answer["hits"]["hits"][: search.window], in_pit=in_pit)
             if fetches_all and search.source is not None:
                 self.texts.keep(search.source, search.text, candidates, candidates)
             hits_of_leaves.append(candidates)

@@ -38,17 +38,18 @@ def named_query(candidates: Sequence[Candidate], name: str, *, scored: bool = Fa
     return {"bool": {"must": [scored_documents_query(candidates, scores)], "_name": name}}
 
 
-def candidates_of(hits: Sequence[dict[str, Any]]) -> list[Candidate]:
+def candidates_of(hits: Sequence[dict[str, Any]], *, in_pit: bool = False) -> list[Candidate]:
     """Return hits of Elasticsearch as candidates, with ranks from 1 in the given order.
 
-    A hit without a score becomes a candidate with the score NaN.
+    A hit without a score becomes a candidate with the score NaN. ``in_pit``: whether the hits come from a
+    search in a point in time. Its last sort value is then ``_shard_doc``, else it is that of a field.
     """
-    return [_candidate(hit, rank) for rank, hit in enumerate(hits, 1)]
+    return [_candidate(hit, rank, in_pit=in_pit) for rank, hit in enumerate(hits, 1)]
 
 
-def _candidate(hit: dict[str, Any], rank: int) -> Candidate:
+def _candidate(hit: dict[str, Any], rank: int, *, in_pit: bool) -> Candidate:
     score, sort = hit.get("_score"), hit.get("sort")
-    shard_doc = sort[-1] if sort and isinstance(sort[-1], int) else None
+    shard_doc = sort[-1] if in_pit and sort and isinstance(sort[-1], int) else None
     return Candidate(
         hit["_index"],
         hit["_id"],
