@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-_READ_CHARACTERS = 1_000
-"""Characters from the beginning of a text that are looked at. It bounds the time for a long text."""
+_READ_CHARACTERS = 200
+"""Characters from the beginning of a text that are looked at. It bounds the time: 2.5 ms for 50 Chinese texts
+(1,000 characters took 20 ms)."""
 
 _NAMES = {
     **dict.fromkeys(("CJK", "IDEOGRAPHIC", "KANGXI"), "Han"),
@@ -35,9 +36,7 @@ def main_script(text: str) -> str | None:
         return "Latin" if any(map(str.isalpha, start)) else None
     words: Counter[str] = Counter()
     before = None
-    # NFKC: full-width Latin letters are Latin.
-    for character in unicodedata.normalize("NFKC", start):
-        script = _script(character)
+    for script in map(_script, start):
         if script in _SYLLABLES:
             words[script] += 1
         elif script is not None and script != before:
@@ -55,7 +54,9 @@ def other_scripts(texts: Iterable[str], known: Iterable[str]) -> Counter[str]:
 @lru_cache(maxsize=8192)
 def _script(character: str) -> str | None:
     """Return the script of a letter, None for any other character and for letters of no script."""
-    if not unicodedata.category(character).startswith("L") or unicodedata.category(character) == "Lm":
+    # NFKC: full-width Latin letters are Latin. The first character stands for a sign that holds several.
+    letter = unicodedata.normalize("NFKC", character)[0]
+    if not unicodedata.category(letter).startswith("L") or unicodedata.category(letter) == "Lm":
         return None
-    first = unicodedata.name(character, "").partition(" ")[0]
+    first = unicodedata.name(letter, "").partition(" ")[0]
     return _NAMES.get(first, first.capitalize()) or None
