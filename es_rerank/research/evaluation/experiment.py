@@ -263,6 +263,16 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
     )
     seen = list(observations.values())
     known = says_what_is_irrelevant(topics.qrels)
+
+    def measured(probabilities: Sequence[dict[str, float]]) -> Reliability | None:
+        return reliability(
+            [
+                judged
+                for query, found in zip(observations, probabilities, strict=True)
+                for judged in with_relevance(found, topics.qrels[query], known=known)
+            ]
+        )
+
     return Result(
         collection=topics.collection,
         split=topics.split,
@@ -283,20 +293,8 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
             _recall(topics.qrels[query], observation.probabilities)
             for query, observation in observations.items()
         ),
-        reliability=reliability(
-            [
-                seen
-                for query, observation in observations.items()
-                for seen in with_relevance(observation.probabilities, topics.qrels[query], known=known)
-            ]
-        ),
-        pair_reliability=reliability(
-            [
-                seen
-                for query, observation in observations.items()
-                for seen in with_relevance(observation.pair_probabilities, topics.qrels[query], known=known)
-            ]
-        ),
+        reliability=measured([observation.probabilities for observation in seen]),
+        pair_reliability=measured([observation.pair_probabilities for observation in seen]),
         per_query=[
             QueryResult(
                 query=query,
