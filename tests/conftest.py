@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import hypothesis
 import pytest
+from beside import gateway
 from elasticsearch import Elasticsearch
 from plugin_searches import until_asked
 from rerank_services import FakeService, Host, serving_whichever
@@ -127,6 +129,20 @@ def _fresh_name(es: Elasticsearch) -> Iterator[str]:
     # Deletion by pattern is refused by default, and an alias goes with its last index.
     for found in es.indices.get(index=f"{name}*", expand_wildcards="all"):
         es.indices.delete(index=found)
+
+
+@pytest.fixture
+async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway in this process. A file that needs another gateway has a fixture of its own."""
+    async with gateway(node.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def direct(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of Elasticsearch itself, without a gateway."""
+    async with httpx.AsyncClient(base_url=node.url) as client:
+        yield client
 
 
 # -- a node with the plugin ----------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ that is not served as the tree says.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from beside import filled_index, gateway
+from beside import filled_index
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, NotFoundError
 from proxies import PAGE, Outcome, proxied
 from retriever_bodies import LEAF, MATCH, knn, linear, pinned, reranker, rescorer, rrf, standard
@@ -33,12 +33,6 @@ def filled(es: Elasticsearch) -> Iterator[str]:
 @pytest.fixture
 def client(es: Elasticsearch) -> RerankClient:
     return RerankClient(es, reranker=WordOverlapReranker("words"))
-
-
-@pytest.fixture
-async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with gateway(node.url) as client:
-        yield client
 
 
 def failure(searching: Elasticsearch, index: str, tree: dict[str, Any]) -> tuple[int, Any]:

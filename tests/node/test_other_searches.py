@@ -22,12 +22,6 @@ async def caller(request: pytest.FixtureRequest, node: Node) -> AsyncIterator[ht
         yield client
 
 
-@pytest.fixture
-async def direct(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=node.url) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def filled(es: Elasticsearch) -> Iterator[str]:
     with filled_index(es, "test-other-searches") as name:

@@ -6,28 +6,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-from beside import HERE, JSON, THERE, filled_index, gateway, said
+from beside import HERE, JSON, THERE, filled_index, said
 from elasticsearch import Elasticsearch
-
-from es_rerank.node import Node
-
-
-@pytest.fixture
-async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with gateway(node.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def direct(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=node.url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -8,33 +8,20 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from beside import HERE, THERE, filled_index, gateway, said
+from beside import HERE, THERE, filled_index, said
 from corpus import EMBEDDER
 from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank import RerankClient
 from es_rerank.errors import RequestError
-from es_rerank.node import Node
 from es_rerank.testing import WordOverlapReranker
 
 pytestmark = pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning")
-
-
-@pytest.fixture
-async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with gateway(node.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def direct(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=node.url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
