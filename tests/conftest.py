@@ -45,14 +45,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--drawn", type=int, default=200, help="How many drawn requests test_differential.py sends."
     )
+    parser.addoption("--long", action="store_true", help="Run the tests that are marked as long too.")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what uses the session's Elasticsearch, so that ``pytest -m "not node"`` needs no server,
-    no JDK and no network.
+    no JDK and no network. Leave out what is marked as ``long``, except with ``--long``.
 
     A test that starts a node by itself carries the mark ``node`` of its own.
     """
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if isinstance(item, pytest.Function) and _STARTS_A_NODE.intersection(item.fixturenames):
             item.add_marker("node")

@@ -57,6 +57,7 @@ def _as_elastic_packs(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 @pytest.mark.node
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_machine_without_docker_starts_elastics_archive_with_the_plugin(
     folder: Path, server: ArchiveServer
 ) -> None:

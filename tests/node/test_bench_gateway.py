@@ -105,6 +105,7 @@ def test_a_run_prints_every_case_and_leaves_nothing_behind(
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_a_node_with_the_plugin_is_measured_with_it(
     plugin_es: Elasticsearch, plugin_node: Node, environment: dict[str, str]
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_node_with_the_plugin_is_measured_with_it(
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_a_plugin_whose_sidecar_is_not_ours_is_left_out_and_demanded_it_is_an_error(
     plugin_node: Node, plugin_sidecar: str, environment: dict[str, str]
 ) -> None:

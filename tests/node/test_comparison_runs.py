@@ -25,6 +25,7 @@ from ingest_pipelines import Ingest
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_several_collections_stages_and_rerankers_in_one_run(
     node: Node, es: Elasticsearch, index: str, tmp_path: Path
 ) -> None:

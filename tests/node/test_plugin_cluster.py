@@ -158,6 +158,7 @@ def check_trees(urls: list[str], index: str, *, with_fields: bool) -> None:
     assert set(ids(fused)) == {"0", "1", "28", "29"}, "first or second in one list, last in the other"
 
 
+@pytest.mark.long
 def test_trees_across_three_nodes(cluster: Cluster, fake: ScriptedSidecar, articles: str) -> None:
     cluster.settled(articles)
     assert nodes_of(cluster, articles) == {"one", "two", "three"}
@@ -166,6 +167,7 @@ def test_trees_across_three_nodes(cluster: Cluster, fake: ScriptedSidecar, artic
         assert info(node.url)["nodes_without_plugin"] == []
 
 
+@pytest.mark.long
 def test_a_node_without_the_plugin_joins(cluster: Cluster, fake: ScriptedSidecar) -> None:
     with own_node(cluster.state / "bare", cluster.settings("bare"), plugin=False) as bare, cluster.es as es:
         es.ingest.put_pipeline(id="passages", processors=[{"es_rerank_passages": {}}])
