@@ -97,7 +97,8 @@ def run_server(service: Service, listener: socket.socket, about: str) -> None:
         )
     shown = f"[{host}]" if ":" in host else host
     stderr.print(
-        f"es-rerank sidecar on http://{shown}:{port} (documentation: http://{shown}:{port}/docs), {about}",
+        f"es-rerank sidecar on http://{shown}:{port} "
+        f"(documentation: http://{shown}:{port}/_rerank/docs), {about}",
         markup=False,
         soft_wrap=True,
         highlight=False,

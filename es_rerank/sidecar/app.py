@@ -26,6 +26,9 @@ from .wire import ClientLeftError, error_response, not_served
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 
+_OWN = "/_rerank"
+"""Our own pages are below this path. No index can have its name: names of indices do not begin with ``_``."""
+
 
 def create_app(service: Service) -> FastAPI:
     """Return the ASGI application that serves a service. Its documentation page works without internet
@@ -44,6 +47,11 @@ def create_app(service: Service) -> FastAPI:
             await service.close()
 
     app: FastAPI = FastAPIOffline(
+        docs_url=f"{_OWN}/docs",
+        redoc_url=f"{_OWN}/redoc",
+        openapi_url=f"{_OWN}/openapi.json",
+        static_url=f"{_OWN}/static",
+        swagger_ui_oauth2_redirect_url=f"{_OWN}/docs/oauth2-redirect",
         title="es-rerank sidecar",
         summary="Reranking for Elasticsearch, on any licence.",
         lifespan=lifespan,

@@ -46,7 +46,7 @@ def abandoned(address: str, request: bytes) -> None:
     "request_bytes",
     [
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20,
+        b"GET /_rerank/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20,
         (
             b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 34\r\n\r\n"

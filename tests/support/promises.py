@@ -149,7 +149,7 @@ listens on 127.0.0.1:8080
     tests/node/test_readme.py::test_the_table_has_every_setting_of_the_plugin
 Send the searches of any Elasticsearch client to this address.
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
-The sidecar's OpenAPI page is at `/docs`.
+The sidecar's OpenAPI page is at `/_rerank/docs`.
     tests/node/test_sidecar.py::test_the_documentation_page_needs_no_network
 each client sends the same twelve requests
     tests/node/test_official_clients.py::test_clients_are_answered_alike
