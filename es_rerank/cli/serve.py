@@ -147,9 +147,11 @@ def build_service(
     embedder = embedder or settings.embedder
     read_manifest(model_folder(embedder), kind="bi-encoder")
 
+    # All models share one pool, so that no more runs than cores are active at a time.
+    pool = Pool(settings.threads)
+
     def load() -> tuple[dict[str, Reranker], Embedder]:
-        # All models share one pool, so that no more runs than cores are active at a time.
-        pool, provider = Pool(settings.threads), settings.execution_provider
+        provider = settings.execution_provider
         cache = ScoreCache(settings.score_cache) if settings.score_cache else None
         loaded = [
             load_reranker(
@@ -170,4 +172,5 @@ def build_service(
         check_runs(settings.elasticsearch_runs),
         settings.pass_through,
         settings.plugin,
+        pool=pool,
     )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import ModelError, OverloadError
 from ..forks import in_every_child, unforked
@@ -20,6 +20,24 @@ R = TypeVar("R")
 
 MOST_WAITING = 50_000
 """Default for the most items that wait in one pool; at 100 pairs per second, eight minutes of waiting."""
+
+
+class PoolFigures(NamedTuple):
+    """What a pool does now, and what it has done so far.
+
+    ``running`` and ``waiting``: items now. ``waiting_s``: the estimated seconds of work in the items that
+    wait, for all threads together. So far: ``refused`` calls, which would have been late; ``late`` calls,
+    which were not complete by their deadline; ``dropped`` calls, whose caller left before the end;
+    ``tokens`` that were run.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    waiting_s: float = 0.0
+    refused: int = 0
+    late: int = 0
+    dropped: int = 0
+    tokens: int = 0
 
 
 class _Job(Generic[T, R]):
@@ -151,6 +169,10 @@ class Pool:
         """How many items are waiting now."""
         with self._lock:
             return sum(len(job.waiting) for job in self._rotation)
+
+    def figures(self) -> PoolFigures:
+        """Return what the pool does now, and what it has done so far."""
+        return PoolFigures(waiting=self.waiting)
 
     def _submit(
         self, work: Callable[[T], R], items: Sequence[T], length: Callable[[T], int], deadline: float | None

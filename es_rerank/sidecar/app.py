@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
 from . import existence, health, inference, other_searches, passthrough, plugin_api, rescore, search, tei
+from .admission import Callers
 from .log import without_values
 from .paths import ReadSlashes
 from .service import Service
@@ -73,6 +74,7 @@ def create_app(service: Service) -> FastAPI:
     ):
         app.add_exception_handler(kind, _on_error)
     app.add_middleware(ReadSlashes)
+    app.add_middleware(Callers)
     app.add_middleware(_Unexpected)
     return app
 

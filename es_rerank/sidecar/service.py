@@ -22,6 +22,7 @@ from elasticsearch import (
 from ..addresses import masked, masked_in
 from ..client import ORIGIN, AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
+from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
@@ -69,6 +70,7 @@ class Service:
     embedding and inference paths; without hashes these paths need no key. ``elasticsearch_runs``: retrievers
     that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
     ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
+    ``pool``: the threads that all local models share, None if there is no such pool.
     """
 
     elasticsearch: AsyncElasticsearch
@@ -79,6 +81,7 @@ class Service:
     pass_through: bool = False
     plugin: PluginUse = PLUGIN_USE
     fault: str = _LOADING
+    pool: Pool | None = None
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
     _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
