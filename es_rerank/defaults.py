@@ -43,3 +43,29 @@ HOST = "127.0.0.1"
 
 PORT = 8080
 """Port on which the sidecar listens."""
+
+MAX_CONNECTIONS = 1_000
+"""Most connections of callers that the sidecar keeps open. Fewer where the process may open fewer files."""
+
+HEADER_TIMEOUT_MS = 20_000
+"""Longest time for the request line and headers, in milliseconds."""
+
+BODY_TIMEOUT_MS = 20_000
+"""Longest time without a byte of a body, in milliseconds."""
+
+BODY_BYTES_PER_S = 16 * 1024
+"""Least rate of a body, in bytes a second, after the time above: 16 MiB may take 17 minutes."""
+
+WRITE_TIMEOUT_MS = 20_000
+"""Longest time in which a caller reads no byte of its answer, in milliseconds."""
+
+IDLE_TIMEOUT_MS = 75_000
+"""Longest time between two requests on a connection, in milliseconds: nginx's default, longer than the 60
+seconds that common load balancers keep a connection."""
+
+DRAIN_DELAY_MS = 1_000
+"""How long a stopping sidecar still serves while ``/readyz`` says so, in milliseconds."""
+
+DRAIN_MS = 8_000
+"""How long a stopping sidecar waits for running requests, in milliseconds: the deadline of a search. With the
+delay it is less than the 10 seconds after which ``docker stop`` kills."""

@@ -8,6 +8,8 @@
     │   ├── TooLargeError            a request over a limit of the sidecar
     │   ├── MediaTypeError           a search in a format that the sidecar does not read or write
     │   ├── UnauthorizedError        a request to the sidecar whose key is missing or wrong
+    │   ├── SlowClientError          a request that arrives too slowly
+    │   ├── LargeHeadersError        a request with too many or too long headers
     │   ├── SettingsError            a setting or option that cannot be used
     │   └── SourceError              a file or folder of documents that cannot be read
     ├── ModelError                   the model's fault
@@ -24,7 +26,8 @@
     │   └── NodeError                a local node cannot be found, started or stopped
     ├── IngestError                  documents that were not indexed
     ├── DeadlineError                the deadline passed and a partial answer is not allowed
-    └── OverloadError                the queue of waiting work is full
+    ├── OverloadError                the queue of waiting work is full
+    └── UnavailableError             the sidecar stops, or all of its connections are busy
 
 A table maps each class to an HTTP status and an exit code (``OUTCOMES``).
 Errors of the elasticsearch client (``elasticsearch.ApiError``) are not wrapped: they reach the caller
@@ -109,6 +112,14 @@ class MediaTypeError(RequestError):
 
 class UnauthorizedError(RequestError):
     """A rerank, embedding or inference request to the sidecar has no key or a wrong key."""
+
+
+class SlowClientError(RequestError):
+    """A request to the sidecar arrives too slowly. The message names the setting of the limit."""
+
+
+class LargeHeadersError(RequestError):
+    """The request line and headers of a request to the sidecar are too many or too long."""
 
 
 class SettingsError(RequestError):
@@ -229,6 +240,17 @@ class OverloadError(EsRerankError):
         self.retry_after_s = retry_after_s
 
 
+class UnavailableError(EsRerankError):
+    """The sidecar takes no new request: it stops, or all of its connections are busy.
+
+    The caller may try again after ``retry_after_s`` seconds, at another sidecar if there is one.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Outcome(NamedTuple):
     """What callers see of an error class: HTTP status, process exit code, and Elasticsearch's ``type``."""
 
@@ -246,6 +268,8 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     TooLargeError: Outcome(413, 2, "content_too_long_exception"),
     MediaTypeError: Outcome(415, 2, "media_type_header_exception"),
     UnauthorizedError: Outcome(401, 2, "security_exception"),
+    SlowClientError: Outcome(408, 2, "timeout_exception"),
+    LargeHeadersError: Outcome(431, 2, "too_long_http_header_exception"),
     SettingsError: Outcome(400, 2, "settings_exception"),
     SourceError: Outcome(400, 3, "source_exception"),
     ModelError: Outcome(500, 4, "model_exception"),
@@ -263,6 +287,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     IngestError: Outcome(500, 6, "ingest_exception"),
     DeadlineError: Outcome(504, 7, "deadline_exception"),
     OverloadError: Outcome(429, 8, "es_rejected_execution_exception"),
+    UnavailableError: Outcome(503, 8, "unavailable_exception"),
 }
 """The only table from error class to outcome. A test checks that it holds every class of the tree."""
 

@@ -12,13 +12,21 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .addresses import masked_in
 from .defaults import (
+    BODY_BYTES_PER_S,
+    BODY_TIMEOUT_MS,
     CACHED_SCORES,
+    DRAIN_DELAY_MS,
+    DRAIN_MS,
+    HEADER_TIMEOUT_MS,
+    IDLE_TIMEOUT_MS,
     MAX_BODY_BYTES,
+    MAX_CONNECTIONS,
     MAX_DOCUMENTS,
     MOST_WINDOW,
     PLUGIN_USE,
     TIMEOUT_MS,
     WINDOW,
+    WRITE_TIMEOUT_MS,
     PluginUse,
 )
 from .errors import SettingsError
@@ -34,7 +42,8 @@ def _split(value: object) -> object:
     )
 
 
-_HASH = re.compile(r"[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{64}")
+"""The hash of an API key: its SHA-256 in hexadecimal."""
 
 _SERVICE_VARIABLE = re.compile(
     r"(?:\w+_)?(?:"
@@ -61,19 +70,20 @@ def _hashes(value: object) -> object:
         else []
     )
     for place, item in enumerate(items, 1):
-        if not _HASH.fullmatch(item):
+        if not HASH.fullmatch(item):
             raise ValueError(
-                f"item {place} of {len(items)} {_fault_of_hash(item)}; give the SHA-256 of each key as 64 "
+                f"item {place} of {len(items)} {fault_of_hash(item)}; give the SHA-256 of each key as 64 "
                 "digits of hexadecimal in lower case, with commas between them (printf %s KEY | sha256sum), "
                 "or leave the setting out so that no key is asked for"
             )
     return tuple(items)
 
 
-def _fault_of_hash(item: str) -> str:
+def fault_of_hash(item: str) -> str:
+    """Return what is wrong with a text that is no ``HASH``, without a part of it: it may be a key."""
     if not item:
         return "is empty"
-    if _HASH.fullmatch(item.lower()):
+    if HASH.fullmatch(item.lower()):
         return "is in upper case"
     if ":" in item:
         return "has something before the hash"
@@ -199,7 +209,66 @@ class Settings(BaseSettings):
     api_key_hashes: Hashes = Field(
         default=(),
         description="SHA-256 of each API key for rerank and inference paths, in hexadecimal, "
-        "comma-separated. Without it, no key is required.",
+        "comma-separated. Without it and a file of keys, no key is required.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="TOML file of API keys with names and limits, which `es-rerank key` makes tables for. "
+        "The sidecar reads it again on SIGHUP.",
+    )
+    tls_certificate: FilePath | None = Field(
+        default=None,
+        description="PEM file with the certificate of the sidecar and the certificates above it. With it, "
+        "the sidecar listens with TLS.",
+    )
+    tls_key: FilePath | None = Field(
+        default=None,
+        description="PEM file with the key of the certificate. Without it, the file of the certificate holds "
+        "the key.",
+    )
+    tls_key_password: SecretStr | None = Field(default=None, description="Password of the key.")
+    max_connections: int = Field(
+        default=MAX_CONNECTIONS,
+        ge=1,
+        description="Most connections to the sidecar at a time. It keeps fewer where the process may not "
+        "open as many files.",
+    )
+    header_timeout_ms: int = Field(
+        default=HEADER_TIMEOUT_MS,
+        ge=1,
+        description="Longest time for the headers of a request, in milliseconds.",
+    )
+    body_timeout_ms: int = Field(
+        default=BODY_TIMEOUT_MS,
+        ge=1,
+        description="Longest time without a byte of a request's body, in milliseconds.",
+    )
+    body_bytes_per_s: int = Field(
+        default=BODY_BYTES_PER_S,
+        ge=1,
+        description="Least rate at which the body of a request must arrive, in bytes a second.",
+    )
+    write_timeout_ms: int = Field(
+        default=WRITE_TIMEOUT_MS,
+        ge=1,
+        description="Longest time in which a caller reads nothing of its answer, in milliseconds.",
+    )
+    idle_timeout_ms: int = Field(
+        default=IDLE_TIMEOUT_MS,
+        ge=1,
+        description="Longest time between two requests on a connection, in milliseconds. It should be longer "
+        "than that of a load balancer in front.",
+    )
+    drain_delay_ms: int = Field(
+        default=DRAIN_DELAY_MS,
+        ge=0,
+        description="How long the sidecar still serves after SIGTERM, in milliseconds, while `/readyz` "
+        "answers 503. It should be longer than the interval at which a load balancer asks.",
+    )
+    drain_ms: int = Field(
+        default=DRAIN_MS,
+        ge=0,
+        description="How long the sidecar then waits for running requests, in milliseconds.",
     )
     elasticsearch_download_url: str = Field(
         default="https://artifacts.elastic.co/downloads/elasticsearch",
@@ -239,7 +308,7 @@ def read_settings() -> Settings:
         raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{value}") from None
 
 
-_SECRET = ("_KEY", "_KEY_HASHES")
+_SECRET = ("_KEY", "_KEY_HASHES", "_PASSWORD")
 """Endings of the names of settings whose values are not shown in messages."""
 
 
