@@ -157,13 +157,13 @@ def test_the_status_says_that_an_answer_is_partial() -> None:
     stats.parts.see("first_stage", answer(1, failure("a", 0)))
     assert stats.status == stats.block()["status"] == "partial"
     assert stats.block()["reason"] == "1 of 6 shards failed in the first stage: no"
-    stats.fail("the reranker was late", reached=True)
+    stats.fail("the reranker was late", "late", reached=True)
     assert stats.block()["reason"] == "the reranker was late; 1 of 6 shards failed in the first stage: no"
     fused = SearchStats()
     assert fused.status == "fused"
     fused.parts.see("page", answer(timed_out=True))
     assert fused.status == "partial"
     failed = SearchStats(models=["tiny"])
-    failed.fail("the reranker failed: x", reached=False)
+    failed.fail("the reranker failed: x", "failed", reached=False)
     failed.parts.see("page", answer(1))
     assert failed.status == "first_stage", "no document was scored"

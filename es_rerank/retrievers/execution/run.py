@@ -9,6 +9,8 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, TypeVar, cast
 
 from cachetools import LRUCache
@@ -21,9 +23,9 @@ from elasticsearch import (
 )
 
 from ...caches import SharedCache
+from ...observation import reranking, stage
 from ..grammar.json_values import as_json
 from ..planning.long_texts import Watch, chunks, in_parts
-from ..response.answer import SearchStats
 from .commands import (
     LOOK,
     ChunkTexts,
@@ -42,6 +44,7 @@ from .commands import (
 )
 from .leaf_failures import as_failure, failure_of
 from .plugin_info import PluginInfo, not_asked, plugin_info
+from .telling import tell_end, tell_error, tell_trouble
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
@@ -91,17 +94,22 @@ class Connection(Generic[C]):
 
 def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context) -> T:
     """Run the steps with a blocking client and return their result. Raises the errors of the steps."""
-    driver = _Driver(steps, context)
     try:
+        driver = _Driver(steps, context)
         while not driver.finished:
             try:
-                result = _perform(driver.command, connection, context)
+                with driver.timed():
+                    result = _perform(driver.command, connection, context)
             except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
                 driver.fail(error)
             else:
                 driver.give(result)
         value: T = driver.result
+        tell_end(context.stats)
         return value
+    except Exception as error:
+        tell_error(error)
+        raise
     finally:
         if context.opened:
             _close_pit(connection.client, context.opened)
@@ -116,7 +124,11 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
         case ChunkTexts(query, texts, chunking, size):
             return chunks(query, texts, chunking, size, Watch(context.deadline))
         case ScoreTexts(query, texts, model):
-            return context.served.reranker(model).score(query, texts, deadline=context.deadline)
+            reranker = context.served.reranker(model)
+            with reranking(reranker.name, query, texts) as tell:
+                scores = reranker.score(query, texts, deadline=context.deadline)
+                tell(scores)
+            return scores
         case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
     try:
@@ -129,17 +141,22 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
     """Run the steps with an asynchronous client and return their result. Raises the errors that the steps
     raise.
     """
-    driver = _Driver(steps, context)
     try:
+        driver = _Driver(steps, context)
         while not driver.finished:
             try:
-                result = await _aperform(driver.command, connection, context)
+                with driver.timed():
+                    result = await _aperform(driver.command, connection, context)
             except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
                 driver.fail(error)
             else:
                 driver.give(result)
         value: T = driver.result
+        tell_end(context.stats)
         return value
+    except Exception as error:
+        tell_error(error)
+        raise
     finally:
         if context.opened:
             # If the caller has left, this task is cancelled. ``shield`` closes the point in time all the
@@ -163,7 +180,11 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             finally:
                 watch.end()  # if the caller has left, the thread would otherwise go on
         case ScoreTexts(query, texts, model):
-            return await context.served.reranker(model).ascore(query, texts, deadline=context.deadline)
+            reranker = context.served.reranker(model)
+            with reranking(reranker.name, query, texts) as tell:
+                scores = await reranker.ascore(query, texts, deadline=context.deadline)
+                tell(scores)
+            return scores
         case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
     try:
@@ -178,15 +199,30 @@ class _Driver:
     def __init__(self, steps: Steps[Any], context: Context) -> None:
         self._steps = steps
         self._stats = context.stats
-        self._started = self._began = time.monotonic()
+        self._started = time.monotonic()
         self.finished = False
         self.result: Any = None
         self.command: Command
         self._advance(lambda: next(steps))
 
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure the time of the current command, however it ends."""
+        command, began = self.command, time.monotonic()
+        name = _stage_of(command)
+        # The time of a reranker is told where its texts and scores are (``reranking``).
+        told = nullcontext() if name is None or isinstance(command, ScoreTexts) else stage(name)
+        try:
+            with told:
+                yield
+        finally:
+            now = time.monotonic()
+            if name is not None:
+                self._stats.seconds[name] = self._stats.seconds.get(name, 0.0) + now - began
+            self._stats.seconds["total"] = now - self._started
+
     def give(self, result: Any) -> None:  # noqa: ANN401 each command has its own result
         """Give the result of the current command to the steps."""
-        _add_seconds(self._stats, self.command, self._began, self._started)
         self._advance(lambda: self._steps.send(result))
 
     def fail(self, error: Exception) -> None:
@@ -198,7 +234,6 @@ class _Driver:
             self.command = step()
         except StopIteration as stop:
             self.finished, self.result = True, stop.value
-        self._began = time.monotonic()
 
 
 def _sent(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401
@@ -253,6 +288,7 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     Raises ApiError when the request held several searches and some of them failed.
     """
     if isinstance(command, Forward):
+        context.stats.forwarded = True
         return answer
     body: Any = answer.body
     if isinstance(command, FindPlugin):
@@ -289,6 +325,7 @@ def _instead_of(error: ApiError | TransportError, command: Command, context: Con
     all other cases, and where the server is not Elasticsearch.
     """
     if isinstance(error, UnsupportedProductError):
+        tell_trouble(error)
         raise error
     if isinstance(command, FindVersion):
         context.version.put(None)
@@ -296,6 +333,7 @@ def _instead_of(error: ApiError | TransportError, command: Command, context: Con
     if isinstance(command, FindPlugin):
         said = plugin_info(error.status_code, error.body) if isinstance(error, ApiError) else not_asked(error)
         return context.plugins.put(said)
+    tell_trouble(error)
     if isinstance(command, EsRequest) and isinstance(error, ApiError):
         raise as_failure(error, command.places) from error
     raise error
@@ -334,9 +372,11 @@ _STAGES = {
 }
 
 
-def _add_seconds(stats: SearchStats, command: Command, began: float, started: float) -> None:
-    now = time.monotonic()
-    if not isinstance(command, FindPlugin | FindVersion):  # the connection asks for it, not the search
-        stage = command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]
-        stats.seconds[stage] = stats.seconds.get(stage, 0.0) + now - began
-    stats.seconds["total"] = now - started
+def _stage_of(command: Command) -> str | None:
+    """Return the stage to which the time of a command belongs.
+
+    None for what the connection asks for, not the search.
+    """
+    if isinstance(command, FindPlugin | FindVersion):
+        return None
+    return command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]

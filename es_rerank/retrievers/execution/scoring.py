@@ -7,6 +7,7 @@ from dataclasses import replace
 from ...errors import DeadlineError
 from ...models import LongTextReranker
 from ...models.scripts import script_warning
+from ...observation import fallback_of
 from ...types import Candidate, Scores
 from ..grammar.tree import TextSimilarityReranker
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
@@ -34,7 +35,7 @@ def rerank_window(
     without = sum(not candidate.has_text for candidate in candidates)
     stats.without_text += without
     if (unread := texts.without_text(node, candidates)) is not None:
-        stats.fail(unread, reached=without < len(candidates))
+        stats.fail(unread, "no_text", reached=without < len(candidates))
     if without == len(candidates):
         return first_stage_order(candidates)
     try:
@@ -42,7 +43,7 @@ def rerank_window(
     except DeadlineError as error:
         if not node.allow_rerank_failures:
             raise DeadlineError(f"{error}; {MORE_TIME}") from error
-        stats.fail(str(error), reached=False)
+        stats.fail(str(error), "late", reached=False)
         return first_stage_order(candidates)
     try:
         may_be_long = any(candidate.whole or candidate.context for candidate in candidates)
@@ -68,7 +69,7 @@ def rerank_window(
     except Exception as error:
         if not node.allow_rerank_failures:
             raise
-        stats.fail(f"the reranker failed: {error}", reached=False)
+        stats.fail(f"the reranker failed: {error}", fallback_of(error), reached=False)
         return first_stage_order(candidates)
     stats.capped += sum(candidate.capped for candidate in candidates)
     stats.truncated += ranking.truncated
@@ -90,5 +91,5 @@ def _late(
     reason = f"the deadline came when {done} of {len(scores)} passages were scored"
     if not node.allow_rerank_failures:
         raise DeadlineError(f"{reason}; {MORE_TIME}")
-    stats.fail(reason, reached=done > 0)
+    stats.fail(reason, "late", reached=done > 0)
     return ranking if done else first_stage_order(candidates)

@@ -359,7 +359,7 @@ class _Search:
         except UnknownModelError as error:
             if not node.allow_rerank_failures:
                 raise
-            stats.fail(error.message, reached=False)
+            stats.fail(error.message, "unknown_model", reached=False)
             return RankedNode(node, child.window, (child,))
         if reranker.name not in stats.models:
             stats.models.append(reranker.name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...observation import Fallback
 from ...types import Candidate, DocumentKey
 from ..grammar.request import SearchRequest
 from ..planning.page import PageQuery
@@ -26,7 +27,9 @@ class SearchStats:
     model's window. ``cached``: passages whose scores came from a cache. ``capped``: documents of which not
     all passages were read. ``blended``: whether the first stage has a part in a reranker's scores.
     ``partial``: whether a reranker scored only a part. ``warnings``: what a caller should know about the
-    scores, one sentence each. ``seconds``: the time of each stage.
+    scores, one sentence each. ``fallbacks``: the kinds of the reasons. ``told``: the status that the plugin
+    tells. ``forwarded``: whether Elasticsearch ran the search as a whole. ``seconds``: the time of each
+    stage, also of those that failed.
     """
 
     models: list[str] = field(default_factory=list)
@@ -40,6 +43,9 @@ class SearchStats:
     blended: bool = False
     partial: bool = False
     reason: str | None = None
+    fallbacks: list[Fallback] = field(default_factory=list)
+    told: Status | None = None
+    forwarded: bool = False
     warnings: list[str] = field(default_factory=list)
     parts: Completeness = field(default_factory=Completeness)
     requests: int = 0
@@ -47,8 +53,9 @@ class SearchStats:
     received_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def fail(self, reason: str, *, reached: bool) -> None:
+    def fail(self, reason: str, kind: Fallback, *, reached: bool) -> None:
         """Record that a reranker did not finish. ``reached`` is true if it scored some passages."""
+        self.fallbacks.append(kind)
         self.reason = reason if self.reason is None else f"{self.reason}; {reason}"
         self.partial |= reached
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from ...observation import Fallback
 from .answer import SearchStats, Status
 
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
@@ -72,8 +73,8 @@ def inside_answer(
     ``scores_hits``: whether the outermost retriever is one, so that each scored hit says its logit.
     ``blended``: whether the first stage has a part in a reranker's scores, None if not known.
     The block has ``inside: true`` and what is known here: it lacks ``candidates``, ``truncated``, ``cached``
-    and ``capped``. ``without_text`` is there if a warning names such documents. Shards that failed in the
-    first stage are counted in ``_shards`` too.
+    and ``capped``. ``without_text`` is there if a warning names such documents. ``stats`` gets the status and
+    the kinds of the reasons. Shards that failed in the first stage are counted in ``_shards`` too.
     """
     named = list(dict.fromkeys(models))
     warnings = warnings_in(warning)
@@ -88,10 +89,12 @@ def inside_answer(
     ranked = any((hit.get("_score") or 0) > 0 for hit in hits)
     if scores_hits and ranked and not scored and not reasons:
         reasons = ["the reranker gave no scores"]  # a proxy may drop the header
+    stats.told = _status(reasons, lost, scored=scored) if reranks else "partial" if lost else "fused"
+    stats.fallbacks += _kinds(reasons, lost)
     block = {
         **({"model": ", ".join(named)} if named else {}),
         **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
-        "status": _status(reasons, lost, scored=scored) if reranks else "partial" if lost else "fused",
+        "status": stats.told,
         **({"reason": "; ".join([*reasons, *lost])} if reasons or lost else {}),
         **({"warnings": about_scores} if about_scores else {}),
         **({} if window is None else {"window": window}),
@@ -113,6 +116,10 @@ def _with_failed(answer: Mapping[str, Any], lost: Iterable[str]) -> dict[str, An
         return {}
     failed = min(max(counts), shards["total"])
     return {"_shards": {**shards, "successful": shards["total"] - failed, "failed": failed}}
+
+
+def _kinds(reasons: list[str], lost: list[str]) -> list[Fallback]:
+    return [*(("inside",) if reasons else ()), *(("incomplete",) if lost else ())]
 
 
 def _status(reasons: list[str], lost: list[str], *, scored: bool) -> Status:

@@ -96,7 +96,8 @@ def rescored(
     stats.parts.see("response", response)
     if not ranking.complete:
         done = int(scores.done.sum())
-        stats.fail(f"the deadline came when {done} of {len(scores)} passages were scored", reached=done > 0)
+        reason = f"the deadline came when {done} of {len(scores)} passages were scored"
+        stats.fail(reason, "late", reached=done > 0)
     hits = [_rescored(hit) for hit in ranking.hits]
     shown_hits = {**response["hits"], "max_score": hits[0]["_score"] if hits else None, "hits": hits}
     return {

@@ -1,0 +1,48 @@
+"""Tells the observer of a request how its searches ended, and which errors Elasticsearch gave."""
+
+from __future__ import annotations
+
+from elasticsearch import ApiError, ConnectionTimeout, TransportError
+
+from ...observation import OBSERVER, Trouble
+from ..response.answer import SearchStats
+
+_TOO_MANY, _FAILED = 429, 500
+"""The status of a node that rejects requests, and the least status of one that failed."""
+
+
+def tell_end(stats: SearchStats) -> None:
+    """Tell how a search ended that has an answer."""
+    observer = OBSERVER.get()
+    if observer is not None:
+        lost = ("incomplete",) if stats.parts.reasons() else ()
+        ended = "forwarded" if stats.forwarded else stats.told or stats.status
+        observer.searched(ended, stats.candidates, {*stats.fallbacks, *lost})
+
+
+def tell_error(error: Exception) -> None:
+    """Tell the error with which a search ended."""
+    observer = OBSERVER.get()
+    if observer is not None:
+        observer.search_failed(error)
+
+
+def tell_trouble(error: ApiError | TransportError) -> None:
+    """Tell an error of Elasticsearch."""
+    observer = OBSERVER.get()
+    if observer is not None:
+        observer.trouble(trouble_of(error))
+
+
+def trouble_of(error: ApiError | TransportError) -> Trouble:
+    """Return the kind of an error of Elasticsearch."""
+    if isinstance(error, TransportError):
+        return "timeout" if isinstance(error, ConnectionTimeout) else "unreachable"
+    return of_status(error.status_code)
+
+
+def of_status(status: int) -> Trouble:
+    """Return the kind of an error by its status, 400 or more."""
+    if status == _TOO_MANY:
+        return "rejected"
+    return "failed" if status >= _FAILED else "refused"
