@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,10 @@ def serve(
         typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one"),
     ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
+    api_keys_file: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of the sidecar's API keys, read again on SIGHUP.", show_default=False),
+    ] = None,
     pass_through: Annotated[
         bool | None,
         typer.Option(
@@ -57,6 +62,8 @@ def serve(
     settings = read_settings()
     if pass_through is not None:
         settings = settings.model_copy(update={"pass_through": pass_through})
+    if api_keys_file is not None:
+        settings = settings.model_copy(update={"api_keys_file": api_keys_file})
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
     run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}")
@@ -88,10 +95,10 @@ def run_server(service: Service, listener: socket.socket, about: str) -> None:
     from ..sidecar.log import configure_log
 
     host, port = listener.getsockname()[:2]
-    if not service.api_key_hashes and not _is_loopback(host):
+    if not service.keys.asked and not _is_loopback(host):
         stderr.print(
             f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: everybody who reaches "
-            "it can use its models; set ES_RERANK_API_KEY_HASHES, or listen on 127.0.0.1",
+            "it can use its models; set ES_RERANK_API_KEYS_FILE, or listen on 127.0.0.1",
             soft_wrap=True,
             highlight=False,
         )
@@ -172,5 +179,6 @@ def build_service(
         check_runs(settings.elasticsearch_runs),
         settings.pass_through,
         settings.plugin,
+        api_keys_file=settings.api_keys_file,
         pool=pool,
     )

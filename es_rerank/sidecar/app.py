@@ -20,6 +20,7 @@ from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
 from . import existence, health, inference, other_searches, passthrough, plugin_api, rescore, search, tei
 from .admission import Callers
+from .keys import read_again_on_sighup
 from .log import without_values
 from .paths import ReadSlashes
 from .service import Service
@@ -42,7 +43,8 @@ def create_app(service: Service) -> FastAPI:
         loading = asyncio.create_task(service.start())
         loading.add_done_callback(_log_load_error)
         try:
-            yield
+            with read_again_on_sighup(service.keys):
+                yield
         finally:
             loading.cancel()
             await service.close()

@@ -5,45 +5,61 @@ Searches need no key of the sidecar. Elasticsearch decides whether a caller may 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from ..caller import CALLER, Caller
 from ..errors import RequestError, UnauthorizedError
 from ..retrievers.grammar.json_values import read_json
+from .keys import KEY, Key, Keys
 from .service import too_many_documents
 from .wire import check_length, read_bytes
 
 _MOST_KEYS = 50
 
 
-def key_hash(key: str) -> str:
-    """Return the hash of a key for the setting ``api_key_hashes``: its SHA-256 in hexadecimal."""
-    return hashlib.sha256(key.encode()).hexdigest()
+def require_key(request: Request) -> Key | None:
+    """Return the key of the sidecar that the ``Authorization`` header of a request holds.
 
-
-def require_key(request: Request) -> None:
-    """Check that the ``Authorization`` header of a request holds one of the sidecar's keys.
-
-    If the sidecar has no keys, every request passes. Raises UnauthorizedError when the key is missing or
-    wrong.
+    It is None if the sidecar asks for no key. Raises UnauthorizedError when the key is missing or wrong, or
+    has expired.
     """
-    hashes: tuple[str, ...] = request.app.state.service.api_key_hashes
-    if not hashes:
-        return
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    given = key_hash(key.strip())
-    # All hashes are compared, each in constant time. The time of the check then tells nothing about the keys.
-    known = [hmac.compare_digest(given, expected) for expected in hashes]
-    if scheme.lower() not in {"bearer", "apikey"} or not any(known):
+    keys: Keys = request.app.state.service.keys
+    if not keys.asked:
+        return None
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    found = keys.find(given.strip().encode("latin-1"))  # the bytes that came
+    if found is None or scheme.lower() not in {"bearer", "apikey"}:
         raise UnauthorizedError(
             "this path needs a key of the sidecar: send Authorization: Bearer KEY "
-            "(setting api_key_hashes holds the hashes of its keys)"
+            "(settings api_keys_file and api_key_hashes hold the hashes of its keys)"
         )
+    if found.expired:
+        raise UnauthorizedError(
+            f"the key [{found.name}] of the sidecar has expired; ask its operator for a new one"
+        )
+    return found
+
+
+@contextmanager
+def _served_as(key: Key | None) -> Iterator[None]:
+    """Set the key of the request that the block serves, and the caller whose share of the models it takes.
+
+    Both are set back: one task may serve several requests.
+    """
+    before = KEY.set(key)
+    # By its name: the same key written in another way is the same caller.
+    caller = CALLER.get() if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
+    caller_before = CALLER.set(caller)
+    try:
+        yield
+    finally:
+        CALLER.reset(caller_before)
+        KEY.reset(before)
 
 
 class KeyedRoute(APIRoute):
@@ -59,11 +75,11 @@ class KeyedRoute(APIRoute):
         async def handle_admitted(request: Request) -> Response:
             limit = request.app.state.service.limits.body_bytes
             check_length(request, limit)
-            require_key(request)
-            data = await read_bytes(request, limit)
-            value = read_json(data) if data.strip() else None
-            _check_counts(value, request.app.state.service.limits.documents)
-            return await handle(_Admitted(request, data, value))
+            with _served_as(require_key(request)):
+                data = await read_bytes(request, limit)
+                value = read_json(data) if data.strip() else None
+                _check_counts(value, request.app.state.service.most_documents)
+                return await handle(_Admitted(request, data, value))
 
         return handle_admitted
 

@@ -123,7 +123,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         {},
         service.models(),
         SearchStats(),
-        deadline=time.monotonic() + (timeout_s(request) or service.limits.timeout_s),
+        deadline=time.monotonic() + service.allowed_s(timeout_s(request)),
     )
     node = _node(wanted)
     steps = rerank_window(node, _candidates(wanted), WindowTexts({id(node): _source(wanted, node)}), context)

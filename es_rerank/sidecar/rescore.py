@@ -58,7 +58,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         )
     started = time.monotonic()
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
-    seconds = timeout_s(request) or service.limits.timeout_s
+    seconds = service.allowed_s(timeout_s(request))
     reranker = service.served(wanted.inference_id)
     hits = rescore_candidates(wanted.response, fields)
     candidates = await cancel_on_disconnect(

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache
@@ -20,7 +21,7 @@ from elasticsearch import (
 )
 
 from ..addresses import masked, masked_in
-from ..client import ORIGIN, AsyncRerankClient
+from ..client import AsyncRerankClient
 from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
@@ -28,10 +29,9 @@ from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
 from ..retrievers.execution.product import PRODUCT_HEADER, foreign, is_foreign, too_old
 from ..types import Scores
+from .headers import carried, of_the_caller
+from .keys import KEY, Keys
 from .upstream import CHECK, Upstream
-
-_CREDENTIALS = ("authorization", "es-secondary-authorization", "es-security-runas-user")
-"""The headers by which Elasticsearch decides what a caller may see."""
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each keeps what the
@@ -54,10 +54,11 @@ class Limits:
 
 
 def too_many_documents(count: int, limit: int) -> TooLargeError:
-    """Return the error for a request with more documents than ``limit``."""
+    """Return the error for a request with more documents than ``limit``, of the sidecar or of the key."""
+    key = KEY.get()
+    whose = f"of key [{key.name}]" if key and key.most_documents == limit else "setting max_documents"
     return TooLargeError(
-        f"{count} documents are more than one request may hold ({limit}, setting max_documents); "
-        "send them in parts"
+        f"{count} documents are more than one request may hold ({limit}, {whose}); send them in parts"
     )
 
 
@@ -66,8 +67,8 @@ class Service:
     """The models and clients of one running sidecar.
 
     ``load``: returns (rerankers by served name, the default first; embedder or None). It is called once, in a
-    thread, before the sidecar is ready. ``api_key_hashes``: SHA-256 hashes of the keys for the rerank,
-    embedding and inference paths; without hashes these paths need no key. ``elasticsearch_runs``: retrievers
+    thread, before the sidecar is ready. ``api_key_hashes``, ``api_keys_file``: the keys for the rerank,
+    embedding and inference paths; without both, these paths need no key. ``elasticsearch_runs``: retrievers
     that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
     ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
     ``pool``: the threads that all local models share, None if there is no such pool.
@@ -82,11 +83,14 @@ class Service:
     plugin: PluginUse = PLUGIN_USE
     fault: str = _LOADING
     pool: Pool | None = None
+    api_keys_file: Path | None = None
+    keys: Keys = field(init=False)
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
     _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
 
     def __post_init__(self) -> None:
+        self.keys = Keys(self.api_key_hashes, self.api_keys_file)
         node = next(iter(self.elasticsearch.transport.node_pool.all()))
         self.upstream = Upstream(node.base_url, node.config.ca_certs)
 
@@ -149,11 +153,13 @@ class Service:
     def client(self, headers: Mapping[str, str]) -> AsyncRerankClient:
         """Return a client that sends the caller's own credentials to Elasticsearch, and no other credentials.
 
-        It sends what the caller says of the origin of the request too. ``headers`` are the headers of the
-        caller's request. Raises what ``models`` raises.
+        It sends all other headers of the caller that are not about one body or connection too. ``headers``
+        are the headers of the caller's request. Raises RequestError for headers that cannot be sent on, and
+        what ``models`` raises.
         """
-        credentials = {name: headers[name] for name in _CREDENTIALS if name in headers}
-        key = hashlib.sha256(repr(credentials).encode()).hexdigest()
+        sent = carried(headers.items())
+        credentials = of_the_caller(sent)
+        key = hashlib.sha256(repr(sorted(credentials.items())).encode()).hexdigest()
         client = self._clients.get(key)
         if client is None:
             served = self.models()
@@ -166,13 +172,32 @@ class Service:
                 elasticsearch_runs=self.elasticsearch_runs,
                 plugin=self.plugin,
             )
-        named = {name: headers[name] for name in ORIGIN if name in headers}
+        named = {name: value for name, value in sent.items() if name not in credentials}
         return client.options(headers=named) if named else client
+
+    @property
+    def most_documents(self) -> int:
+        """The limit of documents in one request: that of the sidecar, or that of the caller's key if it is
+        less.
+        """
+        key = KEY.get()
+        own = None if key is None else key.most_documents
+        return self.limits.documents if own is None else min(own, self.limits.documents)
+
+    def allowed_s(self, wanted_s: float | None) -> float:
+        """Return the seconds until the deadline of a request that wants ``wanted_s``; None means the default.
+
+        The limit of the caller's key bounds them.
+        """
+        key = KEY.get()
+        seconds = self.limits.timeout_s if wanted_s is None else wanted_s
+        own = None if key is None else key.max_timeout_ms
+        return seconds if own is None else min(seconds, own / 1000)
 
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""
-        if count > self.limits.documents:
-            raise too_many_documents(count, self.limits.documents)
+        if count > self.most_documents:
+            raise too_many_documents(count, self.most_documents)
 
     async def score(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
@@ -184,7 +209,7 @@ class Service:
         many texts.
         """
         self.check_documents(len(texts))
-        deadline = time.monotonic() + (self.limits.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + self.allowed_s(timeout_s)
         return await reranker.ascore(query, texts, deadline=deadline)
 
     async def score_all(

@@ -69,7 +69,7 @@ async def info(request: Request, service: Running, model: str = DEFAULT_INFERENC
         request,
         {
             **tei_facts,
-            "max_client_batch_size": service.limits.documents,
+            "max_client_batch_size": service.most_documents,
             "auto_truncate": True,
             "served_by": "es-rerank",
             **calibration,
