@@ -27,3 +27,9 @@ A program that uses the library alone is one caller, whose name is empty."""
 
 WHOLE: ContextVar[bool] = ContextVar("es_rerank_whole", default=False)
 """Whether work is of use only if all of it is done by its deadline. It is then not begun in vain."""
+
+KNOWN_BY: ContextVar[bytes | None] = ContextVar("es_rerank_known_by", default=b"")
+"""Whose scores a cache may use, so that nobody learns from it what others had scored.
+
+It is a digest of what tells who the caller is, empty for a caller without any, and None where the caller is
+not known: no score is then taken from a cache or put there."""

@@ -28,7 +28,51 @@ from .retrievers.response.client_answers import answer_to, client_error, ignored
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
 
-ORIGIN = ("x-opaque-id", "traceparent", "tracestate", "x-elastic-product-origin")
+ORIGIN = frozenset(
+    {
+        "b3",
+        "baggage",
+        "cache-control",
+        "dnt",
+        "elastic-apm-traceparent",
+        "forwarded",
+        "newrelic",
+        "pragma",
+        "priority",
+        "referer",
+        "sentry-trace",
+        "traceparent",
+        "tracestate",
+        "uber-trace-id",
+        "upgrade-insecure-requests",
+        "via",
+        "x-amzn-trace-id",
+        "x-b3-flags",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "x-b3-spanid",
+        "x-b3-traceid",
+        "x-cloud-trace-context",
+        "x-correlation-id",
+        "x-datadog-origin",
+        "x-datadog-parent-id",
+        "x-datadog-sampling-priority",
+        "x-datadog-tags",
+        "x-datadog-trace-id",
+        "x-elastic-internal-origin",
+        "x-elastic-product-origin",
+        "x-elastic-product-use-case",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-opaque-id",
+        "x-real-ip",
+        "x-request-id",
+        "x-request-start",
+        "x-scheme",
+    }
+)
 """The headers that say where a request comes from, and nothing about what the caller may see."""
 
 

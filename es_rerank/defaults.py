@@ -10,6 +10,12 @@ PluginUse = Literal["auto", "always", "never"]
 PLUGIN_USE: PluginUse = "auto"
 """The default: inside Elasticsearch if its plugin can run the search, else outside."""
 
+LogFormat = Literal["console", "json"]
+"""How the sidecar writes its log: text, or JSON in the names of the Elastic Common Schema (ECS)."""
+
+LOG_FORMAT: LogFormat = "console"
+"""The default: text."""
+
 SIZE = 10
 """How many hits a search returns, as in Elasticsearch."""
 
@@ -25,8 +31,42 @@ TIMEOUT_MS = 8_000
 TIMEOUT_S = TIMEOUT_MS / 1000
 """The same in seconds."""
 
+LONGEST_MS = 300_000
+"""Longest deadline that a caller may ask for, in milliseconds, and the deadline of a search that the sidecar
+sends on to Elasticsearch where its caller names none."""
+
+LONGEST_S = LONGEST_MS / 1000
+"""The same in seconds."""
+
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Largest request body that the sidecar reads, in bytes."""
+
+MAX_DEPTH = 200
+"""Most levels of brackets in a body that is parsed. A query of Elasticsearch has at most 30 levels of queries
+(``indices.query.bool.max_nested_depth``), which are 90 of brackets, and a document 20 levels of objects
+(``index.mapping.depth.limit``). Elasticsearch's own parser takes 1,000, and Python's stack 1,000 calls."""
+
+MAX_VALUES = 1_000_000
+"""Most values in a body that is parsed: the hits of a largest window, 1,000, with vectors of 768 numbers. A
+``terms`` query has at most 65,536 (``index.max_terms_count``), a vector 4,096."""
+
+MAX_KEYS = 10_000
+"""Most keys of one object in a body that is parsed: ten times ``index.mapping.total_fields.limit``."""
+
+MAX_RETRIEVERS = 1_000
+"""Most retrievers in a tree: each leaf is a search of its own."""
+
+MAX_LEVELS = 32
+"""Most retrievers above one another: twice the rounds in which Elasticsearch rewrites a search."""
+
+MAX_FIRST_STAGE = 100_000
+"""Most documents of all leaves of a tree together: ten leaves with the largest window."""
+
+MAX_RETRIEVERS_OF_MSEARCH = 10_000
+"""Most retrievers in all trees of one ``_msearch``."""
+
+MAX_QUERY_CHARACTERS = 65_536
+"""Longest query text of a model, in characters: models read 512 tokens, few read 8,192."""
 
 MAX_DOCUMENTS = 1_000
 """Most documents in one rerank request to the sidecar."""

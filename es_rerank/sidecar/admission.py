@@ -6,7 +6,8 @@ import hashlib
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..caller import CALLER, Caller
+from ..caller import CALLER, KNOWN_BY, Caller
+from .headers import known_by
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -24,7 +25,7 @@ def peer_of(scope: Scope) -> Caller:
 
 
 class Callers:
-    """A middleware that sets ``CALLER`` for all that is done for a request."""
+    """A middleware that sets ``CALLER`` and ``KNOWN_BY`` for all that is done for a request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,9 +35,10 @@ class Callers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        before = CALLER.set(caller_of(scope))
+        before, known_before = CALLER.set(caller_of(scope)), KNOWN_BY.set(known_by(scope))
         try:
             await self._app(scope, receive, send)
         finally:
             # A connection that is kept alive may be served by one task for many requests.
             CALLER.reset(before)
+            KNOWN_BY.reset(known_before)

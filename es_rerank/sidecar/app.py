@@ -24,6 +24,7 @@ from .keys import read_again_on_sighup
 from .log import without_values
 from .paths import ReadSlashes
 from .service import Service
+from .upstream import BrokenAnswerError
 from .wire import ClientLeftError, error_response, not_served
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
@@ -100,6 +101,8 @@ class _Unexpected:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except BrokenAnswerError:
+            return  # it is logged; the server closes the connection, because the answer is not complete
         except Exception as error:
             if scope["type"] != "http":
                 raise

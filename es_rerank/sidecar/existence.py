@@ -15,8 +15,7 @@ from starlette.routing import Match
 
 from ..retrievers.execution.commands import index_path
 from .paths import Index
-from .search import Running
-from .wire import cancel_on_disconnect
+from .search import Running, forwarded_search
 
 
 class ExactRoute(APIRoute):
@@ -38,7 +37,7 @@ router = APIRouter(route_class=ExactRoute, include_in_schema=False)
 @router.head("/")
 async def about(request: Request, service: Running) -> Response:
     """Return Elasticsearch's own answer to ``GET /`` or ``HEAD /``."""
-    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))
+    return await forwarded_search(request, service, b"", again=True)
 
 
 @router.head("/{index}")
@@ -52,7 +51,7 @@ async def exists(request: Request, index: Index, service: Running) -> Response:
     if not service.pass_through and _is_path_of_the_sidecar(request):
         raise HTTPException(405)
     index_path(index)
-    return await cancel_on_disconnect(request, service.upstream.send(request, b"", again=True))
+    return await forwarded_search(request, service, b"", again=True)
 
 
 def _is_path_of_the_sidecar(request: Request) -> bool:

@@ -18,9 +18,9 @@ from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.plugin_names import NAMES
 from ..retrievers.grammar.tree import RETRIEVERS_RUN_HERE, retrievers_in
 from .existence import ExactRoute
-from .search import Running
+from .search import Running, forwarded_search
 from .service import Service
-from .wire import cancel_on_disconnect, decoded, read_bytes
+from .wire import decoded, read_bytes
 
 router = APIRouter(route_class=ExactRoute, include_in_schema=False)
 
@@ -62,7 +62,7 @@ async def other_search(request: Request, service: Running) -> Response:
         )
     if not service.pass_through:
         raise HTTPException(404)
-    return await cancel_on_disconnect(request, service.upstream.send(request, data))
+    return await forwarded_search(request, service, data)
 
 
 for _path in _POST:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Request, Response
+from starlette.types import Message
 
 from .search import Running
 from .wire import cancel_on_disconnect
@@ -16,9 +20,22 @@ _METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 async def pass_through(request: Request, service: Running) -> Response:
     """Return Elasticsearch's answer to any request. Elasticsearch checks the caller's own credentials."""
     has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
-    if has_body:
-        # The body is streamed to Elasticsearch. If the caller leaves, the stream ends and the request fails.
-        return await service.upstream.send(request, request.stream())
-    return await cancel_on_disconnect(
-        request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"})
-    )
+    if not has_body:
+        return await cancel_on_disconnect(
+            request, service.upstream.send(request, b"", again=request.method in {"GET", "HEAD"})
+        )
+    # The body is streamed to Elasticsearch. If the caller leaves, the stream ends and the request fails. The
+    # message after the body says that the caller has left.
+    taken = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        async for chunk in request.stream():
+            yield chunk
+        taken.set()
+
+    async def after_the_body() -> Message:
+        await taken.wait()
+        return await request.receive()
+
+    watched = Request(request.scope, after_the_body)
+    return await cancel_on_disconnect(watched, service.upstream.send(request, body()))

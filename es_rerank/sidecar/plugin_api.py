@@ -7,6 +7,7 @@ endpoints, which do not change.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..caller import KNOWN_BY
 from ..errors import RequestError
 from ..models import Embedder, LongTextReranker, room_of
 from ..retrievers.execution.commands import Context
@@ -39,6 +41,10 @@ _RELEASE = version("es-rerank")
 
 _MOST_PASSAGES = 100
 """Most passages of a document: Elasticsearch's default for ``index.max_inner_result_window``."""
+
+_USER = "x-rerank-user"
+"""The header by which the plugin tells users apart: a digest of Elasticsearch's user, or the word ``none``
+where Elasticsearch has no security."""
 
 router = APIRouter(prefix="/_rerank/v1", route_class=KeyedRoute, tags=["plugin"])
 
@@ -118,6 +124,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
     ``text_similarity_reranker`` refuses.
     """
     service.check_documents(len(wanted.documents))
+    KNOWN_BY.set(_known_by(request))
     context = Context(
         None,
         {},
@@ -142,6 +149,16 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
             **({"notes": stats.warnings} if stats.warnings else {}),
         },
     )
+
+
+def _known_by(request: Request) -> bytes | None:
+    """Return whose scores the cache may use.
+
+    The key of the request is that of Elasticsearch. Behind it are all users, and the plugin tells which one
+    by ``X-Rerank-User``. An older plugin does not.
+    """
+    user = request.headers.get(_USER)
+    return None if user is None else hashlib.sha256(repr((KNOWN_BY.get(), user)).encode()).digest()
 
 
 @router.post("/embed")

@@ -105,6 +105,20 @@ _LINES = {
 }
 
 
+async def forwarded_search(
+    request: Request, service: Service, data: bytes, *, again: bool = False
+) -> Response:
+    """Return Elasticsearch's own answer to a request that has a deadline: that of the caller's header, else
+    the longest that the service allows.
+
+    ``again`` allows a second try if the connection was closed. Raises what ``Upstream.send`` raises.
+    """
+    within_s = service.longest_s(timeout_s(request))
+    return await cancel_on_disconnect(
+        request, service.upstream.send(request, data, again=again, within_s=within_s)
+    )
+
+
 @router.get("/_search", include_in_schema=False)
 @router.post("/_search", openapi_extra=_BODY)
 async def search_all(request: Request, service: Running) -> Response:
@@ -134,7 +148,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     else:
         check_readable(request, plain, service.elasticsearch_runs)
     if body is None or not needs_es_rerank(body.get("retriever"), service.elasticsearch_runs):
-        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
+        return await forwarded_search(request, service, data, again=True)
     check_answerable(request)
     given = _parameters(request, in_body=bool(data))
     named = given.pop("index", None)
@@ -250,7 +264,7 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     else:
         check_readable(request, plain, service.elasticsearch_runs)
     if not any(needs_es_rerank(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
-        return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
+        return await forwarded_search(request, service, data, again=True)
     check_answerable(request)
     options: dict[str, Any] = dict(_given(request, _WRITING))
     known = frozenset({*_MSEARCH, "typed_keys", "rest_total_hits_as_int", "filter_path"})
@@ -301,11 +315,11 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
 async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the request is forwarded with its path
     """Open a point in time. Forwards the request and returns Elasticsearch's answer."""
     data = await read_bytes(request, service.limits.body_bytes)
-    return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
+    return await forwarded_search(request, service, data, again=True)
 
 
 @router.delete("/_pit")
 async def close_point_in_time(request: Request, service: Running) -> Response:
     """Close a point in time. Forwards the request and returns Elasticsearch's answer."""
     data = await read_bytes(request, service.limits.body_bytes)
-    return await cancel_on_disconnect(request, service.upstream.send(request, data, again=True))
+    return await forwarded_search(request, service, data, again=True)

@@ -22,7 +22,7 @@ from elasticsearch import (
 
 from ..addresses import masked, masked_in
 from ..client import AsyncRerankClient
-from ..defaults import MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
+from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
@@ -31,7 +31,7 @@ from ..retrievers.execution.product import PRODUCT_HEADER, foreign, is_foreign, 
 from ..types import Scores
 from .headers import carried, of_the_caller
 from .keys import KEY, Keys
-from .upstream import CHECK, Upstream
+from .upstream import CHECK, IDLE_S, Upstream
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each keeps what the
@@ -46,11 +46,15 @@ _LOADING = "the model is still loading"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for one request: bytes of its body, documents to rerank, and the default timeout in seconds."""
+    """Limits for one request: bytes of its body, documents to rerank, and in seconds its default timeout, its
+    longest one, and the longest time without a byte where it has no timeout.
+    """
 
     body_bytes: int = MAX_BODY_BYTES
     documents: int = MAX_DOCUMENTS
     timeout_s: float = TIMEOUT_S
+    longest_s: float = LONGEST_S
+    idle_s: float = IDLE_S
 
 
 def too_many_documents(count: int, limit: int) -> TooLargeError:
@@ -92,7 +96,7 @@ class Service:
     def __post_init__(self) -> None:
         self.keys = Keys(self.api_key_hashes, self.api_keys_file)
         node = next(iter(self.elasticsearch.transport.node_pool.all()))
-        self.upstream = Upstream(node.base_url, node.config.ca_certs)
+        self.upstream = Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
 
     async def start(self) -> None:
         """Load the models, and score one pair with each local model, so that the first request is not slow.
@@ -193,6 +197,14 @@ class Service:
         seconds = self.limits.timeout_s if wanted_s is None else wanted_s
         own = None if key is None else key.max_timeout_ms
         return seconds if own is None else min(seconds, own / 1000)
+
+    def longest_s(self, wanted_s: float | None) -> float:
+        """Return the seconds that Elasticsearch may take for a request that it answers as a whole.
+
+        Without a wish of the caller that is the longest deadline, because Elasticsearch has none of its own.
+        """
+        longest = self.limits.longest_s
+        return self.allowed_s(longest if wanted_s is None else min(wanted_s, longest))
 
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""

@@ -18,7 +18,7 @@ from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableErro
 from ..retrievers.execution.product import foreign
 from ..retrievers.grammar.json_values import read_json, token_fault
 from ..retrievers.grammar.parameters import whole_number
-from .upstream import CHECK
+from .upstream import CHECK, unreachable
 
 T = TypeVar("T")
 
@@ -219,7 +219,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, (ClientLeftError, ClientDisconnect)):
         return Response(status_code=_CLOSED)
     if isinstance(error, TransportError):
-        error = UnreachableError(f"Elasticsearch does not answer: {error.message}; {CHECK}")
+        error = unreachable(error, error.message)
     if not isinstance(error, EsRerankError):
         error = EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
     status = outcome_of(error).status

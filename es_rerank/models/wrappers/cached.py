@@ -10,6 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from ...caches import SharedCache
+from ...caller import KNOWN_BY
 from ...defaults import CACHED_SCORES
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
@@ -37,8 +38,9 @@ class _Entry(NamedTuple):
 class ScoreCache:
     """The scores of the ``entries`` pairs that were used last. Safe to share between threads and models.
 
-    A key is the digest of model, query and passage, so no text is kept. An entry never expires, because a
-    score depends on these three only. The cache lives in one process and ends with it. A forked child begins
+    A key is the digest of model, caller, query and passage, so no text is kept, and no caller learns what
+    others had scored (``es_rerank.caller.KNOWN_BY``). An entry never expires, because a score depends on
+    model, query and passage only. The cache lives in one process and ends with it. A forked child begins
     with the entries of its parent at that moment.
     """
 
@@ -102,13 +104,17 @@ class Cached(WrappedReranker, Closeable):
             self._inner.close()
 
     def _look_up(self, query: str, passages: Sequence[str]) -> _Known:
+        known_by = KNOWN_BY.get()
         start = hashlib.blake2b(self._identity, digest_size=_DIGEST_BYTES)
-        _feed(start, query)
+        _feed(start, known_by or b"")
+        _feed(start, query.encode("utf-8", "surrogatepass"))
         keys = []
         for passage in passages:
             digest = start.copy()
-            _feed(digest, passage)
+            _feed(digest, passage.encode("utf-8", "surrogatepass"))
             keys.append(digest.digest())
+        if known_by is None:
+            return _Known(None, keys, [None] * len(keys))
         return _Known(self._cache, keys, self._cache.get(keys))
 
 
@@ -131,9 +137,9 @@ def cached(reranker: Reranker, cache: ScoreCache, identity: str) -> Cached:
 
 
 class _Known:
-    """The entries that the cache holds for the passages of one call."""
+    """The entries that the cache holds for the passages of one call. ``cache`` is None if it is not used."""
 
-    def __init__(self, cache: ScoreCache, keys: list[bytes], entries: list[_Entry | None]) -> None:
+    def __init__(self, cache: ScoreCache | None, keys: list[bytes], entries: Sequence[_Entry | None]) -> None:
         self._cache, self._keys, self._entries = cache, keys, entries
         # A passage that is in the list twice is scored once.
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
@@ -157,7 +163,8 @@ class _Known:
             for i, value, truncated, done in rows
             if done
         }
-        self._cache.put(new)
+        if self._cache is not None:
+            self._cache.put(new)
         return self.scores(new, scored_now)
 
     def scores(self, new: Mapping[bytes, _Entry] | None = None, scored_now: Scores | None = None) -> Scores:
@@ -192,8 +199,7 @@ class _Known:
         )
 
 
-def _feed(digest: hashlib.blake2b, text: str) -> None:
+def _feed(digest: hashlib.blake2b, data: bytes) -> None:
     """Add a text with its length before it, so that the boundary between two texts is part of the key."""
-    data = text.encode("utf-8", "surrogatepass")
     digest.update(len(data).to_bytes(8, "big"))
     digest.update(data)
