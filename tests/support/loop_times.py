@@ -56,6 +56,7 @@ class LoopTimes:
         self._began: float | None = None
         self._thread = threading.main_thread().ident
         self._stacks: dict[str, int] = {}
+        self._after: Callable[[], None] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -78,6 +79,9 @@ class LoopTimes:
                 cpu, wall = time.thread_time() - cpu, time.perf_counter() - self._began
                 self._began = None
                 self._note(handle, task, before, cpu, wall)
+            if (after := self._after) is not None:
+                self._after = None
+                after()
 
         events.Handle._run = measured  # type: ignore[assignment, method-assign] # noqa: SLF001
         threading.Thread(target=self._look, daemon=True).start()
@@ -105,6 +109,13 @@ class LoopTimes:
         }
         put = heapq.heappush if len(self._longest) < _KEPT else heapq.heappushpop
         put(self._longest, (cpu, next(self._number), found))
+
+    def after_this(self, call: Callable[[], None]) -> None:
+        """Call a function after the callback that runs, so that it is counted; at once if none runs."""
+        if self._began is None:
+            call()
+        else:
+            self._after = call
 
     def _look(self) -> None:
         """Look at the event loop's thread now and then, while it is in one callback for long."""
@@ -166,7 +177,7 @@ def main() -> None:
     times = LoopTimes()
     times.install()
 
-    def tell(number: int = 0, _frame: FrameType | None = None) -> None:
+    def tell(number: int = 0) -> None:
         line = times.report() + "\n"
         if path := os.environ.get("LOOP_TIMES_FILE"):
             with Path(path).open("a") as file:
@@ -177,8 +188,11 @@ def main() -> None:
         if number == signal.SIGUSR2:
             times.clear()
 
-    signal.signal(signal.SIGUSR1, tell)
-    signal.signal(signal.SIGUSR2, tell)
+    def asked(number: int, _frame: FrameType | None) -> None:
+        times.after_this(lambda: tell(number))
+
+    signal.signal(signal.SIGUSR1, asked)
+    signal.signal(signal.SIGUSR2, asked)
     sys.argv[1:1] = ["serve"]
     try:
         es_rerank()
