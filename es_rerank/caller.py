@@ -33,3 +33,53 @@ KNOWN_BY: ContextVar[bytes | None] = ContextVar("es_rerank_known_by", default=b"
 
 It is a digest of what tells who the caller is, empty for a caller without any, and None where the caller is
 not known: no score is then taken from a cache or put there."""
+
+CONTINUES: ContextVar[bool] = ContextVar("es_rerank_continues", default=False)
+"""Whether work is a part of work that was admitted already, so that it is not refused in the middle."""
+
+ORIGIN = frozenset(
+    {
+        "b3",
+        "baggage",
+        "cache-control",
+        "dnt",
+        "elastic-apm-traceparent",
+        "forwarded",
+        "newrelic",
+        "pragma",
+        "priority",
+        "referer",
+        "sentry-trace",
+        "traceparent",
+        "tracestate",
+        "uber-trace-id",
+        "upgrade-insecure-requests",
+        "via",
+        "x-amzn-trace-id",
+        "x-b3-flags",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "x-b3-spanid",
+        "x-b3-traceid",
+        "x-cloud-trace-context",
+        "x-correlation-id",
+        "x-datadog-origin",
+        "x-datadog-parent-id",
+        "x-datadog-sampling-priority",
+        "x-datadog-tags",
+        "x-datadog-trace-id",
+        "x-elastic-internal-origin",
+        "x-elastic-product-origin",
+        "x-elastic-product-use-case",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-opaque-id",
+        "x-real-ip",
+        "x-request-id",
+        "x-request-start",
+        "x-scheme",
+    }
+)
+"""The headers that say where a request comes from, and nothing about what the caller may see."""

@@ -16,6 +16,7 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
+from .caller import ORIGIN
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .models import Embedder, Reranker
@@ -27,53 +28,6 @@ from .retrievers.grammar.tree import FirstStage, Query
 from .retrievers.response.client_answers import answer_to, client_error, ignored_by, strict
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
-
-ORIGIN = frozenset(
-    {
-        "b3",
-        "baggage",
-        "cache-control",
-        "dnt",
-        "elastic-apm-traceparent",
-        "forwarded",
-        "newrelic",
-        "pragma",
-        "priority",
-        "referer",
-        "sentry-trace",
-        "traceparent",
-        "tracestate",
-        "uber-trace-id",
-        "upgrade-insecure-requests",
-        "via",
-        "x-amzn-trace-id",
-        "x-b3-flags",
-        "x-b3-parentspanid",
-        "x-b3-sampled",
-        "x-b3-spanid",
-        "x-b3-traceid",
-        "x-cloud-trace-context",
-        "x-correlation-id",
-        "x-datadog-origin",
-        "x-datadog-parent-id",
-        "x-datadog-sampling-priority",
-        "x-datadog-tags",
-        "x-datadog-trace-id",
-        "x-elastic-internal-origin",
-        "x-elastic-product-origin",
-        "x-elastic-product-use-case",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-opaque-id",
-        "x-real-ip",
-        "x-request-id",
-        "x-request-start",
-        "x-scheme",
-    }
-)
-"""The headers that say where a request comes from, and nothing about what the caller may see."""
 
 
 def _changes_credentials(options: Mapping[str, Any]) -> bool:
@@ -168,8 +122,8 @@ class RerankClient(Elasticsearch):
 
         es-rerank runs the searches that need it. All others go to Elasticsearch in one request. The arguments
         are those of ``Elasticsearch.msearch``. A failed search has its error as its answer. ``timeout_s``
-        (seconds) is the timeout of each search that es-rerank runs. Raises RequestError when ``searches`` is
-        not valid.
+        (seconds) is the timeout of each search that es-rerank runs, and of the one request. Raises
+        RequestError when ``searches`` is not valid.
         """
         if ignored_by(self._client):
             try:  # here each search raises its error, which is its answer
@@ -191,15 +145,26 @@ class RerankClient(Elasticsearch):
         if not batch.run_here:
             return self._client.msearch(searches=searches or body, index=index, **options)
         forwarded = [line for pair in batch.forwarded.values() for line in pair]
-        answer_of_elasticsearch = (
-            self._client.msearch(searches=forwarded, index=index, **unfiltered(options))
-            if forwarded
-            else None
-        )
+        answer_of_elasticsearch = self._forward(forwarded, index, timeout_s, unfiltered(options))
         answers_here = {
             i: self._answer(timeout_s, batch.arguments(i, index, options)) for i in batch.run_here
         }
         return batch.joined(answer_of_elasticsearch, answers_here, began, options)
+
+    def _forward(
+        self,
+        searches: list[Any],
+        index: str | Sequence[str] | None,
+        timeout_s: float | None,
+        options: Mapping[str, Any],
+    ) -> ObjectApiResponse[Any] | ApiError | None:
+        if not searches:
+            return None
+        client = self._client if timeout_s is None else self._connection.within(timeout_s)
+        try:
+            return client.msearch(searches=searches, index=index, **options)
+        except ConnectionTimeout as error:
+            return late(error)
 
     def _answer(
         self, timeout_s: float | None, arguments: dict[str, Any]
@@ -341,7 +306,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         turn = asyncio.Semaphore(AT_ONCE)
         forwarded = [line for pair in batch.forwarded.values() for line in pair]
         answer_of_elasticsearch, answers_here = await asyncio.gather(
-            self._forward(forwarded, index, unfiltered(options)),
+            self._forward(forwarded, index, timeout_s, unfiltered(options)),
             asyncio.gather(
                 *(self._in_turn(turn, timeout_s, batch.arguments(i, index, options)) for i in batch.run_here)
             ),
@@ -357,11 +322,19 @@ class AsyncRerankClient(AsyncElasticsearch):
             return await self._answer(timeout_s, arguments)
 
     async def _forward(
-        self, searches: list[Any], index: str | Sequence[str] | None, options: Mapping[str, Any]
-    ) -> ObjectApiResponse[Any] | None:
+        self,
+        searches: list[Any],
+        index: str | Sequence[str] | None,
+        timeout_s: float | None,
+        options: Mapping[str, Any],
+    ) -> ObjectApiResponse[Any] | ApiError | None:
         if not searches:
             return None
-        return await self._client.msearch(searches=searches, index=index, **options)
+        client = self._client if timeout_s is None else self._connection.within(timeout_s)
+        try:
+            return await client.msearch(searches=searches, index=index, **options)
+        except ConnectionTimeout as error:
+            return late(error)
 
     async def _answer(
         self, timeout_s: float | None, arguments: dict[str, Any]

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import Scope
 
-from ..client import ORIGIN
+from ..caller import ORIGIN
 from ..errors import RequestError
 
 OF_THE_CONNECTION = frozenset(

@@ -24,11 +24,14 @@ PAGE = b"<html><body><h1>nginx</h1></body></html>"
 
 @dataclass(slots=True)
 class Proxy:
-    """``seen`` holds (method, path, bytes, outcome) of all requests."""
+    """``seen`` holds (method, path, bytes, outcome) of all requests, ``headers`` their headers, with names in
+    lower case.
+    """
 
     url: str
     rule: Rule
     seen: list[tuple[str, str, int, Outcome]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def outcomes(self, part: str) -> list[Outcome]:
         """Return what became of the requests whose path holds ``part``."""
@@ -96,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             outcome = proxy.rule(self.command, path, size)
             proxy.seen.append((self.command, path, size, outcome))
+            proxy.headers.append({name.lower(): value for name, value in self.headers.items()})
         if outcome == "close":
             self._close()
             return

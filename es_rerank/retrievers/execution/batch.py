@@ -111,19 +111,22 @@ class Batch:
 
     def joined(
         self,
-        forwarded: ObjectApiResponse[Any] | None,
+        forwarded: ObjectApiResponse[Any] | ApiError | None,
         run_here: Mapping[int, ObjectApiResponse[Any] | ApiError],
         began: float,
         options: Mapping[str, Any],
     ) -> ObjectApiResponse[Any]:
         """Return one response with all answers in the order of the searches, and all their warnings.
 
-        ``forwarded``: Elasticsearch's answer to the forwarded searches, None if there is none. ``run_here``:
-        the answers of es-rerank, by position. ``began``: the start of the work, in seconds of
-        ``time.monotonic()``.
+        ``forwarded``: Elasticsearch's answer to the forwarded searches, None if there are none; an error is
+        the answer to each of them. ``run_here``: the answers of es-rerank, by position. ``began``: the start
+        of the work, in seconds of ``time.monotonic()``.
         """
-        responses = [] if forwarded is None else forwarded["responses"]
-        answers = dict(zip(self.forwarded, responses, strict=True))
+        if isinstance(forwarded, ApiError):
+            answers = dict.fromkeys(self.forwarded, _item(forwarded))
+        else:
+            responses = [] if forwarded is None else forwarded["responses"]
+            answers = dict(zip(self.forwarded, responses, strict=True))
         answers |= {i: _item(answer) for i, answer in run_here.items()}
         took = round((time.monotonic() - began) * 1000)
         body = {"took": took, "responses": [answers[i] for i in sorted(answers)]}

@@ -47,9 +47,14 @@ class EsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A search that Elasticsearch runs as a whole. The arguments are those of ``Elasticsearch.search``."""
+    """A search that Elasticsearch runs as a whole. The arguments are those of ``Elasticsearch.search``.
+
+    ``bounded``: whether it ends at the deadline of the search. A search in which es-rerank has no part has
+    the client's own request timeout.
+    """
 
     arguments: dict[str, Any]
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

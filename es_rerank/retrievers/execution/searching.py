@@ -138,7 +138,7 @@ class Searching:
             if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
         }
         answer: ObjectApiResponse[Any] = yield Forward(
-            {**query_parameters, "index": context.index, "body": {**body, "retriever": tree}}
+            {**query_parameters, "index": context.index, "body": {**body, "retriever": tree}}, bounded=True
         )
         hits = answer.body.get("hits", {}).get("hits", [])  # a filter_path may have left them out
         check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
