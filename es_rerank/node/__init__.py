@@ -2,7 +2,7 @@
 
 from .checks import FULL, Check, Diagnosis, doctor
 from .distribution import STRIPPED, VERSION
-from .lifecycle import Down, Node, address, down, running, up
+from .lifecycle import Down, Node, address, down, moved_from, running, up
 
 __all__ = [
     "FULL",
@@ -15,6 +15,7 @@ __all__ = [
     "address",
     "doctor",
     "down",
+    "moved_from",
     "running",
     "up",
 ]

@@ -169,6 +169,18 @@ def running(state_dir: Path) -> Node | None:
     return _node(record) if record is not None and _is_alive(record) and _answers(record) else None
 
 
+def moved_from(url: str, state_dir: Path) -> str | None:
+    """Return the address of the running node of ``state_dir`` if it is another than ``url``.
+
+    Returns None too if the node that is on record does not answer there: another server may.
+    """
+    record = read(state_dir.resolve())
+    if record is None or record.url.rstrip("/") == url.rstrip("/"):
+        return None
+    node = running(state_dir)
+    return None if node is None else node.url
+
+
 def address(url: str | None, state_dir: Path) -> str:
     """Return the address of Elasticsearch.
 
