@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,33 +15,34 @@ from rich.table import Table
 from ..collection import read_queries
 from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
-from ..export import ExportOptions, export_model
-from ..models.local.cross_encoder import CrossEncoder
-from ..models.manifest import MANIFEST, Precision, read_manifest
 from ..research.bench.engine import label
 from ..research.bench.load import RateResult
 from ..research.bench.machine import machine
-from ..research.bench.peers import System
-from ..research.bench.peers.environment import default_environments, installed
-from ..research.bench.servers import INFINITY, Server, in_precision, start_infinity, start_sidecar
+from ..research.bench.overload import DEADLINE_S, SECONDS
+from ..research.bench.peers.environment import default_environments
 from ..research.bench.under_load import (
     CAPACITY_SHARES,
     LATE_AFTER_S,
     REQUESTS,
-    SERVER_BATCH_SIZES,
-    Contender,
     ServerRow,
     UnderLoad,
-    reference,
 )
-from ..research.bench.workers import Lists, ScoreArray
+from ..research.bench.workers import Lists
 from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
-from .bench_options import Plot, Threads, check_plot, steps
+from .bench_options import Plot, check_plot, steps
+from .bench_overload import measure_overload
+from .bench_servers import Measured
 from .extras import check_evaluate
-from .output import Json, print_json, stderr, stdout
+from .output import Json, print_json, stdout
 
 REQUEST_WINDOW = 20
+
+_NOT_IN_OVERLOAD = ("requests", "rates", "timeout")
+_ONLY_IN_OVERLOAD = ("seconds", "deadline")
+
+_OVERLOAD_WINDOWS = 200
+"""Different windows that an overload repeats, each time with another number in the query."""
 
 _MOST_QUERIES = 2_000
 """Most queries of a collection that are read, drawn by a hash of their id."""
@@ -60,6 +57,7 @@ _CAPTION = (
 
 
 def load(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -91,7 +89,26 @@ def load(
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds after which a request is late.")
     ] = LATE_AFTER_S,
-    threads: Threads = 0,
+    overload: Annotated[
+        bool,
+        typer.Option(
+            "--overload",
+            help="Offer each server 1.2, 2 and 3 times its capacity instead, with a deadline for each "
+            "request. The server and the sender have cores of their own.",
+        ),
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3_600, help="With --overload: seconds of each overload.")
+    ] = SECONDS,
+    deadline: Annotated[
+        float, typer.Option(min=0.001, help="With --overload: seconds within which an answer is in time.")
+    ] = DEADLINE_S,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Cores that each server may use; 0 is all, with --overload all except the sender's."
+        ),
+    ] = 0,
     alone: Annotated[
         bool,
         typer.Option(
@@ -108,15 +125,30 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Compare the latency under load of the sidecar and of infinity's server: open loop, same weights, same
-    requests at the same times.
+    requests at the same times. With --overload: what each answers in time when it is offered too much.
     """
     check_evaluate("the bench")
     check_plot(plot)
+    _check_together(context, overload=overload)
     if wrong := [rate for rate in rates or () if not 0 < rate < math.inf]:
         raise SettingsError(f"--rates {wrong[0]:g} is not a rate; give requests per second above 0")
-    asked = _requests(data or packaged(), window, requests)
+    asked = _requests(data or packaged(), window, _OVERLOAD_WINDOWS if overload else requests)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
-        setting = _Setting(Path(scratch), threads or cores(), model, timeout, alone=alone)
+        if overload:
+            threads = threads or max(cores() - 1, 1)
+            setting = Measured(Path(scratch), threads, model, max(timeout, deadline), alone=alone)
+            measure_overload(
+                setting.contenders(cache or default_environments()),
+                asked,
+                setting.expected(asked),
+                seconds=seconds,
+                deadline_s=deadline,
+                threads=threads,
+                plot=plot,
+                as_json=as_json,
+            )
+            return
+        setting = Measured(Path(scratch), threads or cores(), model, timeout, alone=alone)
         contest = UnderLoad(
             setting.contenders(cache or default_environments()),
             asked,
@@ -142,6 +174,18 @@ def load(
         raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
 
 
+def _check_together(context: typer.Context, *, overload: bool) -> None:
+    """Raise SettingsError for an option that would change nothing, with or without --overload."""
+    for name in _NOT_IN_OVERLOAD if overload else _ONLY_IN_OVERLOAD:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise SettingsError(
+                f"--{name} changes nothing with --overload; leave one of them out"
+                if overload
+                else f"--{name} changes nothing without --overload; add --overload"
+            )
+
+
 def _requests(folder: Path, window: int, number: int) -> Lists:
     """Return ``number`` full windows. Raises SettingsError when the collection has fewer."""
     from ..research.bench.windows import requests_of, windows
@@ -160,89 +204,6 @@ def _requests(folder: Path, window: int, number: int) -> Lists:
             f"{folder} gives; choose fewer, a smaller --window, or a larger collection with --data"
         )
     return requests
-
-
-class _Setting:
-    """Model folders of the same weights, and the servers over them."""
-
-    def __init__(
-        self, scratch: Path, threads: int, model: str | None, timeout_s: float, *, alone: bool
-    ) -> None:
-        from ..models.load import model_folder
-        from ..research.bench.weights import bundled_weights, source_folder
-        from ..settings import BUNDLED_RERANKER
-
-        self.threads = threads
-        self._scratch, self._timeout_s = scratch, timeout_s
-        self._torch: Path | None = None
-        if model is not None and (Path(model) / MANIFEST).is_file():
-            self._exported = Path(model)
-        elif model is None and alone:
-            self._exported = model_folder(BUNDLED_RERANKER)
-        else:
-            torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
-            self._exported, self._torch = scratch / "ours", None if alone else torch
-            with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
-                export_model(
-                    str(torch),
-                    self._exported,
-                    ExportOptions(kind="cross-encoder"),
-                    say=partial(stderr.print, highlight=False),
-                )
-        self._precisions: list[Precision] = sorted(read_manifest(self._exported).variants, reverse=True)
-
-    def contenders(self, cache: Path) -> list[Contender]:
-        """Return the sidecar in every precision of the folder, and infinity's server when there is a torch
-        folder.
-        """
-        mine = version("es-rerank")
-        contenders = [
-            Contender(
-                System("es-rerank sidecar", precision, None, "sidecar", "ours", batches=False),
-                mine,
-                partial(self._sidecar, precision),
-            )
-            for precision in self._precisions
-        ]
-        if self._torch is not None:
-            system = System("infinity server, torch", "fp32", INFINITY.name, "infinity", "torch")
-            contenders.append(
-                Contender(
-                    system, INFINITY.version, partial(self._infinity, self._torch, cache), SERVER_BATCH_SIZES
-                )
-            )
-        return contenders
-
-    def expected(self, requests: Lists) -> list[ScoreArray] | None:
-        """Return this engine's fp32 logits of the first requests; None when there is no fp32 graph.
-
-        The export has compared these logits with torch's.
-        """
-        if "fp32" not in self._precisions:
-            return None
-        with CrossEncoder(self._exported, threads=self.threads, variant="fp32") as model:
-            return reference(lambda query, texts: model.score(query, texts).values, requests)
-
-    def _sidecar(self, precision: Precision, _: int | None) -> Server:
-        folder = self._scratch / f"served-{precision}"
-        return start_sidecar(
-            in_precision(self._exported, precision, folder),
-            self._scratch,
-            threads=self.threads,
-            timeout_s=self._timeout_s,
-        )
-
-    def _infinity(self, torch: Path, cache: Path, batch: int | None) -> Server:
-        assert batch is not None
-        with _doing(f"installing {INFINITY.pinned}"):
-            python = installed(INFINITY, cache)
-        return start_infinity(python, torch.resolve(), self._scratch, threads=self.threads, batch=batch)
-
-
-@contextmanager
-def _doing(what: str) -> Iterator[None]:
-    with stderr.status(f"{what} ..."):
-        yield
 
 
 class _Report:

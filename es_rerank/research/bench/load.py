@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
-RequestOutcome = Literal["answered", "rejected", "late"]
-"""The outcome of a request: scores; a refusal because the queue is full (429, 503); or no answer in time."""
+RequestOutcome = Literal["answered", "rejected", "late", "failed"]
+"""The outcome of a request: scores; a refusal because the queue is full (429, 503); no answer in time; or any
+other answer, where the measurement counts it instead of ending.
+"""
 
 SendRequest = Callable[[int], Awaitable[RequestOutcome]]
 """Sends the request with a number. An error that it raises ends the measurement."""
@@ -105,7 +107,6 @@ async def offer(send: SendRequest, due: Seconds, *, timeout_s: float) -> list[Re
 
     async def one(number: int) -> Reply:
         moment = began + float(due[number])
-        await asyncio.sleep(moment - loop.time())
         behind = max(loop.time() - moment, 0.0)
         try:
             async with asyncio.timeout_at(moment + timeout_s):
@@ -114,25 +115,46 @@ async def offer(send: SendRequest, due: Seconds, *, timeout_s: float) -> list[Re
             outcome = "late"
         return Reply(outcome, math.inf if outcome == "late" else loop.time() - moment, behind)
 
-    return await _together([one(number) for number in range(len(due))])
+    async def all_due(group: asyncio.TaskGroup) -> list[asyncio.Task[Reply]]:
+        # A task begins when its request is due: thousands that begin together would delay the first ones.
+        tasks = []
+        for number, at in enumerate(due.tolist()):
+            await asyncio.sleep(began + at - loop.time())
+            tasks.append(group.create_task(one(number)))
+        return tasks
+
+    with _first_error():
+        async with asyncio.TaskGroup() as group:
+            tasks = await all_due(group)
+    return [task.result() for task in tasks]
 
 
-async def capacity(send: SendRequest, requests: int, *, side_by_side: int) -> float:
+async def capacity(
+    send: SendRequest, requests: int, *, side_by_side: int, seconds: float = math.inf
+) -> float:
     """Return the requests answered per second when ``side_by_side`` requests are always open: the maximum
     rate.
 
-    Rejected and late requests do not count. An error of ``send`` is raised.
+    The measurement ends after ``requests`` requests, or after ``seconds``. Answers that come later do not
+    count, and neither do rejected, late and failed requests. An error of ``send`` is raised.
     """
-    numbers, outcomes = iter(range(requests)), Counter[RequestOutcome]()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    numbers, answered = iter(range(requests)), list[float]()
 
     async def caller() -> None:
         for number in numbers:
-            outcomes[await send(number)] += 1
+            outcome = await send(number)
+            if outcome == "answered":
+                answered.append(loop.time() - began)
+            if loop.time() - began >= seconds:
+                return
 
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await _together([caller() for _ in range(side_by_side)])
-    return outcomes["answered"] / (loop.time() - began)
+    with _first_error():
+        async with asyncio.TaskGroup() as group:
+            for _ in range(side_by_side):
+                group.create_task(caller())
+    return sum(at <= seconds for at in answered) / min(seconds, loop.time() - began)
 
 
 def rate_result(rate: float, due: Seconds, replies: Sequence[Reply]) -> RateResult:
@@ -171,14 +193,13 @@ def without_collection() -> Iterator[None]:
         gc.enable()
 
 
-async def _together(work: Sequence[Any]) -> list[Any]:
-    """Return the results of coroutines. The first error cancels the others and is raised unchanged."""
+@contextmanager
+def _first_error() -> Iterator[None]:
+    """Raise the first error of a task group unchanged, instead of the group."""
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in work]
+        yield
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from ...engine.processor import architecture, cores, instruction_sets, processor_name
 
@@ -18,6 +22,45 @@ def machine(elasticsearch: str) -> dict[str, str | int]:
         "python": platform.python_version(),
         "elasticsearch": elasticsearch,
     }
+
+
+class Cores(NamedTuple):
+    """The cores of a measured server and the core of the bench that asks it, by their numbers.
+
+    Both are None where the operating system binds no process to a core (macOS). ``shared`` says that the
+    server and the bench may run on the same core.
+    """
+
+    server: frozenset[int] | None
+    bench: int | None
+    shared: bool
+
+
+def cores_apart(threads: int) -> Cores:
+    """Return the first ``threads`` cores for a server, and the last core that this process may use for the
+    bench.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return Cores(None, None, cores() <= threads)
+    allowed = sorted(os.sched_getaffinity(0))
+    return Cores(frozenset(allowed[:threads]), allowed[-1], cores() <= threads)
+
+
+@contextmanager
+def bound_to(numbers: frozenset[int] | None) -> Iterator[None]:
+    """Run this thread, and the processes that it starts, on the cores with these numbers inside the block.
+
+    None binds nothing.
+    """
+    if numbers is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, numbers)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def int8_preset() -> str:

@@ -39,6 +39,12 @@ class ProcessTree:
             return sum(_peak_mb(process) for process in self._members())
         return 0.0
 
+    def cpu_s(self) -> float:
+        """Return the CPU time that the processes have used until now, in seconds; 0 when they have ended."""
+        with suppress(psutil.Error):
+            return sum(sum(process.cpu_times()[:2]) for process in self._members())
+        return 0.0
+
     def kill(self) -> None:
         """End every process, and wait until they have ended."""
         members = self._members()

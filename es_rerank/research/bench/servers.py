@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,15 @@ INFINITY = Peer("infinity-server", "0.0.78", "infinity-emb[torch,optimum,server]
 READY_TIMEOUT_S = 300.0
 _SCORES_TIMEOUT_S = 30.0
 _INTERVAL_S = 0.1
+_KEPT_S = 2.0
+"""Seconds that an idle connection is kept: less than uvicorn's 5, so that no request meets a connection that
+the server has just closed.
+"""
+
+_IDLE_SHARE = 0.2
+"""A server that uses at most this share of a core has no work left."""
+
+_IDLE_INTERVAL_S = 0.5
 _STATUS: dict[int, RequestOutcome] = {
     200: "answered",
     429: "rejected",
@@ -44,18 +54,21 @@ class Dialect:
     """How a server is asked to rerank.
 
     ``path`` is the path of the request, ``body`` makes the request's body, and ``scores`` reads each text's
-    raw score from the answer, by position.
+    raw score from the answer, by position. ``deadline`` is the header with the milliseconds that the caller
+    waits, "" for a server that reads none.
     """
 
     path: str
     body: Callable[[str, Sequence[str]], dict[str, Any]]
     scores: Callable[[Any], Mapping[int, float]]
+    deadline: str = ""
 
 
 TEI_DIALECT = Dialect(
     "/rerank",
     lambda query, texts: {"query": query, "texts": texts, "raw_scores": True},
     lambda answer: {result["index"]: result["score"] for result in answer},
+    "X-Rerank-Timeout-Ms",
 )
 INFINITY_DIALECT = Dialect(
     "/rerank",
@@ -116,33 +129,62 @@ class Server:
             ) from error
 
     @asynccontextmanager
-    async def sender(self, requests: Lists) -> AsyncIterator[SendRequest]:
+    async def sender(
+        self, requests: Lists, *, deadline_s: float | None = None, failures: Counter[str] | None = None
+    ) -> AsyncIterator[SendRequest]:
         """Yield the function that sends the request with a number; each open request has its own connection.
 
-        The function raises WorkerError for an answer that is not scores, a refusal or a timeout, and for a
-        broken connection.
+        The server is told ``deadline_s``, the seconds that the caller waits, if it reads such a header. The
+        function raises WorkerError for an answer that is not scores, a refusal or a timeout, and for a broken
+        connection. With ``failures`` it returns "failed" instead, and counts there what happened, by status
+        or by the name of the error.
         """
         import aiohttp  # noqa: PLC0415 --help must not wait for it
 
         bodies = [json.dumps(self._dialect.body(query, texts)).encode() for query, texts in requests]
         headers, unbounded = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=None)
+        if deadline_s is not None and self._dialect.deadline:
+            headers[self._dialect.deadline] = str(round(deadline_s * 1000))
+
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=unbounded
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S),
+            headers=headers,
+            timeout=unbounded,
         ) as http:
 
             async def send(number: int) -> RequestOutcome:
                 try:
                     async with http.post(self._url, data=bodies[number]) as answer:
-                        text = await answer.text()
+                        text = await answer.read()
                 except aiohttp.ClientError as error:
+                    if failures is not None:
+                        failures[type(error).__name__] += 1
+                        return "failed"
                     raise WorkerError(
                         f"broke the connection ({error or type(error).__name__}); it said: {self._said()}"
                     ) from error
-                if answer.status not in _STATUS:
-                    raise WorkerError(f"answered {answer.status}: {text[:200]}")
-                return _STATUS[answer.status]
+                if answer.status in _STATUS:
+                    return _STATUS[answer.status]
+                if failures is not None:
+                    failures[str(answer.status)] += 1
+                    return "failed"
+                raise WorkerError(f"answered {answer.status}: {text[:200].decode(errors='replace')}")
 
             yield send
+
+    def wait_until_idle(self, timeout_s: float) -> None:
+        """Return when the server has no work left: it answers, and its processes hardly use a core.
+
+        Raises WorkerError when the server has ended, or still works after ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self._wait(deadline)
+            before = self.process_tree.cpu_s()
+            time.sleep(_IDLE_INTERVAL_S)
+            if self.process_tree.cpu_s() - before <= _IDLE_SHARE * _IDLE_INTERVAL_S:
+                return
+        raise WorkerError(f"is still busy {timeout_s:g} s after the last request; it said: {self._said()}")
 
     def close(self) -> None:
         """End the process and its children."""

@@ -31,14 +31,14 @@ SERVER_BATCH_SIZES = (4, 8, 16, 32)
 """Batch sizes that are tried for a server that has a batch size; 32 is infinity's default."""
 
 _CAPACITY_REQUESTS = 60
-_WARM_UP = 8
-_SIDE_BY_SIDE = 8
+WARM_UP = 8
+SIDE_BY_SIDE = 8
 """Open requests while capacity is measured: more than a machine with a few cores needs to be busy."""
 
 _CHECKED_REQUESTS = 3
 """Number of requests whose scores are compared with the reference."""
 
-_DRAIN_TIMEOUT_S = 600.0
+DRAIN_TIMEOUT_S = 600.0
 """Time that a server has for the work that is left after a step."""
 
 
@@ -101,14 +101,15 @@ class UnderLoad:
         timeout_s: float = LATE_AFTER_S,
     ) -> None:
         self.rows = [ServerRow(contender) for contender in contenders]
-        self._servers: dict[int, Server] = {}
+        self.servers: dict[int, Server] = {}
+        """The servers that run, by the place of their row."""
         self._requests, self._expected, self._timeout_s = requests, expected, timeout_s
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in self._servers.values():
+        for server in self.servers.values():
             server.close()
 
     def prepare(self, on_step: OnStep) -> None:
@@ -120,7 +121,7 @@ class UnderLoad:
             for batch in row.contender.batches:
                 on_step(row.contender.system.name)
                 if row.reason is None:
-                    with self._failure_recorded(place):
+                    with self.failure_recorded(place):
                         self._start_and_measure(place, batch)
 
     def preparations(self) -> int:
@@ -140,11 +141,11 @@ class UnderLoad:
         for turn in range(len(rates or shares)):
             for place, row in enumerate(self.rows):
                 on_step(row.contender.system.name)
-                if row.capacity is not None and place in self._servers:
+                if row.capacity is not None and place in self.servers:
                     rate = rates[turn] if rates else shares[turn] * row.capacity
-                    with self._failure_recorded(place):
-                        row.steps.append(self._step(self._servers[place], rate))
-                        row.peak_rss_mb = self._servers[place].process_tree.peak_rss_mb()
+                    with self.failure_recorded(place):
+                        row.steps.append(self._step(self.servers[place], rate))
+                        row.peak_rss_mb = self.servers[place].process_tree.peak_rss_mb()
 
     def _start_and_measure(self, place: int, batch: int | None) -> None:
         """Start a server with a batch size; keep it if it is faster than with the sizes before."""
@@ -159,9 +160,9 @@ class UnderLoad:
         except BaseException:
             server.close()
             raise
-        if place in self._servers:
-            self._servers.pop(place).close()
-        self._servers[place], row.batch, row.capacity = server, batch, rate
+        if place in self.servers:
+            self.servers.pop(place).close()
+        self.servers[place], row.batch, row.capacity = server, batch, rate
 
     def _check(self, system: System, server: Server) -> None:
         for (query, texts), expected in zip(
@@ -170,12 +171,12 @@ class UnderLoad:
             difference_from_torch(system, server.scores(query, texts), expected)
 
     async def _capacity(self, server: Server) -> float:
-        warm_up, counted = (min(number, len(self._requests)) for number in (_WARM_UP, _CAPACITY_REQUESTS))
+        warm_up, counted = (min(number, len(self._requests)) for number in (WARM_UP, _CAPACITY_REQUESTS))
         async with server.sender(self._requests) as send:
-            await capacity(send, warm_up, side_by_side=_SIDE_BY_SIDE)
-            rate = await capacity(send, counted, side_by_side=_SIDE_BY_SIDE)
+            await capacity(send, warm_up, side_by_side=SIDE_BY_SIDE)
+            rate = await capacity(send, counted, side_by_side=SIDE_BY_SIDE)
         if not rate:
-            raise WorkerError(f"answered none of {_SIDE_BY_SIDE} requests that were open at the same time")
+            raise WorkerError(f"answered none of {SIDE_BY_SIDE} requests that were open at the same time")
         return rate
 
     def _step(self, server: Server, rate: float) -> RateResult:
@@ -184,7 +185,7 @@ class UnderLoad:
             with without_collection():
                 replies = asyncio.run(self._offered(server, due))
             # Waits for the work of cancelled requests, so that the next step starts with an empty queue.
-            server.scores(*self._requests[0], timeout_s=_DRAIN_TIMEOUT_S)
+            server.scores(*self._requests[0], timeout_s=DRAIN_TIMEOUT_S)
         return rate_result(rate, due, replies)
 
     async def _offered(self, server: Server, due: Seconds) -> list[Reply]:
@@ -192,14 +193,14 @@ class UnderLoad:
             return await offer(send, due, timeout_s=self._timeout_s)
 
     @contextmanager
-    def _failure_recorded(self, place: int) -> Iterator[None]:
+    def failure_recorded(self, place: int) -> Iterator[None]:
         """Store the reason of a WorkerError in the row instead of raising it."""
         try:
             yield
         except WorkerError as error:
             self.rows[place].reason = str(error)
-            if place in self._servers:
-                self._servers.pop(place).close()
+            if place in self.servers:
+                self.servers.pop(place).close()
 
 
 def reference(score: Callable[[str, Sequence[str]], Any], requests: Lists) -> list[ScoreArray]:
