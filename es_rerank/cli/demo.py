@@ -71,7 +71,8 @@ def demo(
     from ..models.load import embedder_of, reranker_of
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect, found_or_started
-    from .serve import build_service, listen
+    from .listening import listen
+    from .serve import build_service
     from .serve import run_server as run_sidecar
 
     check_evaluate("the demo")
@@ -103,7 +104,7 @@ def demo(
             )
     if service is not None:
         with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end of a demo
-            run_sidecar(service, listen(HOST, port), f"index {INDEX}; Ctrl-C ends it")
+            run_sidecar(service, listen(HOST, port), f"index {INDEX}; Ctrl-C ends it", settings)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

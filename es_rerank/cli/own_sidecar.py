@@ -15,12 +15,14 @@ from pathlib import Path
 import httpx
 
 from ..errors import EsRerankError
+from ..settings import PREFIX
 from .output import stderr
 
 _ADDRESS = re.compile(r"sidecar on (http://\S+)")
 _READY_S = 120.0
 """Most seconds until the sidecar has loaded its models."""
 
+_TLS = PREFIX + "TLS_"
 _ASK_S = 5.0
 _STOP_S = 30.0
 _INTERVAL_S = 0.05
@@ -53,7 +55,7 @@ def own_sidecar(
             log.open("wb") as out,
             subprocess.Popen(  # noqa: S603 this program
                 command,
-                env={**os.environ, **(settings or {})},
+                env={**_inherited(), **(settings or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -65,6 +67,12 @@ def own_sidecar(
                 yield address
             finally:
                 _end(running)
+
+
+def _inherited() -> dict[str, str]:
+    """Return the variables of this process, without those for a sidecar that others reach."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_TLS)}
+    return {**variables, PREFIX + "DRAIN_DELAY_MS": "0"}
 
 
 def _ready(running: subprocess.Popen[bytes], log: Path) -> str:

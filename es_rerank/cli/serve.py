@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +13,13 @@ import typer
 from ..addresses import has_credentials, masked
 from ..defaults import HOST, PORT
 from ..errors import SettingsError
+from .listening import is_loopback, listen, shown_address, tls_of
 from .output import ElasticsearchUrl, stderr
 
 if TYPE_CHECKING:
     from ..models import Embedder, Reranker
     from ..settings import Settings
     from ..sidecar.service import Service
-
-_DRAIN_S = 10
-"""Most seconds that running requests may take after SIGTERM."""
 
 
 def serve(
@@ -46,6 +44,16 @@ def serve(
         Path | None,
         typer.Option(help="TOML file of the sidecar's API keys, read again on SIGHUP.", show_default=False),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the sidecar's certificate: listen with TLS.", show_default=False),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the certificate's key.", show_default="in the file of the certificate"
+        ),
+    ] = None,
     pass_through: Annotated[
         bool | None,
         typer.Option(
@@ -64,63 +72,60 @@ def serve(
         settings = settings.model_copy(update={"pass_through": pass_through})
     if api_keys_file is not None:
         settings = settings.model_copy(update={"api_keys_file": api_keys_file})
+    if tls_certificate is not None:  # its key is beside it, or in it: not the one of another certificate
+        settings = settings.model_copy(update={"tls_certificate": tls_certificate, "tls_key": tls_key})
+    elif tls_key is not None:
+        settings = settings.model_copy(update={"tls_key": tls_key})
+    tls = tls_of(settings)
     url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
     service = build_service(settings, url, reranker, embedder)
-    run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}")
+    run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}", settings, tls)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free port.
+def run_server(
+    service: Service,
+    listener: socket.socket,
+    about: str,
+    settings: Settings,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Run the sidecar until SIGINT or SIGTERM; running requests are answered first.
 
-    Raises SettingsError when the address cannot be used.
+    With ``tls``, connections are encrypted. Raises the error of models that cannot be loaded, and
+    SettingsError when the process may open too few files.
     """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
-        ) from error
-    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol. Without TCP_NODELAY, a response of
-    # two packets takes 40 ms longer.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def run_server(service: Service, listener: socket.socket, about: str) -> None:
-    """Run the sidecar until SIGINT or SIGTERM; running requests are answered first."""
-    import uvicorn
-
     from ..sidecar.app import create_app
+    from ..sidecar.listener import most_connections
     from ..sidecar.log import configure_log
+    from ..sidecar.progress import ConnectionLimits
+    from ..sidecar.server import Drain, Server
 
-    host, port = listener.getsockname()[:2]
-    if not service.keys.asked and not _is_loopback(host):
+    host = listener.getsockname()[0]
+    if not service.keys.asked and not is_loopback(host):
         stderr.print(
             f"[yellow]warning:[/] the sidecar listens on {host} and asks for no key: everybody who reaches "
             "it can use its models; set ES_RERANK_API_KEYS_FILE, or listen on 127.0.0.1",
             soft_wrap=True,
             highlight=False,
         )
-    shown = f"[{host}]" if ":" in host else host
+    configure_log()
+    limits = ConnectionLimits(
+        most_connections(settings.max_connections),
+        settings.header_timeout_ms / 1000,
+        settings.body_timeout_ms / 1000,
+        settings.body_bytes_per_s,
+        settings.write_timeout_ms / 1000,
+        settings.idle_timeout_ms / 1000,
+    )
+    shown = shown_address(listener, encrypted=tls is not None)
     stderr.print(
-        f"es-rerank sidecar on http://{shown}:{port} "
-        f"(documentation: http://{shown}:{port}/_rerank/docs), {about}",
+        f"es-rerank sidecar on {shown} (documentation: {shown}/_rerank/docs), {about}",
         markup=False,
         soft_wrap=True,
         highlight=False,
     )
-    configure_log()
-    config = uvicorn.Config(
-        create_app(service), log_config=None, timeout_graceful_shutdown=_DRAIN_S, server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[listener])
-
-
-def _is_loopback(host: str) -> bool:
-    address = ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address.is_loopback or (mapped is not None and mapped.is_loopback)
+    drain = Drain(settings.drain_delay_ms / 1000, settings.drain_ms / 1000)
+    Server(create_app(service), service, limits, drain, tls).run([listener])
 
 
 def build_service(

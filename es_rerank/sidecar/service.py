@@ -8,38 +8,27 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cachetools import LRUCache
-from elastic_transport import ApiResponse
-from elasticsearch import (
-    ApiError,
-    AsyncElasticsearch,
-    SerializationError,
-    TransportError,
-    UnsupportedProductError,
-)
+from elasticsearch import AsyncElasticsearch
 
-from ..addresses import masked, masked_in
+from ..addresses import masked_in
 from ..client import AsyncRerankClient
 from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..retrievers.execution.commands import ServedModels
-from ..retrievers.execution.product import PRODUCT_HEADER, foreign, is_foreign, too_old
 from ..types import Scores
 from .headers import carried, of_the_caller
 from .keys import KEY, Keys
-from .upstream import CHECK, IDLE_S, Upstream
+from .readiness import Readiness
+from .upstream import IDLE_S, Upstream
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each keeps what the
 plugin says, which other callers may not be allowed to read. A client that is removed is not closed: all
 clients share the connections of ``Service.elasticsearch``."""
-
-_READY_S = 2.0
-"""How long the readiness check waits for Elasticsearch, in seconds."""
 
 _LOADING = "the model is still loading"
 
@@ -75,6 +64,7 @@ class Service:
     embedding and inference paths; without both, these paths need no key. ``elasticsearch_runs``: retrievers
     that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
     ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
+    ``load_error``: why none ever will be. ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
     """
 
@@ -86,15 +76,19 @@ class Service:
     pass_through: bool = False
     plugin: PluginUse = PLUGIN_USE
     fault: str = _LOADING
+    load_error: EsRerankError | None = None
+    stopping: bool = False
     pool: Pool | None = None
     api_keys_file: Path | None = None
     keys: Keys = field(init=False)
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
+    readiness: Readiness = field(init=False)
     _clients: LRUCache[str, AsyncRerankClient] = field(default_factory=lambda: LRUCache(_CREDENTIALS_KEPT))
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.api_key_hashes, self.api_keys_file)
+        self.readiness = Readiness(lambda: self.elasticsearch)
         node = next(iter(self.elasticsearch.transport.node_pool.all()))
         self.upstream = Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
 
@@ -112,11 +106,13 @@ class Service:
                     await reranker.ascore("ready", ["steady"])
         except EsRerankError as error:
             self.fault = masked_in(error.message)
+            self.load_error = error
             raise
         except Exception as error:
             self.fault = (
                 f"unexpected {type(error).__name__} while the model was loading; the log has the details"
             )
+            self.load_error = ModelError(self.fault)
             raise
         self._models, self.fault = ServedModels(rerankers, embedder), ""
 
@@ -242,37 +238,10 @@ class Service:
 
     async def faults(self) -> list[str]:
         """Return the reasons why the sidecar is not ready; an empty list if it is ready."""
-        reasons = [self.fault] if self._models is None else []
-        try:
-            # Any answer of Elasticsearch is accepted, also 401 or 410: this request has no credentials, but
-            # the callers have.
-            meta = (await self._asked("/_cluster/health")).meta
-        except (UnsupportedProductError, SerializationError):
-            reasons.append(self._foreign())
-        except TransportError as error:
-            reasons.append(f"Elasticsearch does not answer: {error.message}")
-        else:
-            if is_foreign(meta.status, meta.headers):
-                reasons.append(self._foreign())
-            elif meta.status >= 500 and PRODUCT_HEADER not in meta.headers:
-                reasons.append(f"Elasticsearch does not answer: a server in front of it says {meta.status}")
-        return reasons
+        reasons = ["the sidecar is stopping"] if self.stopping else []
+        reasons += [self.fault] if self._models is None else []
+        return reasons + (await self.readiness.found()).faults
 
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
-        try:
-            old = too_old((await self._asked("/")).body)
-        except (ApiError, TransportError):
-            return []
-        return [] if old is None else [old]
-
-    async def _asked(self, path: str) -> ApiResponse[Any]:
-        """Return what Elasticsearch answers to a caller without credentials, whatever its status."""
-        brief = self.elasticsearch.options(
-            request_timeout=_READY_S, max_retries=0, ignore_status=range(400, 600)
-        )
-        return await brief.perform_request("GET", path)
-
-    def _foreign(self) -> str:
-        node = next(iter(self.elasticsearch.transport.node_pool.all()))
-        return f"{foreign(masked(node.base_url))}; {CHECK}"
+        return (await self.readiness.found()).warnings

@@ -20,4 +20,4 @@ def test_listening_beyond_loopback_without_keys_is_said(
     arguments = ["--elasticsearch-url", node.url, "--host", host, *model_options(tmp_path)]
     said = started(arguments, tmp_path / "log", keys if keyed else {})
     assert ("asks for no key" in said) == (host == "0.0.0.0" and not keyed)
-    assert ("ES_RERANK_API_KEY_HASHES" in said) == (host == "0.0.0.0" and not keyed)
+    assert ("ES_RERANK_API_KEYS_FILE" in said) == (host == "0.0.0.0" and not keyed)

@@ -152,11 +152,13 @@ import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "support")!r}]
 import test_log
 from elasticsearch import AsyncElasticsearch
-from es_rerank.cli.serve import listen, run_server
+from es_rerank.cli.listening import listen
+from es_rerank.cli.serve import run_server
+from es_rerank.settings import Settings
 from es_rerank.sidecar.service import Service
 model = test_log.Failing(test_log.chained)
 service = Service(AsyncElasticsearch({node.url!r}), lambda: ({{model.name: model}}, None))
-run_server(service, listen("127.0.0.1", 0), "tests")
+run_server(service, listen("127.0.0.1", 0), "tests", Settings())
 """
     with (
         log.open("wb") as out,

@@ -17,6 +17,8 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+from es_rerank.settings import PREFIX
+
 _READY_S = 120.0
 
 
@@ -82,7 +84,8 @@ def _serving(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``es-rerank serve`` until the block ends; its output goes to the log."""
     command = [sys.executable, "-m", "es_rerank", "serve", *arguments]
-    variables = {**os.environ, **environment, "COLUMNS": "200"}
+    # No load balancer has to see that it stops.
+    variables = {**os.environ, PREFIX + "DRAIN_DELAY_MS": "0", **environment, "COLUMNS": "200"}
     with log.open("wb") as out, subprocess.Popen(command, stderr=out, stdout=out, env=variables) as process:
         try:
             yield process
