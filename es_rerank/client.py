@@ -20,6 +20,7 @@ from .caller import ORIGIN
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .models import Embedder, Reranker
+from .observation import stage
 from .retrievers.execution.batch import AT_ONCE, Batch, late, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
@@ -162,7 +163,8 @@ class RerankClient(Elasticsearch):
             return None
         client = self._client if timeout_s is None else self._connection.within(timeout_s)
         try:
-            return client.msearch(searches=searches, index=index, **options)
+            with stage("elasticsearch"):
+                return client.msearch(searches=searches, index=index, **options)
         except ConnectionTimeout as error:
             return late(error)
 
@@ -332,7 +334,8 @@ class AsyncRerankClient(AsyncElasticsearch):
             return None
         client = self._client if timeout_s is None else self._connection.within(timeout_s)
         try:
-            return await client.msearch(searches=searches, index=index, **options)
+            with stage("elasticsearch"):
+                return await client.msearch(searches=searches, index=index, **options)
         except ConnectionTimeout as error:
             return late(error)
 

@@ -45,9 +45,6 @@ class Observer(Protocol):
     def took(self, part: Literal["tokenization", "queue", "inference"], seconds: float) -> None:
         """Add the time of a part of a model's work."""
 
-    def encoded(self, lengths: Sequence[int]) -> None:
-        """Count sequences that a model reads, by their numbers of tokens."""
-
     def batch(self, sequences: int, tokens: int) -> None:
         """Count one run of a model."""
 
@@ -79,6 +76,13 @@ def reranking(
     return nullcontext(_ignore) if observer is None else observer.reranking(model, query, texts)
 
 
+def trouble(kind: Trouble) -> None:
+    """Count an error of Elasticsearch."""
+    observer = OBSERVER.get()
+    if observer is not None:
+        observer.trouble(kind)
+
+
 def _ignore(_: Scores) -> None:
     return
 
@@ -95,12 +99,11 @@ def fallback_of(error: BaseException) -> Fallback:
 class Runs:
     """Measures the runs of a model for one call: how long the first of them waited, and how long all took."""
 
-    def __init__(self, observer: Observer, lengths: Sequence[int]) -> None:
+    def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._submitted = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
-        observer.encoded(lengths)
 
     def timed(
         self, work: Callable[[Sequence[T]], R], tokens: Callable[[Sequence[T]], int]

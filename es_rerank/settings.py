@@ -19,6 +19,7 @@ from .defaults import (
     DRAIN_MS,
     HEADER_TIMEOUT_MS,
     IDLE_TIMEOUT_MS,
+    LOG_FORMAT,
     MAX_BODY_BYTES,
     MAX_CONNECTIONS,
     MAX_DOCUMENTS,
@@ -27,6 +28,7 @@ from .defaults import (
     TIMEOUT_MS,
     WINDOW,
     WRITE_TIMEOUT_MS,
+    LogFormat,
     PluginUse,
 )
 from .errors import SettingsError
@@ -210,6 +212,24 @@ class Settings(BaseSettings):
         default=(),
         description="SHA-256 of each API key for rerank and inference paths, in hexadecimal, "
         "comma-separated. Without it and a file of keys, no key is required.",
+    )
+    metrics_key_hashes: Hashes = Field(
+        default=(),
+        description="SHA-256 of each key for `/metrics` and `/_rerank/status`, in hexadecimal, "
+        "comma-separated. Without it, everybody may read `/metrics`.",
+    )
+    log_requests: bool = Field(
+        default=True,
+        description="Whether the sidecar logs one line for each request.",
+    )
+    log_format: LogFormat = Field(
+        default=LOG_FORMAT,
+        description="How the sidecar writes its log: `console` for text, `json` for JSON with the names of "
+        "the Elastic Common Schema (ECS).",
+    )
+    trace_texts: bool = Field(
+        default=False,
+        description="Whether OpenTelemetry spans hold queries, texts and the messages of errors.",
     )
     api_keys_file: Path | None = Field(
         default=None,

@@ -99,6 +99,7 @@ def run_server(
     from ..sidecar.log import configure_log
     from ..sidecar.progress import ConnectionLimits
     from ..sidecar.server import Drain, Server
+    from ..sidecar.tracing import configure_tracing
 
     host = listener.getsockname()[0]
     if not service.keys.asked and not is_loopback(host):
@@ -108,7 +109,8 @@ def run_server(
             soft_wrap=True,
             highlight=False,
         )
-    configure_log()
+    configure_log(service.observing.log_format)
+    configure_tracing(texts=service.observing.trace_texts)
     limits = ConnectionLimits(
         most_connections(settings.max_connections),
         settings.header_timeout_ms / 1000,
@@ -147,6 +149,8 @@ def build_service(
     from ..models.manifest import read_manifest
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
+    from ..sidecar.keys import Keys
+    from ..sidecar.observing import Observing
     from ..sidecar.service import Limits, Service
     from .connection import ca_certs, with_port
 
@@ -161,10 +165,10 @@ def build_service(
 
     # All models share one pool, so that no more runs than cores are active at a time.
     pool = Pool(settings.threads)
+    cache = ScoreCache(settings.score_cache) if settings.score_cache else None
 
     def load() -> tuple[dict[str, Reranker], Embedder]:
         provider = settings.execution_provider
-        cache = ScoreCache(settings.score_cache) if settings.score_cache else None
         loaded = [
             load_reranker(
                 model, name=name, pool=pool, access=Access.of(settings), cache=cache, provider=provider
@@ -186,4 +190,11 @@ def build_service(
         settings.plugin,
         api_keys_file=settings.api_keys_file,
         pool=pool,
+        cache=cache,
+        observing=Observing(
+            settings.log_requests,
+            settings.log_format,
+            settings.trace_texts,
+            Keys(settings.metrics_key_hashes),
+        ),
     )

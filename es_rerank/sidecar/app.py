@@ -18,12 +18,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
-from . import existence, health, inference, other_searches, passthrough, plugin_api, rescore, search, tei
+from . import (
+    existence,
+    health,
+    inference,
+    other_searches,
+    passthrough,
+    plugin_api,
+    rescore,
+    search,
+    status,
+    tei,
+)
 from .admission import Callers
 from .keys import read_again_on_sighup
-from .log import without_values
+from .log import STREAM, without_values
+from .metrics import Metrics
+from .observed import Observed, Sink
 from .paths import ReadSlashes
+from .record import tell_refusal
+from .request_log import RequestLog
 from .service import Service
+from .tracing import spans
 from .upstream import BrokenAnswerError
 from .wire import ClientLeftError, error_response, not_served
 
@@ -62,7 +78,8 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,  # a redirect would name the host that the caller wrote
     )
     app.state.service = service
-    for room in (health, search, other_searches, inference, rescore, tei, plugin_api, existence):
+    app.state.metrics = metrics = Metrics(service, STREAM)
+    for room in (health, status, search, other_searches, inference, rescore, tei, plugin_api, existence):
         app.include_router(room.router)
     if service.pass_through:
         app.include_router(passthrough.router)
@@ -79,6 +96,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(ReadSlashes)
     app.add_middleware(Callers)
     app.add_middleware(_Unexpected)
+    told = service.observing
+    sinks: tuple[Sink, ...] = (metrics,)
+    if told.log_requests:
+        sinks += (RequestLog(STREAM, told.log_format),)
+    traced = spans(texts=told.trace_texts, provider=told.tracer_provider)
+    app.add_middleware(Observed, sinks=sinks, spans=traced)
     return app
 
 
@@ -101,11 +124,13 @@ class _Unexpected:
 
         try:
             await self._app(scope, receive, send_and_note)
-        except BrokenAnswerError:
+        except BrokenAnswerError as error:
+            tell_refusal(error)
             return  # it is logged; the server closes the connection, because the answer is not complete
         except Exception as error:
             if scope["type"] != "http":
                 raise
+            tell_refusal(error)
             route = getattr(scope.get("route"), "path", None)
             _LOG.error(
                 f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}"
@@ -148,6 +173,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
         if error.status_code in {404, 405}:
             return not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
+    tell_refusal(error)
     if request.url.path == "/rerank" and isinstance(error, EsRerankError):
         return tei.tei_error(request, error)
     return error_response(request, error)

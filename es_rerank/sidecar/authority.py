@@ -16,6 +16,7 @@ from ..caller import CALLER, Caller
 from ..errors import RequestError, UnauthorizedError
 from ..retrievers.grammar.json_values import read_json
 from .keys import KEY, Key, Keys
+from .record import tell_key
 from .service import too_many_documents
 from .wire import check_length, read_bytes
 
@@ -52,6 +53,8 @@ def _served_as(key: Key | None) -> Iterator[None]:
     Both are set back: one task may serve several requests.
     """
     before = KEY.set(key)
+    if key is not None:
+        tell_key(key.name)
     # By its name: the same key written in another way is the same caller.
     caller = CALLER.get() if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
     caller_before = CALLER.set(caller)

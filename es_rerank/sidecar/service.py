@@ -18,11 +18,15 @@ from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIM
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
 from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
+from ..models.wrappers.cached import ScoreCache
+from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
 from .headers import carried, of_the_caller
 from .keys import KEY, Keys
+from .observing import Observing
 from .readiness import Readiness
+from .record import onward, tell_models
 from .upstream import IDLE_S, Upstream
 
 _CREDENTIALS_KEPT = 256
@@ -66,6 +70,7 @@ class Service:
     ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
     ``load_error``: why none ever will be. ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
+    ``cache``: the scores that are kept, None if none are. ``observing``: what the sidecar tells of itself.
     """
 
     elasticsearch: AsyncElasticsearch
@@ -80,6 +85,8 @@ class Service:
     stopping: bool = False
     pool: Pool | None = None
     api_keys_file: Path | None = None
+    cache: ScoreCache | None = None
+    observing: Observing = field(default_factory=Observing)
     keys: Keys = field(init=False)
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
@@ -157,7 +164,7 @@ class Service:
         are the headers of the caller's request. Raises RequestError for headers that cannot be sent on, and
         what ``models`` raises.
         """
-        sent = carried(headers.items())
+        sent = dict(onward(list(carried(headers.items()).items())))
         credentials = of_the_caller(sent)
         key = hashlib.sha256(repr(sorted(credentials.items())).encode()).hexdigest()
         client = self._clients.get(key)
@@ -217,8 +224,12 @@ class Service:
         many texts.
         """
         self.check_documents(len(texts))
+        tell_models(len(texts))
         deadline = time.monotonic() + self.allowed_s(timeout_s)
-        return await reranker.ascore(query, texts, deadline=deadline)
+        with reranking(reranker.name, query, texts) as tell:
+            scores = await reranker.ascore(query, texts, deadline=deadline)
+            tell(scores)
+        return scores
 
     async def score_all(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker

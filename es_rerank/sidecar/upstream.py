@@ -17,8 +17,11 @@ from yarl import URL
 
 from ..addresses import masked
 from ..errors import DeadlineError, RequestError, UnreachableError
+from ..observation import stage, trouble
 from ..retrievers.execution.product import foreign, is_foreign
+from ..retrievers.execution.telling import of_status
 from .headers import OF_THE_CONNECTION, forwarded
+from .record import onward, tell_forwarded
 
 _WHOLE_BYTES = 1 << 16
 """Answers up to this number of bytes are returned in one piece. Larger answers are streamed."""
@@ -80,10 +83,12 @@ class Upstream:
             encoded=True,
         )
         unsent = _length_headers(request, body)
-        headers = [pair for pair in forwarded(request.headers.items()) if pair[0].lower() not in unsent]
         patience = _Patience(within_s, self._idle_s)
+        tell_forwarded()
         try:
-            with patience.spent():
+            with patience.spent(), stage("elasticsearch"):
+                sent = onward(forwarded(request.headers.items()))
+                headers = [pair for pair in sent if pair[0].lower() not in unsent]
                 async with asyncio.timeout(patience.left) as timer:
                     data = body if isinstance(body, bytes) else _noted(body, timer, patience)
                     reply = await self._open(request.method, target, headers, data, again=again)
@@ -93,10 +98,14 @@ class Upstream:
                     whole = await reply.read() if _is_short(reply) else None
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, TimeoutError) and timer.expired():
+                trouble("timeout")
                 raise patience.error() from error
+            trouble("unreachable")
             raise unreachable(error, str(error) or type(error).__name__) from error
         except ValueError as error:  # of aiohttp, before anything is sent
             raise RequestError(f"a header of the request cannot be sent to Elasticsearch: {error}") from error
+        if reply.status >= 400:
+            trouble(of_status(reply.status))
         answer = (
             StreamingResponse(_chunks(reply, patience), reply.status)
             if whole is None

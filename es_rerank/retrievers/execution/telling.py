@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elasticsearch import ApiError, ConnectionTimeout, TransportError
 
-from ...observation import OBSERVER, Trouble
+from ...observation import OBSERVER, Trouble, trouble
 from ..response.answer import SearchStats
 
 _TOO_MANY, _FAILED = 429, 500
@@ -29,9 +29,7 @@ def tell_error(error: Exception) -> None:
 
 def tell_trouble(error: ApiError | TransportError) -> None:
     """Tell an error of Elasticsearch."""
-    observer = OBSERVER.get()
-    if observer is not None:
-        observer.trouble(trouble_of(error))
+    trouble(trouble_of(error))
 
 
 def trouble_of(error: ApiError | TransportError) -> Trouble:
