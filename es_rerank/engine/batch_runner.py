@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from ..observation import Runs
 from ..types import FloatArray
-from .pool import Pool
+from .pool import Pool, Rate, Work
 from .session import CPU
 
 RUN_TOKENS = 256
@@ -70,6 +71,8 @@ class BatchRunner(Generic[T]):
     ) -> None:
         self._session, self._pool, self._read = session, pool, read
         self._most, self._tokens = 1, RUN_TOKENS
+        self.rate = Rate()
+        """Seconds that a token takes."""
         if session.provider != CPU:
             self._most, self._tokens = ACCELERATOR_SEQUENCES, ACCELERATOR_TOKENS
         elif by_row and session.shares_runs(RUN_SEQUENCES):
@@ -81,19 +84,35 @@ class BatchRunner(Generic[T]):
         ``deadline`` is a moment of ``time.monotonic()``, None for no deadline. A sequence whose run had not
         begun by then has None instead of a result. Raises what ``Pool.run`` raises.
         """
-        groups = self._groups(sequences)
-        results = self._pool.run(
-            self._run_group, _grouped(sequences, groups), length=_tokens_of, deadline=deadline
-        )
-        return _in_order(groups, results, len(sequences))
+        _, results = self._pool.run_call(self.work(sequences), deadline=deadline)
+        return in_order(results, len(sequences))
 
     async def arun(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
         """Return the same as ``run`` without blocking the event loop."""
-        groups = self._groups(sequences)
-        results = await self._pool.arun(
-            self._run_group, _grouped(sequences, groups), length=_tokens_of, deadline=deadline
-        )
-        return _in_order(groups, results, len(sequences))
+        _, results = await self._pool.arun_call(self.work(sequences), deadline=deadline)
+        return in_order(results, len(sequences))
+
+    def work(
+        self, sequences: Sequence[Tokens], observed: Runs | None = None
+    ) -> Work[Sequence[int], list[tuple[int, T]]]:
+        """Return the work that runs the graph on the sequences. An item is a group that shares a run.
+
+        The result of an item is (position, result) of each of its sequences; see ``in_order``. ``observed``
+        measures the runs.
+        """
+
+        def run(group: Sequence[int]) -> list[tuple[int, T]]:
+            outputs = self._session.run(
+                [sequences[position].ids for position in group],
+                [sequences[position].type_ids for position in group],
+            )
+            return [(position, self._read(output)) for position, output in zip(group, outputs, strict=True)]
+
+        def tokens(group: Sequence[int]) -> int:
+            return len(sequences[group[0]].ids) * len(group)
+
+        timed = run if observed is None else observed.timed(run, tokens)
+        return Work(timed, self._groups(sequences), tokens, self.rate)
 
     def _groups(self, sequences: Sequence[Tokens]) -> list[list[int]]:
         return equal_lengths(
@@ -102,12 +121,6 @@ class BatchRunner(Generic[T]):
             side_by_side=self._pool.threads,
             tokens=self._tokens,
         )
-
-    def _run_group(self, group: Sequence[Tokens]) -> list[T]:
-        outputs = self._session.run(
-            [sequence.ids for sequence in group], [sequence.type_ids for sequence in group]
-        )
-        return [self._read(output) for output in outputs]
 
 
 def equal_lengths(
@@ -131,20 +144,10 @@ def equal_lengths(
     return groups
 
 
-def _grouped(sequences: Sequence[Tokens], groups: Sequence[Sequence[int]]) -> list[list[Tokens]]:
-    return [[sequences[position] for position in group] for group in groups]
-
-
-def _in_order(
-    groups: Sequence[Sequence[int]], results: Sequence[Sequence[T] | None], sequences: int
-) -> list[T | None]:
+def in_order(results: Sequence[Sequence[tuple[int, T]] | None], sequences: int) -> list[T | None]:
     """Return the results in the order of the sequences. A sequence whose group did not run has None."""
     ordered: list[T | None] = [None] * sequences
-    for group, of_group in zip(groups, results, strict=True):
-        for position, result in zip(group, of_group or (), strict=of_group is not None):
+    for group in results:
+        for position, result in group or ():
             ordered[position] = result
     return ordered
-
-
-def _tokens_of(group: Sequence[Tokens]) -> int:
-    return sum(len(sequence.ids) for sequence in group)

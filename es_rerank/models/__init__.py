@@ -59,6 +59,16 @@ class LongTextReranker(Reranker, Protocol):
 
 
 @runtime_checkable
+class AsyncCutting(LongTextReranker, Protocol):
+    """A ``LongTextReranker`` that can cut without blocking the event loop."""
+
+    async def acut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
+        """Return what ``cut`` returns; cancelling it stops its work."""
+
+
+@runtime_checkable
 class LoadedReranker(Reranker, Protocol):
     """A reranker that holds threads or connections until it is closed."""
 
@@ -89,6 +99,24 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
         """Return unit vectors, float32, (len(texts), dims), in the order of ``texts``."""
+
+
+@runtime_checkable
+class AsyncEmbedder(Embedder, Protocol):
+    """An embedder that can embed without blocking the event loop."""
+
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Literal["query", "passage"] = "passage",
+        deadline: float | None = None,
+    ) -> Vectors:
+        """Return what ``embed`` returns; cancelling it stops its work.
+
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds. Raises DeadlineError when it comes
+        first, OverloadError when it would come first because too much work waits.
+        """
 
 
 @runtime_checkable

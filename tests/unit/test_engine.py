@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tiny_models import GRAPH, save_graph, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.engine import processor
-from es_rerank.engine.pool import Pool
+from es_rerank.engine.pool import Pool, Rate
 from es_rerank.engine.processor import cores
 from es_rerank.engine.session import Session
 from es_rerank.errors import ModelError, ModelFolderError, OverloadError
@@ -190,18 +190,52 @@ def test_an_error_ends_its_call_and_no_other(pool: Pool) -> None:
     assert pool.run(itself, [4], length=itself) == [4]
 
 
-def test_more_than_may_wait_is_refused(gate: Gate) -> None:
-    pool = Pool(1, most_waiting=3)
-    thread, outcome = in_thread(pool.run, gate.work, [1, 2, 3], length=itself)
+def test_work_without_a_deadline_is_bounded_in_seconds(gate: Gate) -> None:
+    pool, rate = Pool(1, most_waiting_s=30.0), Rate(1.0)
+    thread, outcome = in_thread(pool.run, gate.work, [1, 2, 3], length=lambda item: item * 5.0, rate=rate)
     gate.wait_until_begun()
-    with pytest.raises(OverloadError, match="2 items are waiting and 2 more would exceed the limit of 3"):
-        pool.run(itself, [1, 2], length=itself)
+    with pytest.raises(OverloadError, match=r"would take 35\.0 s, and 30\.0 s are left"):
+        pool.run(itself, [1, 2], length=lambda item: item * 20 / 3, rate=rate)
     gate.open.set()
     thread.join()
     assert outcome == [[1, 2, 3]]
     # Alone, a call may be larger than the bound: refusing it would refuse it for ever.
-    assert pool.run(itself, [1, 2, 3, 4], length=itself) == [1, 2, 3, 4]
+    assert pool.run(itself, [1, 2, 3, 4], length=lambda _: 60.0, rate=Rate(1.0)) == [1, 2, 3, 4]
     pool.close()
+
+
+def test_a_call_that_would_be_late_is_refused_before_it_waits(gate: Gate) -> None:
+    pool, rate = Pool(1), Rate(1.0)
+    thread, _ = in_thread(pool.run, gate.work, [1, 1], length=lambda _: 60.0, rate=rate)
+    gate.wait_until_begun()
+    with pytest.raises(OverloadError) as refused:
+        pool.run(itself, [1], length=lambda _: 60.0, rate=rate, deadline=time.monotonic() + 60)
+    assert 30 < refused.value.retry_after_s < 45, "half of what runs, with the margin"
+    figures = pool.figures()
+    assert (figures.running, figures.waiting, figures.waiting_s, figures.refused) == (1, 1, 60.0, 1)
+    gate.open.set()
+    thread.join()
+    pool.close()
+
+
+def test_the_figures_count_what_ended_how(pool: Pool, gate: Gate) -> None:
+    thread, _ = in_thread(pool.run, gate.work, [1], length=itself)
+    gate.wait_until_begun()
+    assert pool.run(itself, [5], length=itself, deadline=time.monotonic() + 0.01) == [None]
+    gate.open.set()
+    thread.join()
+    figures = pool.figures()
+    assert (figures.late, figures.dropped, figures.tokens, figures.running) == (1, 0, 1, 0)
+
+
+async def test_a_caller_who_left_is_counted_as_dropped(pool: Pool, gate: Gate) -> None:
+    call = asyncio.create_task(pool.arun(gate.work, [1, 2], length=itself))
+    await asyncio.to_thread(gate.wait_until_begun)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.open.set()
+    assert (pool.figures().dropped, pool.figures().waiting) == (1, 0)
 
 
 def test_closing_ends_what_runs_and_fails_what_waits(gate: Gate) -> None:

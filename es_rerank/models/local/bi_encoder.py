@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...caller import WHOLE
 from ...engine.batch_runner import BatchRunner
-from ...engine.pool import Pool
+from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
-from ...errors import ModelFolderError, ScoreError
-from ...text.pairs import TextEncoder, open_tokenizer
+from ...errors import DeadlineError, ModelFolderError, ScoreError
+from ...observation import Runs
+from ...text.pairs import Encoded, TextEncoder, open_tokenizer
 from ...types import FloatArray
 from .. import Vectors
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
 from .open_model import open_model
+from .tokenising import TokenEstimate, characters, observed_runs, pieces, timed_tokenization
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,6 +62,7 @@ class BiEncoder(Closeable):
         self._runs = BatchRunner(
             self._session, self._pool, self._vector, by_row=self._manifest.by_row(variant)
         )
+        self._lengths, self._tokenizing = TokenEstimate(self._manifest.max_length), Rate()
 
     @property
     def name(self) -> str:
@@ -95,12 +100,74 @@ class BiEncoder(Closeable):
 
         Raises ScoreError when a vector is not finite.
         """
-        prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for start in range(0, len(texts), _SLICE):
-            encoded = list(self._texts.encode(prefix + text for text in texts[start : start + _SLICE]))
-            for row, vector in enumerate(self._runs.run(encoded), start):
-                vectors[row] = vector
+            some = texts[start : start + _SLICE]
+            runs = observed_runs()
+            _, groups = self._pool.run_call(self._work(some, purpose, runs))
+            if runs is not None:
+                runs.tell()
+            for row, vector in chain.from_iterable(groups):
+                vectors[start + row] = vector
+        return self._finite(vectors)
+
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Literal["query", "passage"] = "passage",
+        deadline: float | None = None,
+    ) -> Vectors:
+        """Return the same as ``embed`` without blocking the event loop; cancelling drops the runs that have
+        not started.
+
+        ``deadline`` is a moment of ``time.monotonic()``, in seconds. A single query goes before other work of
+        its caller: a search waits for it. Raises DeadlineError when the deadline comes first, OverloadError
+        when it would come first because too much work waits.
+        """
+        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        whole = WHOLE.set(True)
+        try:
+            for start in range(0, len(texts), _SLICE):
+                some = texts[start : start + _SLICE]
+                runs = observed_runs()
+                _, groups = await self._pool.arun_call(
+                    self._work(some, purpose, runs),
+                    deadline=deadline,
+                    urgent=len(texts) == 1 and purpose == "query",
+                )
+                if runs is not None:
+                    runs.tell()
+                if not groups or not all(groups):
+                    raise DeadlineError(
+                        f"the deadline came before all of {len(texts)} texts were embedded; send fewer or "
+                        "allow more time"
+                    )
+                for row, vector in chain.from_iterable(groups):
+                    vectors[start + row] = vector
+        finally:
+            WHOLE.reset(whole)
+        return self._finite(vectors)
+
+    def _work(
+        self, texts: Sequence[str], purpose: Literal["query", "passage"], runs: Runs | None
+    ) -> Before[Sequence[str], list[Encoded]]:
+        """Return the work of a call: tokenise the texts piece by piece, then run the graph on them."""
+        prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
+
+        def encode(piece: Sequence[str]) -> list[Encoded]:
+            encoded = list(self._texts.encode(prefix + text for text in piece))
+            self._lengths.learn(self._pool, prefix, piece, encoded)
+            return encoded
+
+        return Before(
+            Work(timed_tokenization(encode), pieces(texts), characters, self._tokenizing, counts=False),
+            lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),
+            self._lengths.expected(prefix, texts),
+            self._runs.rate,
+        )
+
+    def _finite(self, vectors: FloatArray) -> FloatArray:
         if not np.isfinite(vectors).all():
             raise ScoreError(
                 f"model {self.name} gave a vector that is not finite; its graph or weights are broken, "

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ...engine.batch_runner import BatchRunner, GraphRunner
-from ...engine.pool import Pool
+from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
+from ...observation import Runs
 from ...text.chunking import OVERLAP_TOKENS, Chunker
 from ...text.pairs import Encoded, open_tokenizer, surely_fits, well_formed
 from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
 from .open_model import OpenModel, open_model
+from .tokenising import TokenEstimate, characters, observed_runs, pieces, timed_tokenization
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -85,6 +88,8 @@ class LocalReranker(Closeable):
         self._runs = BatchRunner(
             reads or self._session, self._pool, _logit, by_row=self._manifest.by_row(variant)
         )
+        self._lengths = TokenEstimate(self._manifest.max_length)
+        self._tokenizing, self._cutting = Rate(), Rate()
 
     def _labels(self, manifest: Manifest) -> int:
         """Return how many outputs the graph gives for a pair: 1 or 2."""
@@ -133,19 +138,20 @@ class LocalReranker(Closeable):
 
         ``deadline`` is a moment of ``time.monotonic()``, in seconds. A passage whose run has not begun by
         then is not ``done``. A passage that was not tokenised by then is not marked as ``truncated``. Raises
-        ScoreError when a logit is not finite, OverloadError when too many items are waiting already.
+        ScoreError when a logit is not finite, OverloadError when the work that waits already keeps it from
+        ending by the deadline.
         """
-        pairs = self._encode(query, passages, deadline)
-        logits = self._runs.run(pairs, deadline=deadline)
-        return self._scores(pairs, logits, len(passages))
+        runs, parts = observed_runs(), pieces(passages)
+        done = self._pool.run_call(self._work(query, parts, runs), deadline=deadline)
+        return self._scores(parts, *done, runs)
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling drops the runs that have
         not started.
         """
-        pairs = await asyncio.to_thread(self._encode, query, passages, deadline)
-        logits = await self._runs.arun(pairs, deadline=deadline)
-        return self._scores(pairs, logits, len(passages))
+        runs, parts = observed_runs(), pieces(passages)
+        done = await self._pool.arun_call(self._work(query, parts, runs), deadline=deadline)
+        return self._scores(parts, *done, runs)
 
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
@@ -157,13 +163,27 @@ class LocalReranker(Closeable):
         the ``deadline``. At least a quarter of the tokens beside the query belongs to the passage, however
         long the context is.
         """
-        room = self._pairs.room_beside(query)
-        passages: list[list[Passage]] = []
-        for context, text in texts:
-            late = deadline is not None and time.monotonic() >= deadline
-            size = 0 if late else max(room - self._tokens(context), room // 4, 1)
-            passages.append([] if late else self._cut(text, size, room))
-        return passages
+        cut = self._cutter(query)
+        return [[] if deadline is not None and time.monotonic() >= deadline else cut(text) for text in texts]
+
+    async def acut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
+        """Return what ``cut`` returns; cancelling it stops its work after the text that is being cut."""
+        work = Work(self._cutter(query), texts, characters, self._cutting, counts=False)
+        _, passages = await self._pool.arun_call(work, deadline=deadline, urgent=True)
+        return [of_text or [] for of_text in passages]
+
+    def _cutter(self, query: str) -> Callable[[tuple[str, str]], list[Passage]]:
+        """Return the function that cuts one text. It tokenises the query once, when it is called first."""
+        room_beside = cache(self._pairs.room_beside)
+
+        def cut(contextual: tuple[str, str]) -> list[Passage]:
+            context, text = contextual
+            room = room_beside(query)
+            return self._cut(text, max(room - self._tokens(context), room // 4, 1), room)
+
+        return cut
 
     def _cut(self, text: str, size: int, room: int) -> list[Passage]:
         # A short text is not counted: scoring it reads its tokens once more.
@@ -185,26 +205,46 @@ class LocalReranker(Closeable):
         if not self._shared:
             self._pool.close()
 
-    def _encode(self, query: str, passages: Sequence[str], deadline: float | None) -> list[Encoded]:
-        """Return the encoded pairs in order, as many as the deadline allows.
+    def _work(
+        self, query: str, parts: Sequence[Sequence[str]], runs: Runs | None
+    ) -> Before[Sequence[str], list[Encoded]] | Work[Any, Any]:
+        """Return the work of a call: tokenise the pairs piece by piece, then run the graph on them."""
+        if not parts:
+            return self._runs.work([])
 
-        Tokenising a thousand long documents takes seconds.
-        """
-        pairs: list[Encoded] = []
-        encoded = self._pairs.encode(query, passages)
-        while (deadline is None or time.monotonic() < deadline) and (pair := next(encoded, None)) is not None:
-            pairs.append(pair)
-        return pairs
+        def encode(piece: Sequence[str]) -> list[Encoded]:
+            pairs = list(self._pairs.encode(query, piece))
+            self._lengths.learn(self._pool, query, piece, pairs)
+            return pairs
 
-    def _scores(self, pairs: Sequence[Encoded], logits: Sequence[float | None], passages: int) -> Scores:
-        """Return the scores of all passages; passages that were not encoded are not ``done``."""
+        return Before(
+            Work(timed_tokenization(encode), parts, characters, self._tokenizing, counts=False),
+            lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),
+            sum(self._lengths.expected(query, piece) for piece in parts),
+            self._runs.rate,
+        )
+
+    def _scores(
+        self,
+        parts: Sequence[Sequence[str]],
+        encoded: Sequence[Sequence[Encoded] | None],
+        logits: Sequence[Sequence[tuple[int, float]] | None],
+        runs: Runs | None,
+    ) -> Scores:
+        """Return the scores of all passages; passages that were not run are not ``done``."""
+        if runs is not None:
+            runs.tell()
+        passages = sum(map(len, parts))
         values = np.zeros(passages, dtype=np.float32)
         done = np.zeros(passages, dtype=np.bool_)
         truncated = np.zeros(passages, dtype=np.bool_)
-        for position, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
-            truncated[position] = pair.truncated
-            if logit is not None:
-                values[position], done[position] = logit, True
+        for position, logit in chain.from_iterable(group for group in logits if group):
+            values[position], done[position] = logit, True
+        start = 0
+        for piece, pairs in zip(parts, encoded or [None] * len(parts), strict=True):
+            for position, pair in enumerate(pairs or (), start):
+                truncated[position] = pair.truncated
+            start += len(piece)
         if not np.isfinite(values).all():
             raise ScoreError(
                 f"model {self.name} gave a score that is not a finite number; its graph or weights are "

@@ -15,6 +15,7 @@ from ...defaults import CACHED_SCORES
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
+from ..unblocked import acut
 from .wrapped import WrappedReranker
 
 _DIGEST_BYTES = 16
@@ -127,6 +128,13 @@ class CachedLongText(Cached):
         """Return what the wrapped reranker returns."""
         assert isinstance(self._inner, LongTextReranker)  # ``cached`` checks it
         return self._inner.cut(query, texts, deadline=deadline)
+
+    async def acut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
+        """Return what the wrapped reranker returns."""
+        assert isinstance(self._inner, LongTextReranker)  # ``cached`` checks it
+        return await acut(self._inner, query, texts, deadline=deadline)
 
 
 def cached(reranker: Reranker, cache: ScoreCache, identity: str) -> Cached:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
+from ...caller import CONTINUES
 from ...engine.pool import Pool
 from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
+from ..unblocked import acut
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
@@ -64,21 +67,19 @@ class Cascade(Closeable):
         """
         before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
-        return _joined(
-            before,
-            kept,
-            self._then.score(query, [passages[position] for position in kept], deadline=deadline),
-        )
+        with _continuing():
+            after = self._then.score(query, [passages[position] for position in kept], deadline=deadline)
+        return _joined(before, kept, after)
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         before = await self._first.ascore(query, passages, deadline=deadline)
         kept = self._kept(before)
-        return _joined(
-            before,
-            kept,
-            await self._then.ascore(query, [passages[position] for position in kept], deadline=deadline),
-        )
+        with _continuing():
+            after = await self._then.ascore(
+                query, [passages[position] for position in kept], deadline=deadline
+            )
+        return _joined(before, kept, after)
 
     def close(self) -> None:
         """Close both rerankers."""
@@ -106,6 +107,23 @@ class LongTextCascade(Cascade):
         """Return what the better reranker returns."""
         assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
         return self._then.cut(query, texts, deadline=deadline)
+
+    async def acut(
+        self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> list[list[Passage]]:
+        """Return what the better reranker returns."""
+        assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
+        return await acut(self._then, query, texts, deadline=deadline)
+
+
+@contextmanager
+def _continuing() -> Iterator[None]:
+    """Let what is asked of a model be a part of a call that was admitted: it is not refused any more."""
+    before = CONTINUES.set(True)
+    try:
+        yield
+    finally:
+        CONTINUES.reset(before)
 
 
 def cascade(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 
 from ...scores import aggregated, as_logits
-from ...types import Aggregation, Scores
+from ...types import Aggregation, Passage, Scores
 from .. import LongTextReranker
+from ..unblocked import acut
 from .wrapped import WrappedReranker
 
 _BEST = Aggregation("max")
@@ -25,27 +25,34 @@ class WholeTexts(WrappedReranker):
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per text: the score of its best part."""
-        parts = self._parts(query, passages, deadline)
+        inner, cut = self._inner, None
+        if isinstance(inner, LongTextReranker):
+            cut = inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
+        parts = _parts(passages, cut)
         return _joined(
             self._inner.score(query, [part for text in parts for part in text], deadline=deadline), parts
         )
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
-        parts = await asyncio.to_thread(self._parts, query, passages, deadline)
+        inner, cut = self._inner, None
+        if isinstance(inner, LongTextReranker):
+            cut = await acut(inner, query, [("", passage) for passage in passages], deadline=deadline)
+        parts = _parts(passages, cut)
         return _joined(
             await self._inner.ascore(query, [part for text in parts for part in text], deadline=deadline),
             parts,
         )
 
-    def _parts(self, query: str, passages: Sequence[str], deadline: float | None) -> list[list[str]]:
-        if not isinstance(self._inner, LongTextReranker):
-            return [[passage] for passage in passages]
-        cut = self._inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
-        return [
-            [part.text for part in parts] if len(parts) > 1 else [passage]
-            for passage, parts in zip(passages, cut, strict=True)
-        ]
+
+def _parts(passages: Sequence[str], cut: Sequence[Sequence[Passage]] | None) -> list[list[str]]:
+    """Return the parts of each text. What was not cut is one part."""
+    if cut is None:
+        return [[passage] for passage in passages]
+    return [
+        [part.text for part in parts] if len(parts) > 1 else [passage]
+        for passage, parts in zip(passages, cut, strict=True)
+    ]
 
 
 def _joined(scores: Scores, parts: Sequence[Sequence[str]]) -> Scores:

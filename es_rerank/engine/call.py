@@ -1,0 +1,155 @@
+"""The work of one call of a pool: its items, in one or two stages, and what became of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..caller import Caller
+from .rate import Rate
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T, R]):
+    """A function for single items. ``length`` is the length of an item in any unit, such as tokens.
+
+    ``rate`` holds the seconds that a unit takes. ``counts``: whether the units are tokens of a model.
+    """
+
+    run: Callable[[T], R]
+    items: Sequence[T]
+    length: Callable[[T], float]
+    rate: Rate = field(default_factory=Rate)
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Before(Generic[T, R]):
+    """Work that must end before the items of a call are known: texts are tokenised before a model reads them.
+
+    ``then`` makes the work of the call from the results. Until then, ``expected`` is its estimated length and
+    ``rate`` holds the seconds that a unit takes.
+    """
+
+    work: Work[T, R]
+    then: Callable[[list[R]], Work[Any, Any]]
+    expected: float
+    rate: Rate
+
+
+class Call:
+    """The work of one call. All but ``future`` is for the thread that holds the pool's lock.
+
+    ``deadline`` and ``submitted`` are moments of the pool's clock. ``whole``: the results are of use only if
+    all are there. ``urgent``: a small call that goes before the caller's others. ``continues``: the call is a
+    part of work that was admitted before.
+    """
+
+    __slots__ = (
+        "after",
+        "begun",
+        "caller",
+        "continues",
+        "deadline",
+        "ended",
+        "expected_s",
+        "flow",
+        "future",
+        "lengths",
+        "missed",
+        "number",
+        "prepared",
+        "queued",
+        "results",
+        "running",
+        "staged",
+        "submitted",
+        "tried",
+        "units",
+        "urgent",
+        "waiting",
+        "whole",
+        "work",
+    )
+
+    def __init__(
+        self,
+        work: Work[Any, Any] | Before[Any, Any],
+        caller: Caller,
+        deadline: float | None,
+        *,
+        whole: bool = False,
+        urgent: bool = False,
+        continues: bool = False,
+    ) -> None:
+        self.caller, self.deadline = caller, deadline
+        self.whole, self.urgent, self.continues = whole, urgent, continues
+        self.after = work if isinstance(work, Before) else None
+        self.staged = self.after is not None
+        self.prepared: list[Any] | None = None
+        self.number = 0
+        self.submitted = self.expected_s = 0.0
+        self.running = 0
+        self.begun = self.ended = self.tried = self.queued = self.missed = False
+        self.flow: Any = None  # the schedule's own
+        self.future: Future[Call] = Future()
+        self.set_work(work.work if isinstance(work, Before) else work)
+
+    def set_work(self, work: Work[Any, Any]) -> None:
+        """Begin a stage. Its items wait, the longest first."""
+        self.work = work
+        self.lengths = [work.length(item) for item in work.items]
+        self.units = float(sum(self.lengths))
+        # Longest first: the last items to end are then short, and no core waits long for another.
+        self.waiting = deque(sorted(range(len(work.items)), key=lambda place: -self.lengths[place]))
+        self.results: list[Any] = [None] * len(work.items)
+
+    def take(self, place: int, *, last: bool = False) -> float:
+        """Remove an item from those that wait, the first or the last of them, and return its length."""
+        if last:
+            self.waiting.pop()
+        else:
+            self.waiting.popleft()
+        self.units -= self.lengths[place]
+        self.running += 1
+        return self.lengths[place]
+
+    def left_s(self) -> float:
+        """The estimated seconds of the items that wait, those of the next stage included, for one thread."""
+        seconds = self.units * self.work.rate.mean
+        return seconds if self.after is None else seconds + self.after.expected * self.after.rate.mean
+
+    def longest_s(self) -> float:
+        """The estimated seconds of the longest item that waits."""
+        return self.lengths[self.waiting[0]] * self.work.rate.mean if self.waiting else 0.0
+
+    def outcome(self) -> tuple[list[Any], list[Any]]:
+        """Return the results of the first stage, and those of the items. A call without one has no first, a
+        call that ended in it has no items.
+        """
+        if self.staged and self.prepared is None:
+            return self.results, []
+        return self.prepared or [], self.results
+
+    def late(self, now: float) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and now >= self.deadline
+
+    def settle(self) -> None:
+        """End the call with the results that there are."""
+        self.ended = True
+        with suppress(InvalidStateError):  # the future was cancelled or has failed
+            self.future.set_result(self)
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error."""
+        self.ended = True
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)

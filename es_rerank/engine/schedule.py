@@ -1,0 +1,459 @@
+"""Decides which calls are admitted, and which item runs next. It has no threads and no clock of its own.
+
+Between callers: start-time fair queueing (Goyal, Vin and Cheng 1996, https://doi.org/10.1145/248156.248171)
+by the seconds that their items took. Unlike deficit round robin (Shreedhar and Varghese 1996,
+https://doi.org/10.1109/90.502236) it needs no quantum, and what an item really took corrects the estimate.
+Among the calls of one caller: the earliest deadline first, but only calls that fit are admitted. Then all of
+them end in time, and a call with little time can go before one with much. Earliest deadline first without
+admission spends an overloaded machine on work that comes too late (Buttazzo, Lipari, Caccamo and Abeni 2002,
+https://doi.org/10.1109/12.990127).
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from itertools import count
+from math import ceil
+from typing import NamedTuple
+
+from ..caller import Caller
+from ..errors import OverloadError
+from .call import Before, Call, Work
+from .margin import Margin
+from .rate import Rate
+
+_SUNK = 0.7
+"""A call that has begun is given up only when this share of its remaining work does not fit any more: what it
+has done would be lost, and the estimate may be wrong."""
+
+_WORTH = 0.5
+"""A call that may be done in part is admitted if this share of it fits, of what would fit alone."""
+
+_LEAST_S = 1e-6
+"""What an item costs its caller at least, so that callers take turns when no cost is known yet."""
+
+
+class PoolFigures(NamedTuple):
+    """What a pool does now, and what it has done so far.
+
+    ``running`` and ``waiting``: items now. ``waiting_s``: the estimated seconds of work in the items that
+    wait, for all threads together. So far: ``refused`` calls, which would have been late; ``late`` calls,
+    which were not complete by their deadline; ``dropped`` calls, whose caller left before the end;
+    ``tokens`` that were run.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    waiting_s: float = 0.0
+    refused: int = 0
+    late: int = 0
+    dropped: int = 0
+    tokens: int = 0
+
+
+class Taken(NamedTuple):
+    """An item that runs: its call, its place among the call's items, its length and estimated seconds."""
+
+    call: Call
+    place: int
+    length: float
+    estimated_s: float
+
+
+class _Backlog:
+    """The length of work that waits, by its rate, so that each rate that is learned counts at once."""
+
+    def __init__(self) -> None:
+        self._units: dict[Rate, float] = {}
+
+    def add(self, call: Call, sign: int = 1) -> None:
+        """Add what is left of a call, or remove it."""
+        self.change(call.work.rate, sign * call.units)
+        if call.after is not None:
+            self.change(call.after.rate, sign * call.after.expected)
+
+    def change(self, rate: Rate, units: float) -> None:
+        self._units[rate] = self._units.get(rate, 0.0) + units
+
+    def seconds(self) -> float:
+        """Return the estimated seconds, for one thread."""
+        return max(0.0, sum(rate.mean * units for rate, units in self._units.items()))
+
+
+class _Flow:
+    """The calls of one caller. ``served`` is the caller's virtual time, in seconds."""
+
+    def __init__(self, name: str, served: float) -> None:
+        self.name, self.served = name, served
+        self.urgent: deque[Call] = deque()
+        self.timed: list[tuple[float, int, Call]] = []
+        self.untimed: deque[Call] = deque()
+        self.calls = 0
+        """Calls that have not ended."""
+        self.in_turn = False
+        """Whether the flow is in the heap of flows."""
+        self.with_deadline, self.without = _Backlog(), _Backlog()
+        self._last_was_timed = False
+
+    def backlog(self, call: Call) -> _Backlog:
+        return self.without if call.deadline is None and not call.urgent else self.with_deadline
+
+    def seconds(self) -> float:
+        return self.with_deadline.seconds() + self.without.seconds()
+
+    def add(self, call: Call) -> None:
+        self.backlog(call).add(call)
+        if call.urgent:
+            self.urgent.append(call)
+        elif call.deadline is None:
+            self.untimed.append(call)
+        else:
+            insort(self.timed, (call.deadline, call.number, call))
+
+    def remove(self, call: Call) -> None:
+        self.backlog(call).add(call, -1)
+        if call.urgent:
+            self.urgent.remove(call)
+        elif call.deadline is None:
+            self.untimed.remove(call)
+        else:
+            del self.timed[bisect_left(self.timed, (call.deadline, call.number))]
+        if not (self.urgent or self.timed or self.untimed):  # what was rounded is forgotten
+            self.with_deadline, self.without = _Backlog(), _Backlog()
+
+    def next(self) -> Call | None:
+        """Return the call whose turn it is: an urgent one, else one with and one without a deadline in turn.
+
+        Calls between two stages have no item to start. Each of them has one that runs, so they are few.
+        """
+        urgent = next((call for call in self.urgent if call.waiting), None)
+        if urgent is not None:
+            return urgent
+        timed = next((call for _, _, call in self.timed if call.waiting), None)
+        untimed = next((call for call in self.untimed if call.waiting), None)
+        return untimed if timed is None or (untimed is not None and self._last_was_timed) else timed
+
+    def turn(self, call: Call) -> None:
+        """Note that an item of a call has begun. Calls without a deadline take turns."""
+        if not call.urgent:
+            self._last_was_timed = call.deadline is not None
+            if call.deadline is None and call.queued:
+                self.untimed.remove(call)
+                self.untimed.append(call)
+
+
+class Schedule:
+    """The calls of a pool of ``threads`` threads. Not safe in several threads at once.
+
+    Calls without a deadline are refused when more than ``most_waiting_s`` seconds of work would wait.
+    """
+
+    def __init__(self, threads: int, most_waiting_s: float) -> None:
+        self._threads, self._most_waiting_s = threads, most_waiting_s
+        self.margin = Margin()
+        self._flows: dict[str, _Flow] = {}
+        self._turns: list[tuple[float, int, _Flow]] = []
+        self._numbers = count(1)
+        self._virtual = 0.0
+        self._queued = self._running = self._waiting = 0
+        self._running_s = 0.0
+        self._tried: Call | None = None
+        self._refused = self._late = self._dropped = 0
+        self._tokens = 0.0
+
+    def figures(self) -> PoolFigures:
+        """Return what the pool does now, and what it has done so far."""
+        return PoolFigures(
+            self._running,
+            self._waiting,
+            sum(flow.seconds() for flow in self._flows.values()) / self._threads,
+            self._refused,
+            self._late,
+            self._dropped,
+            round(self._tokens),
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return self._waiting
+
+    def open_calls(self) -> list[Call]:
+        """Return the calls whose items wait."""
+        calls = []
+        for flow in self._flows.values():
+            calls += [*flow.urgent, *(call for _, _, call in flow.timed), *flow.untimed]
+        return calls
+
+    def check(self, caller: Caller, deadline: float, now: float) -> None:
+        """Raise OverloadError when what waits already keeps a call of a caller from beginning in time."""
+        flow = self._flows.get(caller.name)
+        before_s = self._before_s(flow, (deadline, next(self._numbers)))
+        begins_s = self.margin.factor * self._shared_s(flow, before_s)
+        if begins_s > deadline - now and self._queued:
+            self._refuse(begins_s, deadline - now)
+
+    def submit(self, call: Call, now: float) -> None:
+        """Admit a call, or raise OverloadError: its work would not end in time, or too much waits."""
+        call.number, call.submitted = next(self._numbers), now
+        if call.late(now) or not call.waiting:
+            self._late += bool(call.waiting)
+            call.waiting.clear()
+            call.settle()
+            return
+        if self._tried is not None and (self._tried.ended or self._hopeless(self._tried, now)):
+            tried, self._tried = self._tried, None
+            if tried.queued:
+                self.end_late(tried)
+        flow = self._flows.get(call.caller.name)
+        if not self._queued and not self._running:
+            # Refusing it would refuse it for ever, and a wrong estimate would never be corrected.
+            call.tried, self._tried = True, call
+        elif not call.continues:
+            self._admit(call, flow, now)
+        if flow is None:
+            flow = self._flows[call.caller.name] = _Flow(call.caller.name, self._virtual)
+        call.expected_s = self._ends_s(call, flow)
+        call.flow, call.queued = flow, True
+        flow.calls += 1
+        flow.add(call)
+        self._queued += 1
+        self._waiting += len(call.waiting)
+        self._give_turn(flow)
+
+    def take(self, now: float) -> Taken | None:
+        """Return the item that is to run now, None when none waits."""
+        while self._turns:
+            served, _, flow = self._turns[0]
+            call = flow.next()
+            if call is None:
+                heapq.heappop(self._turns)
+                flow.in_turn = False
+            elif flow.served > served:  # its items took longer than estimated
+                heapq.heapreplace(self._turns, (flow.served, next(self._numbers), flow))
+            elif call.late(now) or (self._hopeless(call, now) and not self._alone(call)):
+                self.end_late(call)
+            else:
+                return self._start(flow, call, now)
+        return None
+
+    def done(self, taken: Taken, result: object, seconds: float, now: float) -> Before[object, object] | None:
+        """Note the result of an item, which ran for so many seconds.
+
+        Return what makes the second stage of its call if the first one has ended. Whoever gets it gives the
+        second stage to ``continue_with``; until then the call counts as running.
+        """
+        call = taken.call
+        call.work.rate.learn(taken.length, seconds)
+        if call.work.counts:
+            self._tokens += taken.length
+        self._stop(taken, seconds)
+        call.results[taken.place] = result
+        if call.running or call.waiting or call.ended:
+            return None
+        if call.after is None:
+            self._complete(call, now)
+            return None
+        call.running += 1
+        self._running += 1
+        return call.after
+
+    def continue_with(self, call: Call, work: Work[object, object], now: float) -> None:
+        """Begin the second stage of a call."""
+        call.running -= 1
+        self._running -= 1
+        if not call.queued:  # it was ended meanwhile
+            if not call.ended:
+                self._complete(call, now)
+            return
+        flow: _Flow = call.flow
+        flow.backlog(call).add(call, -1)
+        call.after, call.prepared = None, call.results
+        call.set_work(work)
+        flow.backlog(call).add(call)
+        self._waiting += len(call.waiting)
+        if call.waiting:
+            self._give_turn(flow)
+        else:
+            self._dequeue(call)
+            self._complete(call, now)
+
+    def failed(self, taken: Taken | None, call: Call, error: BaseException) -> None:
+        """End a call with the error of one of its items, or of making its second stage if there is none."""
+        if taken is not None:
+            self._stop(taken, taken.estimated_s)
+        else:
+            call.running -= 1
+            self._running -= 1
+        self._dequeue(call)
+        if not call.ended:
+            call.fail(error)
+            self._close(call)
+
+    def drop(self, call: Call) -> None:
+        """Forget a call whose caller left."""
+        self._dequeue(call)
+        if not call.ended and call.flow is not None:
+            call.ended = True
+            self._dropped += 1
+            self._close(call)
+
+    def end_late(self, call: Call) -> None:
+        """Leave out the items of a call that have not begun: they cannot be done in time."""
+        if not call.queued:
+            return
+        self._dequeue(call)
+        call.missed = True
+        self._late += 1
+        if not call.tried:
+            self.margin.learn(missed=True)
+        if not call.running:
+            call.settle()
+            self._close(call)
+
+    def _start(self, flow: _Flow, call: Call, now: float) -> Taken:
+        assert call.waiting
+        left_s = None if call.deadline is None or call.whole else call.deadline - now
+        last = left_s is not None and call.longest_s() > left_s
+        place = call.waiting[-1 if last else 0]
+        length = call.take(place, last=last)
+        call.begun = True
+        estimated_s = length * call.work.rate.mean
+        flow.backlog(call).change(call.work.rate, -length)
+        flow.turn(call)
+        self._virtual = max(self._virtual, flow.served)
+        flow.served += max(estimated_s, _LEAST_S)
+        self._waiting -= 1
+        self._running += 1
+        self._running_s += estimated_s
+        if not call.waiting and call.after is None:
+            self._dequeue(call)
+        heapq.heapreplace(self._turns, (flow.served, next(self._numbers), flow))
+        return Taken(call, place, length, estimated_s)
+
+    def _stop(self, taken: Taken, seconds: float) -> None:
+        call = taken.call
+        call.running -= 1
+        self._running -= 1
+        self._running_s = max(0.0, self._running_s - taken.estimated_s) if self._running else 0.0
+        call.flow.served += seconds - taken.estimated_s
+
+    def _give_turn(self, flow: _Flow) -> None:
+        if not flow.in_turn:
+            # A caller who did not ask for a while has no claim to the time that it did not use.
+            flow.served = max(flow.served, self._virtual)
+            flow.in_turn = True
+            heapq.heappush(self._turns, (flow.served, next(self._numbers), flow))
+
+    def _dequeue(self, call: Call) -> None:
+        if call.queued:
+            call.queued = False
+            call.flow.remove(call)
+            self._queued -= 1
+            self._waiting -= len(call.waiting)
+        call.waiting.clear()
+        call.units = 0.0
+        call.after = None
+
+    def _complete(self, call: Call, now: float) -> None:
+        if call.deadline is not None and not (call.tried or call.missed):
+            self.margin.learn(call.expected_s, now - call.submitted)
+        call.settle()
+        self._close(call)
+
+    def _close(self, call: Call) -> None:
+        flow: _Flow = call.flow
+        flow.calls -= 1
+        if not flow.calls:
+            self._flows.pop(flow.name, None)
+
+    def _alone(self, call: Call) -> bool:
+        return call.tried and self._queued == 1
+
+    def _hopeless(self, call: Call, now: float) -> bool:
+        """Whether the rest of a call, or any part of it if parts are of use, would end after its deadline."""
+        if call.deadline is None:
+            return False
+        left_s = call.deadline - now
+        if call.whole:
+            needed_s = max(call.left_s() / self._threads, call.longest_s())
+            return needed_s * (_SUNK if call.begun else 1.0) > left_s
+        return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > left_s
+
+    def _admit(self, call: Call, flow: _Flow | None, now: float) -> None:
+        most_s, own_s = call.caller.most_waiting_s, flow.seconds() if flow else 0.0
+        if most_s is not None and own_s and (own_s + call.left_s()) / self._threads > most_s:
+            self._refuse((own_s + call.left_s()) / self._threads, most_s)
+        if call.deadline is None:
+            all_s = sum(flow.seconds() for flow in self._flows.values())
+            if all_s and (all_s + call.left_s()) / self._threads > self._most_waiting_s:
+                self._refuse((all_s + call.left_s()) / self._threads, self._most_waiting_s)
+            return
+        factor, left_s = self.margin.factor, call.deadline - now
+        begins_s = factor * self._shared_s(flow, self._before_s(flow, _place(call)))
+        ends_s = factor * self._ends_s(call, flow)
+        fits_s = 0.0 if call.whole else _WORTH * min(ends_s - begins_s, left_s)
+        if ends_s > left_s and (call.whole or left_s - begins_s < fits_s):
+            self._refuse(min(ends_s, left_s + begins_s), left_s)
+        if flow is not None and not call.urgent:
+            self._keep_promises(call, flow, now)
+
+    def _keep_promises(self, call: Call, flow: _Flow, now: float) -> None:
+        """Raise OverloadError when the caller's later calls, which were admitted, would then be late.
+
+        Half of the margin is left for estimates that are wrong.
+        """
+        assert call.deadline is not None
+        later = flow.timed[bisect_left(flow.timed, (call.deadline, call.number)) :]
+        if not later:
+            return
+        factor = (1 + self.margin.factor) / 2
+        own_s = flow.with_deadline.seconds() + call.left_s()
+        for deadline, _, other in reversed(later):
+            if not other.tried and (over_s := factor * self._shared_s(flow, own_s)) > deadline - now:
+                self._refuse(over_s, deadline - now)
+            own_s -= other.left_s()
+
+    def _before_s(self, flow: _Flow | None, place: tuple[float, int] | None) -> float:
+        """Return the seconds of a caller's own work that run before a call at this place, for one thread."""
+        if flow is None:
+            return 0.0
+        if place is None:
+            return sum(call.left_s() for call in flow.urgent)
+        seconds = flow.with_deadline.seconds()
+        for entry in reversed(flow.timed):
+            if entry[:2] < place:
+                break
+            seconds -= entry[2].left_s()
+        return max(0.0, seconds)
+
+    def _shared_s(self, flow: _Flow | None, own_s: float) -> float:
+        """Return after how many seconds a caller will have had ``own_s`` seconds of work done.
+
+        Half of what runs now is still to be done. The others get as much as the caller meanwhile, or all that
+        they have waiting.
+        """
+        others_s = sum(min(other.seconds(), own_s) for other in self._flows.values() if other is not flow)
+        without_s = min(flow.without.seconds(), own_s) if flow else 0.0
+        return (self._running_s / 2 + own_s + without_s + others_s) / self._threads
+
+    def _ends_s(self, call: Call, flow: _Flow | None) -> float:
+        """Return after how many seconds a call would end that is submitted now."""
+        before_s = self._before_s(flow, _place(call))
+        return max(
+            self._shared_s(flow, before_s + call.left_s()), self._shared_s(flow, before_s) + call.longest_s()
+        )
+
+    def _refuse(self, needed_s: float, left_s: float) -> None:
+        self._refused += 1
+        raise OverloadError(
+            f"the work that waits and this call would take {needed_s:.1f} s, and {left_s:.1f} s are left; "
+            "try again later",
+            retry_after_s=max(1, ceil(needed_s - left_s)),
+        )
+
+
+def _place(call: Call) -> tuple[float, int] | None:
+    return None if call.urgent or call.deadline is None else (call.deadline, call.number)

@@ -1,0 +1,98 @@
+"""Tokenising in bounded pieces, and how many tokens texts will have, estimated before that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ...engine.pool import Pool, Rate
+from ...observation import OBSERVER, Runs
+from ...text.pairs import Encoded
+
+T = TypeVar("T")
+
+_PIECE_TEXTS = 32
+"""Most texts of a piece: the size of the tokenizer's batches (``text.pairs``)."""
+
+_PIECE_CHARACTERS = 64 * 1024
+"""Most characters of a piece of several texts. Between two pieces it is seen whether the caller left. They
+take about 20 ms (WordPiece, one thread)."""
+
+_ASCII_RATE, _OTHER_RATE = 0.25, 0.7
+"""Tokens for each character before any text was read: four letters of English, less than two of Chinese."""
+
+_SPECIAL = 4
+"""Special tokens of a sequence, at most."""
+
+
+def pieces(texts: Sequence[str]) -> list[list[str]]:
+    """Return the texts in order, in pieces. A longer text is a piece of its own."""
+    parts: list[list[str]] = []
+    size = 0
+    for text in texts:
+        if not parts or len(parts[-1]) == _PIECE_TEXTS or size + len(text) > _PIECE_CHARACTERS:
+            parts.append([])
+            size = 0
+        parts[-1].append(text)
+        size += len(text)
+    return parts
+
+
+def characters(texts: Sequence[str]) -> int:
+    """Return how many characters texts have together, at least 1."""
+    return sum(map(len, texts)) or 1
+
+
+class TokenEstimate:
+    """Estimates the tokens of sequences from their characters, learned from sequences that were tokenised.
+
+    Texts in ASCII and other texts have rates of their own. A sequence has at most ``most`` tokens.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ascii, self._other = Rate(_ASCII_RATE), Rate(_OTHER_RATE)
+
+    def expected(self, beside: str, texts: Sequence[str]) -> float:
+        """Return the estimated tokens of all texts, each in a sequence with ``beside``."""
+        fixed = _SPECIAL + len(beside) * self._rate(beside).mean
+        in_ascii, other, most = self._ascii.mean, self._other.mean, self._most
+        return sum(min(most, fixed + len(text) * (in_ascii if text.isascii() else other)) for text in texts)
+
+    def learn(self, pool: Pool, beside: str, texts: Sequence[str], sequences: Sequence[Encoded]) -> None:
+        """Count sequences of ``beside`` and each text. ``pool`` keeps other threads away meanwhile."""
+        for in_ascii in (True, False):
+            whole = [
+                (len(beside) + len(text), len(sequence.ids))
+                for text, sequence in zip(texts, sequences, strict=True)
+                if text.isascii() is in_ascii and not sequence.truncated
+            ]
+            if whole:
+                length, tokens = (sum(column) for column in zip(*whole, strict=True))
+                pool.learn(self._ascii if in_ascii else self._other, length, tokens)
+
+    def _rate(self, text: str) -> Rate:
+        return self._ascii if text.isascii() else self._other
+
+
+def observed_runs() -> Runs | None:
+    """Return what measures the runs of a call, None if nobody observes it."""
+    observer = OBSERVER.get()
+    return None if observer is None else Runs(observer)
+
+
+def timed_tokenization(encode: Callable[[T], list[Encoded]]) -> Callable[[T], list[Encoded]]:
+    """Return ``encode``, so that its time is told to the observer of the request."""
+    observer = OBSERVER.get()
+    if observer is None:
+        return encode
+
+    def timed(piece: T) -> list[Encoded]:
+        began = time.perf_counter()
+        try:
+            return encode(piece)
+        finally:
+            observer.took("tokenization", time.perf_counter() - began)
+
+    return timed
