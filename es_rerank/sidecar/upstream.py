@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl
+import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
 import structlog
@@ -33,6 +36,9 @@ IDLE_S = 600.0
 that take Elasticsearch longer have a form that does not wait (``wait_for_completion=false``)."""
 
 CHECK = "check --elasticsearch-url of the sidecar and, for https, ES_RERANK_ELASTICSEARCH_CA_CERTS"
+
+_RESET = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER by which closing a connection resets it: linger for no seconds."""
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -144,7 +150,7 @@ class Upstream:
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+                connector=_Connector(limit=0, ssl=self._tls),
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             )
@@ -154,6 +160,22 @@ class Upstream:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Ends a connection at once when a request is given up whose body Elasticsearch has not taken.
+
+    Closing it would wait until Elasticsearch takes the rest, and one that is stuck never does.
+    """
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 aiohttp's own types
+        transport = protocol.transport
+        super()._release(key, protocol, should_close=should_close)
+        if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
+            connection = transport.get_extra_info("socket")
+            if connection is not None:  # the system too would wait until its part of the body is taken
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
 
 
 def unreachable(error: BaseException, reason: str) -> UnreachableError:
