@@ -1,0 +1,189 @@
+"""A valid request for each route that uses the models: rescore, rerank, inference, the plugin's own."""
+
+from __future__ import annotations
+
+from random import Random
+
+from . import searches
+from .drafts import INDEX, Draft
+from .json_texts import Value
+from .searches import chosen, words
+
+
+def _hit(draw: Random, place: int) -> Value:
+    return {
+        "_index": INDEX,
+        "_id": str(place),
+        "_score": round(draw.random() * 9, 3),
+        "_source": {
+            "title": words(draw),
+            "text": words(draw),
+            "passages": [{"text": words(draw), "start": 0}],
+        },
+        **chosen(
+            draw,
+            {
+                "fields": lambda: {"text": [words(draw)]},
+                "sort": lambda: [place],
+                "highlight": lambda: {"text": ["a"]},
+                "inner_hits": lambda: {
+                    "passages": {"hits": {"hits": [{"fields": {"passages": [{"text": ["a"]}]}}]}}
+                },
+                "_explanation": lambda: {"value": 1, "description": "a", "details": []},
+                "matched_queries": lambda: ["a"],
+                "_ignored": lambda: ["text"],
+                "_routing": lambda: "a",
+                "ignored_field_values": lambda: {"text": ["a"]},
+            },
+            0.15,
+        ),
+    }
+
+
+def rescore(draw: Random) -> Draft:
+    response = {
+        "took": 3,
+        "timed_out": False,
+        "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0},
+        "hits": {
+            "total": {"value": 9, "relation": "eq"},
+            "max_score": 1.5,
+            "hits": [_hit(draw, place) for place in range(draw.randint(0, 6))],
+        },
+    }
+    if draw.random() < 0.2:
+        response["_shards"] = {
+            "total": 2,
+            "successful": 1,
+            "failed": 1,
+            "failures": [{"shard": 0, "index": "a", "reason": {"type": "a", "reason": "b"}}],
+        }
+    response |= chosen(
+        draw,
+        {
+            "_clusters": lambda: {
+                "total": 2,
+                "successful": 1,
+                "skipped": 1,
+                "details": {"a": {"status": "skipped"}},
+            },
+            "terminated_early": lambda: True,
+            "aggregations": lambda: {"a": {"value": 1}},
+            "timed_out": lambda: True,
+        },
+        0.1,
+    )
+    body = {
+        "query": words(draw),
+        "response": response,
+        "field": draw.choice(["text", ["title", "text"], "passages", ["title", "passages.text"]]),
+        **chosen(
+            draw,
+            {
+                "blend": lambda: False,
+                "min_score": lambda: 0.1,
+                "min_probability": lambda: 0.1,
+                "inference_id": lambda: "tiny-cross-encoder",
+            },
+            0.2,
+        ),
+    }
+    return Draft("/rescore", "POST", "/rescore", body)
+
+
+def rerank(draw: Random) -> Draft:
+    body = {
+        "query": words(draw),
+        "texts": [words(draw) for _ in range(draw.randint(1, 6))],
+        **chosen(
+            draw,
+            {
+                "raw_scores": lambda: True,
+                "return_text": lambda: True,
+                "truncate": lambda: draw.choice([True, False]),
+                "truncation_direction": lambda: draw.choice(["Right", "right"]),
+                "top_n": lambda: 2,
+            },
+        ),
+    }
+    return Draft(
+        "/rerank",
+        "POST",
+        "/rerank",
+        body,
+        chosen(draw, {"model": lambda: "tiny-cross-encoder"}, 0.1),
+        style="tei",
+    )
+
+
+def inference(draw: Random) -> Draft:
+    name = draw.choice(["tiny-cross-encoder", ".rerank-v1-elasticsearch"])
+    settings = chosen(draw, {"return_documents": lambda: True, "top_n": lambda: 2})
+    body = {
+        "query": words(draw),
+        "input": draw.choice([[words(draw), words(draw), words(draw)], words(draw)]),
+        **chosen(
+            draw,
+            {"return_documents": lambda: True, "top_n": lambda: 2, "task_settings": lambda: settings},
+        ),
+    }
+    return Draft("/_inference/rerank", "POST", f"/_inference/rerank/{name}", body)
+
+
+def embedding(draw: Random) -> Draft:
+    body = {
+        "input": draw.choice([[words(draw), words(draw)], words(draw)]),
+        **chosen(draw, {"input_type": lambda: "search", "task_settings": lambda: {"a": 1}}),
+    }
+    return Draft("/_inference/text_embedding", "POST", "/_inference/text_embedding/tiny-bi-encoder", body)
+
+
+def score(draw: Random) -> Draft:
+    stored = draw.random() < 0.5
+    passages = [{"text": words(draw), "start": 0, "end": 4} for _ in range(3 if stored else 1)]
+    body = {
+        "query": words(draw),
+        "documents": [
+            {
+                "passages": passages,
+                **chosen(draw, {"context": lambda: words(draw), "first_stage_score": lambda: 1.5}, 0.5),
+            }
+            for _ in range(draw.randint(0, 5))
+        ],
+        "passages_stored": stored,
+        **chosen(
+            draw,
+            {
+                "model": lambda: "tiny-cross-encoder",
+                "chunk_rescorer": lambda: searches.chunk_rescorer(draw),
+                "aggregation": lambda: draw.choice(["mean", {"top_k_mean": 2}]),
+                "allow_failures": lambda: True,
+                "blend": lambda: True,
+            },
+        ),
+    }
+    return Draft("/_rerank/v1/score", "POST", "/_rerank/v1/score", body)
+
+
+def embed(draw: Random) -> Draft:
+    body = {
+        "texts": [words(draw), words(draw)],
+        "purpose": draw.choice(["query", "passage"]),
+        **chosen(draw, {"model": lambda: "tiny-bi-encoder"}),
+    }
+    return Draft("/_rerank/v1/embed", "POST", "/_rerank/v1/embed", body)
+
+
+def passages(draw: Random) -> Draft:
+    body = {
+        "documents": [
+            {"title": words(draw), "text": f"{words(draw)}. {words(draw)}."},
+            {"text": words(draw)},
+        ],
+        **chosen(draw, {"model": lambda: "tiny-bi-encoder"}),
+    }
+    return Draft("/_rerank/v1/passages", "POST", "/_rerank/v1/passages", body)
+
+
+def info(draw: Random) -> Draft:
+    return Draft("/_rerank/v1/info", "POST", "/_rerank/v1/info", {})
