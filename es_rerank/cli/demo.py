@@ -84,7 +84,8 @@ def demo(
     ):
         running_node, node_s = _timed(lambda: found_or_started(elasticsearch_url, settings))
         tell(running_node)
-        service = build_service(settings, running_node.url) if serve else None
+        local = running_node.how != "given"
+        service = build_service(settings, running_node.url, follow=local) if serve else None
         with connect(running_node.url, settings, request_timeout_s=BULK_TIMEOUT_S) as client:
             _, ingest_s = _timed(lambda: indexed(client, INDEX, packaged(), embedder, topics.documents))
             searcher = RerankClient(

@@ -77,8 +77,9 @@ def serve(
     elif tls_key is not None:
         settings = settings.model_copy(update={"tls_key": tls_key})
     tls = tls_of(settings)
-    url = node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir)
-    service = build_service(settings, url, reranker, embedder)
+    given = elasticsearch_url or settings.elasticsearch_url
+    url = node.address(given, settings.state_dir)
+    service = build_service(settings, url, reranker, embedder, follow=given is None)
     run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}", settings, tls)
 
 
@@ -131,12 +132,18 @@ def run_server(
 
 
 def build_service(
-    settings: Settings, url: str, rerankers: Sequence[str] | None = None, embedder: str | None = None
+    settings: Settings,
+    url: str,
+    rerankers: Sequence[str] | None = None,
+    embedder: str | None = None,
+    *,
+    follow: bool = False,
 ) -> Service:
     """Return a service over an Elasticsearch address, after checking its model folders; loading follows
     later.
 
-    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace the rerankers in the settings.
+    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace the rerankers in the settings. ``follow``: the
+    address is that of the local node, and is looked up again while the sidecar runs.
 
     Raises SettingsError for a file of CAs that cannot be read. Raises SettingsError for an address with
     credentials: every caller sends its own, so that Elasticsearch decides what each caller may see. Raises
@@ -144,11 +151,13 @@ def build_service(
     """
     from elasticsearch import AsyncElasticsearch
 
+    from .. import node
     from ..engine.pool import Pool
     from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
     from ..models.manifest import read_manifest
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
+    from ..sidecar.following import Following
     from ..sidecar.keys import Keys
     from ..sidecar.observing import Observing
     from ..sidecar.service import Limits, Service
@@ -177,11 +186,18 @@ def build_service(
         ]
         return {model.name: model for model in loaded}, load_embedder(embedder, pool=pool, provider=provider)
 
-    # One retry, for a keep-alive connection that was closed. No retry after an error response of
-    # Elasticsearch: the caller decides on that.
-    client = AsyncElasticsearch(with_port(url), **ca_certs(url, settings), max_retries=1, retry_on_status=())
+    def connected(address: str) -> AsyncElasticsearch:
+        # One retry, for a keep-alive connection that was closed. No retry after an error response of
+        # Elasticsearch: the caller decides on that.
+        return AsyncElasticsearch(
+            with_port(address), **ca_certs(address, settings), max_retries=1, retry_on_status=()
+        )
+
+    def elsewhere(address: str) -> str | None:
+        return node.moved_from(address, settings.state_dir)
+
     return Service(
-        client,
+        connected(url),
         load,
         Limits(settings.max_body_bytes, settings.max_documents, settings.timeout_ms / 1000),
         settings.api_key_hashes,
@@ -190,6 +206,7 @@ def build_service(
         settings.plugin,
         api_keys_file=settings.api_keys_file,
         pool=pool,
+        following=Following(elsewhere, connected) if follow else None,
         cache=cache,
         observing=Observing(
             settings.log_requests,

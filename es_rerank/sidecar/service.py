@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 from cachetools import LRUCache
+from elastic_transport import BaseAsyncNode
 from elasticsearch import AsyncElasticsearch
 
-from ..addresses import masked_in
+from ..addresses import masked, masked_in
 from ..client import AsyncRerankClient
 from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..engine.pool import Pool
@@ -22,12 +24,15 @@ from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
+from .following import Following
 from .headers import carried, of_the_caller
 from .keys import KEY, Keys
 from .observing import Observing
 from .readiness import Readiness
 from .record import onward, tell_models
 from .upstream import IDLE_S, Upstream
+
+_LOG = structlog.get_logger("es_rerank.sidecar")
 
 _CREDENTIALS_KEPT = 256
 """Most clients that are kept, one for each set of credentials. They are separate because each keeps what the
@@ -70,6 +75,7 @@ class Service:
     ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
     ``load_error``: why none ever will be. ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
+    ``following``: how the address of a local node is found again, None for an address that was given.
     ``cache``: the scores that are kept, None if none are. ``observing``: what the sidecar tells of itself.
     """
 
@@ -87,6 +93,7 @@ class Service:
     api_keys_file: Path | None = None
     cache: ScoreCache | None = None
     observing: Observing = field(default_factory=Observing)
+    following: Following | None = None
     keys: Keys = field(init=False)
     _models: ServedModels | None = None
     upstream: Upstream = field(init=False)
@@ -96,8 +103,11 @@ class Service:
     def __post_init__(self) -> None:
         self.keys = Keys(self.api_key_hashes, self.api_keys_file)
         self.readiness = Readiness(lambda: self.elasticsearch)
-        node = next(iter(self.elasticsearch.transport.node_pool.all()))
-        self.upstream = Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
+        self.upstream = self._upstream()
+
+    def _upstream(self) -> Upstream:
+        node = _node_of(self.elasticsearch)
+        return Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
 
     async def start(self) -> None:
         """Load the models, and score one pair with each local model, so that the first request is not slow.
@@ -130,6 +140,26 @@ class Service:
                 await reranker.aclose()
         await self.elasticsearch.close()
         await self.upstream.close()
+
+    async def follow(self) -> None:
+        """If the local node is now at another address, use that for all requests that follow.
+
+        What is known of the node that was there, its plugin for example, is forgotten.
+        """
+        if self.following is None:
+            return
+        before = self.elasticsearch
+        url = await self.following.moved_from(_node_of(before).base_url)
+        if url is None or self.elasticsearch is not before:
+            return  # the node is where it was, or another request has moved already
+        self.elasticsearch = self.following.connect(url)
+        forwarding, self.upstream = self.upstream, self._upstream()
+        self._clients.clear()
+        self.readiness = Readiness(lambda: self.elasticsearch)
+        _LOG.info("the local Elasticsearch is at another address now", url=masked(url))
+        # Nothing answers at the old address, so that no request that still waits there loses an answer.
+        await before.close()
+        await forwarding.close()
 
     def models(self) -> ServedModels:
         """Return the rerankers by name, the default first, and the embedder.
@@ -256,3 +286,8 @@ class Service:
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
         return (await self.readiness.found()).warnings
+
+
+def _node_of(client: AsyncElasticsearch) -> BaseAsyncNode:
+    """Return the one node that a client of the sidecar has."""
+    return next(iter(client.transport.node_pool.all()))  # type: ignore[return-value] # of an asynchronous client
