@@ -12,15 +12,16 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from instant_loop import instantly
+from rerank_stand_in import FAKE, Start, stand_in
 from tiny_models import GRAPH, reseal, tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -28,7 +29,7 @@ from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import file_record, read_manifest
-from es_rerank.research.bench import servers, under_load
+from es_rerank.research.bench import under_load
 from es_rerank.research.bench.load import (
     Reply,
     RequestOutcome,
@@ -44,7 +45,6 @@ from es_rerank.research.bench.peers.environment import installed
 from es_rerank.research.bench.servers import (
     INFINITY,
     INFINITY_DIALECT,
-    TEI_DIALECT,
     Server,
     in_precision,
     start_infinity,
@@ -55,35 +55,7 @@ from es_rerank.research.bench.windows import Candidates, requests_of
 from es_rerank.research.bench.workers import WorkerError
 from es_rerank.research.plots.curves import COLOURS, Curve, Line, Panel, curves
 
-T = TypeVar("T")
-
 # --- arithmetic, in a time that costs none ------------------------------------------------------------------
-
-
-class _InstantLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next moment that something waits for."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        super().__init__()
-        selector: Any = self._selector  # type: ignore[attr-defined]
-        look = selector.select
-
-        def jump(timeout: float | None) -> Any:
-            found = look(0)
-            if not found:
-                self.now += timeout or 0.0
-            return found
-
-        selector.select = jump
-
-    def time(self) -> float:
-        return self.now
-
-
-def instantly(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_InstantLoop) as runner:
-        return runner.run(work)
 
 
 class OneAtATime:
@@ -242,38 +214,9 @@ def test_requests_share_no_pair_and_are_full(found: dict[str, list[str]], size: 
 
 # --- servers ------------------------------------------------------------------------------------------------
 
-FAKE = """
-import json, os, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-behaviour, port = sys.argv[1], int(sys.argv[sys.argv.index("--port") + 1])
-if behaviour == "ends":
-    sys.exit("no such model\\nRuntimeError: the weights are gone")
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *_):
-        pass
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        texts = body["documents"] if "documents" in body else body["texts"]
-        scores = [len(body["query"]) - len(text) / 10 + (behaviour == "is wrong") for text in texts]
-        order = sorted(range(len(texts)), key=lambda place: -scores[place])
-        name, started = "relevance_score" if "documents" in body else "score", body["query"] == "ready"
-        found = [{"index": place, name: scores[place]} for place in order]
-        status = 200 if started else {"refuses": 429, "is late": 504, "fails": 500}.get(behaviour, 200)
-        sent = json.dumps({"results": found} if "documents" in body else found).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-        if behaviour == "dies" and not started:
-            os._exit(3)
-ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
-"""
-
 REQUESTS = [
     (f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 4)]) for number in range(6)
 ]
-Start = Callable[[str], Server]
 
 
 def expected(query: str, passages: Sequence[str]) -> list[float]:
@@ -283,22 +226,10 @@ def expected(query: str, passages: Sequence[str]) -> list[float]:
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a stand-in by its behaviour."""
-    path, started = tmp_path / "fake.py", list[Server]()
-    path.write_text(FAKE, encoding="utf-8")
+    started = list[Server]()
 
     def start(behaviour: str) -> Server:
-        port = servers.free_port()
-        command = [sys.executable, str(path), behaviour, "--port", str(port)]
-        started.append(
-            Server(
-                command,
-                port,
-                TEI_DIALECT,
-                tmp_path / f"{len(started)}.log",
-                env=dict(os.environ),
-                timeout_s=60,
-            )
-        )
+        started.append(stand_in(behaviour, tmp_path))
         return started[-1]
 
     yield start

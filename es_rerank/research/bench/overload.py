@@ -12,7 +12,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -212,13 +212,13 @@ class Overload:
         self, server: Server, requests: UniqueRequests, due: Seconds, seconds: float
     ) -> tuple[list[Reply], Counter[str], Busy]:
         """Offer requests and wait until the server has no work left; CPU time is measured for ``seconds``."""
-        failures = Counter[str]()
+        failures, used = Counter[str](), server.process_tree.clock()
 
         async def offered() -> tuple[list[Reply], Busy]:
             asked = requests.take(len(due))
             async with server.sender(asked, deadline_s=self._deadline_s, failures=failures) as send:
                 return await asyncio.gather(
-                    offer(send, due, timeout_s=self._deadline_s), _busy(server, seconds)
+                    offer(send, due, timeout_s=self._deadline_s), _busy(used, seconds)
                 )
 
         with without_collection():
@@ -227,12 +227,12 @@ class Overload:
         return replies, failures, busy
 
 
-async def _busy(server: Server, seconds: float) -> Busy:
-    """Return the CPU time of the next ``seconds``."""
-    began, own, served = time.monotonic(), time.process_time(), server.process_tree.cpu_s()
+async def _busy(used: Callable[[], float], seconds: float) -> Busy:
+    """Return the CPU time of the next ``seconds``; ``used`` tells that of the server."""
+    began, own, served = time.monotonic(), time.process_time(), used()
     await asyncio.sleep(seconds)
     passed = time.monotonic() - began
-    return Busy((time.process_time() - own) / passed, max(server.process_tree.cpu_s() - served, 0.0) / passed)
+    return Busy((time.process_time() - own) / passed, max(used() - served, 0.0) / passed)
 
 
 def _bound(contender: Contender, cores: frozenset[int] | None) -> Contender:

@@ -198,7 +198,7 @@ def _medians(replies: Sequence[Reply]) -> list[float]:
     """
     seconds = [reply.seconds if reply.outcome == "answered" else math.inf for reply in replies]
     length = min(_IN_A_ROW, len(seconds))
-    missing = length * (1 - _ANSWERED_IN_A_ROW / _IN_A_ROW)
+    missing = length * (_IN_A_ROW - _ANSWERED_IN_A_ROW) // _IN_A_ROW
     rows = [seconds[start : start + length] for start in range(len(seconds) - length + 1)]
     return [
         math.inf if sum(map(math.isinf, row)) > missing else percentile(row, 0.5) or math.inf for row in rows

@@ -180,9 +180,10 @@ class Server:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self._wait(deadline)
-            before = self.process_tree.cpu_s()
+            used = self.process_tree.clock()
+            before = used()
             time.sleep(_IDLE_INTERVAL_S)
-            if self.process_tree.cpu_s() - before <= _IDLE_SHARE * _IDLE_INTERVAL_S:
+            if used() - before <= _IDLE_SHARE * _IDLE_INTERVAL_S:
                 return
         raise WorkerError(f"is still busy {timeout_s:g} s after the last request; it said: {self._said()}")
 
