@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from elasticsearch import AsyncElasticsearch
 
+from ..errors import EsRerankError
+
 _LOOK_S = 1.0
 """Least time between two looks at the node's record, in seconds."""
 
@@ -31,7 +33,8 @@ class Following:
     async def moved_from(self, url: str) -> str | None:
         """Return the address of the node if it is another than ``url``.
 
-        Callers that ask at the same time share one look. A caller between two looks gets None at once.
+        Callers that ask at the same time share one look. A caller between two looks gets None at once, and so
+        do those whose look fails.
         """
         if self._looking is None or self._looking.done():
             if self.clock() < self._next:
@@ -39,5 +42,7 @@ class Following:
             self._looking = asyncio.create_task(asyncio.to_thread(self.find, url))
         try:
             return await asyncio.shield(self._looking)
+        except (OSError, EsRerankError):
+            return None
         finally:
             self._next = self.clock() + _LOOK_S

@@ -61,7 +61,7 @@ class Upstream:
     """
 
     def __init__(self, base_url: str, ca_certs: str | None = None, *, idle_s: float = IDLE_S) -> None:
-        self._base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._tls = ssl.create_default_context(cafile=ca_certs) if base_url.startswith("https:") else True
         self._idle_s = idle_s
         self._session: aiohttp.ClientSession | None = None
@@ -85,7 +85,7 @@ class Upstream:
         query = request.scope["query_string"]
         path = request.scope.get("raw_path") or request.url.path.encode()
         target = URL(
-            self._base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
+            self.base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
             encoded=True,
         )
         unsent = _length_headers(request, body)
@@ -100,7 +100,7 @@ class Upstream:
                     reply = await self._open(request.method, target, headers, data, again=again)
                     if reply.ok and is_foreign(reply.status, reply.headers):
                         reply.close()
-                        raise UnreachableError(f"{foreign(masked(self._base_url))}; {CHECK}")
+                        raise UnreachableError(f"{foreign(masked(self.base_url))}; {CHECK}")
                     whole = await reply.read() if _is_short(reply) else None
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, TimeoutError) and timer.expired():
