@@ -59,14 +59,17 @@ MAX_RETRIEVERS = 1_000
 MAX_LEVELS = 32
 """Most retrievers above one another: twice the rounds in which Elasticsearch rewrites a search."""
 
-MAX_FIRST_STAGE = 100_000
-"""Most documents of all leaves of a tree together: ten leaves with the largest window."""
+MAX_WINDOWS = 200_000
+"""Most documents in all lists of a tree together: six fusions of two leaves with the largest window."""
 
 MAX_RETRIEVERS_OF_MSEARCH = 10_000
 """Most retrievers in all trees of one ``_msearch``."""
 
 MAX_QUERY_CHARACTERS = 65_536
 """Longest query text of a model, in characters: models read 512 tokens, few read 8,192."""
+
+MAX_TEXT_CHARACTERS = 1_000_000
+"""Longest text of one document that is read, in characters: a book of 400 pages."""
 
 MAX_DOCUMENTS = 1_000
 """Most documents in one rerank request to the sidecar."""

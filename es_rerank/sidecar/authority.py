@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 
 from ..caller import CALLER, Caller
-from ..errors import RequestError, UnauthorizedError
+from ..defaults import MAX_TEXT_CHARACTERS
+from ..errors import RequestError, TooLargeError, UnauthorizedError
+from ..off_loop import is_large
 from ..retrievers.grammar.json_values import read_json
+from ..retrievers.grammar.validation import check_query_length
+from .body import Counted, check_length, read_body
 from .keys import KEY, Key, Keys
 from .record import tell_key
 from .service import too_many_documents
-from .wire import check_length, read_bytes
+from .wire import parsed
 
 _MOST_KEYS = 50
 
@@ -68,23 +74,71 @@ def _served_as(key: Key | None) -> Iterator[None]:
 class KeyedRoute(APIRoute):
     """A route that uses the models and needs a key.
 
-    It checks the declared length of the body, then the key. Only then it reads and parses the body.
+    It checks the declared length of the body, then the key. Only then it reads the body, counts what is in it
+    and parses it. A large body is parsed and checked beside the event loop.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, preceded by the checks."""
-        handle = super().get_route_handler()
+        handle, model = super().get_route_handler(), _model_of(self.endpoint)
 
         async def handle_admitted(request: Request) -> Response:
             limit = request.app.state.service.limits.body_bytes
             check_length(request, limit)
             with _served_as(require_key(request)):
-                data = await read_bytes(request, limit)
-                value = read_json(data) if data.strip() else None
-                _check_counts(value, request.app.state.service.most_documents)
-                return await handle(_Admitted(request, data, value))
+                body = await read_body(request, limit, Counted())
+                most = request.app.state.service.most_documents
+                value = await parsed(body.plain, lambda plain: _read(plain, most, model))
+                return await handle(_Admitted(request, body.plain, value))
 
         return handle_admitted
+
+
+def _model_of(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
+    """Return the model of the body of a route, None for a route without a body."""
+    kinds = get_type_hints(endpoint).values()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _read(data: bytes, documents: int, model: type[BaseModel] | None) -> Any:  # noqa: ANN401 any JSON value
+    """Return the JSON value in a body, None for an empty body; an instance of ``model`` if it is a large
+    object.
+
+    Raises RetrieverParsingError for what is not JSON, RequestValidationError for what the model refuses, and
+    what ``_check_counts`` and ``_check_texts`` raise.
+    """
+    value = read_json(data) if data and not data.isspace() else None
+    _check_counts(value, documents)
+    _check_texts(value, data)
+    if model is None or not isinstance(value, dict) or not is_large(value):
+        return value
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RequestValidationError([{**first, "loc": ("body", *first["loc"])}]) from error
+
+
+def _check_texts(body: Any, data: bytes) -> None:  # noqa: ANN401 any JSON value
+    """Check the length of the texts in a body, whose bytes are ``data``.
+
+    The texts of a response of Elasticsearch are not checked: few of them are read, and those are cut. Raises
+    TooLargeError.
+    """
+    query = body.get("query") if isinstance(body, dict) else None
+    if isinstance(query, str):
+        check_query_length("query", query)
+    if len(data) <= MAX_TEXT_CHARACTERS:
+        return
+    waiting = [part for key, part in body.items() if key != "response"] if isinstance(body, dict) else []
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str) and len(part) > MAX_TEXT_CHARACTERS:
+            raise TooLargeError(
+                f"a text has {len(part)} characters, at most {MAX_TEXT_CHARACTERS} are read; send its parts"
+            )
+        if isinstance(part, (list, dict)):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
 
 
 def _check_counts(body: Any, documents: int) -> None:  # noqa: ANN401 any JSON value

@@ -17,15 +17,21 @@ from ..errors import InvalidSearchError, RequestError
 from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.plugin_names import NAMES
 from ..retrievers.grammar.tree import RETRIEVERS_RUN_HERE, retrievers_in
+from .body import Counted, read_body
 from .existence import ExactRoute
 from .search import Running, forwarded_search
 from .service import Service
-from .wire import decoded, read_bytes
+from .wire import parsed
 
 router = APIRouter(route_class=ExactRoute, include_in_schema=False)
 
 _WRITTEN = re.compile(r'"retrievers?"\s*:\s*(?:\[\s*)?\{\s*(?:"retriever"\s*:\s*\{\s*)?"(\w+)"')
 """Finds retrievers in a template that is no JSON before its parameters are put in."""
+
+_MOST_VALUES = 100_000
+_MOST_BYTES = 1 << 20
+"""A body with more values or bytes is sent on without a look: templates are short, and Elasticsearch itself
+refuses what its licence does not cover."""
 
 _POST = (
     "/_async_search",
@@ -51,9 +57,11 @@ async def other_search(request: Request, service: Running) -> Response:
     Raises InvalidSearchError when the request holds a retriever that es-rerank runs, HTTPException when
     requests are not passed through.
     """
-    data = await read_bytes(request, service.limits.body_bytes)
-    plain = decoded(request, data, service.limits.body_bytes)
-    kind = next(_run_here(plain, service), None)
+    counted = Counted(values=_MOST_VALUES)
+    body = await read_body(request, service.limits.body_bytes, counted, lambda _: False)
+    kind = None
+    if b"retriever" in body.plain and body.fault is None and len(body.plain) <= _MOST_BYTES:
+        kind = await parsed(body.plain, lambda data: next(_run_here(data, service), None))
     if kind is not None:
         inside = f"; or install the plugin es-rerank and name [{NAMES[kind]}]" if kind in NAMES else ""
         raise InvalidSearchError(
@@ -62,7 +70,7 @@ async def other_search(request: Request, service: Running) -> Response:
         )
     if not service.pass_through:
         raise HTTPException(404)
-    return await forwarded_search(request, service, data)
+    return await forwarded_search(request, service, body.data)
 
 
 for _path in _POST:
@@ -73,8 +81,6 @@ for _path in _GET_OR_POST:
 
 def _run_here(data: bytes, service: Service) -> Iterator[str]:
     """Yield the kinds of retriever in a body, one JSON value or one for each line, that es-rerank runs."""
-    if b"retriever" not in data:
-        return
     names = RETRIEVERS_RUN_HERE.difference(service.elasticsearch_runs)
     for value in _values(data):
         yield from _in_value(value, names)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from elastic_transport import ApiResponseMeta
 from fastapi import APIRouter, Depends, Request, Response
 
+from ..defaults import MAX_RETRIEVERS_OF_MSEARCH
 from ..errors import RequestError, RetrieverParsingError, TooLargeError
 from ..retrievers.grammar.faults import ILLEGAL, NOT_A_NUMBER
 from ..retrievers.grammar.json_values import read_json
@@ -23,7 +24,8 @@ from ..retrievers.grammar.parameters import (
     whole_number,
 )
 from ..retrievers.grammar.suggestions import close_to
-from ..retrievers.grammar.tree import needs_es_rerank
+from ..retrievers.grammar.tree import needs_es_rerank, size_of
+from .body import Counted, read_body
 from .formats import check_answerable, check_readable, is_json
 from .paths import Index
 from .service import Service
@@ -31,9 +33,8 @@ from .wire import (
     answer,
     cancel_on_disconnect,
     check_utf8,
-    decoded,
     json_object,
-    read_bytes,
+    parsed,
     timeout_s,
 )
 
@@ -75,8 +76,9 @@ _SHOWN = 100
 
 
 async def service_of(request: Request) -> Service:
-    """Return the running service."""
+    """Return the running service, after a look for a local Elasticsearch that has moved."""
     service: Service = request.app.state.service
+    await service.follow()
     return service
 
 
@@ -138,19 +140,21 @@ async def search_index(request: Request, index: Index, service: Running) -> Resp
 
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
-    data = await read_bytes(request, service.limits.body_bytes)
-    plain = (
-        decoded(request, data, service.limits.body_bytes) or request.query_params.get("source", "").encode()
+    sent = await read_body(
+        request, service.limits.body_bytes, Counted() if is_json(request) else None, _has_retriever
     )
-    body = None
-    if is_json(request):
-        body = json_object(plain) if _RETRIEVER in plain else None
-    else:
+    plain, body = sent.plain or request.query_params.get("source", "").encode("utf-8", "replace"), None
+    if not is_json(request):
         check_readable(request, plain, service.elasticsearch_runs)
-    if body is None or not needs_es_rerank(body.get("retriever"), service.elasticsearch_runs):
-        return await forwarded_search(request, service, data, again=True)
+    elif _has_retriever(plain):
+        sent.check()
+        if not sent.plain:
+            Counted().check(plain)
+        body = await parsed(plain, lambda data: _run_here(data, service.elasticsearch_runs))
+    if body is None:
+        return await forwarded_search(request, service, sent.data, again=True)
     check_answerable(request)
-    given = _parameters(request, in_body=bool(data))
+    given = _parameters(request, in_body=bool(sent.data))
     named = given.pop("index", None)
     where = index or named
     client = service.client(request.headers)
@@ -158,6 +162,23 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
         request, client.search(index=where, body=body, timeout_s=timeout_s(request), **given)
     )
     return answer(request, response.body, headers=_warning(response.meta))
+
+
+def _has_retriever(data: bytes) -> bool:
+    return _RETRIEVER in data
+
+
+def _run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> dict[str, Any] | None:
+    """Return the body of a search that es-rerank runs, None for another.
+
+    Raises what ``json_object`` and ``size_of`` raise.
+    """
+    body = json_object(data)
+    tree = body.get("retriever")
+    if not needs_es_rerank(tree, elasticsearch_runs):
+        return None
+    size_of(tree)
+    return body
 
 
 def _warning(meta: ApiResponseMeta) -> dict[str, str]:
@@ -256,15 +277,16 @@ async def msearch_index(request: Request, index: Index, service: Running) -> Res
 
 
 async def _msearch(request: Request, service: Service, index: str | None) -> Response:
-    data = await read_bytes(request, service.limits.body_bytes)
-    plain = decoded(request, data, service.limits.body_bytes)
-    searches: list[dict[str, Any]] = []
-    if is_json(request):
-        searches = _lines(plain) if _RETRIEVER in plain else []
-    else:
-        check_readable(request, plain, service.elasticsearch_runs)
-    if not any(needs_es_rerank(body.get("retriever"), service.elasticsearch_runs) for body in searches[1::2]):
-        return await forwarded_search(request, service, data, again=True)
+    lines = Counted(lines=2 * _MOST_SEARCHES) if is_json(request) else None
+    sent = await read_body(request, service.limits.body_bytes, lines, _has_retriever)
+    searches = None
+    if lines is None:
+        check_readable(request, sent.plain, service.elasticsearch_runs)
+    elif _has_retriever(sent.plain):
+        sent.check()
+        searches = await parsed(sent.plain, lambda data: _some_run_here(data, service.elasticsearch_runs))
+    if searches is None:
+        return await forwarded_search(request, service, sent.data, again=True)
     check_answerable(request)
     options: dict[str, Any] = dict(_given(request, _WRITING))
     known = frozenset({*_MSEARCH, "typed_keys", "rest_total_hits_as_int", "filter_path"})
@@ -282,19 +304,33 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
     return answer(request, response.body, headers=_warning(response.meta))
 
 
+def _some_run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> list[dict[str, Any]] | None:
+    """Return the lines of an ``_msearch`` if es-rerank runs some of its searches, else None.
+
+    Raises what ``_lines`` and ``size_of`` raise, and TooLargeError for too many retrievers in all searches.
+    """
+    searches = _lines(data)
+    trees = [body.get("retriever") for body in searches[1::2]]
+    run_here = [tree for tree in trees if needs_es_rerank(tree, elasticsearch_runs)]
+    count = 0
+    for tree in run_here:
+        count += size_of(tree)
+        if count > MAX_RETRIEVERS_OF_MSEARCH:
+            raise TooLargeError(
+                f"the searches of the msearch request have over {MAX_RETRIEVERS_OF_MSEARCH} retrievers "
+                "together; send it in parts"
+            )
+    return searches if run_here else None
+
+
 def _lines(data: bytes) -> list[dict[str, Any]]:
     """Return the headers and bodies of an ``_msearch``, one for each line. An empty line is an empty header.
 
-    Raises RequestError when the last newline is missing or a body is empty (as Elasticsearch does), or a line
-    is not a JSON object.
+    They are at most ``_MOST_SEARCHES``. Raises RequestError when the last newline is missing or a body is
+    empty (as Elasticsearch does), or a line is not a JSON object.
     """
     if not data.endswith(b"\n"):
         raise RequestError("The msearch request must be terminated by a newline [\\n]")
-    if (count := data.count(b"\n")) > 2 * _MOST_SEARCHES:
-        raise TooLargeError(
-            f"the msearch request has {count} lines, at most {2 * _MOST_SEARCHES} are read where es-rerank "
-            "runs one of its searches; send it in parts"
-        )
     lines = data[:-1].split(b"\n")
     if len(lines) % 2 == 1 and not lines[-1].strip():
         lines.pop()
@@ -314,12 +350,12 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
 @router.post("/{index}/_pit")
 async def open_point_in_time(request: Request, index: str, service: Running) -> Response:  # noqa: ARG001 the request is forwarded with its path
     """Open a point in time. Forwards the request and returns Elasticsearch's answer."""
-    data = await read_bytes(request, service.limits.body_bytes)
-    return await forwarded_search(request, service, data, again=True)
+    body = await read_body(request, service.limits.body_bytes)
+    return await forwarded_search(request, service, body.data, again=True)
 
 
 @router.delete("/_pit")
 async def close_point_in_time(request: Request, service: Running) -> Response:
     """Close a point in time. Forwards the request and returns Elasticsearch's answer."""
-    data = await read_bytes(request, service.limits.body_bytes)
-    return await forwarded_search(request, service, data, again=True)
+    body = await read_body(request, service.limits.body_bytes)
+    return await forwarded_search(request, service, body.data, again=True)

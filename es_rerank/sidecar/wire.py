@@ -5,19 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from elasticsearch import ApiError, SerializationError, TransportError, UnsupportedProductError
+from elasticsearch import (
+    ApiError,
+    ConnectionTimeout,
+    SerializationError,
+    TransportError,
+    UnsupportedProductError,
+)
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from ..errors import EsRerankError, RequestError, TooLargeError, UnreachableError, error_body, outcome_of
+from ..errors import (
+    DeadlineError,
+    EsRerankError,
+    RequestError,
+    UnreachableError,
+    error_body,
+    outcome_of,
+)
+from ..off_loop import is_large, off_loop
 from ..retrievers.execution.product import foreign
 from ..retrievers.grammar.json_values import read_json, token_fault
 from ..retrievers.grammar.parameters import whole_number
+from .large_answer import LargeAnswer, written
 from .upstream import CHECK, unreachable
 
 T = TypeVar("T")
@@ -27,6 +41,9 @@ PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
 """elasticsearch-py refuses a 2xx answer without this header."""
 
 _VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
+_FEW_BYTES = 1 << 15
+"""A body of at most this number of bytes is parsed at once: that takes about a millisecond."""
+
 _CLOSED = 499
 """nginx's status for a client that closed the connection. No client receives it."""
 
@@ -35,57 +52,9 @@ class ClientLeftError(Exception):
     """Raised when the caller closed the connection: the work was cancelled, and no answer can be sent."""
 
 
-def check_length(request: Request, limit: int) -> None:
-    """Check the content-length header before the body is read.
-
-    Raises TooLargeError when it is over ``limit`` bytes or not a number, RequestError when the body is said
-    to be chunked as well (RFC 9112 section 6.1: such a request may be an attempt at request smuggling).
-    """
-    if "content-length" in request.headers and "transfer-encoding" in request.headers:
-        raise RequestError("the request has both content-length and transfer-encoding; send one of them")
-    declared = whole_number(request.headers.get("content-length", "0"))
-    if declared is None or declared > limit:
-        raise _too_large(limit)
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"the request body is over {limit} bytes (setting max_body_bytes)")
-
-
-async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the body of the request, not decompressed.
-
-    Raises TooLargeError when the body is over ``limit`` bytes.
-    """
-    check_length(request, limit)
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise _too_large(limit)
-    return bytes(data)
-
-
-def decoded(request: Request, data: bytes, limit: int) -> bytes:
-    """Return a body, decompressed if its content-encoding is gzip.
-
-    Raises TooLargeError when the decompressed body is over ``limit`` bytes. Raises RequestError when the body
-    is not gzip although its content-encoding says so.
-    """
-    if request.headers.get("content-encoding") != "gzip":
-        return data
-    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = inflate.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise RequestError(
-            f"the request body is not gzip, though its content-encoding says so: {error}"
-        ) from error
-    if len(plain) > limit:
-        raise TooLargeError(
-            f"the request body is over {limit} bytes when decompressed (setting max_body_bytes)"
-        )
-    return plain
+async def parsed(data: bytes, read: Callable[[bytes], T]) -> T:
+    """Return what ``read`` makes of the bytes of a body. Many bytes are read beside the event loop."""
+    return await off_loop(read, data) if len(data) > _FEW_BYTES else read(data)
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -93,7 +62,7 @@ def json_object(data: bytes) -> dict[str, Any]:
 
     Raises RequestError when the body is not JSON or not an object.
     """
-    value = read_json(data) if data.strip() else {}
+    value = read_json(data) if not _is_blank(data) else {}
     if not isinstance(value, dict):
         raise token_fault(value)
     check_utf8(data, value)
@@ -103,9 +72,9 @@ def json_object(data: bytes) -> dict[str, Any]:
 def check_utf8(data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
     """Check that a JSON value can be sent on as UTF-8; ``data`` is its text.
 
-    Raises RequestError when a string holds half a surrogate pair, which only an escape can write.
+    Raises RequestError when a string holds half a surrogate pair, as an escape or in bytes.
     """
-    if b"\\ud" not in data and b"\\uD" not in data:
+    if b"\\ud" not in data and b"\\uD" not in data and b"\xed" not in data:
         return
     try:
         json.dumps(value, ensure_ascii=False).encode()
@@ -113,6 +82,11 @@ def check_utf8(data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
         raise RequestError(
             "the request body holds half a surrogate pair such as \\ud800; send whole characters"
         ) from error
+
+
+def _is_blank(data: bytes) -> bool:
+    """Whether bytes are nothing but white space, without a copy of them."""
+    return data.isspace() or not data
 
 
 def timeout_s(request: Request) -> float | None:
@@ -165,15 +139,10 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
     opaque = request.headers.get("x-opaque-id")
     returned = {} if opaque is None else {"X-Opaque-Id": opaque}
-    return Response(_written(body, indent), status, {**PRODUCT, **returned, **(headers or {})}, media)
-
-
-def _written(body: Any, indent: int | None) -> bytes:  # noqa: ANN401 any JSON value
-    """Return a JSON value as bytes. Half a surrogate pair, which UTF-8 cannot hold, becomes an escape."""
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=indent).encode()
-    except UnicodeEncodeError:
-        return json.dumps(body, allow_nan=False, indent=indent).encode()
+    sent = {**PRODUCT, **returned, **(headers or {})}
+    if is_large(body):
+        return LargeAnswer(body, indent, status, sent, media)
+    return Response(written(body, indent), status, sent, media)
 
 
 def retry_after(error: EsRerankError) -> dict[str, str]:
@@ -218,6 +187,10 @@ def error_response(request: Request, error: Exception) -> Response:
         return answer(request, error.body, error.meta.status)
     if isinstance(error, (ClientLeftError, ClientDisconnect)):
         return Response(status_code=_CLOSED)
+    if isinstance(error, ConnectionTimeout):
+        error = DeadlineError(
+            f"Elasticsearch has not answered in time: {error.message}; allow more with {TIMEOUT_HEADER}"
+        )
     if isinstance(error, TransportError):
         error = unreachable(error, error.message)
     if not isinstance(error, EsRerankError):

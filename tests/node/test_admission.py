@@ -81,6 +81,11 @@ async def test_a_body_without_a_length_is_read_up_to_the_limit(
 ) -> None:
     body = Counting(chunk, 10_000)
     answer = await caller.post(path, content=body, headers=KEY)
+    if chunk[:1] == b"[" and path in MODEL_PATHS:  # parsed in any case, so refused by its brackets
+        assert answer.status_code in (400, 422)
+        assert "levels of brackets" in answer.text
+        assert body.sent <= 2 * len(chunk)
+        return
     assert (answer.status_code, "max_body_bytes" in answer.text) == (413, True), answer.text
     assert body.sent <= LIMIT + 2 * len(chunk)
 

@@ -12,6 +12,7 @@ from ..grammar.tree import (
     Knn,
     text_embedding_leaves,
 )
+from ..grammar.validation import check_query_length
 from ..planning.index_schema import IndexSchema
 from .commands import Context, EmbedQuery, Steps
 from .mappings import indices_of_pit, refuse_absent, schema_for
@@ -72,6 +73,7 @@ def vector_steps(
     for leaf in leaves:
         node = Knn.model_validate(leaf)
         assert node.builder is not None, "text_embedding_leaves yields only retrievers with a builder"
+        check_query_length("model_text", node.builder.model_text)
         check_embedder(context.served.embedder_for(node.builder.model_id), node.field, schema)
         leaf["query_vector"] = yield EmbedQuery(node.builder.model_text, node.builder.model_id)
         del leaf["query_vector_builder"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+from codecs import BOM_UTF8
 from json import JSONDecodeError
 from typing import Any, NoReturn
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
+from ...defaults import MAX_KEYS
 from ...errors import RetrieverParsingError
 from .faults import CONTENT, JSON, PARSING, token_of
 
@@ -41,10 +43,14 @@ def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # n
 def read_json(text: str | bytes) -> Any:  # noqa: ANN401 any JSON value
     """Return the JSON value in a text.
 
-    Raises RetrieverParsingError, with Elasticsearch's types, when the text is not JSON or holds more than one
-    value, NaN, an infinity, a number beyond the range of 64-bit floats, or a key twice in one object.
+    Bytes are UTF-8: in another encoding, what was counted in them would not be what is parsed. Raises
+    RetrieverParsingError, with Elasticsearch's types, when the text is not JSON or holds more than one value,
+    NaN, an infinity, a number beyond the range of 64-bit floats, a key twice in one object, or an object with
+    more than 10,000 keys.
     """
     try:
+        if isinstance(text, bytes):
+            text = text.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass")
         return json.loads(text, object_pairs_hook=_object, parse_constant=_not_a_number, parse_float=_finite)
     except JSONDecodeError as error:
         if error.msg == "Extra data":
@@ -75,6 +81,8 @@ def _not_json(reason: str, kind: str = "parse") -> RetrieverParsingError:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise _not_json(f"an object has {len(pairs)} keys, at most {MAX_KEYS} are read")
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

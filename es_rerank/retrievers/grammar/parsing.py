@@ -43,7 +43,7 @@ from .tree import (
     TextSimilarityReranker,
     Weighted,
 )
-from .validation import check_read_fields
+from .validation import check_query_length, check_read_fields
 from .values import (
     as_list,
     check_minimum,
@@ -180,12 +180,13 @@ def _check_knn(node: Knn, path: str, runs: Collection[str]) -> None:
         and node.query_vector_builder
         and "text_embedding" in node.query_vector_builder
     ):
-        model_of(
+        wanted = model_of(
             TextEmbedding,
             "text_embedding",
             node.query_vector_builder["text_embedding"],
             f"{path}.{VECTOR_BUILDER}.text_embedding",
         )
+        check_query_length("model_text", wanted.model_text)
     if node.k < 1:
         raise illegal_argument("[k] must be greater than 0", path)
     if (MAX_CANDIDATES if node.num_candidates is None else node.num_candidates) < node.k:
@@ -235,6 +236,7 @@ def _reranker(kind: str, content: dict[str, Any], path: str, runs: Collection[st
             "use [min_probability], which is compared with the probability of the pair",
             path,
         )
+    check_query_length("inference_text", node.inference_text)
     if not node.inference_text:
         raise illegal_argument(
             "[inference_text] is empty; give the text that the documents are compared with", path

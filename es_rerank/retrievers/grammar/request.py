@@ -12,7 +12,7 @@ from .faults import illegal_argument
 from .parsing import parse
 from .suggestions import did_you_mean
 from .tree import Pinned, Retriever, TextSimilarityReranker, nodes_of
-from .validation import check_children, faults_of
+from .validation import check_children, check_filters, check_windows, faults_of
 
 # The keys that Elasticsearch refuses beside a retriever, in the order of its error message (observed on 9.5).
 _REFUSED_BESIDE_RETRIEVER = ("query", "knn", "search_after", "terminate_after", "sort", "rescore", "rank")
@@ -77,11 +77,14 @@ def read_request(
     The keys are read in the order of the body, as Elasticsearch does: the first fault is reported. Raises
     RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key, or does not take a
     value. Raises InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError for
-    ``slice``, and for a ``min_score`` that would be compared with blended scores.
+    ``slice``, for a ``min_score`` that would be compared with blended scores, and for windows or filters over
+    the limits of ``check_windows`` and ``check_filters``. The tree is within the limits of ``tree.size_of``.
     """
     read = {key: _read(key, value, elasticsearch_runs) for key, value in body.items()}
     tree: Retriever = read["retriever"]
     check_children(tree)
+    check_windows(tree)
+    check_filters(tree)
     size = read.get("size")
     clashing = [
         key for key in _REFUSED_BESIDE_RETRIEVER if key in read and read[key] != _AS_IF_ABSENT.get(key)

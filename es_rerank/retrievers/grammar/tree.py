@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ...defaults import MAX_LEVELS, MAX_RETRIEVERS
+from ...errors import TooLargeError
 from ...types import Aggregation
 from .scalars import NotTakenError, as_integer
 
@@ -326,10 +328,12 @@ for _model in (Rrf, Linear, Pinned, Rescorer, TextSimilarityReranker, Native):
 
 def nodes_of(node: Retriever) -> Iterator[Retriever]:
     """Yield a node and all nodes below it, depth first, but not the children inside a Native subtree."""
-    yield node
-    if isinstance(node, Compound):
-        for child in node.children:
-            yield from nodes_of(child)
+    waiting = [node]
+    while waiting:
+        below = waiting.pop()
+        yield below
+        if isinstance(below, Compound):
+            waiting.extend(reversed(below.children))
 
 
 def needs_es_rerank(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive
@@ -362,17 +366,52 @@ def text_embedding_leaves(body: Any, elasticsearch_runs: Collection[str] = ()) -
 
 def retrievers_in(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
     """Yield (kind, content) of every retriever in a body, depth first. It skips parts that are not valid."""
-    if not isinstance(body, dict):
-        return
-    for kind, content in body.items():
-        if isinstance(content, dict):
-            yield kind, content
-            for key in ("retriever", "retrievers"):
-                children = content.get(key)
-                for child in children if isinstance(children, list) else [children]:
-                    yield from retrievers_in(
-                        child.get("retriever", child) if isinstance(child, dict) else child
-                    )
+    for kind, content, _ in _retrievers(body):
+        yield kind, content
+
+
+def _retrievers(body: Any) -> Iterator[tuple[str, dict[str, Any], int]]:  # noqa: ANN401
+    """Yield (kind, content, level) of every retriever; the root has the level 1."""
+    waiting = [(kind, content, 1) for kind, content in _entries([{"retriever": body}])]
+    while waiting:
+        kind, content, level = waiting.pop()
+        yield kind, content, level
+        children = [child for key in ("retriever", "retrievers") for child in _listed(content.get(key))]
+        waiting.extend((kind, content, level + 1) for kind, content in _entries(children))
+
+
+def _listed(value: Any) -> list[Any]:  # noqa: ANN401
+    return value if isinstance(value, list) else [value]
+
+
+def _entries(bodies: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (kind, content) of retrievers that stand side by side, the last one first.
+
+    Each is a retriever or an object that holds one and its weight.
+    """
+    inner = [body.get("retriever", body) for body in bodies if isinstance(body, dict)]
+    found = [entry for body in inner if isinstance(body, dict) for entry in body.items()]
+    return [(kind, content) for kind, content in reversed(found) if isinstance(content, dict)]
+
+
+def size_of(body: Any) -> int:  # noqa: ANN401 any JSON value may arrive
+    """Return how many retrievers a ``retriever`` object holds.
+
+    Raises TooLargeError when they are more than ``MAX_RETRIEVERS``, or when more than ``MAX_LEVELS`` of them
+    stand above one another.
+    """
+    count = 0
+    for _, _, level in _retrievers(body):
+        count += 1
+        if level > MAX_LEVELS:
+            raise TooLargeError(
+                f"the tree has over {MAX_LEVELS} levels of retrievers; put fewer above one another"
+            )
+        if count > MAX_RETRIEVERS:
+            raise TooLargeError(
+                f"the tree has over {MAX_RETRIEVERS} retrievers; each is a search of its own: send fewer"
+            )
+    return count
 
 
 FirstStage = Literal["knn", "bm25", "hybrid"]

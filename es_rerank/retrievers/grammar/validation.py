@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ...errors import RequestError
+from ...defaults import MAX_QUERY_CHARACTERS, MAX_VALUES, MAX_WINDOWS
+from ...errors import RequestError, TooLargeError
 from .faults import illegal_argument
 from .tree import (
     Compound,
@@ -13,6 +15,7 @@ from .tree import (
     Retriever,
     Rrf,
     Standard,
+    nodes_of,
 )
 
 _MOST_READ_FIELDS = 100
@@ -32,6 +35,64 @@ def check_read_fields(fields: Sequence[str]) -> None:
         raise RequestError(
             f"[field] holds a name of {longest} characters, at most {_LONGEST_FIELD} are read; check the name"
         )
+
+
+def check_query_length(name: str, text: str) -> None:
+    """Check the length of a query text, which the key ``name`` holds: it is read with each document.
+
+    Raises TooLargeError.
+    """
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise TooLargeError(
+            f"[{name}] has {len(text)} characters, at most {MAX_QUERY_CHARACTERS} are read; shorten it"
+        )
+
+
+def check_windows(root: Retriever) -> None:
+    """Check the windows of a tree: how many documents all retrievers take in together.
+
+    Raises RequestError when they are more than ``MAX_WINDOWS``.
+    """
+    total = sum(
+        max(node.window, 0) * (1 + len(node.children))
+        for node in nodes_of(root)
+        if isinstance(node, Compound)
+    )
+    if total > MAX_WINDOWS:
+        raise RequestError(
+            f"the windows of the retrievers hold up to {total} documents together, at most {MAX_WINDOWS} are "
+            "read; use smaller windows or fewer retrievers"
+        )
+
+
+def check_filters(root: Retriever) -> None:
+    """Check the filters of a tree, each of which is sent with every leaf below it.
+
+    Raises RequestError when they have more than ``MAX_VALUES`` values together.
+    """
+    total, waiting = 0, [(root, 0)]
+    while waiting:
+        node, above = waiting.pop()
+        if isinstance(node, Compound):
+            above += sum(map(_values_in, node.filter))
+            waiting.extend((child, above) for child in node.children)
+        else:
+            total += above
+    if total > MAX_VALUES:
+        raise RequestError(
+            f"the filters of the tree, sent with each leaf below, have {total} values together, at most "
+            f"{MAX_VALUES} are sent; use fewer retrievers or shorter filters"
+        )
+
+
+def _values_in(value: Any) -> int:  # noqa: ANN401 any JSON value
+    count, waiting = 0, [value]
+    while waiting:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, (dict, list)):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
+    return count
 
 
 def faults_of(node: Retriever, size: int, *, scroll: bool = False) -> list[str]:
