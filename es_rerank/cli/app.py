@@ -72,6 +72,15 @@ class _Program(LazyGroup):
             "serve",
             "Serve reranking and Elasticsearch's own search API over HTTP, until interrupted.",
         ),
+        "key": Entry(
+            "key",
+            "Make an API key of the sidecar. Its table for the file of keys goes to stdout, the key itself "
+            "to stderr.",
+        ),
+        "role": Entry(
+            "role",
+            "Print the least-privilege Elasticsearch role, and the request for an API key with it.",
+        ),
         "train": Entry(
             "train",
             "Train a cross-encoder; afterwards export it with: es-rerank export OUT FOLDER.",

@@ -48,7 +48,7 @@ _MOST_KEYS = 1_000
 _LARGEST = 1_000_000_000
 """The largest value of a limit of a key."""
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 """Names of keys. They are in the log. A key of ``es-rerank key`` and a hash are longer, so that neither is
 taken for a name."""
 
@@ -241,7 +241,7 @@ def _fault(file: Path, what: str) -> SettingsError:
 
 
 def _key(file: Path, place: int, name: str, table: object) -> Key:
-    if not _NAME.fullmatch(name):  # it may be a key, so it is not shown
+    if not KEY_NAME.fullmatch(name):  # it may be a key, so it is not shown
         raise _fault(
             file, f"has a name in place {place} that is not 1 to 40 letters, digits, hyphens and underscores"
         )
