@@ -960,6 +960,25 @@ Rates are 0.2 to 1.2 of each server's own capacity, or `--rates`.
     tests/unit/test_bench_load.py::test_curves_lie_where_their_values_are
 With `--alone` or with an exported folder, only the sidecar is measured.
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
+offers each server 1.2, 2 and 3 times its own capacity, 60 s each (`--seconds`).
+    tests/unit/test_bench_overload.py::test_an_overload_lasts_a_minute_at_1_2_2_and_3_times_the_capacity
+    tests/unit/test_bench_overload.py::test_each_server_is_offered_multiples_of_its_own_capacity
+The server is bound to one core and the sender to another;
+    tests/unit/test_bench_overload.py::test_a_server_is_bound_to_its_cores_and_the_bench_to_another
+    tests/unit/test_bench_overload.py::test_the_bench_gets_a_core_that_no_server_has_if_there_is_one
+Each request has a deadline of 2 s (`--deadline`).
+    tests/unit/test_bench_overload.py::test_a_request_carries_its_deadline_and_other_answers_are_counted
+Goodput counts the requests that were answered in time.
+    tests/unit/test_bench_overload.py::test_an_answer_after_the_end_of_the_load_is_no_goodput
+    tests/unit/test_bench_overload.py::test_late_and_failed_requests_are_not_left_out_of_the_latency
+After each overload the server gets half of its capacity, until it answers as before.
+    tests/unit/test_bench_overload.py::test_the_time_until_a_server_answers_as_before
+The command says of each server whether its goodput is at least 90 % of its capacity,
+    tests/unit/test_bench_overload.py::test_a_server_that_refuses_what_comes_too_late_holds_every_criterion
+    tests/unit/test_bench_overload.py::test_a_criterion_is_met_when_every_rate_meets_it
+It says so when the sender could not keep up, and then ends with an error.
+    tests/unit/test_bench_overload.py::test_a_bench_that_cannot_keep_up_makes_the_run_invalid
+    tests/unit/test_bench_overload.py::test_a_run_in_overload_reports_every_rate
 
 # What a window costs
 

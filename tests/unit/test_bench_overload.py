@@ -32,6 +32,7 @@ from es_rerank.research.bench import servers
 from es_rerank.research.bench.load import Reply, RequestOutcome, arrivals, capacity, offer
 from es_rerank.research.bench.machine import Cores, bound_to, cores_apart
 from es_rerank.research.bench.overload import (
+    DEADLINE_S,
     OVERLOADS,
     SECONDS,
     USUAL_SHARE,
@@ -40,8 +41,11 @@ from es_rerank.research.bench.overload import (
     UniqueRequests,
 )
 from es_rerank.research.bench.overload_step import (
+    LEAST_GOODPUT,
     MOST_BEHIND_MS,
     MOST_GENERATOR_CPU,
+    MOST_RECOVERY_S,
+    MOST_REFUSAL_MS,
     Busy,
     OverloadStep,
     criteria,
@@ -436,4 +440,5 @@ def test_a_run_in_overload_reports_every_rate(tmp_path: Path) -> None:
 
 
 def test_an_overload_lasts_a_minute_at_1_2_2_and_3_times_the_capacity() -> None:
-    assert (SECONDS, OVERLOADS) == (60, (1.2, 2, 3))
+    assert (SECONDS, OVERLOADS, USUAL_SHARE, DEADLINE_S) == (60, (1.2, 2, 3), 0.5, 2)
+    assert (LEAST_GOODPUT, MOST_REFUSAL_MS, MOST_RECOVERY_S) == (0.9, 50, 5)

@@ -61,6 +61,7 @@ def variables(scratch: Path, *, own: bool) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
         "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+        "INFINITY_HOME": str(scratch),  # else it writes a folder where the bench was started
         "TOKENIZERS_PARALLELISM": "true",
     }
     return {**kept, **offline, "TMPDIR": str(scratch), **({"PYTHONPATH": str(_ROOT)} if own else {})}
