@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, Elasticsearch
 
+from es_rerank.errors import IngestError
+
 from .patience import BUSY, DROPPED, Patience
 
 TOO_LARGE = 413
@@ -56,7 +58,7 @@ class BulkWriter:
         """Send documents (id, source) and yield (id, answer) of each, as Elasticsearch's ``items`` give it.
 
         The answer of a document that was refused has a key ``error``. Raises the errors of the client that
-        every document would meet, such as no permission or no node.
+        every document would meet, such as no permission or no node, and IngestError for a block.
         """
         dumps = self._json.dumps
         yield from self._send(
@@ -113,12 +115,21 @@ class BulkWriter:
     def _answered(
         self, part: Sequence[_Line], items: Sequence[dict[str, Any]], retry: int
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the answers. Documents that Elasticsearch was too busy for are sent again."""
+        """Yield the answers. Documents that Elasticsearch was too busy for are sent again.
+
+        Raises IngestError when the index takes no document at all, as on a full disk: every document would be
+        a reject.
+        """
         busy = []
         for line, item in zip(part, items, strict=True):
             info = item["index"]
             if info["status"] in BUSY and retry < self._patience.max_retries:
                 busy.append(line)
+            elif (blocked := _blocked(info)) is not None:
+                raise IngestError(
+                    f"index {self._index} takes no documents: {blocked}; remove the block, or make room if "
+                    "the disk is full, and repeat the run, which skips what is indexed"
+                )
             else:
                 yield line.id, info
         if busy:
@@ -131,6 +142,14 @@ class BulkWriter:
             self._client.indices.exists(index=self._index)
         except DROPPED:
             raise error from None
+
+
+def _blocked(info: dict[str, Any]) -> str | None:
+    """Return the reason if the answer of a document says that the index, or the cluster, takes none."""
+    error = info.get("error")
+    if not isinstance(error, dict) or error.get("type") != "cluster_block_exception":
+        return None
+    return str(error.get("reason"))
 
 
 def _error(error: ApiError, size: int) -> Any:  # noqa: ANN401 any JSON value

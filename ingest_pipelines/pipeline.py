@@ -126,8 +126,9 @@ class Ingest:
         at the end.
 
         Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
-        index empty, SourceError when a source is damaged, and the errors of the elasticsearch client. After
-        an error, the same run can be started again: it skips the documents that are already indexed.
+        index empty, when the index takes no documents (a full disk) or the rejects cannot be written,
+        SourceError when a source is damaged, and the errors of the elasticsearch client. After an error, the
+        same run can be started again: it skips the documents that are already indexed.
         """
         started = time.monotonic()
         with (

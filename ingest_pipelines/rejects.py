@@ -8,10 +8,12 @@ string. The file is itself a source: correct the documents in it and ingest it.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from es_rerank.collection import Document
+from es_rerank.errors import IngestError
 
 
 class Reject(NamedTuple):
@@ -60,17 +62,28 @@ class RejectsFile:
         self.path: Path | None = None
 
     def write(self, reject: Reject) -> None:
-        """Append one reject. It is in the file when this returns, so an interrupted run loses no reject."""
-        file = self._file or self._open()
+        """Append one reject. It is in the file when this returns, so an interrupted run loses no reject.
+
+        Raises IngestError when the file cannot be written.
+        """
         # A document may be rejected because JSON in UTF-8 cannot hold it. Therefore the text is escaped to
         # ASCII, and a value of a foreign type is written as its str().
-        file.write(json.dumps(reject._asdict(), default=str) + "\n")
-        file.flush()
+        line = json.dumps(reject._asdict(), default=str) + "\n"
+        try:
+            file = self._file or self._open()
+            file.write(line)
+            file.flush()
+        except OSError as error:
+            raise IngestError(
+                f"the file of rejects {self.path} cannot be written ({error.strerror}), so the run ends; "
+                "repeat it with another --rejects: it skips what is indexed, and meets the others again"
+            ) from error
 
     def close(self) -> None:
         """Close the file if there is one."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # ``write`` has told it; the rest of its line is still in the buffer
+                self._file.close()
 
     def _open(self) -> IO[str]:
         self.path = self._named or self._unused_path()

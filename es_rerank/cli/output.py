@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import IO, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -41,6 +42,9 @@ OUTPUT_CLOSED = 141
 SIGPIPE."""
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""Errors of a disk that is full, may not be written, or fails."""
+
 _INCOMPLETE = {
     "partial": "the answer is partial",
     "first_stage": "the hits are not reranked and have the order of the first stage",
@@ -57,7 +61,12 @@ class _Stdout(Console):
 
 
 class _Stderr(Console):
-    """The console for messages. When its reader has gone, the program continues its work."""
+    """The console for messages. When its reader has gone or its disk is full, the program continues its work,
+    and its exit code tells the rest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, file=cast("IO[str]", Stderr()))
 
     def on_broken_pipe(self) -> None:
         """Print nothing from now on."""
@@ -65,7 +74,7 @@ class _Stderr(Console):
 
 
 stdout = _Stdout()
-stderr = _Stderr(stderr=True)
+stderr = _Stderr()
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
@@ -145,7 +154,7 @@ def leave(error: Exception) -> NoReturn:
 
 def as_known(error: Exception) -> EsRerankError:
     """Return ``error`` if it is ours; an error of the elasticsearch client becomes a SearchError or
-    UnreachableError.
+    UnreachableError, and that of a full disk an EsRerankError.
 
     Any other error is raised again.
     """
@@ -162,6 +171,13 @@ def as_known(error: Exception) -> EsRerankError:
     if isinstance(error, ApiError):
         said = "; ".join(_suppressed(error.body)) or str(error)
         return SearchError(f"Elasticsearch answered {error.status_code}: {said}")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" {error.filename}" if error.filename else " a file, or stdout,"
+        return EsRerankError(
+            f"{error.strerror}: the program cannot write{where}; what it wrote before stays. Make room, or "
+            "choose another folder (TMPDIR for temporary files, ES_RERANK_STATE_DIR, --out), and repeat the "
+            "command"
+        )
     if isinstance(error, TransportError):
         return UnreachableError(
             f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or "

@@ -141,7 +141,14 @@ def up(
             _await(record, timeout_s)
             return _node(record)
         record = _start(state_dir, wish, record)
-        write(state_dir, record)
+        try:
+            write(state_dir, record)
+        except OSError as error:
+            _end(record)  # nobody would find it again
+            raise NodeError(
+                f"the node's record cannot be written into {state_dir} ({error.strerror}), so the node was "
+                "stopped; make room, or name another folder with ES_RERANK_STATE_DIR"
+            ) from error
         return replace(_node(record), found=False)
 
 
@@ -170,10 +177,7 @@ def running(state_dir: Path) -> Node | None:
 
 
 def moved_from(url: str, state_dir: Path) -> str | None:
-    """Return the address of the running node of ``state_dir`` if it is another than ``url``.
-
-    Returns None too if the node that is on record does not answer there: another server may.
-    """
+    """Return the address of the running node of ``state_dir`` if it is another than ``url``, else None."""
     record = read(state_dir.resolve())
     if record is None or record.url.rstrip("/") == url.rstrip("/"):
         return None
@@ -268,7 +272,7 @@ def _start(state_dir: Path, wish: _Wish, before: Record | None) -> Record:
             "reachable, or remove the data with: es-rerank down --purge"
         )
     jdk = java.find(os.environ)
-    assert jdk is not None, "obstacles() reports a missing JDK"
+    assert jdk is not None, "obstacles() reports a missing JDK"  # noqa: S101 the message says why
     folder = distribution.fetch(wish.cache, jdk.home, wish.version)
     return _started(home_of(state_dir), folder, jdk.home, wish, passed_over)
 
@@ -344,12 +348,16 @@ def _await(record: Record, timeout_s: float) -> None:
 def _stop(state_dir: Path, record: Record) -> Node | None:
     if not _is_alive(record):
         return None
+    _end(record)
+    write(state_dir, record.model_copy(update={"running": False}))
+    return _node(record)
+
+
+def _end(record: Record) -> None:
     if isinstance(record.place, ProcessRecord):
         process.stop(record.place.pid)
     else:
         docker.stop(record.place)
-    write(state_dir, record.model_copy(update={"running": False}))
-    return _node(record)
 
 
 def _purge(state_dir: Path, record: Record | None) -> bool:

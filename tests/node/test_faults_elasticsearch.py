@@ -7,8 +7,7 @@ import json
 import resource
 import socket
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from fault_table import fault
 from scripted_node import ScriptedNode, scripted_node
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from waiting import until
 
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
@@ -62,14 +62,6 @@ def gateway(running: Gateway) -> Gateway:
     running.node.asked.clear()
     running.node.keeps_connections = True
     return running
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # between two looks; what is awaited is the condition
 
 
 def said(answer: httpx.Response) -> tuple[int, str]:
@@ -114,7 +106,8 @@ def test_a_search_that_is_not_answered_ends_at_its_deadline(gateway: Gateway, na
 
 def test_a_part_of_msearch_that_is_not_answered_leaves_the_others_their_answers(gateway: Gateway) -> None:
     gateway.node.behave("mute")
-    content = "".join(f"{json.dumps(line)}\n" for line in ({}, THERE, {}, {"retriever": {"rrf": {}}}))
+    lines: list[Any] = [{}, THERE, {}, {"retriever": {"rrf": {}}}]
+    content = "".join(f"{json.dumps(line)}\n" for line in lines)
     answer = httpx.post(
         f"{gateway.url}/a/_msearch", content=content, headers=SHORT | LINES, timeout=PATIENCE_S
     )
@@ -134,8 +127,8 @@ def test_an_answer_that_stops_in_the_middle_is_not_taken_for_a_whole_one(
     gateway.node.behave(behaviour)
     with pytest.raises(httpx.RemoteProtocolError):
         gateway.search(**SHORT)
-    line = "broke off" if behaviour == "reset" else "an answer was cut off"
-    until(lambda: line in gateway.log.read_text(encoding="utf-8"))
+    expected = "broke off" if behaviour == "reset" else "an answer was cut off"
+    until(lambda: expected in gateway.log.read_text(encoding="utf-8"))
     assert "Traceback" not in gateway.log.read_text()
     gateway.node.behave({})
     assert gateway.search().status_code == 200
@@ -189,14 +182,14 @@ def test_an_elasticsearch_that_has_too_much_to_do_is_not_asked_again(gateway: Ga
 def test_what_a_caller_who_left_asked_for_ends(gateway: Gateway, path: str) -> None:
     gateway.node.behave("mute")
     content = b"" if "_cat" in path else json.dumps(HERE if "here" in path else THERE).encode()
-    lines = [
+    head = [
         f"{'POST' if content else 'GET'} {path.partition('?')[0]} HTTP/1.1",
         "Host: sidecar",
         *(["Content-Type: application/json", f"Content-Length: {len(content)}"] if content else []),
     ]
     where = httpx.URL(gateway.url)
     with socket.create_connection((where.host, where.port or 80)) as caller:
-        caller.sendall("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + content)
+        caller.sendall("".join(f"{line}\r\n" for line in head).encode() + b"\r\n" + content)
         until(gateway.node.waiting.is_set)
     until(gateway.node.left.is_set)
     gateway.node.behave({})

@@ -24,7 +24,7 @@ _READY_S = 120.0
 
 @contextmanager
 def sidecar(
-    url: str,
+    url: str | None,
     reranker: Path,
     embedder: Path,
     log: Path,
@@ -34,10 +34,12 @@ def sidecar(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run ``es-rerank serve`` until the block ends; yields its address, once it is ready, and its process.
 
-    ``environment`` are variables that it has besides those of this process.
+    Without ``url`` it looks for the local node by itself. ``environment`` are variables that it has besides
+    those of this process.
     """
     models = ["--reranker", str(reranker), "--embedder", str(embedder)]
-    arguments = ["--port", str(port), "--elasticsearch-url", url, *models, *extra]
+    where = [] if url is None else ["--elasticsearch-url", url]
+    arguments = ["--port", str(port), *where, *models, *extra]
     with _serving(arguments, log, environment) as process:
         yield _ready(process, log), process
 

@@ -128,9 +128,14 @@ def build(elasticsearch: str, version: str, folder: Path) -> Archive:
     path = folder / f"{NAME}-{version}-elasticsearch-{elasticsearch}.zip"
     checksum = path.with_name(f"{path.name}.sha512")
     sha512 = hashlib.sha512(contents).hexdigest()
+    draft = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(contents)
+        try:
+            draft.write_bytes(contents)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
         checksum.write_text(f"{sha512}  {path.name}\n", encoding="ascii")
     except OSError as error:
         raise NodeError(

@@ -94,7 +94,8 @@ def install(home: Path, expected: str | None = None) -> Installed:
 
     A running node uses the plugin after its next start. Raises NodeError when ``home`` is not the folder of
     an Elasticsearch, its version is not ``expected`` if that is given, the plugin does not support its
-    version, or Elasticsearch's tool fails; the message quotes the last lines of the tool.
+    version, or Elasticsearch's tool fails; the message quotes the last lines of the tool. The plugin that was
+    installed before is then back.
     """
     home = home.resolve()
     chosen = elasticsearch_version(home, expected)
@@ -103,9 +104,31 @@ def install(home: Path, expected: str | None = None) -> Installed:
         archive = build(chosen, version, Path(folder))
         replaced = installed_version(home)
         if replaced is not None:
+            before = Path(folder, "before")
+            _copy(_folder(home), before)
             _run(home, "plugin", "remove", NAME)
-        install_archive(home, archive)
+        try:
+            install_archive(home, archive)
+        except NodeError:
+            if replaced is not None:
+                shutil.rmtree(_folder(home), ignore_errors=True)
+                _copy(before, _folder(home))
+            raise
     return Installed(chosen, version, replaced, untested(chosen))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with the owners and modes of its files. Raises NodeError when it cannot be written."""
+    try:
+        shutil.copytree(source, target)
+        for path in (source, *source.rglob("*")):
+            owner = path.stat()
+            if os.geteuid() == 0:
+                os.chown(target / path.relative_to(source), owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise NodeError(
+            f"the plugin in {source} cannot be copied to {target} ({error.strerror or error}); make room"
+        ) from error
 
 
 def install_archive(home: Path, archive: Archive) -> None:
@@ -190,7 +213,7 @@ def _run(home: Path, name: str, *arguments: str) -> str:
     command = [str(_tool(home, name)), *arguments]
     shown = " ".join([f"bin/elasticsearch-{name}", *arguments[:1]])
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 Elasticsearch's own program  # nosec B603
             command,
             env=_environment(home),
             stdin=subprocess.DEVNULL,
