@@ -91,7 +91,7 @@ class Measured:
         )
 
     def _infinity(self, torch: Path, cache: Path, batch: int | None) -> Server:
-        assert batch is not None
+        assert batch is not None  # noqa: S101 each server of the comparison has one
         with _doing(f"installing {INFINITY.pinned}"):
             python = installed(INFINITY, cache)
         return start_infinity(python, torch.resolve(), self._scratch, threads=self.threads, batch=batch)

@@ -53,7 +53,7 @@ def own_sidecar(
         log = Path(folder) / "log"  # not a pipe: a pipe that nobody reads becomes full, and blocks
         with (
             log.open("wb") as out,
-            subprocess.Popen(  # noqa: S603 this program
+            subprocess.Popen(  # noqa: S603 this program  # nosec B603
                 command,
                 env={**_inherited(), **(settings or {})},
                 stdin=subprocess.DEVNULL,

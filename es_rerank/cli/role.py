@@ -20,13 +20,19 @@ INGEST = (
     "delete_index",
     "index",
     "indices:admin/aliases",
+    "indices:admin/mapping/put",
     "maintenance",
     "read",
     "view_index_metadata",
 )
 """Index privileges of ``es-rerank ingest``. ``indices:admin/aliases`` moves the alias to a new version of
-the index; ``manage``, which has it too, allows far more. ``delete_index`` removes a version that was not
-finished. ``read`` finds unchanged documents. ``maintenance`` refreshes the index."""
+the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``, which has both too, allows
+far more. ``delete_index`` removes a version that was not finished. ``read`` finds unchanged documents.
+``maintenance`` refreshes the index."""
+
+PLUGIN = ("cluster:monitor/es_rerank/info",)
+"""Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves.
+``monitor`` has it too. Without it, the plugin is tried, and a search fails whose models its sidecar lacks."""
 
 _SPECIAL = re.compile(r"[^A-Za-z0-9_-]")
 _FORBIDDEN = re.compile(r"[\s,\\/\"<>|#:]")
@@ -40,6 +46,9 @@ def role(
         ),
     ] = None,
     ingest: Annotated[bool, typer.Option("--ingest", help="For `es-rerank ingest` as well.")] = False,
+    plugin: Annotated[
+        bool, typer.Option("--plugin", help="For an Elasticsearch with the plugin es-rerank.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the role and of the API key.", show_default=False)] = "",
     as_json: Json = False,
 ) -> None:
@@ -48,7 +57,7 @@ def role(
     if wrong is not None:
         raise SettingsError(f"[{wrong}] is no name of an index, alias or pattern; write one name an argument")
     name = name or ("es_rerank_ingest" if ingest else "es_rerank_search")
-    body = role_body(index or ["*"], ingest=ingest)
+    body = role_body(index or ["*"], ingest=ingest, plugin=plugin)
     key = {"name": name, "role_descriptors": {name: body}}
     if as_json:
         print_json({"name": name, "role": body, "api_key": key})
@@ -64,11 +73,12 @@ def role(
     )
 
 
-def role_body(indices: list[str], *, ingest: bool = False) -> dict[str, Any]:
+def role_body(indices: list[str], *, ingest: bool = False, plugin: bool = False) -> dict[str, Any]:
     """Return the body of ``PUT _security/role/NAME`` for callers of these indices."""
     names = sorted({name for index in indices for name in _names(index)})
     privileges = sorted(INGEST if ingest else SEARCH)
-    return {"cluster": [], "indices": [{"names": names, "privileges": privileges}]}
+    cluster = list(PLUGIN if plugin else ())
+    return {"cluster": cluster, "indices": [{"names": names, "privileges": privileges}]}
 
 
 def _names(index: str) -> tuple[str, ...]:

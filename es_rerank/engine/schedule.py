@@ -314,7 +314,7 @@ class Schedule:
             self._close(call)
 
     def _start(self, flow: _Flow, call: Call, now: float) -> Taken:
-        assert call.waiting
+        assert call.waiting  # noqa: S101 only calls with waiting work are chosen
         left_s = None if call.deadline is None or call.whole else call.deadline - now
         last = left_s is not None and call.longest_s() > left_s
         place = call.waiting[-1 if last else 0]
@@ -405,7 +405,7 @@ class Schedule:
 
         Half of the margin is left for estimates that are wrong.
         """
-        assert call.deadline is not None
+        assert call.deadline is not None  # noqa: S101 only calls with a deadline are here
         later = flow.timed[bisect_left(flow.timed, (call.deadline, call.number)) :]
         if not later:
             return

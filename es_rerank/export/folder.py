@@ -341,7 +341,7 @@ def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> SourceM
 
     Raises SettingsError when that layer has no exit head.
     """
-    assert options.exit_layer is not None
+    assert options.exit_layer is not None  # noqa: S101 the caller exports an exit layer
     return read_source(shortened(folder, options.exit_layer, scratch), options)
 
 

@@ -85,7 +85,7 @@ class OneDecoderStep(torch.nn.Module):
 
     def __init__(self, folder: Path, answers: tuple[int, int]) -> None:
         super().__init__()
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()  # nosec B615 # a folder on this machine
         head = torch.nn.Linear(model.config.d_model, 2, bias=False)
         with torch.no_grad():
             head.weight.copy_(model.lm_head.weight[list(answers)])

@@ -47,7 +47,7 @@ def torch_vectors(source: SourceModel, texts: Sequence[str]) -> FloatArray:
 
     The model reads one text at a time. No prefix is added.
     """
-    model = AutoModel.from_pretrained(source.folder, dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(source.folder, dtype=torch.float32).eval()  # nosec B615 # a folder on this machine
     tokenizer = _tokenizer(source.folder)
     with torch.inference_mode():
         vectors = torch.stack(list(_vectors(model, tokenizer, source, texts)))
@@ -55,7 +55,7 @@ def torch_vectors(source: SourceModel, texts: Sequence[str]) -> FloatArray:
 
 
 def _vectors(model: Any, tokenizer: Any, source: SourceModel, texts: Sequence[str]) -> Iterator[torch.Tensor]:  # noqa: ANN401 transformers' classes
-    assert source.bi_encoder is not None  # the source is a bi-encoder
+    assert source.bi_encoder is not None  # noqa: S101 the source is a bi-encoder
     for text in texts:
         hidden = model(
             **tokenizer(text, truncation=True, max_length=source.max_length, return_tensors="pt")
@@ -71,7 +71,7 @@ def _cross_encoder_logit(source: SourceModel) -> Logit:
     model = (
         _modules(source.folder)
         if source.modular
-        else AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()
+        else AutoModelForSequenceClassification.from_pretrained(source.folder, dtype=torch.float32).eval()  # nosec B615 # a folder on this machine
     )
     tokenizer = _tokenizer(source.folder)
 
@@ -94,9 +94,9 @@ def _monot5_logit(source: SourceModel) -> Logit:
 
     This is the method of pygaggle (rerank/transformer.py, model/decode.py).
     """
-    assert source.monot5 is not None  # the source is a monoT5
+    assert source.monot5 is not None  # noqa: S101 the source is a monoT5
     contract = source.monot5
-    model = AutoModelForSeq2SeqLM.from_pretrained(source.folder, dtype=torch.float32).eval()
+    model = AutoModelForSeq2SeqLM.from_pretrained(source.folder, dtype=torch.float32).eval()  # nosec B615 # a folder on this machine
     tokenizer = _tokenizer(source.folder)
     answers = tokenizer.convert_tokens_to_ids([contract.false_token, contract.true_token])
     start = torch.full((1, 1), model.config.decoder_start_token_id)
@@ -150,7 +150,7 @@ def _cut_document(tokenizer: Any, prompt: str, window: int, query: str, passage:
 
 def _pair(tokenizer: Any, source: SourceModel, query: str, passage: str) -> Any:  # noqa: ANN401 transformers' classes
     """Return the model's inputs for a pair; a pair that is too long is cut as its family does it."""
-    assert source.cross_encoder is not None  # the source is a cross-encoder
+    assert source.cross_encoder is not None  # noqa: S101 the source is a cross-encoder
     truncation = source.cross_encoder.truncation
     if truncation.strategy == "longest_first":
         # Lists of one text, as sentence-transformers passes them. Given two strings, transformers takes an
@@ -179,7 +179,7 @@ def _pair(tokenizer: Any, source: SourceModel, query: str, passage: str) -> Any:
 
 def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 transformers' classes
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)  # nosec B615 # a folder on this machine
     except (OSError, ValueError, KeyError) as error:
         raise ModelFolderError(
             f"{folder} has no tokenizer that transformers can load ({error}); fetch the whole model"

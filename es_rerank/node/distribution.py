@@ -155,7 +155,7 @@ def _download(folder: Path, java_home: Path, version: str) -> Path:
     command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
     environ = {**os.environ, "JAVA_HOME": str(java_home)}
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 Maven, by a list of arguments  # nosec B603
             command,
             cwd=folder,
             env=environ,

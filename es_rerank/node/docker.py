@@ -169,7 +169,7 @@ def _docker(
 ) -> subprocess.CompletedProcess[str]:
     command = [shutil.which("docker") or "docker", *arguments]
     try:
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 docker, by a list of arguments  # nosec B603
             command,
             env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,

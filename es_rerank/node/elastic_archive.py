@@ -79,7 +79,7 @@ def _unpack(archive: Path, target: Path) -> Path:
             if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on: no file lands outside the folder
                 source.extractall(target, filter="data")
             else:
-                source.extractall(target)  # noqa: S202 its SHA-512 is that of Elastic's archive
+                source.extractall(target)  # noqa: S202 its SHA-512 is that of Elastic's archive  # nosec B202
     except (tarfile.TarError, OSError, EOFError) as error:
         raise NodeError(
             f"{archive.name} cannot be unpacked into {target} ({error}); free some space, or name another "

@@ -104,7 +104,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _ask(home: Path, option: str) -> str:
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 a java that was found  # nosec B603
             [home / "bin" / "java", option],
             capture_output=True,
             text=True,

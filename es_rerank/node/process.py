@@ -179,7 +179,7 @@ def _launch(home: Path, distribution: Path, java_home: Path | None, heap_mb: int
     with _console(home).open("wb") as console:
         # With -d the launcher ends when the node has started, with status 0, or when the start has failed,
         # with another status. The node is then not in our process tree any more.
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 Elasticsearch itself  # nosec B603
             [distribution / "bin" / "elasticsearch", "-d", "-p", _pid_file(home)],
             stdin=subprocess.DEVNULL,
             stdout=console,

@@ -352,7 +352,7 @@ def sentences(
     while position < end:
         checkpoint()
         signs = _SENTENCE_END_SIGNS.match(text, min(position + _RANGE, end), min(position + 2 * _RANGE, end))
-        assert signs is not None, "the pattern also matches an empty string"
+        assert signs is not None, "the pattern also matches an empty string"  # noqa: S101 the message says why
         # The search sees one more character, because the pattern looks ahead. That character belongs to the
         # next range.
         for match in _SENTENCE_END.finditer(text, position, min(signs.end() + 1, end)):

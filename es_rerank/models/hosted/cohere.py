@@ -85,7 +85,7 @@ class CohereReranker(HttpReranker):
 
     def _connect(self) -> None:
         super()._connect()
-        assert self._key is not None  # the constructor checks it
+        assert self._key is not None  # noqa: S101 the constructor checks it
         self._client = _client(self._key.get_secret_value(), self._base_url, self._http)
 
     async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:

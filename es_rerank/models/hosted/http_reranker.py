@@ -334,7 +334,7 @@ class RetryPolicy:
         if not isinstance(error, TransientError):
             return False
         # A random part of the wait, from half to all: callers that failed together then retry apart.
-        wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)
+        wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)  # noqa: S311 no secret
         self._failures += 1
         wait_s = max(wait_s, error.wait_s or 0.0)
         return wait_s if time.monotonic() + wait_s < self._end else False

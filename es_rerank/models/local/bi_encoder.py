@@ -49,7 +49,7 @@ class BiEncoder(Closeable):
         folder = Path(folder)
         self._manifest, graph, self._session = open_model(folder, "bi-encoder", variant, provider)
         contract = self._manifest.bi_encoder
-        assert contract is not None  # the manifest checks it
+        assert contract is not None  # noqa: S101 the manifest checks it
         self._contract = contract
         if (dims := self._session.dims()) != contract.dims:
             raise ModelFolderError(

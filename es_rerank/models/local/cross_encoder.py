@@ -31,5 +31,5 @@ class CrossEncoder(LocalReranker):
 
 
 def _contract(manifest: Manifest) -> CrossEncoderContract:
-    assert manifest.cross_encoder is not None  # the manifest checks it
+    assert manifest.cross_encoder is not None  # noqa: S101 the manifest checks it
     return manifest.cross_encoder

@@ -28,7 +28,7 @@ class MonoT5(LocalReranker):
         return 2
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
-        assert manifest.monot5 is not None  # the manifest checks it
+        assert manifest.monot5 is not None  # noqa: S101 the manifest checks it
         return PromptEncoder(
             tokenizer,
             max_length=manifest.max_length,

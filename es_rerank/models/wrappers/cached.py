@@ -126,14 +126,14 @@ class CachedLongText(Cached):
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
         """Return what the wrapped reranker returns."""
-        assert isinstance(self._inner, LongTextReranker)  # ``cached`` checks it
+        assert isinstance(self._inner, LongTextReranker)  # noqa: S101 ``cached`` checks it
         return self._inner.cut(query, texts, deadline=deadline)
 
     async def acut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
         """Return what the wrapped reranker returns."""
-        assert isinstance(self._inner, LongTextReranker)  # ``cached`` checks it
+        assert isinstance(self._inner, LongTextReranker)  # noqa: S101 ``cached`` checks it
         return await acut(self._inner, query, texts, deadline=deadline)
 
 

@@ -137,7 +137,7 @@ def time_embedder(report: CostReport, texts: CostTexts, left: Budget, steps: Sho
     """Time the bundled embedder at every length that it reads without truncation, while the budget lasts."""
     with BiEncoder(model_folder(BUNDLED_EMBEDDER), threads=report.threads) as model:
         contract = model.manifest.bi_encoder
-        assert contract is not None  # the manifest checks it
+        assert contract is not None  # noqa: S101 the manifest checks it
         passages = texts.for_embedder(model, contract.passage_prefix)
         wanted = [tokens for tokens in TOKENS if tokens <= model.manifest.max_length]
         with steps("embedding", len(wanted)) as step:

@@ -165,7 +165,7 @@ class Contest:
 
     def __exit__(self, *_: object) -> None:
         for run in self._live():
-            assert run.worker is not None
+            assert run.worker is not None  # noqa: S101 the run was started
             run.worker.close()
 
     @property
@@ -240,8 +240,8 @@ class Contest:
             run.ranked, run.ranked_by = exact[0].ranked, exact[0].ranked_by
 
     def _rank(self, run: _Measurement, lists: Lists, on_step: OnStep) -> None:
-        assert run.worker is not None
-        assert run.batch is not None
+        assert run.worker is not None  # noqa: S101 the run was started
+        assert run.batch is not None  # noqa: S101 it was chosen before
         scores: list[ScoreArray] = []
         with run.failure_recorded(), run.worker.awake() as worker:
             for start in range(0, len(lists), _QUERIES_A_STEP):

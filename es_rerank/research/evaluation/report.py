@@ -50,7 +50,7 @@ def page(comparison: Comparison, arguments: Sequence[str]) -> str:
         versions=[(name, version(name)) for name in _LIBRARIES],
         found=comparison,
         called=called,
-        overview=[Markup(picture) for picture in _overview(comparison, called)],  # noqa: S704 texts in plots are escaped
+        overview=[Markup(picture) for picture in _overview(comparison, called)],  # noqa: S704 texts in plots are escaped  # nosec B704
         sections=[_section(result, called) for result in comparison.results],
     )
 
@@ -103,7 +103,7 @@ def _section(result: Result, called: dict[str, str]) -> Section:
     return Section(
         f"{result.collection} {result.split}: {called[result.reranker]} over {result.recalled_by}",
         result,
-        [Markup(picture) for picture in pictures],  # noqa: S704 texts in plots are escaped
+        [Markup(picture) for picture in pictures],  # noqa: S704 texts in plots are escaped  # nosec B704
         [row for row in changed[:SHOWN] if row.reranked > row.first_stage],
         [row for row in reversed(changed[-SHOWN:]) if row.reranked < row.first_stage],
     )

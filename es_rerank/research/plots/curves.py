@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 # it writes XML and reads none
 
 from .frame import AXES_HEIGHT, AXES_WIDTH, BOTTOM, GRID, INK, LEFT, RIGHT, TOP, framed
 

@@ -174,7 +174,7 @@ def errors(
 
 def _error(seen: Sequence[tuple[float, bool]]) -> float:
     measured = reliability(seen)
-    assert measured is not None  # every window has a relevant document
+    assert measured is not None  # noqa: S101 every window has a relevant document
     return round(measured.expected_error, 4)
 
 

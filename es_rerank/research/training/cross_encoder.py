@@ -62,12 +62,12 @@ def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequen
     one-logit head.
     """
     torch.manual_seed(seed)
-    config = BertConfig.from_pretrained(base)
+    config = BertConfig.from_pretrained(base)  # nosec B615 # a folder on this machine
     config.num_hidden_layers = layers or config.num_hidden_layers
     config.num_labels = 1
     config.architectures = ["BertForSequenceClassification"]
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
-    model = BertForSequenceClassification.from_pretrained(base, config=config)
+    model = BertForSequenceClassification.from_pretrained(base, config=config)  # nosec B615 # a folder on this machine
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=config.initializer_range)
     torch.nn.init.zeros_(model.bert.pooler.dense.bias)
     # Word vectors hold the vocabulary of the base model. Training them on little data would spoil words that
@@ -78,7 +78,7 @@ def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequen
 
 def _saved_model(folder: Path) -> BertForSequenceClassification:
     """Return the cross-encoder that a former run saved; its word vectors stay fixed."""
-    model = BertForSequenceClassification.from_pretrained(folder)
+    model = BertForSequenceClassification.from_pretrained(folder)  # nosec B615 # a folder on this machine
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
 
@@ -110,7 +110,7 @@ class Trainer:
         self._recipe, self._work, self._run = recipe, work, run
         self._development, self._lists = development, lists
         self._device = device()
-        self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)
+        self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)  # nosec B615 # a folder on this machine
         self.model = EarlyExitModel(
             new_model(base, recipe.seed, recipe.layers) if start is None else _saved_model(start),
             recipe.exit_layers,
@@ -271,7 +271,7 @@ class Trainer:
 
 def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     """Raise SettingsError when base, start and recipe do not fit together."""
-    has = BertConfig.from_pretrained(base).num_hidden_layers
+    has = BertConfig.from_pretrained(base).num_hidden_layers  # nosec B615 # a folder on this machine
     layers = recipe.layers or has
     if layers > has or any(layer >= layers for layer in recipe.exit_layers):
         raise SettingsError(
@@ -285,7 +285,7 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
             f"{start} was not trained on {base}, because it has another vocabulary; name with --base what "
             "it was trained on"
         )
-    config = BertConfig.from_pretrained(start)
+    config = BertConfig.from_pretrained(start)  # nosec B615 # a folder on this machine
     start_layers, start_exits = config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS))
     if (start_layers, start_exits) != (layers, recipe.exit_layers):
         raise SettingsError(

@@ -65,7 +65,7 @@ def prepare_lists(
         if known is not None:
             report(f"{len(known):,} lists of {start}")
             return known
-        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer  # nosec B615 # a folder on this machine
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return make_lists(recipe, data, tokenizer, bi_encoder(base), report)

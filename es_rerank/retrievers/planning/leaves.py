@@ -195,7 +195,7 @@ def with_texts_of_source(
     passages: ``complete`` is then false, and the search of ``texts_body`` is needed.
     """
     source, leaf = search.source, search.node
-    assert source is not None, "the texts of a leaf are read only below a reranker"
+    assert source is not None, "the texts of a leaf are read only below a reranker"  # noqa: S101 the message says why
     body = {**body, "fields": source.fields()}
     if not source.asks_nearest:
         return body, True

@@ -55,8 +55,8 @@ def expand_fields(node: Retriever, schema: IndexSchema) -> Retriever:
                 )
             }
         )
-    assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))
-    assert node.retriever is not None, "uses_fields found a fusion below"
+    assert isinstance(node, (Pinned, Rescorer, TextSimilarityReranker))  # noqa: S101 the only others with fields below
+    assert node.retriever is not None, "uses_fields found a fusion below"  # noqa: S101 the message says why
     return node.model_copy(update={"retriever": expand_fields(node.retriever, schema)})
 
 

@@ -80,7 +80,7 @@ def _uv() -> list[str]:
 def _run(command: list[str], folder: Path, timeout_s: float) -> None:
     """Run uv in ``folder``, so that a project in the current folder does not constrain what is installed."""
     try:
-        done = subprocess.run(  # noqa: S603 uv, with names from the bench's own table
+        done = subprocess.run(  # noqa: S603 uv, with names from the bench's own table  # nosec B603
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
