@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free port.
 
-    ``host`` is an address, also in brackets, or a name. ``::`` takes IPv4 connections too. Of a name with
-    several addresses, the first IPv4 one is taken, else the first. Raises SettingsError when the address
-    cannot be used.
+    ``host`` is an address, also in brackets, or a name. ``::`` takes IPv4 connections too, and only these on
+    a machine without IPv6. Of a name with several addresses, the first IPv4 one is taken, else the first.
+    Raises SettingsError when the address cannot be used.
     """
     wanted = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if wanted == "::" and not socket.has_dualstack_ipv6():
+        wanted = "0.0.0.0"  # noqa: S104 it is asked for
     try:
         family, address = _resolved(wanted, port)
-        listener = socket.create_server(
-            address, family=family, dualstack_ipv6=family is socket.AF_INET6 and address[0] == "::"
-        )
+        both = family is socket.AF_INET6 and (address[0] == "::" or address[0].startswith("::ffff:"))
+        listener = socket.create_server(address, family=family, dualstack_ipv6=both)
     except (OSError, ValueError) as error:  # ValueError: a name that no name can be
         where = f"[{wanted}]" if ":" in wanted else wanted
         raise SettingsError(

@@ -1,0 +1,254 @@
+"""Where the sidecar listens, with which certificate, and what happens when no descriptor is free."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import trustme
+
+from es_rerank.cli.listening import is_loopback, listen, shown_address, tls_of
+from es_rerank.errors import SettingsError
+from es_rerank.settings import Settings
+from es_rerank.sidecar import listener
+from es_rerank.sidecar.connections import Connections
+from es_rerank.sidecar.listener import Listener, most_connections
+from es_rerank.sidecar.progress import ConnectionLimits
+
+# --- addresses ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "reached"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:", ["127.0.0.1"]),
+        ("localhost", "http://127.0.0.1:", ["127.0.0.1"]),
+        ("0.0.0.0", "http://0.0.0.0:", ["127.0.0.1"]),
+        ("", "http://0.0.0.0:", ["127.0.0.1"]),
+        ("::", "http://[::]:", ["127.0.0.1", "::1"]),
+        ("[::]", "http://[::]:", ["127.0.0.1", "::1"]),
+        ("::1", "http://[::1]:", ["::1"]),
+        ("[::1]", "http://[::1]:", ["::1"]),
+        ("::ffff:127.0.0.1", "http://[::ffff:127.0.0.1]:", ["127.0.0.1"]),
+    ],
+)
+def test_an_address_is_taken_reached_and_shown(host: str, shown: str, reached: list[str]) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with listen(host, 0) as listening:
+        port = listening.getsockname()[1]
+        assert shown_address(listening, encrypted=False) == f"{shown}{port}"
+        assert shown_address(listening, encrypted=True) == f"https{shown[4:]}{port}"
+        for address in reached:
+            socket.create_connection((address, port), timeout=10).close()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["no-such-host.invalid", "[", "256.1.1.1", "a" * 70 + ".example", "192.0.2.1", "2001:db8::1", "\x00"],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_sentence(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot listen on .*:0: .*; choose another --port or --host"):
+        listen(host, 0)
+
+
+def test_a_machine_without_ipv6_listens_on_all_its_addresses_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listen("::", 0) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("::", False), ("fe80::1%eth0", False)],
+)
+def test_only_loopback_is_this_machines_own(host: str, own: bool) -> None:
+    assert is_loopback(host) is own
+
+
+# --- certificates -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A certificate, its key in several forms, and files that are none."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued, other = authority.issue_cert("127.0.0.1"), authority.issue_cert("127.0.0.1")
+    found = {name: folder / f"{name}.pem" for name in ("certificate", "key", "both", "other", "locked")}
+    issued.cert_chain_pems[0].write_to_path(found["certificate"])
+    issued.private_key_pem.write_to_path(found["key"])
+    issued.private_key_and_cert_chain_pem.write_to_path(found["both"])
+    other.private_key_pem.write_to_path(found["other"])
+    found["text"] = folder / "text.pem"
+    found["text"].write_text("no certificate")
+    found["empty"] = folder / "empty.pem"
+    found["empty"].touch()
+    found["folder"] = folder
+    found["none"] = folder / "none.pem"
+    _lock(found["key"], found["locked"])
+    return found
+
+
+def _lock(key: Path, locked: Path) -> None:
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415 trustme brings it
+
+    loaded = forms.load_pem_private_key(key.read_bytes(), None)
+    locked.write_bytes(
+        loaded.private_bytes(
+            forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.BestAvailableEncryption(b"open sesame")
+        )
+    )
+
+
+def _settings(files: dict[str, Path], certificate: str | None, key: str | None, **more: Any) -> Settings:
+    # As with the options of the command line, nothing has looked at the files.
+    return Settings().model_copy(
+        update={
+            "tls_certificate": certificate and files[certificate],
+            "tls_key": key and files[key],
+            **more,
+        }
+    )
+
+
+def test_a_certificate_and_its_key_are_taken(files: dict[str, Path]) -> None:
+    assert tls_of(Settings()) is None
+    for certificate, key in (("certificate", "key"), ("both", None), ("both", "both")):
+        assert isinstance(tls_of(_settings(files, certificate, key)), ssl.SSLContext)
+    password = Settings(tls_key_password="open sesame").tls_key_password
+    assert tls_of(_settings(files, "certificate", "locked", tls_key_password=password)) is not None
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key"),
+    [
+        (None, "key"),
+        ("certificate", None),
+        ("certificate", "other"),
+        ("certificate", "locked"),
+        ("certificate", "text"),
+        ("certificate", "none"),
+        ("certificate", "folder"),
+        ("text", "key"),
+        ("empty", "key"),
+        ("none", "key"),
+        ("folder", "key"),
+        ("key", "certificate"),
+    ],
+)
+def test_files_that_do_not_go_together_are_refused_in_one_sentence(
+    files: dict[str, Path], certificate: str | None, key: str | None
+) -> None:
+    with pytest.raises(SettingsError, match="--tls-certificate"):
+        tls_of(_settings(files, certificate, key))
+
+
+def test_a_wrong_password_is_refused_and_not_shown(files: dict[str, Path]) -> None:
+    for word in ("wrong-password", "x" * 2000):
+        password = Settings(tls_key_password=word).tls_key_password
+        with pytest.raises(SettingsError, match="ES_RERANK_TLS_KEY_PASSWORD") as refused:
+            tls_of(_settings(files, "certificate", "locked", tls_key_password=password))
+        assert word not in refused.value.message
+        assert word not in repr(Settings(tls_key_password=word))
+
+
+# --- descriptors --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "most", "soft"),
+    [
+        ((1024, 1024), 1000, 480, 1024),
+        ((1024, 1_048_576), 1000, 1000, 65_536),
+        ((256, 4096), 1000, 1000, 4096),
+        ((-1, -1), 1000, 1000, -1),
+        ((1024, -1), 50_000, 32_736, 65_536),
+        ((80, 80), 4, 4, 80),
+    ],
+)
+def test_connections_leave_descriptors_for_all_else(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], wanted: int, most: int, soft: int
+) -> None:
+    now = limits
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now)
+
+    def set_limits(_: int, given: tuple[int, int]) -> None:
+        nonlocal now
+        assert given[1] == limits[1]
+        now = given
+
+    monkeypatch.setattr(resource, "setrlimit", set_limits)
+    assert most_connections(wanted) == most
+    assert now[0] == soft
+
+
+def test_too_few_descriptors_end_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    with pytest.raises(SettingsError, match="may open 64 files"):
+        most_connections(1000)
+
+
+class Full:
+    """A listening socket. While ``full``, no descriptor is free."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        self.full = True
+        self.asked = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.asked += 1
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.listening.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listening, name)
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()
+
+
+async def test_without_a_free_descriptor_accepting_pauses_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried once in a while, not again and again, and logged once."""
+    monkeypatch.setattr(listener, "_AGAIN_S", 0.01)
+    with structlog.testing.capture_logs() as logged:
+        full = Full(listen("127.0.0.1", 0))
+        made = Listener(full, Connections(ConnectionLimits()), Echo, None)  # type: ignore[arg-type] # as a socket
+        reader, writer = await asyncio.open_connection(*full.getsockname())
+        turns = 0
+        while full.asked < 5:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 20, "each turn of the event loop tries"
+        full.full = False
+        assert await reader.read() == b"hello"
+        writer.close()
+        made.close()
+        await made.opened()
+    assert [line["event"] for line in logged] == ["no connection can be accepted: Too many open files"]
+
+
+async def test_connections_that_wait_when_listening_ends_are_accepted() -> None:
+    listening = listen("127.0.0.1", 0)
+    made = Listener(listening, Connections(ConnectionLimits()), Echo, None)
+    with socket.create_connection(listening.getsockname(), timeout=10) as waiting:
+        made.close()
+        await made.opened()
+        await asyncio.sleep(0)
+        waiting.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(waiting, 100) == b"hello"
