@@ -54,9 +54,12 @@ def as_logits(scores: Scores) -> FloatArray:
 
 
 def standardise(values: Sequence[float]) -> FloatArray:
-    """Return (x - mean) / standard deviation, float32, (n,). All are zero where the values do not differ."""
+    """Return (x - mean) / standard deviation, float32, (n,).
+
+    All are zero where the values do not differ, or one of them is not a finite number.
+    """
     x = np.asarray(values, dtype=np.float64)
-    spread = x.std() if len(x) else 0.0
+    spread = x.std() if len(x) and np.isfinite(x).all() else 0.0
     if not spread > 1e-12 * max(1.0, float(np.abs(x).max(initial=0.0))):
         return np.zeros(len(x), dtype=np.float32)
     return np.asarray((x - x.mean()) / spread, dtype=np.float32)

@@ -41,7 +41,7 @@ from .request_log import RequestLog
 from .service import Service
 from .tracing import spans
 from .upstream import BrokenAnswerError
-from .wire import ClientLeftError, error_response, not_served
+from .wire import ClientLeftError, error_response, not_served, unexpected
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 
@@ -136,7 +136,7 @@ class _Unexpected:
                 f"unexpected {type(error).__qualname__} in {scope['method']} {route}\n{without_values(error)}"
             )
             if not begun:  # if the answer has begun, the server closes the connection
-                await error_response(Request(scope), error)(scope, receive, send)
+                await _error_answer(Request(scope), error)(scope, receive, send)
 
 
 def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -171,9 +171,18 @@ async def _on_error(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, HTTPException):
         if error.status_code in {404, 405}:
-            return not_served(request, error.status_code)
+            at_tei = _is_tei(request)
+            return tei.not_served(request) if at_tei else not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
     tell_refusal(error)
-    if request.url.path == "/rerank" and isinstance(error, EsRerankError):
-        return tei.tei_error(request, error)
-    return error_response(request, error)
+    return _error_answer(request, error)
+
+
+def _is_tei(request: Request) -> bool:
+    return bool(request.scope["path"] == "/rerank")
+
+
+def _error_answer(request: Request, error: Exception) -> Response:
+    if not _is_tei(request) or isinstance(error, (ClientLeftError, ClientDisconnect)):
+        return error_response(request, error)
+    return tei.tei_error(request, error if isinstance(error, EsRerankError) else unexpected(error))

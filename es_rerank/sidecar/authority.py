@@ -24,7 +24,7 @@ from .body import Counted, check_length, read_body
 from .keys import KEY, Key, Keys
 from .record import tell_key
 from .service import too_many_documents
-from .wire import parsed
+from .wire import check_utf8, parsed
 
 _MOST_KEYS = 50
 
@@ -105,9 +105,10 @@ def _read(data: bytes, documents: int, model: type[BaseModel] | None) -> Any:  #
     object.
 
     Raises RetrieverParsingError for what is not JSON, RequestValidationError for what the model refuses, and
-    what ``_check_counts`` and ``_check_texts`` raise.
+    what ``check_utf8``, ``_check_counts`` and ``_check_texts`` raise.
     """
     value = read_json(data) if data and not data.isspace() else None
+    check_utf8(data, value)
     _check_counts(value, documents)
     _check_texts(value, data)
     if model is None or not isinstance(value, dict) or not is_large(value):

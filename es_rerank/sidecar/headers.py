@@ -65,7 +65,7 @@ def forwarded(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, value in headers:
         if name.lower() in OF_THE_CONNECTION or name.lower() in _OURS:
             continue
-        if _CONTROL.search(value):
+        if CONTROL.search(value):
             raise RequestError(
                 f"header [{name}] holds a control character and cannot be sent to Elasticsearch"
             )

@@ -33,6 +33,16 @@ def _as_list(value: object) -> object:
 Texts = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
+Most = Annotated[int | None, Field(ge=1)]
+
+
+class RerankSettings(BaseModel):
+    """The ``task_settings`` of a rerank request. Other keys are those of other services, and are ignored."""
+
+    return_documents: bool | None = None
+    top_n: Most = None
+
+
 class RerankTask(BaseModel):
     """The body of a rerank request.
 
@@ -45,8 +55,8 @@ class RerankTask(BaseModel):
     query: Annotated[str, Field(min_length=1)]
     input: Texts
     return_documents: bool = False
-    top_n: Annotated[int | None, Field(ge=1)] = None
-    task_settings: dict[str, Any] = {}
+    top_n: Most = None
+    task_settings: RerankSettings = RerankSettings()
 
 
 class EmbeddingTask(BaseModel):
@@ -120,10 +130,10 @@ async def rerank(
         request, service.score_all(wanted.query, wanted.input, timeout_s(request), served)
     )
     settings = wanted.task_settings
-    texts = wanted.return_documents or settings.get("return_documents") is True
+    texts = wanted.return_documents or settings.return_documents
     logits = as_logits(scores)
     values = logistic(pair_log_odds(logits, served.calibration))
-    order = ranked(logits)[: wanted.top_n or settings.get("top_n")]
+    order = ranked(logits)[: wanted.top_n or settings.top_n]
     rows = [
         {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}
         for i in order

@@ -65,8 +65,8 @@ async def other_search(request: Request, service: Running) -> Response:
     if kind is not None:
         inside = f"; or install the plugin es-rerank and name [{NAMES[kind]}]" if kind in NAMES else ""
         raise InvalidSearchError(
-            f"es-rerank runs [{kind}] in _search and _msearch only, not in [{request.url.path}]; send the "
-            f"search there{inside}"
+            f"es-rerank runs [{kind}] in _search and _msearch only, not in [{request.scope['path']}]; send "
+            f"the search there{inside}"
         )
     if not service.pass_through:
         raise HTTPException(404)

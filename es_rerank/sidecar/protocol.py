@@ -13,6 +13,7 @@ import math
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -310,7 +311,8 @@ class Connection(H11Protocol):
         self._lingers_until = self._all.clock() + _LINGER_S
         self.flow.resume_reading()  # to drop what comes
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # the caller has left
+                self.transport.write_eof()
 
 
 class _Flow(FlowControl):

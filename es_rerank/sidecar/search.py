@@ -229,8 +229,8 @@ def _unrecognized(request: Request, unknown: list[str], known: frozenset[str]) -
     named = ", ".join(f"[{name}]{_suggestion(name, known)}" for name in unknown[:_MOST_NAMED])
     more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
     return RequestError(
-        f"request [{request.url.path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: "
-        f"{named}{more}"
+        f"request [{request.scope['path']}] contains unrecognized "
+        f"parameter{'s' if len(unknown) > 1 else ''}: {named}{more}"
     )
 
 

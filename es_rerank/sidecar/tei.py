@@ -112,6 +112,12 @@ async def rerank(
     return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions, **said})
 
 
+def not_served(request: Request) -> Response:
+    """Return the answer to a method that the path does not serve, in the format of TEI."""
+    reason = f"method [{request.method}] is not served at [/rerank]; send a POST"
+    return answer(request, {"error": reason, "error_type": "Validation"}, 405, {"Allow": "POST"})
+
+
 def tei_error(request: Request, error: EsRerankError) -> Response:
     """Return an error in the format of TEI.
 

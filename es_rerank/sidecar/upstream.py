@@ -83,7 +83,7 @@ class Upstream:
         Elasticsearch accepts the request.
         """
         query = request.scope["query_string"]
-        path = request.scope.get("raw_path") or request.url.path.encode()
+        path = request.scope.get("raw_path") or request.scope["path"].encode()
         target = URL(
             self.base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
             encoded=True,

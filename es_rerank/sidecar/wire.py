@@ -31,6 +31,7 @@ from ..off_loop import is_large, off_loop
 from ..retrievers.execution.product import foreign
 from ..retrievers.grammar.json_values import read_json, token_fault
 from ..retrievers.grammar.parameters import whole_number
+from .headers import CONTROL
 from .large_answer import LargeAnswer, written
 from .upstream import CHECK, unreachable
 
@@ -138,7 +139,7 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
     )
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
     opaque = request.headers.get("x-opaque-id")
-    returned = {} if opaque is None else {"X-Opaque-Id": opaque}
+    returned = {} if opaque is None or CONTROL.search(opaque) else {"X-Opaque-Id": opaque}
     sent = {**PRODUCT, **returned, **(headers or {})}
     if is_large(body):
         return LargeAnswer(body, indent, status, sent, media)
@@ -169,7 +170,7 @@ def not_served(request: Request, status: int) -> Response:
     """
     status = 501 if status == 404 else status
     reason = (
-        f"no handler found for uri [{request.url.path}] and method [{request.method}]; "
+        f"no handler found for uri [{request.scope['path']}] and method [{request.method}]; "
         "es-rerank serve --pass-through sends such requests on to Elasticsearch"
     )
     cause = {
@@ -177,6 +178,11 @@ def not_served(request: Request, status: int) -> Response:
         "reason": reason,
     }
     return answer(request, {"error": {"root_cause": [cause], **cause}, "status": status}, status)
+
+
+def unexpected(error: Exception) -> EsRerankError:
+    """Return the error that a caller is told of instead of one that no code expects."""
+    return EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
 
 
 def error_response(request: Request, error: Exception) -> Response:
@@ -194,7 +200,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, TransportError):
         error = unreachable(error, error.message)
     if not isinstance(error, EsRerankError):
-        error = EsRerankError(f"unexpected {type(error).__name__} in the sidecar; its log has the details")
+        error = unexpected(error)
     status = outcome_of(error).status
     challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return answer(request, error_body(error), status, challenge | retry_after(error))

@@ -8,11 +8,12 @@ from typing import Any
 
 from ...errors import IndexMismatchError
 from ...models import Embedder
+from ..grammar.parsing import parse
 from ..grammar.tree import (
     Knn,
+    TextEmbedding,
     text_embedding_leaves,
 )
-from ..grammar.validation import check_query_length
 from ..planning.index_schema import IndexSchema
 from .commands import Context, EmbedQuery, Steps
 from .mappings import indices_of_pit, refuse_absent, schema_for
@@ -64,17 +65,23 @@ def vector_steps(
 
     ``common`` holds the caller's point in time, if there is one.
 
-    Raises IndexMismatchError when the embedder does not fit the vector field.
+    Raises IndexMismatchError when the embedder does not fit the vector field, RetrieverParsingError for a kNN
+    that Elasticsearch's parser refuses.
     """
     tree = deepcopy(retriever)
     leaves = list(text_embedding_leaves(tree, context.elasticsearch_runs))
-    fields = {leaf["field"] for leaf in leaves if isinstance(leaf.get("field"), str)}
-    schema = yield from schema_of_vectors(context, fields, common)
-    for leaf in leaves:
-        node = Knn.model_validate(leaf)
-        assert node.builder is not None, "text_embedding_leaves yields only retrievers with a builder"
-        check_query_length("model_text", node.builder.model_text)
-        check_embedder(context.served.embedder_for(node.builder.model_id), node.field, schema)
-        leaf["query_vector"] = yield EmbedQuery(node.builder.model_text, node.builder.model_id)
+    wanted = [_wanted(leaf) for leaf in leaves]
+    schema = yield from schema_of_vectors(context, {field for field, _ in wanted}, common)
+    for leaf, (field, text) in zip(leaves, wanted, strict=True):
+        check_embedder(context.served.embedder_for(text.model_id), field, schema)
+        leaf["query_vector"] = yield EmbedQuery(text.model_text, text.model_id)
         del leaf["query_vector_builder"]
     return tree
+
+
+def _wanted(leaf: dict[str, Any]) -> tuple[str, TextEmbedding]:
+    """Return the field and the text of a kNN, after the checks of a kNN in a tree that is run here."""
+    node = parse({Knn.kind: leaf})
+    if not isinstance(node, Knn) or node.builder is None:
+        raise TypeError("text_embedding_leaves yields only a kNN with a text")
+    return node.field, node.builder

@@ -109,13 +109,16 @@ def check_parameters(options: Mapping[str, Any]) -> None:
     """Check query parameters as Elasticsearch does, before the first request.
 
     Raises RequestError for a parameter of a query in the URL without ``q``, for a parameter of a suggestion
-    without ``suggest_field``, and for a value that Elasticsearch does not take.
+    without ``suggest_field``, for that one without ``suggest_text``, and for a value that Elasticsearch does
+    not take.
     """
     present = {ALIASES.get(name, name): value for name, value in options.items() if value is not None}
     suggestions = [name for name in OF_PAGE if name.startswith("suggest_") and name != "suggest_field"]
     for names, needed, sentence in (
         (OF_QUERY_STRING, "q", "missing query string parameter 'q'"),
         (suggestions, "suggest_field", "missing 'suggest_field' parameter"),
+        # Elasticsearch 9.5 itself answers a null_pointer_exception with status 500.
+        (("suggest_field",), "suggest_text", "missing 'suggest_text' parameter"),
     ):
         stray = [name for name in names if name in present]
         if stray and needed not in present:

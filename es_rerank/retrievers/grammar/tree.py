@@ -358,8 +358,8 @@ def text_embedding_leaves(body: Any, elasticsearch_runs: Collection[str] = ()) -
     """Yield the content of each kNN retriever whose query vector es-rerank computes."""
     if VECTOR_BUILDER in elasticsearch_runs:
         return
-    for _, content in retrievers_in(body):
-        builder = content.get(VECTOR_BUILDER)
+    for kind, content in retrievers_in(body):
+        builder = content.get(VECTOR_BUILDER) if kind == Knn.kind else None
         if isinstance(builder, Mapping) and "text_embedding" in builder:
             yield content
 

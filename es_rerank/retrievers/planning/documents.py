@@ -53,7 +53,7 @@ def _candidate(hit: dict[str, Any], rank: int, *, in_pit: bool) -> Candidate:
     return Candidate(
         hit["_index"],
         hit["_id"],
-        float("nan") if score is None else score,
+        float("nan") if score is None else float(score),  # an infinity is a text, in Elasticsearch's JSON
         rank,
         routing=hit.get("_routing"),
         shard_doc=shard_doc,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...types import Candidate, DocumentKey
+from ..grammar.scalars import written
 from ..grammar.tree import Compound, Linear, Pinned, Retriever, Rrf, TextSimilarityReranker
 from .rerank import Reranked
 
@@ -194,10 +195,11 @@ def _line(value: float | np.float32, description: str, lines: list[dict[str, Any
     }
 
 
-def json_score(score: float | np.float32) -> float | None:
+def json_score(score: float | np.float32) -> float | str | None:
     """Return a score as Elasticsearch prints a float32, or None for NaN (no score).
 
-    It prints the shortest decimal number that is rounded to the same float32.
+    It prints the shortest decimal number that is rounded to the same float32, and an infinity as a text.
     """
-    value = np.float32(score)
-    return None if np.isnan(value) else float(str(value))
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, as in Elasticsearch
+        value = np.float32(score)
+    return None if np.isnan(value) else written(float(str(value)))

@@ -74,7 +74,7 @@ def of_places(found: Mapping[str, Any], listed: Sequence[Candidate]) -> dict[str
     Elasticsearch.
     """
 
-    def own(place: float | None) -> float | None:
+    def own(place: float | None) -> float | str | None:
         if place is None:
             return None
         return json_score(listed[len(listed) - int(place)].score) if 0 < place <= len(listed) else 0.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ...errors import RequestError
 from ...text.hit_fields import field_passages, field_text
 from ...types import Calibration, Candidate, Passage, Scores
+from ..grammar.faults import token_of
 from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
 from ..planning.text_source import PASSAGE_CAP
@@ -31,6 +34,8 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
         raise RequestError(
             "[response] is not an Elasticsearch search response: [hits.hits] must be a list of hits"
         )
+    for number, hit in enumerate(hits):
+        _check_hit(number, hit)
     candidates = [
         _with_texts(candidate, field) for candidate in candidates_of([{"_index": "", **hit} for hit in hits])
     ]
@@ -40,6 +45,40 @@ def rescore_candidates(response: dict[str, Any], field: Sequence[str]) -> list[C
             "[fields]; search with that field in _source"
         )
     return candidates
+
+
+def _check_hit(number: int, hit: dict[str, Any]) -> None:
+    """Check the types of what is read in a hit. Raises RequestError for what no hit holds."""
+    for key, value in hit.items():
+        words, is_right = _OF_A_HIT.get(key, ("", None))
+        if is_right is not None and not is_right(value):
+            raise RequestError(
+                f"[response] is not an Elasticsearch search response: [{key}] in [hits.hits] at position "
+                f"{number} must be {words}, found {token_of(value)}"
+            )
+
+
+def _is_score(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (number and -_MOST <= value <= _MOST)  # type: ignore[operator] # a number
+
+
+_MOST = float(np.finfo(np.float32).max)
+"""Scores of Elasticsearch are float32."""
+
+_Check = Callable[[object], bool]
+_TEXT: tuple[str, _Check] = ("a text", lambda value: isinstance(value, str))
+_OBJECT: tuple[str, _Check] = ("an object", lambda value: value is None or isinstance(value, dict))
+_OF_A_HIT: dict[str, tuple[str, _Check]] = {
+    "_id": _TEXT,
+    "_index": _TEXT,
+    "_routing": ("a text", lambda value: value is None or isinstance(value, str)),
+    "_score": ("a float32 number or null", _is_score),
+    "_source": _OBJECT,
+    "fields": _OBJECT,
+    "ignored_field_values": _OBJECT,
+}
+"""What is read in a hit, in words and as a check."""
 
 
 def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
@@ -113,5 +152,5 @@ def _rescored(hit: Reranked) -> dict[str, Any]:
     return {
         **hit.candidate.hit,
         "_score": score,
-        "fields": {**hit.candidate.hit.get("fields", {}), **fields_of(hit)},
+        "fields": {**(hit.candidate.hit.get("fields") or {}), **fields_of(hit)},
     }

@@ -56,7 +56,7 @@ def vector(draw: Random) -> list[float]:
 
 
 class Drawing(Random):
-    """Random draws of one request. ``share``: at least this share of the keys that may be left out is there."""
+    """Random draws of one request. ``share``: at least this share of the optional keys is there."""
 
     share = 0.0
 
