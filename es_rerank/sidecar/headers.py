@@ -49,7 +49,7 @@ _OF_THE_BODY = ("accept", "content-", "digest", "if-", "range", "repr-digest", "
 """How the names of headers begin that are about one body or its answer, or about the page in a browser that
 sends it. A search that es-rerank runs sends other bodies than the caller, and reads the answers itself."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """RFC 9110 section 5.5 allows none of these in a value."""
 
 _LISTS = frozenset({"tracestate", "x-forwarded-for"})
