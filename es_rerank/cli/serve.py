@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,24 +62,44 @@ def serve(
             show_default="off",
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Print what would be in force, try each model, Elasticsearch and all files once, and end: "
+            "with 0 only if all would serve.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --check: print one JSON document on stdout.")
+    ] = False,
 ) -> None:
     """Serve reranking and Elasticsearch's own search API over HTTP, until interrupted."""
     from .. import node
     from ..settings import read_settings
 
-    settings = read_settings()
-    if pass_through is not None:
-        settings = settings.model_copy(update={"pass_through": pass_through})
-    if api_keys_file is not None:
-        settings = settings.model_copy(update={"api_keys_file": api_keys_file})
+    options: dict[str, Any] = {
+        "pass_through": pass_through,
+        "api_keys_file": api_keys_file,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "embedder": embedder,
+        "elasticsearch_url": elasticsearch_url,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
     if tls_certificate is not None:  # its key is beside it, or in it: not the one of another certificate
-        settings = settings.model_copy(update={"tls_certificate": tls_certificate, "tls_key": tls_key})
-    elif tls_key is not None:
-        settings = settings.model_copy(update={"tls_key": tls_key})
+        options["tls_key"] = tls_key
+    if reranker:
+        options |= {"reranker": reranker[0], "more_rerankers": tuple(reranker[1:])}
+    settings = read_settings().model_copy(update=options)
+    if check:
+        from .serve_check import check as check_all
+
+        raise typer.Exit(0 if check_all(settings, options, host, port, as_json=as_json) else 1)
     tls = tls_of(settings)
-    given = elasticsearch_url or settings.elasticsearch_url
+    given = settings.elasticsearch_url
     url = node.address(given, settings.state_dir)
-    service = build_service(settings, url, reranker, embedder, follow=given is None)
+    service = build_service(settings, url, follow=given is None)
     run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}", settings, tls)
 
 
@@ -157,6 +177,7 @@ def build_service(
     from ..models.manifest import read_manifest
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
+    from ..retrievers.execution.unread import JSON_TYPES, LateSerializer
     from ..sidecar.following import Following
     from ..sidecar.keys import Keys
     from ..sidecar.observing import Observing
@@ -190,7 +211,11 @@ def build_service(
         # One retry, for a keep-alive connection that was closed. No retry after an error response of
         # Elasticsearch: the caller decides on that.
         return AsyncElasticsearch(
-            with_port(address), **ca_certs(address, settings), max_retries=1, retry_on_status=()
+            with_port(address),
+            **ca_certs(address, settings),
+            max_retries=1,
+            retry_on_status=(),
+            serializers=dict.fromkeys(JSON_TYPES, LateSerializer()),
         )
 
     def elsewhere(address: str) -> str | None:
@@ -199,7 +224,12 @@ def build_service(
     return Service(
         connected(url),
         load,
-        Limits(settings.max_body_bytes, settings.max_documents, settings.timeout_ms / 1000),
+        Limits(
+            settings.max_body_bytes,
+            settings.max_documents,
+            settings.timeout_ms / 1000,
+            max(settings.max_timeout_ms, settings.timeout_ms) / 1000,
+        ),
         settings.api_key_hashes,
         check_runs(settings.elasticsearch_runs),
         settings.pass_through,

@@ -125,7 +125,7 @@ def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
         return {}
     return {
         "kind": manifest.kind,
-        "precision": getattr(model, "precision", None) or manifest.default,
+        "precision": getattr(model, "precision", None) or manifest.default_variant,
         "max_length": manifest.max_length,
     }
 
