@@ -96,7 +96,9 @@ def waiting_sidecar(
     ``prefix`` stands before the command.
     """
     command = [*prefix, sys.executable, __file__, str(folder), url]
-    variables = {**os.environ, "ES_RERANK_DRAIN_DELAY_MS": "0", **environment, "COLUMNS": "200"}
+    settings = {"ES_RERANK_DRAIN_DELAY_MS": "0", **environment}
+    root = str(Path(__file__).parents[2])  # a script is started with its own folder on the path only
+    variables = {**os.environ, **settings, "COLUMNS": "200", "PYTHONPATH": root}
     with (
         (folder / "log").open("wb") as out,
         subprocess.Popen(command, stderr=out, stdout=out, env=variables) as process,
