@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -36,6 +38,27 @@ not known: no score is then taken from a cache or put there."""
 
 CONTINUES: ContextVar[bool] = ContextVar("es_rerank_continues", default=False)
 """Whether work is a part of work that was admitted already, so that it is not refused in the middle."""
+
+
+@contextmanager
+def as_a_whole(*, wanted: bool = True) -> Iterator[None]:
+    """Let the work that the block asks for be of use only as a whole, or in part too if not ``wanted``."""
+    before = WHOLE.set(wanted)
+    try:
+        yield
+    finally:
+        WHOLE.reset(before)
+
+
+@contextmanager
+def continuing() -> Iterator[None]:
+    """Let what the block asks for be a part of work that was admitted."""
+    before = CONTINUES.set(True)
+    try:
+        yield
+    finally:
+        CONTINUES.reset(before)
+
 
 ORIGIN = frozenset(
     {

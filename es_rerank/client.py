@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from elastic_transport import ObjectApiResponse
 from elasticsearch import (
@@ -21,9 +21,11 @@ from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .models import Embedder, Reranker
 from .observation import stage
+from .off_loop import is_large, off_loop
 from .retrievers.execution.batch import AT_ONCE, Batch, late, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
+from .retrievers.execution.unread import as_bytes, whole
 from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
 from .retrievers.response.client_answers import answer_to, client_error, ignored_by, strict
@@ -270,7 +272,7 @@ class AsyncRerankClient(AsyncElasticsearch):
             arguments, tree = search_arguments(index, retriever, body, options)
             context = self._searching.context(index, split_parameters(options)[1], timeout_s)
             steps = self._searching.search(context, tree, arguments, self._connection.as_json)
-            return await arun(steps, self._connection, context)
+            return await arun(steps, self._connection, context, large=is_large(arguments))
         except (EsRerankError, ApiError) as error:
             return answer_to(error, self._client)
 
@@ -295,7 +297,8 @@ class AsyncRerankClient(AsyncElasticsearch):
                 return answer_to(error, self._client)
         began = time.monotonic()
         try:
-            batch = Batch.of(
+            batch = await off_loop(
+                Batch.of,
                 searches or body or (),
                 self._searching.elasticsearch_runs,
                 self._connection.as_json,
@@ -314,7 +317,7 @@ class AsyncRerankClient(AsyncElasticsearch):
             ),
         )
         items = dict(zip(batch.run_here, answers_here, strict=True))
-        return batch.joined(answer_of_elasticsearch, items, began, options)
+        return await off_loop(batch.joined, answer_of_elasticsearch, items, began, options)
 
     async def _in_turn(
         self, turn: asyncio.Semaphore, timeout_s: float | None, arguments: dict[str, Any]
@@ -335,7 +338,10 @@ class AsyncRerankClient(AsyncElasticsearch):
         client = self._client if timeout_s is None else self._connection.within(timeout_s)
         try:
             with stage("elasticsearch"):
-                return await client.msearch(searches=searches, index=index, **options)
+                lines = await off_loop(as_bytes, searches)
+                sent: list[Any] = [lines]
+                answer, _ = await whole(await client.msearch(searches=sent, index=index, **options))
+                return cast("ObjectApiResponse[Any]", answer)
         except ConnectionTimeout as error:
             return late(error)
 

@@ -59,6 +59,11 @@ async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     )
 
 
+async def off_loop_if(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: FBT001 what decides comes first
+    """Return the result of ``work``: what is ``large`` runs as in ``off_loop``, all else at once."""
+    return await off_loop(work, *args, **kwargs) if large else work(*args, **kwargs)
+
+
 def is_large(value: Any) -> bool:  # noqa: ANN401 any JSON value
     """Whether a JSON value is so large that work on it may take over a millisecond.
 

@@ -8,14 +8,16 @@ The official clients of Elasticsearch can use it.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from ..errors import UnknownModelError
 from ..models.scripts import script_warning
+from ..models.unblocked import aembed
+from ..off_loop import is_large, off_loop_if
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
 from .paths import InferenceId
@@ -30,7 +32,7 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Texts = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+Texts = Annotated[list[str], FailFast(), BeforeValidator(_as_list), Field(min_length=1)]
 
 
 Most = Annotated[int | None, Field(ge=1)]
@@ -138,7 +140,8 @@ async def rerank(
         {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}
         for i in order
     ]
-    said = warning(script_warning(served, wanted.query, wanted.input))
+    large = is_large(wanted.input)
+    said = warning(await off_loop_if(large, script_warning, served, wanted.query, wanted.input))
     return answer(request, {"rerank": rows}, headers=said)
 
 
@@ -154,9 +157,11 @@ async def text_embedding(
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
+    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
     vectors = await cancel_on_disconnect(
-        request, asyncio.to_thread(embedder.embed, wanted.input, purpose=purpose)
+        request, aembed(embedder, wanted.input, purpose=purpose, deadline=deadline)
     )
-    said = warning(script_warning(embedder, "", wanted.input))
-    rows = [{"embedding": vector} for vector in vectors.tolist()]
+    large = len(vectors) > 1 or is_large(wanted.input)
+    said = warning(await off_loop_if(large, script_warning, embedder, "", wanted.input))
+    rows = [{"embedding": vector} for vector in await off_loop_if(large, vectors.tolist)]
     return answer(request, {"text_embedding": rows}, headers=said)

@@ -6,19 +6,23 @@ endpoints, which do not change.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
-from ..caller import KNOWN_BY
-from ..errors import RequestError
+from ..caller import KNOWN_BY, as_a_whole
+from ..engine.other_threads import text_threads
+from ..engine.pool import Rate
+from ..errors import DeadlineError, RequestError
 from ..models import Embedder, LongTextReranker, room_of
+from ..models.unblocked import aembed
+from ..off_loop import off_loop, off_loop_if
 from ..retrievers.execution.commands import Context
 from ..retrievers.execution.plugin_info import API_VERSION
 from ..retrievers.execution.run import Connection, arun
@@ -30,7 +34,7 @@ from ..retrievers.planning.text_source import TextSource
 from ..retrievers.ranking.rerank import Reranked
 from ..retrievers.response.answer import SearchStats, best_passage
 from ..text.chunking import Chunker
-from ..text.documents import cut_document
+from ..text.documents import CutDocument, cut_document
 from ..text.strategies import strategy_of
 from ..types import Candidate, Passage
 from .authority import KeyedRoute
@@ -38,6 +42,12 @@ from .search import Running
 from .wire import answer, cancel_on_disconnect, timeout_s
 
 _RELEASE = version("es-rerank")
+
+_CUTTING = Rate()
+"""Seconds that cutting takes for each character."""
+
+_FEW_TEXTS = 200
+"""Documents and passages that are ranked in about a millisecond."""
 
 _MOST_PASSAGES = 100
 """Most passages of a document: Elasticsearch's default for ``index.max_inner_result_window``."""
@@ -68,7 +78,7 @@ class ScoreDocument(_Body):
     """
 
     context: str = ""
-    passages: Annotated[list[ScorePassage], Field(max_length=_MOST_PASSAGES)] = []
+    passages: Annotated[list[ScorePassage], FailFast(), Field(max_length=_MOST_PASSAGES)] = []
     first_stage_score: float | None = None
 
 
@@ -82,7 +92,7 @@ class ScoreRequest(_Body):
     """
 
     query: Annotated[str, Field(min_length=1)]
-    documents: list[ScoreDocument]
+    documents: Annotated[list[ScoreDocument], FailFast()]
     model: str = DEFAULT_INFERENCE_ID
     passages_stored: bool = False
     chunk_rescorer: dict[str, Any] | None = None
@@ -101,14 +111,14 @@ class SourceDocument(_Body):
 class PassagesRequest(_Body):
     """The body of a request for the passages of documents and their vectors."""
 
-    documents: Annotated[list[SourceDocument], Field(min_length=1)]
+    documents: Annotated[list[SourceDocument], FailFast(), Field(min_length=1)]
     model: str | None = None
 
 
 class EmbedRequest(_Body):
     """The body of a request for vectors: texts, and whether they are queries or passages."""
 
-    texts: Annotated[list[str], Field(min_length=1)]
+    texts: Annotated[list[str], FailFast(), Field(min_length=1)]
     purpose: Literal["query", "passage"]
     model: str | None = None
 
@@ -133,8 +143,12 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         deadline=time.monotonic() + service.allowed_s(timeout_s(request)),
     )
     node = _node(wanted)
-    steps = rerank_window(node, _candidates(wanted), WindowTexts({id(node): _source(wanted, node)}), context)
-    ranking = await cancel_on_disconnect(request, arun(steps, Connection(service.elasticsearch), context))
+    large = sum(1 + len(document.passages) for document in wanted.documents) > _FEW_TEXTS
+    candidates = await off_loop_if(large, _candidates, wanted)
+    steps = rerank_window(node, candidates, WindowTexts({id(node): _source(wanted, node)}), context)
+    ranking = await cancel_on_disconnect(
+        request, arun(steps, Connection(service.elasticsearch), context, large=large)
+    )
     stats = context.stats
     return answer(
         request,
@@ -169,10 +183,12 @@ async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Res
     """
     service.check_documents(len(wanted.texts))
     embedder = service.models().embedder_for(wanted.model)
+    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
     vectors = await cancel_on_disconnect(
-        request, asyncio.to_thread(embedder.embed, wanted.texts, purpose=wanted.purpose)
+        request, aembed(embedder, wanted.texts, purpose=wanted.purpose, deadline=deadline)
     )
-    return answer(request, {"version": API_VERSION, "model": embedder.name, "vectors": vectors.tolist()})
+    rows = await off_loop_if(len(vectors) > 1, vectors.tolist)
+    return answer(request, {"version": API_VERSION, "model": embedder.name, "vectors": rows})
 
 
 @router.post("/passages")
@@ -190,8 +206,9 @@ async def passages(request: Request, wanted: PassagesRequest, service: Running) 
             f"embedder {embedder.name} has no tokenizer, so it cannot cut documents into passages; "
             "serve an exported bi-encoder"
         )
+    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
     documents = await cancel_on_disconnect(
-        request, asyncio.to_thread(_with_vectors, wanted.documents, embedder, Chunker(tokenizer))
+        request, _with_vectors(wanted.documents, embedder, Chunker(tokenizer), deadline)
     )
     return answer(request, {"version": API_VERSION, "model": embedder.name, "documents": documents})
 
@@ -219,15 +236,32 @@ async def info(request: Request, service: Running) -> Response:
     )
 
 
-def _with_vectors(
-    documents: list[SourceDocument], embedder: Embedder, chunker: Chunker
+async def _with_vectors(
+    documents: list[SourceDocument], embedder: Embedder, chunker: Chunker, deadline: float
 ) -> list[list[dict[str, Any]]]:
     room = room_of(embedder)
-    cut = [cut_document(document.title, document.text, chunker, room) for document in documents]
+    with as_a_whole():
+        found = await text_threads().arun(
+            lambda document: cut_document(document.title, document.text, chunker, room),
+            documents,
+            length=lambda document: len(document.text) + 1,
+            rate=_CUTTING,
+            deadline=deadline,
+        )
+    cut = [document for document in found if document is not None]
+    if len(cut) < len(documents):
+        raise DeadlineError(f"the deadline came when {len(cut)} of {len(documents)} documents were cut")
     texts = [text for document in cut for text in document.embedded()]
-    vectors = iter(embedder.embed(texts, purpose="passage").tolist() if texts else [])
+    embedded = await aembed(embedder, texts, deadline=deadline) if texts else None
+    return await off_loop(_joined, cut, [] if embedded is None else embedded)
+
+
+def _joined(cut: list[CutDocument], vectors: Iterable[Any]) -> list[list[dict[str, Any]]]:
+    """Return the passages of documents, each with its vector. ``vectors`` are in the order of passages."""
+    rest = iter(vectors)
     return [
-        [{**passage._asdict(), "vector": next(vectors)} for passage in document.passages] for document in cut
+        [{**passage._asdict(), "vector": next(rest).tolist()} for passage in document.passages]
+        for document in cut
     ]
 
 
@@ -246,7 +280,7 @@ def _node(wanted: ScoreRequest) -> TextSimilarityReranker:
     node = parse(
         {TextSimilarityReranker.kind: {key: value for key, value in content.items() if value is not None}}
     )
-    assert isinstance(node, TextSimilarityReranker)
+    assert isinstance(node, TextSimilarityReranker)  # noqa: S101 its name was parsed
     return node
 
 

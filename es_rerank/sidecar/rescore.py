@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any
 
@@ -11,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
 from ..models.scripts import script_warning
+from ..off_loop import is_large, off_loop_if
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
-from ..retrievers.planning.long_texts import in_parts
+from ..retrievers.planning.long_texts import ain_parts
 from ..retrievers.ranking.rerank import texts_of
 from ..retrievers.response.answer import SearchStats
 from ..retrievers.response.rescore import rescore_candidates, rescored
@@ -60,29 +60,29 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
     seconds = service.allowed_s(timeout_s(request))
     reranker = service.served(wanted.inference_id)
-    hits = rescore_candidates(wanted.response, fields)
+    large = is_large(wanted.response)
+    hits = await off_loop_if(large, rescore_candidates, wanted.response, fields)
     candidates = await cancel_on_disconnect(
-        request, asyncio.to_thread(in_parts, reranker, wanted.query, hits, started + seconds)
+        request, ain_parts(reranker, wanted.query, hits, started + seconds)
     )
+    texts = await off_loop_if(large, texts_of, candidates)
     scores = await cancel_on_disconnect(
         request,
-        service.score(
-            wanted.query, texts_of(candidates), max(started + seconds - time.monotonic(), 0.0), reranker
-        ),
+        service.score(wanted.query, texts, max(started + seconds - time.monotonic(), 0.0), reranker),
     )
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
-    stats.warn(script_warning(reranker, wanted.query, texts_of(candidates)))
+    stats.warn(await off_loop_if(large, script_warning, reranker, wanted.query, texts))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
-    return answer(
-        request,
-        rescored(
-            wanted.response,
-            candidates,
-            scores,
-            reranker.calibration,
-            stats,
-            blend=wanted.blend,
-            min_score=wanted.min_score,
-            min_probability=wanted.min_probability,
-        ),
+    body = await off_loop_if(
+        large,
+        rescored,
+        wanted.response,
+        candidates,
+        scores,
+        reranker.calibration,
+        stats,
+        blend=wanted.blend,
+        min_score=wanted.min_score,
+        min_probability=wanted.min_probability,
     )
+    return answer(request, body)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from ..defaults import MOST_POSITIONS
 from ..errors import (
@@ -23,6 +23,7 @@ from ..errors import (
     outcome_of,
 )
 from ..models.scripts import script_warning
+from ..off_loop import is_large, off_loop_if
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..scores import as_logits, logistic, pair_log_odds, ranked
 from .authority import KeyedRoute
@@ -43,7 +44,7 @@ class TeiRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     query: Annotated[str, Field(min_length=1)]
-    texts: Annotated[list[str], Field(min_length=1)]
+    texts: Annotated[list[str], FailFast(), Field(min_length=1)]
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool | None = None
@@ -108,7 +109,8 @@ async def rerank(
     ]
     cut = np.flatnonzero(scores.truncated)
     positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= MOST_POSITIONS else {}
-    said = warning(script_warning(served, wanted.query, wanted.texts))
+    large = is_large(wanted.texts)
+    said = warning(await off_loop_if(large, script_warning, served, wanted.query, wanted.texts))
     return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions, **said})
 
 

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from ...caches import SharedCache
 from ...caller import KNOWN_BY
 from ...defaults import CACHED_SCORES
+from ...off_loop import is_large, off_loop_if
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
@@ -20,6 +21,10 @@ from .wrapped import WrappedReranker
 
 _DIGEST_BYTES = 16
 """128 bits: the chance that any two of 100,000 pairs have the same digest is 1e-29."""
+
+
+_FEW_PASSAGES = 500
+"""Passages that are looked up in about a millisecond."""
 
 
 class CacheFigures(NamedTuple):
@@ -92,12 +97,12 @@ class Cached(WrappedReranker, Closeable):
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
-        known = self._look_up(query, passages)
+        large = len(passages) > _FEW_PASSAGES or is_large(passages)
+        known = await off_loop_if(large, self._look_up, query, passages)
         if not known.missing:
-            return known.scores()
-        return known.completed(
-            await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline)
-        )
+            return await off_loop_if(large, known.scores)
+        scored = await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline)
+        return await off_loop_if(large, known.completed, scored)
 
     def close(self) -> None:
         """Close the wrapped reranker if it can be closed."""

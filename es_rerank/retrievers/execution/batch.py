@@ -10,9 +10,10 @@ from typing import Any
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, ConnectionTimeout
 
+from ...defaults import MAX_RETRIEVERS_OF_MSEARCH
 from ...errors import DeadlineError, RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, check_parameters, given
-from ..grammar.tree import needs_es_rerank
+from ..grammar.tree import needs_es_rerank, size_of
 from ..response.client_answers import client_error, response
 from ..response.filter_path import check_filter_path, selected
 from .scoring import MORE_TIME
@@ -85,6 +86,11 @@ class Batch:
             raise TooLargeError(
                 f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are "
                 "run; send them in parts"
+            )
+        if sum(size_of(body.get("retriever")) for _, body in run_here.values()) > MAX_RETRIEVERS_OF_MSEARCH:
+            raise TooLargeError(
+                f"the searches of the msearch request have over {MAX_RETRIEVERS_OF_MSEARCH} retrievers "
+                "together; send it in parts"
             )
         if run_here:
             check_parameters(options)

@@ -34,6 +34,7 @@ class EsRequest:
     """One request to Elasticsearch. Its result is the body of the answer.
 
     ``stage`` is its name in the statistics. If ``body`` is a list, each item is sent as one line of JSON.
+    ``lines``: whether ``body`` is the bytes of such lines.
     ``places``: for searches of the first stage, the places of their leaves in the tree.
     """
 
@@ -43,6 +44,12 @@ class EsRequest:
     body: Any = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
+    lines: bool = False
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether the body is lines of JSON, each a text of its own."""
+        return self.lines or isinstance(self.body, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class SearchInside:
     """
 
     path: str
-    body: dict[str, Any]
+    body: dict[str, Any] | bytes
     parameters: Mapping[str, Any]
 
 
@@ -94,11 +101,15 @@ class EmbedQuery:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTexts:
-    """Asks for the scores of texts. ``model`` is the ``inference_id`` of a reranker."""
+    """Asks for the scores of texts. ``model`` is the ``inference_id`` of a reranker.
+
+    ``whole``: the scores are of use only if all texts have one.
+    """
 
     query: str
     texts: list[str]
     model: str
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

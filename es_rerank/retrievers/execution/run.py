@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from cachetools import LRUCache
+from elastic_transport import ApiResponse
 from elasticsearch import (
     ApiError,
     AsyncElasticsearch,
@@ -23,9 +24,13 @@ from elasticsearch import (
 )
 
 from ...caches import SharedCache
-from ...observation import reranking, stage
+from ...caller import as_a_whole
+from ...models.unblocked import aembed
+from ...observation import reranking
+from ...off_loop import is_large, off_loop
+from ...types import Scores
 from ..grammar.json_values import as_json
-from ..planning.long_texts import Watch, chunks, in_parts
+from ..planning.long_texts import Watch, achunks, ain_parts, chunks, in_parts
 from .commands import (
     LOOK,
     ChunkTexts,
@@ -42,9 +47,11 @@ from .commands import (
     Steps,
     closing,
 )
+from .driver import Driver
 from .leaf_failures import as_failure, failure_of
 from .plugin_info import PluginInfo, not_asked, plugin_info
 from .telling import tell_end, tell_error, tell_trouble
+from .unread import as_bytes, whole, whole_error
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Elasticsearch | AsyncElasticsearch)
@@ -57,6 +64,9 @@ _BOUNDED_KEPT = 64
 
 _FIND_S = 2.0
 """How long a search waits for what Elasticsearch says about its plugin, in seconds."""
+
+_FEW_RESULTS = 200
+"""Scores, or documents with their texts, that the steps rank in about a millisecond."""
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _LINES = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -95,7 +105,8 @@ class Connection(Generic[C]):
 def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context) -> T:
     """Run the steps with a blocking client and return their result. Raises the errors of the steps."""
     try:
-        driver = _Driver(steps, context)
+        driver = Driver(steps, context)
+        driver.start()
         while not driver.finished:
             try:
                 with driver.timed():
@@ -125,7 +136,7 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
             return chunks(query, texts, chunking, size, Watch(context.deadline))
         case ScoreTexts(query, texts, model):
             reranker = context.served.reranker(model)
-            with reranking(reranker.name, query, texts) as tell:
+            with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
                 scores = reranker.score(query, texts, deadline=context.deadline)
                 tell(scores)
             return scores
@@ -137,20 +148,27 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
         return _instead_of(error, command, context)
 
 
-async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context) -> T:
+async def arun(
+    steps: Steps[T], connection: Connection[AsyncElasticsearch], context: Context, *, large: bool = False
+) -> T:
     """Run the steps with an asynchronous client and return their result. Raises the errors that the steps
     raise.
+
+    ``large``: whether the steps work on a large request. They then run beside the event loop, and so they do
+    from the first large result of a command on.
     """
     try:
-        driver = _Driver(steps, context)
+        driver = Driver(steps, context)
+        await _advanced(driver.start, large=large)
         while not driver.finished:
             try:
                 with driver.timed():
                     result = await _aperform(driver.command, connection, context)
             except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
-                driver.fail(error)
+                await _advanced(partial(driver.fail, error), large=large)
             else:
-                driver.give(result)
+                large = large or _is_large(result)
+                await _advanced(partial(driver.give, result), large=large)
         value: T = driver.result
         tell_end(context.stats)
         return value
@@ -164,76 +182,73 @@ async def arun(steps: Steps[T], connection: Connection[AsyncElasticsearch], cont
             await asyncio.shield(_aclose_pit(connection.client, context.opened))
 
 
+async def _advanced(step: Callable[[], None], *, large: bool) -> None:
+    """Advance the steps of a search, beside the event loop if they work on what is ``large``.
+
+    If the caller is cancelled, the piece of work that runs is awaited: a point in time that it opens is known
+    only then.
+    """
+    if not large:
+        step()
+        return
+    piece = asyncio.ensure_future(off_loop(step))
+    try:
+        await asyncio.shield(piece)
+    except asyncio.CancelledError:
+        await asyncio.wait({piece})
+        if not piece.cancelled():
+            piece.exception()  # so that asyncio does not report it
+        raise
+
+
+def _is_large(result: Any) -> bool:  # noqa: ANN401 each command has its own result
+    """Whether the steps may take over a millisecond for the result of a command."""
+    if isinstance(result, (list, Scores)):
+        return len(result) > _FEW_RESULTS
+    return is_large(result.body if isinstance(result, ApiResponse) else result)
+
+
 async def _aperform(command: Command, connection: Connection[AsyncElasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
     match command:
         case EmbedQuery(text, model):
             embedder = context.served.embedder_for(model)
-            return (await asyncio.to_thread(embedder.embed, [text], purpose="query"))[0].tolist()
+            vectors = await aembed(embedder, [text], purpose="query", deadline=context.deadline)
+            return vectors[0].tolist()
         case SplitLongTexts(query, candidates, model):
-            return await asyncio.to_thread(
-                in_parts, context.served.reranker(model), query, candidates, context.deadline
-            )
+            return await ain_parts(context.served.reranker(model), query, candidates, context.deadline)
         case ChunkTexts(query, texts, chunking, size):
-            watch = Watch(context.deadline)
-            try:
-                return await asyncio.to_thread(chunks, query, texts, chunking, size, watch)
-            finally:
-                watch.end()  # if the caller has left, the thread would otherwise go on
+            return await achunks(query, texts, chunking, size, context.deadline)
         case ScoreTexts(query, texts, model):
             reranker = context.served.reranker(model)
-            with reranking(reranker.name, query, texts) as tell:
+            with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
                 scores = await reranker.ascore(query, texts, deadline=context.deadline)
                 tell(scores)
             return scores
         case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
     try:
-        return _result_of(command, await _sent(command, connection, context), context)
-    except (ApiError, TransportError) as error:
+        command, sent_bytes = await _written(command)
+        answer, received_bytes = await whole(await _sent(command, connection, context))
+        result_of = partial(_result_of, command, answer, context, sent_bytes, received_bytes)
+        return await off_loop(result_of) if is_large(answer.body) else result_of()
+    except ApiError as error:
+        return _instead_of(await whole_error(error), command, context)
+    except TransportError as error:
         return _instead_of(error, command, context)
 
 
-class _Driver:
-    """Advances the steps of a search: holds the current command and measures the time of each command."""
-
-    def __init__(self, steps: Steps[Any], context: Context) -> None:
-        self._steps = steps
-        self._stats = context.stats
-        self._started = time.monotonic()
-        self.finished = False
-        self.result: Any = None
-        self.command: Command
-        self._advance(lambda: next(steps))
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Measure the time of the current command, however it ends."""
-        command, began = self.command, time.monotonic()
-        name = _stage_of(command)
-        # The time of a reranker is told where its texts and scores are (``reranking``).
-        told = nullcontext() if name is None or isinstance(command, ScoreTexts) else stage(name)
-        try:
-            with told:
-                yield
-        finally:
-            now = time.monotonic()
-            if name is not None:
-                self._stats.seconds[name] = self._stats.seconds.get(name, 0.0) + now - began
-            self._stats.seconds["total"] = now - self._started
-
-    def give(self, result: Any) -> None:  # noqa: ANN401 each command has its own result
-        """Give the result of the current command to the steps."""
-        self._advance(lambda: self._steps.send(result))
-
-    def fail(self, error: Exception) -> None:
-        """Give the error of the current command to the steps. Raises it if the steps do not handle it."""
-        self._advance(lambda: self._steps.throw(error))
-
-    def _advance(self, step: Any) -> None:  # noqa: ANN401
-        try:
-            self.command = step()
-        except StopIteration as stop:
-            self.finished, self.result = True, stop.value
+async def _written(command: Command) -> tuple[Command, int | None]:
+    """Return a request whose large body is written as bytes, and their number; None for a small one."""
+    if isinstance(command, Forward) and command.bounded and is_large(body := command.arguments.get("body")):
+        data = await off_loop(as_bytes, body)
+        return replace(command, arguments={**command.arguments, "body": data}), len(data)
+    if isinstance(command, SearchInside) and is_large(command.body):
+        data = await off_loop(as_bytes, command.body)
+        return replace(command, body=data), len(data)
+    if isinstance(command, EsRequest) and is_large(command.body):
+        data = await off_loop(as_bytes, command.body)
+        return replace(command, body=data, lines=isinstance(command.body, list)), len(data)
+    return command, None
 
 
 def _sent(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401
@@ -260,8 +275,8 @@ def _sent(command: Command, connection: Connection[Any], context: Context) -> An
             body=command.body,
             endpoint_id="search",
         )
-    assert isinstance(command, EsRequest)
-    headers = _LINES if isinstance(command.body, list) else _JSON
+    assert isinstance(command, EsRequest)  # noqa: S101 all other commands were handled
+    headers = _LINES if command.has_lines else _JSON
     return bounded.perform_request(
         command.method,
         command.path,
@@ -283,8 +298,16 @@ def _time_for_the_sidecar(context: Context) -> dict[str, str]:
 _ENDPOINTS = {"point_in_time": "open_point_in_time", LOOK: "indices.get"}
 
 
-def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa: ANN401 each command has its own result
+def _result_of(
+    command: Command,
+    answer: Any,  # noqa: ANN401 each command has its own answer
+    context: Context,
+    sent_bytes: int | None = None,
+    received_bytes: int | None = None,
+) -> Any:  # noqa: ANN401 each command has its own result
     """Count a response of Elasticsearch in the statistics, and return the result of the command.
+
+    ``sent_bytes`` and ``received_bytes``: the sizes of the bodies, None where they are not known.
 
     Raises ApiError when the request held several searches and some of them failed.
     """
@@ -300,13 +323,13 @@ def _result_of(command: Command, answer: Any, context: Context) -> Any:  # noqa:
     stats.requests += 1
     # Elasticsearch streams large answers without a content-length. Their size is measured by writing the JSON
     # again.
-    stats.received_bytes += int(answer.meta.headers.get("content-length") or _size(body))
-    assert isinstance(command, EsRequest | SearchInside)
-    stats.sent_bytes += 0 if command.body is None else _size(command.body)
+    stats.received_bytes += received_bytes or int(answer.meta.headers.get("content-length") or _size(body))
+    assert isinstance(command, EsRequest | SearchInside)  # noqa: S101 all other commands were handled
+    stats.sent_bytes += sent_bytes or (0 if command.body is None else _size(command.body))
     if isinstance(command, SearchInside):
         stats.parts.see("elasticsearch", body)
         return answer
-    if isinstance(command.body, list):
+    if command.has_lines:
         failed = {i: item for i, item in enumerate(body["responses"]) if "error" in item}
         if failed:
             raise failure_of(command.places, failed, answer.meta)
@@ -361,23 +384,3 @@ async def _aclose_pit(client: AsyncElasticsearch, pit: str) -> None:
         )
     except (ApiError, TransportError):
         return
-
-
-_STAGES = {
-    Forward: "elasticsearch",
-    SearchInside: "elasticsearch",
-    EmbedQuery: "embed",
-    SplitLongTexts: "cut",
-    ChunkTexts: "cut",
-    ScoreTexts: "rerank",
-}
-
-
-def _stage_of(command: Command) -> str | None:
-    """Return the stage to which the time of a command belongs.
-
-    None for what the connection asks for, not the search.
-    """
-    if isinstance(command, FindPlugin | FindVersion):
-        return None
-    return command.stage if isinstance(command, EsRequest) else _STAGES[type(command)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...errors import DeadlineError
+from ...errors import DeadlineError, OverloadError
 from ...models import LongTextReranker
 from ...models.scripts import script_warning
 from ...observation import fallback_of
@@ -40,10 +40,10 @@ def rerank_window(
         return first_stage_order(candidates)
     try:
         candidates = yield from texts.chunked(node, candidates)
-    except DeadlineError as error:
+    except (DeadlineError, OverloadError) as error:
         if not node.allow_rerank_failures:
-            raise DeadlineError(f"{error}; {MORE_TIME}") from error
-        stats.fail(str(error), "late", reached=False)
+            raise _with_remedy(error) from error
+        stats.fail(str(error), fallback_of(error), reached=False)
         return first_stage_order(candidates)
     try:
         may_be_long = any(candidate.whole or candidate.context for candidate in candidates)
@@ -54,7 +54,9 @@ def rerank_window(
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
         texts_read = texts_of(candidates)
-        scores: Scores = yield ScoreTexts(node.inference_text, texts_read, node.inference_id)
+        scores: Scores = yield ScoreTexts(
+            node.inference_text, texts_read, node.inference_id, whole=not node.allow_rerank_failures
+        )
         stats.warn(script_warning(reranker, node.inference_text, texts_read))
         ranking = rank(
             candidates,
@@ -78,6 +80,11 @@ def rerank_window(
         stats.reranked = True
         return ranking
     return _late(node, candidates, ranking, scores, stats)
+
+
+def _with_remedy(error: DeadlineError | OverloadError) -> DeadlineError | OverloadError:
+    """Return the error for the caller. An overload passes by itself."""
+    return error if isinstance(error, OverloadError) else DeadlineError(f"{error}; {MORE_TIME}")
 
 
 def _late(

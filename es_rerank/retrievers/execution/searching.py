@@ -31,6 +31,7 @@ from ..grammar.tree import (
     Query,
     has_retriever_run_here,
     needs_es_rerank,
+    size_of,
 )
 from ..grammar.values import read_value
 from ..planning.short_form import check_query, nothing_for, retriever_for
@@ -99,6 +100,7 @@ class Searching:
         if not needs_es_rerank(tree, self.elasticsearch_runs):
             whole_answer: ObjectApiResponse[Any] = yield Forward(arguments)
             return whole_answer
+        size_of(tree)
         keys, parameters = split_parameters(
             {key: value for key, value in arguments.items() if key not in ("index", "body", "retriever")}
         )

@@ -61,12 +61,13 @@ def _of_index(index: str, routings: Mapping[str | None, Sequence[str]]) -> Query
         return any_of(list(_each(index, routings)))
     alternatives = [_ids(routings[None])] if None in routings else []
     layers: list[dict[str, str]] = []
+    seen: dict[str, int] = {}
     for routing, ids in routings.items():
         for name in ids if routing is not None else ():
-            layer = next((layer for layer in layers if name not in layer), None)
-            if layer is None:
-                layers.append(layer := {})
-            layer[name] = routing or ""
+            place = seen[name] = seen.get(name, -1) + 1
+            if place == len(layers):
+                layers.append({})
+            layers[place][name] = routing or ""
     alternatives += [_routed(layer) for layer in layers]
     return {"bool": {"filter": [{"term": {"_index": index}}, any_of(alternatives)]}}
 

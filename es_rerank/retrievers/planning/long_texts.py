@@ -10,12 +10,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ...engine.other_threads import text_threads
+from ...engine.pool import Rate
 from ...errors import DeadlineError
 from ...models import LongTextReranker, Reranker
+from ...models.unblocked import acut
 from ...text.nearest import nearest, query_words
 from ...text.strategies import ChunkingSettings, cut
 from ...types import Candidate, Passage
 from .text_source import PASSAGE_CAP
+
+_CHUNKING = Rate()
+"""Seconds that finding the nearest chunks takes for each character."""
 
 
 class _TimeUpError(Exception):
@@ -62,6 +68,30 @@ def chunks(
     return nearest_chunks
 
 
+async def achunks(
+    query: str, texts: Sequence[str], chunking: ChunkingSettings, size: int, deadline: float | None
+) -> list[list[Passage]]:
+    """Return the same as ``chunks`` without blocking the event loop; cancelling ends the work.
+
+    ``deadline`` is absolute, in seconds of ``time.monotonic()``. Raises DeadlineError when it comes first,
+    OverloadError when it would come first because too much work waits.
+    """
+    watch = Watch(deadline)
+    try:
+        (found,) = await text_threads().arun(
+            lambda texts: chunks(query, texts, chunking, size, watch),
+            [texts],
+            length=lambda texts: sum(map(len, texts)),
+            rate=_CHUNKING,
+            deadline=deadline,
+        )
+    finally:
+        watch.end()  # if the caller has left, the thread would otherwise go on
+    if found is None:
+        raise DeadlineError(f"the deadline came when 0 of {len(texts)} texts were cut")
+    return found
+
+
 def in_parts(
     reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None
 ) -> list[Candidate]:
@@ -73,26 +103,58 @@ def in_parts(
     """
     if not isinstance(reranker, LongTextReranker):
         return list(candidates)
+    whole, texts = _whole(candidates)
+    candidates = _divided(candidates, whole, reranker.cut(query, texts, deadline=deadline))
+    titled, texts = _titled(candidates)
+    return _shortened(candidates, titled, reranker.cut(query, texts, deadline=deadline))
+
+
+async def ain_parts(
+    reranker: Reranker, query: str, candidates: Sequence[Candidate], deadline: float | None = None
+) -> list[Candidate]:
+    """Return the same as ``in_parts`` without blocking the event loop; cancelling ends the work."""
+    if not isinstance(reranker, LongTextReranker):
+        return list(candidates)
+    whole, texts = _whole(candidates)
+    candidates = _divided(candidates, whole, await acut(reranker, query, texts, deadline=deadline))
+    titled, texts = _titled(candidates)
+    return _shortened(candidates, titled, await acut(reranker, query, texts, deadline=deadline))
+
+
+def _whole(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[tuple[str, str]]]:
+    """Return the candidates with a whole text, and (context, text) of each."""
     whole = [candidate for candidate in candidates if candidate.whole]
-    parts = reranker.cut(
-        query, [(candidate.context, candidate.passages[0].text) for candidate in whole], deadline=deadline
-    )
+    return whole, [(candidate.context, candidate.passages[0].text) for candidate in whole]
+
+
+def _divided(
+    candidates: Sequence[Candidate], whole: Sequence[Candidate], parts: Sequence[Sequence[Passage]]
+) -> list[Candidate]:
     changed = {
         candidate.key: _with_parts(candidate, passages)
         for candidate, passages in zip(whole, parts, strict=True)
     }
-    in_order = [changed.get(candidate.key, candidate) for candidate in candidates]
-    # Here the passage is what must be read, and the context is what may be cut.
-    titled = [candidate for candidate in in_order if candidate.context and candidate.passages]
-    contexts = reranker.cut(
-        query, [(_longest(candidate), candidate.context) for candidate in titled], deadline=deadline
-    )
+    return [changed.get(candidate.key, candidate) for candidate in candidates]
+
+
+def _titled(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[tuple[str, str]]]:
+    """Return the candidates with a context, and (longest passage, context) of each.
+
+    Here the passage is what must be read, and the context is what may be cut.
+    """
+    titled = [candidate for candidate in candidates if candidate.context and candidate.passages]
+    return titled, [(_longest(candidate), candidate.context) for candidate in titled]
+
+
+def _shortened(
+    candidates: Sequence[Candidate], titled: Sequence[Candidate], contexts: Sequence[Sequence[Passage]]
+) -> list[Candidate]:
     changed = {
         candidate.key: replace(candidate, context=context[0].text, context_cut=True)
         for candidate, context in zip(titled, contexts, strict=True)
         if len(context) > 1
     }
-    return [changed.get(candidate.key, candidate) for candidate in in_order]
+    return [changed.get(candidate.key, candidate) for candidate in candidates]
 
 
 def _longest(candidate: Candidate) -> str:

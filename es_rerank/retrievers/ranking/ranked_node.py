@@ -62,6 +62,8 @@ def details(root: RankedNode) -> dict[DocumentKey, Reranked]:
     A reranker says nothing of a document that a retriever between it and the root left out, by its window or
     its ``min_score``, and that another leaf brought.
     """
+    if not any(ranked.reranked for ranked in everything(root)):
+        return {}
     found = {candidate.key: _reranked(root, candidate.key) for candidate in root.window}
     return {key: reranked for key, reranked in found.items() if reranked is not None}
 
