@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 from collections.abc import Sequence
@@ -205,7 +206,12 @@ def build_service(
             )
             for name, model in wanted
         ]
-        return {model.name: model for model in loaded}, load_embedder(embedder, pool=pool, provider=provider)
+        models = {model.name: model for model in loaded}, load_embedder(embedder, pool=pool, provider=provider)
+        # What is there now stays. Were it looked through at each collection of garbage, that would hold the
+        # event loop for 100 ms.
+        gc.collect()
+        gc.freeze()
+        return models
 
     def connected(address: str) -> AsyncElasticsearch:
         # One retry, for a keep-alive connection that was closed. No retry after an error response of
