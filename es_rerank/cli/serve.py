@@ -206,7 +206,8 @@ def build_service(
             )
             for name, model in wanted
         ]
-        models = {model.name: model for model in loaded}, load_embedder(embedder, pool=pool, provider=provider)
+        named = {model.name: model for model in loaded}
+        models = named, load_embedder(embedder, pool=pool, provider=provider)
         # What is there now stays. Were it looked through at each collection of garbage, that would hold the
         # event loop for 100 ms.
         gc.collect()
