@@ -49,6 +49,11 @@ _OWN = "/_rerank"
 """Our own pages are below this path. No index can have its name: names of indices do not begin with ``_``."""
 
 
+_NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+"""FastAPI's own spans and logs are off: they hold addresses with their queries and messages of errors, which
+may be data of callers. ``Observed`` makes those of the sidecar."""
+
+
 def create_app(service: Service) -> FastAPI:
     """Return the ASGI application that serves a service. Its documentation page works without internet
     access.
@@ -76,6 +81,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Reranking for Elasticsearch, on any licence.",
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would name the host that the caller wrote
+        telemetry=_NO_TELEMETRY,
     )
     app.state.service = service
     app.state.metrics = metrics = Metrics(service, STREAM)

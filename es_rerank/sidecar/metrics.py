@@ -231,9 +231,21 @@ class _State(Collector):
                 _gauge("te_queue_size", "Items that wait for a model.", figures.waiting),
                 _gauge("es_rerank_running", "Items that models work on.", figures.running),
                 _gauge("es_rerank_waiting_seconds", "Estimated seconds of waiting work.", figures.waiting_s),
-                _count("es_rerank_items_refused", "Items refused: the queue was too long.", figures.refused),
-                _count("es_rerank_items_late", "Items not begun: too late.", figures.late),
-                _count("es_rerank_items_dropped", "Items not begun: the caller left.", figures.dropped),
+                _count("es_rerank_calls_refused", "Calls refused: they would be late.", figures.refused),
+                _count("es_rerank_calls_late", "Calls not complete by their deadline.", figures.late),
+                _count("es_rerank_calls_dropped", "Calls whose caller left.", figures.dropped),
+            ]
+        if (connections := self._service.connections) is not None:
+            now = connections.figures()
+            ended = CounterMetricFamily(
+                "es_rerank_connections_ended", "Connections that the sidecar ended.", labels=["reason"]
+            )
+            for reason, count in now.ended.items():
+                ended.add_metric([reason], count)
+            found += [
+                _gauge("es_rerank_connections", "Open connections.", now.open),
+                _gauge("es_rerank_connections_busy", "Connections with a request.", now.busy),
+                ended,
             ]
         if (cache := self._service.cache) is not None:
             held = cache.figures()

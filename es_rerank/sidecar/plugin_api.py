@@ -143,6 +143,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         deadline=time.monotonic() + service.allowed_s(timeout_s(request)),
     )
     node = _node(wanted)
+    context.stats.models.append(context.served.reranker(node.inference_id).name)
     large = sum(1 + len(document.passages) for document in wanted.documents) > _FEW_TEXTS
     candidates = await off_loop_if(large, _candidates, wanted)
     steps = rerank_window(node, candidates, WindowTexts({id(node): _source(wanted, node)}), context)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import RequestError
 from ..models.scripts import script_warning
 from ..off_loop import is_large, off_loop_if
+from ..retrievers.execution.telling import tell_end
 from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..retrievers.planning.long_texts import ain_parts
 from ..retrievers.ranking.rerank import texts_of
@@ -85,4 +86,5 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         min_score=wanted.min_score,
         min_probability=wanted.min_probability,
     )
+    tell_end(stats, documents=0)  # the service has counted them
     return answer(request, body)

@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
         self._signal: int | None = None
         self._end: threading.Timer | None = None
         self._listeners: list[Listener] = []
-        self.connections = Connections(limits)
+        self.connections = service.connections = Connections(limits)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on listening sockets until the end.

@@ -24,6 +24,7 @@ from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
+from .connections import Connections
 from .following import Following
 from .headers import carried, of_the_caller
 from .keys import KEY, Keys
@@ -76,7 +77,8 @@ class Service:
     ``load_error``: why none ever will be. ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
     ``following``: how the address of a local node is found again, None for an address that was given.
-    ``cache``: the scores that are kept, None if none are. ``observing``: what the sidecar tells of itself.
+    ``cache``: the scores that are kept, None if none are. ``connections``: those of the web server, if it is
+    the sidecar's own. ``observing``: what the sidecar tells of itself.
     """
 
     elasticsearch: AsyncElasticsearch
@@ -92,6 +94,7 @@ class Service:
     pool: Pool | None = None
     api_keys_file: Path | None = None
     cache: ScoreCache | None = None
+    connections: Connections | None = None
     observing: Observing = field(default_factory=Observing)
     following: Following | None = None
     keys: Keys = field(init=False)
@@ -243,6 +246,7 @@ class Service:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""
         if count > self.most_documents:
             raise too_many_documents(count, self.most_documents)
+        tell_models(count)
 
     async def score(
         self, query: str, texts: list[str], timeout_s: float | None, reranker: Reranker
@@ -254,7 +258,6 @@ class Service:
         many texts.
         """
         self.check_documents(len(texts))
-        tell_models(len(texts))
         deadline = time.monotonic() + self.allowed_s(timeout_s)
         with reranking(reranker.name, query, texts) as tell:
             scores = await reranker.ascore(query, texts, deadline=deadline)

@@ -105,7 +105,10 @@ class RequestSpan(_Current):
         return trace.format_span_id(self.span.get_span_context().span_id)
 
     def child(self, name: str) -> _Current:
-        """Return the span of a stage."""
+        """Return the span of a stage. ``elasticsearch``: a search that goes to Elasticsearch as a whole."""
+        if name == "elasticsearch":
+            known = {"db.system.name": "elasticsearch"}
+            return _Current(self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=known))
         return _Current(self._tracer.start_span(name))
 
     def reranker(self, model: str, query: str, texts: Sequence[str]) -> _Reranker:

@@ -11,6 +11,8 @@ from fastapi import APIRouter, Request, Response
 from ..addresses import masked
 from ..errors import UnauthorizedError
 from ..models import Embedder, LongTextReranker, Reranker
+from ..models.manifest import Manifest
+from ..models.wrappers.wrapped import WrappedReranker
 from .authority import require_key
 from .log import RELEASE
 from .metrics import Metrics
@@ -78,6 +80,7 @@ async def status(request: Request, service: Running) -> Response:
             "models": _models(service),
             "embedder": _embedder(service),
             **_queue(service, operator=operator),
+            **_connections(service),
             "elasticsearch": await _elasticsearch(service),
             "limits": _limits(service),
         },
@@ -120,12 +123,15 @@ def _embedder(service: Service) -> dict[str, Any] | None:
 
 def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
     """Return kind, precision and longest input of a model that has a manifest."""
-    manifest = getattr(model, "manifest", None)
-    if manifest is None:
-        return {}
+    inner = model
+    while isinstance(inner, WrappedReranker):
+        inner = inner.wrapped
+    manifest = getattr(inner, "manifest", None)
+    if not isinstance(manifest, Manifest):
+        return {"kind": type(inner).__name__}
     return {
         "kind": manifest.kind,
-        "precision": getattr(model, "precision", None) or manifest.default_variant,
+        "precision": manifest.default_variant,
         "max_length": manifest.max_length,
     }
 
@@ -142,6 +148,19 @@ def _queue(service: Service, *, operator: bool) -> dict[str, Any]:
     if operator and service.cache is not None:
         said["score_cache"] = service.cache.figures()._asdict()
     return said
+
+
+def _connections(service: Service) -> dict[str, Any]:
+    if service.connections is None:
+        return {}
+    figures = service.connections.figures()
+    return {
+        "connections": {
+            "open": figures.open,
+            "busy": figures.busy,
+            "most": service.connections.limits.connections,
+        }
+    }
 
 
 async def _elasticsearch(service: Service) -> dict[str, Any]:

@@ -199,6 +199,11 @@ the API of text-embeddings-inference: `{"query", "texts"
 the process is alive. The second: the model is warm and Elasticsearch answers
     tests/node/test_sidecar.py::test_health_and_readiness_differ
     tests/node/test_sidecar.py::test_a_model_that_does_not_load_is_named_by_readiness
+| `GET /metrics`, `GET /_rerank/metrics` | figures for Prometheus and OpenMetrics.
+    tests/unit/test_observed.py::test_prometheus_and_openmetrics_are_negotiated
+    tests/unit/test_observed.py::test_the_names_of_tei_count_requests_that_ask_models
+| `GET /_rerank/status` | JSON: models, queue, connections, limits, Elasticsearch
+    tests/unit/test_observed.py::test_the_status_page_tells_models_limits_and_elasticsearch
 The sidecar can serve several rerankers with one pool of threads
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 A search chooses one by `inference_id`. The first reranker is the default.
@@ -214,6 +219,22 @@ The sidecar checks the length of a request first, then its key. Only then does i
 The log names places in the code and types of errors. It never contains what callers sent.
     tests/node/test_log.py::test_a_500_logs_the_place_and_no_value
     tests/node/test_log.py::test_the_log_of_a_real_sidecar
+The log has one line for each request
+    tests/unit/test_request_log.py::test_a_line_of_json_has_the_names_of_ecs
+    tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote
+    tests/unit/test_request_log.py::test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
+    tests/unit/test_request_log.py::test_health_checks_are_logged_when_they_fail_only
+    tests/unit/test_request_log.py::test_a_reader_that_does_not_read_holds_nothing_up
+    tests/unit/test_observed.py::test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only
+Everybody who reaches the sidecar may read `/metrics`, which names no caller, index or text.
+    tests/unit/test_observed.py::test_labels_are_bounded_whatever_callers_write
+    tests/unit/test_observed.py::test_metrics_and_status_ask_for_their_own_keys
+    tests/unit/test_observed.py::test_a_caller_of_the_status_page_learns_nothing_of_other_callers
+each request is a span in the caller's trace (`traceparent`), with a span for each stage.
+    tests/unit/test_tracing.py::test_a_request_is_a_span_in_the_callers_trace_with_a_span_for_each_stage
+    tests/unit/test_tracing.py::test_texts_are_in_spans_only_if_they_are_asked_for
+    tests/unit/test_tracing.py::test_requests_to_elasticsearch_carry_the_trace_on
+    tests/node/test_traces.py::test_a_real_sidecar_exports_one_trace_over_http
 Every command takes `--help`, and most take `--json`.
     tests/unit/test_surface.py::test_every_command_and_option_has_help_and_every_command_is_in_the_readme
     tests/unit/test_startup.py::test_help_lists_every_command_with_its_help

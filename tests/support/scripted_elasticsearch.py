@@ -33,10 +33,14 @@ class Reply:
 
 @dataclass(slots=True)
 class Script:
-    """What Elasticsearch answers, and what it was asked: (method and path, body)."""
+    """What Elasticsearch answers, and what it was asked: (method and path, body).
+
+    ``headers``: those of the requests of asynchronous clients, with names in lower case.
+    """
 
     answer: Callable[[str, Any], Reply]
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.asked]
@@ -88,6 +92,8 @@ class Script:
             async def perform_request(  # type: ignore[override]
                 self, method: str, target: str, body: bytes | None = None, *args: Any, **kwargs: Any
             ) -> NodeApiResponse:
+                sent = args[0] if args else kwargs.get("headers")
+                script.headers.append({name.lower(): value for name, value in (sent or {}).items()})
                 return script.reply(self.config, method, target, body)
 
             async def close(self) -> None:  # type: ignore[override]

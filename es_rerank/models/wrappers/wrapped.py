@@ -13,6 +13,11 @@ class WrappedReranker:
         self._inner = reranker
 
     @property
+    def wrapped(self) -> Reranker:
+        """The wrapped reranker."""
+        return self._inner
+
+    @property
     def name(self) -> str:
         """The name of the wrapped reranker."""
         return self._inner.name

@@ -11,13 +11,14 @@ _TOO_MANY, _FAILED = 429, 500
 """The status of a node that rejects requests, and the least status of one that failed."""
 
 
-def tell_end(stats: SearchStats) -> None:
-    """Tell how a search ended that has an answer."""
+def tell_end(stats: SearchStats, *, documents: int | None = None) -> None:
+    """Tell how a search ended that has an answer. ``documents`` replaces the number in the statistics."""
     observer = OBSERVER.get()
     if observer is not None:
         lost = ("incomplete",) if stats.parts.reasons() else ()
         ended = "forwarded" if stats.forwarded else stats.told or stats.status
-        observer.searched(ended, stats.candidates, {*stats.fallbacks, *lost})
+        count = stats.candidates if documents is None else documents
+        observer.searched(ended, count, {*stats.fallbacks, *lost})
 
 
 def tell_error(error: Exception) -> None:

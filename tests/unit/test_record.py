@@ -1,0 +1,110 @@
+"""The record of a request that ends in another way than by its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from es_rerank.sidecar.observed import Observed
+from es_rerank.sidecar.record import Record
+
+SECRET = "attorney-client-privileged"
+
+
+class Sink:
+    """Keeps records."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
+
+
+async def serve(app: Any, messages: Sequence[dict[str, Any]]) -> tuple[Record, list[Any]]:
+    """Serve one request whose messages come one after the other. Return its record, and what it sent."""
+    sink, sent, waiting = Sink(), [], list(messages)
+
+    async def receive() -> Any:
+        if waiting:
+            return waiting.pop(0)
+        await asyncio.Event().wait()
+        return None
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "client": ("127.0.0.1", 1)}
+    with contextlib.suppress(RuntimeError, asyncio.CancelledError):
+        await Observed(app, (sink,))(scope, receive, send)
+    (record,) = sink.records
+    return record, sent
+
+
+GONE = {"type": "http.disconnect"}
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def test_a_caller_who_leaves_is_recorded_as_499() -> None:
+    async def told(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        await send(START)
+        await send({"type": "http.response.body", "body": b"late"})
+
+    record, _ = await serve(told, [GONE])
+    assert (record.status, record.outcome) == (499, "left")
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await receive()
+
+    record, _ = await serve(streaming, [GONE])
+    assert (record.status, record.outcome, record.bytes_out) == (499, "left", 1)
+
+    async def complete(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"all"})
+        await receive()  # what a server says after each answer
+
+    record, _ = await serve(complete, [GONE])
+    assert (record.status, record.outcome) == (200, "answered")
+
+
+async def test_what_ends_without_an_answer_is_recorded_too() -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError
+
+    async def cut(scope: Any, receive: Any, send: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        raise RuntimeError
+
+    for app, status in ((failing, 500), (cut, 503), (broken, 200)):
+        record, _ = await serve(app, [])
+        assert (record.status, record.outcome) == (status, "failed")
+
+
+async def test_a_sink_that_fails_breaks_no_request(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def write(self, record: Record) -> None:
+            raise RuntimeError(SECRET)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    sent: list[Any] = []
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    await Observed(app, (Broken(),))(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    assert len(sent) == 2
+    assert SECRET not in capsys.readouterr().out
