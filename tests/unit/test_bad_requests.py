@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +16,14 @@ from scripted_elasticsearch import Reply, Script
 
 from es_rerank import RequestError
 from es_rerank.errors import RetrieverParsingError
-from es_rerank.retrievers.grammar.parameters import check_parameters
+from es_rerank.retrievers.grammar.parameters import (
+    FORMATTING,
+    OF_INDICES,
+    OF_MSEARCH,
+    SEARCH_PARAMETERS,
+    as_arguments,
+    check_parameters,
+)
 from es_rerank.retrievers.grammar.tree import text_embedding_leaves
 from es_rerank.retrievers.planning.documents import candidates_of
 from es_rerank.retrievers.ranking.ranked_node import json_score
@@ -76,8 +84,8 @@ async def test_a_hit_may_lack_what_elasticsearch_leaves_out(caller: httpx.AsyncC
 
 
 async def test_task_settings_are_checked_as_the_keys_beside_them(caller: httpx.AsyncClient) -> None:
-    wrong: list[tuple[str, Any]] = [("top_n", value) for value in ("x", [1], {}, 0, -1, 1.5)]
-    for key, value in (*wrong, ("return_documents", "x")):
+    wrong: tuple[Any, ...] = ("x", [1], {}, 0, -1, 1.5)
+    for key, value in (*(("top_n", value) for value in wrong), ("return_documents", "x")):
         for body in ({"task_settings": {key: value}}, {key: value}):
             answer = await caller.post(
                 "/_inference/rerank/word-overlap", json={"query": "q", "input": ["a"], **body}
@@ -185,6 +193,14 @@ def test_a_knn_whose_vector_is_computed_is_checked_alone_as_in_a_tree(
     script = Script(lambda path, body: Reply(body={"v": {"mappings": {}}}))
     with pytest.raises(RetrieverParsingError):
         script.search(False, {"rrf": {"retrievers": [knn]}} if below else knn, embedder=HashEmbedder())
+
+
+def test_every_parameter_of_a_search_has_an_argument_of_the_client() -> None:
+    for call, names in (
+        (AsyncElasticsearch.search, SEARCH_PARAMETERS | FORMATTING),
+        (AsyncElasticsearch.msearch, {*OF_INDICES, *OF_MSEARCH, "_slice", "routing", "search_type"}),
+    ):
+        assert as_arguments(dict.fromkeys(names)).keys() <= inspect.signature(call).parameters.keys()
 
 
 def test_a_suggestion_without_a_text_is_refused() -> None:

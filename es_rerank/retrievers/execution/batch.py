@@ -12,7 +12,7 @@ from elasticsearch import ApiError, ConnectionTimeout
 
 from ...defaults import MAX_RETRIEVERS_OF_MSEARCH
 from ...errors import DeadlineError, RequestError, TooLargeError
-from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, check_parameters, given
+from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, as_arguments, check_parameters, given
 from ..grammar.tree import needs_es_rerank, size_of
 from ..response.client_answers import client_error, response
 from ..response.filter_path import check_filter_path, selected
@@ -184,5 +184,7 @@ def late(error: ConnectionTimeout) -> ApiError:
 
 
 def unfiltered(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without ``filter_path``, which applies to the joined answer, not to each part."""
-    return {key: value for key, value in options.items() if key != "filter_path"}
+    """Return the options as elasticsearch-py spells them, without ``filter_path``, which applies to the
+    joined answer, not to each part.
+    """
+    return as_arguments({key: value for key, value in options.items() if key != "filter_path"})

@@ -17,6 +17,7 @@ from ..grammar.parameters import (
     ALIASES,
     FORMATTING,
     SEARCH_PARAMETERS,
+    as_arguments,
     check_parameters,
     given,
     split_parameters,
@@ -140,7 +141,8 @@ class Searching:
             if ALIASES.get(key, key) in SEARCH_PARAMETERS | FORMATTING
         }
         answer: ObjectApiResponse[Any] = yield Forward(
-            {**query_parameters, "index": context.index, "body": {**body, "retriever": tree}}, bounded=True
+            {**as_arguments(query_parameters), "index": context.index, "body": {**body, "retriever": tree}},
+            bounded=True,
         )
         hits = answer.body.get("hits", {}).get("hits", [])  # a filter_path may have left them out
         check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})

@@ -51,6 +51,8 @@ ALIASES = {
 }
 """From the spelling in elasticsearch-py to Elasticsearch's name, where the two differ."""
 
+_SPELLED = {name: argument for argument, name in ALIASES.items()}
+
 _SWITCHES = frozenset(
     {
         "allow_no_indices",
@@ -82,6 +84,11 @@ def whole_number(text: str) -> int | None:
 def given(parameters: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return the entries of ``parameters`` whose name is in ``names``."""
     return {name: parameters[name] for name in names if name in parameters}
+
+
+def as_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return query parameters as keyword arguments in the spelling of elasticsearch-py."""
+    return {_SPELLED.get(name, name): value for name, value in parameters.items()}
 
 
 def split_parameters(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

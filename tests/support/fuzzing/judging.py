@@ -47,6 +47,8 @@ def _format_fault(attack: Attack, answer: Answer) -> str | None:
 def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
     if attack.target.partition(b"?")[0].rstrip(b"/") != b"/rerank":
         return None if is_elasticsearch_error(value, status) else f"status {status}, not the error format"
+    if not attack.framed and is_elasticsearch_error(value, status):  # refused before its path was known
+        return None
     right = isinstance(value, dict) and set(value) == {"error", "error_type"}
     return None if right and isinstance(value["error"], str) else f"status {status}, not TEI's format"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from .attacks import Attack, attack
+from .comparing import refused
 from .judging import fault_of, places_in
 from .sending import Answer, send
 from .target import Target
@@ -20,6 +21,9 @@ AT_ONCE = 8
 
 _SAMPLES = 400
 """How often the memory is read in a run, at least."""
+
+_COMPARED = 4
+"""Every so many-th request is sent to Elasticsearch too."""
 
 GROWTH_MIB = 48.0
 """How much more memory the last quarter of a run may take than the second one: what the allocator keeps of
@@ -91,6 +95,10 @@ async def run(against: Target, elasticsearch: str | None, index: str, seed: int,
             outcome.statuses[str(answer.status or answer.end)] += 1
             if (fault := fault_of(given, answer)) is not None:
                 wrong.append((given, answer, fault))
+            elif elasticsearch is not None and number % _COMPARED == 0:
+                why = await refused(elasticsearch, given, answer)
+                if why is not None:
+                    outcome.note(f"{given.route}: answered, but {why}", given, answer)
             if number % step == 0:
                 outcome.rss_mib.append(against.rss_mib())
 

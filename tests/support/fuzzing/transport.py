@@ -120,7 +120,7 @@ def header(draw: Random) -> tuple[bytes, bytes, bool]:
             *((b"Connection", (b"close", b"upgrade", b"keep-alive, x-opaque-id")), (b"Forwarded", _WORDS)),
             *((b"Upgrade", (b"websocket", b"h2c")), (b"TE", (b"trailers",)), (b"Trailer", (b"X-A",))),
             *(
-                (b"Host", (b"", b"a", b"\xff", b"[::1]", b"a:99999", b"evil.example")),
+                (b"Host", (b"", b"a", b"\xff", b"[::1]", b"a:99999", b"[", b"[::1", b"a b")),
                 (b"X-Forwarded-Host", _WORDS),
             ),
             *((b"X-HTTP-Method-Override", (b"DELETE",)), (b"Content-Language", _WORDS)),
