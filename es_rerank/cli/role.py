@@ -30,9 +30,10 @@ the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``
 far more. ``delete_index`` removes a version that was not finished. ``read`` finds unchanged documents.
 ``maintenance`` refreshes the index."""
 
-PLUGIN = ("cluster:monitor/es_rerank/info",)
-"""Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves.
-``monitor`` has it too. Without it, the plugin is tried, and a search fails whose models its sidecar lacks."""
+PLUGIN = ("cluster:monitor/es_rerank/info*",)
+"""Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves,
+on each node. ``monitor`` has it too. Without it, the plugin is tried, and a search fails whose models its
+sidecar lacks."""
 
 _SPECIAL = re.compile(r"[^A-Za-z0-9_-]")
 _FORBIDDEN = re.compile(r"[\s,\\/\"<>|#:]")

@@ -207,13 +207,15 @@ def _keys(settings: Settings, host: str) -> Found:
 
 def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     from ..models.load import Access, load_embedder, load_reranker, served_names
+    from ..models.spec import name_and_model
 
     provider = settings.execution_provider
-    wanted: Sequence[tuple[str | None, str]] = ()
+    models, fault = (settings.reranker, *settings.more_rerankers), None
     try:
-        wanted = served_names((settings.reranker, *settings.more_rerankers))
+        wanted = served_names(models)
     except EsRerankError as error:
-        yield _tried("Rerankers", lambda error=error: _raise(error))
+        wanted, fault = [name_and_model(model) for model in models], error
+    good = True
     for name, model in wanted:
 
         def load(name: str | None = name, model: str = model) -> LoadedReranker:
@@ -221,7 +223,11 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
             return load_reranker(model, name=name, pool=pool, access=access, provider=provider)
 
         called = f"Reranker {shown('reranker', name or model)}"
-        yield _tried(called, lambda called=called, load=load: _reranker(called, load, settings))
+        found = _tried(called, lambda called=called, load=load: _reranker(called, load, settings))
+        good &= found.status != "fail"
+        yield found
+    if good and fault is not None:  # no fault of one of them, but of their names
+        yield _tried("Rerankers", lambda: _raise(fault))
     embedder = f"Embedder {settings.embedder}"
     yield _tried(
         embedder,

@@ -37,7 +37,7 @@ def test_a_role_names_indices_and_the_versions_that_ingest_makes(capsys: pytest.
         "role_descriptors": {"es_rerank_search": found["role"]},
     }
     role(["articles"], plugin=True, as_json=True)
-    assert said(capsys)["role"]["cluster"] == ["cluster:monitor/es_rerank/info"]
+    assert said(capsys)["role"]["cluster"] == ["cluster:monitor/es_rerank/info*"]
     role(None, ingest=True, name="mine", as_json=True)
     found = said(capsys)
     assert (found["name"], found["role"]["indices"][0]["names"]) == ("mine", ["*"])
