@@ -60,7 +60,7 @@ class Readiness:
         self._until = 0.0
 
     async def found(self) -> Found:
-        """Return what was found at most a second ago. It takes five seconds at most."""
+        """Return what was found at most a second ago. It takes six seconds at most."""
         if self._asking is None or (self._asking.done() and self._clock() >= self._until):
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
