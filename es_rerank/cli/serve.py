@@ -206,7 +206,7 @@ def build_service(
             )
             for name, model in wanted
         ]
-        named = {model.name: model for model in loaded}
+        named: dict[str, Reranker] = {model.name: model for model in loaded}
         models = named, load_embedder(embedder, pool=pool, provider=provider)
         # What is there now stays. Were it looked through at each collection of garbage, that would hold the
         # event loop for 100 ms.

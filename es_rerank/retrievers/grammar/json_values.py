@@ -15,13 +15,15 @@ from typing import Any, NoReturn
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from ...defaults import MAX_KEYS
-from ...errors import RetrieverParsingError
+from ...defaults import MAX_DEPTH, MAX_KEYS
+from ...errors import RequestError, RetrieverParsingError
 from .faults import CONTENT, JSON, PARSING, token_of
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 """The types that JSON returns. They are compared exactly, not with ``isinstance``: ``numpy.float64`` is a
 subclass of ``float`` and ``IntEnum`` is a subclass of ``int``, but JSON returns neither."""
+
+_TOO_DEEP = f"the body has over {MAX_DEPTH} levels of objects and lists; send it with fewer levels"
 
 _SHOWN = 100
 """Most characters of the caller's text that an error message repeats."""
@@ -33,11 +35,14 @@ def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # n
     A body that holds only plain JSON values is returned unchanged, not copied. The client's own serializer
     does the conversion, so a serializer that the user gave to the client is used here too. Raises the
     client's SerializationError when the serializer cannot convert a value, and RetrieverParsingError when the
-    body holds NaN, an infinity, or a key twice.
+    body holds NaN, an infinity, or a key twice. Raises RequestError when it has too many levels.
     """
     if _is_plain(value):
         return value
-    return read_json(client.transport.serializers.dumps(value, "application/json"))
+    try:
+        return read_json(client.transport.serializers.dumps(value, "application/json"))
+    except RecursionError as error:
+        raise RequestError(_TOO_DEEP) from error
 
 
 def read_json(text: str | bytes) -> Any:  # noqa: ANN401 any JSON value
@@ -103,16 +108,16 @@ def _finite(text: str) -> float:
 
 
 def _is_plain(value: Any) -> bool:  # noqa: ANN401
-    waiting = [value]
+    waiting = [(value, 1)]
     while waiting:
-        part = waiting.pop()
+        part, depth = waiting.pop()
         kind = type(part)
-        if kind is dict:
-            if not all(type(key) is str for key in part):
+        if kind is dict or kind is list:
+            if depth > MAX_DEPTH:
+                raise RequestError(_TOO_DEEP)
+            if kind is dict and not all(type(key) is str for key in part):
                 return False
-            waiting.extend(part.values())
-        elif kind is list:
-            waiting.extend(part)
+            waiting.extend((below, depth + 1) for below in (part.values() if kind is dict else part))
         elif kind is float and not math.isfinite(part):
             _not_a_number("NaN" if math.isnan(part) else "Infinity" if part > 0 else "-Infinity")
         elif kind not in _SCALARS:
