@@ -20,6 +20,7 @@ from .defaults import (
     HEADER_TIMEOUT_MS,
     IDLE_TIMEOUT_MS,
     LOG_FORMAT,
+    LONGEST_MS,
     MAX_BODY_BYTES,
     MAX_CONNECTIONS,
     MAX_DOCUMENTS,
@@ -166,6 +167,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Deadline of one search, in milliseconds. The default is less than the 10 seconds after "
         "which the official client stops waiting.",
+    )
+    max_timeout_ms: int = Field(
+        default=LONGEST_MS,
+        ge=1,
+        description="Longest deadline that a caller of the sidecar may ask for, in milliseconds.",
     )
     threads: int = Field(
         default=0,

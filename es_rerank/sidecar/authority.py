@@ -20,6 +20,7 @@ from ..errors import RequestError, TooLargeError, UnauthorizedError
 from ..off_loop import is_large
 from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.validation import check_query_length
+from .admission import peer_of
 from .body import Counted, check_length, read_body
 from .keys import KEY, Key, Keys
 from .record import tell_key
@@ -53,7 +54,7 @@ def require_key(request: Request) -> Key | None:
 
 
 @contextmanager
-def _served_as(key: Key | None) -> Iterator[None]:
+def _served_as(key: Key | None, request: Request) -> Iterator[None]:
     """Set the key of the request that the block serves, and the caller whose share of the models it takes.
 
     Both are set back: one task may serve several requests.
@@ -62,7 +63,8 @@ def _served_as(key: Key | None) -> Iterator[None]:
     if key is not None:
         tell_key(key.name)
     # By its name: the same key written in another way is the same caller.
-    caller = CALLER.get() if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
+    # Without keys nobody has checked the header: with a new one for each request, a caller would be many.
+    caller = peer_of(request.scope) if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
     caller_before = CALLER.set(caller)
     try:
         yield
@@ -85,7 +87,7 @@ class KeyedRoute(APIRoute):
         async def handle_admitted(request: Request) -> Response:
             limit = request.app.state.service.limits.body_bytes
             check_length(request, limit)
-            with _served_as(require_key(request)):
+            with _served_as(require_key(request), request):
                 body = await read_body(request, limit, Counted())
                 most = request.app.state.service.most_documents
                 value = await parsed(body.plain, lambda plain: _read(plain, most, model))

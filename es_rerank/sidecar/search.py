@@ -29,6 +29,7 @@ from .body import Counted, read_body
 from .formats import check_answerable, check_readable, is_json
 from .paths import Index
 from .service import Service
+from .turned_away import check_backlog
 from .wire import (
     answer,
     cancel_on_disconnect,
@@ -157,6 +158,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     given = _parameters(request, in_body=bool(sent.data))
     named = given.pop("index", None)
     where = index or named
+    check_backlog(service, body["retriever"], timeout_s(request))
     client = service.client(request.headers)
     response = await cancel_on_disconnect(
         request, client.search(index=where, body=body, timeout_s=timeout_s(request), **given)

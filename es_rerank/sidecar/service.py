@@ -15,11 +15,12 @@ from elastic_transport import BaseAsyncNode
 from elasticsearch import AsyncElasticsearch
 
 from ..addresses import masked, masked_in
+from ..caller import as_a_whole
 from ..client import AsyncRerankClient
 from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
-from ..models import Embedder, LoadedReranker, LongTextReranker, Reranker
+from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
@@ -41,6 +42,13 @@ plugin says, which other callers may not be allowed to read. A client that is re
 clients share the connections of ``Service.elasticsearch``."""
 
 _LOADING = "the model is still loading"
+
+_FIRST_TEXTS = (
+    ["steady"],
+    [f"{number} {'steady as she goes over the hills and far away to the sea ' * 6}" for number in range(8)],
+)
+"""What each model reads before the first request. The first run of a model is slow; the others, passages of
+about a hundred tokens, show how long a token takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,9 @@ class Service:
         return Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
 
     async def start(self) -> None:
-        """Load the models, and score one pair with each local model, so that the first request is not slow.
+        """Load the models, and run some texts through each local model.
+
+        So the first request is not slow, and it is known from the beginning how long a token takes.
 
         Raises the EsRerankError of a model that cannot be loaded.
         """
@@ -123,7 +133,11 @@ class Service:
                 # Other rerankers are services: scoring costs money, and the service may start later than the
                 # sidecar.
                 if isinstance(reranker, LongTextReranker):
-                    await reranker.ascore("ready", ["steady"])
+                    for texts in _FIRST_TEXTS:
+                        await reranker.ascore("ready", texts)
+            if isinstance(embedder, AsyncEmbedder):
+                for texts in _FIRST_TEXTS:
+                    await embedder.aembed(texts)
         except EsRerankError as error:
             self.fault = masked_in(error.message)
             self.load_error = error
@@ -269,10 +283,12 @@ class Service:
     ) -> Scores:
         """Return the scores of all texts, as ``score`` does.
 
-        Raises TooLargeError when there are too many texts, DeadlineError when the deadline passes before all
-        are scored.
+        Raises TooLargeError when there are too many texts, OverloadError at once when they would not be
+        scored in time because of the work that waits, DeadlineError when the deadline passes before all are
+        scored.
         """
-        scores = await self.score(query, texts, timeout_s, reranker)
+        with as_a_whole():
+            scores = await self.score(query, texts, timeout_s, reranker)
         if not scores.done.all():
             raise DeadlineError(
                 f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; "

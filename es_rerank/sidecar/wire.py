@@ -93,7 +93,8 @@ def _is_blank(data: bytes) -> bool:
 def timeout_s(request: Request) -> float | None:
     """Return the timeout in the caller's header, in seconds, or None without the header.
 
-    Raises RequestError when the header is not a positive number of milliseconds.
+    Raises RequestError when the header is not a positive number of milliseconds, or more than the longest
+    deadline.
     """
     value = request.headers.get(TIMEOUT_HEADER)
     if value is None:
@@ -102,6 +103,12 @@ def timeout_s(request: Request) -> float | None:
     if milliseconds is None or milliseconds < 1:
         raise RequestError(
             f"header {TIMEOUT_HEADER} must be a positive number of milliseconds, found {value!r}"
+        )
+    longest_s: float = request.app.state.service.limits.longest_s
+    if milliseconds / 1000 > longest_s:
+        raise RequestError(
+            f"header {TIMEOUT_HEADER} asks for {milliseconds} milliseconds, the longest deadline is "
+            f"{longest_s * 1000:.0f} (setting max_timeout_ms)"
         )
     return milliseconds / 1000
 

@@ -219,6 +219,19 @@ The sidecar checks the length of a request first, then its key. Only then does i
 The log names places in the code and types of errors. It never contains what callers sent.
     tests/node/test_log.py::test_a_500_logs_the_place_and_no_value
     tests/node/test_log.py::test_the_log_of_a_real_sidecar
+A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
+    tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
+    tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
+What is admitted ends in time, and callers share the models fairly.
+    tests/unit/test_schedule.py::test_an_overloaded_pool_does_useful_work_only
+    tests/unit/test_schedule.py::test_two_callers_who_want_too_much_get_the_same
+    tests/unit/test_overload.py::test_another_caller_is_served_beside_one_who_filled_the_queue
+A caller is an API key of the sidecar, else the `Authorization` of a search, else an address.
+    tests/unit/test_overload.py::test_a_header_that_nobody_checks_makes_no_other_caller
+search with `allow_rerank_failures` gets its first-stage order instead
+    tests/unit/test_overload.py::test_a_search_that_allows_failures_keeps_its_first_stage
+`X-Rerank-Timeout-Ms` is the deadline of a request; above `ES_RERANK_MAX_TIMEOUT_MS` the answer is 400.
+    tests/unit/test_overload.py::test_no_deadline_is_longer_than_the_longest
 The log has one line for each request
     tests/unit/test_request_log.py::test_a_line_of_json_has_the_names_of_ecs
     tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote

@@ -169,7 +169,11 @@ class LocalReranker(Closeable):
     async def acut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return what ``cut`` returns; cancelling it stops its work after the text that is being cut."""
+        """Return what ``cut`` returns; cancelling it stops its work after the text that is being cut.
+
+        Raises OverloadError when the work that waits leaves no time to score what is cut.
+        """
+        self._pool.check(deadline)
         work = Work(self._cutter(query), texts, characters, self._cutting, counts=False)
         _, passages = await self._pool.arun_call(work, deadline=deadline, urgent=True)
         return [of_text or [] for of_text in passages]

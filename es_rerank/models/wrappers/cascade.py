@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 
-from ...caller import CONTINUES
+from ...caller import continuing
 from ...engine.pool import Pool
 from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
@@ -67,7 +66,7 @@ class Cascade(Closeable):
         """
         before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
-        with _continuing():
+        with continuing():
             after = self._then.score(query, [passages[position] for position in kept], deadline=deadline)
         return _joined(before, kept, after)
 
@@ -75,7 +74,7 @@ class Cascade(Closeable):
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         before = await self._first.ascore(query, passages, deadline=deadline)
         kept = self._kept(before)
-        with _continuing():
+        with continuing():
             after = await self._then.ascore(
                 query, [passages[position] for position in kept], deadline=deadline
             )
@@ -114,16 +113,6 @@ class LongTextCascade(Cascade):
         """Return what the better reranker returns."""
         assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
         return await acut(self._then, query, texts, deadline=deadline)
-
-
-@contextmanager
-def _continuing() -> Iterator[None]:
-    """Let what is asked of a model be a part of a call that was admitted: it is not refused any more."""
-    before = CONTINUES.set(True)
-    try:
-        yield
-    finally:
-        CONTINUES.reset(before)
 
 
 def cascade(
