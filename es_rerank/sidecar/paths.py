@@ -48,11 +48,12 @@ def _part(request: Request, name: str, decoded: str) -> str:
     return unquote(_parts(raw)[template.index(f"{{{name}}}") - len(template)])
 
 
-def _index(request: Request, index: str) -> str:
+# Coroutines: FastAPI runs a plain function in a thread.
+async def _index(request: Request, index: str) -> str:
     return _part(request, "index", index)
 
 
-def _inference_id(request: Request, inference_id: str) -> str:
+async def _inference_id(request: Request, inference_id: str) -> str:
     return _part(request, "inference_id", inference_id)
 
 
