@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from ..errors import ModelError
+from ..errors import EsRerankError, ModelError
 from ..research.bench.engine import label
 from ..research.bench.machine import Cores, cores_apart, machine
 from ..research.bench.overload import USUAL_SHARE, Overload, OverloadRow
@@ -55,7 +55,8 @@ def measure_overload(
 ) -> None:
     """Measure the contenders in overload; print the result and write the picture.
 
-    Raises ModelError when the sidecar itself could not be measured, and when the bench could not keep up.
+    Raises ModelError when the sidecar itself could not be measured, EsRerankError when the bench could not
+    keep up.
     """
     cores = cores_apart(threads)
     if cores.shared:
@@ -81,7 +82,7 @@ def measure_overload(
     if failed := [f"{_label(row)} {row.reason}" for row in contest.rows if _is_ours(row) and row.reason]:
         raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
     if slow := [_label(row) for row in contest.rows if not row.is_valid]:
-        raise ModelError(
+        raise EsRerankError(
             f"the bench could not keep up with {', '.join(slow)}, so these figures are not valid; leave the "
             "sender a core of its own, or send larger requests with --window"
         )
