@@ -114,7 +114,7 @@ def test_sigterm_ends_a_sidecar_that_cuts_a_text(
         assert httpx.get(f"{url}/healthz", timeout=HANG_S).status_code == 200
         assert not search.done()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
         assert isinstance(search.exception(), httpx.TransportError) or search.result().status_code >= 500
 
 

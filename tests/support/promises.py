@@ -196,7 +196,10 @@ the API of text-embeddings-inference: `{"query", "texts"
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 `?model=NAME` chooses one of several models |
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
-the process is alive. The second: the model is warm and Elasticsearch answers
+the process is alive. The second: the models are loaded, Elasticsearch serves searches
+    tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
+    tests/unit/test_readiness.py::test_a_sidecar_that_stops_is_not_ready
+    tests/node/test_readiness_of_clusters.py::test_a_red_cluster_is_not_ready_until_it_is_whole_again
     tests/node/test_sidecar.py::test_health_and_readiness_differ
     tests/node/test_sidecar.py::test_a_model_that_does_not_load_is_named_by_readiness
 | `GET /metrics`, `GET /_rerank/metrics` | figures for Prometheus and OpenMetrics.
@@ -232,6 +235,44 @@ search with `allow_rerank_failures` gets its first-stage order instead
     tests/unit/test_overload.py::test_a_search_that_allows_failures_keeps_its_first_stage
 `X-Rerank-Timeout-Ms` is the deadline of a request; above `ES_RERANK_MAX_TIMEOUT_MS` the answer is 400.
     tests/unit/test_overload.py::test_no_deadline_is_longer_than_the_longest
+`--tls-certificate` and `--tls-key` encrypt the connections
+    tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
+    tests/unit/test_listener.py::test_a_certificate_and_its_key_are_taken
+    tests/unit/test_listener.py::test_a_wrong_password_is_refused_and_not_shown
+`--host ::` listens on all IPv4 and IPv6 addresses.
+    tests/unit/test_serve_process.py::test_all_addresses_of_both_kinds_are_served
+A `remote:` reranker trusts the CA in the variable `SSL_CERT_FILE`
+    tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
+A restart is right when `/healthz` fails, and never because of `/readyz`
+    tests/unit/test_docker.py::test_the_health_check_asks_whether_the_process_lives
+    tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
+On SIGTERM, `/readyz` answers 503 for `ES_RERANK_DRAIN_DELAY_MS` while requests are still served.
+    tests/unit/test_server_life.py::
+        test_a_sidecar_that_stops_is_first_not_ready_then_refuses_then_ends
+what is not answered then gets 503.
+    tests/unit/test_server_life.py::test_a_request_that_is_not_answered_when_the_sidecar_ends_gets_503
+    tests/unit/test_server_life.py::
+        test_an_answer_that_is_cut_when_the_sidecar_stops_is_seen_to_be_cut
+Give both times together to `docker stop --timeout`
+    tests/unit/test_docker.py::test_the_sidecar_has_time_to_stop_and_room_for_connections
+A second signal ends the sidecar at once.
+    tests/unit/test_server_life.py::test_a_second_signal_ends_the_sidecar_at_once
+A model that cannot be loaded ends it with the exit code of the error. A `remote:` service may come later.
+    tests/unit/test_serve_process.py::
+        test_a_reranker_that_cannot_be_loaded_ends_the_sidecar_with_its_exit_code
+The sidecar closes connections that are slow to send a request (408) or to read an answer.
+    tests/unit/test_server_life.py::test_slow_mute_and_unread_connections_are_closed
+    tests/unit/test_connection_clocks.py::test_a_slow_honest_body_of_16_megabytes_is_read
+and less than half as many as the process may open files.
+    tests/unit/test_listener.py::test_connections_leave_descriptors_for_all_else
+    tests/unit/test_server_life.py::test_hundreds_of_slow_connections_and_few_descriptors
+At this bound it closes those without a request, first of the address that has most.
+    tests/unit/test_connection_clocks.py::test_who_has_most_connections_makes_room_first
+    tests/unit/test_connection_clocks.py::test_the_longest_idle_makes_room_then_the_slowest
+When all are busy, it answers 503; health checks are answered in every case.
+    tests/unit/test_connection_clocks.py::test_when_all_are_busy_others_are_refused_and_health_is_answered
+Request line and headers have at most 16 kB and 100 headers (431).
+    tests/unit/test_connection_clocks.py::test_large_headers_are_refused_however_they_come
 The log has one line for each request
     tests/unit/test_request_log.py::test_a_line_of_json_has_the_names_of_ecs
     tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
+from es_rerank.defaults import DRAIN_DELAY_MS, DRAIN_MS, MAX_CONNECTIONS
 from es_rerank.node import VERSION
 from es_rerank.node.docker import COMPOSE, IMAGE
 
@@ -159,16 +163,33 @@ def test_the_build_is_given_what_it_copies_and_nothing_else(dockerfile: list[tup
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_health_check_asks_for_readiness(
-    dockerfile: list[tuple[str, str]], status: int, healthy: bool
+def test_the_health_check_asks_whether_the_process_lives(
+    dockerfile: list[tuple[str, str]], status: int, healthy: bool, encrypted: bool, tmp_path: Path
 ) -> None:
+    """Were readiness asked for, the sidecar would be restarted because Elasticsearch is out."""
     (check,) = arguments(dockerfile, "HEALTHCHECK")
     _, _, program = json.loads(check[check.index("[") :])
-    with served(status, "{}") as (port, requests):
-        done = subprocess.run([sys.executable, "-c", program.replace("8080", str(port))], check=False)
+    tls, variables = None, dict(os.environ)
+    if encrypted:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        trustme.CA().issue_cert("sidecar.example").configure_cert(tls)
+        variables["ES_RERANK_TLS_CERTIFICATE"] = str(tmp_path)
+    with served(status, "{}", tls) as (port, requests):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("8080", str(port))], check=False, env=variables
+        )
     assert (done.returncode == 0) is healthy
-    assert [request["path"] for request in requests] == ["/readyz"]
+    assert [request["path"] for request in requests] == ["/healthz"]
+
+
+def test_the_sidecar_has_time_to_stop_and_room_for_connections(services: dict[str, Any]) -> None:
+    sidecar = services["sidecar"]
+    grace_ms = 1000 * int(sidecar["stop_grace_period"].removesuffix("s"))
+    assert grace_ms > DRAIN_DELAY_MS + DRAIN_MS
+    assert DRAIN_DELAY_MS + DRAIN_MS < 10_000  # `docker stop` without a word about it
+    assert sidecar["ulimits"]["nofile"] > 2 * MAX_CONNECTIONS
 
 
 # -- Kibana --------------------------------------------------------------------------------------------------
@@ -291,7 +312,9 @@ def test_import_sends_every_file_and_believes_the_body_only() -> None:
 
 
 @contextmanager
-def served(status: int, body: str) -> Iterator[tuple[int, list[dict[str, str]]]]:
+def served(
+    status: int, body: str, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[dict[str, str]]]]:
     """Answer every request on a free port with ``status`` and ``body``, and keep what was asked."""
     requests: list[dict[str, str]] = []
 
@@ -311,6 +334,8 @@ def served(status: int, body: str) -> Iterator[tuple[int, list[dict[str, str]]]]
             """Keep quiet."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
