@@ -155,7 +155,7 @@ class OverloadReport:
         rates = [_curve(row, 1.0, colour) for row, colour in drawn]
         shares = [_curve(row, 1 / row.capacity, colour) for row, colour in drawn if row.capacity]
         return curves(
-            f"Goodput in overload, {self._machine['cpu']}, {self._machine['threads']} threads",
+            f"Goodput in overload, {self._machine['cpu']}, server threads: {self._machine['threads']}",
             [
                 Panel("requests", "offered per second", "answered in time per second", rates),
                 Panel(
