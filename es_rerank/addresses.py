@@ -13,6 +13,12 @@ The address may lack its scheme (``user:password@host``) or have one slash only
 """
 
 
+_QUERY_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:key|token|secret|passw|signature|credential|auth|\bsig|\bcode)[^=&\s]*=)[^&#\s'\"<>]+",
+    re.IGNORECASE,
+)
+"""Matches a parameter of an address that is a secret by its name, up to its value."""
+
 _CLOUD_ID = re.compile(r"[^:/@\s]*:([A-Za-z0-9+/]{8,}={0,2})")
 
 
@@ -35,12 +41,13 @@ def resolved(address: str) -> str:
 
 
 def masked(address: str) -> str:
-    """Return an address with ``***`` in place of its password.
+    """Return an address with ``***`` in place of its password, and of secrets in its query.
 
     ``address`` may also be a text that ends in an address. Everything between the user and the last ``@`` is
     treated as a password, even where the text is not a URL: a person who forgets ``http://`` still writes a
     password.
     """
+    address = _QUERY_SECRET.sub(r"\1***", address)
     before, at, host = address.rpartition("@")
     if not at:
         return address
@@ -52,10 +59,11 @@ def masked(address: str) -> str:
 
 
 def masked_in(sentence: str) -> str:
-    """Return a sentence with every password in it masked.
+    """Return a sentence with every password of an address in it masked, and secrets in its query.
 
     Use it for messages of other libraries: they may repeat an address with its password.
     """
+    sentence = _QUERY_SECRET.sub(r"\1***", sentence) if "=" in sentence else sentence
     return _CREDENTIALS.sub(r"\1:***@", sentence) if "@" in sentence else sentence
 
 

@@ -405,8 +405,14 @@ def test_text_follows_no_redirect(reranker: CohereReranker, service: FakeService
     assert len(service.bodies) == 1
 
 
-def test_warnings_of_cohere_are_logged(reranker: CohereReranker, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_cohere_are_logged_and_their_text_for_who_looks_for_it(
+    reranker: CohereReranker, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
+        reranker.score(QUERY, PASSAGES)
+    assert "sent 1 warnings with its answer" in caplog.text
+    assert "this model is old" not in caplog.text
+    with caplog.at_level(logging.DEBUG):
         reranker.score(QUERY, PASSAGES)
     assert "this model is old" in caplog.text
 

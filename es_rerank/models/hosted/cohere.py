@@ -112,7 +112,9 @@ class CohereReranker(HttpReranker):
                 "address (ES_RERANK_COHERE_URL)"
             ) from error
         if warnings:
-            _LOG.warning("%s warns: %s", self._service, reason(warnings))
+            # Their text may repeat what was sent, which the sidecar's log never has.
+            _LOG.warning("%s sent %d warnings with its answer", self._service, len(warnings))
+            _LOG.debug("%s warns: %s", self._service, reason(warnings))
         return Answer(values_by_index(rows, len(texts), self.scale, self._service))
 
     async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 the size is known

@@ -48,12 +48,14 @@ characters a token. A document of megabytes would otherwise make the service ref
 class TransientError(Exception):
     """A failure after which the request may be sent again.
 
-    ``error`` is what the caller gets when no attempt succeeds. ``wait_s`` is the wait that the service asks
-    for, in seconds.
+    It has no text of the service: stamina logs it, and a service may repeat what it was sent. ``error`` is
+    what the caller gets when no attempt succeeds. ``wait_s`` is the wait that the service asks for, in
+    seconds.
     """
 
     def __init__(self, error: EsRerankError, wait_s: float | None = None) -> None:
-        super().__init__(error.message)
+        status = getattr(error, "status", None)
+        super().__init__(type(error).__name__, *([] if status is None else [status]))
         self.error = error
         self.wait_s = wait_s
 
