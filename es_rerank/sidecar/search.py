@@ -12,8 +12,7 @@ from typing import Annotated, Any
 from elastic_transport import ApiResponseMeta
 from fastapi import APIRouter, Depends, Request, Response
 
-from ..defaults import MAX_RETRIEVERS_OF_MSEARCH
-from ..errors import RequestError, RetrieverParsingError, TooLargeError
+from ..errors import RequestError, RetrieverParsingError
 from ..retrievers.grammar.faults import ILLEGAL, NOT_A_NUMBER
 from ..retrievers.grammar.json_values import read_json
 from ..retrievers.grammar.parameters import (
@@ -179,7 +178,7 @@ def _run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> dict[str, Any]
     tree = body.get("retriever")
     if not needs_es_rerank(tree, elasticsearch_runs):
         return None
-    size_of(tree)
+    size_of(tree)  # what looks at the tree from here on does so on the event loop
     return body
 
 
@@ -309,19 +308,10 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
 def _some_run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> list[dict[str, Any]] | None:
     """Return the lines of an ``_msearch`` if es-rerank runs some of its searches, else None.
 
-    Raises what ``_lines`` and ``size_of`` raise, and TooLargeError for too many retrievers in all searches.
+    Raises what ``_lines`` raises.
     """
     searches = _lines(data)
-    trees = [body.get("retriever") for body in searches[1::2]]
-    run_here = [tree for tree in trees if needs_es_rerank(tree, elasticsearch_runs)]
-    count = 0
-    for tree in run_here:
-        count += size_of(tree)
-        if count > MAX_RETRIEVERS_OF_MSEARCH:
-            raise TooLargeError(
-                f"the searches of the msearch request have over {MAX_RETRIEVERS_OF_MSEARCH} retrievers "
-                "together; send it in parts"
-            )
+    run_here = any(needs_es_rerank(body.get("retriever"), elasticsearch_runs) for body in searches[1::2])
     return searches if run_here else None
 
 

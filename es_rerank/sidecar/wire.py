@@ -75,11 +75,12 @@ def check_utf8(data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
 
     Raises RequestError when a string holds half a surrogate pair, as an escape or in bytes.
     """
-    if b"\\ud" not in data and b"\\uD" not in data and b"\xed" not in data:
-        return
     try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
+        if b"\xed" in data:  # the first byte of a surrogate, and of some other signs
+            data.decode()
+        if b"\\ud" in data or b"\\uD" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError as error:
         raise RequestError(
             "the request body holds half a surrogate pair such as \\ud800; send whole characters"
         ) from error

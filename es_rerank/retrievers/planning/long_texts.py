@@ -15,6 +15,7 @@ from ...engine.pool import Rate
 from ...errors import DeadlineError
 from ...models import LongTextReranker, Reranker
 from ...models.unblocked import acut
+from ...off_loop import off_loop_if
 from ...text.nearest import nearest, query_words
 from ...text.strategies import ChunkingSettings, cut
 from ...types import Candidate, Passage
@@ -22,6 +23,10 @@ from .text_source import PASSAGE_CAP
 
 _CHUNKING = Rate()
 """Seconds that finding the nearest chunks takes for each character."""
+
+
+_FEW = 200
+"""Candidates whose texts are put together in about a millisecond."""
 
 
 class _TimeUpError(Exception):
@@ -115,10 +120,13 @@ async def ain_parts(
     """Return the same as ``in_parts`` without blocking the event loop; cancelling ends the work."""
     if not isinstance(reranker, LongTextReranker):
         return list(candidates)
-    whole, texts = _whole(candidates)
-    candidates = _divided(candidates, whole, await acut(reranker, query, texts, deadline=deadline))
-    titled, texts = _titled(candidates)
-    return _shortened(candidates, titled, await acut(reranker, query, texts, deadline=deadline))
+    large = len(candidates) > _FEW
+    whole, texts = await off_loop_if(large, _whole, candidates)
+    parts = await acut(reranker, query, texts, deadline=deadline)
+    candidates = await off_loop_if(large, _divided, candidates, whole, parts)
+    titled, texts = await off_loop_if(large, _titled, candidates)
+    parts = await acut(reranker, query, texts, deadline=deadline)
+    return await off_loop_if(large, _shortened, candidates, titled, parts)
 
 
 def _whole(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[tuple[str, str]]]:
