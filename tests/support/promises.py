@@ -213,7 +213,19 @@ A search chooses one by `inference_id`. The first reranker is the default.
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 Then requests to rerank and inference paths must send one of them
     tests/node/test_gateway.py::test_keys_of_the_sidecar_guard_models_and_never_searches
-`ES_RERANK_API_KEY_HASHES` holds the hashes of these keys
+`es-rerank key NAME` makes a key and prints it with its table
+    tests/unit/test_role_and_key.py::test_a_key_is_printed_once_and_its_table_holds_its_hash
+It may say when the key expires, how many seconds of work its requests may have waiting
+    tests/unit/test_keys.py::test_a_table_is_a_key_with_its_limits
+    tests/unit/test_keyed_requests.py::test_a_key_bounds_documents_and_deadline_of_its_requests_alone
+    tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
+SIGHUP makes the sidecar read the file again.
+    tests/unit/test_keys.py::test_sighup_reads_the_file_again_and_logs_no_secret
+A key that is gone is refused at once. A file that is not right changes nothing, and the log says where its fault is.
+    tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
+    tests/unit/test_keys.py::
+        test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_nothing
+`ES_RERANK_API_KEY_HASHES` holds hashes of keys without limits
     tests/unit/test_settings.py::test_hashes_that_are_right_are_taken
     tests/node/test_gateway.py::test_keys_of_the_sidecar_guard_models_and_never_searches
 The sidecar checks the length of a request first, then its key. Only then does it read the body.
@@ -222,6 +234,16 @@ The sidecar checks the length of a request first, then its key. Only then does i
 The log names places in the code and types of errors. It never contains what callers sent.
     tests/node/test_log.py::test_a_500_logs_the_place_and_no_value
     tests/node/test_log.py::test_the_log_of_a_real_sidecar
+Our own pages are below `/_rerank/`, where no index can be.
+    tests/node/test_own_pages.py::
+        test_no_path_of_ours_is_the_name_of_an_index_except_those_that_tools_expect
+An index may have the name of another path above, such as `info`
+    tests/node/test_own_pages.py::test_an_index_with_the_name_of_a_path_of_ours_can_be_searched
+`es-rerank serve --check` prints each setting with where it comes from
+    tests/node/test_serve_check.py::test_each_part_is_tried_once_and_told
+    tests/node/test_serve_check.py::test_the_command_ends_with_one_if_not_all_would_serve
+`es-rerank role INDEX` prints the least role that a caller needs in Elasticsearch.
+    tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
 A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
     tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
     tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
@@ -319,6 +341,15 @@ streams the answer of an OpenAI-compatible server with its sources
 runs the sidecar |
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
     tests/node/test_sidecar.py::test_sigterm_ends_the_sidecar_cleanly
+prints the settings in force, tries each part once and ends: with 0 only if all would serve |
+    tests/node/test_serve_check.py::
+        test_each_fault_is_told_with_its_remedy_and_the_others_are_tried
+makes an API key of the sidecar and its table for the file of keys |
+    tests/unit/test_role_and_key.py::test_a_key_is_printed_once_and_its_table_holds_its_hash
+prints the least-privilege role of Elasticsearch for searching
+    tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
+    tests/node/test_role.py::test_the_role_for_ingesting_is_enough_and_the_least
+    tests/node/test_role.py::test_elasticsearch_reads_the_printed_requests
 measures the latency that the sidecar, the library and the plugin add to Elasticsearch's own
     tests/node/test_bench_gateway.py::test_a_run_shows_a_table
     tests/node/test_bench_gateway.py::test_a_node_with_the_plugin_is_measured_with_it
