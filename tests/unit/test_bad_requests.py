@@ -203,6 +203,27 @@ def test_every_parameter_of_a_search_has_an_argument_of_the_client() -> None:
         assert as_arguments(dict.fromkeys(names)).keys() <= inspect.signature(call).parameters.keys()
 
 
+def test_a_value_in_the_body_is_checked_though_a_parameter_replaces_it() -> None:
+    script = Script(lambda path, body: Reply(body={}))
+    knn = {"field": "v", "k": 1, "query_vector_builder": {"text_embedding": {"model_text": "a"}}}
+    trees: list[dict[str, Any]] = [
+        {"rrf": {"retrievers": [{"standard": {}}, {"standard": {}}]}},
+        {"knn": knn},
+    ]
+    for tree in trees:
+        body = {"retriever": tree, "explain": 10_000}
+        with pytest.raises(RetrieverParsingError, match="explain"):
+            script.client(embedder=HashEmbedder()).search(index="i", body=body, explain=True)
+
+
+def test_an_index_without_a_name_is_refused_where_another_search_runs_here() -> None:
+    tree: dict[str, Any] = {"retriever": {"rrf": {"retrievers": [{"standard": {}}, {"standard": {}}]}}}
+    script = Script(lambda path, body: Reply(body={}))
+    with pytest.raises(RequestError, match="name an index"):
+        script.client().msearch(searches=[{}, tree, {"index": [None]}, {"size": 1}], index="i")
+    assert not script.paths()
+
+
 def test_a_suggestion_without_a_text_is_refused() -> None:
     check_parameters({"suggest_field": "t", "suggest_text": "a"})
     with pytest.raises(RequestError, match="suggest_text"):

@@ -94,6 +94,8 @@ class Batch:
             )
         if run_here:
             check_parameters(options)
+            for header, _ in pairs.values():
+                _check_names(header)
         for header, _ in run_here.values():
             _check_header(header)
             check_parameters(header)
@@ -144,6 +146,14 @@ class Batch:
         return response(
             selected(body, options.get("filter_path")), took, ", ".join(dict.fromkeys(warnings)) or None
         )
+
+
+def _check_names(header: Mapping[str, Any]) -> None:
+    """Raise RequestError for an index without a name: Elasticsearch 9.5 answers the whole ``_msearch`` with
+    status 500.
+    """
+    if any(isinstance(header.get(key), list) and None in header[key] for key in _INDEX):
+        raise RequestError("the metadata section must name an index, found null")
 
 
 def _check_header(header: Mapping[str, Any]) -> None:

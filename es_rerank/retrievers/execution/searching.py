@@ -107,7 +107,10 @@ class Searching:
         )
         check_parameters(arguments)
         check_filter_path(arguments.get("filter_path"))
-        rest = {**(arguments.get("body") or {}), **keys}
+        written: Mapping[str, Any] = arguments.get("body") or {}
+        for key in written.keys() & keys.keys():
+            read_body_value(key, as_json(written[key]))  # Elasticsearch reads it, though another goes before
+        rest = {**written, **keys}
         rest.pop("retriever", None)
         whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
         if has_retriever_run_here(tree, self.elasticsearch_runs):

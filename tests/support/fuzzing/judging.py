@@ -22,7 +22,7 @@ def fault_of(attack: Attack, answer: Answer) -> str | None:
     if answer.end != "answered":
         return answer.end if attack.framed and answer.end != "left" else None
     if answer.status >= 500 and answer.status not in {501, 505}:
-        reason = _reason(answer)
+        reason = "no body" if attack.method == "HEAD" else _reason(answer)
         if answer.status not in {503, 504} or reason is None:
             return f"status {answer.status}: {_general(reason or answer.body[:60].decode('latin-1'))}"
     return _format_fault(attack, answer)

@@ -13,9 +13,7 @@ import h11
 from .attacks import Attack
 
 GUARD_S = 90.0
-"""Longest time to an answer. The longest deadline of a request that is drawn is much shorter; a busy machine
-takes several times as long.
-"""
+"""Longest time to an answer: several times the longest deadline (``target.LONGEST_S``)."""
 
 _UNFRAMED_S = 0.5
 """How long an answer to a request is awaited whose body may lack bytes. Then the caller closes its side."""

@@ -22,6 +22,9 @@ from .drafts import KEY
 TREE = Path(__file__).parents[3]
 """The tree that this file belongs to."""
 
+LONGEST_S = 20
+"""Longest deadline of a request: some Elasticsearch itself never answers, and the sidecar must."""
+
 _READY_S = 120.0
 
 
@@ -84,6 +87,7 @@ def target(tree: Path, elasticsearch: str, folder: Path) -> Iterator[Target]:
         "PYTHONPATH": str(tree),
         "COLUMNS": "200",
         "LOOP_TIMES_FILE": str(times),
+        "ES_RERANK_MAX_TIMEOUT_MS": str(LONGEST_S * 1000),
         "ES_RERANK_STATE_DIR": str(folder / "state"),
         "ES_RERANK_API_KEY_HASHES": hashlib.sha256(KEY).hexdigest(),
     }
