@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +157,19 @@ def test_what_a_user_may_not_read_is_not_scored(sidecar: ScriptedSidecar, secure
     assert not [text for text in texts if CLOSED in text]
     assert len(ids(search(secured, "elastic", "*-articles", rerank(rank_window_size=12)))) == 12
     assert any(CLOSED in text for asked in sidecar.asked for text in asked.texts)
+
+
+def test_the_sidecar_can_tell_users_apart_and_learns_no_name(
+    sidecar: ScriptedSidecar, secured: OwnNode
+) -> None:
+    said = []
+    for user in ("reader", "reader", "elastic"):
+        sidecar.asked.clear()
+        assert search(secured, user, OPEN, deep_tree()).status_code == 200
+        said.append({asked.headers["x-rerank-user"] for asked in sidecar.asked})
+    assert [len(users) for users in said] == [1, 1, 1]
+    assert said[0] == said[1] != said[2]
+    assert all(re.fullmatch("[0-9a-f]{64}", user) for users in said for user in users)
 
 
 def test_documents_of_several_users_in_one_batch_go_on_as_their_users(

@@ -5,6 +5,7 @@ import org.elasticsearch.action.ActionListener;
 import org.elasticsearch.action.ActionRunnable;
 import org.elasticsearch.action.support.ContextPreservingActionListener;
 import org.elasticsearch.common.Strings;
+import org.elasticsearch.common.hash.MessageDigests;
 import org.elasticsearch.common.util.concurrent.EsRejectedExecutionException;
 import org.elasticsearch.core.CheckedConsumer;
 import org.elasticsearch.core.TimeValue;
@@ -36,6 +37,12 @@ public final class Sidecar {
 
     /** Header by which the caller of a search bounds each call of the sidecar, in milliseconds. */
     static final String TIMEOUT_HEADER = "X-Rerank-Timeout-Ms";
+
+    /** Header by which the sidecar tells the users of Elasticsearch apart, so that none learns what others had scored. */
+    private static final String USER_HEADER = "X-Rerank-User";
+
+    /** Where Elasticsearch's security keeps the user of a request: AuthenticationField.AUTHENTICATION_KEY. */
+    private static final String AUTHENTICATION = "_xpack_security_authentication";
 
     /** The default of {@code inference_id} in Elastic's documentation. Here it names the default reranker. */
     private static final String DEFAULT_MODEL = ".rerank-v1-elasticsearch";
@@ -163,6 +170,7 @@ public final class Sidecar {
         HttpRequest.Builder request = HttpRequest.newBuilder(settings.url.resolve(settings.url.getRawPath() + path))
             .header("Content-Type", "application/json")
             .header(TIMEOUT_HEADER, Long.toString(timeout().millis()))
+            .header(USER_HEADER, user())
             .POST(HttpRequest.BodyPublishers.ofString(text, StandardCharsets.UTF_8));
         String key = settings.apiKey();
         if (key != null) {
@@ -172,6 +180,14 @@ public final class Sidecar {
             request.header("X-Opaque-Id", opaqueId);
         }
         return request.build();
+    }
+
+    /** Returns a digest of the user of this thread's request, or the word none where Elasticsearch has no security. */
+    private String user() {
+        String authentication = threads.getThreadContext().getHeader(AUTHENTICATION);
+        return authentication == null
+            ? "none"
+            : MessageDigests.toHexString(MessageDigests.sha256().digest(authentication.getBytes(StandardCharsets.UTF_8)));
     }
 
     /** Ends all calls. */
