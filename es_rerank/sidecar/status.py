@@ -50,8 +50,7 @@ def _is_operator(request: Request, service: Service) -> bool:
 async def metrics(request: Request, service: Running) -> Response:
     """Return the figures of this process for Prometheus, in its text format or in OpenMetrics.
 
-    Nothing in them is of one caller. Whoever reads them before and after a request of their own can tell
-    whether its scores were in the cache; the setting ``metrics_key_hashes`` asks readers for a key.
+    Nothing in them is of one caller. The setting ``metrics_key_hashes`` asks readers for a key.
     """
     _is_operator(request, service)
     kept: Metrics = request.app.state.metrics
@@ -64,11 +63,10 @@ async def status(request: Request, service: Running) -> Response:
     """Return how the sidecar is: its models, queue, limits, and Elasticsearch.
 
     It asks for a key of ``metrics_key_hashes`` if there is one, else for one of the sidecar's keys if it has
-    keys. What the models did for all callers together (cache, tokens) is shown to the first kind only.
+    keys. Who has a key of the second kind is one of several callers, and does not see what the models did for
+    all of them (cache, tokens, refusals).
     """
-    operator = _is_operator(request, service)
-    if not operator and not service.observing.keys.asked:
-        require_key(request)
+    operator = _is_operator(request, service) or require_key(request) is None
     faults = await service.faults()
     return answer(
         request,
