@@ -51,8 +51,12 @@ def changed_bytes(draw: Random, data: bytes) -> bytes:
 
 def compressed(draw: Random, data: bytes) -> tuple[bytes, bytes]:
     """Return a content-encoding and a body that has it, or is said to have it."""
-    packed = gzip.compress(data, 1)
-    bomb = gzip.compress(b'{"retriever":"' + b" " * 17_000_000 + b'"}', 9) if draw.random() < 0.03 else packed
+    packed = gzip.compress(data, 1, mtime=0)
+    bomb = (
+        gzip.compress(b'{"retriever":"' + b" " * 17_000_000 + b'"}', 9, mtime=0)
+        if draw.random() < 0.03
+        else packed
+    )
     return draw.choice(
         [
             (b"gzip", packed),
@@ -66,7 +70,7 @@ def compressed(draw: Random, data: bytes) -> tuple[bytes, bytes]:
             (b"gzip", zlib.compress(data)),
             (b"GZIP", packed),
             (b"x-gzip", packed),
-            (b"gzip, gzip", gzip.compress(packed)),
+            (b"gzip, gzip", gzip.compress(packed, mtime=0)),
             (b"deflate", zlib.compress(data)),
             (b"identity", data),
             (b"br", data),
