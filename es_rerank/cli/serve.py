@@ -149,7 +149,7 @@ def run_server(
         highlight=False,
     )
     drain = Drain(settings.drain_delay_ms / 1000, settings.drain_ms / 1000)
-    Server(create_app(service), service, limits, drain, tls).run([listener])
+    Server(create_app(service), service, limits, drain, tls).run([listener], last=True)
 
 
 def build_service(

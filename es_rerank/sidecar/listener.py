@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 
 import structlog
@@ -44,8 +44,12 @@ def most_connections(wanted: int) -> int:
     """Raise the soft limit of open files to the hard limit, and return how many connections there may be.
 
     That is ``wanted``, or as many as the limit allows: each request to the sidecar may take a connection to
-    Elasticsearch too. Raises SettingsError when too few files may be open to serve.
+    Elasticsearch too. Windows has no such limit. Raises SettingsError when too few files may be open.
     """
+    if sys.platform == "win32":
+        return wanted
+    import resource  # noqa: PLC0415 it is not there on Windows
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -100,7 +104,8 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._accept()
+        while self._accept():
+            pass
         if self._retry is not None:
             self._retry.cancel()
         self._loop.remove_reader(self._listening)
@@ -111,17 +116,18 @@ class Listener:
         while self._opening:
             await asyncio.wait(self._opening)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept connections; return whether more may wait."""
         for _ in range(_AT_ONCE):
             try:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except ConnectionAbortedError:
                 continue
             except OSError as error:
                 self._wait(error)
-                return
+                return False
             accepted.setblocking(False)
             if not self._has_room():
                 accepted.close()
@@ -130,6 +136,7 @@ class Listener:
             task = self._loop.create_task(self._open(accepted))
             self._opening[task] = None
             task.add_done_callback(self._opening.pop)
+        return True
 
     def _has_room(self) -> bool:
         most = self._connections.limits.connections

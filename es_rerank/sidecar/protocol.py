@@ -109,7 +109,7 @@ class Connection(H11Protocol):
             self._body = None
         elif self._body is None:
             self._body = BodyClock(self._limits, now)
-            if self.flow.read_paused:
+            if self.flow.read_paused or self.cycle.waiting_for_100_continue:
                 self._body.pause(now)
         else:
             self._body.arrived(size, now)
@@ -186,7 +186,7 @@ class Connection(H11Protocol):
                 self.transport.abort()
         elif self.transport.is_closing():
             return
-        elif now >= self._deadline():
+        elif now >= self._deadline(now):
             self._all.ended["slow"] += 1
             what = "headers" if self._head_since is not None else "body"
             if self._silent or (what == "body" and self._answered_at is not None):
@@ -198,11 +198,14 @@ class Connection(H11Protocol):
                     )
                 )
 
-    def _deadline(self) -> float:
+    def _deadline(self, now: float) -> float:
         if self._head_since is not None:
             return self._head_since + self._limits.header_s
-        if self._body is None or self.cycle.waiting_for_100_continue:
+        if self._body is None:
             return math.inf
+        # A caller may wait until it is asked for the body ("Expect: 100-continue").
+        if not self.flow.read_paused and not self.cycle.waiting_for_100_continue:
+            self._body.go_on(now)
         if self._answered_at is not None:  # the rest of a body that nobody needs
             return self._answered_at + self._limits.body_s
         return self._body.deadline()
@@ -231,7 +234,9 @@ class Connection(H11Protocol):
 
     def evict(self) -> None:
         """End the connection at once, to make room."""
-        if self._silent or self.is_idle() or self.transport.is_closing() or self._has_begun():
+        if self._has_begun():
+            self.reset()
+        elif self._silent or self.is_idle() or self.transport.is_closing():
             self.transport.abort()
         else:
             self.refuse(
@@ -267,6 +272,10 @@ class Connection(H11Protocol):
     def _has_begun(self) -> bool:
         """Return whether a part of an answer was sent, and the rest is still to come."""
         return self._task is not None and self.cycle.response_started and not self.cycle.response_complete
+
+    def drop(self) -> None:
+        """Close the connection at once: with a reset if a part of an answer was not read."""
+        self.reset() if self.is_running() else self.transport.abort()
 
     def reset(self) -> None:
         """Close the connection so that the caller sees that something is missing."""

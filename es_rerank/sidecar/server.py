@@ -66,13 +66,11 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                loop="asyncio",
                 ws="none",
                 log_config=None,
                 log_level="error",  # uvicorn warns of each request that is not HTTP
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
                 timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type] # loop.call_later takes parts of a second
                 h11_max_incomplete_event_size=limits.header_bytes,
             )
@@ -86,15 +84,18 @@ class Server(uvicorn.Server):
         self._listeners: list[Listener] = []
         self.connections = service.connections = Connections(limits)
 
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
+    def run(self, sockets: list[socket.socket] | None = None, *, last: bool = False) -> None:
         """Serve on listening sockets until the end.
 
-        Raises the error of models that cannot be loaded.
+        ``last``: the process has nothing to do afterwards, so that it may be ended although threads still
+        run. Raises the error of models that cannot be loaded.
         """
         try:
-            super().run(sockets)
+            # Of all loops, this one can wait for a listening socket on every system.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self.serve(sockets))
         finally:
-            if self._end is not None:
+            if self._end is not None and not last:
                 self._end.cancel()
         if self._service.load_error is not None:
             raise self._service.load_error
@@ -142,7 +143,7 @@ class Server(uvicorn.Server):
         await _while(lambda: bool(self.connections.open), _FLUSH_S)
         self._watching.cancel()
         for connection in list(self.connections.open):
-            connection.reset()
+            connection.drop()
         error = self._service.load_error
         self._end = _end_soon(0 if error is None else outcome_of(error).exit_code)
         await self.lifespan.shutdown()

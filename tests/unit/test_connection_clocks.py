@@ -315,6 +315,10 @@ async def test_a_caller_that_waits_to_be_asked_for_its_body_is_not_late() -> Non
     go_on.set()
     await settle()
     assert transport.written.startswith(b"HTTP/1.1 100 ")
+    script.after(19.9)  # from now on, it is
+    assert b"408" not in transport.written
+    script.after(20.1)
+    assert b"408" in transport.written
 
 
 async def test_the_rest_of_a_body_that_was_refused_has_an_end() -> None:
@@ -478,11 +482,11 @@ async def test_when_all_are_busy_others_are_refused_and_health_is_answered(scrip
     await settle()
     assert script.all.figures().busy == LIMITS.busy
     late = asked(script, b"/late")
-    probes = [asked(script, path) for path in (b"/healthz", b"/readyz?x=1")]
+    probes = [asked(script, path) for path in (b"/healthz", b"/readyz?x=1", b"/metrics", b"/_rerank/status")]
     head = asked(script, b"/late", method=b"HEAD")
     await settle()
     assert "max_connections" in refused(late, 503, "unavailable_exception")
-    assert [parsed(probe.written)[0] for probe in probes] == [200, 200]
+    assert [parsed(probe.written)[0] for probe in probes] == [200] * 4
     status, headers, body = parsed(head.written)
     assert (status, headers["retry-after"], body) == (503, "1", b"")
 
