@@ -49,19 +49,21 @@ _MORE_THAN_ESTIMATED = 1.5
 class UniqueRequests:
     """An endless series of requests in which no pair of query and passage occurs twice.
 
-    It repeats ``windows`` in their order. The query of each request ends with a number of its own, so that
-    no cache of scores can answer, although the lengths are those of natural texts.
+    The query of each request ends with a number of its own, so that no cache of scores can answer, although
+    the texts are natural ones of ``windows``.
     """
 
     def __init__(self, windows: Lists) -> None:
         self._windows, self._taken = windows, 0
 
     def take(self, count: int) -> list[tuple[str, Sequence[str]]]:
-        """Return the next ``count`` requests."""
-        numbers = range(self._taken, self._taken + count)
+        """Return the next ``count`` requests. Each time they begin with the first window, so that two loads
+        of the same rate are alike.
+        """
+        first = _FIRST_NUMBER + self._taken
         self._taken += count
-        numbered = ((number, *self._windows[number % len(self._windows)]) for number in numbers)
-        return [(f"{query} {_FIRST_NUMBER + number}", texts) for number, query, texts in numbered]
+        windows = (self._windows[place % len(self._windows)] for place in range(count))
+        return [(f"{query} {number}", texts) for number, (query, texts) in enumerate(windows, first)]
 
 
 @dataclass(slots=True)
@@ -175,7 +177,7 @@ class Overload:
             row.capacity = asyncio.run(self._capacity(server, requests, estimate))
             on_step(f"{name}: {USUAL_SHARE:g} times its capacity")
             due = self._due(row.capacity, USUAL_SHARE, self._calm_s)
-            usual, failures, busy = self._offered(server, requests, due, self._calm_s)
+            usual, failures, busy = self._offered(server, requests.take(len(due)), due, self._calm_s)
             row.usual = step_result(USUAL_SHARE, due, usual, self._calm_s, failures, busy)
             for share in OVERLOADS:
                 on_step(f"{name}: {share:g} times its capacity")
@@ -203,20 +205,22 @@ class Overload:
     ) -> OverloadStep:
         """Offer an overload and, without a pause, the usual rate."""
         due, calm = self._due(rate, share, self._seconds), self._due(rate, USUAL_SHARE, self._calm_s)
-        every = np.concatenate([due, self._seconds + calm])
-        replies, failures, busy = self._offered(server, requests, every, self._seconds)
+        every, asked = (
+            np.concatenate([due, self._seconds + calm]),
+            [*requests.take(len(due)), *requests.take(len(calm))],
+        )
+        replies, failures, busy = self._offered(server, asked, every, self._seconds)
         step = step_result(share, due, replies[: len(due)], self._seconds, failures, busy)
         return replace(step, recovery_s=recovery_s(calm, replies[len(due) :], usual))
 
     def _offered(
-        self, server: Server, requests: UniqueRequests, due: Seconds, seconds: float
+        self, server: Server, requests: Lists, due: Seconds, seconds: float
     ) -> tuple[list[Reply], Counter[str], Busy]:
         """Offer requests and wait until the server has no work left; CPU time is measured for ``seconds``."""
         failures, used = Counter[str](), server.process_tree.clock()
 
         async def offered() -> tuple[list[Reply], Busy]:
-            asked = requests.take(len(due))
-            async with server.sender(asked, deadline_s=self._deadline_s, failures=failures) as send:
+            async with server.sender(requests, deadline_s=self._deadline_s, failures=failures) as send:
                 return await asyncio.gather(
                     offer(send, due, timeout_s=self._deadline_s), _busy(used, seconds)
                 )

@@ -27,7 +27,7 @@ valid: it measures the bench.
 
 _IN_A_ROW = 10
 _ANSWERED_IN_A_ROW = 9
-_SLOWER = 1.5
+_SLOWER = 2.0
 """A server answers as before when of every ten requests in a row it answers at least nine in time, and their
 median latency is at most this many times the largest of such medians before.
 """
