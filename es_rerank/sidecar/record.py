@@ -22,8 +22,8 @@ LEFT = 499
 _CUT = 503
 """The status of a request that the end of the sidecar cuts off."""
 
-_NOT_SERVED = 501
-"""The status for a path that the sidecar does not serve."""
+_NOT_SERVED, _NOT_READY = 501, 503
+"""The status for a path that the sidecar does not serve, and that of a sidecar that is not ready."""
 
 Outcome = Literal[
     "reranked",
@@ -177,7 +177,8 @@ class Record:
         if self.error is not None and (self.status >= 400 or not self.answered):
             return _kind_of(self.error)
         if self.status >= 400:
-            return "refused" if self.status < 500 or self.status == _NOT_SERVED else "failed"
+            ours = self.status == _NOT_SERVED or (self.status == _NOT_READY and not self.forwarded)
+            return "refused" if self.status < 500 or ours else "failed"
         if self.searches:
             return max(self.searches, key=_WORST_LAST.index)
         if self.forwarded:

@@ -22,7 +22,7 @@ from .wire import answer
 
 router = APIRouter(tags=["status"])
 
-_STARTED = time.time()
+_STARTED = time.monotonic()
 
 _PATIENCE_S = 2.0
 """How long the page waits for the version of Elasticsearch, in seconds."""
@@ -72,11 +72,12 @@ async def status(request: Request, service: Running) -> Response:
         request,
         {
             "release": RELEASE,
-            "uptime_seconds": round(time.time() - _STARTED, 1),
+            "uptime_seconds": round(time.monotonic() - _STARTED, 1),
             "ready": not faults,
             **({"reasons": faults} if faults else {}),
-            "models": _models(service),
-            "embedder": _embedder(service),
+            "models": [] if service.fault else _models(service),
+            "embedder": None if service.fault else _embedder(service),
+            **({"not_loaded": service.fault} if service.fault else {}),
             **_queue(service, operator=operator),
             **_connections(service),
             "elasticsearch": await _elasticsearch(service),
@@ -85,10 +86,8 @@ async def status(request: Request, service: Running) -> Response:
     )
 
 
-def _models(service: Service) -> list[dict[str, Any]] | dict[str, str]:
-    """Return what is known about each reranker, or why none is loaded."""
-    if service.fault:
-        return {"not_loaded": service.fault}
+def _models(service: Service) -> list[dict[str, Any]]:
+    """Return what is known about each reranker, the default first."""
     served = service.models().rerankers
     return [
         _reranker(name, reranker, first=place == 0) for place, (name, reranker) in enumerate(served.items())
@@ -108,7 +107,7 @@ def _reranker(name: str, reranker: Reranker, *, first: bool) -> dict[str, Any]:
 
 
 def _embedder(service: Service) -> dict[str, Any] | None:
-    embedder: Embedder | None = None if service.fault else service.models().embedder
+    embedder = service.models().embedder
     if embedder is None:
         return None
     return {

@@ -8,17 +8,21 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import pytest
 from elastic_transport import ConnectionError as NoConnection
 from elastic_transport import ConnectionTimeout
 from observed_apps import LENIENT, SEARCH, TREE, answering, observed, read_samples, samples
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
-from scripted_elasticsearch import Reply
+from scripted_elasticsearch import Reply, Script
 
-from es_rerank.errors import OverloadError
+from es_rerank.errors import ModelFolderError, OverloadError
+from es_rerank.models import Reranker
 from es_rerank.observation import Runs
+from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.keys import Keys, key_hash
 from es_rerank.sidecar.observing import Observing
+from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
 
@@ -95,6 +99,7 @@ async def test_an_msearch_counts_each_search_and_ends_like_the_worst() -> None:
     }
     lines = "".join(f"{{}}\n{json.dumps(body)}\n" for body in (SEARCH, SEARCH, broken))
     async with observed() as (caller, _):
+        before = await samples(caller)
         answer = await caller.post(
             "/articles/_msearch", content=lines, headers={"content-type": "application/x-ndjson"}
         )
@@ -102,7 +107,8 @@ async def test_an_msearch_counts_each_search_and_ends_like_the_worst() -> None:
         found = await samples(caller)
     assert count(found, "es_rerank_searches_total", outcome="reranked") == 2
     assert count(found, "es_rerank_searches_total", outcome="refused") == 1
-    assert count(found, "es_rerank_outcomes_total", outcome="refused") == 1
+    ended = [count(figures, "es_rerank_outcomes_total", outcome="refused") for figures in (before, found)]
+    assert ended[1] - ended[0] == 1
     assert count(found, "es_rerank_stage_duration_seconds_count", stage="first_stage") == 1, "one request"
 
 
@@ -257,6 +263,25 @@ async def test_prometheus_and_openmetrics_are_negotiated() -> None:
         families = {family.name for family in open_metrics(asked.text)}  # type: ignore[no-untyped-call]
         assert {"es_rerank_outcomes", "te_request_duration"} <= families
         assert (await caller.get("/_rerank/metrics")).status_code == 200
+
+
+async def test_the_status_page_says_why_no_model_is_loaded() -> None:
+    def broken() -> tuple[dict[str, Reranker], None]:
+        raise ModelFolderError("a file is missing")
+
+    script = Script(answering)
+    service = Service(script.async_client()._client, broken)  # noqa: SLF001 the plain client
+    app = create_app(service)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport) as caller:
+        while service.load_error is None:
+            await caller.get("http://sidecar/healthz")
+        said = (await caller.get("http://sidecar/_rerank/status")).json()
+        found = read_samples((await caller.get("http://sidecar/metrics")).text)
+    assert (said["ready"], said["models"], said["embedder"]) == (False, [], None)
+    assert said["not_loaded"] == "a file is missing"
+    assert said["not_loaded"] in said["reasons"]
+    assert count(found, "es_rerank_ready") == 0
 
 
 async def test_two_applications_count_apart() -> None:
