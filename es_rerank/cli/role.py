@@ -30,10 +30,10 @@ the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``
 far more. ``delete_index`` removes a version that was not finished. ``read`` finds unchanged documents.
 ``maintenance`` refreshes the index."""
 
-PLUGIN = ("cluster:monitor/es_rerank/info*",)
+PLUGIN = ("cluster:monitor/es_rerank/info", "cluster:monitor/nodes/info*")
 """Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves,
-on each node. ``monitor`` has it too. Without it, the plugin is tried, and a search fails whose models its
-sidecar lacks."""
+and whether each node has it. ``monitor`` has both. Without them, the plugin is tried, and a search fails
+whose models its sidecar lacks."""
 
 _SPECIAL = re.compile(r"[^A-Za-z0-9_-]")
 _FORBIDDEN = re.compile(r"[\s,\\/\"<>|#:]")
@@ -78,7 +78,7 @@ def role_body(indices: list[str], *, ingest: bool = False, plugin: bool = False)
     """Return the body of ``PUT _security/role/NAME`` for callers of these indices."""
     names = sorted({name for index in indices for name in _names(index)})
     privileges = sorted(INGEST if ingest else SEARCH)
-    cluster = list(PLUGIN if plugin else ())
+    cluster = list(PLUGIN) if plugin else []
     return {"cluster": cluster, "indices": [{"names": names, "privileges": privileges}]}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 
-def _read(text: str) -> Iterator[tuple[str, ...]]:
+def read(text: str) -> Iterator[tuple[str, ...]]:
     """Yield (fragment, id of a test, …) for each entry of ``text``.
 
     A fragment stands at the beginning of a line, the ids of its tests below it, indented. An id that is too
@@ -29,7 +29,7 @@ def _read(text: str) -> Iterator[tuple[str, ...]]:
 
 
 PROMISES: Sequence[tuple[str, ...]] = tuple(
-    _read(r"""
+    read(r"""
 # Introduction
 
 es-rerank fuses the lists. Then an ONNX cross-encoder reads the query and each passage together.
@@ -221,7 +221,7 @@ It may say when the key expires, how many seconds of work its requests may have 
     tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
 SIGHUP makes the sidecar read the file again.
     tests/unit/test_keys.py::test_sighup_reads_the_file_again_and_logs_no_secret
-A key that is gone is refused at once. A file that is not right changes nothing, and the log says where its fault is.
+A key that is gone is refused at once. A file that is not right changes nothing, and the log says where
     tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
     tests/unit/test_keys.py::
         test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_nothing

@@ -115,6 +115,7 @@ def test_no_service_is_given_privileges(services: dict[str, Any]) -> None:
     forbidden = {"privileged", "cap_add", "network_mode", "pid", "user", "devices"}
     assert not [(name, key) for name, service in services.items() for key in forbidden & set(service)]
     assert services["sidecar"]["cap_drop"] == ["ALL"]
+    assert services["sidecar"]["read_only"] is True
 
 
 def test_paths_in_the_stack_exist(services: dict[str, Any]) -> None:

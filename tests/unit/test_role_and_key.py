@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from es_rerank.cli.key import key
-from es_rerank.cli.role import INGEST, SEARCH, role, role_body
+from es_rerank.cli.role import INGEST, PLUGIN, SEARCH, role, role_body
 from es_rerank.errors import SettingsError
 from es_rerank.sidecar.keys import key_hash, read_keys
 
@@ -37,7 +37,7 @@ def test_a_role_names_indices_and_the_versions_that_ingest_makes(capsys: pytest.
         "role_descriptors": {"es_rerank_search": found["role"]},
     }
     role(["articles"], plugin=True, as_json=True)
-    assert said(capsys)["role"]["cluster"] == ["cluster:monitor/es_rerank/info*"]
+    assert said(capsys)["role"]["cluster"] == list(PLUGIN)
     role(None, ingest=True, name="mine", as_json=True)
     found = said(capsys)
     assert (found["name"], found["role"]["indices"][0]["names"]) == ("mine", ["*"])
