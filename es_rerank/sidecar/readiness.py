@@ -30,6 +30,10 @@ _KEPT_S = 1.0
 _FAULT_KEPT_S = 0.25
 """How long an answer is kept, in seconds: a fault for less, so that a sidecar is ready again soon."""
 
+_VERSION_KEPT_S = 60.0
+"""How long the version is kept, in seconds. Some distributions refuse to tell it, and each refusal is a line in
+the log."""
+
 _OVERLOADED = 429
 
 # Every shard is skipped but one, which the aggregation needs: one small task for one thread of a search pool.
@@ -57,7 +61,8 @@ class Readiness:
         self._client = client
         self._clock = clock
         self._asking: asyncio.Task[Found] | None = None
-        self._until = 0.0
+        self._until = self._version_until = 0.0
+        self._old: list[str] = []
 
     async def found(self) -> Found:
         """Return what was found at most a second ago. It takes six seconds at most."""
@@ -100,11 +105,14 @@ class Readiness:
         return _refused(answer, "to be asked for its health")
 
     async def _warnings(self) -> list[str]:
-        try:
-            old = too_old((await self._answer("GET", "/", {})).body)
-        except (ApiError, TransportError):
-            return []
-        return [] if old is None else [old]
+        if self._clock() >= self._version_until:
+            try:
+                old = too_old((await self._answer("GET", "/", {})).body)
+            except (ApiError, TransportError):
+                old = None
+            self._old = [] if old is None else [old]
+            self._version_until = self._clock() + _VERSION_KEPT_S
+        return self._old
 
     async def _answer(
         self, method: str, path: str, parameters: Mapping[str, str], body: object = None

@@ -181,6 +181,10 @@ async def test_many_who_ask_at_once_cause_one_question(host: Host) -> None:
         assert (await readiness.found()).faults
         now = 1.4  # a fault is kept for less time
         assert not (await readiness.found()).faults
+        assert cluster.asked.count("/") == 1  # the version does not change every second
+        now = 61.0
+        await readiness.found()
+        assert cluster.asked.count("/") == 2
 
 
 async def test_who_leaves_does_not_end_the_question_of_others(host: Host) -> None:
