@@ -273,9 +273,9 @@ async def test_the_status_page_says_why_no_model_is_loaded() -> None:
     service = Service(script.async_client()._client, broken)  # noqa: SLF001 the plain client
     app = create_app(service)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport) as caller:
-        while service.load_error is None:
-            await caller.get("http://sidecar/healthz")
+    with pytest.raises(ModelFolderError):
+        await service.start()
+    async with httpx.AsyncClient(transport=transport) as caller:
         said = (await caller.get("http://sidecar/_rerank/status")).json()
         found = read_samples((await caller.get("http://sidecar/metrics")).text)
     assert (said["ready"], said["models"], said["embedder"]) == (False, [], None)
