@@ -297,6 +297,22 @@ def outcome_of(error: EsRerankError) -> Outcome:
     return next(OUTCOMES[cls] for cls in type(error).__mro__ if cls in OUTCOMES)
 
 
+_MOST_CHARACTERS = 4_000
+"""Most characters of a message in an answer: a message may repeat a text of the caller of many megabytes."""
+
+
+def message_of(error: EsRerankError) -> str:
+    """Return the message of an error for an answer. Of a very long one the middle is left out."""
+    return _shortened(error.message)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    half = _MOST_CHARACTERS // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
+
+
 def error_body(error: EsRerankError) -> dict[str, Any]:
     """Return the JSON body of an error response in Elasticsearch's form.
 
@@ -304,7 +320,7 @@ def error_body(error: EsRerankError) -> dict[str, Any]:
     where the error has a cause.
     """
     outcome = outcome_of(error)
-    fault = {"type": getattr(error, "kind", outcome.type), "reason": error.message}
+    fault = {"type": getattr(error, "kind", outcome.type), "reason": message_of(error)}
     cause = getattr(error, "cause", None)
-    caused_by = {"caused_by": {"type": cause[0], "reason": cause[1]}} if cause else {}
+    caused_by = {"caused_by": {"type": cause[0], "reason": _shortened(cause[1])}} if cause else {}
     return {"error": {"root_cause": [fault], **fault, **caused_by}, "status": outcome.status}

@@ -20,6 +20,7 @@ from ..errors import (
     OverloadError,
     RequestError,
     UnauthorizedError,
+    message_of,
     outcome_of,
 )
 from ..models.scripts import script_warning
@@ -130,20 +131,20 @@ def tei_error(request: Request, error: EsRerankError) -> Response:
     status = outcome_of(error).status
     if isinstance(error, (OverloadError, LoadingError)):
         kind = "Overloaded" if isinstance(error, OverloadError) else "Unhealthy"
-        return answer(request, {"error": error.message, "error_type": kind}, status, retry_after(error))
+        return answer(request, {"error": message_of(error), "error_type": kind}, status, retry_after(error))
     if isinstance(error, UnauthorizedError):
         return answer(
             request,
-            {"error": error.message, "error_type": "Unauthorized"},
+            {"error": message_of(error), "error_type": "Unauthorized"},
             status,
             {"WWW-Authenticate": "Bearer"},
         )
     if isinstance(error, RequestError):
         return answer(
-            request, {"error": error.message, "error_type": "Validation"}, 413 if status == 413 else 422
+            request, {"error": message_of(error), "error_type": "Validation"}, 413 if status == 413 else 422
         )
     return answer(
         request,
-        {"error": error.message, "error_type": "Backend"},
+        {"error": message_of(error), "error_type": "Backend"},
         status if isinstance(error, DeadlineError) else 424,
     )

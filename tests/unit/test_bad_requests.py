@@ -144,6 +144,29 @@ async def test_all_that_is_wrong_with_a_rerank_request_is_told_in_teis_format(
         assert set(answer.json()) == {"error", "error_type"}
 
 
+async def test_an_error_repeats_a_part_of_a_long_text(caller: httpx.AsyncClient) -> None:
+    long = "k" * 300_000
+    reranker = {"retriever": {"standard": {}}, "field": "a", "inference_text": "b"}
+    bodies: dict[str, list[dict[str, Any]]] = {
+        "/_search": [
+            {"retriever": {"rrf": {long: 1}}},
+            {"retriever": {"rrf": {"retrievers": [{long: {}}]}}},
+            {"retriever": {"rrf": {"fields": ["a^" + long], "query": "a"}}},
+            {"retriever": {"rrf": {}}, long: 1},
+            {"retriever": {"rrf": {}}, "size": long},
+            {"retriever": {"text_similarity_reranker": {**reranker, "aggregation": long}}},
+            {"retriever": {"text_similarity_reranker": {**reranker, "inference_id": long}}},
+        ],
+        "/rerank": [{"query": "q", "texts": ["a"], long: 1}],
+        "/_rerank/v1/score": [{"query": "q", "documents": [], "model": long}],
+    }
+    for path, requests in bodies.items():
+        for body in requests:
+            answer = await caller.post(path, json=body)
+            assert 400 <= answer.status_code < 500, answer.text[:500]
+            assert len(answer.content) < 20_000
+
+
 async def test_a_host_that_is_none_is_not_read(caller: httpx.AsyncClient) -> None:
     for host in ("[", "[::1", "a:99999", "]", "a b"):
         for path in ("/rerank", "/nowhere", "/a/_async_search", "/rescore"):

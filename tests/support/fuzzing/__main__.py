@@ -31,6 +31,9 @@ def main() -> int:
     parser.add_argument("--url", help="a sidecar that runs already; its memory and its log are not read")
     parser.add_argument("--tree", type=Path, default=TREE, help="source tree whose sidecar is started")
     parser.add_argument("--elasticsearch-url", help="Elasticsearch for it; without it, one is started")
+    parser.add_argument(
+        "--pass-through", action="store_true", help="Elasticsearch gets all other requests too"
+    )
     parser.add_argument("--index", help="index to search; without it, one is made and deleted")
     parser.add_argument("--out", type=Path, default=Path("fuzz-finds"), help="folder for the requests found")
     given = parser.parse_args()
@@ -42,10 +45,11 @@ def main() -> int:
             stack.enter_context(_own_index(elasticsearch)) if elasticsearch else "fuzz-no-index"
         )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        more = ["--pass-through"] if given.pass_through else []
         against = (
             Target(given.url)
             if given.url
-            else stack.enter_context(target(given.tree.resolve(), elasticsearch, folder))
+            else stack.enter_context(target(given.tree.resolve(), elasticsearch, folder, more))
         )
         began = time.monotonic()
         numbers = range(given.first, given.first + given.bodies)
@@ -93,8 +97,8 @@ def _report(outcome: Outcome, times: str, out: Path, seconds: float, bodies: int
     early, late = outcome.memory
     write(f"{bodies} requests in {seconds:.0f} s; answers: {dict(sorted(outcome.statuses.items()))}\n")
     write(f"{len(finds)} places with a fault, {len(only_logged)} more in the log alone\n")
-    if outcome.own_5xx:
-        write(f"Elasticsearch's own answers from 500 on: {sum(outcome.own_5xx.values())}\n")
+    if outcome.of_elasticsearch:
+        write(f"Elasticsearch's own answers of the same kind: {sum(outcome.of_elasticsearch.values())}\n")
     write(f"resident memory: {early:.0f} MiB in the second quarter, {late:.0f} MiB in the last one ")
     write(f"(bound: {GROWTH_MIB:.0f} MiB more)\n")
     write(f"the sidecar {'is alive' if outcome.alive else 'HAS ENDED'}\n")

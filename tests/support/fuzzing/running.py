@@ -46,7 +46,7 @@ class Outcome:
 
     finds: dict[str, Find] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
-    own_5xx: Counter[str] = field(default_factory=Counter)
+    of_elasticsearch: Counter[str] = field(default_factory=Counter)
     rss_mib: list[float] = field(default_factory=list)
     log_places: Counter[str] = field(default_factory=Counter)
     alive: bool = True
@@ -116,10 +116,10 @@ async def _placed(
     against: Target, elasticsearch: str | None, outcome: Outcome, given: Attack, answer: Answer, fault: str
 ) -> None:
     """Count a wrong answer under its place. The request is sent again alone, for its traceback in the log."""
-    if answer.status >= 500 and elasticsearch is not None and given.framed:
+    if answer.end == "answered" and elasticsearch is not None and given.framed:
         direct = await send(elasticsearch, given)
-        if direct.status == answer.status:
-            outcome.own_5xx[fault] += 1
+        if direct.status == answer.status and (answer.status >= 500 or direct.body == answer.body):
+            outcome.of_elasticsearch[fault] += 1
             return
     if answer.body == b"Invalid HTTP request received.":
         outcome.note("any route: HTTP that cannot be read is answered as plain text", given, answer)

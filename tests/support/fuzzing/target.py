@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,14 @@ class Target:
 
 
 @contextmanager
-def target(tree: Path, elasticsearch: str, folder: Path) -> Iterator[Target]:
-    """Run the sidecar of a source tree until the block ends."""
+def target(tree: Path, elasticsearch: str, folder: Path, more: Sequence[str] = ()) -> Iterator[Target]:
+    """Run the sidecar of a source tree until the block ends. ``more`` are arguments of ``serve``."""
     models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
     log, times = folder / "log", folder / "loop-times"
     command = [
         *(sys.executable, str(TREE / "tests/support/loop_times.py"), "--port", "0"),
         *("--elasticsearch-url", elasticsearch, "--reranker", str(models[0]), "--embedder", str(models[1])),
+        *more,
     ]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ES_RERANK_")},
