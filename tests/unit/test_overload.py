@@ -170,7 +170,7 @@ async def test_another_caller_is_served_beside_one_who_filled_the_queue(
 ) -> None:
     with served.busy(OTHER) as free:
         asking = asyncio.create_task(served.post(path, body))
-        await until(lambda: served.pool.waiting == 2)
+        await until(lambda: served.pool.waiting >= 2)
         free.set()
         assert (await asking).status_code == 200
 
@@ -223,7 +223,7 @@ async def test_no_request_waits_for_the_threads_of_asyncio(served: Sidecar, path
 async def test_the_work_of_a_caller_who_left_is_dropped(served: Sidecar, path: str, body: object) -> None:
     with served.busy(OTHER):
         asking = asyncio.create_task(served.post(path, body))
-        await until(lambda: served.pool.waiting == 2)
+        await until(lambda: served.pool.waiting >= 2)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
