@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     wanted = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if wanted == "::" and not socket.has_dualstack_ipv6():
-        wanted = "0.0.0.0"  # noqa: S104 it is asked for
+        wanted = "0.0.0.0"  # noqa: S104 it is asked for  # nosec B104
     try:
         family, address = _resolved(wanted, port)
         both = family is socket.AF_INET6 and (address[0] == "::" or address[0].startswith("::ffff:"))

@@ -117,12 +117,14 @@ def run_server(
     SettingsError when the process may open too few files.
     """
     from ..sidecar.app import create_app
+    from ..sidecar.keys import ignore_sighup
     from ..sidecar.listener import most_connections
     from ..sidecar.log import configure_log
     from ..sidecar.progress import ConnectionLimits
     from ..sidecar.server import Drain, Server
     from ..sidecar.tracing import configure_tracing
 
+    ignore_sighup(service.keys)
     host = listener.getsockname()[0]
     if not service.keys.asked and not is_loopback(host):
         stderr.print(

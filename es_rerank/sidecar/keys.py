@@ -178,17 +178,26 @@ def read_again_on_sighup(keys: Keys) -> Iterator[None]:
     loop.add_signal_handler(
         signal.SIGHUP, lambda: threading.Thread(target=_read_again, args=(keys,), daemon=True).start()
     )
+    _read_again(keys, asked=False)  # a SIGHUP that came before was ignored
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def _read_again(keys: Keys) -> None:
+def ignore_sighup(keys: Keys) -> None:
+    """Let no SIGHUP end a process that reads the file of keys again as soon as its event loop runs."""
+    if keys.file is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _read_again(keys: Keys, *, asked: bool = True) -> None:
     try:
         came, went = keys.read_again()
     except SettingsError as error:
         _LOG.error("the keys stay as they were", reason=error.message)
+        return
+    if not asked and not came and not went:
         return
     _LOG.info("the file of keys was read again", keys=len(keys.all), new=came, removed=went)
     _warn(keys)

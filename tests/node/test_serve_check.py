@@ -131,7 +131,7 @@ def broken(
     """Return options with one fault, the check that finds it, and a part of its remedy."""
     file = tmp_path / "file"
     file.write_text("[", encoding="utf-8")
-    return {
+    faults: dict[str, tuple[dict[str, Any], str, str]] = {
         "nobody answers": ({"elasticsearch_url": NOBODY}, "Elasticsearch", "es-rerank up"),
         "credentials": ({"elasticsearch_url": "http://a:b@127.0.0.1:9"}, "Elasticsearch", "callers send"),
         "no such model": ({"reranker": str(tmp_path)}, "Reranker", "es-rerank export"),
@@ -140,7 +140,8 @@ def broken(
         "no such embedder": ({"embedder": str(models[0])}, "Embedder", ""),
         "a broken file of keys": ({"api_keys_file": file}, "Keys", "es-rerank key NAME"),
         "a certificate that is none": ({"tls_certificate": file}, "TLS", "PEM"),
-    }[name]
+    }
+    return faults[name]
 
 
 @pytest.mark.parametrize(
