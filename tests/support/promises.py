@@ -295,6 +295,28 @@ When all are busy, it answers 503; health checks are answered in every case, and
     tests/unit/test_connection_clocks.py::test_when_all_are_busy_others_are_refused_and_health_is_answered
 Request line and headers have at most 16 kB and 100 headers (431).
     tests/unit/test_connection_clocks.py::test_large_headers_are_refused_however_they_come
+The sidecar counts what is in a body before it parses it, also while it decompresses it.
+    tests/unit/test_counted_bodies.py::test_any_split_of_any_bytes_counts_the_same
+    tests/unit/test_refused_bodies.py::test_gzip_is_counted_while_it_is_inflated
+A body that it parses has at most
+    tests/unit/test_refused_bodies.py::test_what_is_parsed_is_refused_at_the_limit
+What goes on to Elasticsearch unchanged has no such
+    tests/unit/test_refused_bodies.py::
+        test_a_search_without_a_retriever_is_passed_on_whatever_is_in_it
+A tree has at most 1,000 retrievers on 32 levels, whose lists hold 200,000 documents together; the trees of an
+    tests/unit/test_tree_limits.py::test_trees_at_the_limits_are_read
+    tests/unit/test_tree_limits.py::
+        test_windows_and_filters_are_limited_over_the_whole_tree
+    tests/unit/test_tree_limits.py::test_the_retrievers_of_an_msearch_are_limited_together
+The text of a query has at most 65,536 characters, a text that a caller sends
+    tests/unit/test_refused_bodies.py::test_texts_are_limited
+The limits of trees and queries hold for the library too.
+    tests/unit/test_tree_limits.py::
+        test_a_larger_tree_is_refused_by_the_client_before_elasticsearch_is_asked
+    tests/unit/test_tree_limits.py::test_the_text_of_a_query_is_limited
+Large bodies and answers are worked on in threads of
+    tests/unit/test_off_loop.py::test_the_steps_after_a_large_answer_leave_the_loop
+    tests/unit/test_off_loop.py::test_large_answers_of_elasticsearch_are_parsed_off_the_loop
 The log has one line for each request
     tests/unit/test_request_log.py::test_a_line_of_json_has_the_names_of_ecs
     tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote
