@@ -12,8 +12,7 @@ https://doi.org/10.1109/12.990127).
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
-from collections import deque
+from bisect import bisect_left
 from itertools import count
 from math import ceil
 from typing import NamedTuple
@@ -21,8 +20,8 @@ from typing import NamedTuple
 from ..caller import Caller
 from ..errors import OverloadError
 from .call import Before, Call, Work
+from .flow import Flow
 from .margin import Margin
-from .rate import Rate
 
 _SUNK = 0.7
 """A call that has begun is given up only when this share of its remaining work does not fit any more: what it
@@ -62,88 +61,6 @@ class Taken(NamedTuple):
     estimated_s: float
 
 
-class _Backlog:
-    """The length of work that waits, by its rate, so that each rate that is learned counts at once."""
-
-    def __init__(self) -> None:
-        self._units: dict[Rate, float] = {}
-
-    def add(self, call: Call, sign: int = 1) -> None:
-        """Add what is left of a call, or remove it."""
-        self.change(call.work.rate, sign * call.units)
-        if call.after is not None:
-            self.change(call.after.rate, sign * call.after.expected)
-
-    def change(self, rate: Rate, units: float) -> None:
-        self._units[rate] = self._units.get(rate, 0.0) + units
-
-    def seconds(self) -> float:
-        """Return the estimated seconds, for one thread."""
-        return max(0.0, sum(rate.mean * units for rate, units in self._units.items()))
-
-
-class _Flow:
-    """The calls of one caller. ``served`` is the caller's virtual time, in seconds."""
-
-    def __init__(self, name: str, served: float) -> None:
-        self.name, self.served = name, served
-        self.urgent: deque[Call] = deque()
-        self.timed: list[tuple[float, int, Call]] = []
-        self.untimed: deque[Call] = deque()
-        self.calls = 0
-        """Calls that have not ended."""
-        self.in_turn = False
-        """Whether the flow is in the heap of flows."""
-        self.with_deadline, self.without = _Backlog(), _Backlog()
-        self._last_was_timed = False
-
-    def backlog(self, call: Call) -> _Backlog:
-        return self.without if call.deadline is None and not call.urgent else self.with_deadline
-
-    def seconds(self) -> float:
-        return self.with_deadline.seconds() + self.without.seconds()
-
-    def add(self, call: Call) -> None:
-        self.backlog(call).add(call)
-        if call.urgent:
-            self.urgent.append(call)
-        elif call.deadline is None:
-            self.untimed.append(call)
-        else:
-            insort(self.timed, (call.deadline, call.number, call))
-
-    def remove(self, call: Call) -> None:
-        self.backlog(call).add(call, -1)
-        if call.urgent:
-            self.urgent.remove(call)
-        elif call.deadline is None:
-            self.untimed.remove(call)
-        else:
-            del self.timed[bisect_left(self.timed, (call.deadline, call.number))]
-        if not (self.urgent or self.timed or self.untimed):  # what was rounded is forgotten
-            self.with_deadline, self.without = _Backlog(), _Backlog()
-
-    def next(self) -> Call | None:
-        """Return the call whose turn it is: an urgent one, else one with and one without a deadline in turn.
-
-        Calls between two stages have no item to start. Each of them has one that runs, so they are few.
-        """
-        urgent = next((call for call in self.urgent if call.waiting), None)
-        if urgent is not None:
-            return urgent
-        timed = next((call for _, _, call in self.timed if call.waiting), None)
-        untimed = next((call for call in self.untimed if call.waiting), None)
-        return untimed if timed is None or (untimed is not None and self._last_was_timed) else timed
-
-    def turn(self, call: Call) -> None:
-        """Note that an item of a call has begun. Calls without a deadline take turns."""
-        if not call.urgent:
-            self._last_was_timed = call.deadline is not None
-            if call.deadline is None and call.queued:
-                self.untimed.remove(call)
-                self.untimed.append(call)
-
-
 class Schedule:
     """The calls of a pool of ``threads`` threads. Not safe in several threads at once.
 
@@ -153,8 +70,8 @@ class Schedule:
     def __init__(self, threads: int, most_waiting_s: float) -> None:
         self._threads, self._most_waiting_s = threads, most_waiting_s
         self.margin = Margin()
-        self._flows: dict[str, _Flow] = {}
-        self._turns: list[tuple[float, int, _Flow]] = []
+        self._flows: dict[str, Flow] = {}
+        self._turns: list[tuple[float, int, Flow]] = []
         self._numbers = count(1)
         self._virtual = 0.0
         self._queued = self._running = self._waiting = 0
@@ -214,7 +131,7 @@ class Schedule:
         elif not call.continues:
             self._admit(call, flow, now)
         if flow is None:
-            flow = self._flows[call.caller.name] = _Flow(call.caller.name, self._virtual)
+            flow = self._flows[call.caller.name] = Flow(call.caller.name, self._virtual)
         call.expected_s = self._ends_s(call, flow)
         call.flow, call.queued = flow, True
         flow.calls += 1
@@ -268,7 +185,7 @@ class Schedule:
             if not call.ended:
                 self._complete(call, now)
             return
-        flow: _Flow = call.flow
+        flow: Flow = call.flow
         flow.backlog(call).add(call, -1)
         call.after, call.prepared = None, call.results
         call.set_work(work)
@@ -313,7 +230,7 @@ class Schedule:
             call.settle()
             self._close(call)
 
-    def _start(self, flow: _Flow, call: Call, now: float) -> Taken:
+    def _start(self, flow: Flow, call: Call, now: float) -> Taken:
         assert call.waiting  # noqa: S101 only calls with waiting work are chosen
         left_s = None if call.deadline is None or call.whole else call.deadline - now
         last = left_s is not None and call.longest_s() > left_s
@@ -340,7 +257,7 @@ class Schedule:
         self._running_s = max(0.0, self._running_s - taken.estimated_s) if self._running else 0.0
         call.flow.served += seconds - taken.estimated_s
 
-    def _give_turn(self, flow: _Flow) -> None:
+    def _give_turn(self, flow: Flow) -> None:
         if not flow.in_turn:
             # A caller who did not ask for a while has no claim to the time that it did not use.
             flow.served = max(flow.served, self._virtual)
@@ -364,7 +281,7 @@ class Schedule:
         self._close(call)
 
     def _close(self, call: Call) -> None:
-        flow: _Flow = call.flow
+        flow: Flow = call.flow
         flow.calls -= 1
         if not flow.calls:
             self._flows.pop(flow.name, None)
@@ -382,7 +299,7 @@ class Schedule:
             return needed_s * (_SUNK if call.begun else 1.0) > left_s
         return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > left_s
 
-    def _admit(self, call: Call, flow: _Flow | None, now: float) -> None:
+    def _admit(self, call: Call, flow: Flow | None, now: float) -> None:
         most_s, own_s = call.caller.most_waiting_s, flow.seconds() if flow else 0.0
         if most_s is not None and own_s and (own_s + call.left_s()) / self._threads > most_s:
             self._refuse((own_s + call.left_s()) / self._threads, most_s)
@@ -400,7 +317,7 @@ class Schedule:
         if flow is not None and not call.urgent:
             self._keep_promises(call, flow, now)
 
-    def _keep_promises(self, call: Call, flow: _Flow, now: float) -> None:
+    def _keep_promises(self, call: Call, flow: Flow, now: float) -> None:
         """Raise OverloadError when the caller's later calls, which were admitted, would then be late.
 
         Half of the margin is left for estimates that are wrong.
@@ -416,7 +333,7 @@ class Schedule:
                 self._refuse(over_s, deadline - now)
             own_s -= other.left_s()
 
-    def _before_s(self, flow: _Flow | None, place: tuple[float, int] | None) -> float:
+    def _before_s(self, flow: Flow | None, place: tuple[float, int] | None) -> float:
         """Return the seconds of a caller's own work that run before a call at this place, for one thread."""
         if flow is None:
             return 0.0
@@ -429,7 +346,7 @@ class Schedule:
             seconds -= entry[2].left_s()
         return max(0.0, seconds)
 
-    def _shared_s(self, flow: _Flow | None, own_s: float) -> float:
+    def _shared_s(self, flow: Flow | None, own_s: float) -> float:
         """Return after how many seconds a caller will have had ``own_s`` seconds of work done.
 
         Half of what runs now is still to be done. The others get as much as the caller meanwhile, or all that
@@ -439,7 +356,7 @@ class Schedule:
         without_s = min(flow.without.seconds(), own_s) if flow else 0.0
         return (self._running_s / 2 + own_s + without_s + others_s) / self._threads
 
-    def _ends_s(self, call: Call, flow: _Flow | None) -> float:
+    def _ends_s(self, call: Call, flow: Flow | None) -> float:
         """Return after how many seconds a call would end that is submitted now."""
         before_s = self._before_s(flow, _place(call))
         return max(
