@@ -98,7 +98,10 @@ def _report(outcome: Outcome, times: str, out: Path, seconds: float, bodies: int
     write(f"{bodies} requests in {seconds:.0f} s; answers: {dict(sorted(outcome.statuses.items()))}\n")
     write(f"{len(finds)} places with a fault, {len(only_logged)} more in the log alone\n")
     if outcome.of_elasticsearch:
-        write(f"Elasticsearch's own answers of the same kind: {sum(outcome.of_elasticsearch.values())}\n")
+        own = sum(outcome.of_elasticsearch.values())
+        write(f"errors of Elasticsearch itself that were passed on: {own}\n")
+        for fault, count in outcome.of_elasticsearch.most_common(5):
+            write(f"     {count:6} x  {fault}\n")
     write(f"resident memory: {early:.0f} MiB in the second quarter, {late:.0f} MiB in the last one ")
     write(f"(bound: {GROWTH_MIB:.0f} MiB more)\n")
     write(f"the sidecar {'is alive' if outcome.alive else 'HAS ENDED'}\n")

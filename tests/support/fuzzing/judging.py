@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+from es_rerank.errors import OUTCOMES
+
 from .attacks import Attack
 from .sending import Answer
 
@@ -51,6 +53,18 @@ def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
         return None
     right = isinstance(value, dict) and set(value) == {"error", "error_type"}
     return None if right and isinstance(value["error"], str) else f"status {status}, not TEI's format"
+
+
+_OURS = frozenset(outcome.type for outcome in OUTCOMES.values())
+
+
+def is_of_elasticsearch(answer: Answer) -> bool:
+    """Return whether an error from 500 on is one that only Elasticsearch itself makes, and that is passed on.
+
+    An example is its ``null_pointer_exception`` for a query of which the parser forgot a case.
+    """
+    kind = (_reason(answer) or "").partition(": ")[0]
+    return answer.status >= 500 and kind.endswith("_exception") and kind not in _OURS
 
 
 def is_elasticsearch_error(value: Any, status: int) -> bool:

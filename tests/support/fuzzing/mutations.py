@@ -17,7 +17,7 @@ def changed(draw: Random, value: Value) -> Value:
     keys near it are drawn as often as what a query holds.
     """
     path = draw.choice(_places(value, ())) if draw.random() < 0.5 else _down(draw, value)
-    if draw.random() < 0.1:
+    if draw.random() < 0.16:
         return _deep(draw, value)
     if draw.random() < 0.06:
         return _replaced(value, path, _at(value, draw.choice(_places(value, ()))))

@@ -12,7 +12,7 @@ import httpx
 
 from .attacks import Attack, attack
 from .comparing import refused
-from .judging import fault_of, places_in
+from .judging import fault_of, is_of_elasticsearch, places_in
 from .sending import Answer, send
 from .target import Target
 
@@ -116,6 +116,9 @@ async def _placed(
     against: Target, elasticsearch: str | None, outcome: Outcome, given: Attack, answer: Answer, fault: str
 ) -> None:
     """Count a wrong answer under its place. The request is sent again alone, for its traceback in the log."""
+    if is_of_elasticsearch(answer):
+        outcome.of_elasticsearch[fault] += 1
+        return
     if answer.end == "answered" and elasticsearch is not None and given.framed:
         direct = await send(elasticsearch, given)
         if direct.status == answer.status and (answer.status >= 500 or direct.body == answer.body):

@@ -138,12 +138,27 @@ def header(draw: Random) -> tuple[bytes, bytes, bool]:
 _PIECES = (*ODD["pieces"], "a" * 250, "a" * 2000)
 
 
+_FORMS = (
+    "http://evil.example",
+    "@evil.example",
+    "evil.example:80",
+    ":80",
+    "//evil.example",
+    "http:",
+    "?",
+    "#",
+)
+"""What may stand before the path: the forms of a proxy and of CONNECT, and what is none."""
+
+
 def path(draw: Random, given: str) -> str:
     """Return a path with an odd piece in it."""
     place = draw.randrange(len(given) + 1)
-    kind = draw.randrange(5)
+    kind = draw.randrange(6)
     if kind == 0:
-        return given + "/" * draw.randint(1, 3)
+        return draw.choice(
+            [given + "/", given + "//", given + "///", *(form + given for form in _FORMS), "*"]
+        )
     if kind == 1:
         return given.replace(
             "INDEX", draw.choice([*_PIECES, "INDEX,none", "no-such", "-INDEX", "_all", "x:INDEX", "*:*"])
@@ -161,18 +176,4 @@ def parameter(draw: Random) -> tuple[str, str]:
     return draw.choice(ODD["names"]), draw.choice(_VALUES)
 
 
-METHODS = (
-    "GET",
-    "POST",
-    "HEAD",
-    "PUT",
-    "DELETE",
-    "PATCH",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "PROPFIND",
-    "post",
-    "M-X",
-)
 """Methods that a server meets."""
