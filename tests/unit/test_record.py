@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from observed_apps import TREE, answering
+from scripted_elasticsearch import Script
 
+from es_rerank.observation import OBSERVER
 from es_rerank.sidecar.observed import Observed
 from es_rerank.sidecar.record import Record
+from es_rerank.testing import WordOverlapReranker
 
 SECRET = "attorney-client-privileged"
 
@@ -108,3 +112,22 @@ async def test_a_sink_that_fails_breaks_no_request(capsys: pytest.CaptureFixture
     await Observed(app, (Broken(),))(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
     assert len(sent) == 2
     assert SECRET not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "async"])
+def test_both_clients_tell_the_same_stages(asynchronous: bool) -> None:
+    record = Record("POST", {"type": "http", "headers": []})
+    before = OBSERVER.set(record)
+    try:
+        answer = Script(answering).search(asynchronous, TREE, reranker=WordOverlapReranker(), plugin="never")
+    finally:
+        OBSERVER.reset(before)
+    record.end()
+    assert set(record.stages) == set(answer["rerank"]["milliseconds"]) - {"total"}
+    assert (record.documents, record.passages, record.searches) == (3, 3, {"reranked": 1})
+
+
+def test_without_an_observer_a_search_tells_nobody() -> None:
+    answer = Script(answering).search(False, TREE, reranker=WordOverlapReranker(), plugin="never")
+    assert answer["rerank"]["status"] == "reranked"
+    assert OBSERVER.get() is None
