@@ -176,4 +176,8 @@ def parameter(draw: Random) -> tuple[str, str]:
     return draw.choice(ODD["names"]), draw.choice(_VALUES)
 
 
+METHODS = (
+    *("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH"),
+    *("OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post", "M-X"),
+)
 """Methods that a server meets."""
