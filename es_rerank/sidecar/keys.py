@@ -23,7 +23,7 @@ import stat
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
@@ -138,8 +138,10 @@ class Keys:
         """Return what an operator should change about the file: who may read or write it, and its keys."""
         if self.file is None:
             return []
-        said = []
-        mode = self.file.stat().st_mode if self.file.exists() else 0
+        said: list[str] = []
+        mode = 0
+        with suppress(OSError):  # it may be gone by now
+            mode = self.file.stat().st_mode
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             may = "write" if mode & stat.S_IWOTH else "read"
             said.append(
