@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from long_texts import QUESTION, TEXTS, WINDOW, tree
 from tiny_models import tiny_cross_encoder
 
+from es_rerank.defaults import MAX_TEXT_CHARACTERS
 from es_rerank.errors import RetrieverParsingError
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.long_texts import in_parts
-from es_rerank.retrievers.planning.text_source import PASSAGE_CAP
+from es_rerank.retrievers.planning.text_source import PASSAGE_CAP, TextSource, with_texts
 from es_rerank.retrievers.ranking.rerank import rank
+from es_rerank.retrievers.response.rescore import rescore_candidates
 from es_rerank.scores import aggregated
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Aggregation, Candidate, Passage
@@ -195,3 +197,14 @@ def test_a_passage_of_three_quarters_of_the_room_is_read_whole_beside_any_title(
 ) -> None:
     (cut,) = in_parts(model, query, [whole(passage, context)])
     assert not model.score(query, cut.texts()).truncated.any()
+
+
+def test_of_a_text_that_is_too_long_the_beginning_is_read_and_counts_as_capped() -> None:
+    for length, capped in ((MAX_TEXT_CHARACTERS, False), (MAX_TEXT_CHARACTERS + 1, True)):
+        hit = {"_id": "1", "_source": {"title": "t", "text": "x" * length}}
+        (rescored,) = rescore_candidates({"hits": {"hits": [hit]}}, ["title", "text"])
+        searched = with_texts(rescored, hit, TextSource(("title",), chunked="text"))
+        for candidate in (rescored, searched):
+            (text,) = [passage.text for passage in candidate.passages]
+            assert (len(text), candidate.context) == (MAX_TEXT_CHARACTERS, "t")
+            assert (candidate.capped, candidate.whole) == (capped, True)

@@ -172,6 +172,5 @@ def _longest(candidate: Candidate) -> str:
 def _with_parts(candidate: Candidate, parts: Sequence[Passage]) -> Candidate:
     if len(parts) < 2:
         return candidate
-    return replace(
-        candidate, passages=tuple(parts[:PASSAGE_CAP]), whole=False, capped=len(parts) > PASSAGE_CAP
-    )
+    capped = candidate.capped or len(parts) > PASSAGE_CAP
+    return replace(candidate, passages=tuple(parts[:PASSAGE_CAP]), whole=False, capped=capped)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...defaults import MAX_TEXT_CHARACTERS
 from ...errors import RequestError
 from ...text.hit_fields import field_passages, field_text
 from ...text.strategies import ChunkingSettings, strategy_of
@@ -160,20 +161,32 @@ def fields_lacking(candidate: Candidate, hit: dict[str, Any], source: TextSource
 def with_texts(candidate: Candidate, hit: dict[str, Any], source: TextSource) -> Candidate:
     """Return a candidate with the texts of its hit. The hit was fetched with the fields of ``source``.
 
-    A text that ``source.chunking`` will cut later is stored whole, as the only passage.
+    A text that ``source.chunking`` will cut later is stored whole, as the only passage. All are ``bounded``.
     """
     context = "\n".join(text for name in source.context if (text := field_text(hit, name)))
     passages = _passages(hit, source)
     whole = source.chunked is not None and source.chunking is None and bool(passages)
-    if source.nearest is None:
-        return replace(
-            candidate,
-            context=context,
-            passages=tuple(passages[:PASSAGE_CAP]),
-            whole=whole,
-            capped=len(passages) > PASSAGE_CAP,
+    capped = source.nearest is None and len(passages) > PASSAGE_CAP
+    read = tuple(passages[:PASSAGE_CAP] if capped else passages)
+    return bounded(replace(candidate, context=context, passages=read, whole=whole, capped=capped))
+
+
+def bounded(candidate: Candidate) -> Candidate:
+    """Return a candidate of whose texts at most ``MAX_TEXT_CHARACTERS`` are read each, ``capped`` if one is
+    longer.
+    """
+    longest = max(len(candidate.context), *(len(passage.text) for passage in candidate.passages), 0)
+    if longest <= MAX_TEXT_CHARACTERS:
+        return candidate
+    passages = tuple(
+        passage._replace(
+            text=passage.text[:MAX_TEXT_CHARACTERS],
+            end=min(passage.end, passage.start + MAX_TEXT_CHARACTERS),
         )
-    return replace(candidate, context=context, passages=tuple(passages), whole=whole, capped=False)
+        for passage in candidate.passages
+    )
+    context = candidate.context[:MAX_TEXT_CHARACTERS]
+    return replace(candidate, context=context, passages=passages, capped=True)
 
 
 def _passages(hit: dict[str, Any], source: TextSource) -> list[Passage]:

@@ -14,7 +14,7 @@ from ...types import Calibration, Candidate, Passage, Scores
 from ..grammar.faults import token_of
 from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
-from ..planning.text_source import PASSAGE_CAP
+from ..planning.text_source import PASSAGE_CAP, bounded
 from ..ranking.ranked_node import json_score
 from ..ranking.rerank import Reranked, rank
 from .answer import SearchStats, fields_of
@@ -93,15 +93,17 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
         elif text := field_text(candidate.hit, name):
             context.append(text)
     if last_text:
-        return replace(
+        read = replace(
             candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True
         )
-    return replace(
-        candidate,
-        context="\n".join(context),
-        passages=tuple(passages[:PASSAGE_CAP]),
-        capped=len(passages) > PASSAGE_CAP,
-    )
+    else:
+        read = replace(
+            candidate,
+            context="\n".join(context),
+            passages=tuple(passages[:PASSAGE_CAP]),
+            capped=len(passages) > PASSAGE_CAP,
+        )
+    return bounded(read)
 
 
 def rescored(
