@@ -821,7 +821,9 @@ If no document of the window has text, the first stage's order stays, and `reaso
 If the index does not keep a text that it was given, `status` is `partial`.
     tests/node/test_unreadable_fields.py::test_one_index_of_two_that_cannot_be_read_makes_the_answer_partial
     tests/node/test_unreadable_fields.py::test_a_field_that_is_partly_read_makes_the_answer_partial
-`capped` counts the documents that have more passages than are read.
+`capped` counts the documents that have more passages than are read, or a text of over
+    tests/unit/test_long_texts.py::
+        test_of_a_text_that_is_too_long_the_beginning_is_read_and_counts_as_capped
     tests/unit/test_long_texts.py::test_more_parts_than_the_cap_are_marked
     tests/unit/test_plan.py::
         test_passages_without_positions_are_read_without_and_never_more_than_elasticsearch_hands_out
