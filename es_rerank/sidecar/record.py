@@ -61,7 +61,7 @@ class Record:
     may exceed the time of the request. ``parts``: the seconds of the work of models, within the stages.
     ``documents``: how many were given to rerankers or embedders. ``passages``: the texts that were scored.
     ``tokens``: those that models read. ``searches``: how many ended in each way. ``span``: the span of the
-    request, None without traces.
+    request, None without traces. ``running``: the stages that have not ended, None when the request has.
     """
 
     __slots__ = (
@@ -83,6 +83,7 @@ class Record:
         "parts",
         "passages",
         "route",
+        "running",
         "scope",
         "searches",
         "seconds",
@@ -96,6 +97,7 @@ class Record:
     def __init__(self, method: str, scope: Scope, span: Any = None) -> None:  # noqa: ANN401 see spans.py
         self._began = time.perf_counter()
         self._lock = threading.Lock()
+        self.running: set[_Stage] | None = set()
         self.method, self.scope, self.span = method, scope, span
         self.route = ""
         self.asks_models = self.forwarded = self.left = self.answered = False
@@ -164,6 +166,10 @@ class Record:
 
     def end(self) -> None:
         """Record the end of the request: its time, its status and how it ended."""
+        # The work for a caller who left is cancelled, and ends a moment after the request.
+        for stage in list(self.running or ()):
+            stage.count()
+        self.running = None
         self.seconds = time.perf_counter() - self._began
         self.tokens = sum(tokens for _, tokens in self.batches)
         self.left |= self.status == LEFT
@@ -224,6 +230,8 @@ class _Stage(AbstractContextManager[Any]):
     def __enter__(self) -> Callable[[Scores], None]:
         """Begin. Return a function that gets the scores."""
         self._began = time.perf_counter()
+        if self._record.running is not None:
+            self._record.running.add(self)
         if self._span is not None:
             self._span.__enter__()
         return self._scored
@@ -234,6 +242,13 @@ class _Stage(AbstractContextManager[Any]):
         """End."""
         if self._span is not None:
             self._span.__exit__(kind, error, trace)
+        running = self._record.running
+        if running is not None:
+            running.discard(self)
+            self.count()
+
+    def count(self) -> None:
+        """Add the time until now to the record."""
         stages, name = self._record.stages, self._name
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - self._began
 

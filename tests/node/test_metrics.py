@@ -121,6 +121,7 @@ def test_a_caller_who_closes_the_connection_is_a_499(served: tuple[str, Path]) -
         pass
     assert left[0]["http.response.status_code"] == 499
     assert left[0]["es_rerank.outcome"] == "left"
+    assert set(left[0]["es_rerank.stages"]) == {"rerank"}
     assert total(address, "es_rerank_calls_dropped_total") >= 1
 
 

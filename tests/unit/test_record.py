@@ -11,7 +11,7 @@ import pytest
 from observed_apps import TREE, answering
 from scripted_elasticsearch import Script
 
-from es_rerank.observation import OBSERVER
+from es_rerank.observation import OBSERVER, stage
 from es_rerank.sidecar.observed import Observed
 from es_rerank.sidecar.record import Record
 from es_rerank.testing import WordOverlapReranker
@@ -77,6 +77,28 @@ async def test_a_caller_who_leaves_is_recorded_as_499() -> None:
 
     record, _ = await serve(complete, [GONE])
     assert (record.status, record.outcome) == (200, "answered")
+
+
+async def test_a_stage_that_is_cancelled_took_its_time() -> None:
+    working: list[asyncio.Task[None]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def work() -> None:
+            with stage("rerank"):
+                await asyncio.Event().wait()
+
+        working.append(asyncio.ensure_future(work()))
+        await asyncio.sleep(0)  # it has begun
+        await receive()
+        working[0].cancel()  # it ends when the request has ended
+        await send({**START, "status": 499})
+        await send({"type": "http.response.body", "body": b""})
+
+    record, _ = await serve(app, [GONE])
+    told = dict(record.stages)
+    assert set(told) == {"rerank"}
+    await asyncio.wait(working)
+    assert record.stages == told, "it is counted once"
 
 
 async def test_what_ends_without_an_answer_is_recorded_too() -> None:
