@@ -31,8 +31,7 @@ _FAULT_KEPT_S = 0.25
 """How long an answer is kept, in seconds: a fault for less, so that a sidecar is ready again soon."""
 
 _VERSION_KEPT_S = 60.0
-"""How long the version is kept, in seconds. Some distributions refuse to tell it, and each refusal is a line in
-the log."""
+"""How long the version is kept, in seconds: some distributions refuse to tell it, and a refusal is logged."""
 
 _OVERLOADED = 429
 

@@ -15,9 +15,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import trustme
+from rerank_services import Host
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from waiting_sidecar import NOWHERE, Sidecar, until, waiting_sidecar
 
+from es_rerank.cli.own_sidecar import own_sidecar
 from es_rerank.models.hosted.remote import RemoteReranker
 
 GUARD_S = 120.0
@@ -140,6 +146,22 @@ def test_handshakes_that_do_not_end_are_closed(encrypted: Sidecar) -> None:
         one.close()
     assert httpx.get(f"{encrypted.url}/healthz", verify=False).status_code == 200
     assert len(encrypted.log.splitlines()) < 10
+
+
+@pytest.mark.long
+def test_a_commands_own_sidecar_has_no_certificate(
+    host: Host, tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings are for a sidecar that others reach; the command asks its own over http."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse({"status": "green"}, headers={"X-Elastic-Product": "Elasticsearch"})
+
+    host.app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    monkeypatch.setenv("ES_RERANK_TLS_CERTIFICATE", str(tmp_path / "both.pem"))
+    with own_sidecar(host.url) as url:
+        assert httpx.get(f"{url}/healthz").status_code == 200
 
 
 # --- addresses ----------------------------------------------------------------------------------------------
