@@ -172,8 +172,9 @@ USUAL = answered(*[0.1, 0.2] * 15)  # the median is 0.1
         ([0.1] * 30, 0.0),
         ([0.1] * 15 + [0.19] * 15, 0.0),  # at most twice the largest median before
         ([0.1, math.inf] + [0.1] * 28, 0.0),  # one in ten
-        ([math.inf] * 12 + [0.1] * 18, 11.0),  # the row from the twelfth on has one that is late
-        ([0.9] * 12 + [0.1] * 18, 7.0),  # half of the row from the eighth on are as before
+        ([math.inf] * 12 + [0.1] * 18, 12.0),
+        ([0.9] * 12 + [0.1] * 18, 12.0),
+        ([0.9] * 4 + [0.1] * 26, 4.0),
         ([0.1] * 12 + [0.9] * 18, math.inf),  # as before at first, then not
         ([math.inf] * 30, math.inf),
         ([0.1] * 4, 0.0),

@@ -127,11 +127,7 @@ def step_result(
         for at, reply in zip(due.tolist(), replies, strict=True)
         if reply.outcome == "answered"
     ]
-    admitted = [
-        reply.seconds if reply.outcome == "answered" else math.inf
-        for reply in replies
-        if reply.outcome != "rejected"
-    ]
+    admitted = [_seconds(reply) for reply in replies if reply.outcome != "rejected"]
     return OverloadStep(
         share=share,
         offered=len(due) / seconds,
@@ -158,9 +154,11 @@ def recovery_s(due: Seconds, replies: Sequence[Reply], usual: Sequence[Reply]) -
     if math.isinf(longest):
         return math.inf
     slow = [place for place, median in enumerate(after) if median > longest]
-    if not slow:
-        return 0.0
-    return math.inf if slow[-1] + 1 == len(after) else float(due[slow[-1] + 1])
+    row = slow[-1] + 1 if slow else 0
+    if row == len(after):
+        return math.inf
+    first = next(place for place in range(row, len(replies)) if _seconds(replies[place]) <= longest)
+    return float(due[first]) if first else 0.0
 
 
 def criteria(steps: Sequence[OverloadStep], deadline_s: float) -> list[Criterion]:
@@ -196,13 +194,18 @@ def _medians(replies: Sequence[Reply]) -> list[float]:
 
     Fewer than ten replies are one row.
     """
-    seconds = [reply.seconds if reply.outcome == "answered" else math.inf for reply in replies]
+    seconds = [_seconds(reply) for reply in replies]
     length = min(_IN_A_ROW, len(seconds))
     missing = length * (_IN_A_ROW - _ANSWERED_IN_A_ROW) // _IN_A_ROW
     rows = [seconds[start : start + length] for start in range(len(seconds) - length + 1)]
     return [
         math.inf if sum(map(math.isinf, row)) > missing else percentile(row, 0.5) or math.inf for row in rows
     ]
+
+
+def _seconds(reply: Reply) -> float:
+    """Return the latency of an answer; infinite for anything else."""
+    return reply.seconds if reply.outcome == "answered" else math.inf
 
 
 def _median_and_p99(seconds: Sequence[float]) -> tuple[float, float] | None:
