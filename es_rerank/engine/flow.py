@@ -8,6 +8,9 @@ from collections import deque
 from .call import Call
 from .rate import Rate
 
+_NOTHING = 1e-9
+"""Less than any length: what rounding leaves."""
+
 
 class Backlog:
     """The length of work that waits, by its rate, so that each rate that is learned counts at once."""
@@ -23,7 +26,11 @@ class Backlog:
 
     def change(self, rate: Rate, units: float) -> None:
         """Add units of work that take ``rate`` each, or remove them."""
-        self._units[rate] = self._units.get(rate, 0.0) + units
+        left = self._units.get(rate, 0.0) + units
+        if left > _NOTHING:
+            self._units[rate] = left
+        else:  # rates of single calls would otherwise pile up
+            self._units.pop(rate, None)
 
     def seconds(self) -> float:
         """Return the estimated seconds, for one thread."""

@@ -31,6 +31,17 @@ On two cores 2,000 sentences take 64 ms in batches and 121 ms one by one. A larg
 a deadline is not checked within a batch."""
 
 
+_CHARACTERS = 16
+"""Of a long text this number of characters is tokenised for each token that is read, and more if they have
+too few tokens. Words of English have five letters."""
+
+_SPARE = 16
+"""Tokens beyond those that are read: where a text is cut, its last tokens may be others."""
+
+_WORD = 256
+"""Most characters that are looked through for the end of a word where a text is cut."""
+
+
 class Encoded(NamedTuple):
     """Token ids, special tokens included, and segment ids. ``truncated`` is true where a text was cut."""
 
@@ -108,20 +119,37 @@ class _Texts:
         """Return the token ids of one text, without special tokens."""
         return next(self.ids_of_all([text]))
 
-    def ids_of_all(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        """Yield the token ids of each text, without special tokens.
+    def ids_of_all(self, texts: Iterable[str], most: int | None = None) -> Iterator[list[int]]:
+        """Yield the token ids of each text, without special tokens; at least the first ``most`` of them.
 
-        Texts are tokenised in batches. A batch is tokenised when the ids of its first text are requested.
+        Texts are tokenised in batches. A batch is tokenised when the ids of its first text are requested. Of
+        a text that is much longer than ``most`` tokens only the beginning is tokenised: a model reads 512
+        tokens of a book.
         """
         texts = iter(texts)
-        while batch := [well_formed(text) for text in islice(texts, _TOKENIZER_BATCH)]:
-            for encoded in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-                ids: list[int] = encoded.ids
-                yield (
-                    ids
-                    if self._structural.isdisjoint(ids)
-                    else [token for token in ids if token not in self._structural]
-                )
+        while batch := list(islice(texts, _TOKENIZER_BATCH)):
+            characters = None if most is None else most * _CHARACTERS
+            for text, ids in zip(batch, self._tokenised(batch, characters), strict=True):
+                yield self._enough(text, ids, most, characters)
+
+    def _enough(self, text: str, ids: list[int], most: int | None, characters: int | None) -> list[int]:
+        """Return token ids of a text, of twice as much of it while they are too few."""
+        while most is not None and characters is not None and len(text) > characters:
+            if len(ids) >= most + _SPARE:
+                break
+            characters *= 2
+            (ids,) = self._tokenised([text], characters)
+        return ids
+
+    def _tokenised(self, texts: Sequence[str], characters: int | None) -> list[list[int]]:
+        """Return the token ids of the beginnings of texts, None for whole texts."""
+        begun = [well_formed(text if characters is None else _beginning(text, characters)) for text in texts]
+        return [
+            encoded.ids
+            if self._structural.isdisjoint(encoded.ids)
+            else [token for token in encoded.ids if token not in self._structural]
+            for encoded in self._tokenizer.encode_batch_fast(begun, add_special_tokens=False)
+        ]
 
 
 class TextEncoder:
@@ -147,7 +175,7 @@ class TextEncoder:
 
     def encode(self, texts: Iterable[str]) -> Iterator[Encoded]:
         """Yield the token ids of each text. A text that is too long is cut at its end."""
-        for ids in self._texts.ids_of_all(texts):
+        for ids in self._texts.ids_of_all(texts, self._room + 1):
             yield self._layout.fill([ids[: self._room]], truncated=len(ids) > self._room)
 
 
@@ -178,7 +206,8 @@ class PairEncoder:
     def encode(self, query: str, passages: Iterable[str]) -> Iterator[Encoded]:
         """Yield the pair of ``query`` and each passage, in order. The query is tokenised once."""
         first = self._texts.ids(query)
-        for second in self._texts.ids_of_all(passages):
+        # More tokens of a passage than of the query decide nothing: see ``longest_first``.
+        for second in self._texts.ids_of_all(passages, max(self._room, len(first)) + 1):
             lengths = self._lengths(len(first), len(second))
             yield self._layout.fill(
                 [first[: lengths[0]], second[: lengths[1]]], truncated=lengths != (len(first), len(second))
@@ -194,6 +223,14 @@ class PairEncoder:
             return longest_first(query, passage, self._room)
         query = min(query, self._query_room)
         return query, min(passage, self._room - query)
+
+
+def _beginning(text: str, characters: int) -> str:
+    """Return the first characters of a text, up to the end of a word if one is near."""
+    if len(text) <= characters:
+        return text
+    end = text.rfind(" ", max(1, characters - _WORD), characters)
+    return text[: characters if end < 0 else end]
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

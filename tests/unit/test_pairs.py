@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_t5_tokenizer, tiny_tokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Encoding, Tokenizer, models, pre_tokenizers, processors
 
 from es_rerank.errors import ModelFolderError
 from es_rerank.models.load import model_folder
 from es_rerank.settings import BUNDLED_EMBEDDER
+from es_rerank.text import pairs
 from es_rerank.text.pairs import (
     Encoded,
     PairEncoder,
@@ -183,6 +185,47 @@ ALGORITHMS = {
     "XLM-R": xlm_tokenizer(),
     "byte-level BPE": byte_level_tokenizer(),
 }
+
+
+class Watched:
+    """A tokenizer that counts the characters it is given."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self.characters = tokenizer, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._tokenizer, name)
+
+    def encode_batch_fast(self, texts: list[str], *, add_special_tokens: bool) -> list[Encoding]:
+        self.characters += sum(map(len, texts))
+        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+
+
+LONG_TEXTS = {
+    "words": "many words of a book that never ends " * 5_000,
+    "no spaces": "书中自有黄金屋" * 5_000,
+    "one word": "a" * 30_000,
+    "blanks": " " * 20_000 + "the end of it" + " " * 20_000,
+    "surrogates": "\ud83d\ude00 " * 10_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_of_a_long_text_only_the_beginning_is_tokenised_and_nothing_changes(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(tokenizer: Any) -> list[Encoded]:
+        return [encoded(tokenizer, query, text, max_length=65) for query in queries]
+
+    beginnings, whole = Watched(ALGORITHMS[name]), Watched(ALGORITHMS[name])
+    queries = ["who signed", "who signed the treaty " * 30]
+    found = read(beginnings)
+    monkeypatch.setattr(pairs, "_CHARACTERS", 1_000_000)
+    assert found == read(whole)
+    if text == LONG_TEXTS["words"]:
+        assert beginnings.characters < 40_000
+        assert whole.characters > 2 * len(text)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
