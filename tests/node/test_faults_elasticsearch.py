@@ -88,7 +88,7 @@ def sent(gateway: Gateway, name: str) -> httpx.Response:
 
 @fault(
     "Elasticsearch does not answer a search",
-    caller="504 `deadline_exception` at `X-Rerank-Timeout-Ms`, or after the longest deadline",
+    caller="504 `deadline_exception` at `X-Rerank-Timeout-Ms`, else after `ES_RERANK_MAX_TIMEOUT_MS`",
     log="the request",
     after="Elasticsearch's connection is closed, so that it ends the search",
 )

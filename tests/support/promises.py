@@ -265,6 +265,19 @@ search with `allow_rerank_failures` gets its first-stage order instead
     tests/unit/test_serve_process.py::test_all_addresses_of_both_kinds_are_served
 A `remote:` reranker trusts the CA in the variable `SSL_CERT_FILE`
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
+What callers see, what the log says and what is true afterwards stands in [FAULTS.md](FAULTS.md)
+    tests/unit/test_fault_table.py::test_the_table_is_that_of_the_tests
+A search that the sidecar sends on ends at `X-Rerank-Timeout-Ms`, else at `ES_RERANK_MAX_TIMEOUT_MS`, with a 504.
+    tests/node/test_faults_elasticsearch.py::test_a_search_that_is_not_answered_ends_at_its_deadline
+Other requests of `--pass-through` end when nothing moves for ten minutes.
+    tests/node/test_faults_elasticsearch.py::test_other_requests_end_when_nothing_moves
+the sidecar finds the local node again when `es-rerank up` starts it at another address
+    tests/node/test_faults_node.py::test_a_local_node_is_followed_to_another_address
+    tests/unit/test_following.py::test_all_clients_move_together
+Scores are cached for each caller apart, so that nobody learns what others had scored.
+    tests/node/test_faults_side_doors.py::test_scores_are_kept_for_each_caller_apart
+    tests/node/test_faults_side_doors.py::
+        test_the_plugins_users_are_apart_and_an_unknown_user_has_no_cache
 A restart is right when `/healthz` fails, and never because of `/readyz`
     tests/unit/test_docker.py::test_the_health_check_asks_whether_the_process_lives
     tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
