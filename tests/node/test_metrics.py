@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from corpus import fill
 from elasticsearch import Elasticsearch
 from observed_apps import read_samples
-from server import sidecar
+from server import reserved_port, sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.node import Node
@@ -138,3 +141,31 @@ def test_connections_and_this_process_are_told(served: tuple[str, Path]) -> None
     assert set(said["score_cache"]) == {"entries", "hits", "misses"}
     for name in ("process_resident_memory_bytes", "process_open_fds", "es_rerank_rerankers"):
         assert total(address, name) > 0
+
+
+@pytest.mark.long
+def test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request(
+    node: Node, tmp_path: Path
+) -> None:
+    models = tiny_cross_encoder(tmp_path / "reranker"), tiny_bi_encoder(tmp_path / "embedder")
+    with reserved_port() as port, reserved_port() as nobody:
+        address = f"http://127.0.0.1:{port}"
+        options = [
+            *("--port", str(port), "--elasticsearch-url", node.url),
+            *("--reranker", str(models[0]), "--embedder", str(models[1])),
+        ]
+        variables = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nobody}"}
+        command = [sys.executable, "-m", "es_rerank", "serve", *options]
+        with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE) as process:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=10), timeout=60) as caller:
+                while True:
+                    try:
+                        if caller.get(f"{address}/readyz").status_code == 200:
+                            break
+                    except httpx.TransportError:
+                        assert process.poll() is None
+                for _ in range(1_000):  # lines of 200 bytes, and a pipe holds 65,536
+                    answer = caller.post(f"{address}/rerank", json={"query": "q", "texts": ["a"]})
+                    assert answer.status_code == 200
+            process.terminate()
+            assert process.wait(60) == 0

@@ -336,6 +336,8 @@ The log has one line for each request
     tests/unit/test_request_log.py::test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
     tests/unit/test_request_log.py::test_health_checks_are_logged_when_they_fail_only
     tests/unit/test_request_log.py::test_a_reader_that_does_not_read_holds_nothing_up
+    tests/node/test_metrics.py::
+        test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
     tests/unit/test_observed.py::test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only
 Everybody who reaches the sidecar may read `/metrics`, which names no caller, index or text.
     tests/unit/test_observed.py::test_labels_are_bounded_whatever_callers_write
