@@ -40,6 +40,20 @@ CONTINUES: ContextVar[bool] = ContextVar("es_rerank_continues", default=False)
 """Whether work is a part of work that was admitted already, so that it is not refused in the middle."""
 
 
+LATER_S: ContextVar[float] = ContextVar("es_rerank_later_s", default=0.0)
+"""Estimated seconds of work that will follow the work that is asked for: admission counts both."""
+
+
+@contextmanager
+def followed_by(seconds: float) -> Iterator[None]:
+    """Let work of some estimated seconds follow what the block asks for."""
+    before = LATER_S.set(seconds)
+    try:
+        yield
+    finally:
+        LATER_S.reset(before)
+
+
 @contextmanager
 def as_a_whole(*, wanted: bool = True) -> Iterator[None]:
     """Let the work that the block asks for be of use only as a whole, or in part too if not ``wanted``."""

@@ -49,7 +49,7 @@ class Call:
 
     ``deadline`` and ``submitted`` are moments of the pool's clock. ``whole``: the results are of use only if
     all are there. ``urgent``: a small call that goes before the caller's others. ``continues``: the call is a
-    part of work that was admitted before.
+    part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
     """
 
     __slots__ = (
@@ -62,6 +62,7 @@ class Call:
         "expected_s",
         "flow",
         "future",
+        "later_s",
         "lengths",
         "missed",
         "number",
@@ -88,9 +89,11 @@ class Call:
         whole: bool = False,
         urgent: bool = False,
         continues: bool = False,
+        later_s: float = 0.0,
     ) -> None:
         self.caller, self.deadline = caller, deadline
         self.whole, self.urgent, self.continues = whole, urgent, continues
+        self.later_s = later_s
         self.after = work if isinstance(work, Before) else None
         self.staged = self.after is not None
         self.prepared: list[Any] | None = None
@@ -122,8 +125,8 @@ class Call:
         return self.lengths[place]
 
     def left_s(self) -> float:
-        """The estimated seconds of the items that wait, those of the next stage included, for one thread."""
-        seconds = self.units * self.work.rate.mean
+        """The estimated seconds of the items that wait and of what follows them, for one thread."""
+        seconds = self.units * self.work.rate.mean + self.later_s
         return seconds if self.after is None else seconds + self.after.expected * self.after.rate.mean
 
     def longest_s(self) -> float:

@@ -8,6 +8,9 @@ from collections import deque
 from .call import Call
 from .rate import Rate
 
+_SECONDS = Rate(1.0)
+"""The rate of work that is known in seconds."""
+
 _NOTHING = 1e-9
 """Less than any length: what rounding leaves."""
 
@@ -21,6 +24,7 @@ class Backlog:
     def add(self, call: Call, sign: int = 1) -> None:
         """Add what is left of a call, or remove it."""
         self.change(call.work.rate, sign * call.units)
+        self.change(_SECONDS, sign * call.later_s)
         if call.after is not None:
             self.change(call.after.rate, sign * call.after.expected)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from ..caller import CALLER, CONTINUES, WHOLE
+from ..caller import CALLER, CONTINUES, LATER_S, WHOLE
 from ..errors import ModelError
 from ..forks import in_every_child, unforked
 from .call import Before, Call, Work
@@ -168,7 +168,15 @@ class Pool:
     def _submit(
         self, work: Work[Any, Any] | Before[Any, Any], deadline: float | None, *, urgent: bool
     ) -> Call:
-        call = Call(work, CALLER.get(), deadline, whole=WHOLE.get(), urgent=urgent, continues=CONTINUES.get())
+        call = Call(
+            work,
+            CALLER.get(),
+            deadline,
+            whole=WHOLE.get(),
+            urgent=urgent,
+            continues=CONTINUES.get(),
+            later_s=LATER_S.get(),
+        )
         with self._lock:
             if self._closed:
                 raise ModelError("the model is closed; load it again")

@@ -271,7 +271,7 @@ class Schedule:
             self._queued -= 1
             self._waiting -= len(call.waiting)
         call.waiting.clear()
-        call.units = 0.0
+        call.units = call.later_s = 0.0
         call.after = None
 
     def _complete(self, call: Call, now: float) -> None:

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import load_reranker
+from es_rerank.caller import LATER_S
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.models import LoadedReranker, LongTextReranker
 from es_rerank.models.closeable import Closeable
 from es_rerank.models.load import check_reranker
+from es_rerank.models.unblocked import expected_s
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
 from es_rerank.node.checks import check_model
@@ -158,3 +160,29 @@ def test_its_name_is_known_before_it_is_loaded_and_the_doctor_sees_both(
         "warn",
     }
     assert check_model("cross-encoder", "cascade:3").status == "fail"
+
+
+class Costly(Given):
+    """A reranker that takes a second for each passage, and remembers what was said to follow."""
+
+    later_s = -1.0
+
+    def expected_s(self, query: str, passages: Sequence[str]) -> float:
+        assert query
+        return float(len(passages))
+
+    def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        self.later_s = LATER_S.get()
+        return super().score(query, passages, deadline=deadline)
+
+
+async def test_the_first_reranker_is_admitted_with_the_work_of_the_second_one() -> None:
+    passages = [str(number) for number in range(100)]
+    for score in ("score", "ascore"):
+        first, then = Costly("first"), Costly("then")
+        both = cascade(first, then, share=0.3)
+        assert expected_s(both, QUERY, passages) == 130
+        scores = getattr(both, score)(QUERY, passages)
+        assert len(await scores if score == "ascore" else scores) == 100
+        assert (first.later_s, then.later_s) == (30, 0)
+    assert expected_s(cascade(Given("a"), Given("b"), share=0.3), QUERY, passages) == 0

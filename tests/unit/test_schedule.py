@@ -254,3 +254,19 @@ def test_texts_are_tokenised_only_when_it_is_their_turn() -> None:
     assert order == [first] * 5 + [second] * 5
     assert schedule.figures().tokens == 6
     assert (schedule.figures().waiting, schedule.figures().running) == (0, 0)
+
+
+def test_work_that_will_follow_a_call_is_counted_from_the_beginning() -> None:
+    schedule, rate = Schedule(1, 480.0), Rate(1.0)
+
+    def call(later_s: float) -> Call:
+        return Call(Work(bool, [1.0], float, rate), A, 10.0, whole=True, later_s=later_s)
+
+    schedule.submit(call(0.0), 0.0)
+    schedule.submit(call(4.0), 0.0)
+    assert schedule.figures().waiting_s == 6
+    with pytest.raises(OverloadError):
+        schedule.submit(call(4.0), 0.0)
+    while (taken := schedule.take(0.0)) is not None:
+        schedule.done(taken, True, 1.0, 0.0)
+    assert schedule.figures().waiting_s == 0

@@ -153,6 +153,10 @@ class LocalReranker(Closeable):
         done = await self._pool.arun_call(self._work(query, parts, runs), deadline=deadline)
         return self._scores(parts, *done, runs)
 
+    def expected_s(self, query: str, passages: Sequence[str]) -> float:
+        """Return the estimated seconds that ``score`` takes one thread, 0 before the first run."""
+        return self._lengths.expected(query, passages) * self._runs.rate.mean
+
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:

@@ -16,7 +16,7 @@ from ...off_loop import is_large, off_loop_if
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
-from ..unblocked import acut
+from ..unblocked import acut, expected_s
 from .wrapped import WrappedReranker
 
 _DIGEST_BYTES = 16
@@ -103,6 +103,10 @@ class Cached(WrappedReranker, Closeable):
             return await off_loop_if(large, known.scores)
         scored = await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline)
         return await off_loop_if(large, known.completed, scored)
+
+    def expected_s(self, query: str, passages: Sequence[str]) -> float:
+        """Return the estimated seconds that the wrapped reranker takes for all passages."""
+        return expected_s(self._inner, query, passages)
 
     def close(self) -> None:
         """Close the wrapped reranker if it can be closed."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...caller import continuing
+from ...caller import LATER_S, continuing, followed_by
 from ...engine.pool import Pool
 from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
-from ..unblocked import acut
+from ..unblocked import acut, expected_s
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
@@ -64,7 +64,8 @@ class Cascade(Closeable):
         When the deadline comes before the better reranker has finished, only the passages that it has scored
         are ``done``.
         """
-        before = self._first.score(query, passages, deadline=deadline)
+        with followed_by(LATER_S.get() + self._then_s(query, passages)):
+            before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
         with continuing():
             after = self._then.score(query, [passages[position] for position in kept], deadline=deadline)
@@ -72,13 +73,26 @@ class Cascade(Closeable):
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
-        before = await self._first.ascore(query, passages, deadline=deadline)
+        with followed_by(LATER_S.get() + self._then_s(query, passages)):
+            before = await self._first.ascore(query, passages, deadline=deadline)
         kept = self._kept(before)
         with continuing():
             after = await self._then.ascore(
                 query, [passages[position] for position in kept], deadline=deadline
             )
         return _joined(before, kept, after)
+
+    def expected_s(self, query: str, passages: Sequence[str]) -> float:
+        """Return the estimated seconds that both rerankers take one thread."""
+        return expected_s(self._first, query, passages) + self._then_s(query, passages)
+
+    def _then_s(self, query: str, passages: Sequence[str]) -> float:
+        """Return the estimated seconds that the better reranker takes for the passages that are kept."""
+        share = min(1.0, self._most(len(passages)) / max(len(passages), 1))
+        return share * expected_s(self._then, query, passages)
+
+    def _most(self, passages: int) -> int:
+        return max(LEAST_KEPT, math.ceil(self._share * passages))
 
     def close(self) -> None:
         """Close both rerankers."""
@@ -91,7 +105,7 @@ class Cascade(Closeable):
         """Return the positions of the best passages, ascending; of equal scores the earlier passage is
         better.
         """
-        most = max(LEAST_KEPT, math.ceil(self._share * len(scores)))
+        most = self._most(len(scores))
         done = np.flatnonzero(scores.done)
         best = done[np.argsort(-as_logits(scores)[done], kind="stable")[:most]]
         return sorted(best.tolist())
@@ -104,14 +118,14 @@ class LongTextCascade(Cascade):
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
         """Return what the better reranker returns."""
-        assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
+        assert isinstance(self._then, LongTextReranker)  # noqa: S101 ``cascade`` checks it
         return self._then.cut(query, texts, deadline=deadline)
 
     async def acut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
         """Return what the better reranker returns."""
-        assert isinstance(self._then, LongTextReranker)  # ``cascade`` checks it
+        assert isinstance(self._then, LongTextReranker)  # noqa: S101 ``cascade`` checks it
         return await acut(self._then, query, texts, deadline=deadline)
 
 
