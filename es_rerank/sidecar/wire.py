@@ -160,6 +160,14 @@ def retry_after(error: EsRerankError) -> dict[str, str]:
     return {} if wait_s is None else {"Retry-After": str(wait_s)}
 
 
+def _wait_of(error: ApiError) -> dict[str, str]:
+    """Return the header ``Retry-After`` of an error of es-rerank or of Elasticsearch, if it has one."""
+    if isinstance(error, EsRerankError):
+        return retry_after(error)
+    said = error.meta.headers.get("retry-after")
+    return {} if said is None else {"Retry-After": said}
+
+
 def warning(text: str | None) -> dict[str, str]:
     """Return the header ``Warning`` with a text, as Elasticsearch writes it (RFC 7234, 5.5); no header for
     None.
@@ -198,7 +206,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, (UnsupportedProductError, SerializationError)):
         error = UnreachableError(f"{foreign('--elasticsearch-url')}; {CHECK}")
     if isinstance(error, ApiError):
-        return answer(request, error.body, error.meta.status)
+        return answer(request, error.body, error.meta.status, _wait_of(error))
     if isinstance(error, (ClientLeftError, ClientDisconnect)):
         return Response(status_code=_CLOSED)
     if isinstance(error, ConnectionTimeout):

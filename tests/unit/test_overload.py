@@ -14,17 +14,22 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elastic_transport import ApiResponseMeta, HttpHeaders
+from elasticsearch import ApiError, AsyncElasticsearch
+from fastapi import Request
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.caller import CALLER, Caller
 from es_rerank.engine.pool import Pool, Rate
+from es_rerank.errors import OverloadError
 from es_rerank.models import AsyncCutting, AsyncEmbedder, Embedder, Vectors
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.unblocked import aembed
+from es_rerank.retrievers.response.client_answers import client_error
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
+from es_rerank.sidecar.wire import error_response
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.pairs import PairEncoder, TextEncoder
 
@@ -229,6 +234,15 @@ async def test_the_work_of_a_caller_who_left_is_dropped(served: Sidecar, path: s
             await asking
         await until(lambda: served.pool.waiting == 1)
         assert served.pool.figures().dropped == 1
+
+
+@pytest.mark.parametrize("whose", ["es-rerank", "elasticsearch"])
+def test_a_search_that_failed_says_when_to_try_again(whose: str) -> None:
+    ours = client_error(OverloadError("too much", retry_after_s=7))
+    meta = ApiResponseMeta(429, "1.1", HttpHeaders({"retry-after": "7"}), 0.0, ours.meta.node)
+    error = ours if whose == "es-rerank" else ApiError("too much", meta, {"status": 429})
+    answer = error_response(Request({"type": "http", "headers": [], "query_string": b""}), error)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
 
 
 class Blocking:
