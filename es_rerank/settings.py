@@ -255,7 +255,7 @@ class Settings(BaseSettings):
     tls_key_password: SecretStr | None = Field(default=None, description="Password of the key.")
     max_connections: int = Field(
         default=MAX_CONNECTIONS,
-        ge=1,
+        ge=8,
         description="Most connections to the sidecar at a time. It keeps fewer where the process may not "
         "open as many files.",
     )

@@ -302,10 +302,10 @@ and less than half as many as the process may open files.
     tests/unit/test_listener.py::test_connections_leave_descriptors_for_all_else
     tests/unit/test_server_life.py::test_hundreds_of_slow_connections_and_few_descriptors
 At this bound it closes those without a request, first of the address that has most.
-    tests/unit/test_connection_clocks.py::test_who_has_most_connections_makes_room_first
-    tests/unit/test_connection_clocks.py::test_the_longest_idle_makes_room_then_the_slowest
+    tests/unit/test_connection_room.py::test_who_has_most_connections_makes_room_first
+    tests/unit/test_connection_room.py::test_the_longest_idle_makes_room_then_the_slowest
 When all are busy, it answers 503; health checks are answered in every case, and so are
-    tests/unit/test_connection_clocks.py::test_when_all_are_busy_others_are_refused_and_health_is_answered
+    tests/unit/test_connection_room.py::test_when_all_are_busy_others_are_refused_and_health_is_answered
 Request line and headers have at most 16 kB and 100 headers (431).
     tests/unit/test_connection_clocks.py::test_large_headers_are_refused_however_they_come
 The sidecar counts what is in a body before it parses it, also while it decompresses it.

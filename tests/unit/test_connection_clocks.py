@@ -1,134 +1,31 @@
-"""Connections by a script: what arrives, when, and what is answered. No network, and a clock that is set."""
+"""How long a connection may take for headers, body and answer, by a script with a clock that is set."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
-
-from es_rerank.sidecar.connections import Connections
-from es_rerank.sidecar.progress import BodyClock, ConnectionLimits, WriteClock
-from es_rerank.sidecar.protocol import Connection
-
-LIMITS = ConnectionLimits(
-    connections=40, header_s=10, body_s=20, body_bytes_per_s=1000, write_s=30, idle_s=1_000_000
+from scripted_connections import (
+    LIMITS,
+    Script,
+    answered,
+    begun,
+    ending_tasks,
+    parsed,
+    reads_all,
+    refused,
+    settle,
 )
+from starlette.types import Receive, Scope, Send
 
-
-class Transport(asyncio.Transport):
-    """What asyncio gives a protocol. ``unread`` bytes of what was written wait for the caller."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__({"peername": (address, 5000), "sockname": ("127.0.0.1", 80)})
-        self.written = b""
-        self.unread = 0
-        self.closed = self.aborted = self.paused = self.ended = False
-
-    def write(self, data: Any) -> None:
-        assert not self.ended
-        self.written += bytes(data)
-
-    def write_eof(self) -> None:
-        self.ended = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def is_closing(self) -> bool:
-        return self.closed or self.aborted
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-
-class Script:
-    """Connections of one server, with a clock that stands still until it is moved."""
-
-    def __init__(self, app: ASGIApp, limits: ConnectionLimits = LIMITS) -> None:
-        self.now = 1000.0
-        self.all = Connections(limits, lambda: self.now)
-        self._config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off")
-        self._config.load()
-        self._state = ServerState()
-
-    def connection(self, address: str = "192.0.2.1") -> tuple[Connection, Transport]:
-        transport = Transport(address)
-        made = Connection(connections=self.all, config=self._config, server_state=self._state, app_state={})
-        made.connection_made(transport)
-        return made, transport
-
-    def after(self, seconds: float) -> None:
-        self.now += seconds
-        self.all.look()
-
-
-def parsed(written: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = written.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines)
-    return int(first.split()[1]), headers, body
-
-
-def refused(transport: Transport, status: int, kind: str) -> str:
-    """Return the reason of an answer in Elasticsearch's format, after which the connection ends."""
-    found, headers, body = parsed(transport.written)
-    error = json.loads(body)
-    assert (found, error["status"], error["error"]["type"]) == (status, status, kind)
-    assert headers["connection"] == "close"
-    assert headers["x-elastic-product"] == "Elasticsearch"
-    assert int(headers["content-length"]) == len(body)
-    assert transport.ended or transport.aborted
-    return str(error["error"]["reason"])
-
-
-async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that answers with the number of bytes in the body."""
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        size += len(message["body"])
-        if not message["more_body"]:
-            break
-    await answered(send, str(size).encode())
-
-
-async def answered(send: Send, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def settle() -> None:
-    """Let all tasks go as far as they can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
+from es_rerank.sidecar.progress import BodyClock, ConnectionLimits, WriteClock
 
 
 @pytest.fixture(autouse=True)
-async def _no_task_is_left() -> Any:
-    yield
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
+async def _no_task_is_left() -> AsyncIterator[None]:
+    async with ending_tasks():
+        yield
 
 
 # --- headers ------------------------------------------------------------------------------------------------
@@ -225,12 +122,6 @@ async def test_what_is_not_http_is_refused_in_elasticsearchs_format() -> None:
 
 
 # --- bodies -------------------------------------------------------------------------------------------------
-
-
-def begun(script: Script, length: int) -> tuple[Connection, Transport]:
-    connection, transport = script.connection()
-    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % length)
-    return connection, transport
 
 
 async def test_a_body_that_stops_is_refused() -> None:
@@ -417,153 +308,3 @@ async def test_a_large_answer_is_not_given_to_the_transport_at_once() -> None:
     connection.resume_writing()
     await settle()
     assert parsed(transport.written)[2] == body
-
-
-# --- room ---------------------------------------------------------------------------------------------------
-
-
-async def stays(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that answers `/work` never."""
-    if scope["path"] != "/work":
-        await reads_all(scope, receive, send)
-        return
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script(stays)
-
-
-def asked(script: Script, path: bytes, address: str = "192.0.2.1", method: bytes = b"GET") -> Transport:
-    connection, transport = script.connection(address)
-    connection.data_received(method + b" " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
-    return transport
-
-
-async def test_the_longest_idle_makes_room_then_the_slowest(script: Script) -> None:
-    _, slow = script.connection()
-    script.now += 1
-    first = asked(script, b"/1")
-    await settle()
-    script.now += 1
-    second = asked(script, b"/2")
-    work = asked(script, b"/work")
-    await settle()
-    for expected in (first, second, slow):
-        assert script.all.make_room()
-        assert expected.aborted
-        lost = next(one for one in script.all.open if one.transport is expected)
-        lost.connection_lost(None)
-    assert not script.all.make_room()
-    assert not work.is_closing()
-
-
-async def test_who_has_most_connections_makes_room_first(script: Script) -> None:
-    script.connection("192.0.2.7")
-    script.now += 1
-    many = [script.connection(f"2001:db8:1:2::{i}")[1] for i in range(3)]
-    assert script.all.make_room()
-    assert [transport.aborted for transport in many].count(True) == 1
-
-
-async def test_a_request_that_is_not_whole_is_told_why_it_makes_room(script: Script) -> None:
-    connection, transport = script.connection()
-    connection.data_received(b"GET / HT")
-    script.all.make_room()
-    refused(transport, 503, "unavailable_exception")
-    assert parsed(transport.written)[1]["retry-after"] == "1"
-
-
-async def test_when_all_are_busy_others_are_refused_and_health_is_answered(script: Script) -> None:
-    for _ in range(LIMITS.busy):
-        asked(script, b"/work")
-    await settle()
-    assert script.all.figures().busy == LIMITS.busy
-    late = asked(script, b"/late")
-    probes = [asked(script, path) for path in (b"/healthz", b"/readyz?x=1", b"/metrics", b"/_rerank/status")]
-    head = asked(script, b"/late", method=b"HEAD")
-    await settle()
-    assert "max_connections" in refused(late, 503, "unavailable_exception")
-    assert [parsed(probe.written)[0] for probe in probes] == [200] * 4
-    status, headers, body = parsed(head.written)
-    assert (status, headers["retry-after"], body) == (503, "1", b"")
-
-
-async def test_a_body_that_is_still_coming_makes_room_for_a_whole_request(script: Script) -> None:
-    for _ in range(LIMITS.busy):
-        begun(script, 100)
-    await settle()
-    served = asked(script, b"/now")
-    await settle()
-    assert parsed(served.written)[0] == 200
-    assert script.all.ended["evicted"] == 1
-
-
-# --- the end ------------------------------------------------------------------------------------------------
-
-
-async def test_what_is_not_answered_at_the_end_gets_503(script: Script) -> None:
-    work, idle = asked(script, b"/work"), asked(script, b"/idle")
-    part, half = script.connection()
-    part.data_received(b"GET / H")
-    _, silent = script.connection()
-    await settle()
-    idle.written = b""
-    script.all.stopping = True
-    script.all.end()
-    await settle()
-    for transport in (work, half):
-        assert "stopping" in refused(transport, 503, "unavailable_exception")
-    assert [(one.closed, one.written) for one in (idle, silent)] == [(True, b"")] * 2
-    assert script.all.busy == 0
-
-
-async def test_an_answer_that_has_begun_is_cut_at_the_end() -> None:
-    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"some", "more_body": True})
-        await asyncio.Event().wait()
-
-    script = Script(endless)
-    cut = asked(script, b"/")
-    await settle()
-    script.all.end()
-    await settle()
-    assert cut.aborted
-    assert not cut.written.endswith(b"0\r\n\r\n")
-    assert script.all.busy == 0
-
-
-async def test_new_requests_are_refused_while_it_stops_and_health_is_not(script: Script) -> None:
-    connection, transport = script.connection()
-    script.all.leaving = script.all.stopping = True
-    probe = asked(script, b"/healthz")
-    connection.data_received(b"GET /new HTTP/1.1\r\nhost: x\r\n\r\n")
-    await settle()
-    refused(transport, 503, "unavailable_exception")
-    assert parsed(transport.written)[1]["retry-after"] == "5"
-    assert parsed(probe.written)[:2] == (200, {"content-length": "1", "connection": "close"})
-
-
-async def test_a_request_that_ends_its_connection_twice_is_answered_once(script: Script) -> None:
-    connection, transport = script.connection()
-    connection.data_received(b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n")
-    await settle()
-    script.all.end()
-    script.all.end()
-    script.all.look()
-    connection.data_received(b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n")
-    await settle()
-    assert transport.written.count(b"HTTP/1.1 ") == 1
-
-
-async def test_a_websocket_is_a_plain_request(script: Script, caplog: pytest.LogCaptureFixture) -> None:
-    connection, transport = script.connection()
-    connection.data_received(
-        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
-    )
-    await settle()
-    assert parsed(transport.written)[0] == 200
-    assert not caplog.records
