@@ -173,6 +173,25 @@ def test_an_elasticsearch_that_has_too_much_to_do_is_not_asked_again(gateway: Ga
 
 
 @fault(
+    "what answers for Elasticsearch has not the form of its answers",
+    caller="502 `search_exception`",
+    log="the request",
+    after="the next search is answered",
+)
+@pytest.mark.parametrize("body", [[], {"hits": []}, {"responses": {}, "id": 1, "hits": {"hits": {}}}])
+def test_an_answer_without_the_form_of_elasticsearchs_is_no_fault_of_the_sidecar(
+    gateway: Gateway, body: Any
+) -> None:
+    gateway.node.behave(body)
+    assert said(gateway.search(HERE)) == (502, "search_exception")
+    gateway.node.behave({"id": "p", "hits": {"hits": []}, "responses": [{}, {}]})
+    assert said(gateway.search(HERE)) == (502, "search_exception")
+    assert "unexpected" not in gateway.log.read_text(encoding="utf-8")
+    gateway.node.behave({})
+    assert gateway.search().status_code == 200
+
+
+@fault(
     "a caller leaves while Elasticsearch works",
     caller="nothing",
     log="the request",

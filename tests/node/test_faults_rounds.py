@@ -37,8 +37,9 @@ def behaves(method: str, path: str) -> Behaviour:
     if path.startswith("/broken"):
         return "reset"
     if path.endswith("/_pit"):
-        return {"id": "p"}
-    return healthy(path) or {"took": 1, "hits": {"hits": []}}
+        return {"id": "p", "num_freed": 1, "succeeded": True}
+    found = {"took": 1, "timed_out": False, "_shards": {"failed": 0}, "status": 200, "hits": {"hits": []}}
+    return healthy(path) or ({"took": 1, "responses": [found] * 2} if path.endswith("_msearch") else found)
 
 
 class Caller:
@@ -46,8 +47,9 @@ class Caller:
 
     def __init__(self, url: str) -> None:
         self.seen: Counter[Any] = Counter()
-        self._url = url
         self._where = httpx.URL(url)
+        none_kept = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S, limits=none_kept)
 
     def round(self, number: int) -> None:
         texts = [f"text {i}" for i in range(8)]
@@ -66,7 +68,7 @@ class Caller:
 
     def _post(self, path: str, body: Any, **headers: str) -> None:
         try:
-            answer = httpx.post(self._url + path, json=body, headers=headers, timeout=PATIENCE_S)
+            answer = self._http.post(path, json=body, headers=headers)
         except httpx.RemoteProtocolError:
             self.seen[path, "broken"] += 1
         else:

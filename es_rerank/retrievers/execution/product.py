@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import SearchError
+
 PRODUCT_HEADER = "x-elastic-product"
 PRODUCT = "Elasticsearch"
 
@@ -60,6 +62,34 @@ def older(number: Any) -> str | None:  # noqa: ANN401 any JSON value may arrive
         f"this is Elasticsearch {number}, and es-rerank supports {oldest} and later: a search may be refused "
         "or answered differently"
     )
+
+
+def check_form(body: Any, *, search: bool = False, several: bool = False, pit: bool = False) -> None:  # noqa: ANN401 any JSON value may arrive
+    """Check that an answer has what is read of it.
+
+    ``search``, ``several`` and ``pit``: it is that of a search, of several searches, of opening a point in
+    time. Raises SearchError if it lacks what Elasticsearch always sends.
+    """
+    right = isinstance(body, dict)
+    if right and pit:
+        right = isinstance(body.get("id"), str)
+    if right and several:
+        items = body.get("responses")
+        right = isinstance(items, list) and all(
+            isinstance(item, dict) and ("error" in item or _has_hits(item)) for item in items
+        )
+    if right and search:
+        right = _has_hits(body)
+    if not right:
+        raise SearchError(
+            "an answer of Elasticsearch lacks what each of them has; a server in front of it may have "
+            "changed or written it"
+        )
+
+
+def _has_hits(body: Mapping[str, Any]) -> bool:
+    hits = body.get("hits")
+    return isinstance(hits, dict) and isinstance(hits.get("hits"), list)
 
 
 class VersionCheck:

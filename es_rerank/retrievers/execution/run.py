@@ -50,6 +50,7 @@ from .commands import (
 from .driver import Driver
 from .leaf_failures import as_failure, failure_of
 from .plugin_info import PluginInfo, not_asked, plugin_info
+from .product import check_form
 from .telling import tell_end, tell_error, tell_trouble
 from .unread import as_bytes, whole, whole_error
 
@@ -309,7 +310,8 @@ def _result_of(
 
     ``sent_bytes`` and ``received_bytes``: the sizes of the bodies, None where they are not known.
 
-    Raises ApiError when the request held several searches and some of them failed.
+    Raises ApiError when the request held several searches and some of them failed, SearchError when the
+    response is not of Elasticsearch's form.
     """
     if isinstance(command, Forward):
         context.stats.forwarded = True
@@ -327,8 +329,15 @@ def _result_of(
     assert isinstance(command, EsRequest | SearchInside)  # noqa: S101 all other commands were handled
     stats.sent_bytes += sent_bytes or (0 if command.body is None else _size(command.body))
     if isinstance(command, SearchInside):
+        check_form(body, search=True)
         stats.parts.see("elasticsearch", body)
         return answer
+    check_form(
+        body,
+        search=command.path.endswith("/_search"),
+        several=command.has_lines,
+        pit=command.method == "POST" and command.stage == "point_in_time",
+    )
     if command.has_lines:
         failed = {i: item for i, item in enumerate(body["responses"]) if "error" in item}
         if failed:
