@@ -13,6 +13,7 @@ from ..errors import UnauthorizedError
 from ..models import Embedder, LongTextReranker, Reranker
 from ..models.manifest import Manifest
 from ..models.wrappers.wrapped import WrappedReranker
+from ..off_loop import off_loop
 from .authority import require_key
 from .log import RELEASE
 from .metrics import Metrics
@@ -54,7 +55,8 @@ async def metrics(request: Request, service: Running) -> Response:
     """
     _is_operator(request, service)
     kept: Metrics = request.app.state.metrics
-    data, media_type = kept.exposed(request.headers.get("accept", ""))
+    # Thousands of lines take tens of milliseconds.
+    data, media_type = await off_loop(kept.exposed, request.headers.get("accept", ""))
     return Response(data, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
