@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from elastic_transport import ApiResponse, ApiResponseMeta, HttpHeaders, NodeConfig, SerializationError
+from elasticsearch import ApiError
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_elasticsearch import Reply, Script
@@ -20,7 +21,7 @@ from es_rerank import off_loop as module
 from es_rerank.off_loop import LARGE_CHARACTERS, LARGE_VALUES, is_large, off_loop, off_loop_if
 from es_rerank.retrievers.execution.commands import Context, EsRequest, ServedModels
 from es_rerank.retrievers.execution.run import Connection, arun
-from es_rerank.retrievers.execution.unread import LateSerializer, Unread, as_bytes, whole
+from es_rerank.retrievers.execution.unread import JSON_TYPES, LateSerializer, Unread, as_bytes, whole
 from es_rerank.retrievers.response.answer import SearchStats
 from es_rerank.sidecar import large_answer
 from es_rerank.sidecar.large_answer import LargeAnswer, written
@@ -175,3 +176,14 @@ async def test_a_large_answer_is_sent_in_pieces_with_its_length() -> None:
     assert dict(start["headers"])[b"content-length"] == str(len(body)).encode()
     assert [piece["more_body"] for piece in pieces] == [True] * (len(pieces) - 1) + [False]
     assert len(pieces) > 2
+
+
+async def test_a_large_error_of_elasticsearch_is_an_error_as_a_small_one() -> None:
+    body = {"error": {"type": "too_long", "reason": "x" * 100_000}, "status": 400}
+    script = Script(lambda path, _: Reply(400, body) if path.startswith("POST") else Reply(body={}))
+    async with script.async_client() as client:
+        for media in JSON_TYPES:
+            client.transport.serializers.serializers[media] = LateSerializer()
+        with pytest.raises(ApiError) as caught:
+            await client.search(index="a", retriever={"rrf": {"retrievers": [{"standard": {}}]}})
+    assert caught.value.body["error"]["type"] == "too_long"
