@@ -10,6 +10,7 @@ No span holds a query or a text, unless ``texts`` asks for them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +28,11 @@ from .record import Record
 _MOST_DOCUMENTS = 20
 """Most documents whose texts are in a span. A span has at most 128 attributes by default, and drops others
 when it has more."""
+
+
+for _name in ("attributes", "baggage", "propagators", "trace", "util"):
+    # Their warnings quote the headers of callers.
+    logging.getLogger(f"opentelemetry.{_name}").setLevel(logging.ERROR)
 
 
 class Spans:

@@ -134,6 +134,27 @@ async def test_requests_to_elasticsearch_carry_the_trace_on() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("baggage", "attorney-client-privileged" * 400),
+        ("baggage", "attorney client privileged"),
+        ("baggage", 'k=attorney"client privileged'),
+        ("tracestate", "ATTORNEY=client privileged"),
+        ("tracestate", "a=privileged,a=privileged"),
+        ("traceparent", "00-privileged"),
+    ],
+)
+async def test_trace_headers_that_are_wrong_are_not_logged(
+    name: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spans = Spans()
+    async with observed(spans.observing()) as (caller, _):
+        answer = await caller.post("/articles/_search", json=SEARCH, headers={**CALLER, name: value})
+    assert answer.status_code == 200
+    assert "privileged" not in caplog.text
+
+
 async def test_errors_are_named_and_not_quoted() -> None:
     secret = "attorney-client-privileged"
 
