@@ -90,7 +90,7 @@ class KeyedRoute(APIRoute):
             with _served_as(require_key(request), request):
                 body = await read_body(request, limit, Counted())
                 most = request.app.state.service.most_documents
-                value = await parsed(body.plain, lambda plain: _read(plain, most, model))
+                value = await parsed(request, body.plain, lambda plain: _read(plain, most, model))
                 return await handle(_Admitted(request, body.plain, value))
 
         return handle_admitted

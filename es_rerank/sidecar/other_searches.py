@@ -61,7 +61,7 @@ async def other_search(request: Request, service: Running) -> Response:
     body = await read_body(request, service.limits.body_bytes, counted, lambda _: False)
     kind = None
     if b"retriever" in body.plain and body.fault is None and len(body.plain) <= _MOST_BYTES:
-        kind = await parsed(body.plain, lambda data: next(_run_here(data, service), None))
+        kind = await parsed(request, body.plain, lambda data: next(_run_here(data, service), None))
     if kind is not None:
         inside = f"; or install the plugin es-rerank and name [{NAMES[kind]}]" if kind in NAMES else ""
         raise InvalidSearchError(

@@ -150,7 +150,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
         sent.check()
         if not sent.plain:
             Counted().check(plain)
-        body = await parsed(plain, lambda data: _run_here(data, service.elasticsearch_runs))
+        body = await parsed(request, plain, lambda data: _run_here(data, service.elasticsearch_runs))
     if body is None:
         return await forwarded_search(request, service, sent.data, again=True)
     check_answerable(request)
@@ -285,7 +285,9 @@ async def _msearch(request: Request, service: Service, index: str | None) -> Res
         check_readable(request, sent.plain, service.elasticsearch_runs)
     elif _has_retriever(sent.plain):
         sent.check()
-        searches = await parsed(sent.plain, lambda data: _some_run_here(data, service.elasticsearch_runs))
+        searches = await parsed(
+            request, sent.plain, lambda data: _some_run_here(data, service.elasticsearch_runs)
+        )
     if searches is None:
         return await forwarded_search(request, service, sent.data, again=True)
     check_answerable(request)

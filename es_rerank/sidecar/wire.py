@@ -53,9 +53,22 @@ class ClientLeftError(Exception):
     """Raised when the caller closed the connection: the work was cancelled, and no answer can be sent."""
 
 
-async def parsed(data: bytes, read: Callable[[bytes], T]) -> T:
-    """Return what ``read`` makes of the bytes of a body. Many bytes are read beside the event loop."""
-    return await off_loop(read, data) if len(data) > _FEW_BYTES else read(data)
+async def parsed(request: Request, data: bytes, read: Callable[[bytes], T]) -> T:
+    """Return what ``read`` makes of the bytes of a body. Many bytes are read beside the event loop.
+
+    Raises ClientLeftError when the caller closes the connection meanwhile, DeadlineError when the deadline
+    comes first: many large bodies may wait.
+    """
+    if len(data) <= _FEW_BYTES:
+        return read(data)
+    seconds = request.app.state.service.allowed_s(timeout_s(request))
+    try:
+        async with asyncio.timeout(seconds):
+            return await cancel_on_disconnect(request, off_loop(read, data))
+    except TimeoutError as error:
+        raise DeadlineError(
+            f"the deadline came before the request body was parsed; allow more with {TIMEOUT_HEADER}"
+        ) from error
 
 
 def json_object(data: bytes) -> dict[str, Any]:

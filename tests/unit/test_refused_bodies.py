@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from corpus import EMBEDDER
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.defaults import MAX_DEPTH, MAX_KEYS, MAX_QUERY_CHARACTERS, MAX_TEXT_CHARACTERS, MAX_VALUES
+from es_rerank.off_loop import off_loop
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
@@ -189,3 +191,22 @@ async def test_the_first_fault_of_a_large_body_is_told_as_that_of_a_small_one(
         answer = await caller.post("/_rerank/v1/score", json={"query": "a", "documents": documents})
         told.append((answer.status_code, answer.json()["error"]["reason"]))
     assert told[0] == told[1] == (400, "[documents.0.passages.0.text] input should be a valid string")
+
+
+async def test_a_body_that_waits_for_a_thread_ends_at_its_deadline(caller: httpx.AsyncClient) -> None:
+    begun, may_end = threading.Semaphore(0), threading.Event()
+
+    def busy() -> None:
+        begun.release()
+        may_end.wait()
+
+    others = [asyncio.ensure_future(off_loop(busy)) for _ in range(2)]
+    for _ in others:
+        await asyncio.to_thread(begun.acquire)
+    body = {"query": "a", "texts": ["a" * 100_000]}
+    late = await caller.post("/rerank", json=body, headers={"x-rerank-timeout-ms": "1"})
+    small = await caller.post("/rerank", json={"query": "a", "texts": ["a"]})
+    may_end.set()
+    await asyncio.gather(*others)
+    assert (late.status_code, small.status_code) == (504, 200)
+    assert "before the request body was parsed" in late.text
