@@ -36,7 +36,7 @@ _LOOK_S = 0.05
 _FLUSH_S = 1.0
 """How long the last answers may take to be read, in seconds."""
 
-_CLOSE_S = 5.0
+_CLOSE_S = 2.0
 """How long the process may take to end after its last answer, in seconds: a thread that loads or runs a model
 cannot be ended, and Python waits for it."""
 

@@ -136,7 +136,6 @@ def test_a_sidecar_that_stops_is_first_not_ready_then_refuses_then_ends(
 def test_a_request_that_is_not_answered_when_the_sidecar_ends_gets_503(
     tmp_path: Path, later: Callable[..., Future[Any]]
 ) -> None:
-    """The process ends with code 0, though a thread of it cannot be ended."""
     with waiting_sidecar(tmp_path, {"ES_RERANK_DRAIN_MS": "10"}) as sidecar:
         running = later(sidecar.rerank, "endless")
         until(lambda: sidecar.is_asked("endless"))
@@ -144,8 +143,21 @@ def test_a_request_that_is_not_answered_when_the_sidecar_ends_gets_503(
         cut = running.result(GUARD_S)
         assert (cut.status_code, cut.headers["retry-after"]) == (503, "5")
         assert cut.json()["error"]["type"] == "unavailable_exception"
+        sidecar.answers("endless")
         assert sidecar.process.wait(GUARD_S) == 0
         assert "Exception" not in sidecar.log
+
+
+@pytest.mark.long
+def test_a_thread_that_cannot_be_ended_does_not_keep_the_process(
+    tmp_path: Path, later: Callable[..., Future[Any]]
+) -> None:
+    with waiting_sidecar(tmp_path, {"ES_RERANK_DRAIN_MS": "10"}) as sidecar:
+        running = later(sidecar.rerank, "endless")
+        until(lambda: sidecar.is_asked("endless"))
+        sidecar.process.send_signal(signal.SIGTERM)
+        assert running.result(GUARD_S).status_code == 503
+        assert sidecar.process.wait(GUARD_S) == 0
 
 
 def _can_connect(url: str) -> bool:
