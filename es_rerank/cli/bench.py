@@ -21,7 +21,8 @@ class _Benches(LazyGroup):
         "load": Entry(
             "bench_load",
             "Compare the latency under load of the sidecar and of infinity's server: open loop, same "
-            "weights, same requests at the same times.",
+            "weights, same requests at the same times. With --overload: what each answers in time when it is "
+            "offered too much.",
         ),
         "cost": Entry(
             "bench_cost",
