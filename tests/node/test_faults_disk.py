@@ -24,7 +24,7 @@ from waiting import until
 from es_rerank.collection import Document
 from es_rerank.errors import IngestError, NodeError, outcome_of
 from es_rerank.node import Node, lifecycle, record, running
-from es_rerank.node.plugin import archive
+from es_rerank.node.plugin import archive, installation
 
 FULL = Path("/dev/full")
 
@@ -215,3 +215,34 @@ def test_no_half_archive_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         archive.build("9.5.0", "1", out)
     assert made.path.read_bytes() == before
     assert {entry.name for entry in out.iterdir()} == {made.path.name, made.checksum.name}
+
+
+TOOL = """#!/bin/sh
+# Plays elasticsearch-plugin: it removes, and cannot install.
+case "$1" in
+  remove) rm -r "$(dirname "$0")/../plugins/$2" ;;
+  *) echo "No space left on device" >&2; exit 74 ;;
+esac
+"""
+
+
+@fault(
+    "the disk is full while the plugin is replaced in Elasticsearch",
+    caller="exit code 5, with the last lines of Elasticsearch's tool",
+    log="one sentence with the reason",
+    after="the plugin that was installed before is back",
+)
+def test_a_plugin_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    before = tmp_path / "plugins" / "es-rerank" / "plugin-descriptor.properties"
+    for folder in ("lib", "bin"):
+        (tmp_path / folder).mkdir()
+    before.parent.mkdir(parents=True)
+    before.write_text("version=0.9\n", encoding="utf-8")
+    (tmp_path / "lib" / "elasticsearch-9.5.0.jar").touch()
+    tool = tmp_path / "bin" / "elasticsearch-plugin"
+    tool.write_text(TOOL, encoding="utf-8")
+    tool.chmod(0o755)
+    with pytest.raises(NodeError, match="No space left on device"):
+        installation.install(tmp_path)
+    assert before.read_text(encoding="utf-8") == "version=0.9\n"
+    assert installation.installed_version(tmp_path) == "0.9"

@@ -68,9 +68,16 @@ def said(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["type"]
 
 
+VECTOR = {
+    "field": "v",
+    "query_vector_builder": {"text_embedding": {"model_text": "q"}},
+    "k": 1,
+    "num_candidates": 1,
+}
 WAYS: dict[str, tuple[str, str, Any]] = {
     "a search that is sent on": ("POST", "/a/_search", THERE),
     "a search that runs here": ("POST", "/a/_search", HERE),
+    "a search whose query vector is made here": ("POST", "/a/_search", {"retriever": {"knn": VECTOR}}),
     "several searches": ("POST", "/a/_msearch", [{}, THERE]),
     "a point in time": ("POST", "/a/_pit?keep_alive=1m", None),
     "another search": ("POST", "/a/_async_search", {"query": {"match_all": {}}}),
