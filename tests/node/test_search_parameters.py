@@ -192,6 +192,9 @@ def test_the_client_takes_every_parameter_under_its_own_name(es: Elasticsearch, 
                     outcomes.append("taken")
                 except ApiError as error:
                     outcomes.append(error.error)
+            if name == "suggest_field":  # without a text: status 400 here, 500 in Elasticsearch 9.5
+                assert outcomes == ["illegal_argument_exception", "null_pointer_exception"]
+                continue
             assert outcomes[0] == outcomes[1], name
     sliced = []
     for searching in (client, es):

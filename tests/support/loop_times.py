@@ -4,7 +4,9 @@
 
 takes the arguments of ``es-rerank serve``. SIGUSR1 prints the longest callbacks so far as one line of JSON to
 standard output, SIGUSR2 prints them and starts anew, and the end of the server prints them too. With the
-variable ``LOOP_TIMES_FILE`` the lines are appended to that file instead.
+variable ``LOOP_TIMES_FILE`` the lines are appended to that file instead. With ``LOOP_TIMES_STACKS=0`` nobody
+looks at the thread: in Python 3.11 a look at the frames of another thread may end the process (seen once in
+some hundred thousand requests).
 
 ``largest`` lists the longest callbacks: ``cpu_ms`` is the CPU time of the event loop's thread (what matters
 on a busy machine), ``wall_ms`` the time that passed, ``task`` the coroutine, ``from`` and ``to`` where it was
@@ -84,7 +86,8 @@ class LoopTimes:
                 after()
 
         events.Handle._run = measured  # type: ignore[assignment, method-assign] # noqa: SLF001
-        threading.Thread(target=self._look, daemon=True).start()
+        if os.environ.get("LOOP_TIMES_STACKS") != "0":
+            threading.Thread(target=self._look, daemon=True).start()
 
     def _note(
         self,

@@ -88,6 +88,7 @@ def target(tree: Path, elasticsearch: str, folder: Path, more: Sequence[str] = (
         "PYTHONPATH": str(tree),
         "COLUMNS": "200",
         "LOOP_TIMES_FILE": str(times),
+        "LOOP_TIMES_STACKS": "0",
         **_longest(tree),
         "ES_RERANK_STATE_DIR": str(folder / "state"),
         "ES_RERANK_API_KEY_HASHES": hashlib.sha256(KEY).hexdigest(),
