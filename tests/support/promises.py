@@ -267,7 +267,7 @@ A `remote:` reranker trusts the CA in the variable `SSL_CERT_FILE`
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
 What callers see, what the log says and what is true afterwards stands in [FAULTS.md](FAULTS.md)
     tests/unit/test_fault_table.py::test_the_table_is_that_of_the_tests
-A search that the sidecar sends on ends at `X-Rerank-Timeout-Ms`, else at `ES_RERANK_MAX_TIMEOUT_MS`, with a 504.
+A search that the sidecar sends on ends at `X-Rerank-Timeout-Ms`
     tests/node/test_faults_elasticsearch.py::test_a_search_that_is_not_answered_ends_at_its_deadline
 Other requests of `--pass-through` end when nothing moves for ten minutes.
     tests/node/test_faults_elasticsearch.py::test_other_requests_end_when_nothing_moves
