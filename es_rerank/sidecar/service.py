@@ -151,10 +151,15 @@ class Service:
         self._models, self.fault = ServedModels(rerankers, embedder), ""
 
     async def close(self) -> None:
-        """Close the connections to Elasticsearch and to rerank services."""
+        """Close the connections to Elasticsearch and to rerank services, and end the threads of the models.
+
+        Work that still waits is not done: the process would end only after it.
+        """
         for reranker in self._models.rerankers.values() if self._models else ():
             if isinstance(reranker, LoadedReranker):
                 await reranker.aclose()
+        if self.pool is not None:
+            await asyncio.to_thread(self.pool.close)
         await self.elasticsearch.close()
         await self.upstream.close()
 

@@ -21,7 +21,7 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.caller import CALLER, Caller
 from es_rerank.engine.pool import Pool, Rate
-from es_rerank.errors import OverloadError
+from es_rerank.errors import ModelError, OverloadError
 from es_rerank.models import AsyncCutting, AsyncEmbedder, Embedder, Vectors
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
@@ -85,9 +85,10 @@ class Sidecar:
     """A sidecar with tiny models, whose pool has one thread."""
 
     def __init__(
-        self, client: httpx.AsyncClient, pool: Pool, model: CrossEncoder, embedder: Embedder
+        self, client: httpx.AsyncClient, service: Service, pool: Pool, model: CrossEncoder, embedder: Embedder
     ) -> None:
-        self.client, self.pool, self.model, self.embedder = client, pool, model, embedder
+        self.client, self.service, self.pool = client, service, pool
+        self.model, self.embedder = model, embedder
 
     async def post(self, path: str, body: object, **headers: str) -> httpx.Response:
         return await self.client.post(path.replace("any", self._name(path)), json=body, headers=headers)
@@ -143,8 +144,7 @@ async def sidecar(tmp_path: Path, embedder: Embedder | None = None) -> AsyncIter
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
     ):
         await until(lambda: not service.fault)
-        yield Sidecar(client, pool, model, embedder)
-    pool.close()
+        yield Sidecar(client, service, pool, model, embedder)
 
 
 @pytest.fixture
@@ -243,6 +243,28 @@ def test_a_search_that_failed_says_when_to_try_again(whose: str) -> None:
     error = ours if whose == "es-rerank" else ApiError("too much", meta, {"status": 429})
     answer = error_response(Request({"type": "http", "headers": [], "query_string": b""}), error)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
+async def test_a_sidecar_that_ends_does_no_work_that_waits(tmp_path: Path) -> None:
+    ran: list[int] = []
+    async with sidecar(tmp_path) as served:
+        pool = served.pool
+
+        def work(number: int) -> None:
+            ran.append(number)
+            begun.set()
+            assert free.wait(30)
+
+        begun, free = threading.Event(), threading.Event()
+        asking = asyncio.create_task(pool.arun(work, [1] * 100, length=float))
+        await until(begun.is_set)
+        ended = asyncio.create_task(served.service.close())
+        await until(lambda: pool.waiting == 0)
+        free.set()
+        await ended
+    with pytest.raises(ModelError, match="closed"):
+        await asking
+    assert ran == [1]
 
 
 class Blocking:
