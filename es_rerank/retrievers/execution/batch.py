@@ -152,8 +152,9 @@ def _check_names(header: Mapping[str, Any]) -> None:
     """Raise RequestError for an index without a name: Elasticsearch 9.5 answers the whole ``_msearch`` with
     status 500.
     """
-    if any(isinstance(header.get(key), list) and None in header[key] for key in _INDEX):
-        raise RequestError("the metadata section must name an index, found null")
+    for key in _INDEX:
+        if isinstance(header.get(key), list) and None in header[key]:
+            raise RequestError(f"[{key}] in the metadata section must hold names of indices, found null")
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
