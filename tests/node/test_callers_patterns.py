@@ -101,7 +101,7 @@ def test_sigterm_ends_a_sidecar_that_cuts_a_text(
 ) -> None:
     filled(es, index, "w " * 30 + "ab" * 1_000_000)
     with sidecar(node.url, *models, tmp_path / "log") as (url, process), ThreadPoolExecutor() as threads:
-        headers = {"x-rerank-timeout-ms": "600000"}
+        headers = {"x-rerank-timeout-ms": "300000"}
         search = threads.submit(
             httpx.post,
             f"{url}/{index}/_search",
