@@ -198,7 +198,10 @@ class Watched:
 
     def encode_batch_fast(self, texts: list[str], *, add_special_tokens: bool) -> list[Encoding]:
         self.characters += sum(map(len, texts))
-        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
+            texts, add_special_tokens=add_special_tokens
+        )
+        return encodings
 
 
 LONG_TEXTS = {
