@@ -20,8 +20,11 @@ _REMEDY = "send it as application/json and accept application/json"
 def is_json(request: Request) -> bool:
     """Whether Elasticsearch reads the body of a request as JSON.
 
-    A body in the URL has its type there. Elasticsearch itself refuses other types, and a body without one.
+    A body in the URL has its type there. Elasticsearch itself refuses other types, a body without one, and
+    one with two.
     """
+    if len(request.headers.getlist("content-type")) > 1:
+        return False
     written = request.query_params.get("source_content_type") if "source" in request.query_params else None
     return bool(_JSON.match(request.headers.get("content-type", "") if written is None else written))
 

@@ -16,6 +16,7 @@ from scripted_elasticsearch import Reply, Script
 
 from es_rerank import RequestError
 from es_rerank.errors import RetrieverParsingError
+from es_rerank.retrievers.grammar.json_values import read_json
 from es_rerank.retrievers.grammar.parameters import (
     FORMATTING,
     OF_INDICES,
@@ -242,9 +243,24 @@ def test_a_value_in_the_body_is_checked_though_a_parameter_replaces_it() -> None
 def test_an_index_without_a_name_is_refused_where_another_search_runs_here() -> None:
     tree: dict[str, Any] = {"retriever": {"rrf": {"retrievers": [{"standard": {}}, {"standard": {}}]}}}
     script = Script(lambda path, body: Reply(body={}))
-    with pytest.raises(RequestError, match="name an index"):
+    with pytest.raises(RequestError, match="found null"):
         script.client().msearch(searches=[{}, tree, {"index": [None]}, {"size": 1}], index="i")
     assert not script.paths()
+
+
+@pytest.mark.parametrize("number", ["9" * 1001, "-" + "9" * 1001, "0." + "9" * 1000, "1e" + "0" * 1000])
+def test_a_number_has_at_most_a_thousand_digits_as_in_elasticsearch(number: str) -> None:
+    with pytest.raises(RetrieverParsingError, match=r"Number value length \(1001\) exceeds"):
+        read_json(f'{{"a": {number}}}')
+    assert read_json("-" + "9" * 1000) == -int("9" * 1000)
+
+
+async def test_a_body_with_two_types_goes_to_elasticsearch_which_refuses_it(
+    caller: httpx.AsyncClient,
+) -> None:
+    types = [("content-type", "application/json"), ("content-type", "application/json")]
+    answer = await caller.post("/a/_search", content=b'{"retriever": {"rrf": {}}}', headers=types)
+    assert answer.status_code == 503  # no Elasticsearch is there
 
 
 def test_a_suggestion_without_a_text_is_refused() -> None:

@@ -29,6 +29,10 @@ _SHOWN = 100
 """Most characters of the caller's text that an error message repeats."""
 
 
+_MOST_DIGITS = 1_000
+"""Most digits of a number, as in Elasticsearch 9.5. The time to read one grows with their square."""
+
+
 def as_json(value: Any, client: Elasticsearch | AsyncElasticsearch) -> Any:  # noqa: ANN401 whatever the client takes
     """Return a body as the plain JSON values that the client would send.
 
@@ -56,7 +60,13 @@ def read_json(text: str | bytes) -> Any:  # noqa: ANN401 any JSON value
     try:
         if isinstance(text, bytes):
             text = text.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass")
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_not_a_number, parse_float=_finite)
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_not_a_number,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
     except JSONDecodeError as error:
         if error.msg == "Extra data":
             raise RetrieverParsingError(
@@ -100,8 +110,19 @@ def _not_a_number(name: str) -> NoReturn:
     raise _not_json(f"Non-standard token '{name}': JSON holds only finite numbers")
 
 
+def _checked(text: str) -> str:
+    digits = len(text) if len(text) <= _MOST_DIGITS else sum(map(str.isdigit, text))
+    if digits > _MOST_DIGITS:
+        raise _not_json(f"Number value length ({digits}) exceeds the maximum allowed ({_MOST_DIGITS})")
+    return text
+
+
+def _integer(text: str) -> int:
+    return int(_checked(text))
+
+
 def _finite(text: str) -> float:
-    number = float(text)
+    number = float(_checked(text))
     if math.isinf(number):
         raise _not_json(f"the number {text[:_SHOWN]} is beyond the range of 64-bit floats")
     return number

@@ -26,6 +26,7 @@ def plain(attack: Attack) -> Attack | None:
         return None
     if not isinstance(body, dict) or "retriever" not in body:
         return None
+    body.pop("indices_boost", None)  # es-rerank does not look whether its indices exist
     data = written({**body, "retriever": _LEAF})
     headers = [entry for entry in attack.headers if entry[0] not in {b"Content-Length", b"Transfer-Encoding"}]
     headers.append((b"Content-Length", b"%d" % len(data)))
