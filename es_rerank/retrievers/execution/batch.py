@@ -154,7 +154,7 @@ def _check_names(header: Mapping[str, Any]) -> None:
     """
     for key in _INDEX:
         if isinstance(header.get(key), list) and None in header[key]:
-            raise RequestError(f"[{key}] in the metadata section must hold names of indices, found null")
+            raise RequestError(f"[{key}] in the metadata section must name an index, found null")
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
