@@ -25,9 +25,9 @@ _SAMPLES = 400
 _COMPARED = 4
 """Every so many-th request is sent to Elasticsearch too."""
 
-GROWTH_MIB = 48.0
-"""How much more memory the last quarter of a run may take than the second one: what the allocator keeps of
-bodies of 16 MiB, eight at the same time, at changing places."""
+GROWTH_MIB = 24.0
+"""How much more memory the last quarter of a run may take than the second one: the caches of scores and of
+clients are being filled, and a body of 16 MiB may just be read."""
 
 
 @dataclass
