@@ -23,7 +23,7 @@ def key(
     """Make an API key of the sidecar. Its table for the file of keys goes to stdout, the key itself to
     stderr.
     """
-    from ..sidecar.keys import KEY_NAME, SETTING, key_hash
+    from ..sidecar.access.keys import KEY_NAME, SETTING, key_hash
 
     if not KEY_NAME.fullmatch(name):
         raise SettingsError(

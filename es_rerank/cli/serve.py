@@ -116,13 +116,13 @@ def run_server(
     With ``tls``, connections are encrypted. Raises the error of models that cannot be loaded, and
     SettingsError when the process may open too few files.
     """
+    from ..sidecar.access.keys import ignore_sighup
     from ..sidecar.app import create_app
-    from ..sidecar.keys import ignore_sighup
-    from ..sidecar.listener import most_connections
-    from ..sidecar.log import configure_log
-    from ..sidecar.progress import ConnectionLimits
-    from ..sidecar.server import Drain, Server
-    from ..sidecar.tracing import configure_tracing
+    from ..sidecar.life import Drain, Server
+    from ..sidecar.observation.log import configure_log
+    from ..sidecar.observation.tracing import configure_tracing
+    from ..sidecar.server.listener import most_connections
+    from ..sidecar.server.progress import ConnectionLimits
 
     ignore_sighup(service.keys)
     host = listener.getsockname()[0]
@@ -181,10 +181,9 @@ def build_service(
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
     from ..retrievers.execution.unread import JSON_TYPES, LateSerializer
-    from ..sidecar.following import Following
-    from ..sidecar.keys import Keys
-    from ..sidecar.observing import Observing
-    from ..sidecar.service import Limits, Service
+    from ..sidecar.access.keys import Keys
+    from ..sidecar.service import Limits, Observing, Service
+    from ..sidecar.upstream.following import Following
     from .connection import ca_certs, with_port
 
     if has_credentials(url):

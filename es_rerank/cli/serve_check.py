@@ -146,7 +146,7 @@ def _tried(name: str, look: Any) -> Found:  # noqa: ANN401 a function without ar
 
 
 def _address(settings: Settings, host: str, port: int) -> Found:
-    from ..sidecar.listener import most_connections
+    from ..sidecar.server.listener import most_connections
 
     with listen(host, port) as listener:
         where = shown_address(listener, encrypted=settings.tls_certificate is not None)
@@ -186,7 +186,7 @@ def _end_of(certificate: Path | None) -> int | None:
 
 
 def _keys(settings: Settings, host: str) -> Found:
-    from ..sidecar.keys import Keys
+    from ..sidecar.access.keys import Keys
 
     keys = Keys(settings.api_key_hashes, settings.api_keys_file)
     if not keys.asked:
@@ -301,7 +301,7 @@ async def _asked(settings: Settings, url: str) -> Found:
     """Ask as the sidecar does, without credentials; then for facts, with those of the settings."""
     from elasticsearch import AsyncElasticsearch
 
-    from ..sidecar.readiness import Readiness
+    from ..sidecar.upstream.readiness import Readiness
     from .connection import ca_certs, with_port
 
     key = settings.elasticsearch_api_key

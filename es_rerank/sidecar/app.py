@@ -18,7 +18,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
-from . import (
+from .access.admission import Callers
+from .access.keys import read_again_on_sighup
+from .messages.paths import ReadSlashes
+from .messages.wire import ClientLeftError, error_response, not_served, unexpected
+from .observation.log import STREAM, without_values
+from .observation.metrics import Metrics
+from .observation.observed import Observed, Sink
+from .observation.request_log import RequestLog
+from .observation.tracing import spans
+from .record import tell_refusal
+from .routes import (
     existence,
     health,
     inference,
@@ -30,18 +40,8 @@ from . import (
     status,
     tei,
 )
-from .admission import Callers
-from .keys import read_again_on_sighup
-from .log import STREAM, without_values
-from .metrics import Metrics
-from .observed import Observed, Sink
-from .paths import ReadSlashes
-from .record import tell_refusal
-from .request_log import RequestLog
 from .service import Service
-from .tracing import spans
-from .upstream import BrokenAnswerError
-from .wire import ClientLeftError, error_response, not_served, unexpected
+from .upstream.forwarding import BrokenAnswerError
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 

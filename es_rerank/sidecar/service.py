@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 from cachetools import LRUCache
@@ -17,22 +18,30 @@ from elasticsearch import AsyncElasticsearch
 from ..addresses import masked, masked_in
 from ..caller import as_a_whole
 from ..client import AsyncRerankClient
-from ..defaults import LONGEST_S, MAX_BODY_BYTES, MAX_DOCUMENTS, PLUGIN_USE, TIMEOUT_S, PluginUse
+from ..defaults import (
+    LOG_FORMAT,
+    LONGEST_S,
+    MAX_BODY_BYTES,
+    MAX_DOCUMENTS,
+    PLUGIN_USE,
+    TIMEOUT_S,
+    LogFormat,
+    PluginUse,
+)
 from ..engine.pool import Pool
-from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError, TooLargeError
+from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError
 from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, Reranker
 from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
-from .connections import Connections
-from .following import Following
-from .headers import carried, of_the_caller
-from .keys import KEY, Keys
-from .observing import Observing
-from .readiness import Readiness
+from .access.keys import KEY, Keys, too_many_documents
 from .record import onward, tell_models
-from .upstream import IDLE_S, Upstream
+from .server.connections import Connections
+from .upstream.following import Following
+from .upstream.forwarding import IDLE_S, Upstream
+from .upstream.headers import carried, of_the_caller
+from .upstream.readiness import Readiness
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 
@@ -64,13 +73,20 @@ class Limits:
     idle_s: float = IDLE_S
 
 
-def too_many_documents(count: int, limit: int) -> TooLargeError:
-    """Return the error for a request with more documents than ``limit``, of the sidecar or of the key."""
-    key = KEY.get()
-    whose = f"of key [{key.name}]" if key and key.most_documents == limit else "setting max_documents"
-    return TooLargeError(
-        f"{count} documents are more than one request may hold ({limit}, {whose}); send them in parts"
-    )
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """What the sidecar tells of itself.
+
+    ``log_requests``: whether each request has a line in the log, in ``log_format``. ``trace_texts``: whether
+    spans hold queries and texts. ``keys``: those that ``/metrics`` asks for, if there are any.
+    ``tracer_provider``: where spans go, a TracerProvider of OpenTelemetry; None for that of the process.
+    """
+
+    log_requests: bool = False
+    log_format: LogFormat = LOG_FORMAT
+    trace_texts: bool = False
+    keys: Keys = field(default_factory=Keys)
+    tracer_provider: Any = None
 
 
 @dataclass(slots=True)

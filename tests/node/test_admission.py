@@ -16,8 +16,8 @@ from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
 
 from es_rerank import RerankClient
 from es_rerank.node import Node
+from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.keys import key_hash
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 

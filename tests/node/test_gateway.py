@@ -22,8 +22,8 @@ from tls import behind_tls
 
 from es_rerank.models import Reranker
 from es_rerank.node import Node
+from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.keys import key_hash
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 

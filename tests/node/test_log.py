@@ -17,7 +17,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.log import without_values
+from es_rerank.sidecar.observation.log import without_values
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -127,7 +127,7 @@ async def test_what_fails_in_the_background_is_logged_without_values(
 def test_the_log_of_libraries_has_no_values_either() -> None:
     code = f"""
 import logging
-from es_rerank.sidecar.log import configure_log
+from es_rerank.sidecar.observation.log import configure_log
 configure_log()
 secret = {SECRET!r}
 try:

@@ -26,7 +26,7 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import CalibrationRecord
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
-from es_rerank.sidecar.keys import key_hash
+from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.testing.contract import PASSAGES as SHORT
 from es_rerank.testing.contract import RerankerContract
 from es_rerank.types import Calibration

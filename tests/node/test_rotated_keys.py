@@ -13,7 +13,7 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
-from es_rerank.sidecar.keys import SETTING, key_hash
+from es_rerank.sidecar.access.keys import SETTING, key_hash
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from es_rerank.cli.serve import serve
 from es_rerank.cli.serve_check import check, shown
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX, Settings, read_settings
-from es_rerank.sidecar.keys import key_hash
+from es_rerank.sidecar.access.keys import key_hash
 
 SECRET = "a-secret-that-nobody-may-see"
 NOBODY = "http://127.0.0.1:9"

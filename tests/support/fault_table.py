@@ -1,4 +1,4 @@
-"""The rows of the table in FAULTS.md, which stand at the tests that hold them."""
+"""The rows of the table in docs/faults.md, which stand at the tests that hold them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rows() -> Iterator[Row]:
 
 
 def table() -> str:
-    """Return the table as it stands in FAULTS.md."""
+    """Return the table as it stands in docs/faults.md."""
     head = [
         "| when | the caller sees | the log says | after that | test |",
         "| --- | --- | --- | --- | --- |",

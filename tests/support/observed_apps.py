@@ -12,8 +12,7 @@ from scripted_elasticsearch import Reply, Script
 
 from es_rerank.models import Embedder, Reranker
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.observing import Observing
-from es_rerank.sidecar.service import Service
+from es_rerank.sidecar.service import Observing, Service
 from es_rerank.testing import WordOverlapReranker
 
 TREE = {

@@ -265,7 +265,7 @@ search with `allow_rerank_failures` gets its first-stage order instead
     tests/unit/test_serve_process.py::test_all_addresses_of_both_kinds_are_served
 A `remote:` reranker trusts the CA in the variable `SSL_CERT_FILE`
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
-What callers see, what the log says and what is true afterwards stands in [FAULTS.md](FAULTS.md)
+What callers see, what the log says and what is true afterwards stands in [docs/faults.md](docs/faults.md)
     tests/unit/test_fault_table.py::test_the_table_is_that_of_the_tests
 A search that the sidecar sends on ends at `X-Rerank-Timeout-Ms`
     tests/node/test_faults_elasticsearch.py::test_a_search_that_is_not_answered_ends_at_its_deadline

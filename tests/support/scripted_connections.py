@@ -14,9 +14,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from es_rerank.sidecar.connections import Connections
-from es_rerank.sidecar.progress import ConnectionLimits
-from es_rerank.sidecar.protocol import Connection
+from es_rerank.sidecar.server.connections import Connections
+from es_rerank.sidecar.server.progress import ConnectionLimits
+from es_rerank.sidecar.server.protocol import Connection
 
 LIMITS = ConnectionLimits(
     connections=40, header_s=10, body_s=20, body_bytes_per_s=1000, write_s=30, idle_s=1_000_000

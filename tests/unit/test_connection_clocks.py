@@ -19,7 +19,7 @@ from scripted_connections import (
 )
 from starlette.types import Receive, Scope, Send
 
-from es_rerank.sidecar.progress import BodyClock, ConnectionLimits, WriteClock
+from es_rerank.sidecar.server.progress import BodyClock, ConnectionLimits, WriteClock
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from es_rerank.errors import EsRerankError, RequestError, TooLargeError
-from es_rerank.sidecar.body import Count, Counted
+from es_rerank.sidecar.messages.body import Count, Counted
 
 SIGNS = st.lists(
     st.sampled_from([b'"', b"\\", b"[", b"]", b"{", b"}", b",", b"\n", b"x", "é".encode()])

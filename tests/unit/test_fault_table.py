@@ -1,4 +1,4 @@
-"""FAULTS.md has the rows that stand at the tests, and no others."""
+"""docs/faults.md has the rows that stand at the tests, and no others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fault_table import rows, table
 
-_FILE = Path(__file__).parents[2] / "FAULTS.md"
+_FILE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 def test_the_table_is_that_of_the_tests() -> None:

@@ -10,8 +10,8 @@ from elasticsearch import AsyncElasticsearch
 
 from es_rerank.node import moved_from
 from es_rerank.node.record import ProcessRecord, Record, write
-from es_rerank.sidecar.following import Following
 from es_rerank.sidecar.service import Service
+from es_rerank.sidecar.upstream.following import Following
 
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
 

@@ -9,7 +9,7 @@ import pytest
 from es_rerank.models.scripts import script_warning
 from es_rerank.retrievers.response.answer import SearchStats
 from es_rerank.retrievers.response.inside_answer import inside_answer, warnings_in
-from es_rerank.sidecar.wire import warning
+from es_rerank.sidecar.messages.wire import warning
 
 FAILED = (
     '299 Elasticsearch-9.5.0-abc "[es_rerank] the reranker failed, the order of the first stage stays: x"'

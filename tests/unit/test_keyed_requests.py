@@ -13,8 +13,8 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.caller import CALLER, Caller
+from es_rerank.sidecar.access.keys import KEY, key_hash
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.keys import KEY, key_hash
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
-from es_rerank.sidecar.keys import Key, Keys, key_hash, read_again_on_sighup, read_keys
+from es_rerank.sidecar.access.keys import Key, Keys, key_hash, read_again_on_sighup, read_keys
 
 PLAIN = "a-plain-key-that-nobody-may-see"
 HASH = key_hash(PLAIN)

@@ -17,10 +17,10 @@ import trustme
 from es_rerank.cli.listening import is_loopback, listen, shown_address, tls_of
 from es_rerank.errors import SettingsError
 from es_rerank.settings import Settings
-from es_rerank.sidecar import listener
-from es_rerank.sidecar.connections import Connections
-from es_rerank.sidecar.listener import Listener, most_connections
-from es_rerank.sidecar.progress import ConnectionLimits
+from es_rerank.sidecar.server import listener
+from es_rerank.sidecar.server.connections import Connections
+from es_rerank.sidecar.server.listener import Listener, most_connections
+from es_rerank.sidecar.server.progress import ConnectionLimits
 
 # --- addresses ----------------------------------------------------------------------------------------------
 

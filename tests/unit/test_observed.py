@@ -19,10 +19,9 @@ from scripted_elasticsearch import Reply, Script
 from es_rerank.errors import ModelFolderError, OverloadError
 from es_rerank.models import Reranker
 from es_rerank.observation import Runs
+from es_rerank.sidecar.access.keys import Keys, key_hash
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.keys import Keys, key_hash
-from es_rerank.sidecar.observing import Observing
-from es_rerank.sidecar.service import Service
+from es_rerank.sidecar.service import Observing, Service
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
 

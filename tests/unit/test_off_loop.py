@@ -23,8 +23,8 @@ from es_rerank.retrievers.execution.commands import Context, EsRequest, ServedMo
 from es_rerank.retrievers.execution.run import Connection, arun
 from es_rerank.retrievers.execution.unread import JSON_TYPES, LateSerializer, Unread, as_bytes, whole
 from es_rerank.retrievers.response.answer import SearchStats
-from es_rerank.sidecar import large_answer
-from es_rerank.sidecar.large_answer import LargeAnswer, written
+from es_rerank.sidecar.messages import large_answer
+from es_rerank.sidecar.messages.large_answer import LargeAnswer, written
 
 META = ApiResponseMeta(200, "1.1", HttpHeaders({}), 0.0, NodeConfig("http", "here", 1))
 VALUES = st.recursive(

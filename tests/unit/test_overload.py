@@ -28,8 +28,8 @@ from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.unblocked import aembed
 from es_rerank.retrievers.response.client_answers import client_error
 from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.messages.wire import error_response
 from es_rerank.sidecar.service import Limits, Service
-from es_rerank.sidecar.wire import error_response
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.pairs import PairEncoder, TextEncoder
 

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from es_rerank.sidecar.app import create_app
-from es_rerank.sidecar.readiness import Readiness
 from es_rerank.sidecar.service import Service
+from es_rerank.sidecar.upstream.readiness import Readiness
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
 HEADER = {"X-Elastic-Product": "Elasticsearch"}

@@ -12,7 +12,7 @@ from observed_apps import TREE, answering
 from scripted_elasticsearch import Script
 
 from es_rerank.observation import OBSERVER, stage
-from es_rerank.sidecar.observed import Observed
+from es_rerank.sidecar.observation.observed import Observed
 from es_rerank.sidecar.record import Record
 from es_rerank.testing import WordOverlapReranker
 

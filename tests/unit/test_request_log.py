@@ -14,11 +14,11 @@ from elastic_transport import ConnectionError as NoConnection
 from observed_apps import LENIENT, SEARCH, answering, observed
 from scripted_elasticsearch import Reply
 
-from es_rerank.sidecar.keys import Keys, key_hash
-from es_rerank.sidecar.log_stream import LogStream
-from es_rerank.sidecar.observing import Observing
+from es_rerank.sidecar.access.keys import Keys, key_hash
+from es_rerank.sidecar.observation.log_stream import LogStream
+from es_rerank.sidecar.observation.request_log import RequestLog
 from es_rerank.sidecar.record import Record
-from es_rerank.sidecar.request_log import RequestLog
+from es_rerank.sidecar.service import Observing
 
 SECRET = "attorney-client-privileged"
 
@@ -170,7 +170,7 @@ def test_a_full_queue_drops_and_counts_and_a_function_that_fails_ends_nothing() 
 def test_a_reader_that_does_not_read_holds_nothing_up() -> None:
     code = """
 import structlog
-from es_rerank.sidecar.log import STREAM, configure_log
+from es_rerank.sidecar.observation.log import STREAM, configure_log
 configure_log()
 structlog.get_logger("x").error("x" * 100_000)
 for number in range(30_000):
@@ -189,7 +189,7 @@ print("went on", STREAM.dropped > 0)
 def test_the_log_is_written_before_the_process_ends(form: str) -> None:
     code = f"""
 import logging, structlog
-from es_rerank.sidecar.log import configure_log
+from es_rerank.sidecar.observation.log import configure_log
 configure_log({form!r})
 structlog.get_logger("x").warning("an event", reason="why")
 try:

@@ -12,7 +12,7 @@ import pytest
 from es_rerank.cli.key import key
 from es_rerank.cli.role import INGEST, PLUGIN, SEARCH, role, role_body
 from es_rerank.errors import SettingsError
-from es_rerank.sidecar.keys import key_hash, read_keys
+from es_rerank.sidecar.access.keys import key_hash, read_keys
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import read_manifest, write_manifest
 from es_rerank.models.scripts import script_warning
 from es_rerank.retrievers.response.inside_answer import warnings_in
-from es_rerank.sidecar.wire import warning
+from es_rerank.sidecar.messages.wire import warning
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.scripts import main_script, other_scripts
 

@@ -17,10 +17,10 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from scripted_elasticsearch import Reply
 
 from es_rerank.errors import MissingExtraError, SettingsError
-from es_rerank.sidecar.observing import Observing
-from es_rerank.sidecar.span_export import WithoutMessages
-from es_rerank.sidecar.spans import Spans as RequestSpans
-from es_rerank.sidecar.tracing import configure_tracing
+from es_rerank.sidecar.observation.span_export import WithoutMessages
+from es_rerank.sidecar.observation.spans import Spans as RequestSpans
+from es_rerank.sidecar.observation.tracing import configure_tracing
+from es_rerank.sidecar.service import Observing
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
 
@@ -233,7 +233,7 @@ def test_nothing_is_traced_unless_a_variable_asks_for_it(monkeypatch: pytest.Mon
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     configure_tracing(texts=False)
     monkeypatch.delenv("OTEL_SDK_DISABLED")
-    monkeypatch.setattr("es_rerank.sidecar.tracing.find_spec", lambda name: None)
+    monkeypatch.setattr("es_rerank.sidecar.observation.tracing.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="es-rerank\\[otel\\]"):
         configure_tracing(texts=False)
 

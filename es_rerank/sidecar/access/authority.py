@@ -1,0 +1,177 @@
+"""Checks the sidecar's own API keys on the paths that use the models directly: rerank, embedding, inference.
+
+Searches need no key of the sidecar. Elasticsearch decides whether a caller may search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, get_type_hints
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+
+from ...caller import CALLER, Caller
+from ...defaults import MAX_TEXT_CHARACTERS
+from ...errors import RequestError, TooLargeError, UnauthorizedError
+from ...off_loop import is_large
+from ...retrievers.grammar.json_values import read_json
+from ...retrievers.grammar.validation import check_query_length
+from ..messages.body import Counted, check_length, read_body
+from ..messages.wire import check_utf8, parsed
+from ..record import tell_key
+from .admission import peer_of
+from .keys import KEY, Key, Keys, too_many_documents
+
+_MOST_KEYS = 50
+
+
+def require_key(request: Request) -> Key | None:
+    """Return the key of the sidecar that the ``Authorization`` header of a request holds.
+
+    It is None if the sidecar asks for no key. Raises UnauthorizedError when the key is missing or wrong, or
+    has expired.
+    """
+    keys: Keys = request.app.state.service.keys
+    if not keys.asked:
+        return None
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    found = keys.find(given.strip().encode("latin-1"))  # the bytes that came
+    if found is None or scheme.lower() not in {"bearer", "apikey"}:
+        raise UnauthorizedError(
+            "this path needs a key of the sidecar: send Authorization: Bearer KEY "
+            "(settings api_keys_file and api_key_hashes hold the hashes of its keys)"
+        )
+    if found.expired:
+        raise UnauthorizedError(
+            f"the key [{found.name}] of the sidecar has expired; ask its operator for a new one"
+        )
+    return found
+
+
+@contextmanager
+def _served_as(key: Key | None, request: Request) -> Iterator[None]:
+    """Set the key of the request that the block serves, and the caller whose share of the models it takes.
+
+    Both are set back: one task may serve several requests.
+    """
+    before = KEY.set(key)
+    if key is not None:
+        tell_key(key.name)
+    # By its name: the same key written in another way is the same caller.
+    # Without keys nobody has checked the header: with a new one for each request, a caller would be many.
+    caller = peer_of(request.scope) if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
+    caller_before = CALLER.set(caller)
+    try:
+        yield
+    finally:
+        CALLER.reset(caller_before)
+        KEY.reset(before)
+
+
+class KeyedRoute(APIRoute):
+    """A route that uses the models and needs a key.
+
+    It checks the declared length of the body, then the key. Only then it reads the body, counts what is in it
+    and parses it. A large body is parsed and checked beside the event loop.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, preceded by the checks."""
+        handle, model = super().get_route_handler(), _model_of(self.endpoint)
+
+        async def handle_admitted(request: Request) -> Response:
+            limit = request.app.state.service.limits.body_bytes
+            check_length(request, limit)
+            with _served_as(require_key(request), request):
+                body = await read_body(request, limit, Counted())
+                most = request.app.state.service.most_documents
+                value = await parsed(request, body.plain, lambda plain: _read(plain, most, model))
+                return await handle(_Admitted(request, body.plain, value))
+
+        return handle_admitted
+
+
+def _model_of(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
+    """Return the model of the body of a route, None for a route without a body."""
+    kinds = get_type_hints(endpoint).values()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _read(data: bytes, documents: int, model: type[BaseModel] | None) -> Any:  # noqa: ANN401 any JSON value
+    """Return the JSON value in a body, None for an empty body; an instance of ``model`` if it is a large
+    object.
+
+    Raises RetrieverParsingError for what is not JSON, RequestValidationError for what the model refuses, and
+    what ``check_utf8``, ``_check_counts`` and ``_check_texts`` raise.
+    """
+    value = read_json(data) if data and not data.isspace() else None
+    check_utf8(data, value)
+    _check_counts(value, documents)
+    _check_texts(value, data)
+    if model is None or not isinstance(value, dict) or not is_large(value):
+        return value
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RequestValidationError([{**first, "loc": ("body", *first["loc"])}]) from error
+
+
+def _check_texts(body: Any, data: bytes) -> None:  # noqa: ANN401 any JSON value
+    """Check the length of the texts in a body, whose bytes are ``data``.
+
+    The texts of a response of Elasticsearch are not checked: few of them are read, and those are cut. Raises
+    TooLargeError.
+    """
+    query = body.get("query") if isinstance(body, dict) else None
+    if isinstance(query, str):
+        check_query_length("query", query)
+    if len(data) <= MAX_TEXT_CHARACTERS:
+        return
+    waiting = [part for key, part in body.items() if key != "response"] if isinstance(body, dict) else []
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str) and len(part) > MAX_TEXT_CHARACTERS:
+            raise TooLargeError(
+                f"a text has {len(part)} characters, at most {MAX_TEXT_CHARACTERS} are read; send its parts"
+            )
+        if isinstance(part, (list, dict)):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
+
+
+def _check_counts(body: Any, documents: int) -> None:  # noqa: ANN401 any JSON value
+    """Check how many keys and how many documents a body holds, before each of them is checked by itself.
+
+    Raises RequestError for more than 50 keys: no request has as many. Raises TooLargeError for a list, or the
+    hits of a response, with more entries than ``documents``.
+    """
+    if not isinstance(body, dict):
+        return
+    if len(body) > _MOST_KEYS:
+        raise RequestError(
+            f"the request body has {len(body)} keys, at most {_MOST_KEYS} are read; remove keys"
+        )
+    response = body.get("response")
+    hits = response.get("hits") if isinstance(response, dict) else None
+    lists = [*body.values(), hits.get("hits") if isinstance(hits, dict) else None]
+    count = max((len(entries) for entries in lists if isinstance(entries, list)), default=0)
+    if count > documents:
+        raise too_many_documents(count, documents)
+
+
+class _Admitted(Request):
+    """A request that passed the checks, with the body that was read within the limit."""
+
+    def __init__(self, request: Request, data: bytes, value: Any) -> None:  # noqa: ANN401 any JSON value
+        super().__init__(request.scope, request.receive)
+        self._data, self._value = data, value
+
+    async def body(self) -> bytes:
+        return self._data
+
+    async def json(self) -> Any:  # noqa: ANN401 any JSON value
+        return self._value

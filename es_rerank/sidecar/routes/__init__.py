@@ -1,0 +1,1 @@
+"""The paths that the sidecar serves, one file for each group of them."""

@@ -1,0 +1,1 @@
+"""Elasticsearch: what is sent to it, and whether it is ready."""
