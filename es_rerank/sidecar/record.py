@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from starlette.types import Scope
 
@@ -24,6 +24,21 @@ _CUT = 503
 
 _NOT_SERVED, _NOT_READY = 501, 503
 """The status for a path that the sidecar does not serve, and that of a sidecar that is not ready."""
+
+ENDING = "es_rerank.ending"
+"""The key of a scope under which the server says that it ended the request itself: an ``Ending``."""
+
+
+class Ending(NamedTuple):
+    """How the server ended a request that the application was still answering.
+
+    ``error``: the error that the caller got as the answer, whose body has ``size`` bytes; None if an answer
+    had begun and was cut.
+    """
+
+    error: EsRerankError | None
+    size: int = 0
+
 
 Outcome = Literal[
     "reranked",
@@ -172,10 +187,23 @@ class Record:
         self.running = None
         self.seconds = time.perf_counter() - self._began
         self.tokens = sum(tokens for _, tokens in self.batches)
-        self.left |= self.status == LEFT
+        ending: Ending | None = self.scope.get(ENDING)
+        if ending is not None:
+            self._ended_by_server(ending)
+        else:
+            self.left |= self.status == LEFT
         if self.left:
             self.status = LEFT
         self.outcome = self._outcome()
+
+    def _ended_by_server(self, ending: Ending) -> None:
+        # The application was told that its caller left, and nothing that it sent afterwards was delivered.
+        self.left = False
+        if ending.error is None:
+            self.answered, self.error = False, self.error or asyncio.CancelledError()
+        else:
+            self.status, self.bytes_out = outcome_of(ending.error).status, ending.size
+            self.error = ending.error
 
     def _outcome(self) -> Outcome:
         if self.left:

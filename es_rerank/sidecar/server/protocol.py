@@ -30,6 +30,7 @@ from ...errors import (
     error_body,
     outcome_of,
 )
+from ..record import ENDING, Ending
 from .connections import RETRY_BUSY_S, RETRY_STOPPING_S, Connections
 from .progress import BodyClock, ConnectionLimits, WriteClock
 
@@ -255,6 +256,7 @@ class Connection(H11Protocol):
             return
         if self._has_begun():
             self._all.ended["cut"] += 1
+            _tell(self.scope, Ending(None))
             self.reset()
         elif task is not None or (self._head_since is not None and not self._silent):
             self._all.ended["cut"] += 1
@@ -297,6 +299,8 @@ class Connection(H11Protocol):
             cycle.message_event.set()
         outcome = outcome_of(error)
         body = json.dumps(error_body(error)).encode()
+        if cycle is not None and not cycle.response_complete:
+            _tell(self.scope, Ending(error, len(body)))
         wait_s = getattr(error, "retry_after_s", None)
         headers = [
             *self.server_state.default_headers,
@@ -338,6 +342,11 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         super().resume_reading()
         self._connection.reading(True)
+
+
+def _tell(scope: Any, ending: Ending) -> None:  # noqa: ANN401 uvicorn's type has no room for extensions
+    """Tell the record of the request that the application is answering how the server ends it."""
+    scope[ENDING] = ending
 
 
 _SLOW = {"headers": "header_timeout_ms", "body": "body_timeout_ms or body_bytes_per_s"}
