@@ -132,20 +132,25 @@ def test_an_overloaded_pool_does_useful_work_only(times: float) -> None:
 
 
 @pytest.mark.parametrize("times", [1.2, 2, 3])
-@pytest.mark.parametrize("spread", [0.3, 0.8])
-def test_wrong_estimates_cost_little(times: float, spread: float) -> None:
+@pytest.mark.parametrize(("spread", "useful", "late"), [(0.3, 0.9, 0.01), (0.8, 0.85, 0.05)])
+def test_wrong_estimates_cost_little(times: float, spread: float, useful: float, late: float) -> None:
     """The cost of a call differs from the estimate, log-normal, and the machine slows down by half midway."""
-    draw = random.Random(1)
+    outcomes = [_noisy(times, spread, seed) for seed in range(1, 5)]
+    assert min(outcome.useful_s for outcome in outcomes) >= useful * 120 * 2
+    too_late = sum(outcome.late["a"] for outcome in outcomes)
+    admitted = too_late + sum(outcome.in_time["a"] for outcome in outcomes)
+    assert too_late <= late * admitted
+
+
+def _noisy(times: float, spread: float, seed: int) -> Simulation:
+    draw = random.Random(seed)
     costs: dict[Request, float] = {}
 
     def second(request: Request) -> float:
         slower = 1.5 if request.at > 60 else 1.0
         return costs.setdefault(request, 0.1 * slower * draw.lognormvariate(-(spread**2) / 2, spread))
 
-    outcome = simulate(open_loop(times), second=second)
-    assert outcome.useful_s >= 0.85 * 120 * 2
-    admitted = outcome.in_time["a"] + outcome.late["a"]
-    assert outcome.late["a"] <= 0.05 * admitted
+    return simulate(open_loop(times), second=second)
 
 
 def test_a_cold_start_and_a_far_too_high_estimate_are_corrected() -> None:
@@ -215,8 +220,8 @@ def test_a_refusal_says_when_the_call_would_fit() -> None:
         schedule.submit(Call(Work(bool, [1.0] * items, float, rate), A, 10.0, whole=True), 0.0)
     with pytest.raises(OverloadError) as refused:
         schedule.submit(Call(Work(bool, [1.0] * 5, float, rate), A, 10.0, whole=True), 0.0)
-    # Six seconds wait, five are its own, and estimates count 1.25 times: 13.75 s, and ten are left.
-    assert refused.value.retry_after_s == 4
+    # Six seconds wait, five are its own, and estimates count 1.5 times: 16.5 s, and ten are left.
+    assert refused.value.retry_after_s == 7
     assert schedule.figures().refused == 1
     schedule.check(A, 9.0, 1.0)  # it would go before those that have until 10.0
     schedule.check(B, 11.0, 4.0)
