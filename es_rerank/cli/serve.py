@@ -124,7 +124,7 @@ def run_server(
     from ..sidecar.server.listener import most_connections
     from ..sidecar.server.progress import ConnectionLimits
 
-    ignore_sighup(service.keys)
+    ignore_sighup()
     host = listener.getsockname()[0]
     if not service.keys.asked and not is_loopback(host):
         stderr.print(

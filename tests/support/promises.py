@@ -219,12 +219,17 @@ It may say when the key expires, how many seconds of work its requests may have 
     tests/unit/test_keys.py::test_a_table_is_a_key_with_its_limits
     tests/unit/test_keyed_requests.py::test_a_key_bounds_documents_and_deadline_of_its_requests_alone
     tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
-SIGHUP makes the sidecar read the file again.
+SIGHUP makes the sidecar read the file again. The log names the keys that are new, changed and removed.
     tests/unit/test_keys.py::test_sighup_reads_the_file_again_and_logs_no_secret
+    tests/unit/test_keys.py::
+        test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_nothing
 A key that is gone is refused at once. A file that is not right changes nothing, and the log says where
     tests/unit/test_keyed_requests.py::test_a_key_that_expired_or_went_is_refused_at_once
     tests/unit/test_keys.py::
         test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_nothing
+Without a file, SIGHUP changes nothing either, and the log says so.
+    tests/unit/test_keys.py::test_without_a_file_a_sidecar_logs_each_sighup_and_serves_on
+    tests/unit/test_server_life.py::test_sighup_ends_no_sidecar_without_a_file_of_keys
 `ES_RERANK_API_KEY_HASHES` holds hashes of keys without limits
     tests/unit/test_settings.py::test_hashes_that_are_right_are_taken
     tests/node/test_gateway.py::test_keys_of_the_sidecar_guard_models_and_never_searches

@@ -70,11 +70,14 @@ Redirects of Elasticsearch and of rerank services are not followed.
 
 # What is logged and kept
 
-It has no query, text, name of an index, credential, key or hash of a key.
+It has no query, text, name of an index, credential, key or whole hash of a key.
     tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote
     tests/node/test_log.py::test_the_log_of_a_real_sidecar
     tests/unit/test_secrets_in_logs.py::test_a_retry_logs_no_text_of_the_service
     tests/unit/test_keys.py::test_sighup_reads_the_file_again_and_logs_no_secret
+so the log names it by the first 8 digits of its hash.
+    tests/unit/test_request_log.py::
+        test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
 A message or a page that shows an address hides its password, and secrets in its query
     tests/unit/test_settings.py::test_no_password_survives_masking
     tests/unit/test_secrets_in_logs.py::

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
-from es_rerank.sidecar.access.keys import Key, Keys, key_hash, read_again_on_sighup, read_keys
+from es_rerank.sidecar.access.keys import (
+    SETTING,
+    Key,
+    Keys,
+    ignore_sighup,
+    key_hash,
+    read_again_on_sighup,
+    read_keys,
+)
 
 PLAIN = "a-plain-key-that-nobody-may-see"
 HASH = key_hash(PLAIN)
@@ -61,11 +69,12 @@ def test_a_table_is_a_key_with_its_limits(tmp_path: Path) -> None:
         (f"[a]\nmost_documents = {'9' * 5000}", "is not TOML"),
         (f"a = {'[' * 5000}", "nested too deep"),
         (b"\xff\xfe", "is not UTF-8: byte 0"),
-        (f'["{PLAIN} {HASH}"]\nsha256="{HASH}"', "has a name in place 1"),
-        (f"[{HASH}]\nsha256='{HASH}'", "has a name in place 1"),
-        ("[esr_" + "x" * 43 + "]", "has a name in place 1"),
+        (f'["{PLAIN} {HASH}"]\nsha256="{HASH}"', "the 1st name is not 1 to 40 letters"),
+        (f"[{HASH}]\nsha256='{HASH}'", "the 1st name is not 1 to 40 letters"),
+        ("[esr_" + "x" * 43 + "]", "the 1st name is not 1 to 40 letters"),
         (f"name = '{PLAIN}'", "has a value [name] that is no table"),
-        (f"[a]\nkey = '{PLAIN}'", "has an unknown field 1 in [a]; the fields are sha256, expires"),
+        (f"[a]\nkey = '{PLAIN}'", "the 1st field of [a] is unknown; the fields are sha256, expires"),
+        (f"[a]\nsha256 = '{HASH}'\nkey = 1", "the 2nd field of [a] is unknown"),
         ("[a]", "has no sha256 as text in [a]"),
         ("[a]\nsha256 = 12", "has no sha256 as text in [a]"),
         (f"[a]\nsha256 = '{PLAIN}'", "has a wrong sha256 in [a]: it has 31 characters"),
@@ -142,7 +151,9 @@ def test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_n
     file = written(tmp_path, FULL)
     keys = Keys(file=file)
     written(tmp_path, FULL.replace("[other]", "[third]"))
-    assert keys.read_again() == (["third"], ["other"])
+    assert keys.read_again() == (["third"], [], ["other"])
+    written(tmp_path, FULL.replace("[other]", "[third]").replace("2999", "2998"))
+    assert keys.read_again() == ([], ["search-team"], [])
     for broken in ("[", "[third]\nsha256 = 1"):
         written(tmp_path, broken)
         with pytest.raises(SettingsError):
@@ -153,7 +164,7 @@ def test_keys_come_and_go_when_the_file_is_read_again_and_a_broken_one_changes_n
         keys.read_again()
     assert [key.name for key in keys.all] == ["search-team", "third"]
     written(tmp_path, "# all are gone")
-    assert keys.read_again() == ([], ["search-team", "third"])
+    assert keys.read_again() == ([], [], ["search-team", "third"])
     assert keys.find(PLAIN.encode()) is None
 
 
@@ -201,6 +212,7 @@ async def test_sighup_reads_the_file_again_and_logs_no_secret(
     assert signal.getsignal(signal.SIGHUP) == handler
     assert "end of document" in said
     assert "search-team" in said
+    assert "changed=[]" in said
     for secret in (PLAIN, HASH, OTHER):
         assert secret not in said
 
@@ -213,3 +225,23 @@ def test_without_a_file_sighup_keeps_its_meaning() -> None:
             return signal.getsignal(signal.SIGHUP)
 
     assert asyncio.run(inside()) == handler
+
+
+async def test_without_a_file_a_sidecar_logs_each_sighup_and_serves_on(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    handler = signal.getsignal(signal.SIGHUP)
+    ignore_sighup()
+    try:
+        with read_again_on_sighup(Keys((HASH,))):
+            os.kill(os.getpid(), signal.SIGHUP)
+            said = ""
+            while "no file of keys" not in said:
+                await asyncio.sleep(0)
+                said += "".join(capfd.readouterr())
+        os.kill(os.getpid(), signal.SIGHUP)  # a sidecar that stops is not ended either
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert len(said.strip().splitlines()) == 1
+    assert SETTING in said

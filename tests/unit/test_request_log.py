@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,6 +136,18 @@ async def test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apa
     assert two["user.hash"] == again["user.hash"] != three["user.hash"]
     # A hash that can be computed from a key would let a reader of the log try keys.
     assert two["user.hash"] not in (key_hash("two"), key_hash("Bearer two")[:12], key_hash("two")[:12])
+
+
+async def test_the_line_of_an_expired_key_has_its_name(log: Lines, tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[old]\nsha256 = "{key_hash("one")}"\nexpires = 1999-12-31\n')
+    observing = Observing(log_requests=True, log_format="json")
+    async with observed(observing, api_keys_file=file) as (caller, _):
+        log.lines.clear()
+        headers = {"authorization": "Bearer one"}
+        await caller.post("/rerank", json={"query": "q", "texts": ["a"]}, headers=headers)
+    (line,) = map(json.loads, log.lines)
+    assert (line["http.response.status_code"], line["user.name"]) == (401, "old")
 
 
 def test_request_log_of_nothing_known() -> None:

@@ -107,6 +107,17 @@ def _ask_on(connection: socket.socket) -> None:
         return
 
 
+def test_sighup_ends_no_sidecar_without_a_file_of_keys(tmp_path: Path) -> None:
+    """Neither while it serves nor while it stops."""
+    with waiting_sidecar(tmp_path, {"ES_RERANK_DRAIN_DELAY_MS": "60000"}) as sidecar:
+        sidecar.process.send_signal(signal.SIGHUP)
+        until(lambda: "there is no file of keys" in sidecar.log)
+        sidecar.process.send_signal(signal.SIGTERM)
+        sidecar.process.send_signal(signal.SIGHUP)
+        until(lambda: sidecar.log.count("there is no file of keys") == 2)
+        assert httpx.get(f"{sidecar.url}/healthz").status_code == 200
+
+
 def test_a_sidecar_that_stops_is_first_not_ready_then_refuses_then_ends(
     tmp_path: Path, later: Callable[..., Future[Any]]
 ) -> None:

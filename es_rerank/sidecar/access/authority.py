@@ -46,6 +46,7 @@ def require_key(request: Request) -> Key | None:
             "(settings api_keys_file and api_key_hashes hold the hashes of its keys)"
         )
     if found.expired:
+        tell_key(found.name)  # the operator sees in the log whose key it was
         raise UnauthorizedError(
             f"the key [{found.name}] of the sidecar has expired; ask its operator for a new one"
         )

@@ -9,7 +9,8 @@ The file is TOML, with one table for each key. The name of the table is the name
     most_documents = 200          # in one request
     max_timeout_ms = 2000         # longest deadline of one request
 
-All but ``sha256`` may be left out. No message and no log line contains a key or a hash.
+All but ``sha256`` may be left out. No message and no log line contains a key or its whole hash. A key of the
+setting is named after the first 8 digits of its hash.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import signal
 import stat
 import threading
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -97,6 +98,14 @@ def too_many_documents(count: int, limit: int) -> TooLargeError:
     )
 
 
+class Changes(NamedTuple):
+    """Names of the keys that are new in a file, that have another hash or other limits, and that are gone."""
+
+    new: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    removed: Sequence[str] = ()
+
+
 class Keys:
     """The keys that are in force. Each request is compared with all of them.
 
@@ -130,18 +139,22 @@ class Keys:
         known = [key for key in self.all if hmac.compare_digest(digits, key.sha256)]
         return known[0] if known else None
 
-    def read_again(self) -> tuple[list[str], list[str]]:
-        """Read the file again, and return the names of the keys that came and of those that went.
+    def read_again(self) -> Changes:
+        """Read the file again, and return what changed.
 
         From then on, requests with a key that went are refused. Raises SettingsError for a file that cannot
         be read or is not right; the keys stay as they were then.
         """
         if self.file is None:
-            return [], []
+            return Changes()
         with self._reading:  # of two callers, the later one reads what was written later
-            before, self._of_file = self._of_file, read_keys(self.file)
-            came, went = set(self._of_file) - set(before), set(before) - set(self._of_file)
-        return sorted(key.name for key in came), sorted(key.name for key in went)
+            old, self._of_file = self._of_file, read_keys(self.file)
+            before, after = ({key.name: key for key in keys} for keys in (old, self._of_file))
+        return Changes(
+            sorted(after.keys() - before.keys()),
+            sorted(name for name in after.keys() & before.keys() if after[name] != before[name]),
+            sorted(before.keys() - after.keys()),
+        )
 
     def warnings(self) -> list[str]:
         """Return what an operator should change about the file: who may read or write it, and its keys."""
@@ -179,9 +192,12 @@ def read_again_on_sighup(keys: Keys) -> Iterator[None]:
     """Read the file of keys again at each SIGHUP while the block runs, and log what came of it.
 
     A thread of its own reads it, so that neither the event loop waits nor the reading waits for threads that
-    are busy. Without a file, or in a thread that gets no signals, SIGHUP keeps its meaning.
+    are busy. Without a file, a process that ignores SIGHUP, as ``es-rerank serve`` does, logs that there is
+    none. In another process without a file, and in a thread that gets no signals, SIGHUP keeps its meaning.
     """
-    if keys.file is None or threading.current_thread() is not threading.main_thread():
+    meaning = signal.getsignal(signal.SIGHUP)
+    told = keys.file is not None or meaning is signal.SIG_IGN
+    if not told or threading.current_thread() is not threading.main_thread():
         yield
         return
     _warn(keys)
@@ -194,23 +210,29 @@ def read_again_on_sighup(keys: Keys) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(
+            signal.SIGHUP, meaning
+        )  # the loop sets the default, which would end a process that stops
 
 
-def ignore_sighup(keys: Keys) -> None:
-    """Let no SIGHUP end a process that reads the file of keys again as soon as its event loop runs."""
-    if keys.file is not None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def ignore_sighup() -> None:
+    """Let no SIGHUP end a process that starts or stops. In between, ``read_again_on_sighup`` handles it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _read_again(keys: Keys, *, asked: bool = True) -> None:
+    if keys.file is None:
+        if asked:
+            _LOG.info(f"there is no file of keys to read again; {SETTING} names one at the start")
+        return
     try:
-        came, went = keys.read_again()
+        changes = keys.read_again()
     except SettingsError as error:
         _LOG.error("the keys stay as they were", reason=error.message)
         return
-    if not asked and not came and not went:
+    if not asked and not any(changes):
         return
-    _LOG.info("the file of keys was read again", keys=len(keys.all), new=came, removed=went)
+    _LOG.info("the file of keys was read again", keys=len(keys.all), **changes._asdict())
     _warn(keys)
 
 
@@ -263,14 +285,16 @@ def _fault(file: Path, what: str) -> SettingsError:
 def _key(file: Path, place: int, name: str, table: object) -> Key:
     if not KEY_NAME.fullmatch(name):  # it may be a key, so it is not shown
         raise _fault(
-            file, f"has a name in place {place} that is not 1 to 40 letters, digits, hyphens and underscores"
+            file, f"is wrong: the {_nth(place)} name is not 1 to 40 letters, digits, hyphens and underscores"
         )
     if not isinstance(table, Mapping):
         raise _fault(file, f"has a value [{name}] that is no table")
     for number, known in enumerate(table, 1):
         if known not in _FIELDS:
             raise _fault(
-                file, f"has an unknown field {number} in [{name}]; the fields are {', '.join(_FIELDS)}"
+                file,
+                f"is wrong: the {_nth(number)} field of [{name}] is unknown; the fields are "
+                f"{', '.join(_FIELDS)}",
             )
     digits = table.get("sha256")
     if not isinstance(digits, str):
@@ -285,6 +309,12 @@ def _key(file: Path, place: int, name: str, table: object) -> Key:
         _number(file, name, table, "most_documents", (int,)),
         _number(file, name, table, "max_timeout_ms", (int,)),
     )
+
+
+def _nth(number: int) -> str:
+    """Return an ordinal number. A field is told by its place: its name may be a key."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _moment(file: Path, name: str, value: object) -> datetime | None:
