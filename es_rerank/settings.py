@@ -308,6 +308,11 @@ class Settings(BaseSettings):
         description="Folder for the record of a local Elasticsearch node.",
     )
 
+    @property
+    def longest_ms(self) -> int:
+        """Longest deadline that is in force, in milliseconds: the default deadline is never over it."""
+        return max(self.max_timeout_ms, self.timeout_ms)
+
 
 def read_settings() -> Settings:
     """Return the settings from the environment variables.

@@ -236,7 +236,7 @@ def build_service(
             settings.max_body_bytes,
             settings.max_documents,
             settings.timeout_ms / 1000,
-            max(settings.max_timeout_ms, settings.timeout_ms) / 1000,
+            settings.longest_ms / 1000,
         ),
         settings.api_key_hashes,
         check_runs(settings.elasticsearch_runs),

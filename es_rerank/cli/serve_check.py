@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
-from ..addresses import has_credentials, masked, masked_in
+from ..addresses import has_credentials, masked
 from ..errors import EsRerankError, ModelError
-from ..settings import PREFIX, Settings
+from ..settings import PREFIX
 from .listening import is_loopback, listen, shown_address, tls_of
 from .output import as_known, print_json, stdout
+from .settings_in_force import in_force, settings_table, shown
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
@@ -30,11 +28,8 @@ if TYPE_CHECKING:
     from ..models import LoadedReranker
     from ..models.local.bi_encoder import BiEncoder
     from ..node.checks import CheckStatus
-
-_HIDDEN = "***"
-_HASHED = ("api_key_hashes", "metrics_key_hashes")
-_ADDRESS_VALUE = re.compile(r"([?&][^=&\s]+=)[^&\s]+")
-"""The values in the query of an address. One may be a key."""
+    from ..settings import Settings
+    from ..sidecar.service import Limits, Service
 
 _PAIR = ("who signed the treaty", "The king signed the treaty.")
 _SOON_S = 30 * 86_400
@@ -64,70 +59,38 @@ def check(settings: Settings, options: Mapping[str, Any], host: str, port: int, 
     ``settings`` are those of the environment with ``options`` in their place: the values of options by the
     names of settings. Nothing runs on afterwards.
     """
-    in_force = [
-        *_listening(host, port),
-        *(
-            {"name": name, "value": shown(name, getattr(settings, name)), "from": _origin(name, options)}
-            for name in Settings.model_fields
-        ),
-    ]
+    values = in_force(settings, options, host, port)
     found = [*_checks(settings, host, port)]
     good = all(each.status != "fail" for each in found)
     if as_json:
-        print_json({"ok": good, "settings": in_force, "checks": [asdict(each) for each in found]})
+        print_json({"ok": good, "settings": values, "checks": [asdict(each) for each in found]})
     else:
-        stdout.print(_settings_table(in_force))
+        stdout.print(settings_table(values))
         stdout.print()
         stdout.print(_checks_table(found))
     return good
 
 
-def shown(name: str, value: object) -> object:
-    """Return the value of a setting without secrets: a JSON value."""
-    if name in _HASHED:
-        return f"{len(value)} hashes" if isinstance(value, tuple) and value else None
-    if isinstance(value, SecretStr):
-        return _HIDDEN
-    if isinstance(value, tuple):
-        return [shown(name, each) for each in value]
-    if isinstance(value, (str, Path)):
-        return _ADDRESS_VALUE.sub(rf"\1{_HIDDEN}", masked_in(str(value)))
-    return value
-
-
-def _listening(host: str, port: int) -> list[dict[str, Any]]:
-    from ..defaults import HOST, PORT
-
-    return [
-        {"name": name, "value": value, "from": "default" if value == default else f"option --{name}"}
-        for name, value, default in (("host", host, HOST), ("port", port, PORT))
-    ]
-
-
-def _origin(name: str, options: Mapping[str, Any]) -> str:
-    """Return where the value of a setting comes from."""
-    if name in options:
-        option = {"more_rerankers": "reranker"}.get(name, name).replace("_", "-")
-        return f"option --{option}"
-    alias = Settings.model_fields[name].validation_alias
-    names = [str(each) for each in getattr(alias, "choices", [])] or [f"{PREFIX}{name.upper()}"]
-    here = {variable.upper() for variable in os.environ}  # the case of a variable's name does not count
-    used = next((variable for variable in names if variable in here), None)
-    return "default" if used is None else f"environment {used}"
-
-
 def _checks(settings: Settings, host: str, port: int) -> Iterator[Found]:
     from ..engine.pool import Pool
 
-    yield _tried("Address", lambda: _address(settings, host, port))
-    yield _tried("TLS", lambda: _tls(settings))
-    yield _tried("Keys", lambda: _keys(settings, host))
-    yield _tried("Elasticsearch", lambda: _elasticsearch(settings))
+    found = [
+        _tried("Address", lambda: _address(settings, host, port)),
+        _tried("TLS", lambda: _tls(settings)),
+        _tried("Keys", lambda: _keys(settings, host)),
+        _tried("Traces", _traces),
+        _tried("Elasticsearch", lambda: _elasticsearch(settings)),
+    ]
     pool = Pool(settings.threads)
     try:
-        yield from _models(settings, pool)
+        found += _models(settings, pool)
     finally:
         pool.close()
+    yield from found
+    sidecar = _tried("Sidecar", lambda: _sidecar(settings))
+    # What fails above may fail here too: it is told once.
+    if sidecar.status != "fail" or all(each.status != "fail" for each in found):
+        yield sidecar
 
 
 def _tried(name: str, look: Any) -> Found:  # noqa: ANN401 a function without arguments
@@ -203,6 +166,37 @@ def _keys(settings: Settings, host: str) -> Found:
         what, _, remedy = " · ".join(warnings).rpartition("; ")
         return Found("Keys", "warn", f"{len(keys.all)} ({names}): {what}", remedy)
     return Found("Keys", "ok", f"{len(keys.all)}: {names}")
+
+
+def _traces() -> Found:
+    from ..sidecar.observation.tracing import try_exporters
+
+    names = try_exporters()
+    return Found("Traces", "ok", f"by OpenTelemetry: {', '.join(names)}" if names else "off")
+
+
+def _sidecar(settings: Settings) -> Found:
+    """Build what ``serve`` builds before it listens. No model is loaded."""
+    from .. import node
+    from .serve import build_service
+
+    url = node.address(settings.elasticsearch_url, settings.state_dir)
+    limits = asyncio.run(_built(lambda: build_service(settings, url)))
+    if settings.timeout_ms > settings.max_timeout_ms:
+        return Found(
+            "Sidecar",
+            "warn",
+            f"{PREFIX}TIMEOUT_MS is above {PREFIX}MAX_TIMEOUT_MS, so callers may ask for "
+            f"{limits.longest_s * 1000:.0f} ms too",
+            "raise the second or lower the first",
+        )
+    return Found("Sidecar", "ok", "all settings can be in force together")
+
+
+async def _built(build: Callable[[], Service]) -> Limits:
+    service = build()
+    await service.close()
+    return service.limits
 
 
 def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
@@ -351,15 +345,6 @@ async def _facts(client: AsyncElasticsearch) -> dict[str, Any]:
 def _part(body: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 any JSON value may arrive
     part = body.get(name) if isinstance(body, Mapping) else None
     return dict(part) if isinstance(part, Mapping) else {}
-
-
-def _settings_table(in_force: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(Column("setting", no_wrap=True), Column("value", overflow="fold"), "from", box=None)
-    for each in in_force:
-        value = each["value"]
-        said = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-        table.add_row(each["name"], escape(said), each["from"].removeprefix("environment "))
-    return table
 
 
 def _checks_table(found: Sequence[Found]) -> Table:

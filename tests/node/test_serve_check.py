@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.cli.serve import serve
-from es_rerank.cli.serve_check import check, shown
+from es_rerank.cli.serve_check import check
+from es_rerank.cli.settings_in_force import shown
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX, Settings, read_settings
 from es_rerank.sidecar.access.keys import key_hash
@@ -64,7 +65,16 @@ def test_each_part_is_tried_once_and_told(
     good, settings, checks, printed = checked(capsys, options)
     assert good, checks
     assert {each["status"] for each in checks.values()} <= {"ok", "warn"}
-    assert list(checks) == ["Address", "TLS", "Keys", "Elasticsearch", "Reranker", "Embedder"]
+    assert list(checks) == [
+        "Address",
+        "TLS",
+        "Keys",
+        "Traces",
+        "Elasticsearch",
+        "Reranker",
+        "Embedder",
+        "Sidecar",
+    ]
     assert checks["Keys"]["found"] == "1: team"
     assert "is valid until" in checks["TLS"]["found"]
     facts = checks["Elasticsearch"]["facts"]
@@ -170,6 +180,43 @@ def test_each_fault_is_told_with_its_remedy_and_the_others_are_tried(
     assert [each for each, found in checks.items() if found["status"] == "fail"] == [where]
     assert remedy in checks[where]["found"] + checks[where]["remedy"]
     assert "unexpected" not in checks[where]["found"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "where", "said"),
+    [
+        ("ES_RERANK_ELASTICSEARCH_RUNS", "foo", "Sidecar", "elasticsearch_runs names [foo]"),
+        ("OTEL_TRACES_EXPORTER", "bogus", "Traces", "no exporter [bogus] is installed"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon", "Traces", "no exporter [pigeon] is installed"),
+    ],
+)
+def test_what_ends_serve_at_its_start_is_found(
+    node: Node,
+    models: tuple[Path, Path],
+    variable: str,
+    value: str,
+    where: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setenv(variable, value)
+    good, _, checks, _ = checked(capsys, served(node, models))
+    assert not good
+    assert [each for each, found in checks.items() if found["status"] == "fail"] == [where]
+    assert said in checks[where]["found"]
+
+
+def test_a_default_deadline_over_the_longest_one_is_told(
+    node: Node, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, settings, checks, _ = checked(capsys, served(node, models) | {"timeout_ms": 400_000})
+    assert good
+    assert settings["max_timeout_ms"]["value"] == 400_000
+    assert settings["max_timeout_ms"]["from"] == "option --timeout-ms"
+    assert checks["Sidecar"]["status"] == "warn"
+    assert "400000 ms" in checks["Sidecar"]["found"]
 
 
 def test_a_port_that_is_taken_and_a_host_that_all_reach_are_told(

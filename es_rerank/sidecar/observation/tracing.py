@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import MissingExtraError, SettingsError
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from .spans import Spans
@@ -27,27 +28,23 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 def configure_tracing(*, texts: bool) -> None:
     """Set the provider of this process as OpenTelemetry's variables say, if they ask for traces.
 
-    ``texts``: whether spans may hold queries, texts and the messages of errors. Raises MissingExtraError when
-    the variables ask for traces and the extra is not installed, SettingsError for an exporter that is not
-    there.
+    ``texts``: whether spans may hold queries, texts, the messages of errors and names of indices. Without it
+    they are left out, also of the spans of a provider that another program has set. Raises MissingExtraError
+    when the variables ask for traces and the extra is not installed, SettingsError for an exporter that is
+    not there, and for a provider whose spans cannot be changed.
     """
-    asked = [os.environ[name] for name in (*_ENDPOINTS, _EXPORTERS) if os.environ.get(name)]
-    names = [name.strip() for name in os.environ.get(_EXPORTERS, "otlp").split(",")]
-    if not asked or names == ["none"] or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if not texts:
+        _clean_spans_of_another()
+    names = _names()
+    if not names:
         return
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        raise MissingExtraError(
-            "variables of OpenTelemetry ask for traces and its SDK is not installed; "
-            "install es-rerank[otel], or unset them",
-            extra="otel",
-        )
     from opentelemetry import trace  # noqa: PLC0415 an extra
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     from .log import RELEASE  # noqa: PLC0415
-    from .span_export import WithoutMessages  # noqa: PLC0415
+    from .span_export import CleaningExporter  # noqa: PLC0415
 
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return  # opentelemetry-instrument has set it
@@ -59,8 +56,58 @@ def configure_tracing(*, texts: bool) -> None:
     provider = TracerProvider(resource=resource)
     for name in names:
         exporter = _exporter(name)
-        provider.add_span_processor(BatchSpanProcessor(exporter if texts else WithoutMessages(exporter)))
+        provider.add_span_processor(BatchSpanProcessor(exporter if texts else CleaningExporter(exporter)))
     trace.set_tracer_provider(provider)
+
+
+def _clean_spans_of_another() -> None:
+    """Leave out what callers wrote of the spans of the provider that another program has set, if one has."""
+    if find_spec("opentelemetry") is None:
+        return
+    from opentelemetry import trace  # noqa: PLC0415 an extra
+
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+        return
+    if not hasattr(provider, "_active_span_processor"):
+        raise SettingsError(
+            f"the spans of {type(provider).__module__}.{type(provider).__qualname__} may hold queries, and "
+            "the sidecar cannot leave them out; set ES_RERANK_TRACE_TEXTS=true if they may, or use "
+            "OpenTelemetry's own SDK"
+        )
+    from .span_export import clean  # noqa: PLC0415 an extra
+
+    clean(cast("TracerProvider", provider))
+
+
+def try_exporters() -> list[str]:
+    """Make each exporter that ``configure_tracing`` would use, end it, and return their names.
+
+    Nothing is traced. Raises what ``configure_tracing`` raises.
+    """
+    names = _names()
+    for name in names:
+        _exporter(name).shutdown()
+    return names
+
+
+def _names() -> list[str]:
+    """Return the names of the exporters that OpenTelemetry's variables ask for; none if they ask for no
+    traces.
+
+    Raises MissingExtraError when they ask for some and the extra is not installed.
+    """
+    asked = [os.environ[name] for name in (*_ENDPOINTS, _EXPORTERS) if os.environ.get(name)]
+    names = [name.strip() for name in (os.environ.get(_EXPORTERS) or "otlp").split(",")]
+    if not asked or names == ["none"] or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return []
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        raise MissingExtraError(
+            "variables of OpenTelemetry ask for traces and its SDK is not installed; "
+            "install es-rerank[otel], or unset them",
+            extra="otel",
+        )
+    return names
 
 
 def _exporter(name: str) -> SpanExporter:
