@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,13 @@ class Caller:
     """One of those between whom the threads of a model are shared fairly.
 
     ``name`` tells callers apart; it is never shown. ``most_waiting_s`` is how many estimated seconds of work
-    this caller may have waiting at once, None for no limit of its own.
+    this caller may have waiting at once, None for no limit of its own. ``limit`` says in a refusal where
+    that limit stands.
     """
 
     name: str = ""
     most_waiting_s: float | None = None
+    limit: str = field(default="its own limit", compare=False)
 
 
 _NOBODY = Caller()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from itertools import count
-from math import ceil
+from math import ceil, floor, inf
 from typing import NamedTuple
 
 from ..caller import Caller
@@ -32,6 +32,20 @@ _WORTH = 0.5
 
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""
+
+
+_LATE = "the work that waits and this call would take {needed} s, and {most} s are left; try again later"
+_OTHER_LATE = (
+    "with this call, one that was admitted before would end in {needed} s, and {most} s are left; "
+    "try again later"
+)
+_TOO_MUCH = (
+    "{needed} s of work would wait, and at most {most} s may with a call without a deadline; "
+    "set a deadline, or try again later"
+)
+_OVER_LIMIT = (
+    "{needed} s of this caller's work would wait, and at most {most} s may ({limit}); try again later"
+)
 
 
 class PoolFigures(NamedTuple):
@@ -105,12 +119,13 @@ class Schedule:
         return calls
 
     def check(self, caller: Caller, deadline: float, now: float) -> None:
-        """Raise OverloadError when what waits already keeps a call of a caller from beginning in time."""
-        flow = self._flows.get(caller.name)
-        before_s = self._before_s(flow, (deadline, next(self._numbers)))
-        begins_s = self.margin.factor * self._shared_s(flow, before_s)
-        if begins_s > deadline - now and self._queued:
-            self._refuse(begins_s, deadline - now)
+        """Raise OverloadError when what waits already keeps a call of a caller from beginning in time.
+
+        A call that is late already is not refused: it will end late, whatever waits.
+        """
+        begins_s, left_s = self._begins_s(self._flows.get(caller.name), (deadline, inf)), deadline - now
+        if self._queued and left_s > 0 and begins_s > left_s:
+            self._refuse(_LATE, begins_s, left_s)
 
     def submit(self, call: Call, now: float) -> None:
         """Admit a call, or raise OverloadError: its work would not end in time, or too much waits."""
@@ -302,18 +317,18 @@ class Schedule:
     def _admit(self, call: Call, flow: Flow | None, now: float) -> None:
         most_s, own_s = call.caller.most_waiting_s, flow.seconds() if flow else 0.0
         if most_s is not None and own_s and (own_s + call.left_s()) / self._threads > most_s:
-            self._refuse((own_s + call.left_s()) / self._threads, most_s)
+            self._refuse(_OVER_LIMIT, (own_s + call.left_s()) / self._threads, most_s, call.caller.limit)
         if call.deadline is None:
             all_s = sum(flow.seconds() for flow in self._flows.values())
             if all_s and (all_s + call.left_s()) / self._threads > self._most_waiting_s:
-                self._refuse((all_s + call.left_s()) / self._threads, self._most_waiting_s)
+                self._refuse(_TOO_MUCH, (all_s + call.left_s()) / self._threads, self._most_waiting_s)
             return
-        factor, left_s = self.margin.factor, call.deadline - now
-        begins_s = factor * self._shared_s(flow, self._before_s(flow, _place(call)))
-        ends_s = factor * self._ends_s(call, flow)
+        left_s = call.deadline - now
+        begins_s = self._begins_s(flow, _place(call))
+        ends_s = self.margin.factor * self._ends_s(call, flow)
         fits_s = 0.0 if call.whole else _WORTH * min(ends_s - begins_s, left_s)
         if ends_s > left_s and (call.whole or left_s - begins_s < fits_s):
-            self._refuse(min(ends_s, left_s + begins_s), left_s)
+            self._refuse(_LATE, min(ends_s, left_s + begins_s), left_s)
         if flow is not None and not call.urgent:
             self._keep_promises(call, flow, now)
 
@@ -330,10 +345,14 @@ class Schedule:
         own_s = flow.with_deadline.seconds() + call.left_s()
         for deadline, _, other in reversed(later):
             if not other.tried and (over_s := factor * self._shared_s(flow, own_s)) > deadline - now:
-                self._refuse(over_s, deadline - now)
+                self._refuse(_OTHER_LATE, over_s, deadline - now)
             own_s -= other.left_s()
 
-    def _before_s(self, flow: Flow | None, place: tuple[float, int] | None) -> float:
+    def _begins_s(self, flow: Flow | None, place: tuple[float, float] | None) -> float:
+        """Return after how many seconds a call at this place begins at the latest, by the margin."""
+        return self.margin.factor * self._shared_s(flow, self._before_s(flow, place))
+
+    def _before_s(self, flow: Flow | None, place: tuple[float, float] | None) -> float:
         """Return the seconds of a caller's own work that run before a call at this place, for one thread."""
         if flow is None:
             return 0.0
@@ -363,12 +382,13 @@ class Schedule:
             self._shared_s(flow, before_s + call.left_s()), self._shared_s(flow, before_s) + call.longest_s()
         )
 
-    def _refuse(self, needed_s: float, left_s: float) -> None:
+    def _refuse(self, message: str, needed_s: float, most_s: float, limit: str = "") -> None:
         self._refused += 1
+        # Rounded away from each other, so that the smaller one also reads as the smaller one.
+        needed, most = ceil(round(needed_s * 10, 6)) / 10, floor(round(most_s * 10, 6)) / 10
         raise OverloadError(
-            f"the work that waits and this call would take {needed_s:.1f} s, and {left_s:.1f} s are left; "
-            "try again later",
-            retry_after_s=max(1, ceil(needed_s - left_s)),
+            message.format(needed=needed, most=most, limit=limit),
+            retry_after_s=max(1, ceil(needed_s - most_s)),
         )
 
 

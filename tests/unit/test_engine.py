@@ -194,7 +194,7 @@ def test_work_without_a_deadline_is_bounded_in_seconds(gate: Gate) -> None:
     pool, rate = Pool(1, most_waiting_s=30.0), Rate(1.0)
     thread, outcome = in_thread(pool.run, gate.work, [1, 2, 3], length=lambda item: item * 5.0, rate=rate)
     gate.wait_until_begun()
-    with pytest.raises(OverloadError, match=r"would take 35\.0 s, and 30\.0 s are left"):
+    with pytest.raises(OverloadError, match=r"35\.0 s of work would wait, and at most 30\.0 s may"):
         pool.run(itself, [1, 2], length=lambda item: item * 20 / 3, rate=rate)
     gate.open.set()
     thread.join()

@@ -111,6 +111,7 @@ async def test_a_key_bounds_documents_and_deadline_of_its_requests_alone(path: s
         (Caller("key free"), "free"),
         *[(Caller("key small", 2.5), "small")] * 2,
     ]
+    assert reranker.asked[-1][0].limit == "most_waiting_seconds of key [small]"
     assert reranker.asked[0][2] > 8
     assert all(0 < left <= 0.7 for _, _, left in reranker.asked[1:])
 

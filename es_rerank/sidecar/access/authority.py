@@ -64,13 +64,18 @@ def _served_as(key: Key | None, request: Request) -> Iterator[None]:
         tell_key(key.name)
     # By its name: the same key written in another way is the same caller.
     # Without keys nobody has checked the header: with a new one for each request, a caller would be many.
-    caller = peer_of(request.scope) if key is None else Caller(f"key {key.name}", key.most_waiting_seconds)
+    caller = peer_of(request.scope) if key is None else _caller_of(key)
     caller_before = CALLER.set(caller)
     try:
         yield
     finally:
         CALLER.reset(caller_before)
         KEY.reset(before)
+
+
+def _caller_of(key: Key) -> Caller:
+    limit = f"most_waiting_seconds of key [{key.name}]"
+    return Caller(f"key {key.name}", key.most_waiting_seconds, limit)
 
 
 class KeyedRoute(APIRoute):
