@@ -235,7 +235,8 @@ class Settings(BaseSettings):
     )
     trace_texts: bool = Field(
         default=False,
-        description="Whether OpenTelemetry spans hold queries, texts and the messages of errors.",
+        description="Whether OpenTelemetry spans hold queries, texts, the messages of errors and "
+        "names of indices.",
     )
     api_keys_file: Path | None = Field(
         default=None,

@@ -78,7 +78,7 @@ class Observing:
     """What the sidecar tells of itself.
 
     ``log_requests``: whether each request has a line in the log, in ``log_format``. ``trace_texts``: whether
-    spans hold queries and texts. ``keys``: those that ``/metrics`` asks for, if there are any.
+    spans hold queries, texts and names of indices. ``keys``: those that ``/metrics`` asks for, if any.
     ``tracer_provider``: where spans go, a TracerProvider of OpenTelemetry; None for that of the process.
     """
 

@@ -107,4 +107,6 @@ def test_a_real_sidecar_exports_one_trace_over_http(
         if each.key == "service.name"
     }
     assert services == {"tested"}
-    assert SECRET.encode() not in b"".join(request.SerializeToString() for request in received)
+    sent = b"".join(request.SerializeToString() for request in received)
+    assert SECRET.encode() not in sent
+    assert index.encode() not in sent

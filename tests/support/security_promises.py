@@ -58,7 +58,10 @@ the address of a reranker `remote:`
     tests/unit/test_loading.py::test_a_sidecar_says_which_models_are_services
 the Hugging Face Hub | at the start, for a Hub id |
     tests/unit/test_manifest.py::test_a_name_that_is_neither_folder_nor_hub_id_is_not_looked_up
-queries and texts with `ES_RERANK_TRACE_TEXTS` only
+names of indices with `ES_RERANK_TRACE_TEXTS` only. No addresses of callers |
+    tests/unit/test_tracing.py::test_an_exporter_leaves_out_what_libraries_quote
+    tests/unit/test_tracing.py::test_a_provider_that_another_program_has_set_leaves_it_out_too
+    tests/unit/test_tracing.py::test_no_span_has_the_address_of_a_caller
     tests/unit/test_tracing.py::test_texts_are_in_spans_only_if_they_are_asked_for
     tests/unit/test_tracing.py::test_nothing_is_traced_unless_a_variable_asks_for_it
 ONNX Runtime's own is switched off

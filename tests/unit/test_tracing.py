@@ -13,11 +13,11 @@ from observed_apps import LENIENT, SEARCH, TEXTS, answering, observed
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import NoOpTracerProvider, SpanContext, SpanKind, StatusCode
 from scripted_elasticsearch import Reply
 
 from es_rerank.errors import MissingExtraError, SettingsError
-from es_rerank.sidecar.observation.span_export import WithoutMessages
+from es_rerank.sidecar.observation.span_export import CleaningExporter
 from es_rerank.sidecar.observation.spans import Spans as RequestSpans
 from es_rerank.sidecar.observation.tracing import configure_tracing
 from es_rerank.sidecar.service import Observing
@@ -34,7 +34,7 @@ class Spans:
     def __init__(self, *, cleaned: bool = False) -> None:
         self.memory = InMemorySpanExporter()
         self.provider = TracerProvider()
-        exporter = WithoutMessages(self.memory) if cleaned else self.memory
+        exporter = CleaningExporter(self.memory) if cleaned else self.memory
         self.provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     def observing(self, **options: Any) -> Observing:
@@ -194,18 +194,80 @@ async def test_the_spans_of_an_msearch_are_those_of_its_searches() -> None:
     assert {span.parent.span_id for span in spans.memory.get_finished_spans() if span.parent} == {request}
 
 
-def test_an_exporter_leaves_out_what_libraries_quote() -> None:
-    spans = Spans(cleaned=True)
-    tracer = spans.provider.get_tracer("library")
-    with tracer.start_as_current_span("search") as span:
-        span.set_attribute("url.full", "http://es:9200/i/_search?q=secret")
-        span.record_exception(ValueError("secret"))
-        span.set_status(StatusCode.ERROR, "ValueError: secret")
-    assert "secret" not in spans.text()
-    kept = spans.of("search")
-    assert attributes(kept)["url.full"] == "http://es:9200/i/_search"
+SECRET = "attorney-client-privileged"
+
+
+def quote(provider: TracerProvider) -> None:
+    """Make a span as libraries make them, with all that a caller wrote."""
+    tracer = provider.get_tracer("library")
+    with tracer.start_as_current_span(f"GET /{SECRET}/_search") as span:
+        for name in (
+            "client.address",
+            "db.collection.name",
+            "db.operation.parameter.index",
+            "db.query.text",
+            "http.target",
+            "url.full",
+            "url.query",
+            "of.the.next.release",
+        ):
+            span.set_attribute(name, f"http://es:9200/{SECRET}/_search?q={SECRET}")
+        span.set_attribute("http.request.method", "GET")
+        span.record_exception(ValueError(SECRET))
+        span.set_status(StatusCode.ERROR, f"ValueError: {SECRET}")
+        span.add_link(context(tracer.start_span("other")), {"asked": SECRET})  # type: ignore[arg-type]
+
+
+def is_clean(spans: Spans) -> None:
+    assert SECRET not in spans.text()
+    kept = spans.of("GET")
+    assert attributes(kept) == {"http.request.method": "GET"}
     assert kept.status.status_code is StatusCode.ERROR
     assert [dict(event.attributes or {}) for event in kept.events] == [{"exception.type": "ValueError"}]
+    assert len(kept.links) == 1
+
+
+def test_an_exporter_leaves_out_what_libraries_quote() -> None:
+    spans = Spans(cleaned=True)
+    quote(spans.provider)
+    is_clean(spans)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_provider_that_another_program_has_set_leaves_it_out_too(
+    texts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = Spans()
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: spans.provider)
+    before = spans.provider.get_tracer("library")
+    for _ in range(2):
+        configure_tracing(texts=texts)
+    before.start_span("made", attributes={"db.query.text": SECRET}).end()
+    assert attributes(spans.of("made")) == ({"db.query.text": SECRET} if texts else {})
+    quote(spans.provider)
+    if texts:
+        assert SECRET in spans.text()
+    else:
+        is_clean(spans)
+
+
+def test_a_provider_whose_spans_cannot_be_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign:
+        """A provider of another maker."""
+
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", Foreign)
+    with pytest.raises(SettingsError, match=r"Foreign.*ES_RERANK_TRACE_TEXTS=true"):
+        configure_tracing(texts=False)
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", NoOpTracerProvider)
+    configure_tracing(texts=False)
+
+
+async def test_no_span_has_the_address_of_a_caller() -> None:
+    spans = Spans(cleaned=True)
+    async with observed(spans.observing()) as (caller, _):
+        await caller.post("/articles/_search", json=SEARCH)
+    assert "client.address" not in spans.text()
+    assert "articles" not in spans.text()
 
 
 async def test_a_status_of_elasticsearch_is_no_error_of_the_sidecar() -> None:

@@ -5,7 +5,7 @@ joined to the caller's trace. Below it a span for each stage of a search; the st
 span of OpenInference (https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md).
 Requests to Elasticsearch have the spans that elasticsearch-py makes, below those of the stages.
 
-No span holds a query or a text, unless ``texts`` asks for them.
+No span holds a query or a text, unless ``texts`` asks for them, and none the address of a caller.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from ...types import Scores
 from ..record import Record
 from .log import RELEASE
 
+SCOPE = "es-rerank"
+"""The name of the instrumentation scope of the sidecar's spans."""
+
 _MOST_DOCUMENTS = 20
 """Most documents whose texts are in a span. A span has at most 128 attributes by default, and drops others
 when it has more."""
@@ -43,7 +46,7 @@ class Spans:
     """
 
     def __init__(self, provider: TracerProvider | None = None, *, texts: bool = False) -> None:
-        self._tracer = trace.get_tracer("es-rerank", RELEASE, tracer_provider=provider)
+        self._tracer = trace.get_tracer(SCOPE, RELEASE, tracer_provider=provider)
         self._texts = texts
 
     def request(self, scope: Scope, method: str) -> RequestSpan:
@@ -89,9 +92,8 @@ class RequestSpan(_Current):
             "url.scheme": scope.get("scheme", "http"),
             "network.protocol.version": scope.get("http_version", ""),
         }
-        server, client = scope.get("server"), scope.get("client")
+        server = scope.get("server")
         known |= {"server.address": server[0], "server.port": server[1]} if server else {}
-        known |= {"client.address": client[0]} if client else {}
         super().__init__(
             tracer.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=known), parent
         )
