@@ -262,7 +262,7 @@ class Service:
     def allowed_s(self, wanted_s: float | None) -> float:
         """Return the seconds until the deadline of a request that wants ``wanted_s``; None means the default.
 
-        The limit of the caller's key bounds them.
+        A deadline above the limit of the caller's key is shortened to it, as the default one is.
         """
         key = KEY.get()
         seconds = self.limits.timeout_s if wanted_s is None else wanted_s

@@ -254,14 +254,17 @@ A request that cannot be answered by its deadline is refused at once (429 with `
     tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
 What is admitted ends in time, and callers share the models fairly.
     tests/unit/test_schedule.py::test_an_overloaded_pool_does_useful_work_only
+    tests/unit/test_schedule.py::test_wrong_estimates_cost_little
     tests/unit/test_schedule.py::test_two_callers_who_want_too_much_get_the_same
     tests/unit/test_overload.py::test_another_caller_is_served_beside_one_who_filled_the_queue
 A caller is an API key of the sidecar, else the `Authorization` of a search, else an address.
     tests/unit/test_overload.py::test_a_header_that_nobody_checks_makes_no_other_caller
 search with `allow_rerank_failures` gets its first-stage order instead
     tests/unit/test_overload.py::test_a_search_that_allows_failures_keeps_its_first_stage
-`X-Rerank-Timeout-Ms` is the deadline of a request; above `ES_RERANK_MAX_TIMEOUT_MS` the answer is 400.
+`X-Rerank-Timeout-Ms` is the deadline of a request; above `ES_RERANK_MAX_TIMEOUT_MS` the answer is 400
     tests/unit/test_overload.py::test_no_deadline_is_longer_than_the_longest
+A deadline above the `max_timeout_ms` of the caller's key is shortened to it.
+    tests/unit/test_keyed_requests.py::test_a_key_bounds_documents_and_deadline_of_its_requests_alone
 `--tls-certificate` and `--tls-key` encrypt the connections
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
     tests/unit/test_listener.py::test_a_certificate_and_its_key_are_taken
@@ -293,7 +296,7 @@ what is not answered then gets 503.
     tests/unit/test_server_life.py::test_a_request_that_is_not_answered_when_the_sidecar_ends_gets_503
     tests/unit/test_server_life.py::
         test_an_answer_that_is_cut_when_the_sidecar_stops_is_seen_to_be_cut
-Give both times together to `docker stop --timeout`
+Give both times and 3 s more, 12 s by default, to `docker stop --timeout`
     tests/unit/test_docker.py::test_the_sidecar_has_time_to_stop_and_room_for_connections
 A second signal ends the sidecar at once.
     tests/unit/test_server_life.py::test_a_second_signal_ends_the_sidecar_at_once

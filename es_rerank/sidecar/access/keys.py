@@ -7,7 +7,7 @@ The file is TOML, with one table for each key. The name of the table is the name
     expires = 2027-01-31          # from that day on (UTC) the key is refused
     most_waiting_seconds = 5.0    # of its requests that wait for the models at one time
     most_documents = 200          # in one request
-    max_timeout_ms = 2000         # longest deadline of one request
+    max_timeout_ms = 2000         # longest deadline of one request; a longer one is shortened
 
 All but ``sha256`` may be left out. No message and no log line contains a key or its whole hash. A key of the
 setting is named after the first 8 digits of its hash.
