@@ -323,6 +323,11 @@ class Service:
         reasons += [self.fault] if self._models is None else []
         return reasons + (await self.readiness.found()).faults
 
+    def is_ready(self) -> bool:
+        """Return whether ``/readyz`` would answer 200, by what was found of Elasticsearch last."""
+        found = self.readiness.last
+        return not self.stopping and self._models is not None and found is not None and not found.faults
+
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
         return (await self.readiness.found()).warnings

@@ -348,12 +348,15 @@ The log has one line for each request
         test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
     tests/unit/test_observed.py::test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only
 Everybody who reaches the sidecar may read `/metrics`, which names no caller, index or text.
+    tests/unit/test_metric_values.py::test_a_reader_of_metrics_alone_sees_that_elasticsearch_is_down
+    tests/unit/test_metric_values.py::test_an_elasticsearch_that_does_not_answer_holds_no_metrics_up
     tests/unit/test_observed.py::test_labels_are_bounded_whatever_callers_write
     tests/unit/test_observed.py::test_metrics_and_status_ask_for_their_own_keys
     tests/unit/test_observed.py::test_a_caller_of_the_status_page_learns_nothing_of_other_callers
 each request is a span in the caller's trace (`traceparent`), with a span for each stage.
     tests/unit/test_tracing.py::test_a_request_is_a_span_in_the_callers_trace_with_a_span_for_each_stage
     tests/unit/test_tracing.py::test_texts_are_in_spans_only_if_they_are_asked_for
+    tests/unit/test_tracing.py::test_a_provider_that_another_program_has_set_leaves_it_out_too
     tests/unit/test_tracing.py::test_requests_to_elasticsearch_carry_the_trace_on
     tests/node/test_traces.py::test_a_real_sidecar_exports_one_trace_over_http
 Every command takes `--help`, and most take `--json`.

@@ -21,6 +21,8 @@ from es_rerank.models import Reranker
 from es_rerank.observation import Runs
 from es_rerank.sidecar.access.keys import Keys, key_hash
 from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.server.connections import Connections
+from es_rerank.sidecar.server.progress import ConnectionLimits
 from es_rerank.sidecar.service import Observing, Service
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
@@ -280,7 +282,7 @@ async def test_the_status_page_says_why_no_model_is_loaded() -> None:
     assert (said["ready"], said["models"], said["embedder"]) == (False, [], None)
     assert said["not_loaded"] == "a file is missing"
     assert said["not_loaded"] in said["reasons"]
-    assert count(found, "es_rerank_ready") == 0
+    assert count(found, "es_rerank_models_loaded") == count(found, "es_rerank_ready") == 0
 
 
 async def test_two_applications_count_apart() -> None:
@@ -302,8 +304,9 @@ async def test_metrics_and_status_ask_for_their_own_keys() -> None:
 
 
 async def test_the_status_page_tells_models_limits_and_elasticsearch() -> None:
-    async with observed() as (caller, _):
+    async with observed(connections=Connections(ConnectionLimits(idle_s=75.0))) as (caller, _):
         said = (await caller.get("/_rerank/status")).json()
+    assert said["connections"]["idle_s"] == 75.0
     assert said["ready"] is True
     assert said["models"][0]["name"] == "word-overlap"
     assert said["elasticsearch"] == {"url": "http://scripted:9200", "version": "9.5.0"}

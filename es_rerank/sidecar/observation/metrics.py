@@ -219,7 +219,14 @@ class _State(Collector):
             _gauge(
                 "es_rerank_build_info", "The release.", 1, version=RELEASE, python=platform.python_version()
             ),
-            _gauge("es_rerank_ready", "Whether the models are loaded.", int(self._service.fault == "")),
+            _gauge(
+                "es_rerank_ready",
+                "Whether /readyz answers 200, as far as it is known.",
+                int(self._service.is_ready()),
+            ),
+            _gauge(
+                "es_rerank_models_loaded", "Whether the models are loaded.", int(self._service.fault == "")
+            ),
             _count("es_rerank_log_dropped", "Entries that the log could not hold.", self._log.dropped),
         ]
         if self._service.fault == "":

@@ -28,6 +28,10 @@ _STARTED = time.monotonic()
 _PATIENCE_S = 2.0
 """How long the page waits for the version of Elasticsearch, in seconds."""
 
+_LOOK_S = 1.0
+"""How long ``/metrics`` waits to hear whether Elasticsearch is ready, in seconds. An answer that comes later
+is shown at the next request."""
+
 
 def _is_operator(request: Request, service: Service) -> bool:
     """Whether a request holds a key of the setting ``metrics_key_hashes``. False if there is no such key.
@@ -51,9 +55,11 @@ def _is_operator(request: Request, service: Service) -> bool:
 async def metrics(request: Request, service: Running) -> Response:
     """Return the figures of this process for Prometheus, in its text format or in OpenMetrics.
 
-    Nothing in them is of one caller. The setting ``metrics_key_hashes`` asks readers for a key.
+    Nothing in them is of one caller. The setting ``metrics_key_hashes`` asks readers for a key. Elasticsearch
+    is asked whether it is ready, as for ``/readyz``.
     """
     _is_operator(request, service)
+    await service.readiness.look(_LOOK_S)
     kept: Metrics = request.app.state.metrics
     # Thousands of lines take tens of milliseconds.
     data, media_type = await off_loop(kept.exposed, request.headers.get("accept", ""))
@@ -152,12 +158,14 @@ def _queue(service: Service, *, operator: bool) -> dict[str, Any]:
 def _connections(service: Service) -> dict[str, Any]:
     if service.connections is None:
         return {}
-    figures = service.connections.figures()
+    figures, limits = service.connections.figures(), service.connections.limits
     return {
         "connections": {
             "open": figures.open,
             "busy": figures.busy,
-            "most": service.connections.limits.connections,
+            "most": limits.connections,
+            # ``idle_s`` of the limits is another one: for Elasticsearch, where a request has no deadline.
+            **{name: getattr(limits, name) for name in ("header_s", "body_s", "write_s", "idle_s")},
         }
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from elastic_transport import ApiResponse
@@ -62,6 +63,8 @@ class Readiness:
         self._asking: asyncio.Task[Found] | None = None
         self._until = self._version_until = 0.0
         self._old: list[str] = []
+        self.last: Found | None = None
+        """What was found last, however long ago; None if nobody has asked yet."""
 
     async def found(self) -> Found:
         """Return what was found at most a second ago. It takes six seconds at most."""
@@ -69,11 +72,18 @@ class Readiness:
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
 
+    async def look(self, patience_s: float) -> None:
+        """Ask as ``found`` does, and wait at most so many seconds. ``last`` has the answer when it comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self.found()
+
     async def _ask(self) -> Found:
         faults = await self._faults()
         warnings = [] if faults else await self._warnings()
         self._until = self._clock() + (_FAULT_KEPT_S if faults else _KEPT_S)
-        return Found(faults, warnings)
+        self.last = Found(faults, warnings)
+        return self.last
 
     async def _faults(self) -> list[str]:
         try:
