@@ -53,6 +53,9 @@ MAX_VALUES = 1_000_000
 MAX_KEYS = 10_000
 """Most keys of one object in a body that is parsed: ten times ``index.mapping.total_fields.limit``."""
 
+MAX_OPTIONS = 50
+"""Most keys of a request to a model: rerank, rescore, embedding or inference. None has as many."""
+
 MAX_RETRIEVERS = 1_000
 """Most retrievers in a tree: each leaf is a search of its own."""
 
@@ -90,6 +93,12 @@ PORT = 8080
 MAX_CONNECTIONS = 1_000
 """Most connections of callers that the sidecar keeps open. Fewer where the process may open fewer files."""
 
+MAX_HEADER_BYTES = 16 * 1024
+"""Most bytes of request line and headers, as in Elasticsearch."""
+
+MAX_HEADERS = 100
+"""Most headers of a request."""
+
 HEADER_TIMEOUT_MS = 20_000
 """Longest time for the request line and headers, in milliseconds."""
 
@@ -111,4 +120,5 @@ DRAIN_DELAY_MS = 1_000
 
 DRAIN_MS = 8_000
 """How long a stopping sidecar waits for running requests, in milliseconds: the deadline of a search. With the
-delay it is less than the 10 seconds after which ``docker stop`` kills."""
+delay, all callers have an answer before the 10 seconds after which ``docker stop`` kills. The process may
+take 3 seconds more (``END_S`` of the sidecar)."""

@@ -40,6 +40,9 @@ _CLOSE_S = 2.0
 """How long the process may take to end after its last answer, in seconds: a thread that loads or runs a model
 cannot be ended, and Python waits for it."""
 
+END_S = _FLUSH_S + _CLOSE_S
+"""How long a stopping process may take beyond both times of ``Drain``, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drain:

@@ -101,6 +101,12 @@ def test_a_path_that_is_not_served_says_so(address: str, method: str, path: str)
         assert answer.json()["error"]["type"] == "not_implemented_exception"
 
 
+def test_an_index_with_the_name_of_a_path_may_be_looked_for(official: Elasticsearch, address: str) -> None:
+    for name in ("metrics", "info", "rescore", "rerank"):
+        assert not official.indices.exists(index=name)
+        assert httpx.head(f"{address}/{name}").status_code == 404
+
+
 def test_a_method_that_a_served_path_does_not_take_is_405(address: str) -> None:
     for method, path in (("GET", "/rescore"), ("DELETE", "/rerank"), ("PUT", "/_search")):
         assert httpx.request(method, address + path).status_code == 405

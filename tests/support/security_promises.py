@@ -106,7 +106,13 @@ A request that would be late is refused at once. The work of a caller who leaves
 
 unless `es_rerank.allow_plain_http` is set
     tests/node/test_plugin_secured.py::test_a_node_that_would_send_texts_in_clear_does_not_start
-is answered by the sidecar. Searches in such an index work.
+is answered by the sidecar.
+    tests/node/test_own_pages.py::test_an_index_with_the_name_of_a_path_of_ours_can_be_searched
+    tests/node/test_existence.py::test_an_index_with_the_name_of_a_path_may_be_looked_for
+In every case `HEAD /healthz` and `HEAD /readyz` are
+    tests/node/test_wire_attacks.py::
+        test_health_answers_head_and_no_redirect_names_a_foreign_host
+Searches in such an index work.
     tests/node/test_own_pages.py::test_an_index_with_the_name_of_a_path_of_ours_can_be_searched
 
 # Hardening

@@ -180,6 +180,7 @@ async def test_an_object_with_too_many_keys_is_refused(caller: httpx.AsyncClient
     body = {"query": "a", "field": "text", "response": {"hits": {"hits": [{"_id": "1", "_source": source}]}}}
     answer = await caller.post("/rescore", json=body)
     assert (answer.status_code, "10001 keys, at most 10000" in answer.text) == (400, True)
+    assert "not JSON" not in answer.text
 
 
 async def test_the_first_fault_of_a_large_body_is_told_as_that_of_a_small_one(

@@ -54,8 +54,8 @@ def read_json(text: str | bytes) -> Any:  # noqa: ANN401 any JSON value
 
     Bytes are UTF-8: in another encoding, what was counted in them would not be what is parsed. Raises
     RetrieverParsingError, with Elasticsearch's types, when the text is not JSON or holds more than one value,
-    NaN, an infinity, a number beyond the range of 64-bit floats, a key twice in one object, or an object with
-    more than 10,000 keys.
+    NaN, an infinity, a number beyond the range of 64-bit floats, or a key twice in one object. Raises
+    RequestError for an object with more than 10,000 keys.
     """
     try:
         if isinstance(text, bytes):
@@ -97,7 +97,9 @@ def _not_json(reason: str, kind: str = "parse") -> RetrieverParsingError:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_KEYS:
-        raise _not_json(f"an object has {len(pairs)} keys, at most {MAX_KEYS} are read")
+        raise RequestError(
+            f"an object of the request body has {len(pairs)} keys, at most {MAX_KEYS} are read; send fewer"
+        )
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

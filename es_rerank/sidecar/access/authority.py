@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from ...caller import CALLER, Caller
-from ...defaults import MAX_TEXT_CHARACTERS
+from ...defaults import MAX_OPTIONS, MAX_TEXT_CHARACTERS
 from ...errors import RequestError, TooLargeError, UnauthorizedError
 from ...off_loop import is_large
 from ...retrievers.grammar.json_values import read_json
@@ -25,8 +25,6 @@ from ..messages.wire import check_utf8, parsed
 from ..record import tell_key
 from .admission import peer_of
 from .keys import KEY, Key, Keys, too_many_documents
-
-_MOST_KEYS = 50
 
 
 def require_key(request: Request) -> Key | None:
@@ -157,9 +155,9 @@ def _check_counts(body: Any, documents: int) -> None:  # noqa: ANN401 any JSON v
     """
     if not isinstance(body, dict):
         return
-    if len(body) > _MOST_KEYS:
+    if len(body) > MAX_OPTIONS:
         raise RequestError(
-            f"the request body has {len(body)} keys, at most {_MOST_KEYS} are read; remove keys"
+            f"the request body has {len(body)} keys, at most {MAX_OPTIONS} are read; remove keys"
         )
     response = body.get("response")
     hits = response.get("hits") if isinstance(response, dict) else None

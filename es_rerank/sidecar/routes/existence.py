@@ -42,19 +42,12 @@ async def about(request: Request, service: Running) -> Response:
 
 @router.head("/{index}")
 async def exists(request: Request, index: Index, service: Running) -> Response:
-    """Return Elasticsearch's own answer to whether an index exists.
+    """Return Elasticsearch's own answer to whether an index exists, also for a name such as ``rescore``,
+    whose path the sidecar serves to other methods.
 
     Raises RequestError when Elasticsearch would not accept the name of the index.
     """
     if index.startswith("_") and index != "_all":
         raise HTTPException(404)
-    if not service.pass_through and _is_path_of_the_sidecar(request):
-        raise HTTPException(405)
     index_path(index)
     return await forwarded_search(request, service, b"", again=True)
-
-
-def _is_path_of_the_sidecar(request: Request) -> bool:
-    """Return whether the sidecar itself serves the path to other methods, so that it names no index."""
-    scopes = [{**request.scope, "method": method} for method in ("GET", "POST")]
-    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes for scope in scopes)

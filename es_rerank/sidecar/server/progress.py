@@ -14,6 +14,8 @@ from ...defaults import (
     HEADER_TIMEOUT_MS,
     IDLE_TIMEOUT_MS,
     MAX_CONNECTIONS,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
     WRITE_TIMEOUT_MS,
 )
 
@@ -35,8 +37,8 @@ class ConnectionLimits:
     body_bytes_per_s: float = BODY_BYTES_PER_S
     write_s: float = WRITE_TIMEOUT_MS / 1000
     idle_s: float = IDLE_TIMEOUT_MS / 1000
-    header_bytes: int = 16 * 1024
-    headers: int = 100
+    header_bytes: int = MAX_HEADER_BYTES
+    headers: int = MAX_HEADERS
 
     @property
     def busy(self) -> int:
