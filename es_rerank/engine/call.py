@@ -50,6 +50,7 @@ class Call:
     ``deadline`` and ``submitted`` are moments of the pool's clock. ``whole``: the results are of use only if
     all are there. ``urgent``: a small call that goes before the caller's others. ``continues``: the call is a
     part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
+    ``probe``: an idle pool began it without asking whether it would be in time.
     """
 
     __slots__ = (
@@ -67,12 +68,12 @@ class Call:
         "missed",
         "number",
         "prepared",
+        "probe",
         "queued",
         "results",
         "running",
         "staged",
         "submitted",
-        "tried",
         "units",
         "urgent",
         "waiting",
@@ -100,7 +101,7 @@ class Call:
         self.number = 0
         self.submitted = self.expected_s = 0.0
         self.running = 0
-        self.begun = self.ended = self.tried = self.queued = self.missed = False
+        self.begun = self.ended = self.probe = self.queued = self.missed = False
         self.flow: Any = None  # the schedule's own
         self.future: Future[Call] = Future()
         self.set_work(work.work if isinstance(work, Before) else work)
@@ -124,7 +125,7 @@ class Call:
         self.running += 1
         return self.lengths[place]
 
-    def left_s(self) -> float:
+    def work_s(self) -> float:
         """The estimated seconds of the items that wait and of what follows them, for one thread."""
         seconds = self.units * self.work.rate.mean + self.later_s
         return seconds if self.after is None else seconds + self.after.expected * self.after.rate.mean

@@ -36,7 +36,7 @@ class Backlog:
         else:  # rates of single calls would otherwise pile up
             self._units.pop(rate, None)
 
-    def seconds(self) -> float:
+    def work_s(self) -> float:
         """Return the estimated seconds, for one thread."""
         return max(0.0, sum(rate.mean * units for rate, units in self._units.items()))
 
@@ -53,16 +53,17 @@ class Flow:
         """Calls that have not ended."""
         self.in_turn = False
         """Whether the flow is in the heap of flows."""
-        self.with_deadline, self.without = Backlog(), Backlog()
+        self.due, self.untimed_work = Backlog(), Backlog()
+        """What waits: urgent calls and those with a deadline, and all others."""
         self._last_was_timed = False
 
     def backlog(self, call: Call) -> Backlog:
         """Return the backlog that a call is a part of."""
-        return self.without if call.deadline is None and not call.urgent else self.with_deadline
+        return self.untimed_work if call.deadline is None and not call.urgent else self.due
 
-    def seconds(self) -> float:
+    def work_s(self) -> float:
         """Return the estimated seconds of all calls, for one thread."""
-        return self.with_deadline.seconds() + self.without.seconds()
+        return self.due.work_s() + self.untimed_work.work_s()
 
     def add(self, call: Call) -> None:
         """Let a call wait."""
@@ -84,7 +85,7 @@ class Flow:
         else:
             del self.timed[bisect_left(self.timed, (call.deadline, call.number))]
         if not (self.urgent or self.timed or self.untimed):  # what was rounded is forgotten
-            self.with_deadline, self.without = Backlog(), Backlog()
+            self.due, self.untimed_work = Backlog(), Backlog()
 
     def next(self) -> Call | None:
         """Return the call whose turn it is: an urgent one, else one with and one without a deadline in turn.

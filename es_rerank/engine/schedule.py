@@ -7,6 +7,9 @@ Among the calls of one caller: the earliest deadline first, but only calls that 
 them end in time, and a call with little time can go before one with much. Earliest deadline first without
 admission spends an overloaded machine on work that comes too late (Buttazzo, Lipari, Caccamo and Abeni 2002,
 https://doi.org/10.1109/12.990127).
+
+In names, ``work_s`` is seconds of work for one thread. All other names in ``_s`` are seconds of the clock:
+all threads share the work.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from itertools import count
-from math import ceil, floor, inf
+from math import inf
 from typing import NamedTuple
 
 from ..caller import Caller
-from ..errors import OverloadError
 from .call import Before, Call, Work
 from .flow import Flow
 from .margin import Margin
+from .refusals import Bound, refusal
 
 _SUNK = 0.7
 """A call that has begun is given up only when this share of its remaining work does not fit any more: what it
@@ -32,20 +35,6 @@ _WORTH = 0.5
 
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""
-
-
-_LATE = "the work that waits and this call would take {needed} s, and {most} s are left; try again later"
-_OTHER_LATE = (
-    "with this call, one that was admitted before would end in {needed} s, and {most} s are left; "
-    "try again later"
-)
-_TOO_MUCH = (
-    "{needed} s of work would wait, and at most {most} s may with a call without a deadline; "
-    "set a deadline, or try again later"
-)
-_OVER_LIMIT = (
-    "{needed} s of this caller's work would wait, and at most {most} s may ({limit}); try again later"
-)
 
 
 class PoolFigures(NamedTuple):
@@ -88,18 +77,18 @@ class Schedule:
         self._turns: list[tuple[float, int, Flow]] = []
         self._numbers = count(1)
         self._virtual = 0.0
-        self._queued = self._running = self._waiting = 0
-        self._running_s = 0.0
-        self._tried: Call | None = None
+        self._waiting_calls = self._running_items = self._waiting_items = 0
+        self._running_work_s = 0.0
+        self._probe: Call | None = None
         self._refused = self._late = self._dropped = 0
         self._tokens = 0.0
 
     def figures(self) -> PoolFigures:
         """Return what the pool does now, and what it has done so far."""
         return PoolFigures(
-            self._running,
-            self._waiting,
-            sum(flow.seconds() for flow in self._flows.values()) / self._threads,
+            self._running_items,
+            self._waiting_items,
+            sum(flow.work_s() for flow in self._flows.values()) / self._threads,
             self._refused,
             self._late,
             self._dropped,
@@ -109,7 +98,7 @@ class Schedule:
     @property
     def waiting(self) -> int:
         """How many items wait."""
-        return self._waiting
+        return self._waiting_items
 
     def open_calls(self) -> list[Call]:
         """Return the calls whose items wait."""
@@ -123,9 +112,9 @@ class Schedule:
 
         A call that is late already is not refused: it will end late, whatever waits.
         """
-        begins_s, left_s = self._begins_s(self._flows.get(caller.name), (deadline, inf)), deadline - now
-        if self._queued and left_s > 0 and begins_s > left_s:
-            self._refuse(_LATE, begins_s, left_s)
+        begins_s, time_left_s = self._begins_s(self._flows.get(caller.name), (deadline, inf)), deadline - now
+        if self._waiting_calls and time_left_s > 0 and begins_s > time_left_s:
+            self._refuse(Bound.LATE, begins_s, time_left_s)
 
     def submit(self, call: Call, now: float) -> None:
         """Admit a call, or raise OverloadError: its work would not end in time, or too much waits."""
@@ -135,14 +124,14 @@ class Schedule:
             call.waiting.clear()
             call.settle()
             return
-        if self._tried is not None and (self._tried.ended or self._hopeless(self._tried, now)):
-            tried, self._tried = self._tried, None
-            if tried.queued:
-                self.end_late(tried)
+        if self._probe is not None and (self._probe.ended or self._hopeless(self._probe, now)):
+            probe, self._probe = self._probe, None
+            if probe.queued:
+                self.end_late(probe)
         flow = self._flows.get(call.caller.name)
-        if not self._queued and not self._running:
+        if not self._waiting_calls and not self._running_items:
             # Refusing it would refuse it for ever, and a wrong estimate would never be corrected.
-            call.tried, self._tried = True, call
+            call.probe, self._probe = True, call
         elif not call.continues:
             self._admit(call, flow, now)
         if flow is None:
@@ -151,8 +140,8 @@ class Schedule:
         call.flow, call.queued = flow, True
         flow.calls += 1
         flow.add(call)
-        self._queued += 1
-        self._waiting += len(call.waiting)
+        self._waiting_calls += 1
+        self._waiting_items += len(call.waiting)
         self._give_turn(flow)
 
     def take(self, now: float) -> Taken | None:
@@ -189,13 +178,13 @@ class Schedule:
             self._complete(call, now)
             return None
         call.running += 1
-        self._running += 1
+        self._running_items += 1
         return call.after
 
     def continue_with(self, call: Call, work: Work[object, object], now: float) -> None:
         """Begin the second stage of a call."""
         call.running -= 1
-        self._running -= 1
+        self._running_items -= 1
         if not call.queued:  # it was ended meanwhile
             if not call.ended:
                 self._complete(call, now)
@@ -205,7 +194,7 @@ class Schedule:
         call.after, call.prepared = None, call.results
         call.set_work(work)
         flow.backlog(call).add(call)
-        self._waiting += len(call.waiting)
+        self._waiting_items += len(call.waiting)
         if call.waiting:
             self._give_turn(flow)
         else:
@@ -218,7 +207,7 @@ class Schedule:
             self._stop(taken, taken.estimated_s)
         else:
             call.running -= 1
-            self._running -= 1
+            self._running_items -= 1
         self._dequeue(call)
         if not call.ended:
             call.fail(error)
@@ -239,7 +228,7 @@ class Schedule:
         self._dequeue(call)
         call.missed = True
         self._late += 1
-        if not call.tried:
+        if not call.probe:
             self.margin.learn(missed=True)
         if not call.running:
             call.settle()
@@ -247,8 +236,8 @@ class Schedule:
 
     def _start(self, flow: Flow, call: Call, now: float) -> Taken:
         assert call.waiting  # noqa: S101 only calls with waiting work are chosen
-        left_s = None if call.deadline is None or call.whole else call.deadline - now
-        last = left_s is not None and call.longest_s() > left_s
+        time_left_s = None if call.deadline is None or call.whole else call.deadline - now
+        last = time_left_s is not None and call.longest_s() > time_left_s
         place = call.waiting[-1 if last else 0]
         length = call.take(place, last=last)
         call.begun = True
@@ -257,9 +246,9 @@ class Schedule:
         flow.turn(call)
         self._virtual = max(self._virtual, flow.served)
         flow.served += max(estimated_s, _LEAST_S)
-        self._waiting -= 1
-        self._running += 1
-        self._running_s += estimated_s
+        self._waiting_items -= 1
+        self._running_items += 1
+        self._running_work_s += estimated_s
         if not call.waiting and call.after is None:
             self._dequeue(call)
         heapq.heapreplace(self._turns, (flow.served, next(self._numbers), flow))
@@ -268,8 +257,10 @@ class Schedule:
     def _stop(self, taken: Taken, seconds: float) -> None:
         call = taken.call
         call.running -= 1
-        self._running -= 1
-        self._running_s = max(0.0, self._running_s - taken.estimated_s) if self._running else 0.0
+        self._running_items -= 1
+        self._running_work_s = (
+            max(0.0, self._running_work_s - taken.estimated_s) if self._running_items else 0.0
+        )
         call.flow.served += seconds - taken.estimated_s
 
     def _give_turn(self, flow: Flow) -> None:
@@ -283,14 +274,14 @@ class Schedule:
         if call.queued:
             call.queued = False
             call.flow.remove(call)
-            self._queued -= 1
-            self._waiting -= len(call.waiting)
+            self._waiting_calls -= 1
+            self._waiting_items -= len(call.waiting)
         call.waiting.clear()
         call.units = call.later_s = 0.0
         call.after = None
 
     def _complete(self, call: Call, now: float) -> None:
-        if call.deadline is not None and not (call.tried or call.missed):
+        if call.deadline is not None and not (call.probe or call.missed):
             self.margin.learn(call.expected_s, now - call.submitted)
         call.settle()
         self._close(call)
@@ -302,33 +293,35 @@ class Schedule:
             self._flows.pop(flow.name, None)
 
     def _alone(self, call: Call) -> bool:
-        return call.tried and self._queued == 1
+        return call.probe and self._waiting_calls == 1
 
     def _hopeless(self, call: Call, now: float) -> bool:
         """Whether the rest of a call, or any part of it if parts are of use, would end after its deadline."""
         if call.deadline is None:
             return False
-        left_s = call.deadline - now
+        time_left_s = call.deadline - now
         if call.whole:
-            needed_s = max(call.left_s() / self._threads, call.longest_s())
-            return needed_s * (_SUNK if call.begun else 1.0) > left_s
-        return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > left_s
+            needed_s = max(call.work_s() / self._threads, call.longest_s())
+            return needed_s * (_SUNK if call.begun else 1.0) > time_left_s
+        return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > time_left_s
 
     def _admit(self, call: Call, flow: Flow | None, now: float) -> None:
-        most_s, own_s = call.caller.most_waiting_s, flow.seconds() if flow else 0.0
-        if most_s is not None and own_s and (own_s + call.left_s()) / self._threads > most_s:
-            self._refuse(_OVER_LIMIT, (own_s + call.left_s()) / self._threads, most_s, call.caller.limit)
+        most_s, own_work_s = call.caller.most_waiting_s, flow.work_s() if flow else 0.0
+        own_s = (own_work_s + call.work_s()) / self._threads
+        if most_s is not None and own_work_s and own_s > most_s:
+            self._refuse(Bound.OVER_LIMIT, own_s, most_s, call.caller.limit)
         if call.deadline is None:
-            all_s = sum(flow.seconds() for flow in self._flows.values())
-            if all_s and (all_s + call.left_s()) / self._threads > self._most_waiting_s:
-                self._refuse(_TOO_MUCH, (all_s + call.left_s()) / self._threads, self._most_waiting_s)
+            all_work_s = sum(flow.work_s() for flow in self._flows.values())
+            all_s = (all_work_s + call.work_s()) / self._threads
+            if all_work_s and all_s > self._most_waiting_s:
+                self._refuse(Bound.TOO_MUCH, all_s, self._most_waiting_s)
             return
-        left_s = call.deadline - now
+        time_left_s = call.deadline - now
         begins_s = self._begins_s(flow, _place(call))
         ends_s = self.margin.factor * self._ends_s(call, flow)
-        fits_s = 0.0 if call.whole else _WORTH * min(ends_s - begins_s, left_s)
-        if ends_s > left_s and (call.whole or left_s - begins_s < fits_s):
-            self._refuse(_LATE, min(ends_s, left_s + begins_s), left_s)
+        fits_s = 0.0 if call.whole else _WORTH * min(ends_s - begins_s, time_left_s)
+        if ends_s > time_left_s and (call.whole or time_left_s - begins_s < fits_s):
+            self._refuse(Bound.LATE, min(ends_s, time_left_s + begins_s), time_left_s)
         if flow is not None and not call.urgent:
             self._keep_promises(call, flow, now)
 
@@ -342,54 +335,52 @@ class Schedule:
         if not later:
             return
         factor = (1 + self.margin.factor) / 2
-        own_s = flow.with_deadline.seconds() + call.left_s()
+        own_work_s = flow.due.work_s() + call.work_s()
         for deadline, _, other in reversed(later):
-            if not other.tried and (over_s := factor * self._shared_s(flow, own_s)) > deadline - now:
-                self._refuse(_OTHER_LATE, over_s, deadline - now)
-            own_s -= other.left_s()
+            ends_s = factor * self._done_in_s(flow, own_work_s)
+            if not other.probe and ends_s > deadline - now:
+                self._refuse(Bound.OTHER_LATE, ends_s, deadline - now)
+            own_work_s -= other.work_s()
 
     def _begins_s(self, flow: Flow | None, place: tuple[float, float] | None) -> float:
         """Return after how many seconds a call at this place begins at the latest, by the margin."""
-        return self.margin.factor * self._shared_s(flow, self._before_s(flow, place))
+        return self.margin.factor * self._done_in_s(flow, self._work_before_s(flow, place))
 
-    def _before_s(self, flow: Flow | None, place: tuple[float, float] | None) -> float:
-        """Return the seconds of a caller's own work that run before a call at this place, for one thread."""
+    def _work_before_s(self, flow: Flow | None, place: tuple[float, float] | None) -> float:
+        """Return the seconds of a caller's own work that run before a call at this place."""
         if flow is None:
             return 0.0
         if place is None:
-            return sum(call.left_s() for call in flow.urgent)
-        seconds = flow.with_deadline.seconds()
+            return sum(call.work_s() for call in flow.urgent)
+        work_s = flow.due.work_s()
         for entry in reversed(flow.timed):
             if entry[:2] < place:
                 break
-            seconds -= entry[2].left_s()
-        return max(0.0, seconds)
+            work_s -= entry[2].work_s()
+        return max(0.0, work_s)
 
-    def _shared_s(self, flow: Flow | None, own_s: float) -> float:
-        """Return after how many seconds a caller will have had ``own_s`` seconds of work done.
+    def _done_in_s(self, flow: Flow | None, own_work_s: float) -> float:
+        """Return after how many seconds ``own_work_s`` seconds of a caller's work will be done.
 
         Half of what runs now is still to be done. The others get as much as the caller meanwhile, or all that
         they have waiting.
         """
-        others_s = sum(min(other.seconds(), own_s) for other in self._flows.values() if other is not flow)
-        without_s = min(flow.without.seconds(), own_s) if flow else 0.0
-        return (self._running_s / 2 + own_s + without_s + others_s) / self._threads
+        others = (other for other in self._flows.values() if other is not flow)
+        others_work_s = sum(min(other.work_s(), own_work_s) for other in others)
+        untimed_work_s = min(flow.untimed_work.work_s(), own_work_s) if flow else 0.0
+        return (self._running_work_s / 2 + own_work_s + untimed_work_s + others_work_s) / self._threads
 
     def _ends_s(self, call: Call, flow: Flow | None) -> float:
         """Return after how many seconds a call would end that is submitted now."""
-        before_s = self._before_s(flow, _place(call))
+        work_before_s = self._work_before_s(flow, _place(call))
         return max(
-            self._shared_s(flow, before_s + call.left_s()), self._shared_s(flow, before_s) + call.longest_s()
+            self._done_in_s(flow, work_before_s + call.work_s()),
+            self._done_in_s(flow, work_before_s) + call.longest_s(),
         )
 
-    def _refuse(self, message: str, needed_s: float, most_s: float, limit: str = "") -> None:
+    def _refuse(self, bound: Bound, needed_s: float, most_s: float, limit: str = "") -> None:
         self._refused += 1
-        # Rounded away from each other, so that the smaller one also reads as the smaller one.
-        needed, most = ceil(round(needed_s * 10, 6)) / 10, floor(round(most_s * 10, 6)) / 10
-        raise OverloadError(
-            message.format(needed=needed, most=most, limit=limit),
-            retry_after_s=max(1, ceil(needed_s - most_s)),
-        )
+        raise refusal(bound, needed_s, most_s, limit)
 
 
 def _place(call: Call) -> tuple[float, int] | None:

@@ -32,10 +32,7 @@ LATE = "the work that waits and this call would take 3.0 s, and 2.9 s are left; 
 OTHER_LATE = (
     "with this call, one that was admitted before would end in 11.0 s, and 10.0 s are left; try again later"
 )
-TOO_MUCH = (
-    "7.0 s of work would wait, and at most 6.0 s may with a call without a deadline; "
-    "set a deadline, or try again later"
-)
+TOO_MUCH = "7.0 s of work would wait, and at most 6.0 s may with a call without a deadline; try again later"
 OVER_LIMIT = (
     "5.0 s of this caller's work would wait, and at most 2.5 s may (most_waiting_seconds of key [a]); "
     "try again later"
