@@ -108,13 +108,14 @@ class Settings(BaseSettings):
     elasticsearch_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_URL", "ELASTICSEARCH_URL"),
-        description="Address of Elasticsearch. It may contain credentials. Without it, a running local node "
-        "is used.",
+        description="Address of Elasticsearch, also `ELASTICSEARCH_URL`. It may contain credentials, but not "
+        "for the sidecar. Without it, a running local node is used.",
     )
     elasticsearch_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_API_KEY"),
-        description="API key for Elasticsearch, in its encoded form.",
+        description="API key for Elasticsearch, in its encoded form, also `ELASTICSEARCH_API_KEY`. The sidecar "
+        "does not use it: callers send their own credentials.",
     )
     elasticsearch_ca_certs: FilePath | None = Field(
         default=None,
@@ -136,7 +137,7 @@ class Settings(BaseSettings):
     cohere_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "COHERE_API_KEY", "CO_API_KEY", "COHERE_API_KEY"),
-        description="API key for `cohere:` models.",
+        description="API key for `cohere:` models, also `CO_API_KEY` or `COHERE_API_KEY`.",
     )
     cohere_url: str | None = Field(
         default=None,
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
     llm_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "LLM_API_KEY", "OPENAI_API_KEY"),
-        description="API key for the server that `ask --llm` names.",
+        description="API key for the server that `ask --llm` names, also `OPENAI_API_KEY`.",
     )
     embedder: str = Field(
         default=BUNDLED_EMBEDDER,
@@ -222,7 +223,7 @@ class Settings(BaseSettings):
     metrics_key_hashes: Hashes = Field(
         default=(),
         description="SHA-256 of each key for `/metrics` and `/_rerank/status`, in hexadecimal, "
-        "comma-separated. Without it, everybody may read `/metrics`.",
+        "comma-separated. It is read at the start only. Without it, everybody may read `/metrics`.",
     )
     log_requests: bool = Field(
         default=True,

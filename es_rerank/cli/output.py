@@ -32,7 +32,7 @@ ElasticsearchUrl = Annotated[
     str | None,
     typer.Option(
         "--elasticsearch-url",
-        help="Elasticsearch to use instead of ELASTICSEARCH_URL or a running local node.",
+        help="Elasticsearch to use instead of ES_RERANK_ELASTICSEARCH_URL or a running local node.",
         show_default=False,
     ),
 ]

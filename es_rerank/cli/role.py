@@ -67,7 +67,8 @@ def role(
     print_text(f"POST _security/api_key\n{json.dumps(key, indent=2)}\n")
     stderr.print(
         "Send one of the two requests. Callers send their own credentials, and the sidecar has none: it "
-        "needs no role.",
+        "needs no role. To ask which Elasticsearch is there (GET /, info() and ping() of a client), a caller "
+        "needs the cluster privilege cluster:monitor/main too.",
         markup=False,
         highlight=False,
         soft_wrap=True,

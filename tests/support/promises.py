@@ -247,7 +247,7 @@ An index may have the name of another path above, such as `info`
 `es-rerank serve --check` prints each setting with where it comes from
     tests/node/test_serve_check.py::test_each_part_is_tried_once_and_told
     tests/node/test_serve_check.py::test_the_command_ends_with_one_if_not_all_would_serve
-`es-rerank role INDEX` prints the least role that a caller needs in Elasticsearch.
+`es-rerank role INDEX` prints the least role that a caller needs in Elasticsearch. It does not allow `GET /`
     tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
 A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
     tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
@@ -286,7 +286,7 @@ Scores are cached for each caller apart, so that nobody learns what others had s
     tests/node/test_faults_side_doors.py::test_scores_are_kept_for_each_caller_apart
     tests/node/test_faults_side_doors.py::
         test_the_plugins_users_are_apart_and_an_unknown_user_has_no_cache
-A restart is right when `/healthz` fails, and never because of `/readyz`
+Restart the sidecar when `/healthz` fails; never because of `/readyz`.
     tests/unit/test_docker.py::test_the_health_check_asks_whether_the_process_lives
     tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
 On SIGTERM, `/readyz` answers 503 for `ES_RERANK_DRAIN_DELAY_MS` while requests are still served.
@@ -306,10 +306,10 @@ A model that cannot be loaded ends it with the exit code of the error. A `remote
 The sidecar closes connections that are slow to send a request (408) or to read an answer.
     tests/unit/test_server_life.py::test_slow_mute_and_unread_connections_are_closed
     tests/unit/test_connection_clocks.py::test_a_slow_honest_body_of_16_megabytes_is_read
-and less than half as many as the process may open files.
+and fewer than half of the process's open-file limit (`ulimit -n`).
     tests/unit/test_listener.py::test_connections_leave_descriptors_for_all_else
     tests/unit/test_server_life.py::test_hundreds_of_slow_connections_and_few_descriptors
-At this bound it closes those without a request, first of the address that has most.
+it closes connections without a request, beginning with the client address that has the most.
     tests/unit/test_connection_room.py::test_who_has_most_connections_makes_room_first
     tests/unit/test_connection_room.py::test_the_longest_idle_makes_room_then_the_slowest
 When all are busy, it answers 503; health checks are answered in every case, and so are
@@ -1422,7 +1422,7 @@ switch off usage statistics of the systems that they compare with
 es-rerank works with Elasticsearch 9.1 to 9.x
     tests/node/test_plugin_oldest.py::test_a_drawn_tree_gives_the_same_inside_and_outside
     tests/unit/test_product.py::test_a_supported_or_unknown_version_needs_no_word
-An older version is told once, by the library's log, by `/readyz` (`warnings`) and by the commands
+An older version causes one warning, in the library's log, in `/readyz` (`warnings`) and in the output
     tests/unit/test_servers_that_change.py::test_a_client_tells_an_old_version_once
     tests/unit/test_product.py::test_an_old_version_is_told_by_command_doctor_and_readiness
 A server without Elasticsearch's product header is refused.

@@ -299,8 +299,8 @@ async def test_metrics_and_status_ask_for_their_own_keys() -> None:
             assert (await caller.get(path)).status_code == 401
             for wrong in ("Bearer caller", "Bearer ", "Basic operator"):
                 assert (await caller.get(path, headers={"authorization": wrong})).status_code == 401
-            right = {"authorization": "Bearer operator"}
-            assert (await caller.get(path, headers=right)).status_code == 200
+            for right in ("Bearer operator", "ApiKey operator"):
+                assert (await caller.get(path, headers={"authorization": right})).status_code == 200
 
 
 async def test_the_status_page_tells_models_limits_and_elasticsearch() -> None:

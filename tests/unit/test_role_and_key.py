@@ -53,6 +53,7 @@ def test_a_person_reads_two_requests_of_which_one_is_sent(capsys: pytest.Capture
     assert second.splitlines()[0] == "POST _security/api_key"
     assert json.loads(second.partition("\n")[2])["name"] == "es_rerank_search"
     assert "the sidecar has none" in printed.err
+    assert "cluster:monitor/main" in printed.err
 
 
 @pytest.mark.parametrize("wrong", ["a,b", "a b", "", "/.*/", "a:b", "a\\b", 'a"b'])

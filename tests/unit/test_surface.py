@@ -113,6 +113,8 @@ def test_every_setting_is_in_the_readme_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         row = next(line for line in readme.splitlines() if line.startswith(f"| `{PREFIX}{name.upper()}` |"))
         assert (field.description or "") in row, name
+        others = getattr(field.validation_alias, "choices", [])
+        assert all(f"`{other}`" in row for other in others), name  # each name that the setting takes
         default = field.get_default()
         if isinstance(default, str | int):
             shown = str(default).lower() if isinstance(default, bool) else str(default)

@@ -16,7 +16,8 @@ from .commands import Context, ScoreTexts, SplitLongTexts, Steps
 from .window_texts import WindowTexts
 
 MORE_TIME = (
-    "allow more time (timeout, X-Rerank-Timeout-Ms), a smaller rank_window_size, or allow_rerank_failures"
+    "allow more time (X-Rerank-Timeout-Ms for the sidecar, timeout_s in Python), a smaller rank_window_size, "
+    "or allow_rerank_failures"
 )
 """What a caller can do against a deadline that came too soon."""
 

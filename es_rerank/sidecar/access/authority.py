@@ -27,6 +27,16 @@ from .admission import peer_of
 from .keys import KEY, Key, Keys, too_many_documents
 
 
+def sent_key(request: Request, keys: Keys) -> Key | None:
+    """Return the one of ``keys`` that the ``Authorization`` header of a request holds, None if it holds none.
+
+    It is ``Bearer KEY``, or ``ApiKey KEY`` as for Elasticsearch. The key may have expired.
+    """
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    found = keys.find(given.strip().encode("latin-1"))  # the bytes that came
+    return found if scheme.lower() in {"bearer", "apikey"} else None
+
+
 def require_key(request: Request) -> Key | None:
     """Return the key of the sidecar that the ``Authorization`` header of a request holds.
 
@@ -36,9 +46,8 @@ def require_key(request: Request) -> Key | None:
     keys: Keys = request.app.state.service.keys
     if not keys.asked:
         return None
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    found = keys.find(given.strip().encode("latin-1"))  # the bytes that came
-    if found is None or scheme.lower() not in {"bearer", "apikey"}:
+    found = sent_key(request, keys)
+    if found is None:
         raise UnauthorizedError(
             "this path needs a key of the sidecar: send Authorization: Bearer KEY "
             "(settings api_keys_file and api_key_hashes hold the hashes of its keys)"

@@ -14,7 +14,7 @@ from ...models import Embedder, LongTextReranker, Reranker
 from ...models.manifest import Manifest
 from ...models.wrappers.wrapped import WrappedReranker
 from ...off_loop import off_loop
-from ..access.authority import require_key
+from ..access.authority import require_key, sent_key
 from ..messages.wire import answer
 from ..observation.log import RELEASE
 from ..observation.metrics import Metrics
@@ -41,8 +41,7 @@ def _is_operator(request: Request, service: Service) -> bool:
     keys = service.observing.keys
     if not keys.asked:
         return False
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or keys.find(given.strip().encode("latin-1")) is None:
+    if sent_key(request, keys) is None:
         raise UnauthorizedError(
             "this page needs a key for metrics: send Authorization: Bearer KEY "
             "(setting metrics_key_hashes holds the hashes of these keys)"
