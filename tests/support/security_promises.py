@@ -141,7 +141,7 @@ The plugin reads its key from the keystore
 
 NO_PROMISE: Mapping[str, str] = {
     "This page says who may send what": "it says what the page is",
-    "Please report a fault of security privately": "it asks the reader",
+    "Please report a vulnerability privately": "it asks the reader",
     "| operators |": "the operating system does it",
     "| a prompt with passages |": "it is what the command is for",
     "| nothing of yours |": "other programs download",
