@@ -114,8 +114,8 @@ class Settings(BaseSettings):
     elasticsearch_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "ELASTICSEARCH_API_KEY", "ELASTICSEARCH_API_KEY"),
-        description="API key for Elasticsearch, in its encoded form, also `ELASTICSEARCH_API_KEY`. The sidecar "
-        "does not use it: callers send their own credentials.",
+        description="API key for Elasticsearch, in its encoded form, also `ELASTICSEARCH_API_KEY`. The "
+        "sidecar does not use it: callers send their own credentials.",
     )
     elasticsearch_ca_certs: FilePath | None = Field(
         default=None,

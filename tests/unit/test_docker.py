@@ -165,23 +165,37 @@ def test_the_build_is_given_what_it_copies_and_nothing_else(dockerfile: list[tup
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("encrypted", ["", "by a variable", "by an option"])
+@pytest.mark.parametrize("port_option", ["--port\0{}", "--port\08080\0--port={}", ""])
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
 def test_the_health_check_asks_whether_the_process_lives(
-    dockerfile: list[tuple[str, str]], status: int, healthy: bool, encrypted: bool, tmp_path: Path
+    dockerfile: list[tuple[str, str]],
+    status: int,
+    healthy: bool,
+    port_option: str,
+    encrypted: str,
+    tmp_path: Path,
 ) -> None:
-    """Were readiness asked for, the sidecar would be restarted because Elasticsearch is out."""
+    """Port and certificate may be options of the command that the container runs.
+
+    Were readiness asked for, the sidecar would be restarted because Elasticsearch is out.
+    """
     (check,) = arguments(dockerfile, "HEALTHCHECK")
     _, _, program = json.loads(check[check.index("[") :])
     tls, variables = None, dict(os.environ)
     if encrypted:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         trustme.CA().issue_cert("sidecar.example").configure_cert(tls)
+    if encrypted == "by a variable":
         variables["ES_RERANK_TLS_CERTIFICATE"] = str(tmp_path)
+    started = "es-rerank\0serve\0" + ("--tls-certificate\0a.pem\0" if encrypted == "by an option" else "")
     with served(status, "{}", tls) as (port, requests):
-        done = subprocess.run(
-            [sys.executable, "-c", program.replace("8080", str(port))], check=False, env=variables
-        )
+        command_line = tmp_path / "cmdline"
+        command_line.write_text(started + port_option.format(port) + "\0")
+        program = program.replace("/proc/1/cmdline", str(command_line))
+        if not port_option:
+            program = program.replace("8080", str(port))
+        done = subprocess.run([sys.executable, "-c", program], check=False, env=variables)
     assert (done.returncode == 0) is healthy
     assert [request["path"] for request in requests] == ["/healthz"]
 
