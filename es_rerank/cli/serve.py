@@ -123,8 +123,10 @@ def run_server(
     from ..sidecar.observation.tracing import configure_tracing
     from ..sidecar.server.listener import most_connections
     from ..sidecar.server.progress import ConnectionLimits
+    from .allocator import give_memory_back
 
     ignore_sighup()
+    give_memory_back()
     host = listener.getsockname()[0]
     if not service.keys.asked and not is_loopback(host):
         stderr.print(

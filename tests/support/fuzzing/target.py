@@ -87,9 +87,6 @@ def target(tree: Path, elasticsearch: str, folder: Path, more: Sequence[str] = (
         **{name: value for name, value in os.environ.items() if not name.startswith("ES_RERANK_")},
         "PYTHONPATH": str(tree),
         "COLUMNS": "200",
-        # glibc's arenas keep what they once had: with these, the memory is what the process still holds.
-        **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), "131072"),
-        "MALLOC_ARENA_MAX": "1",
         "LOOP_TIMES_FILE": str(times),
         "LOOP_TIMES_STACKS": "0",
         **_longest(tree),
