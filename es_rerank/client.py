@@ -16,9 +16,9 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
-from .caller import ORIGIN
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
+from .header_names import WITHOUT_IDENTITY
 from .models import Embedder, Reranker
 from .observation import stage
 from .off_loop import is_large, off_loop
@@ -35,7 +35,8 @@ _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
 
 def _changes_credentials(options: Mapping[str, Any]) -> bool:
     headers = options.get("headers") or {}
-    return bool(_CREDENTIALS & set(options)) or any(name.lower() not in ORIGIN for name in headers)
+    telling = any(name.lower() not in WITHOUT_IDENTITY for name in headers)
+    return bool(_CREDENTIALS & set(options)) or telling
 
 
 class RerankClient(Elasticsearch):

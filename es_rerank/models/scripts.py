@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..off_loop import is_large, off_loop_if
 from ..text.scripts import other_scripts
 
 
@@ -27,3 +28,8 @@ def script_warning(model: object, query: str, passages: Sequence[str] = ()) -> s
         f"{' and '.join(sorted(asked | read))} script, and {' and '.join(parts)} in it: their scores mean "
         f"little; use a model that reads it (this one reads {' and '.join(scripts)})"
     )
+
+
+async def ascript_warning(model: object, query: str, passages: Sequence[str] = ()) -> str | None:
+    """Return the same as ``script_warning``. Many or long passages are read beside the event loop."""
+    return await off_loop_if(is_large(passages), script_warning, model, query, passages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_cross_encoder
 
+from es_rerank.models import scripts
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import read_manifest, write_manifest
-from es_rerank.models.scripts import script_warning
+from es_rerank.models.scripts import ascript_warning, script_warning
 from es_rerank.retrievers.response.inside_answer import warnings_in
 from es_rerank.sidecar.messages.wire import warning
 from es_rerank.testing import WordOverlapReranker
@@ -71,6 +73,19 @@ def test_a_model_that_does_not_read_a_text_is_named_with_it() -> None:
     assert read is not None
     assert "in Cyrillic and Han script, and the query is and 2 of 3 passages are in it" in read
     assert script_warning(WordOverlapReranker(), "他现在", ["一"]) is None
+
+
+async def test_long_texts_are_looked_at_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def looked(*_: object) -> None:
+        threads.append(threading.current_thread().name)
+
+    monkeypatch.setattr(scripts, "script_warning", looked)
+    for texts in (["short"] * 100, ["short"] * 10_000, ["long" * 100_000]):
+        await ascript_warning(_LatinOnly("english"), "who", texts)
+    assert threads[0] == threading.current_thread().name
+    assert all(name.startswith("es-rerank-off-loop") for name in threads[1:])
 
 
 def test_a_loaded_model_reads_what_its_manifest_says_also_when_it_is_wrapped(tmp_path: Path) -> None:

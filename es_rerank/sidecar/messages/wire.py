@@ -31,6 +31,7 @@ from ...off_loop import is_large, off_loop
 from ...retrievers.execution.product import foreign
 from ...retrievers.grammar.json_values import read_json, token_fault
 from ...retrievers.grammar.parameters import whole_number
+from ..record import LEFT
 from ..upstream.forwarding import CHECK, unreachable
 from ..upstream.headers import CONTROL
 from .large_answer import LargeAnswer, written
@@ -44,9 +45,6 @@ PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
 _VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
 _FEW_BYTES = 1 << 15
 """A body of at most this number of bytes is parsed at once: that takes about a millisecond."""
-
-_CLOSED = 499
-"""nginx's status for a client that closed the connection. No client receives it."""
 
 
 class ClientLeftError(Exception):
@@ -221,7 +219,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, ApiError):
         return answer(request, error.body, error.meta.status, _wait_of(error))
     if isinstance(error, (ClientLeftError, ClientDisconnect)):
-        return Response(status_code=_CLOSED)
+        return Response(status_code=LEFT)
     if isinstance(error, ConnectionTimeout):
         error = DeadlineError(
             f"Elasticsearch has not answered in time: {error.message}; allow more with {TIMEOUT_HEADER}"

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...observation import OBSERVER
 from ..access.authority import KeyedRoute
+from ..messages.methods import METHODS
 from ..record import Record
 from .log import without_values
 
@@ -19,8 +20,6 @@ _LOG = structlog.get_logger("es_rerank.sidecar")
 
 _UNMATCHED = "unmatched"
 """The route of requests for paths that no route has."""
-
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 _TIMED = frozenset({"_search", "_msearch", "rerank", "rescore", "score"})
 """The last parts of routes whose answers have the header ``Server-Timing``, and ``_inference/rerank``."""
@@ -44,7 +43,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         span = None if self._spans is None else self._spans.request(scope, method)
         record = Record(method, scope, span)
 

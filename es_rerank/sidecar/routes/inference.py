@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from ...errors import UnknownModelError
-from ...models.scripts import script_warning
+from ...models.scripts import ascript_warning
 from ...models.unblocked import aembed
-from ...off_loop import is_large, off_loop_if
+from ...off_loop import off_loop_if
 from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ..access.authority import KeyedRoute
 from ..messages.paths import InferenceId
@@ -140,8 +140,7 @@ async def rerank(
         {"index": i, "relevance_score": float(values[i]), **({"text": wanted.input[i]} if texts else {})}
         for i in order
     ]
-    large = is_large(wanted.input)
-    said = warning(await off_loop_if(large, script_warning, served, wanted.query, wanted.input))
+    said = warning(await ascript_warning(served, wanted.query, wanted.input))
     return answer(request, {"rerank": rows}, headers=said)
 
 
@@ -161,7 +160,6 @@ async def text_embedding(
     vectors = await cancel_on_disconnect(
         request, aembed(embedder, wanted.input, purpose=purpose, deadline=deadline)
     )
-    large = len(vectors) > 1 or is_large(wanted.input)
-    said = warning(await off_loop_if(large, script_warning, embedder, "", wanted.input))
-    rows = [{"embedding": vector} for vector in await off_loop_if(large, vectors.tolist)]
+    said = warning(await ascript_warning(embedder, "", wanted.input))
+    rows = [{"embedding": vector} for vector in await off_loop_if(len(vectors) > 1, vectors.tolist)]
     return answer(request, {"text_embedding": rows}, headers=said)

@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request, Response
 from starlette.types import Message
 
+from ..messages.methods import METHODS
 from ..messages.wire import cancel_on_disconnect
 from .search import Running
 
 router = APIRouter(include_in_schema=False)
 
-_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
-
-@router.api_route("/{path:path}", methods=_METHODS)
+@router.api_route("/{path:path}", methods=list(METHODS))
 async def pass_through(request: Request, service: Running) -> Response:
     """Return Elasticsearch's answer to any request. Elasticsearch checks the caller's own credentials."""
     has_body = "content-length" in request.headers or "transfer-encoding" in request.headers

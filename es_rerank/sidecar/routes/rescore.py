@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import RequestError
-from ...models.scripts import script_warning
+from ...models.scripts import ascript_warning
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.execution.telling import tell_end
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
@@ -72,7 +72,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         service.score(wanted.query, texts, max(started + seconds - time.monotonic(), 0.0), reranker),
     )
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
-    stats.warn(await off_loop_if(large, script_warning, reranker, wanted.query, texts))
+    stats.warn(await ascript_warning(reranker, wanted.query, texts))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
     body = await off_loop_if(
         large,

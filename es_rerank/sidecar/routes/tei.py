@@ -23,8 +23,7 @@ from ...errors import (
     message_of,
     outcome_of,
 )
-from ...models.scripts import script_warning
-from ...off_loop import is_large, off_loop_if
+from ...models.scripts import ascript_warning
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ..access.authority import KeyedRoute
@@ -110,8 +109,7 @@ async def rerank(
     ]
     cut = np.flatnonzero(scores.truncated)
     positions = {"x-rerank-truncated-at": ",".join(map(str, cut))} if 0 < len(cut) <= MOST_POSITIONS else {}
-    large = is_large(wanted.texts)
-    said = warning(await off_loop_if(large, script_warning, served, wanted.query, wanted.texts))
+    said = warning(await ascript_warning(served, wanted.query, wanted.texts))
     return answer(request, rows, headers={"x-rerank-truncated": str(len(cut)), **positions, **said})
 
 

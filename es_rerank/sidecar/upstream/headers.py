@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import Scope
 
-from ...caller import ORIGIN
 from ...errors import RequestError
+from ...header_names import WITHOUT_IDENTITY
 
 OF_THE_CONNECTION = frozenset(
     {
@@ -63,7 +63,7 @@ def forwarded(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     sent = []
     for name, value in headers:
-        if name.lower() in OF_THE_CONNECTION or name.lower() in _OURS:
+        if not _is_forwarded(name.lower()):
             continue
         if CONTROL.search(value):
             raise RequestError(
@@ -89,7 +89,7 @@ def carried(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in forwarded(headers):
         key = name.lower()
-        if key in _OF_THE_PROGRAM or key.startswith(_OF_THE_BODY):
+        if not _is_carried(key):
             continue
         if key not in found:
             found[key] = value
@@ -105,7 +105,7 @@ def of_the_caller(carried_headers: Mapping[str, str]) -> dict[str, str]:
 
     That is each header that is not known to say only where a request comes from.
     """
-    return {name: value for name, value in carried_headers.items() if name not in ORIGIN}
+    return {name: value for name, value in carried_headers.items() if name not in WITHOUT_IDENTITY}
 
 
 def known_by(scope: Scope) -> bytes:
@@ -113,16 +113,18 @@ def known_by(scope: Scope) -> bytes:
     told = [
         (name, value)
         for name, value in sorted(scope.get("headers", ()))
-        if not _says_nothing(name.decode("latin-1").lower())
+        if _tells_the_caller(name.decode("latin-1").lower())
     ]
     return hashlib.sha256(repr(told).encode()).digest() if told else b""
 
 
-def _says_nothing(name: str) -> bool:
-    return (
-        name in OF_THE_CONNECTION
-        or name in _OURS
-        or name in _OF_THE_PROGRAM
-        or name in ORIGIN
-        or name.startswith(_OF_THE_BODY)
-    )
+def _is_forwarded(name: str) -> bool:
+    return name not in OF_THE_CONNECTION and name not in _OURS
+
+
+def _is_carried(name: str) -> bool:
+    return _is_forwarded(name) and name not in _OF_THE_PROGRAM and not name.startswith(_OF_THE_BODY)
+
+
+def _tells_the_caller(name: str) -> bool:
+    return _is_carried(name) and name not in WITHOUT_IDENTITY
