@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SettingsError
 from ..types import Passage
 from .boundaries import ends_clause, ends_sentence, inside_character
 from .pairs import surely_fits
+from .separators import Checkpoint, never_stop
+from .token_pieces import token_pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,13 +50,17 @@ class Chunker:
         self.overlap = overlap
         self._tokenizer = tokenizer
 
-    def chunk(self, text: str) -> list[Passage]:
-        """Return the passages of ``text``. A text of white space only has none."""
+    def chunk(self, text: str, checkpoint: Checkpoint = never_stop) -> list[Passage]:
+        """Return the passages of ``text``. A text of white space only has none.
+
+        ``checkpoint`` is called often, and ends the work by raising an error.
+        """
         if not text.strip():
             return []
-        cuts = self._cuts(text)
+        cuts = self._cuts(text, checkpoint)
         # A character that the tokenizer drops, such as a control character, belongs to the passage before it.
-        spans = ((cuts.chars[first], cuts.chars[last]) for first, last in self._windows(text, cuts))
+        windows = self._windows(text, cuts, checkpoint)
+        spans = ((cuts.chars[first], cuts.chars[last]) for first, last in windows)
         return _distinct(_trimmed(text, start, end) for start, end in spans)
 
     def of_size(self, size: int) -> Chunker:
@@ -62,32 +69,49 @@ class Chunker:
             return self
         return Chunker(self._tokenizer, size=size, overlap=min(self.overlap, size // 2))
 
-    def count(self, text: str) -> int:
+    def count(self, text: str, checkpoint: Checkpoint = never_stop) -> int:
         """Return how many tokens a text has when it stands alone."""
-        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+        return sum(self._counts(text, checkpoint))
 
-    def fits(self, text: str, size: int) -> bool:
+    def fits(self, text: str, size: int, checkpoint: Checkpoint = never_stop) -> bool:
         """Return whether a text has at most ``size`` tokens when it stands alone."""
-        return surely_fits(text, size) or self.count(text) <= size
+        if surely_fits(text, size):
+            return True
+        return all(total <= size for total in accumulate(self._counts(text, checkpoint)))
 
-    def beginning(self, text: str, size: int) -> str:
+    def beginning(self, text: str, size: int, checkpoint: Checkpoint = never_stop) -> str:
         """Return the text, or its first passage of at most ``size`` tokens if it has more."""
-        return text if self.fits(text, size) else self.of_size(size).chunk(text)[0].text
+        if self.fits(text, size, checkpoint):
+            return text
+        return self.of_size(size).chunk(text, checkpoint)[0].text
 
-    def _cuts(self, text: str) -> _Cuts:
+    def _counts(self, text: str, checkpoint: Checkpoint) -> Iterator[int]:
+        """Yield the number of tokens of each piece of a text."""
+        for _, piece in token_pieces(self._tokenizer, text):
+            checkpoint()
+            yield len(self._tokenizer.encode_batch_fast([piece], add_special_tokens=False)[0].ids)
+
+    def _cuts(self, text: str, checkpoint: Checkpoint) -> _Cuts:
         """Return all places where the text may be cut, its beginning and its end included."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        chars, tokens, words, previous_word = [0], [0], [True], None
-        for number, ((start, end), word) in enumerate(zip(encoding.offsets, encoding.word_ids, strict=True)):
-            # Byte-level and normalising tokenizers give several tokens the same span: cut between spans only.
-            if start > chars[-1] and end > start and not inside_character(text, start):
-                chars.append(start)
-                tokens.append(number)
-                words.append(word != previous_word)
-            previous_word = word
-        return _Cuts([*chars, len(text)], [*tokens, len(encoding.offsets)], [*words, True])
+        chars, tokens, words, before = [0], [0], [True], 0
+        for at, piece in token_pieces(self._tokenizer, text):
+            checkpoint()
+            encoding = self._tokenizer.encode(piece, add_special_tokens=False)
+            offsets, previous_word = encoding.offsets, None
+            for number, ((start, end), word) in enumerate(
+                zip(offsets, encoding.word_ids, strict=True), before
+            ):
+                # Byte-level and normalising tokenizers give several tokens the same span: cut between spans
+                # only.
+                if at + start > chars[-1] and end > start and not inside_character(text, at + start):
+                    chars.append(at + start)
+                    tokens.append(number)
+                    words.append(word != previous_word)
+                previous_word = word
+            before += len(offsets)
+        return _Cuts([*chars, len(text)], [*tokens, before], [*words, True])
 
-    def _windows(self, text: str, cuts: _Cuts) -> list[tuple[int, int]]:
+    def _windows(self, text: str, cuts: _Cuts, checkpoint: Checkpoint) -> list[tuple[int, int]]:
         """Return the passages as pairs (first, last) of positions in ``cuts``, in the order of the text.
 
         Each passage begins after the beginning of the passage before it, and ends after the end of that
@@ -96,6 +120,7 @@ class Chunker:
         windows: list[tuple[int, int]] = []
         first, end = 0, len(cuts.chars) - 1
         while True:
+            checkpoint()
             last = max(bisect_right(cuts.tokens, cuts.tokens[first] + self.size) - 1, first + 1)
             if last < end:
                 last = self._best_end(text, cuts, first, last)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..types import Passage
 from .chunking import Chunker
+from .separators import Checkpoint, never_stop
 
 TITLE_SHARE = 0.25
 """Largest share of an embedder's input that a title may take.
@@ -35,7 +36,13 @@ class CutDocument:
         return [_joined(self.title, passage.text) for passage in self.passages]
 
 
-def cut_document(title: str, text: str, chunker: Chunker, room: int | None = None) -> CutDocument:
+def cut_document(
+    title: str,
+    text: str,
+    chunker: Chunker,
+    room: int | None = None,
+    checkpoint: Checkpoint = never_stop,
+) -> CutDocument:
     """Return the passages of a document's text, and the title that is embedded before each of them.
 
     ``room`` is how many tokens the embedder reads of a text, None if that is not known. Then the title is not
@@ -45,20 +52,20 @@ def cut_document(title: str, text: str, chunker: Chunker, room: int | None = Non
 
     A document without text has its title as passages, with the offsets (0, 0) because they are not a part of
     the text. There are several if the embedder cannot read it at once. A document without text and title has
-    no passages.
+    no passages. ``checkpoint`` is called often, and ends the work by raising an error.
     """
     title = title.strip()
     alone = not text.strip()
-    if alone and (not title or room is None or chunker.fits(title, room)):
+    if alone and (not title or room is None or chunker.fits(title, room, checkpoint)):
         return CutDocument([Passage(title, 0, 0)] if title else [])
     if room is None:
-        return CutDocument(chunker.chunk(text), title)
-    head = "" if alone else chunker.beginning(title, max(int(room * TITLE_SHARE), 1))
+        return CutDocument(chunker.chunk(text, checkpoint), title)
+    head = "" if alone else chunker.beginning(title, max(int(room * TITLE_SHARE), 1), checkpoint)
     left = max(room - (chunker.count(f"{head}\n") if head else 0), 1)
     cut = [
         smaller
-        for passage in chunker.of_size(min(chunker.size, left)).chunk(title if alone else text)
-        for smaller in _fitting(passage, head, chunker, room)
+        for passage in chunker.of_size(min(chunker.size, left)).chunk(title if alone else text, checkpoint)
+        for smaller in _fitting(passage, head, chunker, room, checkpoint)
     ]
     return CutDocument(
         [Passage(passage.text, 0, 0) if alone else passage for passage, _ in cut],
@@ -68,18 +75,21 @@ def cut_document(title: str, text: str, chunker: Chunker, room: int | None = Non
     )
 
 
-def _fitting(passage: Passage, head: str, chunker: Chunker, room: int) -> list[tuple[Passage, bool]]:
+def _fitting(
+    passage: Passage, head: str, chunker: Chunker, room: int, checkpoint: Checkpoint
+) -> list[tuple[Passage, bool]]:
     """Return a passage, and whether it fits into the room with ``head`` before it; in parts if it does not.
 
     A passage may have more tokens when it stands alone than within its text.
     """
+    checkpoint()
     if chunker.fits(_joined(head, passage.text), room):
         return [(passage, True)]
     parts = chunker.of_size(max(chunker.count(passage.text) // 2, 1)).chunk(passage.text)
     if len(parts) < 2:
         return [(passage, False)]
     moved = [Passage(part, passage.start + start, passage.start + end) for part, start, end in parts]
-    return [smaller for part in moved for smaller in _fitting(part, head, chunker, room)]
+    return [smaller for part in moved for smaller in _fitting(part, head, chunker, room, checkpoint)]
 
 
 def _joined(title: str, text: str) -> str:

@@ -6,7 +6,6 @@ the clock and calling the model's tokenizer.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from ...models.unblocked import acut
 from ...off_loop import off_loop_if
 from ...text.nearest import nearest, query_words
 from ...text.strategies import ChunkingSettings, cut
+from ...text.watch import TimeUpError, Watch
 from ...types import Candidate, Passage
 from .text_source import PASSAGE_CAP
 
@@ -27,30 +27,6 @@ _CHUNKING = Rate()
 
 _FEW = 200
 """Candidates whose texts are put together in about a millisecond."""
-
-
-class _TimeUpError(Exception):
-    """Raised by ``Watch`` when the work must end."""
-
-
-class Watch:
-    """Ends work in a thread at a deadline, or when nobody waits for the result any more.
-
-    ``deadline`` is absolute, in seconds of ``time.monotonic()``. The work must call the watch often.
-    """
-
-    def __init__(self, deadline: float | None = None) -> None:
-        self._deadline = deadline
-        self._ended = False
-
-    def end(self) -> None:
-        """Make the work end at its next call of the watch. Any thread may call this."""
-        self._ended = True
-
-    def __call__(self) -> None:
-        """Return while the work may go on. Raises _TimeUpError when it must end."""
-        if self._ended or (self._deadline is not None and time.monotonic() > self._deadline):
-            raise _TimeUpError
 
 
 def chunks(
@@ -66,7 +42,7 @@ def chunks(
         for text in texts:
             watch()
             nearest_chunks.append(nearest(cut(text, chunking, watch), wanted, size, watch))
-    except _TimeUpError as error:
+    except TimeUpError as error:
         raise DeadlineError(
             f"the deadline came when {len(nearest_chunks)} of {len(texts)} texts were cut"
         ) from error
