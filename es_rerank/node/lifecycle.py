@@ -394,4 +394,9 @@ def _checked(url: str, server: str, example: str) -> str:
         usable = False
     if not usable:
         raise SettingsError(f"{server} address {masked(url)!r} is not a URL such as {example}")
+    if "?" in url or "#" in url:  # paths are put behind it
+        raise SettingsError(
+            f"{server} address {masked(url.partition('#')[0])!r} may hold no [?] and no [#]: write it as "
+            f"{example}, with a path behind it where a proxy needs one"
+        )
     return url

@@ -20,7 +20,7 @@ from ..addresses import masked_in
 from ..errors import EsRerankError, RequestError
 from .access.admission import Callers
 from .access.keys import read_again_on_sighup
-from .messages.paths import ReadSlashes
+from .messages.paths import ReadPaths
 from .messages.wire import ClientLeftError, error_response, not_served, unexpected
 from .observation.log import STREAM, without_values
 from .observation.metrics import Metrics
@@ -99,7 +99,7 @@ def create_app(service: Service) -> FastAPI:
         ClientDisconnect,
     ):
         app.add_exception_handler(kind, _on_error)
-    app.add_middleware(ReadSlashes)
+    app.add_middleware(ReadPaths, refuse=_refused)
     app.add_middleware(Callers)
     app.add_middleware(_Unexpected)
     told = service.observing
@@ -180,6 +180,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
             at_tei = _is_tei(request)
             return tei.not_served(request) if at_tei else not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
+    return _refused(request, error)
+
+
+def _refused(request: Request, error: Exception) -> Response:
     tell_refusal(error)
     return _error_answer(request, error)
 

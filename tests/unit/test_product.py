@@ -209,3 +209,11 @@ def test_what_is_neither_a_url_nor_a_cloud_id_is_refused(given: str, tmp_path: P
     assert resolved(given) == given
     with pytest.raises(SettingsError, match="is not a URL such as http://localhost:9200"):
         address(given, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:9200/#a", "http://localhost:9200?a=b", "http://h:9200/es#"]
+)
+def test_an_address_behind_which_no_path_can_stand_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"may hold no \[\?\] and no \[#\]"):
+        address(url, tmp_path)

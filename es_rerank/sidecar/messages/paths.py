@@ -1,35 +1,59 @@
-"""Reads paths as Elasticsearch does: with escaped slashes in names, and with slashes at the end.
+"""Reads paths as Elasticsearch does: it splits them at slashes first, and decodes names only.
 
 An example is ``/%3Clogs-%7Bnow%2Fd%7D%3E/_search/``. A web server decodes the whole path first, so that an
 escaped slash looks like one that separates. Names with slashes are date math in index names, and ids of
-models such as ``BAAI/bge-reranker-base``.
+models such as ``BAAI/bge-reranker-base``. ``/_scripts/_%73earch`` is no search for Elasticsearch: it stores a
+script with the id ``_search``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_ESCAPED = "%2F"
+from ...errors import EsRerankError, RequestError
 
 
-class ReadSlashes:
-    """Changes the path by which a request finds its route: escaped slashes stay escaped, and slashes at the
-    end are left out. The path that is sent on to Elasticsearch stays as it came.
+class ReadPaths:
+    """Changes the path by which a request finds its route to what Elasticsearch compares: the path as it was
+    sent, without slashes at the end. The path that is sent on to Elasticsearch stays as it came.
+
+    ``refuse`` returns the answer to a path that another server could read as a different path.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, refuse: Callable[[Request, EsRerankError], Response]) -> None:
+        self._app, self._refuse = app, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        raw = scope.get("raw_path") or b""
-        if scope["type"] == "http" and (b"%2f" in raw.lower() or (raw.endswith(b"/") and raw != b"/")):
-            scope["path"] = "/".join(unquote(part).replace("/", _ESCAPED) for part in _parts(raw)) or "/"
+        raw = scope.get("raw_path") if scope["type"] == "http" else None
+        if raw is None:
+            await self._app(scope, receive, send)
+            return
+        fault = path_fault(raw, scope["query_string"])
+        if fault is not None:
+            await self._refuse(Request(scope), RequestError(fault))(scope, receive, send)
+            return
+        scope["path"] = raw.decode("latin-1").rstrip("/") or "/"
         await self._app(scope, receive, send)
+
+
+def path_fault(raw: bytes, query: bytes) -> str | None:
+    """Return why a path and a query are not those of a URL, None where they are.
+
+    ``*`` is the path of ``OPTIONS *`` (RFC 9112, 3.2.4).
+    """
+    if b"#" in raw or b"#" in query:
+        return "the path and the query of a request may not hold [#]; write it as %23"
+    if not raw.startswith(b"/") and raw != b"*":
+        return "the path of a request must begin with [/]"
+    if any(unquote(part) in {".", ".."} for part in raw.decode("latin-1").split("/")):
+        return "no part of a path may be [.] or [..]: proxies and clients resolve them as folders"
+    return None
 
 
 def _parts(raw: bytes) -> list[str]:

@@ -33,6 +33,7 @@ from ...errors import (
 from ..record import ENDING, Ending
 from .connections import RETRY_BUSY_S, RETRY_STOPPING_S, Connections
 from .progress import BodyClock, ConnectionLimits, WriteClock
+from .target import to_origin_form
 
 _LINGER_S = 2.0
 """How long a connection is still read, and what comes is dropped, after an answer that ends it: a caller
@@ -60,6 +61,7 @@ class Connection(H11Protocol):
         self._answered_at: float | None = None
         self._lingers_until: float | None = None
         self._silent = True
+        self._aborted = self._counted = False
 
     # -- what the transport says -----------------------------------------------------------------------------
 
@@ -138,13 +140,14 @@ class Connection(H11Protocol):
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
+        to_origin_form(scope)
         size = len(scope["raw_path"]) + len(scope["query_string"])
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         error = self._all.refusal(scope["raw_path"])
         if size > self._limits.header_bytes or len(scope["headers"]) > self._limits.headers:
             error = _large_headers(self._limits)
         if error is not None:
-            self._all.ended["refused"] += 1
+            self._count("refused")
             self.refuse(error)
             return
 
@@ -180,15 +183,15 @@ class Connection(H11Protocol):
         """End the connection if it takes too long."""
         waiting = self.transport.get_write_buffer_size()
         if self._writing.is_late(waiting, now):
-            self._all.ended["unread"] += 1
+            self._count("unread")
             self.reset()
         elif self._lingers_until is not None:
             if now >= self._lingers_until:
-                self.transport.abort()
+                self._abort()
         elif self.transport.is_closing():
             return
         elif now >= self._deadline(now):
-            self._all.ended["slow"] += 1
+            self._count("slow")
             what = "headers" if self._head_since is not None else "body"
             if self._silent or (what == "body" and self._answered_at is not None):
                 self.transport.close()
@@ -212,12 +215,15 @@ class Connection(H11Protocol):
         return self._body.deadline()
 
     def is_free(self) -> bool:
-        """Return whether no whole request is here, so that the connection may make room for another."""
-        return self._task is None or self._body is not None
+        """Return whether no whole request is here, so that the connection may make room for another.
+
+        One that was aborted stays in ``open`` until the next turn of the event loop, and makes no room again.
+        """
+        return not self._aborted and (self._task is None or self._body is not None)
 
     def sends_body(self) -> bool:
         """Return whether a request is being answered whose body is not here yet."""
-        return self._task is not None and self._body is not None
+        return not self._aborted and self._task is not None and self._body is not None
 
     def is_idle(self) -> bool:
         """Return whether the connection waits between two requests."""
@@ -235,10 +241,11 @@ class Connection(H11Protocol):
 
     def evict(self) -> None:
         """End the connection at once, to make room."""
+        self._count("evicted")
         if self._has_begun():
             self.reset()
         elif self._silent or self.is_idle() or self.transport.is_closing():
-            self.transport.abort()
+            self._abort()
         else:
             self.refuse(
                 UnavailableError(
@@ -247,7 +254,7 @@ class Connection(H11Protocol):
                     retry_after_s=RETRY_BUSY_S,
                 )
             )
-            self.transport.abort()
+            self._abort()
 
     def end(self) -> None:
         """End the connection because the sidecar stops."""
@@ -255,11 +262,11 @@ class Connection(H11Protocol):
         if self._lingers_until is not None:
             return
         if self._has_begun():
-            self._all.ended["cut"] += 1
+            self._count("cut")
             _tell(self.scope, Ending(None))
             self.reset()
         elif task is not None or (self._head_since is not None and not self._silent):
-            self._all.ended["cut"] += 1
+            self._count("cut")
             self.refuse(
                 UnavailableError(
                     "the sidecar is stopping, and the request was not answered in time; send it again",
@@ -277,14 +284,24 @@ class Connection(H11Protocol):
 
     def drop(self) -> None:
         """Close the connection at once: with a reset if a part of an answer was not read."""
-        self.reset() if self.is_running() else self.transport.abort()
+        self.reset() if self.is_running() else self._abort()
 
     def reset(self) -> None:
         """Close the connection so that the caller sees that something is missing."""
         raw = self.transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._abort()
+
+    def _abort(self) -> None:
+        self._aborted = True
         self.transport.abort()
+
+    def _count(self, why: str) -> None:
+        """Count why the connection ends. Only the first reason counts."""
+        if not self._counted:
+            self._counted = True
+            self._all.ended[why] += 1
 
     def refuse(self, error: EsRerankError) -> None:
         """Answer with an error and end the connection. The application is told that the caller left."""

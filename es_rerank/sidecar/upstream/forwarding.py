@@ -84,10 +84,7 @@ class Upstream:
         """
         query = request.scope["query_string"]
         path = request.scope.get("raw_path") or request.scope["path"].encode()
-        target = URL(
-            self.base_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else ""),
-            encoded=True,
-        )
+        target = self._target(path.decode("latin-1"), query.decode("latin-1"))
         unsent = _length_headers(request, body)
         patience = _Patience(within_s, self._idle_s)
         tell_forwarded()
@@ -123,6 +120,19 @@ class Upstream:
             if name.decode("latin-1").lower() not in OF_THE_CONNECTION
         ]
         return answer
+
+    def _target(self, path: str, query: str) -> URL:
+        """Return the URL of a request. Its path and query are sent as they are, whatever they hold: read
+        again as parts of a URL, they could be another path than the one that was checked.
+        """
+        base = URL(self.base_url, encoded=True)
+        return URL.build(
+            scheme=base.scheme,
+            authority=base.raw_authority,
+            path=base.raw_path.rstrip("/") + path,
+            query_string=query,
+            encoded=True,
+        )
 
     async def _open(
         self,

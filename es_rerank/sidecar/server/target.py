@@ -1,0 +1,20 @@
+"""The target of a request: what stands between its method and ``HTTP/1.1``."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from starlette.types import Scope
+
+_ORIGIN = re.compile(rb"https?://[^/]*", re.IGNORECASE)
+
+
+def to_origin_form(scope: Scope) -> None:
+    """Take scheme and host off the path of a request: a server must accept ``GET http://host/path`` as
+    ``GET /path`` (RFC 9112, 3.2.2), and this one serves all its paths for every host.
+    """
+    origin = _ORIGIN.match(scope["raw_path"])
+    if origin is not None:
+        scope["raw_path"] = scope["raw_path"][origin.end() :] or b"/"
+        scope["path"] = unquote(scope["raw_path"].decode("ascii"))
