@@ -29,11 +29,33 @@ Trouble = Literal["refused", "rejected", "failed", "timeout", "unreachable"]
 """An error of Elasticsearch: status 4xx, status 429, status 5xx, no answer in time, no connection."""
 
 
+Stage = Literal[
+    "mapping",
+    "point_in_time",
+    "embed",
+    "first_stage",
+    "explain",
+    "passages",
+    "cut",
+    "rerank",
+    "rescore",
+    "page",
+    "aggregations",
+    "groups",
+    "elasticsearch",
+]
+"""A stage of a search: a request to Elasticsearch, or work of a model. See docs/metrics.md."""
+
+
+Part = Literal["tokenization", "queue", "inference"]
+"""A part of a model's work: texts become tokens, the first batch waits for a thread, batches run."""
+
+
 class Observer(Protocol):
     """What is told about the work for one request. Its methods may be called from several threads."""
 
-    def stage(self, name: str) -> AbstractContextManager[object]:
-        """Return a context that lasts as long as a stage of a search. Names are a closed set."""
+    def stage(self, name: Stage) -> AbstractContextManager[object]:
+        """Return a context that lasts as long as a stage of a search."""
 
     def reranking(
         self, model: str, query: str, texts: Sequence[str]
@@ -42,7 +64,7 @@ class Observer(Protocol):
         scores.
         """
 
-    def took(self, part: Literal["tokenization", "queue", "inference"], seconds: float) -> None:
+    def took(self, part: Part, seconds: float) -> None:
         """Add the time of a part of a model's work."""
 
     def batch(self, sequences: int, tokens: int) -> None:
@@ -62,7 +84,7 @@ OBSERVER: ContextVar[Observer | None] = ContextVar("es_rerank_observer", default
 """The observer of the request that the running code works for; None if nobody observes it."""
 
 
-def stage(name: str) -> AbstractContextManager[object]:
+def stage(name: Stage) -> AbstractContextManager[object]:
     """Return a context that lasts as long as a stage of a search."""
     observer = OBSERVER.get()
     return nullcontext() if observer is None else observer.stage(name)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, cast
 from starlette.types import Scope
 
 from ..errors import DeadlineError, EsRerankError, outcome_of
-from ..observation import OBSERVER, Ended, Fallback, Trouble
+from ..observation import OBSERVER, Ended, Fallback, Part, Trouble
 from ..types import Scores
 
 LEFT = 499
@@ -27,6 +27,10 @@ _NOT_SERVED, _NOT_READY = 501, 503
 
 ENDING = "es_rerank.ending"
 """The key of a scope under which the server says that it ended the request itself: an ``Ending``."""
+
+
+_SEARCHES = frozenset({"_search", "_msearch"})
+"""The last parts of routes whose requests are searches, also where Elasticsearch answers them."""
 
 
 class Ending(NamedTuple):
@@ -141,7 +145,7 @@ class Record:
         span = None if self.span is None else self.span.reranker(model, query, texts)
         return _Stage(self, "rerank", span)
 
-    def took(self, part: str, seconds: float) -> None:
+    def took(self, part: Part, seconds: float) -> None:
         """Add the time of a part of a model's work."""
         with self._lock:
             self.parts[part] = self.parts.get(part, 0.0) + seconds
@@ -195,6 +199,8 @@ class Record:
         if self.left:
             self.status = LEFT
         self.outcome = self._outcome()
+        if self.forwarded and not self.searches and self.route.rsplit("/", 1)[-1] in _SEARCHES:
+            self.searches[self.outcome] = 1
 
     def _ended_by_server(self, ending: Ending) -> None:
         # The application was told that its caller left, and nothing that it sent afterwards was delivered.

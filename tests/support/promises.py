@@ -347,6 +347,13 @@ The log has one line for each request
     tests/node/test_metrics.py::
         test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
     tests/unit/test_observed.py::test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only
+lists the metrics, what each value of a label means, and the units of the times in the
+    tests/unit/test_metric_values.py::test_the_page_of_metrics_is_that_of_the_code
+    tests/unit/test_metric_values.py::test_each_value_of_a_label_has_its_meaning
+    tests/unit/test_metric_values.py::test_no_two_metrics_are_explained_alike
+    tests/unit/test_metric_values.py::test_what_a_model_refuses_is_no_miss_of_the_cache
+    tests/unit/test_metric_values.py::test_a_search_that_elasticsearch_answers_is_counted_too
+    tests/unit/test_metric_values.py::test_a_file_of_keys_that_cannot_be_read_again_is_counted
 Everybody who reaches the sidecar may read `/metrics`, which names no caller, index or text.
     tests/unit/test_metric_values.py::test_a_reader_of_metrics_alone_sees_that_elasticsearch_is_down
     tests/unit/test_metric_values.py::test_an_elasticsearch_that_does_not_answer_holds_no_metrics_up

@@ -28,7 +28,9 @@ _FEW_PASSAGES = 500
 
 
 class CacheFigures(NamedTuple):
-    """The pairs in the cache, and the look-ups that found or missed a pair so far."""
+    """The pairs in the cache. So far: ``hits``, the look-ups that found a pair, and ``misses``, the pairs
+    that were scored because they were not found. What a model refused or did not reach is neither.
+    """
 
     entries: int
     hits: int
@@ -58,15 +60,17 @@ class ScoreCache:
         """Return the entry of each key; None when the key is not in the cache."""
         with self._entries.held() as cache:
             entries = [cache.get(key) for key in keys]
-            known = sum(entry is not None for entry in entries)
-            self._hits += known
-            self._misses += len(keys) - known
+            self._hits += sum(entry is not None for entry in entries)
         return entries
 
     def put(self, entries: Mapping[bytes, _Entry]) -> None:
-        """Add entries; when the cache is full, the entries that were used longest ago are removed."""
+        """Add the entries of pairs that were scored.
+
+        When the cache is full, the entries that were used longest ago are removed.
+        """
         with self._entries.held() as cache:
             cache.update(entries)
+            self._misses += len(entries)
 
     def figures(self) -> CacheFigures:
         """Return the number of entries, and of hits and misses until now."""

@@ -13,6 +13,7 @@ from elasticsearch import ApiError, TransportError
 from ...defaults import PluginUse
 from ...errors import RequestError, UnknownModelError
 from ...models import Embedder, Reranker
+from ...observation import Stage
 from ...text.strategies import ChunkingSettings
 from ...types import Candidate
 from ..grammar.tree import DEFAULT_INFERENCE_ID
@@ -25,7 +26,7 @@ from .product import VersionCheck
 T = TypeVar("T")
 
 
-LOOK = "mapping"
+LOOK: Stage = "mapping"
 """The stage of the requests that find out what the indices of a search are."""
 
 
@@ -38,7 +39,7 @@ class EsRequest:
     ``places``: for searches of the first stage, the places of their leaves in the tree.
     """
 
-    stage: str
+    stage: Stage
     method: str
     path: str
     body: Any = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ...observation import stage
+from ...observation import Stage, stage
 from .commands import (
     ChunkTexts,
     Command,
@@ -70,7 +70,7 @@ class Driver:
             self.finished, self.result = True, stop.value
 
 
-_STAGES = {
+_STAGES: dict[type[Command], Stage] = {
     Forward: "elasticsearch",
     SearchInside: "elasticsearch",
     EmbedQuery: "embed",
@@ -80,7 +80,7 @@ _STAGES = {
 }
 
 
-def _stage_of(command: Command) -> str | None:
+def _stage_of(command: Command) -> Stage | None:
     """Return the stage to which the time of a command belongs.
 
     None for what the connection asks for, not the search.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...observation import Stage
 from ...types import Candidate
 from ..grammar.request import SearchRequest
 from ..grammar.tree import Compound
@@ -22,7 +23,7 @@ from ..response.computed import (
 from .commands import Context, EsRequest, Steps
 from .union import leaf_queries
 
-MakeRequest = Callable[[str, dict[str, Any]], EsRequest]
+MakeRequest = Callable[[Stage, dict[str, Any]], EsRequest]
 """A function from the stage (see ``EsRequest``) and the body of a search to its request."""
 
 

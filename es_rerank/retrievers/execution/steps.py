@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from ...errors import InvalidSearchError, RequestError, UnknownModelError
 from ...models.scripts import script_warning
+from ...observation import Stage
 from ...types import Candidate
 from ..grammar.parameters import NOT_IN_PIT, OF_INDICES, OF_MSEARCH, OF_PAGE, OF_SHARDS, as_header, given
 from ..grammar.request import SearchRequest
@@ -167,11 +168,11 @@ class _Search:
         ]
         return given(self.context.parameters, names)
 
-    def _asking(self, stage: str, body: dict[str, Any]) -> EsRequest:
+    def _asking(self, stage: Stage, body: dict[str, Any]) -> EsRequest:
         """Return the request of one search. ``stage`` is its name in the statistics."""
         return EsRequest(stage, "POST", self.path, body | self.common, self.parameters)
 
-    def asking_for_page(self, stage: str, body: dict[str, Any]) -> EsRequest:
+    def asking_for_page(self, stage: Stage, body: dict[str, Any]) -> EsRequest:
         """Return the request of a search that is shown in the answer."""
         # Elasticsearch caches searches without hits. This one is hardly sent again, and its key is large.
         uncached = {} if body.get("size") else {"request_cache": "false"}
@@ -274,7 +275,7 @@ class _Search:
         return (yield from self._ask_all("explain", [body for _, body in leaves], places))
 
     def _ask_all(
-        self, stage: str, bodies: Sequence[dict[str, Any]], places: tuple[Place, ...]
+        self, stage: Stage, bodies: Sequence[dict[str, Any]], places: tuple[Place, ...]
     ) -> Steps[list[dict[str, Any]]]:
         if len(bodies) == 1:
             return [(yield replace(self._asking(stage, bodies[0]), places=places))]

@@ -8,6 +8,7 @@ from typing import Any
 
 from elasticsearch import ApiError
 
+from ...observation import Stage
 from ...types import Candidate, DocumentKey, Passage
 from ..grammar.tree import Retriever, TextSimilarityReranker, nodes_of
 from ..planning.documents import candidates_of
@@ -16,7 +17,7 @@ from ..planning.text_source import TextSource, fields_lacking, text_source_of, t
 from ..planning.values_apart import Apart, apart, apart_body, why_unread, with_apart
 from .commands import ChunkTexts, EsRequest, Steps, index_path
 
-MakeRequest = Callable[[str, dict[str, Any]], EsRequest]
+MakeRequest = Callable[[Stage, dict[str, Any]], EsRequest]
 """A function from the stage (see ``EsRequest``) and the body of a search to its request."""
 
 Read = tuple[TextSource, str]

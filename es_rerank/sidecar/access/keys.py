@@ -118,6 +118,8 @@ class Keys:
         self.file = file
         self._named = tuple(Key(f"sha256-{digits[:8]}", digits) for digits in hashes)
         self._reading = threading.Lock()
+        self.failures = 0
+        """How often the file could not be read again."""
         self._of_file: tuple[Key, ...] = () if file is None else read_keys(file)
 
     @property
@@ -148,7 +150,11 @@ class Keys:
         if self.file is None:
             return Changes()
         with self._reading:  # of two callers, the later one reads what was written later
-            old, self._of_file = self._of_file, read_keys(self.file)
+            try:
+                old, self._of_file = self._of_file, read_keys(self.file)
+            except SettingsError:
+                self.failures += 1
+                raise
             before, after = ({key.name: key for key in keys} for keys in (old, self._of_file))
         return Changes(
             sorted(after.keys() - before.keys()),

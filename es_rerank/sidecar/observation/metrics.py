@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from ...errors import DeadlineError, LoadingError, OverloadError, RequestError, TooLargeError
+from ...observation import Part
 from ..record import Record
 from .log import RELEASE
 from .log_stream import LogStream
@@ -29,8 +30,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _SIZES = tuple(float(2**power) for power in range(9))
 _TOKENS = tuple(float(2**power) for power in range(2, 16))
 
-_QUICK = "tokenization"
-_PARTS = (_QUICK, "queue", "inference")
+_PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class Metrics:
@@ -63,7 +63,7 @@ class Metrics:
         self._outcomes = Counter("es_rerank_outcomes", "How requests ended.", ("outcome",), registry=registry)
         self._searches = Counter(
             "es_rerank_searches",
-            "How searches ended; an _msearch has several.",
+            "How searches ended; an _msearch has several, and one if Elasticsearch answers it as a whole.",
             ("outcome",),
             registry=registry,
         )
@@ -74,10 +74,16 @@ class Metrics:
             registry=registry,
         )
         self._refusals = Counter(
-            "es_rerank_refusals", "Why the sidecar refused requests.", ("reason",), registry=registry
+            "es_rerank_refusals",
+            "Requests that the sidecar refused, by the error type of the answer.",
+            ("reason",),
+            registry=registry,
         )
         self._troubles = Counter(
-            "es_rerank_elasticsearch_errors", "Errors of Elasticsearch.", ("kind",), registry=registry
+            "es_rerank_elasticsearch_errors",
+            "Errors of Elasticsearch: refused 4xx, rejected 429, failed 5xx, timeout, unreachable.",
+            ("kind",),
+            registry=registry,
         )
         self._stages = Histogram(
             "es_rerank_stage_duration_seconds",
@@ -89,7 +95,11 @@ class Metrics:
         self._documents = Counter(
             "es_rerank_documents", "Documents given to rerankers and embedders.", registry=registry
         )
-        self._tokens = Counter("es_rerank_tokens", "Tokens that models read.", registry=registry)
+        self._tokens = Counter(
+            "es_rerank_tokens",
+            "Tokens that models read for requests. /_rerank/status counts those of the start too.",
+            registry=registry,
+        )
         self._whole = Histogram(
             "te_request_duration", "Time of a request, seconds.", buckets=_SECONDS, registry=registry
         )
@@ -103,10 +113,16 @@ class Metrics:
             for part in _PARTS
         }
         self._sizes = Histogram(
-            "te_batch_next_size", "Sequences of a run of a model.", buckets=_SIZES, registry=registry
+            "te_batch_next_size",
+            "Batch size of a model run, in sequences.",
+            buckets=_SIZES,
+            registry=registry,
         )
         self._run_tokens = Histogram(
-            "te_batch_next_tokens", "Tokens of a run of a model.", buckets=_TOKENS, registry=registry
+            "te_batch_next_tokens",
+            "Batch size of a model run, in tokens.",
+            buckets=_TOKENS,
+            registry=registry,
         )
 
     def write(self, record: Record) -> None:
@@ -143,7 +159,7 @@ class Metrics:
         else:
             self._tei.add("te_request_failure", _failure(record))
         for part, seconds in record.parts.items():
-            self._parts[part].observe(seconds)
+            self._parts[cast("Part", part)].observe(seconds)
         if record.tokens:
             self._tokens.inc(record.tokens)
         for size, tokens in record.batches:
@@ -180,9 +196,9 @@ class _Counts(Collector):
     """
 
     _LABELS = (
-        ("te_request_count", "method"),
-        ("te_request_success", "method"),
-        ("te_request_failure", "err"),
+        ("te_request_count", "method", "Requests that ask the models, by number of texts."),
+        ("te_request_success", "method", "Requests that ask the models and end with a status below 400."),
+        ("te_request_failure", "err", "Requests that ask the models and end with an error, by cause."),
     )
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -199,8 +215,8 @@ class _Counts(Collector):
         """Yield the counters."""
         with self._lock:
             values = dict(self._values)
-        for name, label in self._LABELS:
-            family = Metric(name, "Requests that ask the models.", "unknown")
+        for name, label, about in self._LABELS:
+            family = Metric(name, about, "unknown")
             for (counted, value), count in values.items():
                 if counted == name:
                     family.add_sample(name, {label: value}, count)
@@ -227,7 +243,16 @@ class _State(Collector):
             _gauge(
                 "es_rerank_models_loaded", "Whether the models are loaded.", int(self._service.fault == "")
             ),
-            _count("es_rerank_log_dropped", "Entries that the log could not hold.", self._log.dropped),
+            _count(
+                "es_rerank_key_file_failures",
+                "Files of keys that could not be read again; the keys before stay in force.",
+                self._service.keys.failures,
+            ),
+            _count(
+                "es_rerank_log_dropped",
+                "Lines that were left out because the log cannot be written.",
+                self._log.dropped,
+            ),
         ]
         if self._service.fault == "":
             models = self._service.models()
@@ -259,7 +284,11 @@ class _State(Collector):
             found += [
                 _gauge("es_rerank_score_cache_entries", "Scores in the cache.", held.entries),
                 _count("es_rerank_score_cache_hits", "Scores found in the cache.", held.hits),
-                _count("es_rerank_score_cache_misses", "Scores not found in the cache.", held.misses),
+                _count(
+                    "es_rerank_score_cache_misses",
+                    "Scores computed, because the cache had none.",
+                    held.misses,
+                ),
             ]
         return found
 
