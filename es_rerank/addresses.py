@@ -40,6 +40,14 @@ def resolved(address: str) -> str:
     return f"https://{cluster}.{host}:{port if colon else 443}" if cluster and host else address
 
 
+def said_of(message: str) -> str:
+    """Return what aiohttp says about a connection that failed, without the name of its default TLS settings.
+
+    It names them for addresses with ``http`` too.
+    """
+    return message.replace(" ssl:default", "")
+
+
 def masked(address: str) -> str:
     """Return an address with ``***`` in place of its password, and of secrets in its query.
 

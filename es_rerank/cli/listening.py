@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
@@ -69,13 +70,28 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
         context.load_cert_chain(certificate, key, password=secret.get_secret_value() if secret else "")
     except (OSError, ValueError) as error:  # OSError: of ssl too; ValueError: a password that is too long
         files = f"{certificate} and {key}" if key else str(certificate)
+        fault = _fault_of(error, certificate, key or certificate, has_password=secret is not None)
         raise SettingsError(
-            f"cannot listen with the certificate and key in {files}: "
-            f"{getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error}; give PEM files "
+            f"cannot listen with the certificate and key in {files}: {fault}; give PEM files "
             "that belong together (--tls-certificate, --tls-key) and the key's password in "
             "ES_RERANK_TLS_KEY_PASSWORD, if it has one"
         ) from error
     return context
+
+
+def _fault_of(error: Exception, certificate: Path, key: Path, *, has_password: bool) -> str:
+    """Return why a certificate and its key cannot be used. OpenSSL says "PEM lib" for most causes."""
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "the key is that of another certificate"
+        parts = {file: file.read_bytes() for file in (certificate, key)}
+        if b"-----BEGIN CERTIFICATE" not in parts[certificate]:
+            return f"{certificate} holds no certificate"
+        if b"PRIVATE KEY-----" not in parts[key]:
+            return f"{key} holds no key"
+        if b"ENCRYPTED" in parts[key]:
+            return "the password of the key is wrong" if has_password else "the key needs its password"
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
 
 
 def is_loopback(host: str) -> bool:

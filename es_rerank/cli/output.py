@@ -20,8 +20,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 
-from ..addresses import masked_in
+from ..addresses import masked_in, said_of
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
 from ..standard_error import Stderr
 
@@ -52,6 +53,10 @@ _INCOMPLETE = {
 """What a person is told, by the status of an answer that is not whole."""
 
 
+_NO_END = 10_000
+"""Characters in a line where nothing bounds it."""
+
+
 class _Stdout(Console):
     """The console for results. When its reader has gone, the program ends: nobody reads the result."""
 
@@ -75,6 +80,17 @@ class _Stderr(Console):
 
 stdout = _Stdout()
 stderr = _Stderr()
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout. A file and a pipe have no width, so no cell is cut there."""
+    width = stdout.width
+    if not stdout.is_terminal:
+        stdout.width = _NO_END
+    try:
+        stdout.print(table)
+    finally:
+        stdout.width = width
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
@@ -180,7 +196,7 @@ def as_known(error: Exception) -> EsRerankError:
         )
     if isinstance(error, TransportError):
         return UnreachableError(
-            f"Elasticsearch does not answer ({error.message}); check --elasticsearch-url or "
+            f"Elasticsearch does not answer ({said_of(error.message)}); check --elasticsearch-url or "
             "ELASTICSEARCH_URL, or start a node with: es-rerank up"
         )
     raise error

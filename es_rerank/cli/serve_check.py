@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..addresses import has_credentials, masked
 from ..errors import EsRerankError, ModelError
 from ..settings import PREFIX
 from .listening import is_loopback, listen, shown_address, tls_of
-from .output import as_known, print_json, stdout
+from .output import as_known, print_json, print_table, stdout
 from .settings_in_force import in_force, settings_table, shown
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def check(settings: Settings, options: Mapping[str, Any], host: str, port: int, 
     if as_json:
         print_json({"ok": good, "settings": values, "checks": [asdict(each) for each in found]})
     else:
-        stdout.print(settings_table(values))
+        print_table(settings_table(values))
         stdout.print()
-        stdout.print(_checks_table(found))
+        print_table(_checks_table(found))
     return good
 
 
@@ -348,7 +348,7 @@ def _part(body: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 any JSON valu
 
 
 def _checks_table(found: Sequence[Found]) -> Table:
-    table = Table("", "what", "found", "what to do", box=None)
+    table = Table("", *(Column(name, overflow="fold") for name in ("what", "found", "what to do")), box=None)
     for each in found:
         table.add_row(
             f"[{_COLOURS[each.status]}]{each.status}[/]",

@@ -74,7 +74,12 @@ def _origin(name: str, options: Mapping[str, Any]) -> str:
 
 def settings_table(settings: Sequence[Mapping[str, Any]]) -> Table:
     """Return what ``in_force`` returns as a table."""
-    table = Table(Column("setting", no_wrap=True), Column("value", overflow="fold"), "from", box=None)
+    table = Table(
+        Column("setting", no_wrap=True),
+        Column("value", overflow="fold"),
+        Column("from", overflow="fold"),
+        box=None,
+    )
     for each in settings:
         value = each["value"]
         said = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

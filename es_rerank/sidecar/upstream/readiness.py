@@ -17,7 +17,7 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
-from ...addresses import masked
+from ...addresses import masked, said_of
 from ...retrievers.execution.product import PRODUCT_HEADER, foreign, is_foreign, too_old
 from .forwarding import CHECK
 
@@ -94,7 +94,7 @@ class Readiness:
         except (UnsupportedProductError, SerializationError):
             fault = self._foreign()
         except TransportError as error:
-            fault = f"Elasticsearch does not answer: {error.message}"
+            fault = f"Elasticsearch does not answer: {said_of(error.message)}"
         return [] if fault is None else [fault]
 
     def _fault_of_health(self, answer: ApiResponse[Any]) -> str | None:
