@@ -248,11 +248,3 @@ def test_the_role_for_ingesting_is_enough_and_the_least(secured: OwnNode, tmp_pa
         name = without("ingest", privilege)
         with pytest.raises((ApiError, AssertionError, ElasticsearchWarning, IngestError, Failed)):
             ingest_works(secured, header(name), name, tmp_path)
-
-
-def test_a_caller_who_may_search_may_not_ask_which_elasticsearch_is_there(secured: OwnNode) -> None:
-    with Elasticsearch(secured.url, basic_auth=("search", PASSWORD), request_timeout=60) as caller:
-        assert not caller.ping()
-        with pytest.raises(ApiError, match="cluster:monitor/main") as refused:
-            caller.info()
-    assert refused.value.status_code == 403

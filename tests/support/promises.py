@@ -249,6 +249,7 @@ An index may have the name of another path above, such as `info`
     tests/node/test_serve_check.py::test_the_command_ends_with_one_if_not_all_would_serve
 `es-rerank role INDEX` prints the least role that a caller needs in Elasticsearch. It does not allow `GET /`
     tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
+    tests/unit/test_role_and_key.py::test_a_role_names_indices_and_the_versions_that_ingest_makes
 A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
     tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
     tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
