@@ -19,8 +19,10 @@ from es_rerank.client import AsyncRerankClient, RerankClient
 from es_rerank.errors import DeadlineError
 from es_rerank.node import Node
 from es_rerank.retrievers.execution import run
-from es_rerank.retrievers.planning.long_texts import Watch, chunks
+from es_rerank.retrievers.planning import long_texts
+from es_rerank.retrievers.planning.long_texts import chunks
 from es_rerank.testing import WordOverlapReranker
+from es_rerank.text.watch import Watch
 
 CATASTROPHIC = r"(\w+ ?)+!"
 """Tried one way after another, as ``re`` does, its time doubles with every letter."""
@@ -164,7 +166,7 @@ async def test_cutting_ends_when_the_caller_leaves(
                 over.set()
                 raise
 
-    monkeypatch.setattr(run, "Watch", Seen)
+    monkeypatch.setattr(long_texts, "Watch", Seen)
     async with AsyncElasticsearch(node.url) as inner:
         client = AsyncRerankClient(inner, reranker=WordOverlapReranker(), timeout_s=600)
         search = asyncio.create_task(client.search(index=index, retriever=tree(SLOW)))

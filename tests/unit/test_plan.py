@@ -34,7 +34,6 @@ from es_rerank.retrievers.planning.leaves import (
     with_texts_of_source,
     without_inner_hits,
 )
-from es_rerank.retrievers.planning.long_texts import Watch
 from es_rerank.retrievers.planning.long_texts import chunks as nearest_chunks
 from es_rerank.retrievers.planning.multi_field import expand_fields, uses_fields
 from es_rerank.retrievers.planning.page import page_query
@@ -48,6 +47,7 @@ from es_rerank.retrievers.planning.text_source import (
     with_texts,
 )
 from es_rerank.text.strategies import SentenceSettings, WordSettings
+from es_rerank.text.watch import Watch
 from es_rerank.types import Candidate, Passage
 
 OWN: dict[str, Any] = {

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import DeadlineError, RequestError
-from es_rerank.retrievers.planning.long_texts import Watch, chunks
+from es_rerank.retrievers.planning.long_texts import chunks
 from es_rerank.text.separators import GROUPS, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, separators_of
 from es_rerank.text.strategies import SentenceSettings, cut, strategy_of, words_of
+from es_rerank.text.watch import Watch
 
 CATASTROPHIC = r"(\w+ ?)+!"
 """Tried one way after another, as ``re`` does, its time doubles with every letter."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,7 +21,9 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from es_rerank import load_embedder
-from es_rerank.models import room_of
+from es_rerank.engine.pool import Pool, Rate
+from es_rerank.errors import OverloadError
+from es_rerank.models import Vectors, room_of
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
@@ -156,3 +162,36 @@ async def test_the_processor_of_the_plugin_cuts_as_the_ingest_does(model: BiEnco
     assert [passage["text"] for passage in passages] == [passage.text for passage in expected.passages]
     vectors = np.asarray([passage["vector"] for passage in passages], dtype=np.float32)
     assert np.array_equal(vectors, model.embed(expected.embedded()))
+
+
+async def test_documents_whose_embedding_would_be_late_are_not_cut(tmp_path: Path) -> None:
+    """Cutting and embedding are admitted as one."""
+    pool, begun = Pool(1), list[str]()
+    started, release = Event(), Event()
+    with BiEncoder(tiny_bi_encoder(tmp_path / "model"), pool=pool) as model:
+        vars(model)["_runs"].rate.learn(1.0, 100.0)  # seconds for each token
+
+        def made(text: str) -> tuple[str, list[str]]:
+            begun.append(text)
+            return text, [text]
+
+        async def ask(within_s: float) -> Vectors:
+            options: Any = {"length": len, "rate": Rate(), "expected": ["peace " * 9]}
+            deadline = time.monotonic() + within_s
+            found, vectors = await model.aembed_made(["peace"], made, deadline=deadline, **options)
+            assert found == ["peace"]
+            return vectors
+
+        def wait(_: int) -> None:
+            started.set()
+            release.wait()
+
+        running = asyncio.create_task(pool.arun(wait, [0], length=lambda _: 1))
+        await asyncio.to_thread(started.wait)
+        with pytest.raises(OverloadError):
+            await ask(60.0)
+        assert begun == []
+        release.set()
+        await running
+        assert np.array_equal(await ask(1e6), model.embed(["peace"]))
+    pool.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from ...caller import WHOLE
+from ...caller import WHOLE, as_a_whole
 from ...engine.batch_runner import BatchRunner
 from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
@@ -25,6 +25,9 @@ from .tokenising import TokenEstimate, characters, observed_runs, pieces, timed_
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SLICE = 512
 """Most texts that are tokenised and queued at once, so that memory does not grow with the number of texts."""
@@ -148,6 +151,51 @@ class BiEncoder(Closeable):
         finally:
             WHOLE.reset(whole)
         return self._finite(vectors)
+
+    async def aembed_made(
+        self,
+        items: Sequence[T],
+        make: Callable[[T], tuple[R, list[str]]],
+        *,
+        length: Callable[[T], float],
+        rate: Rate,
+        expected: Sequence[str],
+        deadline: float | None = None,
+    ) -> tuple[list[R], Vectors]:
+        """Return what ``make`` makes of each item, and the vectors of the passages that it gives with it.
+
+        Making and embedding are admitted as one: nothing is made whose embedding would be late. ``length``
+        and ``rate`` are those of the making, see ``Pool.run``. ``expected``: the texts that the passages are
+        cut from. Vectors are in the order of items. Raises what ``aembed`` and ``make`` raise.
+        """
+        prefix, runs = self._contract.passage_prefix, observed_runs()
+
+        def encode(item: T) -> tuple[R, list[Encoded]]:
+            made, texts = make(item)
+            encoded = list(self._texts.encode(prefix + text for text in texts))
+            self._lengths.learn(self._pool, prefix, texts, encoded)
+            return made, encoded
+
+        def then(found: list[tuple[R, list[Encoded]]]) -> Work[Sequence[int], list[tuple[int, FloatArray]]]:
+            return self._runs.work(list(chain.from_iterable(encoded for _, encoded in found)), runs)
+
+        tokens = sum(map(self._lengths.tokens, expected))
+        work = Before(Work(encode, items, length, rate, counts=False), then, tokens, self._runs.rate)
+        with as_a_whole():
+            found, groups = await self._pool.arun_call(work, deadline=deadline)
+        if runs is not None:
+            runs.tell()
+        rows = dict(chain.from_iterable(group for group in groups if group))
+        if not all(found) or len(rows) < sum(len(encoded) for _, encoded in found):
+            done = sum(each is not None for each in found)
+            raise DeadlineError(
+                f"the deadline came when {done} of {len(items)} documents were cut, and not all embedded; "
+                "send fewer or allow more time"
+            )
+        vectors = np.empty((len(rows), self.dims), dtype=np.float32)
+        for row, vector in rows.items():
+            vectors[row] = vector
+        return [made for made, _ in found], self._finite(vectors)
 
     def _work(
         self, texts: Sequence[str], purpose: Literal["query", "passage"], runs: Runs | None

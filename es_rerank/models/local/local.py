@@ -17,7 +17,8 @@ from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...observation import Runs
 from ...text.chunking import OVERLAP_TOKENS, Chunker
-from ...text.pairs import Encoded, open_tokenizer, surely_fits, well_formed
+from ...text.pairs import Encoded, open_tokenizer, well_formed
+from ...text.watch import TimeUpError, Watch
 from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
@@ -167,46 +168,50 @@ class LocalReranker(Closeable):
         the ``deadline``. At least a quarter of the tokens beside the query belongs to the passage, however
         long the context is.
         """
-        cut = self._cutter(query)
+        cut = self._cutter(query, Watch(deadline))
         return [[] if deadline is not None and time.monotonic() >= deadline else cut(text) for text in texts]
 
     async def acut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> list[list[Passage]]:
-        """Return what ``cut`` returns; cancelling it stops its work after the text that is being cut.
+        """Return what ``cut`` returns; cancelling it stops its work soon, also within a text.
 
         Raises OverloadError when the work that waits leaves no time to score what is cut.
         """
         self._pool.check(deadline)
-        work = Work(self._cutter(query), texts, characters, self._cutting, counts=False)
-        _, passages = await self._pool.arun_call(work, deadline=deadline, urgent=True)
+        watch = Watch(deadline)
+        work = Work(self._cutter(query, watch), texts, characters, self._cutting, counts=False)
+        try:
+            _, passages = await self._pool.arun_call(work, deadline=deadline, urgent=True)
+        finally:
+            watch.end()  # if the caller has left, the thread would otherwise go on
         return [of_text or [] for of_text in passages]
 
-    def _cutter(self, query: str) -> Callable[[tuple[str, str]], list[Passage]]:
-        """Return the function that cuts one text. It tokenises the query once, when it is called first."""
+    def _cutter(self, query: str, watch: Watch) -> Callable[[tuple[str, str]], list[Passage]]:
+        """Return the function that cuts one text. It tokenises the query once, when it is called first.
+
+        A text whose cutting ``watch`` ends has no passages.
+        """
         room_beside = cache(self._pairs.room_beside)
+        whole = Chunker(self._tokenizer)
 
         def cut(contextual: tuple[str, str]) -> list[Passage]:
             context, text = contextual
             room = room_beside(query)
-            return self._cut(text, max(room - self._tokens(context), room // 4, 1), room)
+            try:
+                beside = whole.count(well_formed(context), watch) if context else 0
+                return self._cut(text, max(room - beside, room // 4, 1), room, watch)
+            except TimeUpError:
+                return []
 
         return cut
 
-    def _cut(self, text: str, size: int, room: int) -> list[Passage]:
+    def _cut(self, text: str, size: int, room: int, watch: Watch) -> list[Passage]:
+        chunker = Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2))
         # A short text is not counted: scoring it reads its tokens once more.
-        if surely_fits(text, size) or self._tokens(text) <= size:
+        if chunker.fits(well_formed(text), size, watch):
             return [Passage(text, 0, len(text))] if text else []
-        return Chunker(self._tokenizer, size=size, overlap=min(OVERLAP_TOKENS, room // 8, size // 2)).chunk(
-            text
-        )
-
-    def _tokens(self, text: str) -> int:
-        return (
-            len(self._tokenizer.encode_batch_fast([well_formed(text)], add_special_tokens=False)[0].ids)
-            if text
-            else 0
-        )
+        return chunker.chunk(text, watch)
 
     def close(self) -> None:
         """End the model's threads after the runs that have begun; a shared pool stays open."""

@@ -60,6 +60,10 @@ class TokenEstimate:
         in_ascii, other, most = self._ascii.mean, self._other.mean, self._most
         return sum(min(most, fixed + len(text) * (in_ascii if text.isascii() else other)) for text in texts)
 
+    def tokens(self, text: str) -> float:
+        """Return the estimated tokens of a text that is cut into several sequences."""
+        return len(text) * self._rate(text).mean
+
     def learn(self, pool: Pool, beside: str, texts: Sequence[str], sequences: Sequence[Encoded]) -> None:
         """Count sequences of ``beside`` and each text. ``pool`` keeps other threads away meanwhile."""
         for in_ascii in (True, False):

@@ -28,9 +28,10 @@ from ...caller import as_a_whole
 from ...models.unblocked import aembed
 from ...observation import reranking
 from ...off_loop import is_large, off_loop
+from ...text.watch import Watch
 from ...types import Scores
 from ..grammar.json_values import as_json
-from ..planning.long_texts import Watch, achunks, ain_parts, chunks, in_parts
+from ..planning.long_texts import achunks, ain_parts, chunks, in_parts
 from .commands import (
     LOOK,
     ChunkTexts,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,7 @@ from ...retrievers.response.answer import SearchStats, best_passage
 from ...text.chunking import Chunker
 from ...text.documents import CutDocument, cut_document
 from ...text.strategies import strategy_of
+from ...text.watch import TimeUpError, Watch
 from ...types import Candidate, Passage
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
@@ -43,8 +44,8 @@ from .search import Running
 
 _RELEASE = version("es-rerank")
 
-_CUTTING = Rate()
-"""Seconds that cutting takes for each character."""
+_CUTTING, _CUTTING_ALONE = Rate(), Rate()
+"""Seconds for each character: of cutting and tokenising what is cut, and of cutting alone."""
 
 _FEW_TEXTS = 200
 """Documents and passages that are ranked in about a millisecond."""
@@ -240,21 +241,51 @@ async def info(request: Request, service: Running) -> Response:
 async def _with_vectors(
     documents: list[SourceDocument], embedder: Embedder, chunker: Chunker, deadline: float
 ) -> list[list[dict[str, Any]]]:
-    room = room_of(embedder)
-    with as_a_whole():
-        found = await text_threads().arun(
-            lambda document: cut_document(document.title, document.text, chunker, room),
+    room, watch = room_of(embedder), Watch(deadline)
+
+    def cut(document: SourceDocument) -> tuple[CutDocument, list[str]]:
+        made = cut_document(document.title, document.text, chunker, room, watch)
+        return made, made.embedded()
+
+    try:
+        found, vectors = await _made(documents, cut, embedder, deadline)
+    except TimeUpError as error:
+        raise DeadlineError("the deadline came when documents were cut") from error
+    finally:
+        watch.end()  # if the caller has left, the thread would otherwise go on
+    return await off_loop(_joined, found, vectors)
+
+
+async def _made(
+    documents: list[SourceDocument],
+    cut: Callable[[SourceDocument], tuple[CutDocument, list[str]]],
+    embedder: Embedder,
+    deadline: float,
+) -> tuple[list[CutDocument], Iterable[Any]]:
+    """Return the documents as they were cut, and their vectors. One of ours does both in one call."""
+    if (made := getattr(embedder, "aembed_made", None)) is not None:
+        found, vectors = await made(
             documents,
-            length=lambda document: len(document.text) + 1,
+            cut,
+            length=_characters,
             rate=_CUTTING,
+            expected=[document.text or document.title for document in documents],
             deadline=deadline,
         )
-    cut = [document for document in found if document is not None]
-    if len(cut) < len(documents):
-        raise DeadlineError(f"the deadline came when {len(cut)} of {len(documents)} documents were cut")
-    texts = [text for document in cut for text in document.embedded()]
-    embedded = await aembed(embedder, texts, deadline=deadline) if texts else None
-    return await off_loop(_joined, cut, [] if embedded is None else embedded)
+        return found, vectors
+    with as_a_whole():
+        some = await text_threads().arun(
+            cut, documents, length=_characters, rate=_CUTTING_ALONE, deadline=deadline
+        )
+    done = [each for each in some if each is not None]
+    if len(done) < len(documents):
+        raise DeadlineError(f"the deadline came when {len(done)} of {len(documents)} documents were cut")
+    texts = [text for _, embedded in done for text in embedded]
+    return [each for each, _ in done], await aembed(embedder, texts, deadline=deadline) if texts else []
+
+
+def _characters(document: SourceDocument) -> int:
+    return len(document.title) + len(document.text) + 1
 
 
 def _joined(cut: list[CutDocument], vectors: Iterable[Any]) -> list[list[dict[str, Any]]]:
