@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_chunking import TEXTS, TOKENIZERS, bundled_tokenizer
 from tokenizers import AddedToken, Tokenizer
 
 from es_rerank.models.load import model_folder
@@ -16,7 +17,6 @@ from es_rerank.text.documents import cut_document
 from es_rerank.text.pairs import open_tokenizer
 from es_rerank.text.token_pieces import token_pieces as pieces_of
 from es_rerank.text.watch import TimeUpError, Watch
-from tests.unit.test_chunking import TEXTS, TOKENIZERS, bundled_tokenizer
 
 IN_PIECES = ("words", "unigram", "bundled")
 """The tokenizers that split at white space before all else."""
