@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from retriever_bodies import CONTENT, PARSING, rrf, standard
 
 from es_rerank import RerankClient
 from es_rerank.errors import RequestError, RetrieverParsingError
-from es_rerank.retrievers.grammar.json_values import read_json
+from es_rerank.retrievers.grammar.json_values import _finite, read_json
 
 JSON = "json_parse_exception"
 VALUES = st.recursive(
@@ -80,3 +81,22 @@ def test_a_client_refuses_it_before_the_first_request(beside: dict[str, Any]) ->
             assert isinstance(caught.value, ApiError)
             assert caught.value.body["error"]["type"] == CONTENT
             assert caught.value.body["error"]["caused_by"]["type"] == JSON
+
+
+class _NotWalked(str):
+    """A text that nobody goes through character by character: a body may be one number of 15 MB."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("power", ["", "e5", "E+12", "e-9"])
+@pytest.mark.parametrize("point", ["", ".5"])
+def test_the_digits_of_a_long_number_are_counted_at_once(sign: str, point: str, power: str) -> None:
+    text = _NotWalked(f"{sign}{'1' * 5_000}{point}{power}")
+    digits = 5_000 + len(point.strip(".")) + len(power.strip("eE+-"))
+    with pytest.raises(RetrieverParsingError, match=rf"Number value length \({digits}\)"):
+        _finite(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from elasticsearch import ApiError, UnsupportedProductError
@@ -12,8 +13,9 @@ from scripted_elasticsearch import Reply, Script
 
 from es_rerank.cli.ask import _schemas
 from es_rerank.errors import RequestError
+from es_rerank.retrievers.execution import commands
 from es_rerank.retrievers.execution.commands import index_path
-from es_rerank.retrievers.execution.mappings import names_remote
+from es_rerank.retrievers.execution.mappings import _LONGEST_PATH, _pieces, names_remote
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.index_schema import IndexSchema, runtime_types, schema_of, schema_of_fields
 from es_rerank.retrievers.planning.multi_field import expand_fields
@@ -228,3 +230,26 @@ def test_without_a_mapping_each_index_applies_its_own_default_fields() -> None:
     tree = expand_fields(parse({"rrf": {"query": "q"}}), IndexSchema("a"))
     query = {"multi_match": {"query": "q", "type": "most_fields"}}
     assert tree == parse({"rrf": {"retrievers": [{"standard": {"query": query}}]}})
+
+
+def test_a_long_list_of_indices_is_cut_into_paths_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    escaped = 0
+
+    def counting(text: str, *, safe: str = "/") -> str:
+        nonlocal escaped
+        escaped += len(text)
+        return quote(text, safe=safe)
+
+    names = [f"a22-{'x' * (number % 7)}é*" for number in range(2_600)]
+    monkeypatch.setattr(commands, "quote", counting)
+    pieces = _pieces(names)
+    assert escaped <= 3 * len(",".join(names))
+    monkeypatch.undo()
+    assert ",".join(pieces).split(",") == names
+    lengths = [len(index_path(piece)) for piece in pieces]
+    assert max(lengths) <= _LONGEST_PATH
+    for length, following in zip(lengths, pieces[1:], strict=False):  # none had room for one more
+        assert length + len(index_path(following.partition(",")[0])) > _LONGEST_PATH
+    assert _pieces(["a", "b"]) == ["a,b"]
+    assert _pieces([]) == []
+    assert len(_pieces([*names, "-a"])) == 1

@@ -211,11 +211,13 @@ def _pieces(names: Sequence[str]) -> list[str]:
     whole = ",".join(names)
     if not names or len(index_path(whole)) <= _LONGEST_PATH or any(name.startswith("-") for name in names):
         return [whole] if names else []
-    pieces = [names[0]]
-    for name in names[1:]:
-        longer = f"{pieces[-1]},{name}"
-        if len(index_path(longer)) <= _LONGEST_PATH:
-            pieces[-1] = longer
-        else:
-            pieces.append(name)
-    return pieces
+    pieces: list[list[str]] = []
+    length = _LONGEST_PATH
+    for name in names:  # a path is as long as its names, each with the slash or comma before it
+        added = len(index_path(name))
+        length += added
+        if length > _LONGEST_PATH:
+            pieces.append([])
+            length = added
+        pieces[-1].append(name)
+    return [",".join(piece) for piece in pieces]
