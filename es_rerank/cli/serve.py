@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from ..models import Embedder, Reranker
     from ..settings import Settings
     from ..sidecar.service import Service
+
+_SWITCH_S = 0.0005
+"""After how many seconds a thread gives the interpreter to another one that waits. With Python's 5 ms, the
+event loop waits so long for each thread that cuts a text: health checks beside eight callers took up to 181
+ms, with this value 25 ms, at the same throughput."""
 
 
 def serve(
@@ -127,6 +133,7 @@ def run_server(
 
     ignore_sighup()
     give_memory_back()
+    sys.setswitchinterval(_SWITCH_S)
     host = listener.getsockname()[0]
     if not service.keys.asked and not is_loopback(host):
         stderr.print(

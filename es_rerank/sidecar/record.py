@@ -177,6 +177,10 @@ class Record:
         so_far = {**self.stages, "total": time.perf_counter() - self._began}
         return ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in so_far.items())
 
+    def elapsed_s(self) -> float:
+        """Return the seconds since the head of the request came."""
+        return time.perf_counter() - self._began
+
     def broke_off(self, error: BaseException) -> None:
         """Record an exception that left the application."""
         self.error = error
@@ -295,6 +299,12 @@ def now() -> Record | None:
     """Return the record of the request that is served in this context, None if there is none."""
     record = OBSERVER.get()
     return record if isinstance(record, Record) else None
+
+
+def elapsed_s() -> float:
+    """Return the seconds since the head of the request came that is served now, 0 if there is none."""
+    record = now()
+    return 0.0 if record is None else record.elapsed_s()
 
 
 def tell_refusal(error: Exception) -> None:

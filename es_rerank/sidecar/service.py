@@ -36,7 +36,7 @@ from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
 from ..types import Scores
 from .access.keys import KEY, Keys, too_many_documents
-from .record import onward, tell_models
+from .record import elapsed_s, onward, tell_models
 from .server.connections import Connections
 from .upstream.following import Following
 from .upstream.forwarding import IDLE_S, Upstream
@@ -262,12 +262,11 @@ class Service:
     def allowed_s(self, wanted_s: float | None) -> float:
         """Return the seconds until the deadline of a request that wants ``wanted_s``; None means the default.
 
-        A deadline above the limit of the caller's key is shortened to it, as the default one is.
+        The time counts from the head of the request: its body may have taken some of it, or all. A deadline
+        above the limit of the caller's key is shortened to it, as the default one is.
         """
-        key = KEY.get()
-        seconds = self.limits.timeout_s if wanted_s is None else wanted_s
-        own = None if key is None else key.max_timeout_ms
-        return seconds if own is None else min(seconds, own / 1000)
+        wanted_s = self.limits.timeout_s if wanted_s is None else wanted_s
+        return max(_of_key(wanted_s) - elapsed_s(), 0.0)
 
     def longest_s(self, wanted_s: float | None) -> float:
         """Return the seconds that Elasticsearch may take for a request that it answers as a whole.
@@ -275,7 +274,7 @@ class Service:
         Without a wish of the caller that is the longest deadline, because Elasticsearch has none of its own.
         """
         longest = self.limits.longest_s
-        return self.allowed_s(longest if wanted_s is None else min(wanted_s, longest))
+        return _of_key(longest if wanted_s is None else min(wanted_s, longest))
 
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""
@@ -336,3 +335,10 @@ class Service:
 def _node_of(client: AsyncElasticsearch) -> BaseAsyncNode:
     """Return the one node that a client of the sidecar has."""
     return next(iter(client.transport.node_pool.all()))  # type: ignore[return-value] # of an asynchronous client
+
+
+def _of_key(seconds: float) -> float:
+    """Return the seconds, or the longest deadline of the caller's key if that is less."""
+    key = KEY.get()
+    own = None if key is None else key.max_timeout_ms
+    return seconds if own is None else min(seconds, own / 1000)

@@ -69,7 +69,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     texts = await off_loop_if(large, texts_of, candidates)
     scores = await cancel_on_disconnect(
         request,
-        service.score(wanted.query, texts, max(started + seconds - time.monotonic(), 0.0), reranker),
+        service.score(wanted.query, texts, timeout_s(request), reranker),
     )
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
     stats.warn(await ascript_warning(reranker, wanted.query, texts))
