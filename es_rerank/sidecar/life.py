@@ -136,12 +136,13 @@ class Server(uvicorn.Server):
         self._service.stopping = self.connections.leaving = True
         if self._signal == signal.SIGTERM:
             await asyncio.sleep(self._drain.delay_s)
-        for listener in self._listeners:
-            listener.close()
-            await listener.opened()
-        self.connections.stopping = True
         failed = self._service.load_error is not None
-        await _while(self.connections.running, 0.0 if failed else self._drain.drain_s)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (0.0 if failed else self._drain.drain_s)
+        for listener in self._listeners:
+            await listener.close(max(0.0, until - loop.time()))
+        self.connections.stopping = True
+        await _while(self.connections.running, until - loop.time())
         self.connections.end()
         await _while(lambda: bool(self.connections.open), _FLUSH_S)
         self._watching.cancel()

@@ -310,6 +310,9 @@ The sidecar closes connections that are slow to send a request (408) or to read 
 and fewer than half of the process's open-file limit (`ulimit -n`).
     tests/unit/test_listener.py::test_connections_leave_descriptors_for_all_else
     tests/unit/test_server_life.py::test_hundreds_of_slow_connections_and_few_descriptors
+    tests/unit/test_server_life.py::
+        test_a_flood_from_one_address_leaves_room_for_health_and_requests
+    tests/unit/test_listener.py::test_a_flood_never_holds_more_than_all_connections
 it closes connections without a request, beginning with the client address that has the most.
     tests/unit/test_connection_room.py::test_who_has_most_connections_makes_room_first
     tests/unit/test_connection_room.py::test_the_longest_idle_makes_room_then_the_slowest

@@ -71,9 +71,13 @@ class Script:
         self._config.load()
         self._state = ServerState()
 
+    def protocol(self) -> Connection:
+        """Return the protocol of a connection that has no transport yet."""
+        return Connection(connections=self.all, config=self._config, server_state=self._state, app_state={})
+
     def connection(self, address: str = "192.0.2.1") -> tuple[Connection, Transport]:
         transport = Transport(address)
-        made = Connection(connections=self.all, config=self._config, server_state=self._state, app_state={})
+        made = self.protocol()
         made.connection_made(transport)
         return made, transport
 

@@ -69,6 +69,49 @@ async def test_who_has_most_connections_makes_room_first(script: Script) -> None
     assert [transport.aborted for transport in many].count(True) == 1
 
 
+async def test_a_connection_makes_room_once(script: Script) -> None:
+    """asyncio tells of an aborted connection in the next turn only; until then it is open still."""
+    _, silent = script.connection()
+    part, half = script.connection()
+    part.data_received(b"GET / HT")
+    _, body = begun(script, 100)
+    idle = asked(script, b"/idle")
+    await settle()
+    for number in range(1, 5):
+        assert script.all.make_room()
+        assert [one.aborted for one in (silent, half, body, idle)].count(True) == number
+        assert script.all.ended == {"evicted": number}
+    assert not script.all.make_room()
+    assert script.all.ended == {"evicted": 4}
+    assert len(script.all.open) == 4
+
+
+async def test_work_ends_a_body_once(script: Script) -> None:
+    for _ in range(LIMITS.busy):
+        begun(script, 100)
+    await settle()
+    requests = [asked(script, b"/now") for _ in range(3)]
+    await settle()
+    assert [parsed(one.written)[0] for one in requests] == [200] * 3
+    ended = [one for one in script.all.open if one.transport.is_closing()]
+    assert script.all.ended == {"evicted": len(ended)}
+
+
+async def test_the_end_of_a_connection_is_counted_once(script: Script) -> None:
+    """By its first reason, also when it makes room while its caller may still read why it ends."""
+    _, silent = script.connection()
+    part, half = script.connection()
+    part.data_received(b"GET / HT")
+    script.after(LIMITS.header_s + 1)
+    assert silent.closed
+    refused(half, 408, "timeout_exception")
+    while script.all.make_room():
+        pass
+    script.all.end()
+    assert (silent.aborted, half.aborted) == (True, True)
+    assert script.all.ended == {"slow": 2}
+
+
 async def test_a_request_that_is_not_whole_is_told_why_it_makes_room(script: Script) -> None:
     connection, transport = script.connection()
     connection.data_received(b"GET / HT")

@@ -7,12 +7,15 @@ import errno
 import resource
 import socket
 import ssl
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 import trustme
+from scripted_connections import LIMITS, Script, reads_all
 
 from es_rerank.cli.listening import is_loopback, listen, shown_address, tls_of
 from es_rerank.errors import SettingsError
@@ -238,8 +241,7 @@ async def test_without_a_free_descriptor_accepting_pauses_and_goes_on(
         full.full = False
         assert await reader.read() == b"hello"
         writer.close()
-        made.close()
-        await made.opened()
+        await made.close(10)
     assert [line["event"] for line in logged] == ["no connection can be accepted: Too many open files"]
 
 
@@ -247,8 +249,78 @@ async def test_connections_that_wait_when_listening_ends_are_accepted() -> None:
     listening = listen("127.0.0.1", 0)
     made = Listener(listening, Connections(ConnectionLimits()), Echo, None)
     with socket.create_connection(listening.getsockname(), timeout=10) as waiting:
-        made.close()
-        await made.opened()
+        await made.close(10)
         await asyncio.sleep(0)
         waiting.setblocking(False)
         assert await asyncio.get_running_loop().sock_recv(waiting, 100) == b"hello"
+
+
+# --- floods -------------------------------------------------------------------------------------------------
+
+
+def _descriptors() -> int:
+    """Return how many descriptors this process has open, 0 where the system does not say."""
+    own = Path("/proc/self/fd")
+    return len(list(own.iterdir())) if own.is_dir() else 0
+
+
+def _silent(listening: socket.socket, count: int, within: ExitStack) -> None:
+    """Connect without a byte."""
+    for _ in range(count):
+        within.enter_context(socket.create_connection(listening.getsockname(), timeout=10))
+
+
+async def _turns_until_answered(listening: socket.socket, watch: Callable[[], None]) -> int:
+    """Ask for health; return after how many turns of the event loop the answer came."""
+    with socket.create_connection(listening.getsockname(), timeout=10) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        caller.setblocking(False)
+        for turn in range(10_000):
+            await asyncio.sleep(0)
+            watch()
+            with suppress(BlockingIOError):
+                assert caller.recv(100).startswith(b"HTTP/1.1 200")
+                return turn
+    raise AssertionError("no answer")
+
+
+async def test_a_flood_never_holds_more_than_all_connections() -> None:
+    """Each one that makes room makes it for one, and health checks wait only for those before them."""
+    script, many = Script(reads_all), 100
+    listening, most = listen("127.0.0.1", 0), set()
+    with ExitStack() as callers:
+        made = Listener(listening, script.all, script.protocol, None)
+        _silent(listening, many, callers)
+        without = _descriptors() + 1  # the caller that asks for health
+
+        def watch() -> None:
+            most.add(len(script.all.open))
+            assert _descriptors() <= without + LIMITS.connections
+
+        assert await _turns_until_answered(listening, watch) <= 2 * many
+        assert script.all.ended["evicted"] == many + 1 - LIMITS.connections
+        _silent(listening, 3, callers)
+        without += 3
+        assert await _turns_until_answered(listening, watch) <= 20
+        assert max(most) == LIMITS.connections
+        await made.close(10)
+        script.all.end()
+        await asyncio.sleep(0)
+
+
+async def test_handshakes_that_do_not_end_make_room(files: dict[str, Path]) -> None:
+    script, many = Script(reads_all), 100
+    tls = tls_of(_settings(files, "certificate", "key"))
+    trusting = ssl.create_default_context(cafile=str(files["certificate"]))
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with ExitStack() as callers:
+        listening = listen("127.0.0.1", 0)
+        made = Listener(listening, script.all, script.protocol, tls)
+        _silent(listening, many, callers)
+        reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trusting)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        closed = script.all.ended["evicted"]
+        assert many + 1 - LIMITS.connections <= closed <= many
+        await made.close(0)  # and the handshakes that do not end hold nobody up

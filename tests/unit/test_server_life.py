@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,9 @@ import pytest
 from waiting_sidecar import until, waiting_sidecar
 
 GUARD_S = 60.0
+
+_FEW = 4
+"""Descriptors beyond connections that a request may take: it asks Elasticsearch, or reads a file."""
 
 
 def connected(url: str, source: str = "127.0.0.1") -> socket.socket:
@@ -266,6 +269,52 @@ def test_hundreds_of_slow_connections_and_few_descriptors(
         assert sidecar.log.count("all connections are in use") == 1
         assert "descriptor" not in sidecar.log
         assert "Too many open files" not in sidecar.log
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open enough sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize(("files", "callers", "most"), [(160, 600, 48), (512, 1500, 224)])
+def test_a_flood_from_one_address_leaves_room_for_health_and_requests(
+    tmp_path: Path, files: int, callers: int, most: int
+) -> None:
+    """There are never more connections than said, nor descriptors, and accepting never pauses."""
+    said = [b"", b"GET /he", b"POST /rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"]
+    with waiting_sidecar(tmp_path, prefix=["prlimit", f"--nofile={files}:{files}"]) as sidecar:
+        opened = Path(f"/proc/{sidecar.process.pid}/fd")
+        own, found = len(list(opened.iterdir())), set()
+
+        def health() -> None:
+            with httpx.Client(base_url=sidecar.url, timeout=GUARD_S) as client:
+                assert client.get("/healthz").status_code == 200
+                figures = client.get("/_rerank/status").json()["connections"]
+            assert figures["most"] == most
+            assert figures["open"] <= most
+            found.add(len(list(opened.iterdir())))
+
+        with ExitStack() as stack:
+            for number in range(callers):
+                one = stack.enter_context(connected(sidecar.url))
+                with suppress(ConnectionError):  # it made room already
+                    one.sendall(said[number % 3])
+                if number % 10 == 0:
+                    found.add(len(list(opened.iterdir())))
+                if number % 300 == 299:
+                    health()
+            health()
+            sidecar.answers("now")
+            assert sidecar.rerank("now").status_code == 200
+            health()
+        assert max(found) <= own + most + _FEW
+        assert "no connection can be accepted" not in sidecar.log
 
 
 @pytest.mark.long

@@ -63,6 +63,8 @@ class Connections:
     def make_room(self) -> bool:
         """Close connections without a whole request; return whether there was one.
 
+        Their descriptors are free in the next turn of the event loop.
+
         First come those of the address that has most, among them the longest idle, then the slowest to send
         its request. Several are closed at once, so that a flood of connections costs little each.
         """
@@ -74,11 +76,9 @@ class Connections:
     def _evict(self, free: list[Connection]) -> bool:
         shares = Counter(connection.address for connection in free)
         now = self.clock()
-        wanted = max(1, self.limits.connections // 32)
         for connection in heapq.nlargest(
-            wanted, free, key=lambda one: (shares[one.address], one.is_idle(), one.waited(now))
+            self.limits.batch, free, key=lambda one: (shares[one.address], one.is_idle(), one.waited(now))
         ):
-            self.ended["evicted"] += 1
             connection.evict()
         return bool(free)
 

@@ -46,6 +46,11 @@ class ConnectionLimits:
         return self.connections - min(16, self.connections // 4)
 
     @property
+    def batch(self) -> int:
+        """How many connections are closed at once to make room, so that a flood of them costs little each."""
+        return max(1, self.connections // 32)
+
+    @property
     def look_s(self) -> float:
         """How often the clocks are looked at, in seconds: a connection is closed at most that much later."""
         return min(1.0, min(self.header_s, self.body_s, self.write_s) / 4)
