@@ -70,6 +70,22 @@ async def test_a_line_of_json_has_the_names_of_ecs(log: Lines) -> None:
     assert re.fullmatch(r"[0-9a-f]{12}", line["user.hash"])
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ],
+)
+async def test_an_invalid_trace_has_no_id_in_the_log(log: Lines, parent: str) -> None:
+    async with observed(Observing(log_requests=True, log_format="json")) as (caller, _):
+        log.lines.clear()
+        await caller.post("/articles/_search", json=SEARCH, headers={"traceparent": parent})
+    (line,) = map(json.loads, log.lines)
+    assert "trace.id" not in line
+
+
 @pytest.mark.parametrize("form", ["console", "json"])
 async def test_the_log_holds_nothing_that_a_caller_wrote(form: Any, log: Lines) -> None:
     async with observed(Observing(log_requests=True, log_format=form)) as (caller, _):

@@ -29,8 +29,8 @@ _MOST_OPAQUE = 64
 
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-"""https://www.w3.org/TR/trace-context/#traceparent-header"""
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""https://www.w3.org/TR/trace-context/#traceparent-header. Ids of zeros and version ``ff`` are invalid."""
 
 _HASH_SECRET = os.urandom(32)
 """Makes the hashes of callers those of this process. A plain hash of a password would let readers of the log
