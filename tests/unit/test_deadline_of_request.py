@@ -6,13 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from elasticsearch import AsyncElasticsearch
+from fastapi import Request
+from starlette.types import Message
 
 from es_rerank.observation import OBSERVER
 from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.messages.wire import ClientLeftError, parsed
 from es_rerank.sidecar.record import Record
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
@@ -59,6 +63,18 @@ async def test_a_body_that_came_too_late_is_answered_as_late(monkeypatch: pytest
                 headers={"x-rerank-timeout-ms": timeout},
             )
             assert answer.status_code == status, answer.text
+
+
+async def test_the_body_of_a_caller_who_left_is_not_parsed() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    app = SimpleNamespace(state=SimpleNamespace(service=service()))
+    request = Request({"type": "http", "method": "POST", "headers": [], "app": app}, receive)
+    read: list[bytes] = []
+    with pytest.raises(ClientLeftError):
+        await parsed(request, b" " * 100_000, read.append)
+    assert read == []
 
 
 def test_serve_lets_threads_take_turns_often() -> None:

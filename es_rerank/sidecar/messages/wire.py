@@ -60,6 +60,9 @@ async def parsed(request: Request, data: bytes, read: Callable[[bytes], T]) -> T
     if len(data) <= _FEW_BYTES:
         return read(data)
     seconds = request.app.state.service.allowed_s(timeout_s(request))
+    await asyncio.sleep(0)  # the end of the connection is often read with the end of the body
+    if await request.is_disconnected():
+        raise ClientLeftError
     try:
         async with asyncio.timeout(seconds):
             return await cancel_on_disconnect(request, off_loop(read, data))
