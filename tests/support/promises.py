@@ -1480,6 +1480,8 @@ HELD_TABLES: Mapping[str, Sequence[str]] = {
 """Tables by their headers, each with the tests that hold all its rows."""
 
 NO_PROMISE: Mapping[str, str] = {
+    "One of two cores with AVX-512 VNNI for the server": "figures with their command",
+    "| server, capacity | load |": "figures with their command",
     "*When not to use it:*": "an opinion",
     "| nDCG@10 | first stage | cross-encoder alone |": "figures with their command",
     "**Install it** on every node": "how to read the list below it",

@@ -53,6 +53,7 @@ def ended(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
         return process.wait(GUARD_S), log.read_text()
 
 
+@pytest.mark.long
 def test_a_reranker_that_cannot_be_loaded_ends_the_sidecar_with_its_exit_code(tmp_path: Path) -> None:
     """The reason is its last line. A service that is not there yet is waited for, on the other hand."""
     broken, embedder = tiny_cross_encoder(tmp_path / "broken"), tiny_bi_encoder(tmp_path / "embedder")
