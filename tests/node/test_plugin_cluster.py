@@ -51,9 +51,9 @@ class Cluster:
         return Elasticsearch(self.nodes[0].url, request_timeout=120)
 
     def names(self) -> set[str]:
-        """Return the names of the nodes of the cluster, as the first one sees them."""
-        found = httpx.get(f"{self.nodes[0].url}/_cat/nodes?format=json&h=name", timeout=60).json()
-        return {node["name"] for node in found}
+        """Return the names of the nodes of the cluster, as the first one sees them; none without a master."""
+        answer = httpx.get(f"{self.nodes[0].url}/_cat/nodes?format=json&h=name", timeout=60)
+        return {node["name"] for node in answer.json()} if answer.status_code == 200 else set()
 
     def settled(self, index: str) -> None:
         """Wait until all copies of the shards of an index are at their place."""
