@@ -160,6 +160,7 @@ def _check(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_a_run_shows_a_table(node: Node, environment: dict[str, str]) -> None:
     done = _run(node, environment, "--documents", "100", "--rounds", "1")
     assert done.returncode == 0, done.stderr
@@ -185,6 +186,7 @@ def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(
 
 @pytest.mark.node
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.long
 def test_an_interrupted_run_leaves_nothing_behind(
     es: Elasticsearch, node: Node, environment: dict[str, str], number: signal.Signals
 ) -> None:

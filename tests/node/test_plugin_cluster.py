@@ -200,6 +200,7 @@ def _have_fields(url: str, index: str, tree: dict[str, Any]) -> bool:
     return has_hit_fields(search(url, index, tree, size=WINDOW)) == [True] * WINDOW
 
 
+@pytest.mark.long
 def test_a_node_is_killed_in_a_search(cluster: Cluster, fake: ScriptedSidecar, articles: str) -> None:
     """Last in this file: the cluster has two nodes afterwards."""
     cluster.settled(articles)

@@ -121,6 +121,7 @@ def careful() -> Iterator[None]:
 
 @pytest.mark.node
 @pytest.mark.usefixtures("careful")
+@pytest.mark.long
 def test_the_plugin_replaces_an_older_one_and_is_removed(home: Path, jdk: java.Jdk) -> None:
     """One test, because every run of Elasticsearch's tool starts a JVM."""
     if os.geteuid() == 0:
@@ -168,6 +169,7 @@ def test_the_plugin_replaces_an_older_one_and_is_removed(home: Path, jdk: java.J
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_a_node_without_the_plugin_does_not_start_with_its_settings(tmp_path: Path) -> None:
     settings = {"es_rerank.url": "http://127.0.0.1:8080"}
     with (

@@ -278,6 +278,7 @@ def test_a_certificate_of_another_authority_is_refused_in_one_sentence(
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_a_node_that_would_send_texts_in_clear_does_not_start(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"es_rerank.url": "http://192.0.2.1:8787"}
     with own_node(tmp_path / "state", settings) as node, pytest.raises(NodeError) as refused:

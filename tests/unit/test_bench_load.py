@@ -476,6 +476,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_run_reports_every_rate_and_draws_it(tmp_path: Path, collection: Path) -> None:
     model = tiny_cross_encoder(tmp_path / "model")
     given_ = [str(model), "--data", str(collection), "--window", "3", "--threads", "1"]
