@@ -115,26 +115,27 @@ def test_a_prompt_holds_them_as_they_are(
     assert f"Question: {QUESTIONS['zh']}" in prompt.text
 
 
+JSON_TYPE = {"content-type": "application/json"}
+
+
 def test_through_the_sidecar(node: Node, tmp_path: Path, reranker: CrossEncoder) -> None:
     models = (tiny_cross_encoder(tmp_path / "reranker"), tiny_bi_encoder(tmp_path / "embedder"))
-    texts = [*TEXTS.values(), "lone \ud83d half"]
+    texts = [*TEXTS.values()]
     with sidecar(node.url, *models, tmp_path / "log") as (url, _):
         rows: list[dict[str, Any]] = httpx.post(
             f"{url}/rerank",
-            json={"query": QUESTIONS["ar"], "texts": texts[:-1], "raw_scores": True, "return_text": True},
+            json={"query": QUESTIONS["ar"], "texts": texts, "raw_scores": True, "return_text": True},
             timeout=60,
         ).json()
         # A client that escapes may send half of a surrogate pair; httpx cannot.
-        escaped = (
-            b'{"query": "\\u0645\\u0646", "texts": ["lone \\ud83d half", "\\ud83d\\ude00"], '
-            b'"raw_scores": true}'
+        escaped = b'{"query": "\\u0645\\u0646", "texts": ["%b", "\\ud83d\\ude00"], "raw_scores": true}'
+        half, whole = (
+            httpx.post(f"{url}/rerank", content=escaped % text, headers=JSON_TYPE, timeout=60)
+            for text in (b"lone \\ud83d half", b"lone half")
         )
-        assert (
-            httpx.post(
-                f"{url}/rerank", content=escaped, headers={"content-type": "application/json"}, timeout=60
-            ).status_code
-            == 200
-        )
-    assert {row["index"]: row["text"] for row in rows} == dict(enumerate(texts[:-1]))
-    expected = reranker.score(QUESTIONS["ar"], texts[:-1]).values
+    assert (half.status_code, half.json()["error_type"]) == (422, "Validation")
+    assert "half a surrogate pair" in half.json()["error"]
+    assert whole.status_code == 200
+    assert {row["index"]: row["text"] for row in rows} == dict(enumerate(texts))
+    expected = reranker.score(QUESTIONS["ar"], texts).values
     assert [row["score"] for row in sorted(rows, key=lambda row: row["index"])] == expected.tolist()
