@@ -98,6 +98,7 @@ def _answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_sigterm_ends_a_sidecar_that_cuts_a_text(
     node: Node, es: Elasticsearch, index: str, models: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def _command(node: Node, *arguments: str) -> list[str]:
 
 
 @pytest.mark.node
+@pytest.mark.long
 def test_the_demo_shows_before_and_after_and_what_it_is_worth(
     node: Node, environment: dict[str, str]
 ) -> None:

@@ -188,6 +188,7 @@ def near(node: Node, es: Elasticsearch, tmp_path_factory: pytest.TempPathFactory
             yield client
 
 
+@pytest.mark.long
 def test_an_index_of_another_cluster_is_searched(
     near: Elasticsearch, es: Elasticsearch, client: RerankClient, index: str
 ) -> None:

@@ -18,7 +18,11 @@ from es_rerank.node import down, up
 from es_rerank.node.plugin.archive import TESTED
 
 # Documents without a text are named in a header; test_plugin_searches shows that it is right.
-pytestmark = [pytest.mark.node, pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning")]
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::elasticsearch.ElasticsearchWarning"),
+]
 
 OLDEST = TESTED[-1]
 

@@ -325,6 +325,7 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_they_are() -> None:
 # --- the command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_what_cannot_be_done_is_said_before_anything_is_indexed(tmp_path: Path) -> None:
     folders = [numbered_collection(tmp_path / place / "same", 3) for place in ("a", "b")]
     twice = run("evaluate", *map(str, folders))

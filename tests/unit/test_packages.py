@@ -120,6 +120,7 @@ def test_the_extras_that_export_and_train_go_with_sentence_transformers_5(folder
     assert (major(versions["sentence-transformers"]), major(versions["transformers"])) == (5, 4)
 
 
+@pytest.mark.long
 def test_every_lowest_version_goes_with_the_others(folder: Path) -> None:
     everything = ours("cohere", "evaluate", "langchain", "llama-index", "llm")
     versions = compiled(everything, folder=folder, options=(*EVERYWHERE, "--resolution", "lowest-direct"))
@@ -136,6 +137,7 @@ def test_every_dependency_has_an_exact_version_for_a_clone() -> None:
     assert names - {"es-rerank"} <= {name.lower() for name in stated}
 
 
+@pytest.mark.long
 def test_every_package_has_a_wheel_for_the_newest_python(folder: Path) -> None:
     """Nobody needs a compiler."""
     everything = ours("cohere", "evaluate", "langchain", "llama-index", "llm")
