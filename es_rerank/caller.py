@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +44,29 @@ not known: no score is then taken from a cache or put there."""
 CONTINUES: ContextVar[bool] = ContextVar("es_rerank_continues", default=False)
 """Whether work is a part of work that was admitted already, so that it is not refused in the middle."""
 
-
 LATER_S: ContextVar[float] = ContextVar("es_rerank_later_s", default=0.0)
 """Estimated seconds of work that will follow the work that is asked for: admission counts both."""
 
 
-@contextmanager
-def followed_by(seconds: float) -> Iterator[None]:
-    """Let work of some estimated seconds follow what the block asks for."""
-    before = LATER_S.set(seconds)
-    try:
-        yield
-    finally:
-        LATER_S.reset(before)
+def followed_by(seconds: float) -> AbstractContextManager[None]:
+    """Let so many more estimated seconds of work follow what the block asks for."""
+    return _during(LATER_S, LATER_S.get() + seconds)
 
 
-@contextmanager
-def as_a_whole(*, wanted: bool = True) -> Iterator[None]:
+def as_a_whole(*, wanted: bool = True) -> AbstractContextManager[None]:
     """Let the work that the block asks for be of use only as a whole, or in part too if not ``wanted``."""
-    before = WHOLE.set(wanted)
-    try:
-        yield
-    finally:
-        WHOLE.reset(before)
+    return _during(WHOLE, wanted)
+
+
+def continuing() -> AbstractContextManager[None]:
+    """Let what the block asks for be a part of work that was admitted."""
+    return _during(CONTINUES, True)
 
 
 @contextmanager
-def continuing() -> Iterator[None]:
-    """Let what the block asks for be a part of work that was admitted."""
-    before = CONTINUES.set(True)
+def _during(variable: ContextVar[T], value: T) -> Iterator[None]:
+    before = variable.set(value)
     try:
         yield
     finally:
-        CONTINUES.reset(before)
+        variable.reset(before)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from ...caller import WHOLE, as_a_whole
+from ...caller import as_a_whole
 from ...engine.batch_runner import BatchRunner
 from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
@@ -129,8 +129,7 @@ class BiEncoder(Closeable):
         when it would come first because too much work waits.
         """
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
-        whole = WHOLE.set(True)
-        try:
+        with as_a_whole():
             for start in range(0, len(texts), _SLICE):
                 some = texts[start : start + _SLICE]
                 runs = observed_runs()
@@ -148,8 +147,6 @@ class BiEncoder(Closeable):
                     )
                 for row, vector in chain.from_iterable(groups):
                     vectors[start + row] = vector
-        finally:
-            WHOLE.reset(whole)
         return self._finite(vectors)
 
     async def aembed_made(

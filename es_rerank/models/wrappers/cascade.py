@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...caller import LATER_S, continuing, followed_by
+from ...caller import continuing, followed_by
 from ...engine.pool import Pool
 from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
@@ -64,7 +64,7 @@ class Cascade(Closeable):
         When the deadline comes before the better reranker has finished, only the passages that it has scored
         are ``done``.
         """
-        with followed_by(LATER_S.get() + self._then_s(query, passages)):
+        with followed_by(self._then_s(query, passages)):
             before = self._first.score(query, passages, deadline=deadline)
         kept = self._kept(before)
         with continuing():
@@ -73,7 +73,7 @@ class Cascade(Closeable):
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
-        with followed_by(LATER_S.get() + self._then_s(query, passages)):
+        with followed_by(self._then_s(query, passages)):
             before = await self._first.ascore(query, passages, deadline=deadline)
         kept = self._kept(before)
         with continuing():
