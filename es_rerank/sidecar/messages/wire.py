@@ -28,7 +28,7 @@ from ...errors import (
     outcome_of,
 )
 from ...off_loop import is_large, off_loop
-from ...retrievers.execution.product import foreign
+from ...retrievers.execution.product import PRODUCT, PRODUCT_HEADER, foreign
 from ...retrievers.grammar.json_values import read_json, token_fault
 from ...retrievers.grammar.parameters import whole_number
 from ..record import LEFT
@@ -39,8 +39,6 @@ from .large_answer import LargeAnswer, written
 T = TypeVar("T")
 
 TIMEOUT_HEADER = "x-rerank-timeout-ms"
-PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
-"""elasticsearch-py refuses a 2xx answer without this header."""
 
 _VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
 _FEW_BYTES = 1 << 15
@@ -162,7 +160,7 @@ def answer(request: Request, body: Any, status: int = 200, headers: dict[str, st
     indent = 2 if request.query_params.get("pretty", "false") != "false" else None
     opaque = request.headers.get("x-opaque-id")
     returned = {} if opaque is None or CONTROL.search(opaque) else {"X-Opaque-Id": opaque}
-    sent = {**PRODUCT, **returned, **(headers or {})}
+    sent = {PRODUCT_HEADER: PRODUCT, **returned, **(headers or {})}
     if is_large(body):
         return LargeAnswer(body, indent, status, sent, media)
     return Response(written(body, indent), status, sent, media)

@@ -10,7 +10,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -40,9 +39,8 @@ from ...text.watch import TimeUpError, Watch
 from ...types import Candidate, Passage
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
+from ..observation.log import RELEASE
 from .search import Running
-
-_RELEASE = version("es-rerank")
 
 _CUTTING, _CUTTING_ALONE = Rate(), Rate()
 """Seconds for each character: of cutting and tokenising what is cut, and of cutting alone."""
@@ -226,7 +224,7 @@ async def info(request: Request, service: Running) -> Response:
         request,
         {
             "version": API_VERSION,
-            "release": _RELEASE,
+            "release": RELEASE,
             "models": list(served.rerankers),
             "sends_texts_onward": [
                 name

@@ -30,6 +30,7 @@ from ...errors import (
     error_body,
     outcome_of,
 )
+from ...retrievers.execution.product import PRODUCT, PRODUCT_HEADER
 from ..record import ENDING, Ending
 from .connections import RETRY_BUSY_S, RETRY_STOPPING_S, Connections
 from .progress import BodyClock, ConnectionLimits, WriteClock
@@ -322,7 +323,7 @@ class Connection(H11Protocol):
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
-            (b"x-elastic-product", b"Elasticsearch"),
+            (PRODUCT_HEADER.encode(), PRODUCT.encode()),
             (b"content-length", str(len(body)).encode()),
             *([] if wait_s is None else [(b"retry-after", str(wait_s).encode())]),
             CLOSE_HEADER,
