@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 from cachetools import LRUCache
-from elastic_transport import BaseAsyncNode
 from elasticsearch import AsyncElasticsearch
 
 from ..addresses import masked, masked_in
@@ -41,7 +40,7 @@ from .server.connections import Connections
 from .upstream.following import Following
 from .upstream.forwarding import IDLE_S, Upstream
 from .upstream.headers import carried, of_the_caller
-from .upstream.readiness import Readiness
+from .upstream.readiness import Readiness, node_of
 
 _LOG = structlog.get_logger("es_rerank.sidecar")
 
@@ -133,7 +132,7 @@ class Service:
         self.upstream = self._upstream()
 
     def _upstream(self) -> Upstream:
-        node = _node_of(self.elasticsearch)
+        node = node_of(self.elasticsearch)
         return Upstream(node.base_url, node.config.ca_certs, idle_s=self.limits.idle_s)
 
     async def start(self) -> None:
@@ -187,7 +186,7 @@ class Service:
         if self.following is None:
             return
         before = self.elasticsearch
-        url = await self.following.moved_from(_node_of(before).base_url)
+        url = await self.following.moved_from(node_of(before).base_url)
         if url is None or self.elasticsearch is not before:
             return  # the node is where it was, or another request has moved already
         self.elasticsearch = self.following.connect(url)
@@ -330,11 +329,6 @@ class Service:
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
         return (await self.readiness.found()).warnings
-
-
-def _node_of(client: AsyncElasticsearch) -> BaseAsyncNode:
-    """Return the one node that a client of the sidecar has."""
-    return next(iter(client.transport.node_pool.all()))  # type: ignore[return-value] # of an asynchronous client
 
 
 def _of_key(seconds: float) -> float:

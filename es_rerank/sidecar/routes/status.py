@@ -19,6 +19,7 @@ from ..messages.wire import answer
 from ..observation.log import RELEASE
 from ..observation.metrics import Metrics
 from ..service import Service
+from ..upstream.readiness import node_of
 from .search import Running
 
 router = APIRouter(tags=["status"])
@@ -170,8 +171,7 @@ def _connections(service: Service) -> dict[str, Any]:
 
 
 async def _elasticsearch(service: Service) -> dict[str, Any]:
-    node = next(iter(service.elasticsearch.transport.node_pool.all()))
-    return {"url": masked(node.base_url), "version": await _version(service)}
+    return {"url": masked(node_of(service.elasticsearch).base_url), "version": await _version(service)}
 
 
 async def _version(service: Service) -> str | None:

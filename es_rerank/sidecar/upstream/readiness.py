@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from elastic_transport import ApiResponse
+from elastic_transport import ApiResponse, BaseAsyncNode
 from elasticsearch import (
     ApiError,
     AsyncElasticsearch,
@@ -134,8 +134,12 @@ class Readiness:
         return await brief.perform_request(method, path, params=parameters, headers=headers, body=body)
 
     def _foreign(self) -> str:
-        node = next(iter(self._client().transport.node_pool.all()))
-        return f"{foreign(masked(node.base_url))}; {CHECK}"
+        return f"{foreign(masked(node_of(self._client()).base_url))}; {CHECK}"
+
+
+def node_of(client: AsyncElasticsearch) -> BaseAsyncNode:
+    """Return the one node that a client of the sidecar has."""
+    return next(iter(client.transport.node_pool.all()))  # type: ignore[return-value] # of an asynchronous client
 
 
 def _refused(answer: ApiResponse[Any], what: str) -> str | None:
