@@ -50,6 +50,7 @@ class Call:
     ``deadline`` and ``submitted`` are moments of the pool's clock. ``whole``: the results are of use only if
     all are there. ``urgent``: a small call that goes before the caller's others. ``continues``: the call is a
     part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
+    ``expected_s``: the estimated seconds from ``submitted`` to its end, without the margin.
     ``probe``: an idle pool began it without asking whether it would be in time.
     """
 
@@ -115,15 +116,12 @@ class Call:
         self.waiting = deque(sorted(range(len(work.items)), key=lambda place: -self.lengths[place]))
         self.results: list[Any] = [None] * len(work.items)
 
-    def take(self, place: int, *, last: bool = False) -> float:
-        """Remove an item from those that wait, the first or the last of them, and return its length."""
-        if last:
-            self.waiting.pop()
-        else:
-            self.waiting.popleft()
+    def take(self, *, last: bool = False) -> tuple[int, float]:
+        """Remove the first or the last of the items that wait, and return its place and its length."""
+        place = self.waiting.pop() if last else self.waiting.popleft()
         self.units -= self.lengths[place]
         self.running += 1
-        return self.lengths[place]
+        return place, self.lengths[place]
 
     def work_s(self) -> float:
         """The estimated seconds of the items that wait and of what follows them, for one thread."""

@@ -125,10 +125,10 @@ class Schedule:
             call.settle()
             return
         if self._probe is not None and (self._probe.ended or self._hopeless(self._probe, now)):
-            probe, self._probe = self._probe, None
-            if probe.queued:
-                self.end_late(probe)
+            self.end_late(self._probe)
+            self._probe = None
         flow = self._flows.get(call.caller.name)
+        call.expected_s = self._ends_s(call, flow)
         if not self._waiting_calls and not self._running_items:
             # Refusing it would refuse it for ever, and a wrong estimate would never be corrected.
             call.probe, self._probe = True, call
@@ -136,7 +136,6 @@ class Schedule:
             self._admit(call, flow, now)
         if flow is None:
             flow = self._flows[call.caller.name] = Flow(call.caller.name, self._virtual)
-        call.expected_s = self._ends_s(call, flow)
         call.flow, call.queued = flow, True
         flow.calls += 1
         flow.add(call)
@@ -238,8 +237,7 @@ class Schedule:
         assert call.waiting  # noqa: S101 only calls with waiting work are chosen
         time_left_s = None if call.deadline is None or call.whole else call.deadline - now
         last = time_left_s is not None and call.longest_s() > time_left_s
-        place = call.waiting[-1 if last else 0]
-        length = call.take(place, last=last)
+        place, length = call.take(last=last)
         call.begun = True
         estimated_s = length * call.work.rate.mean
         flow.backlog(call).change(call.work.rate, -length)
@@ -318,7 +316,7 @@ class Schedule:
             return
         time_left_s = call.deadline - now
         begins_s = self._begins_s(flow, _place(call))
-        ends_s = self.margin.factor * self._ends_s(call, flow)
+        ends_s = self.margin.factor * call.expected_s
         fits_s = 0.0 if call.whole else _WORTH * min(ends_s - begins_s, time_left_s)
         if ends_s > time_left_s and (call.whole or time_left_s - begins_s < fits_s):
             self._refuse(Bound.LATE, min(ends_s, time_left_s + begins_s), time_left_s)
