@@ -33,12 +33,10 @@ from ...retrievers.grammar.json_values import read_json, token_fault
 from ...retrievers.grammar.parameters import whole_number
 from ..record import LEFT
 from ..upstream.forwarding import CHECK, unreachable
-from ..upstream.headers import CONTROL
+from ..upstream.headers import CONTROL, TIMEOUT_HEADER
 from .large_answer import LargeAnswer, written
 
 T = TypeVar("T")
-
-TIMEOUT_HEADER = "x-rerank-timeout-ms"
 
 _VENDOR = re.compile(r"application/vnd\.elasticsearch\+json\s*;\s*compatible-with=(\d+)")
 _FEW_BYTES = 1 << 15

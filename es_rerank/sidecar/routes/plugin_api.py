@@ -40,6 +40,7 @@ from ...types import Candidate, Passage
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
 from ..observation.log import RELEASE
+from ..upstream.headers import USER_HEADER
 from .search import Running
 
 _CUTTING, _CUTTING_ALONE = Rate(), Rate()
@@ -50,10 +51,6 @@ _FEW_TEXTS = 200
 
 _MOST_PASSAGES = 100
 """Most passages of a document: Elasticsearch's default for ``index.max_inner_result_window``."""
-
-_USER = "x-rerank-user"
-"""The header by which the plugin tells users apart: a digest of Elasticsearch's user, or the word ``none``
-where Elasticsearch has no security."""
 
 router = APIRouter(prefix="/_rerank/v1", route_class=KeyedRoute, tags=["plugin"])
 
@@ -171,7 +168,7 @@ def _known_by(request: Request) -> bytes | None:
     The key of the request is that of Elasticsearch. Behind it are all users, and the plugin tells which one
     by ``X-Rerank-User``. An older plugin does not.
     """
-    user = request.headers.get(_USER)
+    user = request.headers.get(USER_HEADER)
     return None if user is None else hashlib.sha256(repr((KNOWN_BY.get(), user)).encode()).digest()
 
 

@@ -3,7 +3,7 @@
 ======================================  ==================  ====================================
 header                                  forwarded searches  searches that es-rerank runs
 ======================================  ==================  ====================================
-of one connection, ``X-Rerank-…``       not sent            not sent
+of one connection, for the sidecar      not sent            not sent
 of the body and the answer's format     sent                not sent: each request has its own
 of the client program                   sent                not sent: the program is es-rerank
 all others, known or not                sent                sent with each request of the search
@@ -40,8 +40,15 @@ OF_THE_CONNECTION = frozenset(
 )
 """RFC 9110 section 7.6.1: these headers apply to one connection, not to the request."""
 
-_OURS = frozenset({"expect", "host", "http2-settings", "x-rerank-timeout-ms", "x-rerank-user"})
-"""These are about the request to the sidecar. ``X-Rerank-Timeout-Ms`` becomes the time of the request."""
+TIMEOUT_HEADER = "x-rerank-timeout-ms"
+"""The deadline of a request in milliseconds. It becomes the time that Elasticsearch may take."""
+
+USER_HEADER = "x-rerank-user"
+"""The header by which the plugin tells users apart: a digest of Elasticsearch's user, or the word ``none``
+where Elasticsearch has no security."""
+
+_OURS = frozenset({"expect", "host", "http2-settings", TIMEOUT_HEADER, USER_HEADER})
+"""These are about the request to the sidecar."""
 
 _OF_THE_PROGRAM = frozenset({"user-agent", "x-elastic-client-meta"})
 
