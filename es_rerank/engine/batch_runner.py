@@ -78,27 +78,12 @@ class BatchRunner(Generic[T]):
         elif by_row and session.shares_runs(RUN_SEQUENCES):
             self._most = RUN_SEQUENCES
 
-    def run(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
-        """Return one result per sequence, in the order given.
-
-        ``deadline`` is a moment of ``time.monotonic()``, None for no deadline. A sequence whose run had not
-        begun by then has None instead of a result. Raises what ``Pool.run`` raises.
-        """
-        _, results = self._pool.run_call(self.work(sequences), deadline=deadline)
-        return in_order(results, len(sequences))
-
-    async def arun(self, sequences: Sequence[Tokens], *, deadline: float | None = None) -> list[T | None]:
-        """Return the same as ``run`` without blocking the event loop."""
-        _, results = await self._pool.arun_call(self.work(sequences), deadline=deadline)
-        return in_order(results, len(sequences))
-
     def work(
         self, sequences: Sequence[Tokens], observed: Runs | None = None
     ) -> Work[Sequence[int], list[tuple[int, T]]]:
         """Return the work that runs the graph on the sequences. An item is a group that shares a run.
 
-        The result of an item is (position, result) of each of its sequences; see ``in_order``. ``observed``
-        measures the runs.
+        The result of an item is (position, result) of each of its sequences. ``observed`` measures the runs.
         """
 
         def run(group: Sequence[int]) -> list[tuple[int, T]]:
@@ -142,12 +127,3 @@ def equal_lengths(
         else:
             groups.append([position])
     return groups
-
-
-def in_order(results: Sequence[Sequence[tuple[int, T]] | None], sequences: int) -> list[T | None]:
-    """Return the results in the order of the sequences. A sequence whose group did not run has None."""
-    ordered: list[T | None] = [None] * sequences
-    for group in results:
-        for position, result in group or ():
-            ordered[position] = result
-    return ordered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,16 @@ def sequence(*ids: int) -> Sequence:
 
 def first(output: FloatArray) -> float:
     return float(output[0])
+
+
+def in_order(groups: list[list[tuple[int, float]] | None], sequences: int) -> list[float | None]:
+    found = dict(chain.from_iterable(group for group in groups if group))
+    return [found.get(position) for position in range(sequences)]
+
+
+def run(runs: BatchRunner[float], pool: Pool, sequences: list[Sequence]) -> list[float | None]:
+    _, groups = pool.run_call(runs.work(sequences))
+    return in_order(groups, len(sequences))
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 6), st.integers(1, 4), st.integers(1, 200))
@@ -75,9 +86,9 @@ def test_sequences_that_share_a_run_keep_their_bits(wide: Path) -> None:
     together = BatchRunner(session, pool, first, by_row=True)
     draw = np.random.default_rng(0)
     sequences = [sequence(*draw.integers(0, 100, length).tolist()) for length in draw.integers(3, 30, 120)]
-    found = together.run(sequences)
+    found = run(together, pool, sequences)
     assert found == [first(session.run([each.ids], [each.type_ids])[0]) for each in sequences]
-    assert found == together.run(sequences[::-1])[::-1]
+    assert found == run(together, pool, sequences[::-1])[::-1]
     pool.close()
 
 
@@ -97,7 +108,8 @@ def test_runs_are_shared_only_where_that_changes_no_bit(tmp_path: Path, wide: Pa
 def test_what_had_not_begun_by_the_deadline_is_none(wide: Path) -> None:
     pool = Pool(1)
     runs = BatchRunner(Session(wide), pool, first, by_row=True)
-    assert runs.run([sequence(1, 2, 3)] * 9, deadline=time.monotonic() - 1) == [None] * 9
+    _, groups = pool.run_call(runs.work([sequence(1, 2, 3)] * 9), deadline=time.monotonic() - 1)
+    assert in_order(groups, 9) == [None] * 9
     pool.close()
 
 
@@ -105,7 +117,8 @@ async def test_the_same_comes_out_asynchronously(wide: Path) -> None:
     pool = Pool(2)
     runs = BatchRunner(Session(wide), pool, first, by_row=True)
     sequences = [sequence(*range(1, length)) for length in (9, 4, 9, 5, 9, 9, 9, 4)]
-    assert await runs.arun(sequences) == runs.run(sequences)
+    _, groups = await pool.arun_call(runs.work(sequences))
+    assert in_order(groups, len(sequences)) == run(runs, pool, sequences)
     pool.close()
 
 
@@ -126,9 +139,9 @@ def peak():
 
 pool, session = Pool(2), Session(Path(sys.argv[1]))
 runs = BatchRunner(session, pool, lambda output: float(output[0]), by_row=True)
-runs.run([One] * 2)
+pool.run_call(runs.work([One] * 2))
 few = peak()
-runs.run([One] * 1000)
+pool.run_call(runs.work([One] * 1000))
 print(few, peak())
 """
 
@@ -150,15 +163,15 @@ def test_a_provider_that_is_not_installed_is_named(wide: Path) -> None:
 
 def test_another_processor_than_the_cpu_gets_larger_runs(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, pool, sizes = Session(wide), Pool(1), list[int]()
-    run = session.run
+    run_of_session = session.run
 
     def counted(ids: list[list[int]], type_ids: list[list[int]]) -> FloatArray:
         sizes.append(len(ids))
-        return run(ids, type_ids)
+        return run_of_session(ids, type_ids)
 
     monkeypatch.setattr(session, "provider", "OtherExecutionProvider")
     monkeypatch.setattr(session, "run", counted)
-    found = BatchRunner(session, pool, first, by_row=False).run([sequence(*range(1, 21))] * 300)
+    found = run(BatchRunner(session, pool, first, by_row=False), pool, [sequence(*range(1, 21))] * 300)
     assert sizes == [256, 44]
     assert np.ptp(np.asarray(found, dtype=np.float64)) < 1e-5
     pool.close()
