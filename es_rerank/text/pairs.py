@@ -117,9 +117,9 @@ class _Texts:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of one text, without special tokens."""
-        return next(self.ids_of_all([text]))
+        return self._tokenised([text])[0]
 
-    def ids_of_all(self, texts: Iterable[str], most: int | None = None) -> Iterator[list[int]]:
+    def ids_of_all(self, texts: Iterable[str], most: int) -> Iterator[list[int]]:
         """Yield the token ids of each text, without special tokens; at least the first ``most`` of them.
 
         Texts are tokenised in batches. A batch is tokenised when the ids of its first text are requested. Of
@@ -128,28 +128,28 @@ class _Texts:
         """
         texts = iter(texts)
         while batch := list(islice(texts, _TOKENIZER_BATCH)):
-            characters = None if most is None else most * _CHARACTERS
-            for text, ids in zip(batch, self._tokenised(batch, characters), strict=True):
-                yield self._enough(text, ids, most, characters)
+            begun = [_beginning(text, most * _CHARACTERS) for text in batch]
+            for text, ids in zip(batch, self._tokenised(begun), strict=True):
+                yield self._enough(text, ids, most)
 
-    def _enough(self, text: str, ids: list[int], most: int | None, characters: int | None) -> list[int]:
-        """Return token ids of a text, of twice as much of it while they are too few."""
-        while most is not None and characters is not None and len(text) > characters:
-            if len(ids) >= most + _SPARE:
-                break
+    def _enough(self, text: str, ids: list[int], most: int) -> list[int]:
+        """Return the token ids of the beginning of a text. While they are too few, twice as much is read."""
+        characters = most * _CHARACTERS
+        while len(text) > characters and len(ids) < most + _SPARE:
             characters *= 2
-            (ids,) = self._tokenised([text], characters)
+            (ids,) = self._tokenised([_beginning(text, characters)])
         return ids
 
-    def _tokenised(self, texts: Sequence[str], characters: int | None) -> list[list[int]]:
-        """Return the token ids of the beginnings of texts, None for whole texts."""
-        begun = [well_formed(text if characters is None else _beginning(text, characters)) for text in texts]
-        return [
-            encoded.ids
-            if self._structural.isdisjoint(encoded.ids)
-            else [token for token in encoded.ids if token not in self._structural]
-            for encoded in self._tokenizer.encode_batch_fast(begun, add_special_tokens=False)
-        ]
+    def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._tokenizer.encode_batch_fast(
+            [well_formed(text) for text in texts], add_special_tokens=False
+        )
+        return [self._without_special(each.ids) for each in encoded]
+
+    def _without_special(self, ids: list[int]) -> list[int]:
+        if self._structural.isdisjoint(ids):
+            return ids
+        return [token for token in ids if token not in self._structural]
 
 
 class TextEncoder:
