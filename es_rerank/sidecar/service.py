@@ -49,8 +49,6 @@ _CREDENTIALS_KEPT = 256
 plugin says, which other callers may not be allowed to read. A client that is removed is not closed: all
 clients share the connections of ``Service.elasticsearch``."""
 
-_LOADING = "the model is still loading"
-
 _FIRST_TEXTS = (
     ["steady"],
     [f"{number} {'steady as she goes over the hills and far away to the sea ' * 6}" for number in range(8)],
@@ -96,8 +94,8 @@ class Service:
     thread, before the sidecar is ready. ``api_key_hashes``, ``api_keys_file``: the keys for the rerank,
     embedding and inference paths; without both, these paths need no key. ``elasticsearch_runs``: retrievers
     that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
-    ``plugin``: when a search runs inside Elasticsearch. ``fault``: why no model is served yet.
-    ``load_error``: why none ever will be. ``stopping``: whether the sidecar ends soon.
+    ``plugin``: when a search runs inside Elasticsearch. ``load_error``: why no model will ever be served.
+    ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
     ``following``: how the address of a local node is found again, None for an address that was given.
     ``cache``: the scores that are kept, None if none are. ``connections``: those of the web server, if it is
@@ -111,7 +109,6 @@ class Service:
     elasticsearch_runs: frozenset[str] = frozenset()
     pass_through: bool = False
     plugin: PluginUse = PLUGIN_USE
-    fault: str = _LOADING
     load_error: EsRerankError | None = None
     stopping: bool = False
     pool: Pool | None = None
@@ -154,16 +151,14 @@ class Service:
                 for texts in _FIRST_TEXTS:
                     await embedder.aembed(texts)
         except EsRerankError as error:
-            self.fault = masked_in(error.message)
             self.load_error = error
             raise
         except Exception as error:
-            self.fault = (
+            self.load_error = ModelError(
                 f"unexpected {type(error).__name__} while the model was loading; the log has the details"
             )
-            self.load_error = ModelError(self.fault)
             raise
-        self._models, self.fault = ServedModels(rerankers, embedder), ""
+        self._models = ServedModels(rerankers, embedder)
 
     async def close(self) -> None:
         """Close the connections to Elasticsearch and to rerank services, and end the threads of the models.
@@ -198,13 +193,22 @@ class Service:
         await before.close()
         await forwarding.close()
 
+    @property
+    def fault(self) -> str:
+        """Why no model is served; empty if they are."""
+        if self._models is not None:
+            return ""
+        if self.load_error is None:
+            return "the model is still loading"
+        return masked_in(self.load_error.message)
+
     def models(self) -> ServedModels:
         """Return the rerankers by name, the default first, and the embedder.
 
         Raises LoadingError while the models are loading, ModelError if loading failed.
         """
         if self._models is None:
-            raise (LoadingError if self.fault == _LOADING else ModelError)(
+            raise (LoadingError if self.load_error is None else ModelError)(
                 f"no model is served: {self.fault}"
             )
         return self._models
