@@ -271,6 +271,10 @@ class Service:
         wanted_s = self.limits.timeout_s if wanted_s is None else wanted_s
         return max(_of_key(wanted_s) - elapsed_s(), 0.0)
 
+    def deadline(self, wanted_s: float | None) -> float:
+        """Return the deadline of a request that wants ``wanted_s`` seconds, in the time of ``monotonic``."""
+        return time.monotonic() + self.allowed_s(wanted_s)
+
     def longest_s(self, wanted_s: float | None) -> float:
         """Return the seconds that Elasticsearch may take for a request that it answers as a whole.
 
@@ -295,7 +299,7 @@ class Service:
         many texts.
         """
         self.check_documents(len(texts))
-        deadline = time.monotonic() + self.allowed_s(timeout_s)
+        deadline = self.deadline(timeout_s)
         with reranking(reranker.name, query, texts) as tell:
             scores = await reranker.ascore(query, texts, deadline=deadline)
             tell(scores)

@@ -8,7 +8,6 @@ The official clients of Elasticsearch can use it.
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -156,7 +155,7 @@ async def text_embedding(
     embedder = service.embedder(inference_id)
     service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
-    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
+    deadline = service.deadline(timeout_s(request))
     vectors = await cancel_on_disconnect(
         request, aembed(embedder, wanted.input, purpose=purpose, deadline=deadline)
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
@@ -136,7 +135,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         {},
         service.models(),
         SearchStats(),
-        deadline=time.monotonic() + service.allowed_s(timeout_s(request)),
+        deadline=service.deadline(timeout_s(request)),
     )
     node = _node(wanted)
     context.stats.models.append(context.served.reranker(node.inference_id).name)
@@ -180,7 +179,7 @@ async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Res
     """
     service.check_documents(len(wanted.texts))
     embedder = service.models().embedder_for(wanted.model)
-    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
+    deadline = service.deadline(timeout_s(request))
     vectors = await cancel_on_disconnect(
         request, aembed(embedder, wanted.texts, purpose=wanted.purpose, deadline=deadline)
     )
@@ -203,7 +202,7 @@ async def passages(request: Request, wanted: PassagesRequest, service: Running) 
             f"embedder {embedder.name} has no tokenizer, so it cannot cut documents into passages; "
             "serve an exported bi-encoder"
         )
-    deadline = time.monotonic() + service.allowed_s(timeout_s(request))
+    deadline = service.deadline(timeout_s(request))
     documents = await cancel_on_disconnect(
         request, _with_vectors(wanted.documents, embedder, Chunker(tokenizer), deadline)
     )
@@ -243,11 +242,10 @@ async def _with_vectors(
         return made, made.embedded()
 
     try:
-        found, vectors = await _made(documents, cut, embedder, deadline)
+        with watch:
+            found, vectors = await _made(documents, cut, embedder, deadline)
     except TimeUpError as error:
         raise DeadlineError("the deadline came when documents were cut") from error
-    finally:
-        watch.end()  # if the caller has left, the thread would otherwise go on
     return await off_loop(_joined, found, vectors)
 
 

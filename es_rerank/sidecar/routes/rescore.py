@@ -59,13 +59,11 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         )
     started = time.monotonic()
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
-    seconds = service.allowed_s(timeout_s(request))
+    deadline = service.deadline(timeout_s(request))
     reranker = service.served(wanted.inference_id)
     large = is_large(wanted.response)
     hits = await off_loop_if(large, rescore_candidates, wanted.response, fields)
-    candidates = await cancel_on_disconnect(
-        request, ain_parts(reranker, wanted.query, hits, started + seconds)
-    )
+    candidates = await cancel_on_disconnect(request, ain_parts(reranker, wanted.query, hits, deadline))
     texts = await off_loop_if(large, texts_of, candidates)
     scores = await cancel_on_disconnect(
         request,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ...retrievers.grammar.tree import TextSimilarityReranker
@@ -18,4 +17,4 @@ def check_backlog(service: Service, tree: Any, wanted_s: float | None) -> None: 
     content = tree.get(TextSimilarityReranker.kind) if isinstance(tree, dict) else None
     if service.pool is None or not isinstance(content, dict) or content.get("allow_rerank_failures") is True:
         return
-    service.pool.check(time.monotonic() + service.allowed_s(wanted_s))
+    service.pool.check(service.deadline(wanted_s))
