@@ -6,7 +6,6 @@ import gc
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,19 +162,11 @@ def run_server(
     Server(create_app(service), service, limits, drain, tls).run([listener], last=True)
 
 
-def build_service(
-    settings: Settings,
-    url: str,
-    rerankers: Sequence[str] | None = None,
-    embedder: str | None = None,
-    *,
-    follow: bool = False,
-) -> Service:
+def build_service(settings: Settings, url: str, *, follow: bool = False) -> Service:
     """Return a service over an Elasticsearch address, after checking its model folders; loading follows
     later.
 
-    ``rerankers``, each ``MODEL`` or ``NAME=MODEL``, replace the rerankers in the settings. ``follow``: the
-    address is that of the local node, and is looked up again while the sidecar runs.
+    ``follow``: the address is that of the local node, and is looked up again while the sidecar runs.
 
     Raises SettingsError for a file of CAs that cannot be read. Raises SettingsError for an address with
     credentials: every caller sends its own, so that Elasticsearch decides what each caller may see. Raises
@@ -200,9 +191,8 @@ def build_service(
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization "
             "header, which is forwarded to Elasticsearch unchanged"
         )
-    wanted = served_names(rerankers or (settings.reranker, *settings.more_rerankers))
-    embedder = embedder or settings.embedder
-    read_manifest(model_folder(embedder), kind="bi-encoder")
+    wanted = served_names((settings.reranker, *settings.more_rerankers))
+    read_manifest(model_folder(settings.embedder), kind="bi-encoder")
 
     # All models share one pool, so that no more runs than cores are active at a time.
     pool = Pool(settings.threads)
@@ -217,7 +207,7 @@ def build_service(
             for name, model in wanted
         ]
         named: dict[str, Reranker] = {model.name: model for model in loaded}
-        models = named, load_embedder(embedder, pool=pool, provider=provider)
+        models = named, load_embedder(settings.embedder, pool=pool, provider=provider)
         # What is there now stays. Were it looked through at each collection of garbage, that would hold the
         # event loop for 100 ms.
         gc.collect()
