@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.markup import escape
 from rich.table import Column, Table
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..node.checks import CheckStatus
     from ..settings import Settings
     from ..sidecar.service import Limits, Service
+
+T = TypeVar("T")
 
 _PAIR = ("who signed the treaty", "The king signed the treaty.")
 _SOON_S = 30 * 86_400
@@ -93,10 +96,10 @@ def _checks(settings: Settings, host: str, port: int) -> Iterator[Found]:
         yield sidecar
 
 
-def _tried(name: str, look: Any) -> Found:  # noqa: ANN401 a function without arguments
+def _tried(name: str, look: Callable[[], Found]) -> Found:
     """Return what a check found, or the error that it raised. Its sentence names the remedy."""
     try:
-        found: Found = look()
+        return look()
     except Exception as error:  # noqa: BLE001 of any part; it is told and the next part is tried
         try:
             message = as_known(error).message
@@ -105,7 +108,6 @@ def _tried(name: str, look: Any) -> Found:  # noqa: ANN401 a function without ar
         said = shown(name, message)
         what, _, remedy = str(said).rpartition("; ")
         return Found(name, "fail", what or str(said), remedy if what else "")
-    return found
 
 
 def _address(settings: Settings, host: str, port: int) -> Found:
@@ -211,22 +213,18 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
         wanted, fault = [name_and_model(model) for model in models], error
     good = True
     for name, model in wanted:
-
-        def load(name: str | None = name, model: str = model) -> LoadedReranker:
-            access = Access.of(settings)
-            return load_reranker(model, name=name, pool=pool, access=access, provider=provider)
-
+        load = partial(
+            load_reranker, model, name=name, pool=pool, access=Access.of(settings), provider=provider
+        )
         called = f"Reranker {shown('reranker', name or model)}"
-        found = _tried(called, lambda called=called, load=load: _reranker(called, load, settings))
+        found = _tried(called, partial(_reranker, called, load, settings))
         good &= found.status != "fail"
         yield found
     if good and fault is not None:  # no fault of one of them, but of their names
         yield _tried("Rerankers", lambda: _raise(fault))
     embedder = f"Embedder {settings.embedder}"
-    yield _tried(
-        embedder,
-        lambda: _embedder(embedder, lambda: load_embedder(settings.embedder, pool=pool, provider=provider)),
-    )
+    load_it = partial(load_embedder, settings.embedder, pool=pool, provider=provider)
+    yield _tried(embedder, partial(_embedder, embedder, load_it))
 
 
 def _raise(error: Exception) -> Found:
@@ -234,7 +232,7 @@ def _raise(error: Exception) -> Found:
 
 
 @contextmanager
-def _loaded(load: Any, facts: dict[str, Any]) -> Iterator[Any]:  # noqa: ANN401 a model of any kind
+def _loaded(load: Callable[[], T], facts: dict[str, Any]) -> Iterator[T]:
     """Load a model for the block, and note what is known about it and how long all of it took."""
     started = time.monotonic()
     model = load()
@@ -250,7 +248,7 @@ def _loaded(load: Any, facts: dict[str, Any]) -> Iterator[Any]:  # noqa: ANN401 
             model.close()
 
 
-def _reranker(called: str, load: Any, settings: Settings) -> Found:  # noqa: ANN401 a function that loads it
+def _reranker(called: str, load: Callable[[], LoadedReranker], settings: Settings) -> Found:
     facts: dict[str, Any] = {}
     with _loaded(load, facts) as reranker:
         query, text = _PAIR
@@ -263,10 +261,9 @@ def _reranker(called: str, load: Any, settings: Settings) -> Found:  # noqa: ANN
     return Found(called, "ok", f"scored one pair; {_told(facts)}", facts=facts)
 
 
-def _embedder(called: str, load: Any) -> Found:  # noqa: ANN401 a function that loads it
+def _embedder(called: str, load: Callable[[], BiEncoder]) -> Found:
     facts: dict[str, Any] = {}
-    with _loaded(load, facts) as embedder:
-        model: BiEncoder = embedder
+    with _loaded(load, facts) as model:
         model.embed([_PAIR[0]], purpose="query")
         facts["dims"] = model.dims
     return Found(called, "ok", f"embedded one text; {_told(facts)}", facts=facts)

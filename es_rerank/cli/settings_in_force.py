@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ..addresses import masked_in
+from ..defaults import HOST, PORT
 from ..settings import PREFIX, Settings
 
 _HIDDEN = "***"
@@ -52,8 +53,6 @@ def in_force(settings: Settings, options: Mapping[str, Any], host: str, port: in
 
 
 def _listening(host: str, port: int) -> list[dict[str, Any]]:
-    from ..defaults import HOST, PORT
-
     return [
         {"name": name, "value": value, "from": "default" if value == default else f"option --{name}"}
         for name, value, default in (("host", host, HOST), ("port", port, PORT))
