@@ -101,7 +101,7 @@ def read_cost_texts(folder: Path) -> CostTexts:
 
 def _show(report: CostReport) -> None:
     """Print a table for each precision, the fitted lines, and the speeds."""
-    about = machine("")
+    about = machine()
     title = (
         f"{report.manifest.name}: milliseconds for a window, by tokens of each pair; {about['cpu']}, "
         f"{report.threads} threads, {report.rounds} rounds"

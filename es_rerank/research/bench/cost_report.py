@@ -50,9 +50,8 @@ class CostReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report with the documented keys of ``--json``."""
-        about = {name: value for name, value in machine("").items() if name != "elasticsearch"}
         report: dict[str, Any] = {
-            "machine": {**about, "threads": self.threads},
+            "machine": {**machine(), "threads": self.threads},
             "model": self.manifest.name,
             "max_length": self.manifest.max_length,
             "query": self.query,
@@ -134,7 +133,7 @@ class CostReport:
             raise ModelError(
                 "nothing was measured within --budget, so there is nothing to draw; give it more seconds"
             )
-        return curves(f"{self.manifest.name}, {machine('')['cpu']}, {self.threads} threads", panels)
+        return curves(f"{self.manifest.name}, {machine()['cpu']}, {self.threads} threads", panels)
 
     def precisions(self) -> list[Precision]:
         """Return the precisions of the cells, int8 first."""

@@ -38,7 +38,7 @@ class EngineReport:
         self.rows, self.collections, self.on_our_grid = rows, collections, on_our_grid
         self.rounds, self.threads = rounds, threads
         self.pairs = sum(len(texts) for _, texts in lists)
-        self.machine = {name: value for name, value in machine("").items() if name != "elasticsearch"}
+        self.machine = machine()
         self.ndcg = {label(row.system): self._by_collection(row) for row in rows}
         self.joined = {
             label(row.system): self._by_collection(row, joins)

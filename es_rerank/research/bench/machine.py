@@ -14,14 +14,16 @@ _PRESETS = (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f"))
 """sentence-transformers' presets for x86-64, best first, with the flag that each needs."""
 
 
-def machine(elasticsearch: str) -> dict[str, str | int]:
-    """Return the CPU's name, the cores that may be used, and the versions of Python and Elasticsearch."""
-    return {
+def machine(elasticsearch: str | None = None) -> dict[str, str | int]:
+    """Return the CPU's name, the cores that may be used, the version of Python, and that of Elasticsearch if
+    it was measured.
+    """
+    about: dict[str, str | int] = {
         "cpu": processor_name(),
         "cores": cores(),
         "python": platform.python_version(),
-        "elasticsearch": elasticsearch,
     }
+    return about if elasticsearch is None else {**about, "elasticsearch": elasticsearch}
 
 
 class Cores(NamedTuple):
