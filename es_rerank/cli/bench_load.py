@@ -15,7 +15,6 @@ from rich.table import Table
 from ..collection import read_queries
 from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
-from ..research.bench.engine import label
 from ..research.bench.load import RateResult
 from ..research.bench.machine import machine
 from ..research.bench.overload import DEADLINE_S, SECONDS
@@ -32,7 +31,7 @@ from ..research.evaluation.packaged import by_hash, packaged
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
 from .bench_options import Plot, check_plot, steps
 from .bench_overload import measure_overload
-from .bench_servers import Measured
+from .bench_servers import Measured, check_measured, label_of, show_unmeasured
 from .extras import check_evaluate
 from .output import Json, print_json, stdout
 
@@ -49,9 +48,8 @@ _MOST_QUERIES = 2_000
 
 _CAPTION = (
     "Poisson arrivals, the same for every server. Latency in milliseconds, from the moment when a request "
-    "was "
-    "due, so that waiting counts. Percentiles over all requests except rejected ones; a late request had no "
-    "answer within {timeout:g} s. Above its capacity, the latencies of a server grow as long as the load "
+    "was due, so that waiting counts. Percentiles over all requests except rejected ones; a late request had "
+    "no answer within {timeout:g} s. Above its capacity, the latencies of a server grow as long as the load "
     "lasts. The bench sends from the same machine."
 )
 
@@ -134,13 +132,15 @@ def load(
         raise SettingsError(f"--rates {wrong[0]:g} is not a rate; give requests per second above 0")
     asked = _requests(data or packaged(), window, _OVERLOAD_WINDOWS if overload else requests)
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:
+        threads = threads or (max(cores() - 1, 1) if overload else cores())
+        longest = max(timeout, deadline) if overload else timeout
+        setting = Measured(Path(scratch), threads, model, longest, alone=alone)
+        contenders, expected = setting.contenders(cache or default_environments()), setting.expected(asked)
         if overload:
-            threads = threads or max(cores() - 1, 1)
-            setting = Measured(Path(scratch), threads, model, max(timeout, deadline), alone=alone)
             measure_overload(
-                setting.contenders(cache or default_environments()),
+                contenders,
                 asked,
-                setting.expected(asked),
+                expected,
                 seconds=seconds,
                 deadline_s=deadline,
                 threads=threads,
@@ -148,30 +148,17 @@ def load(
                 as_json=as_json,
             )
             return
-        setting = Measured(Path(scratch), threads or cores(), model, timeout, alone=alone)
-        contest = UnderLoad(
-            setting.contenders(cache or default_environments()),
-            asked,
-            setting.expected(asked),
-            timeout_s=timeout,
-        )
+        contest = UnderLoad(contenders, asked, expected, timeout_s=timeout)
         with contest:
             with steps("trying", contest.preparations()) as step:
                 contest.prepare(step)
             with steps("timing", len(rates or CAPACITY_SHARES) * len(contest.rows)) as step:
                 contest.time(step, rates=rates)
-    report = _Report(
-        contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, setting.threads
-    )
+    report = _Report(contest.rows, {"requests": requests, "window": window, "timeout_s": timeout}, threads)
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
     print_json(report.as_json()) if as_json else report.show()
-    if failed := [
-        f"{_label(row)} {row.reason}"
-        for row in contest.rows
-        if row.contender.system.peer is None and row.reason is not None
-    ]:
-        raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
+    check_measured(contest.rows)
 
 
 def _check_together(context: typer.Context, *, overload: bool) -> None:
@@ -211,10 +198,7 @@ class _Report:
 
     def __init__(self, rows: Sequence[ServerRow], about: dict[str, int | float], threads: int) -> None:
         self._rows, self._about = rows, about
-        self._machine = {
-            **{name: value for name, value in machine("").items() if name != "elasticsearch"},
-            "threads": threads,
-        }
+        self._machine = {**machine(), "threads": threads}
 
     def as_json(self) -> dict[str, Any]:
         return {"machine": self._machine, **self._about, "servers": [row.as_json() for row in self._rows]}
@@ -234,20 +218,13 @@ class _Report:
             if row.capacity is not None:
                 batch = "" if row.batch is None else f", batch {row.batch}"
                 stdout.print(
-                    f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s",
+                    f"{label_of(row)}{batch}: capacity {row.capacity:.1f} requests/s",
                     highlight=False,
                     soft_wrap=True,
                 )
                 stdout.print(_table(row))
         stdout.print(_CAPTION.format(timeout=self._about["timeout_s"]), highlight=False, soft_wrap=True)
-        for row in self._rows:
-            if row.reason is not None:
-                stdout.print(
-                    f"not measured: {_label(row)} {row.contender.version}: {row.reason}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+        show_unmeasured(self._rows)
 
     def picture(self) -> str:
         """Return latency against offered rate as SVG. Raises ModelError when no request was answered."""
@@ -270,10 +247,6 @@ class _Report:
         return curves(
             f"Latency under load, {self._machine['cpu']}, {self._machine['threads']} threads", [panel]
         )
-
-
-def _label(row: ServerRow) -> str:
-    return label(row.contender.system)
 
 
 def _table(row: ServerRow) -> Table:
@@ -304,7 +277,7 @@ def _curves(row: ServerRow, colour: str) -> list[Curve]:
             if (value := _latency(step, name)) is not None and 0 < value < math.inf
         ]
         if points:
-            drawn.append(Curve(f"{_label(row)} {name}", points, colour, dashed))
+            drawn.append(Curve(f"{label_of(row)} {name}", points, colour, dashed))
     return drawn
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 from rich.table import Table
 
 from ..errors import EsRerankError, ModelError
-from ..research.bench.engine import label
 from ..research.bench.machine import Cores, cores_apart, machine
 from ..research.bench.overload import USUAL_SHARE, Overload, OverloadRow
 from ..research.bench.overload_step import MOST_BEHIND_MS, MOST_GENERATOR_CPU, OverloadStep
@@ -19,6 +18,7 @@ from ..research.bench.under_load import Contender
 from ..research.bench.workers import Lists, ScoreArray
 from ..research.plots.curves import COLOURS, Curve, Panel, curves
 from .bench_options import steps
+from .bench_servers import check_measured, label_of, show_unmeasured
 from .output import print_json, stderr, stdout
 
 _CAPTION: Final = (
@@ -79,9 +79,8 @@ def measure_overload(
     if plot is not None:
         plot.write_text(report.picture(), encoding="utf-8")
     print_json(report.as_json()) if as_json else report.show()
-    if failed := [f"{_label(row)} {row.reason}" for row in contest.rows if _is_ours(row) and row.reason]:
-        raise ModelError(f"the sidecar itself could not be measured: {'; '.join(failed)}")
-    if slow := [_label(row) for row in contest.rows if not row.is_valid]:
+    check_measured(contest.rows)
+    if slow := [label_of(row) for row in contest.rows if not row.is_valid]:
         raise EsRerankError(
             f"the bench could not keep up with {', '.join(slow)}, so these figures are not valid; leave the "
             "sender a core of its own, or send larger requests with --window"
@@ -102,7 +101,7 @@ class OverloadReport:
     ) -> None:
         self._rows, self._seconds, self._deadline_s, self._window = rows, seconds, deadline_s, window
         self._machine = {
-            **{name: value for name, value in machine("").items() if name != "elasticsearch"},
+            **machine(),
             "threads": threads,
             "server_cores": None if cores.server is None else sorted(cores.server),
             "sender_core": cores.bench,
@@ -130,21 +129,19 @@ class OverloadReport:
             if row.steps:
                 self._show(row)
         _say(_CAPTION.format(deadline=self._deadline_s, usual=USUAL_SHARE))
-        for row in self._rows:
-            if row.reason is not None:
-                _say(f"not measured: {_label(row)} {row.contender.version}: {row.reason}")
+        show_unmeasured(self._rows)
 
     def _show(self, row: OverloadRow) -> None:
         batch = "" if row.batch is None else f", batch {row.batch}"
         after = "" if row.capacity_after is None else f", {row.capacity_after:.1f} at the end"
-        _say(f"{_label(row)}{batch}: capacity {row.capacity:.1f} requests/s{after}")
+        _say(f"{label_of(row)}{batch}: capacity {row.capacity:.1f} requests/s{after}")
         stdout.print(_table(row))
         _say(_BESIDE.format(errors=_errors(row), **_extremes(row)))
         for criterion in row.criteria(self._deadline_s):
             said = "[green]met[/]" if criterion.met else "[red]not met[/]"
             stdout.print(f"  {said}: {criterion.name} ({criterion.shown})", highlight=False, soft_wrap=True)
         if not row.is_valid:
-            said = _INVALID.format(name=_label(row), cpu=MOST_GENERATOR_CPU, behind=MOST_BEHIND_MS)
+            said = _INVALID.format(name=label_of(row), cpu=MOST_GENERATOR_CPU, behind=MOST_BEHIND_MS)
             stdout.print(said, style="bold red", highlight=False, markup=False, soft_wrap=True)
 
     def picture(self) -> str:
@@ -216,16 +213,8 @@ def _measured(row: OverloadRow) -> list[OverloadStep]:
 def _curve(row: OverloadRow, factor: float, colour: str) -> Curve:
     """Return goodput against offered rate, both times ``factor``."""
     return Curve(
-        _label(row), [(step.offered * factor, step.goodput * factor) for step in _measured(row)], colour
+        label_of(row), [(step.offered * factor, step.goodput * factor) for step in _measured(row)], colour
     )
-
-
-def _label(row: OverloadRow) -> str:
-    return label(row.contender.system)
-
-
-def _is_ours(row: OverloadRow) -> bool:
-    return row.contender.system.peer is None
 
 
 def _say(text: str) -> None:

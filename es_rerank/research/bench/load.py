@@ -65,7 +65,7 @@ class RateResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the result; a percentile that falls on a late request is null."""
-        latencies = {name: _finite(getattr(self, name)) for name in ("p50_ms", "p95_ms", "p99_ms")}
+        latencies = {name: finite(getattr(self, name), 2) for name in ("p50_ms", "p95_ms", "p99_ms")}
         counts = {"requests": self.requests, "rejected": self.rejected, "late": self.late}
         return {
             "offered": round(self.offered, 3),
@@ -115,17 +115,13 @@ async def offer(send: SendRequest, due: Seconds, *, timeout_s: float) -> list[Re
             outcome = "late"
         return Reply(outcome, math.inf if outcome == "late" else loop.time() - moment, behind)
 
-    async def all_due(group: asyncio.TaskGroup) -> list[asyncio.Task[Reply]]:
-        # A task begins when its request is due: thousands that begin together would delay the first ones.
-        tasks = []
-        for number, at in enumerate(due.tolist()):
-            await asyncio.sleep(began + at - loop.time())
-            tasks.append(group.create_task(one(number)))
-        return tasks
-
+    tasks = list[asyncio.Task[Reply]]()
     with _first_error():
         async with asyncio.TaskGroup() as group:
-            tasks = await all_due(group)
+            # A task begins when its request is due: thousands that begin together would delay the first ones.
+            for number, at in enumerate(due.tolist()):
+                await asyncio.sleep(began + at - loop.time())
+                tasks.append(group.create_task(one(number)))
     return [task.result() for task in tasks]
 
 
@@ -202,5 +198,6 @@ def _first_error() -> Iterator[None]:
         raise errors.exceptions[0] from None
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isinf(value) else round(value, 2)
+def finite(value: float | None, digits: int = 3) -> float | None:
+    """Return a value rounded to ``digits``; None for an infinite one."""
+    return None if value is None or math.isinf(value) else round(value, digits)

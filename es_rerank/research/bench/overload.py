@@ -19,9 +19,9 @@ from typing import Any, Self
 import numpy as np
 
 from .engine import OnStep
-from .load import Reply, Seconds, arrivals, capacity, offer, without_collection
+from .load import Reply, Seconds, arrivals, capacity, finite, offer, without_collection
 from .machine import bound_to
-from .overload_step import Busy, Criterion, OverloadStep, criteria, finite, recovery_s, step_result
+from .overload_step import Busy, Criterion, OverloadStep, criteria, recovery_s, step_result
 from .servers import Server
 from .under_load import DRAIN_TIMEOUT_S, LATE_AFTER_S, SIDE_BY_SIDE, WARM_UP, Contender, UnderLoad
 from .workers import Lists, ScoreArray, WorkerError

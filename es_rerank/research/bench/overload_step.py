@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .load import Reply, Seconds, percentile
+from .load import Reply, Seconds, finite, percentile
 
 LEAST_GOODPUT = 0.9
 """Smallest goodput in overload, as a share of capacity."""
@@ -48,12 +48,11 @@ class OverloadStep:
     their deadline, ``goodput`` those of them per second that were answered before the load ended. ``late``
     counts requests without an answer at their deadline, and those that the server gave up (504).
     ``failures`` counts all other answers, by status or name of the error, and also those in the seconds after
-    the load. ``admitted_ms`` has the p50 and
-    p99 of the milliseconds until an answer, over all requests that were not refused; a late or failed one
-    counts as infinite. ``refused_ms`` has those of the refusals. Both are None without such requests.
-    ``behind_ms`` is the p99 of the delay of the bench itself. ``recovery_s`` are the seconds from the end of
-    the load until the server answers as before it; infinite when it was not seen to, None when it was not
-    measured.
+    the load. ``admitted_ms`` has the p50 and p99 of the milliseconds until an answer, over all requests that
+    were not refused; a late or failed one counts as infinite. ``refused_ms`` has those of the refusals. Both
+    are None without such requests. ``behind_ms`` is the p99 of the delay of the bench itself. ``recovery_s``
+    are the seconds from the end of the load until the server answers as before it; infinite when it was not
+    seen to, None when it was not measured.
     """
 
     share: float
@@ -211,8 +210,3 @@ def _seconds(reply: Reply) -> float:
 def _median_and_p99(seconds: Sequence[float]) -> tuple[float, float] | None:
     median, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
     return None if median is None or p99 is None else (median * 1000, p99 * 1000)
-
-
-def finite(value: float | None) -> float | None:
-    """Return a value rounded to three digits; None for an infinite one."""
-    return None if value is None or math.isinf(value) else round(value, 3)
