@@ -17,7 +17,7 @@ import pytest
 from elasticsearch import Elasticsearch
 from fault_table import fault
 from ingests import MOON, TREATY, an_ingest, write
-from server import reserved_port
+from server import is_ready, reserved_port
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from waiting import until
 
@@ -67,24 +67,10 @@ def test_a_log_that_cannot_be_written_fails_no_request(node: Node, tmp_path: Pat
     with reserved_port() as port, FULL.open("w") as full:
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "es_rerank", "serve", "--port", str(port)]
-        command += [
-            "--elasticsearch-url",
-            node.url,
-            "--reranker",
-            str(models[0]),
-            "--embedder",
-            str(models[1]),
-        ]
+        command += ["--elasticsearch-url", node.url]
+        command += ["--reranker", str(models[0]), "--embedder", str(models[1])]
         with subprocess.Popen(command, stdout=full, stderr=full) as serving:
-
-            def ready() -> bool:
-                assert serving.poll() is None
-                try:
-                    return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            until(ready)
+            until(lambda: is_ready(url, serving))
             texts = {"query": "q", "texts": ["a", "b"]}
             assert httpx.post(f"{url}/rerank", json=texts, timeout=60).status_code == 200
             assert httpx.post(f"{url}/rerank", json={"query": 1}, timeout=60).status_code == 422

@@ -235,8 +235,7 @@ def test_without_file_descriptors_the_answer_says_so(gateway: Gateway) -> None:
         def search(body: Any) -> httpx.Response:
             return client.post(f"{gateway.url}/a/_search", json=body)
 
-        while search(THERE).status_code != 200 or open_connections(gateway) > 0:
-            pass
+        until(lambda: search(THERE).status_code == 200 and open_connections(gateway) == 0)
         process = gateway.process.pid
         before = resource.prlimit(process, resource.RLIMIT_NOFILE)
         used = {int(entry.name) for entry in Path(f"/proc/{process}/fd").iterdir()}

@@ -109,7 +109,7 @@ def test_a_killed_elasticsearch_is_found_again_at_its_address(own: OwnNode, url:
     before = own.url
     own.start(heap_mb=256)
     assert own.url == before
-    until(lambda: ready(url) == 200, STARTUP_S)
+    until(lambda: ready(url) == 200, patience_s=STARTUP_S)
     until(lambda: serves(url))
 
 

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, Elasticsearch
+from server import ready_address
+from waiting import until
 
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
@@ -167,15 +169,7 @@ run_server(service, listen("127.0.0.1", 0), "tests", Settings())
         ) as process,
     ):
         try:
-            address = None
-            while address is None:
-                assert process.poll() is None, log.read_text()
-                address = next(
-                    (word for word in log.read_text().split() if word.startswith("http://127.0.0.1")), None
-                )
-            while httpx.get(f"{address}/readyz", timeout=30).status_code != 200:
-                pass
-            yield address, log
+            yield ready_address(process, log), log
         finally:
             process.terminate()
             process.wait(timeout=60)
@@ -186,8 +180,8 @@ def test_the_log_of_a_real_sidecar(served: tuple[str, Path]) -> None:
     text = f"{SECRET} " * 5000
     answer = httpx.post(f"{address}/rerank", json={"query": SECRET, "texts": [text] * 5}, timeout=60)
     assert answer.status_code in (424, 500)
-    while "unexpected ValueError in POST /rerank" not in (logged := log.read_text()):
-        pass  # a thread writes the log
+    until(lambda: "unexpected ValueError in POST /rerank" in log.read_text())  # a thread writes the log
+    logged = log.read_text()
     assert "builtins.KeyError" in logged
     assert logged.count("Traceback") == 0, "the web server logs it a second time"
     assert "privileged" not in logged

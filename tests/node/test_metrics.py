@@ -17,8 +17,9 @@ import pytest
 from corpus import fill
 from elasticsearch import Elasticsearch
 from observed_apps import read_samples
-from server import reserved_port, sidecar
+from server import is_ready, reserved_port, sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from waiting import until
 
 from es_rerank.node import Node
 
@@ -48,9 +49,8 @@ def lines(log: Path, route: str) -> list[dict[str, Any]]:
 
 def awaited(log: Path, route: str, count: int) -> list[dict[str, Any]]:
     """Return the requests to a route in the log when there are ``count``. A thread writes the log."""
-    while len(found := lines(log, route)) < count:
-        pass
-    return found
+    until(lambda: len(lines(log, route)) >= count)
+    return lines(log, route)
 
 
 def test_the_parts_of_a_models_work_are_told(served: tuple[str, Path]) -> None:
@@ -118,13 +118,16 @@ def test_a_caller_who_closes_the_connection_is_a_499(served: tuple[str, Path]) -
             f"X-Opaque-Id: leaves\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         connection.sendall(head.encode() + body)
-        while total(address, "es_rerank_running") == 0:
-            pass  # its work has not begun
-    while not (left := [x for x in lines(log, "/rerank") if x.get("es_rerank.opaque_id") == "leaves"]):
-        pass
-    assert left[0]["http.response.status_code"] == 499
-    assert left[0]["es_rerank.outcome"] == "left"
-    assert set(left[0]["es_rerank.stages"]) == {"rerank"}
+        until(lambda: total(address, "es_rerank_running") > 0, "its work has begun")
+
+    def left() -> list[dict[str, Any]]:
+        return [line for line in lines(log, "/rerank") if line.get("es_rerank.opaque_id") == "leaves"]
+
+    until(left)
+    (line,) = left()
+    assert line["http.response.status_code"] == 499
+    assert line["es_rerank.outcome"] == "left"
+    assert set(line["es_rerank.stages"]) == {"rerank"}
     assert total(address, "es_rerank_calls_dropped_total") >= 1
 
 
@@ -157,13 +160,8 @@ def test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
         variables = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nobody}"}
         command = [sys.executable, "-m", "es_rerank", "serve", *options]
         with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE) as process:
-            with httpx.Client(transport=httpx.HTTPTransport(retries=10), timeout=60) as caller:
-                while True:
-                    try:
-                        if caller.get(f"{address}/readyz").status_code == 200:
-                            break
-                    except httpx.TransportError:
-                        assert process.poll() is None
+            with httpx.Client(timeout=60) as caller:
+                until(lambda: is_ready(address, process))
                 for _ in range(1_000):  # lines of 200 bytes, and a pipe holds 65,536
                     answer = caller.post(f"{address}/rerank", json={"query": "q", "texts": ["a"]})
                     assert answer.status_code == 200

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
 from own_nodes import OwnNode, own_node
-from plugin_searches import filled, first_stage, ids, info, reason, rerank, search, until
+from plugin_searches import filled, first_stage, ids, info, reason, rerank, search
 from scripted_sidecar import ScriptedSidecar, right, scripted
 from server import reserved_port
+from waiting import until
 
 from es_rerank.node.process import SettingValue
 

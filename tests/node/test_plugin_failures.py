@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
-from plugin_searches import cluster_settings, filled, ids, info, reason, rerank, search, until
+from plugin_searches import cluster_settings, filled, ids, info, reason, rerank, search
 from scripted_sidecar import (
     Behaviour,
     ScriptedSidecar,
@@ -23,6 +23,7 @@ from scripted_sidecar import (
     spoiled,
     status,
 )
+from waiting import until
 
 from es_rerank.node import Node
 from es_rerank.retrievers.response.inside_answer import warnings_in

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
-from plugin_searches import busy_threads, cluster_settings, info, until
+from plugin_searches import busy_threads, cluster_settings, info
 from scripted_sidecar import Asked, Line, ScriptedSidecar, answering, right, status
+from waiting import until
 
 from es_rerank.node import Node
 

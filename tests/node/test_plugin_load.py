@@ -20,9 +20,9 @@ from plugin_searches import (
     reason,
     rerank,
     search,
-    until,
 )
 from scripted_sidecar import ScriptedSidecar
+from waiting import until
 
 from es_rerank.node import Node
 

@@ -13,9 +13,10 @@ import httpx
 import pytest
 import trustme
 from own_nodes import OwnNode, own_node, secured_node
-from plugin_searches import first_stage, ids, reason, rerank, until
+from plugin_searches import first_stage, ids, reason, rerank
 from scripted_sidecar import ScriptedSidecar, scripted, status
 from server import reserved_port
+from waiting import until
 
 from es_rerank.errors import NodeError
 from es_rerank.node.process import SettingValue

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from elasticsearch import Elasticsearch
 from own_nodes import own_node
-from waiting_sidecar import Sidecar, until, waiting_sidecar
+from waiting import until
+from waiting_sidecar import Sidecar, waiting_sidecar
 
 
 def _asked(sidecar: Sidecar) -> Callable[[], httpx.Response]:

@@ -19,9 +19,9 @@ from corpus import ARTICLES, EMBEDDER, MAPPINGS, fill
 from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
 from ingests import MOON, TREATY, an_ingest, write
 from own_nodes import OwnNode, secured_node
-from plugin_searches import until
 from scripted_sidecar import scripted
 from server import reserved_port
+from waiting import until
 
 from es_rerank.cli.role import INGEST, PLUGIN, SEARCH, role_body
 from es_rerank.errors import IngestError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from plugin_searches import until
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from waiting import until
 
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX

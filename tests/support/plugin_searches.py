@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
+from waiting import until
 
-_PATIENCE_S = 120.0
 _HOUSE_WORK = frozenset(
     {"management", "flush", "refresh", "warmer", "merge", "force_merge", "cluster_coordination"}
 )
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds; fails with ``what`` only when the machine hangs."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {_PATIENCE_S:.0f} seconds: {what}"
-        time.sleep(0.02)  # between two looks; what is awaited is the condition
 
 
 def filled(es: Elasticsearch, index: str, documents: int = 6, shards: int = 2, replicas: int = 0) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +16,11 @@ from types import MappingProxyType
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from waiting import until
 
 from es_rerank.settings import PREFIX
 
-_READY_S = 120.0
+_ADDRESS = re.compile(r"sidecar on (https?://\S+)[ ,]")
 
 
 @contextmanager
@@ -40,8 +41,8 @@ def sidecar(
     models = ["--reranker", str(reranker), "--embedder", str(embedder)]
     where = [] if url is None else ["--elasticsearch-url", url]
     arguments = ["--port", str(port), *where, *models, *extra]
-    with _serving(arguments, log, environment) as process:
-        yield _ready(process, log), process
+    with serve(arguments, log, environment) as process:
+        yield ready_address(process, log), process
 
 
 @contextmanager
@@ -57,10 +58,7 @@ def serving(app: Starlette, port: int) -> Iterator[str]:
         thread.start()
         try:
             address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + _READY_S
-            while httpx.get(f"{address}/readyz", timeout=_READY_S).status_code != 200:
-                assert time.monotonic() < deadline, "the sidecar is not ready"
-                time.sleep(0.02)  # between two looks; what is awaited is the answer
+            until(lambda: httpx.get(f"{address}/readyz", timeout=60).status_code == 200)
             yield address
         finally:
             server.should_exit = True
@@ -81,8 +79,8 @@ def reserved_port() -> Iterator[int]:
 
 
 @contextmanager
-def _serving(
-    arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+def serve(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``es-rerank serve`` until the block ends; its output goes to the log."""
     command = [sys.executable, "-m", "es_rerank", "serve", *arguments]
@@ -96,27 +94,36 @@ def _serving(
             process.wait(timeout=60)
 
 
-def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+def is_ready(address: str, process: subprocess.Popen[bytes]) -> bool:
+    """Return whether the sidecar at an address is ready. Its process must not have ended."""
+    assert process.poll() is None, f"the sidecar ended with {process.returncode}"
+    try:
+        return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def address_in(log: Path) -> str:
+    """Return the address that a sidecar printed into its log, "" if it did not do so yet."""
+    found = _ADDRESS.search(log.read_text("utf-8", "replace"))
+    return found[1] if found else ""
+
+
+def ready_address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Return the address that the sidecar printed, when /readyz says so."""
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        text = log.read_text()
-        assert process.poll() is None, text
-        address = next((word for word in text.split() if word.startswith("http://127.0.0.1")), None)
-        try:
-            if address and httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
-                return address
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)  # between two looks; what is awaited is the answer
-    raise AssertionError(f"the sidecar is not ready: {log.read_text()}")
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text("utf-8", "replace")
+        address = address_in(log)
+        return bool(address) and is_ready(address, process)
+
+    until(ready, f"the sidecar with the log {log} is ready")
+    return address_in(log)
 
 
 def started(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> str:
     """Run ``serve`` until it listens, end it, and return what it said by then."""
-    with _serving(["--port", "0", *arguments], log, environment) as process:
-        deadline = time.monotonic() + _READY_S
-        while "sidecar on http://" not in (said := log.read_text()) and time.monotonic() < deadline:
-            assert process.poll() is None, said
-            time.sleep(0.05)  # between two looks; what is awaited is the line
+    with serve(["--port", "0", *arguments], log, environment) as process:
+        until(lambda: address_in(log) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
     return log.read_text()

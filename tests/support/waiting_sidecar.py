@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from types import MappingProxyType
 
 import httpx
 from elasticsearch import AsyncElasticsearch
+from server import address_in
+from waiting import until
 
 from es_rerank.cli.listening import listen, tls_of
 from es_rerank.cli.serve import run_server
@@ -75,14 +77,6 @@ class Sidecar:
         return httpx.post(f"{self.url}/rerank", json={"query": query, "texts": ["a", "b"]}, timeout=_GUARD_S)
 
 
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + _GUARD_S
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.01)  # between two looks
-
-
 @contextmanager
 def waiting_sidecar(
     folder: Path,
@@ -105,8 +99,8 @@ def waiting_sidecar(
     ):
         try:
             sidecar = Sidecar("", process, folder)
-            until(lambda: " on http" in sidecar.log or process.poll() is not None)
-            sidecar.url = next((word for word in sidecar.log.split() if word.startswith("http")), "")
+            until(lambda: address_in(folder / "log") or process.poll() is not None)
+            sidecar.url = address_in(folder / "log")
             assert sidecar.url, sidecar.log
             until(lambda: _loaded(sidecar.url))
             yield sidecar

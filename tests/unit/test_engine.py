@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from tiny_models import GRAPH, save_graph, tiny_bi_encoder, tiny_cross_encoder
+from waiting import until
 
 from es_rerank.engine import processor
 from es_rerank.engine.pool import Pool, Rate
@@ -74,13 +75,6 @@ def in_thread(target: object, *args: object, **settings: object) -> tuple[thread
     return thread, outcome
 
 
-def wait_for(condition: object) -> None:
-    end = time.monotonic() + 10
-    while not condition():  # type: ignore[operator] # a callable
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def test_results_come_in_the_order_of_the_items(pool: Pool) -> None:
     assert pool.run(itself, [3, 1, 2], length=itself) == [3, 1, 2]
 
@@ -105,7 +99,7 @@ def test_two_calls_take_turns(pool: Pool, gate: Gate) -> None:
     first, _ = in_thread(pool.run, gate.work, [10, 11, 12, 13], length=lambda item: -item)
     gate.wait_until_begun()
     second, _ = in_thread(pool.run, gate.work, [20, 21], length=lambda item: -item)
-    wait_for(lambda: pool.waiting == 5)
+    until(lambda: pool.waiting == 5)
     gate.open.set()
     first.join()
     second.join()
@@ -122,7 +116,7 @@ def test_of_calls_with_deadlines_the_earliest_goes_first_and_shares_with_those_w
     threads = []
     for count, (items, deadline) in enumerate(calls, 1):
         threads.append(in_thread(pool.run, gate.work, items, length=lambda item: -item, deadline=deadline)[0])
-        wait_for(lambda count=count: pool.waiting == 2 * count)
+        until(lambda most=2 * count: pool.waiting == most)  # type: ignore[misc]
     gate.open.set()
     for thread in [blocking, *threads]:
         thread.join()
@@ -243,7 +237,7 @@ def test_closing_ends_what_runs_and_fails_what_waits(gate: Gate) -> None:
     running, done = in_thread(pool.run, gate.work, [1], length=itself)
     gate.wait_until_begun()
     waiting, failed = in_thread(pool.run, itself, [2], length=itself)
-    wait_for(lambda: pool.waiting == 1)
+    until(lambda: pool.waiting == 1)
     closing, _ = in_thread(pool.close)
     waiting.join()
     gate.open.set()

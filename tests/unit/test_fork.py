@@ -32,6 +32,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_monot5, with_exit
 from tls import behind_tls
+from waiting import until
 
 from es_rerank import forks
 from es_rerank.engine.pool import Pool
@@ -147,13 +148,6 @@ def held(lock: AbstractContextManager[object]) -> Iterator[None]:
             yield
         finally:
             let_go.set()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + LONGEST_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 # --- models of this machine -------------------------------------------------------------------------------
@@ -283,7 +277,7 @@ def test_a_fork_waits_for_runs_and_runs_wait_for_the_fork() -> None:
         with in_thread(lambda: pool.run(run, [1, 2], length=lambda _: 1)) as results:
             assert inside.wait(LONGEST_S)
             with in_thread(lambda: in_child(lambda: bytes(ran))) as at_the_fork:
-                wait_for(lambda: forking)
+                until(lambda: forking)
                 leave.set()
     finally:
         pool.close()

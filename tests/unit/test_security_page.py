@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 import typer
-from plugin_searches import until
 from security_promises import NO_PROMISE, PROMISES
+from server import address_in
 from test_promises import collapsed, functions, paragraphs
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from waiting import until
 
 from es_rerank import defaults
 from es_rerank.cli.app import app
@@ -157,8 +158,8 @@ def test_a_serving_sidecar_opens_no_file_for_writing(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as out, subprocess.Popen(command, env=environ, stderr=out, stdout=out) as process:
         try:
-            until(lambda: "sidecar on http://" in log.read_text(), "the sidecar listens")
-            address = next(word for word in log.read_text().split() if word.startswith("http://127.0.0.1"))
+            until(lambda: address_in(log), "the sidecar listens")
+            address = address_in(log)
             body = {"query": "who", "texts": ["the king", "it rained"]}
             until(lambda: httpx.post(f"{address}/rerank", json=body).is_success, "the models are loaded")
             for path in ("/_rerank/docs", "/metrics", "/_rerank/status", "/readyz", "/healthz"):

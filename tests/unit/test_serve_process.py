@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,12 +13,14 @@ import httpx
 import pytest
 import trustme
 from rerank_services import Host
+from server import address_in, serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
-from waiting_sidecar import NOWHERE, Sidecar, until, waiting_sidecar
+from waiting import until
+from waiting_sidecar import NOWHERE, Sidecar, waiting_sidecar
 
 from es_rerank.cli.own_sidecar import own_sidecar
 from es_rerank.models.hosted.remote import RemoteReranker
@@ -29,28 +28,19 @@ from es_rerank.models.hosted.remote import RemoteReranker
 GUARD_S = 120.0
 
 
-@contextmanager
-def serve(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run ``es-rerank serve`` until the block ends; yields the process and its log."""
-    command = [sys.executable, "-m", "es_rerank", "serve", "--port", "0", "--elasticsearch-url", NOWHERE]
-    variables = {**os.environ, **(environment or {}), "COLUMNS": "200"}
-    log = folder / "serve.log"
-    with (
-        log.open("wb") as out,
-        subprocess.Popen([*command, *arguments], stdout=out, stderr=out, env=variables) as process,
-    ):
-        try:
-            yield process, log
-        finally:
-            process.kill()
+ANYWHERE = ("--port", "0", "--elasticsearch-url", NOWHERE)
 
 
-def ended(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
+def ended(log: Path, arguments: Sequence[str]) -> tuple[int, str]:
     """Return the exit code of ``serve`` and what it printed."""
-    with serve(folder, *arguments) as (process, log):
+    with serve([*ANYWHERE, *arguments], log) as process:
         return process.wait(GUARD_S), log.read_text()
+
+
+def listening(log: Path) -> str:
+    """Return the address of a sidecar when it listens there."""
+    until(lambda: address_in(log))
+    return address_in(log)
 
 
 @pytest.mark.long
@@ -59,18 +49,16 @@ def test_a_reranker_that_cannot_be_loaded_ends_the_sidecar_with_its_exit_code(tm
     broken, embedder = tiny_cross_encoder(tmp_path / "broken"), tiny_bi_encoder(tmp_path / "embedder")
     graph = next(broken.glob("*.onnx"))
     graph.write_bytes(graph.read_bytes()[:-100])
-    code, said = ended(tmp_path, ["--reranker", str(broken), "--embedder", str(embedder)])
+    code, said = ended(tmp_path / "log", ["--reranker", str(broken), "--embedder", str(embedder)])
     assert code == 4
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert str(broken) in last
     assert "Traceback" not in said
-    with serve(tmp_path, "--reranker", "remote:http://127.0.0.1:9", "--embedder", str(embedder)) as (
-        process,
-        log,
-    ):
-        until(lambda: " on http" in log.read_text())
-        url = next(word for word in log.read_text().split() if word.startswith("http"))
+    log = tmp_path / "waits"
+    models = ["--reranker", "remote:http://127.0.0.1:9", "--embedder", str(embedder)]
+    with serve([*ANYWHERE, *models], log) as process:
+        url = listening(log)
         until(lambda: httpx.get(f"{url}/info", timeout=GUARD_S).status_code == 200)
         assert process.poll() is None
 
@@ -90,7 +78,7 @@ def test_a_reranker_that_cannot_be_loaded_ends_the_sidecar_with_its_exit_code(tm
 def test_what_can_never_serve_ends_with_the_exit_code_of_its_error(
     tmp_path: Path, arguments: list[str], code: int
 ) -> None:
-    found, said = ended(tmp_path, arguments)
+    found, said = ended(tmp_path / "log", arguments)
     assert (found, "Traceback" in said) == (code, False), said
     assert said.strip().splitlines()[-1].startswith("error: ")
 
@@ -176,9 +164,9 @@ def test_all_addresses_of_both_kinds_are_served(tmp_path: Path, host: str) -> No
         *("--reranker", str(tiny_cross_encoder(tmp_path / "reranker"))),
         *("--embedder", str(tiny_bi_encoder(tmp_path / "embedder"))),
     ]
-    with serve(tmp_path, "--host", host, *models) as (_, log):
-        until(lambda: " on http" in log.read_text())
-        url = next(word for word in log.read_text().split() if word.startswith("http"))
+    log = tmp_path / "log"
+    with serve([*ANYWHERE, "--host", host, *models], log):
+        url = listening(log)
         port = urlsplit(url).port
         assert url == f"http://[::]:{port}"
         for address in ("127.0.0.1", "[::1]"):

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from waiting_sidecar import until, waiting_sidecar
+from waiting import until
+from waiting_sidecar import waiting_sidecar
 
 GUARD_S = 60.0
 

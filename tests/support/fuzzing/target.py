@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
+from server import ready_address
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from .drafts import KEY
@@ -25,7 +25,7 @@ TREE = Path(__file__).parents[3]
 LONGEST_S = 20
 """Longest deadline of a request: some Elasticsearch itself never answers, and the sidecar must."""
 
-_READY_S = 120.0
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Target:
             return ""
         before = self.times.stat().st_size if self.times.exists() else 0
         self.process.send_signal(signal.SIGUSR1)
-        deadline = time.monotonic() + _READY_S
+        deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             text = self.times.read_text() if self.times.exists() else ""
             if len(text) > before and text.endswith("\n"):
@@ -98,7 +98,7 @@ def target(tree: Path, elasticsearch: str, folder: Path, more: Sequence[str] = (
         subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=tree) as process,
     ):
         try:
-            yield Target(_ready(process, log), process, log, times)
+            yield Target(ready_address(process, log), process, log, times)
         finally:
             process.terminate()
             try:
@@ -111,19 +111,3 @@ def _longest(tree: Path) -> dict[str, str]:
     """Return the setting of the longest deadline, where the sources of the tree know it."""
     known = "max_timeout_ms" in (tree / "es_rerank" / "settings.py").read_text(encoding="utf-8")
     return {"ES_RERANK_MAX_TIMEOUT_MS": str(LONGEST_S * 1000)} if known else {}
-
-
-def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        text = log.read_text("utf-8", "replace")
-        if process.poll() is not None:
-            raise RuntimeError(f"the sidecar ended: {text}")
-        address = next((word for word in text.split() if word.startswith("http://127.0.0.1")), None)
-        try:
-            if address and httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
-                return address
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)  # between two looks; what is awaited is the answer
-    raise RuntimeError(f"the sidecar is not ready: {log.read_text()}")
