@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
@@ -168,8 +167,7 @@ class LocalReranker(Closeable):
         the ``deadline``. At least a quarter of the tokens beside the query belongs to the passage, however
         long the context is.
         """
-        cut = self._cutter(query, Watch(deadline))
-        return [[] if deadline is not None and time.monotonic() >= deadline else cut(text) for text in texts]
+        return list(map(self._cutter(query, Watch(deadline)), texts))
 
     async def acut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None
@@ -179,12 +177,9 @@ class LocalReranker(Closeable):
         Raises OverloadError when the work that waits leaves no time to score what is cut.
         """
         self._pool.check(deadline)
-        watch = Watch(deadline)
-        work = Work(self._cutter(query, watch), texts, characters, self._cutting, counts=False)
-        try:
+        with Watch(deadline) as watch:
+            work = Work(self._cutter(query, watch), texts, characters, self._cutting, counts=False)
             _, passages = await self._pool.arun_call(work, deadline=deadline, urgent=True)
-        finally:
-            watch.end()  # if the caller has left, the thread would otherwise go on
         return [of_text or [] for of_text in passages]
 
     def _cutter(self, query: str, watch: Watch) -> Callable[[tuple[str, str]], list[Passage]]:
@@ -197,8 +192,9 @@ class LocalReranker(Closeable):
 
         def cut(contextual: tuple[str, str]) -> list[Passage]:
             context, text = contextual
-            room = room_beside(query)
             try:
+                watch()
+                room = room_beside(query)
                 beside = whole.count(well_formed(context), watch) if context else 0
                 return self._cut(text, max(room - beside, room // 4, 1), room, watch)
             except TimeUpError:

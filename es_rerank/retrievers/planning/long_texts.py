@@ -57,8 +57,7 @@ async def achunks(
     ``deadline`` is absolute, in seconds of ``time.monotonic()``. Raises DeadlineError when it comes first,
     OverloadError when it would come first because too much work waits.
     """
-    watch = Watch(deadline)
-    try:
+    with Watch(deadline) as watch:
         (found,) = await text_threads().arun(
             lambda texts: chunks(query, texts, chunking, size, watch),
             [texts],
@@ -66,8 +65,6 @@ async def achunks(
             rate=_CHUNKING,
             deadline=deadline,
         )
-    finally:
-        watch.end()  # if the caller has left, the thread would otherwise go on
     if found is None:
         raise DeadlineError(f"the deadline came when 0 of {len(texts)} texts were cut")
     return found
