@@ -268,8 +268,11 @@ class Service:
         The time counts from the head of the request: its body may have taken some of it, or all. A deadline
         above the limit of the caller's key is shortened to it, as the default one is.
         """
-        wanted_s = self.limits.timeout_s if wanted_s is None else wanted_s
-        return max(_of_key(wanted_s) - elapsed_s(), 0.0)
+        seconds = self.limits.timeout_s if wanted_s is None else wanted_s
+        key = KEY.get()
+        if key is not None and key.max_timeout_ms is not None:
+            seconds = min(seconds, key.max_timeout_ms / 1000)
+        return max(seconds - elapsed_s(), 0.0)
 
     def deadline(self, wanted_s: float | None) -> float:
         """Return the deadline of a request that wants ``wanted_s`` seconds, in the time of ``monotonic``."""
@@ -279,9 +282,9 @@ class Service:
         """Return the seconds that Elasticsearch may take for a request that it answers as a whole.
 
         Without a wish of the caller that is the longest deadline, because Elasticsearch has none of its own.
+        No key bounds it: the paths of these requests need none.
         """
-        longest = self.limits.longest_s
-        return _of_key(longest if wanted_s is None else min(wanted_s, longest))
+        return self.limits.longest_s if wanted_s is None else wanted_s
 
     def check_documents(self, count: int) -> None:
         """Raise TooLargeError if ``count`` is over the limit of documents in one request."""
@@ -337,10 +340,3 @@ class Service:
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
         return (await self.readiness.found()).warnings
-
-
-def _of_key(seconds: float) -> float:
-    """Return the seconds, or the longest deadline of the caller's key if that is less."""
-    key = KEY.get()
-    own = None if key is None else key.max_timeout_ms
-    return seconds if own is None else min(seconds, own / 1000)
