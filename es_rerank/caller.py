@@ -50,21 +50,22 @@ LATER_S: ContextVar[float] = ContextVar("es_rerank_later_s", default=0.0)
 
 def followed_by(seconds: float) -> AbstractContextManager[None]:
     """Let so many more estimated seconds of work follow what the block asks for."""
-    return _during(LATER_S, LATER_S.get() + seconds)
+    return during(LATER_S, LATER_S.get() + seconds)
 
 
 def as_a_whole(*, wanted: bool = True) -> AbstractContextManager[None]:
     """Let the work that the block asks for be of use only as a whole, or in part too if not ``wanted``."""
-    return _during(WHOLE, wanted)
+    return during(WHOLE, wanted)
 
 
 def continuing() -> AbstractContextManager[None]:
     """Let what the block asks for be a part of work that was admitted."""
-    return _during(CONTINUES, True)
+    return during(CONTINUES, True)
 
 
 @contextmanager
-def _during(variable: ContextVar[T], value: T) -> Iterator[None]:
+def during(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Set a context variable for what the block does, and set it back: one task may serve many requests."""
     before = variable.set(value)
     try:
         yield

@@ -6,7 +6,7 @@ import hashlib
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...caller import CALLER, KNOWN_BY, Caller
+from ...caller import CALLER, KNOWN_BY, Caller, during
 from ..upstream.headers import known_by
 
 
@@ -35,10 +35,5 @@ class Callers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        before, known_before = CALLER.set(caller_of(scope)), KNOWN_BY.set(known_by(scope))
-        try:
+        with during(CALLER, caller_of(scope)), during(KNOWN_BY, known_by(scope)):
             await self._app(scope, receive, send)
-        finally:
-            # A connection that is kept alive may be served by one task for many requests.
-            CALLER.reset(before)
-            KNOWN_BY.reset(known_before)

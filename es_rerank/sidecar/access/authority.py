@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from ...caller import CALLER, Caller
+from ...caller import CALLER, Caller, during
 from ...defaults import MAX_OPTIONS, MAX_TEXT_CHARACTERS
 from ...errors import RequestError, TooLargeError, UnauthorizedError
 from ...off_loop import is_large
@@ -62,22 +62,14 @@ def require_key(request: Request) -> Key | None:
 
 @contextmanager
 def _served_as(key: Key | None, request: Request) -> Iterator[None]:
-    """Set the key of the request that the block serves, and the caller whose share of the models it takes.
-
-    Both are set back: one task may serve several requests.
-    """
-    before = KEY.set(key)
+    """Set the key of the request that the block serves, and the caller whose share of the models it takes."""
     if key is not None:
         tell_key(key.name)
     # By its name: the same key written in another way is the same caller.
     # Without keys nobody has checked the header: with a new one for each request, a caller would be many.
     caller = peer_of(request.scope) if key is None else _caller_of(key)
-    caller_before = CALLER.set(caller)
-    try:
+    with during(KEY, key), during(CALLER, caller):
         yield
-    finally:
-        CALLER.reset(caller_before)
-        KEY.reset(before)
 
 
 def _caller_of(key: Key) -> Caller:
