@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import socket
-import struct
 import sys
 from contextlib import suppress
 from typing import Any
@@ -32,6 +30,7 @@ from ...errors import (
 )
 from ...retrievers.execution.product import PRODUCT, PRODUCT_HEADER
 from ..record import ENDING, Ending
+from ..reset import reset
 from .connections import RETRY_BUSY_S, RETRY_STOPPING_S, Connections
 from .progress import BodyClock, ConnectionLimits, WriteClock
 from .target import to_origin_form
@@ -39,9 +38,6 @@ from .target import to_origin_form
 _LINGER_S = 2.0
 """How long a connection is still read, and what comes is dropped, after an answer that ends it: a caller
 that is still sending would otherwise get a reset instead of the answer (as nginx's ``lingering_close``)."""
-
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with 0 seconds: closing sends a reset, so that the caller sees that its answer was cut."""
 
 
 class Connection(H11Protocol):
@@ -289,10 +285,8 @@ class Connection(H11Protocol):
 
     def reset(self) -> None:
         """Close the connection so that the caller sees that something is missing."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._abort()
+        self._aborted = True
+        reset(self.transport)
 
     def _abort(self) -> None:
         self._aborted = True

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import ssl
-import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from ...observation import stage, trouble
 from ...retrievers.execution.product import foreign, is_foreign
 from ...retrievers.execution.telling import of_status
 from ..record import onward, tell_forwarded
+from ..reset import reset
 from .headers import OF_THE_CONNECTION, forwarded
 
 _WHOLE_BYTES = 1 << 16
@@ -36,9 +35,6 @@ IDLE_S = 600.0
 that take Elasticsearch longer have a form that does not wait (``wait_for_completion=false``)."""
 
 CHECK = "check --elasticsearch-url of the sidecar and, for https, ES_RERANK_ELASTICSEARCH_CA_CERTS"
-
-_RESET = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER by which closing a connection resets it: linger for no seconds."""
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -182,10 +178,7 @@ class _Connector(aiohttp.TCPConnector):
         transport = protocol.transport
         super()._release(key, protocol, should_close=should_close)
         if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
-            connection = transport.get_extra_info("socket")
-            if connection is not None:  # the system too would wait until its part of the body is taken
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            transport.abort()
+            reset(transport)
 
 
 def unreachable(error: BaseException, reason: str) -> UnreachableError:
