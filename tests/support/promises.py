@@ -236,7 +236,7 @@ Without a file, SIGHUP changes nothing either, and the log says so.
 The sidecar checks the length of a request first, then its key. Only then does it read the body.
     tests/node/test_admission.py::test_without_the_key_nothing_is_read_or_parsed
     tests/node/test_admission.py::test_a_body_that_says_it_is_too_long_is_not_read
-The log names places in the code and types of errors. It never contains what callers sent.
+An unexpected error is logged by its type and its place in the code, without its message
     tests/node/test_log.py::test_a_500_logs_the_place_and_no_value
     tests/node/test_log.py::test_the_log_of_a_real_sidecar
 Our own pages are below `/_rerank/`, where no index can be.
@@ -274,7 +274,7 @@ A deadline above the `max_timeout_ms` of the caller's key is shortened to it.
     tests/unit/test_serve_process.py::test_all_addresses_of_both_kinds_are_served
 A `remote:` reranker trusts the CA in the variable `SSL_CERT_FILE`
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
-What callers see, what the log says and what is true afterwards stands in [docs/faults.md](docs/faults.md)
+[docs/faults.md](docs/faults.md) says what callers see, what the log says and what is true afterwards.
     tests/unit/test_fault_table.py::test_the_table_is_that_of_the_tests
 A search that the sidecar sends on ends at `X-Rerank-Timeout-Ms`
     tests/node/test_faults_elasticsearch.py::test_a_search_that_is_not_answered_ends_at_its_deadline
@@ -1130,7 +1130,7 @@ With `--alone` or with an exported folder, only the sidecar is measured.
 offers each server 1.2, 2 and 3 times its own capacity, 60 s each (`--seconds`).
     tests/unit/test_bench_overload.py::test_an_overload_lasts_a_minute_at_1_2_2_and_3_times_the_capacity
     tests/unit/test_bench_overload.py::test_each_server_is_offered_multiples_of_its_own_capacity
-The server is bound to one core and the sender to another;
+The sender is bound to one core and the server to the others;
     tests/unit/test_bench_overload.py::test_a_server_is_bound_to_its_cores_and_the_bench_to_another
     tests/unit/test_bench_overload.py::test_the_bench_gets_a_core_that_no_server_has_if_there_is_one
 Each request has a deadline of 2 s (`--deadline`).

@@ -109,7 +109,7 @@ unless `es_rerank.allow_plain_http` is set
 is answered by the sidecar.
     tests/node/test_own_pages.py::test_an_index_with_the_name_of_a_path_of_ours_can_be_searched
     tests/node/test_existence.py::test_an_index_with_the_name_of_a_path_may_be_looked_for
-In every case `HEAD /healthz` and `HEAD /readyz` are
+Also without `--pass-through` it answers `HEAD /healthz` and `HEAD /readyz`
     tests/node/test_wire_attacks.py::
         test_health_answers_head_and_no_redirect_names_a_foreign_host
 Searches in such an index work.
