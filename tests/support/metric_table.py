@@ -22,7 +22,7 @@ LOG = """
 ## Times in the log
 
 The line of a request has the times of its stages: `es_rerank.stages` in the format `json`, `STAGE_ms` in
-the format `text`. `es_rerank.parts` has the times of the work of models, which are within the stages
+the format `console`. `es_rerank.parts` has the times of the work of models, which are within the stages
 `embed` and `rerank`. All are in milliseconds; `event.duration` is in nanoseconds, as ECS says. Stages of an
 `_msearch` run side by side, so that their sum may exceed the time of the request. The stages are those of
 `es_rerank_stage_duration_seconds`. The parts:
