@@ -174,7 +174,7 @@ class Record:
 
         https://www.w3.org/TR/server-timing/
         """
-        so_far = {**self.stages, "total": time.perf_counter() - self._began}
+        so_far = {**self.stages, "total": self.elapsed_s()}
         return ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in so_far.items())
 
     def elapsed_s(self) -> float:
@@ -193,7 +193,7 @@ class Record:
         for stage in list(self.running or ()):
             stage.count()
         self.running = None
-        self.seconds = time.perf_counter() - self._began
+        self.seconds = self.elapsed_s()
         self.tokens = sum(tokens for _, tokens in self.batches)
         ending: Ending | None = self.scope.get(ENDING)
         if ending is not None:
