@@ -126,23 +126,14 @@ def tei_error(request: Request, error: EsRerankError) -> Response:
     loading, the status of the error itself for a wrong key or a passed deadline, and 424 (TEI's status for
     errors of its backend) for all other errors.
     """
-    status = outcome_of(error).status
+    status, headers = outcome_of(error).status, {}
     if isinstance(error, (OverloadError, LoadingError)):
         kind = "Overloaded" if isinstance(error, OverloadError) else "Unhealthy"
-        return answer(request, {"error": message_of(error), "error_type": kind}, status, retry_after(error))
-    if isinstance(error, UnauthorizedError):
-        return answer(
-            request,
-            {"error": message_of(error), "error_type": "Unauthorized"},
-            status,
-            {"WWW-Authenticate": "Bearer"},
-        )
-    if isinstance(error, RequestError):
-        return answer(
-            request, {"error": message_of(error), "error_type": "Validation"}, 413 if status == 413 else 422
-        )
-    return answer(
-        request,
-        {"error": message_of(error), "error_type": "Backend"},
-        status if isinstance(error, DeadlineError) else 424,
-    )
+        headers = retry_after(error)
+    elif isinstance(error, UnauthorizedError):
+        kind, headers = "Unauthorized", {"WWW-Authenticate": "Bearer"}
+    elif isinstance(error, RequestError):
+        kind, status = "Validation", 413 if status == 413 else 422
+    else:
+        kind, status = "Backend", status if isinstance(error, DeadlineError) else 424
+    return answer(request, {"error": message_of(error), "error_type": kind}, status, headers)
