@@ -25,7 +25,7 @@ from es_rerank.retrievers.grammar.parameters import (
     as_arguments,
     check_parameters,
 )
-from es_rerank.retrievers.grammar.tree import text_embedding_leaves
+from es_rerank.retrievers.grammar.unparsed_tree import text_embedding_leaves
 from es_rerank.retrievers.planning.documents import candidates_of
 from es_rerank.retrievers.ranking.ranked_node import json_score
 from es_rerank.scores import standardise

@@ -36,9 +36,11 @@ from es_rerank.retrievers.grammar.tree import (
     TextEmbedding,
     TextSimilarityReranker,
     Weighted,
+    nodes_of,
+)
+from es_rerank.retrievers.grammar.unparsed_tree import (
     has_retriever_run_here,
     needs_es_rerank,
-    nodes_of,
     text_embedding_leaves,
 )
 

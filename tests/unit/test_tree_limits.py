@@ -20,7 +20,8 @@ from es_rerank.defaults import (
 )
 from es_rerank.errors import EsRerankError, RequestError, TooLargeError
 from es_rerank.retrievers.grammar.request import read_request
-from es_rerank.retrievers.grammar.tree import nodes_of, retrievers_in, size_of
+from es_rerank.retrievers.grammar.tree import nodes_of
+from es_rerank.retrievers.grammar.unparsed_tree import retrievers_in, size_of
 from es_rerank.retrievers.planning.document_sets import documents_query
 from es_rerank.retrievers.planning.leaves import leaf_searches
 from es_rerank.types import Candidate

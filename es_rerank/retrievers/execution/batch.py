@@ -13,7 +13,7 @@ from elasticsearch import ApiError, ConnectionTimeout
 from ...defaults import MAX_RETRIEVERS_OF_MSEARCH
 from ...errors import DeadlineError, RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, as_arguments, check_parameters, given
-from ..grammar.tree import needs_es_rerank, size_of
+from ..grammar.unparsed_tree import needs_es_rerank, size_of
 from ..response.client_answers import client_error, response
 from ..response.filter_path import check_filter_path, selected
 from .scoring import MORE_TIME

@@ -24,9 +24,8 @@ from ..grammar.tree import (
     TextEmbedding,
     TextSimilarityReranker,
     nodes_of,
-    retrievers_in,
-    text_embedding_leaves,
 )
+from ..grammar.unparsed_tree import retrievers_in, text_embedding_leaves
 from ..response.inside_answer import inside_answer
 from .commands import Context, FindPlugin, SearchInside, Steps
 from .mappings import check_indices

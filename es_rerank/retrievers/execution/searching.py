@@ -25,15 +25,8 @@ from ..grammar.parameters import (
 )
 from ..grammar.plugin_names import only_inside
 from ..grammar.request import read_request
-from ..grammar.tree import (
-    RETRIEVERS_RUN_HERE,
-    VECTOR_BUILDER,
-    FirstStage,
-    Query,
-    has_retriever_run_here,
-    needs_es_rerank,
-    size_of,
-)
+from ..grammar.tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER, FirstStage, Query
+from ..grammar.unparsed_tree import has_retriever_run_here, needs_es_rerank, size_of
 from ..grammar.values import read_value
 from ..planning.short_form import check_query, nothing_for, retriever_for
 from ..response.answer import SearchStats

@@ -9,11 +9,8 @@ from typing import Any
 from ...errors import IndexMismatchError
 from ...models import Embedder
 from ..grammar.parsing import parse
-from ..grammar.tree import (
-    Knn,
-    TextEmbedding,
-    text_embedding_leaves,
-)
+from ..grammar.tree import Knn, TextEmbedding
+from ..grammar.unparsed_tree import text_embedding_leaves
 from ..planning.index_schema import IndexSchema
 from .commands import Context, EmbedQuery, Steps
 from .mappings import indices_of_pit, refuse_absent, schema_for

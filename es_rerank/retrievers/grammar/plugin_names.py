@@ -16,9 +16,8 @@ from .tree import (
     Standard,
     TextEmbedding,
     TextSimilarityReranker,
-    has_retriever_run_here,
-    retrievers_in,
 )
+from .unparsed_tree import has_retriever_run_here, retrievers_in
 
 RERANKER = "es_rerank"
 """The plugin's name of ``text_similarity_reranker``."""

@@ -78,7 +78,8 @@ def read_request(
     RetrieverParsingError when Elasticsearch's grammar does not know the tree or a key, or does not take a
     value. Raises InvalidSearchError when a key cannot stand beside a retriever. Raises RequestError for
     ``slice``, for a ``min_score`` that would be compared with blended scores, and for windows or filters over
-    the limits of ``check_windows`` and ``check_filters``. The tree is within the limits of ``tree.size_of``.
+    the limits of ``check_windows`` and ``check_filters``. The tree is within the limits of
+    ``unparsed_tree.size_of``.
     """
     read = {key: _read(key, value, elasticsearch_runs) for key, value in body.items()}
     tree: Retriever = read["retriever"]

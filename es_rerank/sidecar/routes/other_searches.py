@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from ...errors import InvalidSearchError, RequestError
 from ...retrievers.grammar.json_values import read_json
 from ...retrievers.grammar.plugin_names import NAMES
-from ...retrievers.grammar.tree import RETRIEVERS_RUN_HERE, retrievers_in
+from ...retrievers.grammar.tree import RETRIEVERS_RUN_HERE
+from ...retrievers.grammar.unparsed_tree import retrievers_in
 from ..messages.body import Counted, read_body
 from ..messages.wire import parsed
 from ..service import Service

@@ -23,7 +23,7 @@ from ...retrievers.grammar.parameters import (
     whole_number,
 )
 from ...retrievers.grammar.suggestions import close_to
-from ...retrievers.grammar.tree import needs_es_rerank, size_of
+from ...retrievers.grammar.unparsed_tree import needs_es_rerank, size_of
 from ..messages.body import Counted, read_body
 from ..messages.formats import check_answerable, check_readable, is_json
 from ..messages.paths import Index
