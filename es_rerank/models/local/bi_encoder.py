@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -169,9 +170,7 @@ class BiEncoder(Closeable):
 
         def encode(item: T) -> tuple[R, list[Encoded]]:
             made, texts = make(item)
-            encoded = list(self._texts.encode(prefix + text for text in texts))
-            self._lengths.learn(self._pool, prefix, texts, encoded)
-            return made, encoded
+            return made, self._encoded(prefix, texts)
 
         def then(found: list[tuple[R, list[Encoded]]]) -> Work[Sequence[int], list[tuple[int, FloatArray]]]:
             return self._runs.work(list(chain.from_iterable(encoded for _, encoded in found)), runs)
@@ -199,18 +198,19 @@ class BiEncoder(Closeable):
     ) -> Before[Sequence[str], list[Encoded]]:
         """Return the work of a call: tokenise the texts piece by piece, then run the graph on them."""
         prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
-
-        def encode(piece: Sequence[str]) -> list[Encoded]:
-            encoded = list(self._texts.encode(prefix + text for text in piece))
-            self._lengths.learn(self._pool, prefix, piece, encoded)
-            return encoded
-
+        encode = timed_tokenization(partial(self._encoded, prefix))
         return Before(
-            Work(timed_tokenization(encode), pieces(texts), characters, self._tokenizing, counts=False),
+            Work(encode, pieces(texts), characters, self._tokenizing, counts=False),
             lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),
             self._lengths.expected(prefix, texts),
             self._runs.rate,
         )
+
+    def _encoded(self, prefix: str, texts: Sequence[str]) -> list[Encoded]:
+        """Tokenise texts, each behind the prefix."""
+        encoded = list(self._texts.encode(prefix + text for text in texts))
+        self._lengths.learn(self._pool, prefix, texts, encoded)
+        return encoded
 
     def _finite(self, vectors: FloatArray) -> FloatArray:
         if not np.isfinite(vectors).all():
