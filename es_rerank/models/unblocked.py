@@ -10,16 +10,10 @@ import numpy as np
 from ..engine.other_threads import users_threads
 from ..errors import DeadlineError
 from ..types import Passage
-from . import AsyncCutting, AsyncEmbedder, Embedder, LongTextReranker, Reranker, Vectors
+from . import AsyncCutting, AsyncEmbedder, Embedder, LongTextReranker, Vectors
 
 _PIECE = 128
 """Most texts in one call of a user's embedder. Between two calls it is seen whether the caller left."""
-
-
-def expected_s(reranker: Reranker, query: str, passages: Sequence[str]) -> float:
-    """Return the estimated seconds that a reranker takes one thread, 0 where it is not known."""
-    estimate = getattr(reranker, "expected_s", None)
-    return 0.0 if estimate is None else float(estimate(query, passages))
 
 
 async def aembed(

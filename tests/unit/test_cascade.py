@@ -22,9 +22,9 @@ from es_rerank.errors import ModelError, ModelFolderError, SettingsError
 from es_rerank.models import LoadedReranker, LongTextReranker
 from es_rerank.models.closeable import Closeable
 from es_rerank.models.load import check_reranker
-from es_rerank.models.unblocked import expected_s
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
+from es_rerank.models.wrappers.wrapped import expected_s
 from es_rerank.node.checks import check_model
 from es_rerank.types import Scores
 

@@ -16,8 +16,8 @@ from ...off_loop import is_large, off_loop_if
 from ...types import Passage, Scale, Scores
 from .. import LoadedReranker, LongTextReranker, Reranker
 from ..closeable import Closeable
-from ..unblocked import acut, expected_s
-from .wrapped import WrappedReranker
+from ..unblocked import acut
+from .wrapped import WrappedReranker, expected_s
 
 _DIGEST_BYTES = 16
 """128 bits: the chance that any two of 100,000 pairs have the same digest is 1e-29."""

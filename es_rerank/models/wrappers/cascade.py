@@ -13,7 +13,8 @@ from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
-from ..unblocked import acut, expected_s
+from ..unblocked import acut
+from .wrapped import expected_s
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth

@@ -1,6 +1,8 @@
-"""The base class of a reranker that wraps another one."""
+"""The base class of a reranker that wraps another one, and what a wrapper asks of any reranker."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ...types import Calibration
 from .. import Reranker
@@ -31,3 +33,9 @@ class WrappedReranker:
     def scripts(self) -> tuple[str, ...] | None:
         """The scripts that the wrapped reranker was trained on, None if that is not known."""
         return getattr(self._inner, "scripts", None)
+
+
+def expected_s(reranker: Reranker, query: str, passages: Sequence[str]) -> float:
+    """Return the estimated seconds that a reranker takes one thread, 0 where it is not known."""
+    estimate = getattr(reranker, "expected_s", None)
+    return 0.0 if estimate is None else float(estimate(query, passages))
