@@ -256,8 +256,8 @@ async def _written(command: Command) -> tuple[Command, int | None]:
 def _sent(command: Command, connection: Connection[Any], context: Context) -> Any:  # noqa: ANN401
     """Send the request of a command. Returns the response (asynchronous client: an awaitable of it)."""
     if isinstance(command, Forward):
-        whole = connection.within(context.remaining_s()) if command.bounded else connection.client
-        return whole.search(**command.arguments)
+        client = connection.within(context.remaining_s()) if command.bounded else connection.client
+        return client.search(**command.arguments)
     if isinstance(command, FindPlugin | FindVersion):
         left = context.remaining_s()
         brief = connection.within(_FIND_S if left is None else min(left, _FIND_S))
