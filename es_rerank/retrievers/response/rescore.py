@@ -93,17 +93,16 @@ def _with_texts(candidate: Candidate, field: Sequence[str]) -> Candidate:
         elif text := field_text(candidate.hit, name):
             context.append(text)
     if last_text:
-        read = replace(
-            candidate, context="\n".join(context), passages=(Passage(last_text, 0, 0),), whole=True
-        )
-    else:
-        read = replace(
+        passages = [Passage(last_text, 0, 0)]
+    return bounded(
+        replace(
             candidate,
             context="\n".join(context),
             passages=tuple(passages[:PASSAGE_CAP]),
+            whole=bool(last_text),
             capped=len(passages) > PASSAGE_CAP,
         )
-    return bounded(read)
+    )
 
 
 def rescored(
