@@ -5,11 +5,13 @@ A record holds counts, times and names of a closed set. It holds no text, query,
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...caller import during
 from ...observation import OBSERVER
 from ..access.authority import KeyedRoute
 from ..messages.methods import METHODS
@@ -67,18 +69,13 @@ class Observed:
                 record.answered |= not message.get("more_body", False)
             await send(message)
 
-        before = OBSERVER.set(record)
         try:
-            if span is None:
+            with during(OBSERVER, record), nullcontext() if span is None else span:
                 await self._app(scope, receive_and_count, send_and_count)
-            else:
-                with span:
-                    await self._app(scope, receive_and_count, send_and_count)
         except BaseException as error:
             record.broke_off(error)
             raise
         finally:
-            OBSERVER.reset(before)
             self._end(record, scope, span)
 
     def _end(self, record: Record, scope: Scope, span: Any) -> None:  # noqa: ANN401 see __init__
