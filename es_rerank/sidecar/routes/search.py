@@ -140,16 +140,15 @@ async def search_index(request: Request, index: Index, service: Running) -> Resp
 
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
-    sent = await read_body(
-        request, service.limits.body_bytes, Counted() if is_json(request) else None, _has_retriever
-    )
+    counted = Counted() if is_json(request) else None
+    sent = await read_body(request, service.limits.body_bytes, counted, _has_retriever)
     plain, body = sent.plain or request.query_params.get("source", "").encode("utf-8", "replace"), None
-    if not is_json(request):
+    if counted is None:
         check_readable(request, plain, service.elasticsearch_runs)
     elif _has_retriever(plain):
         sent.check()
         if not sent.plain:
-            Counted().check(plain)
+            counted.check(plain)
         body = await parsed(request, plain, lambda data: _run_here(data, service.elasticsearch_runs))
     if body is None:
         return await forwarded_search(request, service, sent.data, again=True)
@@ -157,10 +156,11 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     given = _parameters(request, in_body=bool(sent.data))
     named = given.pop("index", None)
     where = index or named
-    check_backlog(service, body["retriever"], timeout_s(request))
+    wanted_s = timeout_s(request)
+    check_backlog(service, body["retriever"], wanted_s)
     client = service.client(request.headers)
     response = await cancel_on_disconnect(
-        request, client.search(index=where, body=body, timeout_s=timeout_s(request), **given)
+        request, client.search(index=where, body=body, timeout_s=wanted_s, **given)
     )
     return answer(request, response.body, headers=_warning(response.meta))
 
@@ -278,10 +278,10 @@ async def msearch_index(request: Request, index: Index, service: Running) -> Res
 
 
 async def _msearch(request: Request, service: Service, index: str | None) -> Response:
-    lines = Counted(lines=2 * _MOST_SEARCHES) if is_json(request) else None
-    sent = await read_body(request, service.limits.body_bytes, lines, _has_retriever)
+    counted = Counted(lines=2 * _MOST_SEARCHES) if is_json(request) else None
+    sent = await read_body(request, service.limits.body_bytes, counted, _has_retriever)
     searches = None
-    if lines is None:
+    if counted is None:
         check_readable(request, sent.plain, service.elasticsearch_runs)
     elif _has_retriever(sent.plain):
         sent.check()
