@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from es_rerank.research.bench.servers import TEI_DIALECT, Server, free_port
@@ -43,8 +44,20 @@ Start = Callable[[str], Server]
 """Starts a stand-in by its behaviour."""
 
 
-def stand_in(behaviour: str, folder: Path) -> Server:
-    """Start a stand-in; its program and its log lie in ``folder``."""
+@contextmanager
+def stand_ins(folder: Path) -> Iterator[Start]:
+    """Yield what starts stand-ins, and close these when the block ends. Their files lie in ``folder``."""
+    with ExitStack() as started:
+
+        def start(behaviour: str) -> Server:
+            server = _stand_in(behaviour, folder)
+            started.callback(server.close)
+            return server
+
+        yield start
+
+
+def _stand_in(behaviour: str, folder: Path) -> Server:
     path, port = folder / "fake.py", free_port()
     path.write_text(FAKE, encoding="utf-8")
     command = [sys.executable, str(path), behaviour, "--port", str(port)]

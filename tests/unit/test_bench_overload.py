@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instant_loop import instantly
-from rerank_stand_in import Start, stand_in
+from rerank_stand_in import Start, stand_ins
 from tiny_models import tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -258,15 +258,8 @@ def test_capacity_is_measured_for_a_time_too() -> None:
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a stand-in by its behaviour."""
-    started = list[Server]()
-
-    def start(behaviour: str) -> Server:
-        started.append(stand_in(behaviour, tmp_path))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.close()
+    with stand_ins(tmp_path) as start:
+        yield start
 
 
 needs_cores = pytest.mark.skipif(
