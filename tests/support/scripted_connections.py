@@ -118,6 +118,12 @@ async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
     await answered(send, str(size).encode())
 
 
+async def gone(receive: Receive) -> None:
+    """Return when an application is told that its caller left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def answered(send: Send, body: bytes) -> None:
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -17,7 +17,7 @@ from scripted_connections import (
     refused,
     settle,
 )
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from es_rerank.sidecar.server.progress import BodyClock, ConnectionLimits, WriteClock
 
@@ -164,14 +164,19 @@ async def test_a_body_slower_than_the_least_rate_is_refused() -> None:
     refused(transport, 408, "timeout_exception")
 
 
-async def test_the_time_in_which_the_sidecar_does_not_read_is_not_the_callers() -> None:
-    go_on = asyncio.Event()
+def reads_after(go_on: asyncio.Event) -> ASGIApp:
+    """Return an application that reads the body when it may go on."""
 
     async def waits(scope: Scope, receive: Receive, send: Send) -> None:
         await go_on.wait()
         await reads_all(scope, receive, send)
 
-    script = Script(waits)
+    return waits
+
+
+async def test_the_time_in_which_the_sidecar_does_not_read_is_not_the_callers() -> None:
+    go_on = asyncio.Event()
+    script = Script(reads_after(go_on))
     connection, transport = begun(script, 200_000)
     connection.data_received(b"x" * 100_000)
     await settle()
@@ -190,12 +195,7 @@ async def test_the_time_in_which_the_sidecar_does_not_read_is_not_the_callers() 
 
 async def test_a_caller_that_waits_to_be_asked_for_its_body_is_not_late() -> None:
     go_on = asyncio.Event()
-
-    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
-        await go_on.wait()
-        await reads_all(scope, receive, send)
-
-    script = Script(waits)
+    script = Script(reads_after(go_on))
     connection, transport = script.connection()
     connection.data_received(
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"

@@ -12,6 +12,7 @@ from scripted_connections import (
     asked,
     begun,
     ending_tasks,
+    gone,
     parsed,
     reads_all,
     refused,
@@ -34,8 +35,7 @@ async def stays(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] != "/work":
         await reads_all(scope, receive, send)
         return
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await gone(receive)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from scripted_connections import Script, Transport, asked, begun, ending_tasks, parsed, settle
+from scripted_connections import Script, Transport, asked, begun, ending_tasks, gone, parsed, settle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from es_rerank.errors import UnavailableError
@@ -32,8 +32,7 @@ class Kept:
 
 async def leaves(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that answers 499 when it is told that its caller left, as the routes do."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await gone(receive)
     await send({"type": "http.response.start", "status": 499, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -80,8 +79,7 @@ async def test_an_answer_that_the_sidecar_cuts_is_its_failure() -> None:
     async def streams(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"some", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await gone(receive)
         await send({"type": "http.response.body", "body": b""})
 
     kept = Kept()
