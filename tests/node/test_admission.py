@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
 
 from es_rerank import RerankClient
 from es_rerank.node import Node
 from es_rerank.sidecar.access.keys import key_hash
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -54,15 +54,7 @@ async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
         limits,
         (key_hash("the-key"),),
     )
-    app = create_app(running)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
-        ) as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(running, headers=JSON) as client:
         yield client
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER
 from elasticsearch import AsyncElasticsearch
 from retriever_bodies import LEAF, rrf
 
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -29,17 +29,10 @@ JSON = {"content-type": "application/json"}
 @pytest.fixture
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     model = WordOverlapReranker()
-    app = create_app(
-        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
-    )
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
-        ) as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(
+        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER)),
+        headers=JSON,
+    ) as client:
         yield client
 
 

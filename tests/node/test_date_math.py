@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from es_rerank import RerankClient
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -48,13 +48,7 @@ def expression(es: Elasticsearch, index: str) -> str:
 @pytest.fixture
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     service = Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({MODEL: Organised()}, EMBEDDER))
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(service) as client:
         yield client
 
 

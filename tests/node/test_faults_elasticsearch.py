@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import psutil
 import pytest
+from app_client import app_client
 from beside import HERE, THERE
 from elasticsearch import AsyncElasticsearch
 from fault_table import fault
@@ -22,7 +23,6 @@ from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from waiting import until
 
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 
 PATIENCE_S = 60.0
@@ -282,11 +282,7 @@ async def test_other_requests_end_when_nothing_moves(size: int) -> None:
         service = Service(
             AsyncElasticsearch(node.url), lambda: ({}, None), Limits(idle_s=0.3), pass_through=True
         )
-        app = create_app(service)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-        ):
+        async with app_client(service) as client:
             node.behave("mute")
             answer = await client.post("/_bulk", content=body(), headers=LINES)
             assert said(answer) == (504, "deadline_exception")

@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from beside import filled_index
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from retriever_bodies import reranker
 
 from es_rerank.models.wrappers.cached import ScoreCache, cached
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -50,13 +50,7 @@ def counting() -> Counting:
 async def caller(node: Node, counting: Counting) -> AsyncIterator[httpx.AsyncClient]:
     model = cached(counting, ScoreCache(), "one")
     service = Service(AsyncElasticsearch(node.url), lambda: ({"word-overlap": model}, None))
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(service) as client:
         counting.scored = 0
         yield client
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, AuthenticationException, AuthorizationException, Elasticsearch
 from own_nodes import secured_node
@@ -23,7 +24,6 @@ from tls import behind_tls
 from es_rerank.models import Reranker
 from es_rerank.node import Node
 from es_rerank.sidecar.access.keys import key_hash
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -57,15 +57,7 @@ def service(url: str, reranker: Reranker | None = None, **more: Any) -> Service:
 
 
 async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(running)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://sidecar", timeout=60
-        ) as client,
-    ):
-        while running.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(running, timeout=60) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from app_client import app_client
 from drawn_trees import PROPERTIES, documents, search
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
@@ -20,7 +21,6 @@ from es_rerank.node import Node
 from es_rerank.retrievers.execution.plugin_info import PluginInfo
 from es_rerank.retrievers.execution.run import Connection, run
 from es_rerank.retrievers.execution.searching import Searching, searching
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -320,13 +320,7 @@ async def gateway(
         return {reranker.name: reranker}, load_embedder(folders[1])
 
     service = Service(AsyncElasticsearch(plugin_node.url, max_retries=0), load)
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(service) as client:
         yield client
 
 

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 from es_rerank import DeadlineError, RerankClient
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -117,13 +116,7 @@ async def test_the_gateway_says_so_too(filled: Elasticsearch, plugin_node: Node)
     service = Service(
         AsyncElasticsearch(plugin_node.url), lambda: ({model.name: model}, None), plugin="always"
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(service) as client:
         body = {"retriever": reranked(allow_rerank_failures=True)}
         answer = await client.post(f"/{INDEX}/_search", json=body)
     assert answer.status_code == 200, answer.text

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from server import ready_address
 from waiting import until
 
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.observation.log import without_values
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
@@ -70,16 +70,10 @@ class Failing(WordOverlapReranker):
 
 async def caller_of(node: Node, fault: Callable[[str], None]) -> AsyncIterator[httpx.AsyncClient]:
     model = Failing(fault)
-    app = create_app(
-        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
-    )
     # Were the exception to go on to the server, this transport would raise it.
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(
+        Service(AsyncElasticsearch(node.url, max_retries=0), lambda: ({model.name: model}, EMBEDDER))
+    ) as client:
         yield client
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, Elasticsearch
 from tiny_models import model_options
 from typer.testing import CliRunner
@@ -17,7 +18,6 @@ from typer.testing import CliRunner
 from es_rerank import AsyncRerankClient, RerankClient
 from es_rerank.cli.app import app
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -274,13 +274,7 @@ async def gateway(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client of a sidecar whose Elasticsearch is the node."""
     model = WordOverlapReranker()
     service = Service(AsyncElasticsearch(node.url), lambda: ({model.name: model}, None), plugin="never")
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as http,
-    ):
-        while service.fault == "the model is still loading":
-            await http.get("/readyz")
+    async with app_client(service) as http:
         yield http
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from over_ranking import (
@@ -26,7 +26,6 @@ from over_ranking import (
 from es_rerank import RerankClient
 from es_rerank.errors import InvalidSearchError
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -190,14 +189,7 @@ def test_explain_as_an_argument_explains_the_ranking(client: RerankClient) -> No
 async def test_explain_in_an_address_explains_the_ranking(es: Elasticsearch, node: Node) -> None:
     model = WordOverlapReranker()
     running = Service(AsyncElasticsearch(node.url), lambda: ({model.name: model}, EMBEDDER), Limits())
-    app = create_app(running)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://sidecar", timeout=60) as caller,
-    ):
-        while running.fault == "the model is still loading":
-            await caller.get("/readyz")
+    async with app_client(running, timeout=60) as caller:
         for said in ("explain=true", "explain=true&size=2"):
             body = {"retriever": reranked(standard("king"))}
             hits = (await caller.post(f"/{NAME}/_search?{said}", json=body)).json()["hits"]["hits"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import ARTICLES, EMBEDDER, Broken, Late, fill
 from elastic_transport import AiohttpHttpNode, HttpHeaders, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
@@ -26,7 +27,6 @@ from es_rerank.models.load import local_reranker
 from es_rerank.node import Node
 from es_rerank.retrievers.response.inside_answer import warnings_in
 from es_rerank.scores import logistic, ranked
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -273,15 +273,7 @@ def service(node: Node, reranker: Reranker, limits: Limits | None = None) -> Ser
 
 
 async def caller_of(running: Service) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(running)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
-        ) as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(running, headers=JSON) as client:
         yield client
 
 
@@ -488,11 +480,7 @@ async def test_health_and_readiness_differ(node: Node) -> None:
         AsyncElasticsearch("http://127.0.0.1:9", max_retries=0),
         lambda: ({"word-overlap": WordOverlapReranker()}, None),
     )
-    app = create_app(gone)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
-    ):
+    async with app_client(gone) as caller:
         assert (await caller.get("/healthz")).status_code == 200
         ready = await caller.get("/readyz")
         assert ready.status_code == 503
@@ -507,13 +495,8 @@ async def test_a_model_that_does_not_load_is_named_by_readiness(node: Node) -> N
     def load() -> Any:
         raise ModelFolderError("/models/gone is not there")
 
-    app = create_app(Service(AsyncElasticsearch(node.url), load))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
-    ):
-        while (reasons := (await caller.get("/readyz")).json()["reasons"]) == ["the model is still loading"]:
-            pass
+    async with app_client(Service(AsyncElasticsearch(node.url), load)) as caller:
+        reasons = (await caller.get("/readyz")).json()["reasons"]
         assert reasons == ["/models/gone is not there"]
         answer = await caller.post("/rerank", json={"query": "q", "texts": ["x"]})
         assert (answer.status_code, "/models/gone" in answer.text) == (424, True)
@@ -570,14 +553,7 @@ async def test_an_unexpected_failure_is_a_500_without_details(
             raise RuntimeError("secret detail")
 
     fill(es, index)
-    app = create_app(service(node, BreaksLater()))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://sidecar") as caller,
-    ):
-        while (await caller.get("/readyz")).status_code != 200:
-            pass
+    async with app_client(service(node, BreaksLater()), raise_app_exceptions=False) as caller:
         answer = await caller.post(f"/{index}/_search", json={"retriever": body()})
         assert answer.status_code == 500
         assert "secret" not in answer.text

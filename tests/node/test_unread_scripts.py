@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.node import Node
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
@@ -26,13 +26,7 @@ class LatinEmbedder(HashEmbedder):
 async def caller(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     models = {"english": LatinReranker("english")}, LatinEmbedder()
     service = Service(AsyncElasticsearch(node.url, max_retries=0), lambda: models)
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(service) as client:
         yield client
 
 

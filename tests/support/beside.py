@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
+from app_client import app_client
 from corpus import EMBEDDER, fill
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from retriever_bodies import MATCH, rescorer, rrf, standard
 
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -33,11 +33,7 @@ async def gateway(
         lambda: ({reranker.name: reranker}, EMBEDDER),
         pass_through=pass_through,
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
+    async with app_client(service) as client:
         while (await client.get("/readyz")).status_code != 200:
             pass
         yield client

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from app_client import app_client
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_elasticsearch import Reply, Script
 
 from es_rerank.models import Embedder, Reranker
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Observing, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -79,12 +79,7 @@ async def observed(
         observing=observing or Observing(),
         **options,
     )
-    app = create_app(service)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://sidecar") as caller,
-    ):
+    async with app_client(service, raise_app_exceptions=False) as caller:
         while (await caller.get("/readyz")).status_code != 200:
             pass
         yield caller, script

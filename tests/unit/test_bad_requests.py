@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 from scripted_elasticsearch import Reply, Script
 
@@ -29,7 +29,6 @@ from es_rerank.retrievers.grammar.unparsed_tree import text_embedding_leaves
 from es_rerank.retrievers.planning.documents import candidates_of
 from es_rerank.retrievers.ranking.ranked_node import json_score
 from es_rerank.scores import standardise
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
@@ -45,13 +44,7 @@ async def caller() -> AsyncIterator[httpx.AsyncClient]:
     service = Service(
         AsyncElasticsearch("http://127.0.0.1:9"), lambda: ({reranker.name: reranker}, HashEmbedder())
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault:  # noqa: ASYNC110 another task loads the models
-            await asyncio.sleep(0)
+    async with app_client(service) as client:
         yield client
 
 

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 from fastapi import Request
 from starlette.types import Message
 
 from es_rerank.observation import OBSERVER
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.messages.wire import ClientLeftError, parsed
 from es_rerank.sidecar.record import Record
 from es_rerank.sidecar.service import Limits, Service
@@ -48,13 +47,7 @@ def test_what_the_body_took_is_missing_from_the_deadline(elapsed: list[float]) -
 
 async def test_a_body_that_came_too_late_is_answered_as_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Record, "elapsed_s", lambda _: 3.0)
-    app = create_app(service())
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
-    ):
-        while "still loading" in (await caller.get("/readyz")).text:
-            pass
+    async with app_client(service()) as caller:
         texts = ["peace " * 9_000]  # parsed beside the event loop
         for timeout, status in ("2000", 504), ("60000", 200):
             answer = await caller.post(
@@ -81,11 +74,12 @@ def test_serve_lets_threads_take_turns_often() -> None:
     code = """
 import sys
 from types import SimpleNamespace
+sys.path[:0] = ["tests/support", "tests/unit"]
 from es_rerank.cli.listening import listen
 from es_rerank.cli.serve import run_server
 from es_rerank.settings import Settings
 from es_rerank.sidecar import life
-from tests.unit.test_deadline_of_request import service
+from test_deadline_of_request import service
 run = lambda *_, **__: print(sys.getswitchinterval())
 life.Server = lambda *_: SimpleNamespace(run=run)
 run_server(service(), listen("127.0.0.1", 0), "tests", Settings())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.caller import CALLER, Caller
 from es_rerank.sidecar.access.keys import KEY, key_hash
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.types import Scores
@@ -69,13 +68,7 @@ async def sidecar(reranker: Asked, file: Path | None) -> AsyncIterator[httpx.Asy
         lambda: ({reranker.name: reranker}, None),
         api_keys_file=file,
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault:  # noqa: ASYNC110 another task loads the models
-            await asyncio.sleep(0)
+    async with app_client(service) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import pytest
+from app_client import app_client
 from elastic_transport import ApiResponseMeta, HttpHeaders
 from elasticsearch import ApiError, AsyncElasticsearch
 from fastapi import Request
@@ -27,7 +28,6 @@ from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.unblocked import aembed
 from es_rerank.retrievers.response.client_answers import client_error
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.messages.wire import error_response
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
@@ -138,12 +138,7 @@ async def sidecar(tmp_path: Path, embedder: Embedder | None = None) -> AsyncIter
         Limits(longest_s=60.0),
         pool=pool,
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        await until(lambda: not service.fault)
+    async with app_client(service) as client:
         yield Sidecar(client, service, pool, model, embedder)
 
 

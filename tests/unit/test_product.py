@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch, Elasticsearch, UnsupportedProductError
 from rerank_services import Host
 from retriever_bodies import LEAF, reranker, rrf
@@ -24,7 +25,6 @@ from es_rerank.errors import SettingsError, UnreachableError
 from es_rerank.node import address, doctor
 from es_rerank.node.probe import probe
 from es_rerank.settings import Settings
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 
@@ -72,13 +72,7 @@ def stranger(request: pytest.FixtureRequest, host: Host) -> str:
 async def sidecar(url: str, **more: Any) -> AsyncIterator[httpx.AsyncClient]:
     models = {"word-overlap": WordOverlapReranker()}
     service = Service(AsyncElasticsearch(url, max_retries=0), lambda: (models, HashEmbedder()), **more)
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as client,
-    ):
-        while service.fault == "the model is still loading":
-            await client.get("/readyz")
+    async with app_client(service) as client:
         yield client
 
 

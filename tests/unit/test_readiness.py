@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 from rerank_services import Host
 from starlette.applications import Starlette
@@ -19,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.sidecar.upstream.readiness import Readiness
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
@@ -55,14 +55,7 @@ class Cluster:
 async def sidecar(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
     models = {"word-overlap": WordOverlapReranker()}
     service = Service(AsyncElasticsearch(url, max_retries=0), lambda: (models, HashEmbedder()))
-    app = create_app(service)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://x") as caller,
-    ):
-        while service.fault:  # noqa: ASYNC110 the loading of models has no event
-            await asyncio.sleep(0)
+    async with app_client(service) as caller:
         yield caller, service
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import EMBEDDER
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.defaults import MAX_DEPTH, MAX_KEYS, MAX_QUERY_CHARACTERS, MAX_TEXT_CHARACTERS, MAX_VALUES
 from es_rerank.off_loop import off_loop
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -57,15 +57,7 @@ async def caller() -> AsyncIterator[httpx.AsyncClient]:
         Limits(body_bytes=LIMIT),
         pass_through=True,
     )
-    app = create_app(service)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://sidecar", headers=JSON
-        ) as client,
-    ):
-        while (await client.get("/_inference")).status_code != 200:  # noqa: ASYNC110 there is no event
-            await asyncio.sleep(0)  # the task that loads the models goes on
+    async with app_client(service, headers=JSON) as client:
         yield client
 
 

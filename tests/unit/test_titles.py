@@ -9,9 +9,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,6 @@ from es_rerank.engine.pool import Pool, Rate
 from es_rerank.errors import OverloadError
 from es_rerank.models import Vectors, room_of
 from es_rerank.models.local.bi_encoder import BiEncoder
-from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
@@ -149,13 +148,9 @@ async def test_the_processor_of_the_plugin_cuts_as_the_ingest_does(model: BiEnco
     expected = cut_document(title, text, Chunker(model.tokenizer), model.room)
     assert (expected.title_cut, expected.passages_cut) == (True, 0)
     models = {"word-overlap": WordOverlapReranker()}, model
-    app = create_app(Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: models))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sidecar") as caller,
-    ):
-        while "still loading" in (await caller.get("/readyz")).text:
-            pass
+    async with app_client(
+        Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: models)
+    ) as caller:
         body = {"documents": [{"title": title, "text": text}]}
         answer = await caller.post("/_rerank/v1/passages", json=body)
     (passages,) = answer.json()["documents"]

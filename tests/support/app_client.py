@@ -1,0 +1,33 @@
+"""The application of a sidecar in this process, and a client that asks it without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.service import Service
+
+
+@asynccontextmanager
+async def app_client(
+    service: Service, *, raise_app_exceptions: bool = True, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of a sidecar that has tried to load its models; Elasticsearch is not waited for.
+
+    ``raise_app_exceptions``: an exception that leaves the application is raised to the caller, as httpx does.
+    ``options`` are those of ``httpx.AsyncClient``.
+    """
+    app = create_app(service)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://sidecar", **options) as client,
+    ):
+        while service.fault == "the model is still loading":  # noqa: ASYNC110 another task loads them
+            await asyncio.sleep(0)
+        yield client
