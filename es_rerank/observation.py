@@ -119,23 +119,43 @@ def fallback_of(error: BaseException) -> Fallback:
 
 
 class Runs:
-    """Measures the runs of a model for one call: how long the first of them waited, and how long all took."""
+    """Measures the work of a model for one call: tokenising, how long the first run waited, and how long all
+    runs took. Nothing is measured if ``observer`` is None.
+    """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer | None) -> None:
         self._observer = observer
         self._submitted = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
 
+    def tokenising(self, encode: Callable[[T], R]) -> Callable[[T], R]:
+        """Return ``encode``, which tokenises some texts, so that its time is told."""
+        observer = self._observer
+        if observer is None:
+            return encode
+
+        def measured(texts: T) -> R:
+            began = time.perf_counter()
+            try:
+                return encode(texts)
+            finally:
+                observer.took("tokenization", time.perf_counter() - began)
+
+        return measured
+
     def timed(
         self, work: Callable[[Sequence[T]], R], tokens: Callable[[Sequence[T]], int]
     ) -> Callable[[Sequence[T]], R]:
         """Return ``work``, which runs one batch, so that its time is measured."""
+        observer = self._observer
+        if observer is None:
+            return work
 
         def measured(batch: Sequence[T]) -> R:
             began = time.perf_counter()
             self._first = began if self._first is None else min(self._first, began)
-            self._observer.batch(len(batch), tokens(batch))
+            observer.batch(len(batch), tokens(batch))
             try:
                 return work(batch)
             finally:
@@ -145,6 +165,8 @@ class Runs:
 
     def tell(self) -> None:
         """Tell the observer how long the runs waited and took. Runs that have not ended are not counted."""
+        if self._observer is None:
+            return
         first = self._first
         self._observer.took("queue", (time.perf_counter() if first is None else first) - self._submitted)
         if first is not None:

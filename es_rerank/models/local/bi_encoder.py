@@ -15,14 +15,14 @@ from ...engine.batch_runner import BatchRunner
 from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
 from ...errors import DeadlineError, ModelFolderError, ScoreError
-from ...observation import Runs
+from ...observation import OBSERVER, Runs
 from ...text.pairs import Encoded, TextEncoder, open_tokenizer
 from ...types import FloatArray
 from .. import Vectors
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
 from .open_model import open_model
-from .tokenising import TokenEstimate, characters, observed_runs, pieces, timed_tokenization
+from .tokenising import TokenEstimate, characters, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -107,10 +107,9 @@ class BiEncoder(Closeable):
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for start in range(0, len(texts), _SLICE):
             some = texts[start : start + _SLICE]
-            runs = observed_runs()
+            runs = Runs(OBSERVER.get())
             _, groups = self._pool.run_call(self._work(some, purpose, runs))
-            if runs is not None:
-                runs.tell()
+            runs.tell()
             for row, vector in chain.from_iterable(groups):
                 vectors[start + row] = vector
         return self._finite(vectors)
@@ -133,14 +132,13 @@ class BiEncoder(Closeable):
         with as_a_whole():
             for start in range(0, len(texts), _SLICE):
                 some = texts[start : start + _SLICE]
-                runs = observed_runs()
+                runs = Runs(OBSERVER.get())
                 _, groups = await self._pool.arun_call(
                     self._work(some, purpose, runs),
                     deadline=deadline,
                     urgent=len(texts) == 1 and purpose == "query",
                 )
-                if runs is not None:
-                    runs.tell()
+                runs.tell()
                 if not groups or not all(groups):
                     raise DeadlineError(
                         f"the deadline came before all of {len(texts)} texts were embedded; send fewer or "
@@ -166,7 +164,7 @@ class BiEncoder(Closeable):
         and ``rate`` are those of the making, see ``Pool.run``. ``expected``: the texts that the passages are
         cut from. Vectors are in the order of items. Raises what ``aembed`` and ``make`` raise.
         """
-        prefix, runs = self._contract.passage_prefix, observed_runs()
+        prefix, runs = self._contract.passage_prefix, Runs(OBSERVER.get())
 
         def encode(item: T) -> tuple[R, list[Encoded]]:
             made, texts = make(item)
@@ -179,8 +177,7 @@ class BiEncoder(Closeable):
         work = Before(Work(encode, items, length, rate, counts=False), then, tokens, self._runs.rate)
         with as_a_whole():
             found, groups = await self._pool.arun_call(work, deadline=deadline)
-        if runs is not None:
-            runs.tell()
+        runs.tell()
         rows = dict(chain.from_iterable(group for group in groups if group))
         if not all(found) or len(rows) < sum(len(encoded) for _, encoded in found):
             done = sum(each is not None for each in found)
@@ -194,11 +191,11 @@ class BiEncoder(Closeable):
         return [made for made, _ in found], self._finite(vectors)
 
     def _work(
-        self, texts: Sequence[str], purpose: Literal["query", "passage"], runs: Runs | None
+        self, texts: Sequence[str], purpose: Literal["query", "passage"], runs: Runs
     ) -> Before[Sequence[str], list[Encoded]]:
         """Return the work of a call: tokenise the texts piece by piece, then run the graph on them."""
         prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
-        encode = timed_tokenization(partial(self._encoded, prefix))
+        encode = runs.tokenising(partial(self._encoded, prefix))
         return Before(
             Work(encode, pieces(texts), characters, self._tokenizing, counts=False),
             lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),

@@ -14,7 +14,7 @@ from ...engine.batch_runner import BatchRunner, GraphRunner
 from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
-from ...observation import Runs
+from ...observation import OBSERVER, Runs
 from ...text.chunking import OVERLAP_TOKENS, Chunker
 from ...text.pairs import Encoded, open_tokenizer, well_formed
 from ...text.watch import TimeUpError, Watch
@@ -22,7 +22,7 @@ from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
 from .open_model import OpenModel, open_model
-from .tokenising import TokenEstimate, characters, observed_runs, pieces, timed_tokenization
+from .tokenising import TokenEstimate, characters, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -141,7 +141,7 @@ class LocalReranker(Closeable):
         ScoreError when a logit is not finite, OverloadError when the work that waits already keeps it from
         ending by the deadline.
         """
-        runs, parts = observed_runs(), pieces(passages)
+        runs, parts = Runs(OBSERVER.get()), pieces(passages)
         done = self._pool.run_call(self._work(query, parts, runs), deadline=deadline)
         return self._scores(parts, *done, runs)
 
@@ -149,7 +149,7 @@ class LocalReranker(Closeable):
         """Return the same as ``score`` without blocking the event loop; cancelling drops the runs that have
         not started.
         """
-        runs, parts = observed_runs(), pieces(passages)
+        runs, parts = Runs(OBSERVER.get()), pieces(passages)
         done = await self._pool.arun_call(self._work(query, parts, runs), deadline=deadline)
         return self._scores(parts, *done, runs)
 
@@ -215,7 +215,7 @@ class LocalReranker(Closeable):
             self._pool.close()
 
     def _work(
-        self, query: str, parts: Sequence[Sequence[str]], runs: Runs | None
+        self, query: str, parts: Sequence[Sequence[str]], runs: Runs
     ) -> Before[Sequence[str], list[Encoded]] | Work[Any, Any]:
         """Return the work of a call: tokenise the pairs piece by piece, then run the graph on them."""
         if not parts:
@@ -227,7 +227,7 @@ class LocalReranker(Closeable):
             return pairs
 
         return Before(
-            Work(timed_tokenization(encode), parts, characters, self._tokenizing, counts=False),
+            Work(runs.tokenising(encode), parts, characters, self._tokenizing, counts=False),
             lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),
             sum(self._lengths.expected(query, piece) for piece in parts),
             self._runs.rate,
@@ -238,11 +238,10 @@ class LocalReranker(Closeable):
         parts: Sequence[Sequence[str]],
         encoded: Sequence[Sequence[Encoded] | None],
         logits: Sequence[Sequence[tuple[int, float]] | None],
-        runs: Runs | None,
+        runs: Runs,
     ) -> Scores:
         """Return the scores of all passages; passages that were not run are not ``done``."""
-        if runs is not None:
-            runs.tell()
+        runs.tell()
         passages = sum(map(len, parts))
         values = np.zeros(passages, dtype=np.float32)
         done = np.zeros(passages, dtype=np.bool_)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ...engine.pool import Pool, Rate
-from ...observation import OBSERVER, Runs
 from ...text.pairs import Encoded
-
-T = TypeVar("T")
 
 _PIECE_TEXTS = 32
 """Most texts of a piece: the size of the tokenizer's batches (``text.pairs``)."""
@@ -78,25 +73,3 @@ class TokenEstimate:
 
     def _rate(self, text: str) -> Rate:
         return self._ascii if text.isascii() else self._other
-
-
-def observed_runs() -> Runs | None:
-    """Return what measures the runs of a call, None if nobody observes it."""
-    observer = OBSERVER.get()
-    return None if observer is None else Runs(observer)
-
-
-def timed_tokenization(encode: Callable[[T], list[Encoded]]) -> Callable[[T], list[Encoded]]:
-    """Return ``encode``, so that its time is told to the observer of the request."""
-    observer = OBSERVER.get()
-    if observer is None:
-        return encode
-
-    def timed(piece: T) -> list[Encoded]:
-        began = time.perf_counter()
-        try:
-            return encode(piece)
-        finally:
-            observer.took("tokenization", time.perf_counter() - began)
-
-    return timed
