@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from cachetools import LRUCache
@@ -29,7 +29,8 @@ from ..defaults import (
 )
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError
-from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, Reranker
+from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, Reranker, Vectors
+from ..models.unblocked import aembed
 from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.commands import ServedModels
@@ -220,8 +221,8 @@ class Service:
         """
         return self.models().reranker(inference_id)
 
-    def embedder(self, inference_id: str) -> Embedder:
-        """Return the embedder that an inference id names.
+    def embedder(self, inference_id: str | None) -> Embedder:
+        """Return the embedder that an inference id names. None names the one that is served.
 
         Raises UnknownModelError when the embedder has another name, RequestError when no embedder is served,
         and what ``models`` raises.
@@ -325,6 +326,22 @@ class Service:
                 "send fewer or allow more time"
             )
         return scores
+
+    async def embed(
+        self,
+        texts: list[str],
+        purpose: Literal["query", "passage"],
+        timeout_s: float | None,
+        embedder: Embedder,
+    ) -> Vectors:
+        """Return one vector for each text, in order. ``timeout_s`` is in seconds; None means the default
+        timeout.
+
+        Raises TooLargeError when there are too many texts, OverloadError when too much work waits,
+        DeadlineError when the deadline passes before all are embedded.
+        """
+        self.check_documents(len(texts))
+        return await aembed(embedder, texts, purpose=purpose, deadline=self.deadline(timeout_s))
 
     async def faults(self) -> list[str]:
         """Return the reasons why the sidecar is not ready; an empty list if it is ready."""

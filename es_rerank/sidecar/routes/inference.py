@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from ...errors import UnknownModelError
 from ...models.scripts import ascript_warning
-from ...models.unblocked import aembed
 from ...off_loop import off_loop_if
 from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ..access.authority import KeyedRoute
@@ -153,11 +152,9 @@ async def text_embedding(
     UnknownModelError, and RequestError when no embedder is served.
     """
     embedder = service.embedder(inference_id)
-    service.check_documents(len(wanted.input))
     purpose: Any = "query" if (wanted.input_type or "").lower() == "search" else "passage"
-    deadline = service.deadline(timeout_s(request))
     vectors = await cancel_on_disconnect(
-        request, aembed(embedder, wanted.input, purpose=purpose, deadline=deadline)
+        request, service.embed(wanted.input, purpose, timeout_s(request), embedder)
     )
     said = warning(await ascript_warning(embedder, "", wanted.input))
     rows = [{"embedding": vector} for vector in await off_loop_if(len(vectors) > 1, vectors.tolist)]

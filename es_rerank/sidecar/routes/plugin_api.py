@@ -177,11 +177,9 @@ async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Res
 
     Raises TooLargeError, UnknownModelError, and RequestError when no embedder is served.
     """
-    service.check_documents(len(wanted.texts))
-    embedder = service.models().embedder_for(wanted.model)
-    deadline = service.deadline(timeout_s(request))
+    embedder = service.embedder(wanted.model)
     vectors = await cancel_on_disconnect(
-        request, aembed(embedder, wanted.texts, purpose=wanted.purpose, deadline=deadline)
+        request, service.embed(wanted.texts, wanted.purpose, timeout_s(request), embedder)
     )
     rows = await off_loop_if(len(vectors) > 1, vectors.tolist)
     return answer(request, {"version": API_VERSION, "model": embedder.name, "vectors": rows})
@@ -195,7 +193,7 @@ async def passages(request: Request, wanted: PassagesRequest, service: Running) 
     RequestError when no embedder is served or it has no tokenizer to cut with.
     """
     service.check_documents(len(wanted.documents))
-    embedder = service.models().embedder_for(wanted.model)
+    embedder = service.embedder(wanted.model)
     tokenizer = getattr(embedder, "tokenizer", None)
     if tokenizer is None:
         raise RequestError(
