@@ -158,7 +158,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many items are waiting now."""
-        return self._schedule.waiting
+        return self.figures().waiting
 
     def figures(self) -> PoolFigures:
         """Return what the pool does now, and what it has done so far."""

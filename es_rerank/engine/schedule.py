@@ -95,11 +95,6 @@ class Schedule:
             round(self._tokens),
         )
 
-    @property
-    def waiting(self) -> int:
-        """How many items wait."""
-        return self._waiting_items
-
     def open_calls(self) -> list[Call]:
         """Return the calls whose items wait."""
         calls = []
