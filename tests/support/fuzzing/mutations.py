@@ -20,7 +20,8 @@ def changed(draw: Random, value: Value) -> Value:
     if draw.random() < 0.16:
         return _deep(draw, value)
     if draw.random() < 0.06:
-        return _replaced(value, path, _at(value, draw.choice(_places(value, ()))))
+        other = _at(value, draw.choice(_places(value, ())))
+        return _replaced(value, path, other) if path else value
     return _put(draw, value, path)
 
 
@@ -31,16 +32,13 @@ def _at(value: Value, path: tuple[Any, ...]) -> Value:
 
 
 def _replaced(value: Value, path: tuple[Any, ...], other: Value) -> Value:
+    """Return a copy with another value at a path."""
     if not path:
-        return value
+        return other
     step, rest = path[0], path[1:]
     if isinstance(value, list):
-        parts = [_replaced(part, rest, other) if place == step else part for place, part in enumerate(value)]
-        return [other if place == step else part for place, part in enumerate(value)] if not rest else parts
-    return {
-        key: (_replaced(part, rest, other) if rest else other) if key == step else part
-        for key, part in value.items()
-    }
+        return [_replaced(part, rest, other) if place == step else part for place, part in enumerate(value)]
+    return {key: _replaced(part, rest, other) if key == step else part for key, part in value.items()}
 
 
 _DEEP = (20, 60, 90, 120, 150, 180, 200, 230, 250, 280, 300, 330, 400, 450, 600, 900)
@@ -55,9 +53,8 @@ def _deep(draw: Random, value: Value) -> Value:
         _RETRIEVERS if key in {"retriever", "retrievers"} else _QUERIES if key in _QUERY_KEYS else _AROUND
     )
     opening, closing = draw.choice(around)
-    return _replaced(
-        value, path, odd_values.nested(draw.choice(_DEEP), opening, closing, written(_at(value, path)))
-    )
+    other = odd_values.nested(draw.choice(_DEEP), opening, closing, written(_at(value, path)))
+    return _replaced(value, path, other) if path else value
 
 
 def _down(draw: Random, value: Value) -> tuple[Any, ...]:

@@ -6,27 +6,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-Body = dict[str, Any]
+from drawn_trees import DIMS, PROPERTIES, Body
 
-DIMS = 8
 WORDS = ("treaty", "king", "paper", "moon", "river", "stone", "archive", "crowd")
-MAPPINGS: Body = {
-    "title": {"type": "text"},
-    "text": {"type": "text"},
-    "group": {"type": "keyword"},
-    "number": {"type": "integer"},
-    "at": {"type": "date"},
-    "vector": {"type": "dense_vector", "dims": DIMS, "similarity": "cosine"},
-    "passages": {
-        "type": "nested",
-        "properties": {
-            "text": {"type": "text"},
-            "vector": {"type": "dense_vector", "dims": DIMS, "similarity": "cosine"},
-            "start": {"type": "integer"},
-            "end": {"type": "integer"},
-        },
-    },
-}
+MAPPINGS: Body = {**PROPERTIES, "at": {"type": "date"}}
 """Properties of the index that the requests search."""
 
 
