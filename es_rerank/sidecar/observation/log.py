@@ -57,15 +57,19 @@ ECS_VERSION = "9.2.0"
 """The version of the Elastic Common Schema whose names the format ``json`` uses."""
 
 
+def moment(at: datetime) -> str:
+    """Return a time in UTC as the log writes it, with milliseconds."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def ecs(level: str, message: str, fields: Mapping[str, object], at: datetime | None = None) -> str:
     """Return a line of JSON in the names of the Elastic Common Schema.
 
     The first three keys stand first, as Elastic's specification of logs asks
     (https://github.com/elastic/ecs-logging/blob/main/spec/spec.json).
     """
-    moment = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = {
-        "@timestamp": moment,
+        "@timestamp": moment(at or datetime.now(UTC)),
         "log.level": level,
         "message": message,
         "ecs.version": ECS_VERSION,

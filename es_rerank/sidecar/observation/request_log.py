@@ -18,7 +18,7 @@ from ...caller import Caller
 from ...defaults import LogFormat
 from ..access.admission import caller_of
 from ..record import Record
-from .log import ecs
+from .log import ecs, moment
 from .log_stream import LogStream
 
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/_rerank/metrics"})
@@ -72,8 +72,7 @@ def _as_text(record: Record, at: datetime) -> str:
         "error": None if record.error is None else type(record.error).__qualname__,
     }
     said = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-    moment = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f"{moment} [{_level(record):<8}] request {said}\n"
+    return f"{moment(at)} [{_level(record):<8}] request {said}\n"
 
 
 def _as_json(record: Record, at: datetime) -> str:
