@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -139,17 +140,20 @@ class Upstream:
         *,
         again: bool,
     ) -> aiohttp.ClientResponse:
-        session = self._connected()
+        ask = functools.partial(
+            self._connected().request,
+            method,
+            target,
+            headers=headers,
+            data=body or None,
+            allow_redirects=False,
+        )
         try:
-            return await session.request(
-                method, target, headers=headers, data=body or None, allow_redirects=False
-            )
+            return await ask()
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not again:
                 raise
-            return await session.request(
-                method, target, headers=headers, data=body or None, allow_redirects=False
-            )
+            return await ask()
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
