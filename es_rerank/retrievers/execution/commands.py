@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -51,6 +51,10 @@ class EsRequest:
     def has_lines(self) -> bool:
         """Whether the body is lines of JSON, each a text of its own."""
         return self.lines or isinstance(self.body, list)
+
+
+MakeRequest = Callable[[Stage, dict[str, Any]], EsRequest]
+"""A function from the stage (see ``EsRequest``) and the body of a search to its request."""
 
 
 @dataclass(frozen=True, slots=True)

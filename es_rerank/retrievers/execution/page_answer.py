@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ...observation import Stage
 from ...types import Candidate
 from ..grammar.request import SearchRequest
 from ..grammar.tree import Compound
@@ -20,11 +19,8 @@ from ..response.computed import (
     with_aggregations,
     with_groups,
 )
-from .commands import Context, EsRequest, Steps
+from .commands import Context, MakeRequest, Steps
 from .union import leaf_queries
-
-MakeRequest = Callable[[Stage, dict[str, Any]], EsRequest]
-"""A function from the stage (see ``EsRequest``) and the body of a search to its request."""
 
 
 def page_requests(

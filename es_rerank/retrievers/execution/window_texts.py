@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elasticsearch import ApiError
 
-from ...observation import Stage
 from ...types import Candidate, DocumentKey, Passage
 from ..grammar.tree import Retriever, TextSimilarityReranker, nodes_of
 from ..planning.documents import candidates_of
 from ..planning.index_schema import IndexSchema
 from ..planning.text_source import TextSource, fields_lacking, text_source_of, texts_body, with_texts
 from ..planning.values_apart import Apart, apart, apart_body, why_unread, with_apart
-from .commands import ChunkTexts, EsRequest, Steps, index_path
-
-MakeRequest = Callable[[Stage, dict[str, Any]], EsRequest]
-"""A function from the stage (see ``EsRequest``) and the body of a search to its request."""
+from .commands import ChunkTexts, EsRequest, MakeRequest, Steps, index_path
 
 Read = tuple[TextSource, str]
 """What a reranker reads: its source, and the text of the query where that decides which passages are read."""
