@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pytest
 from asking import QUESTION, ask, asked_of, document, fault, forget_openai, indexed_articles
 from corpus import ARTICLES, EMBEDDER
 from elasticsearch import Elasticsearch
+from http_servers import Quiet, serving_in_thread
 from tiny_models import broken_cross_encoder, tiny_bi_encoder, tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -261,7 +261,7 @@ def without_mappings(url: str) -> Iterator[str]:
     as for a user with the privilege ``read`` alone.
     """
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def answer(self, status: int, body: bytes, headers: Any = None) -> None:
             self.send_response(status)
             self.send_header("x-elastic-product", "Elasticsearch")
@@ -297,17 +297,8 @@ def without_mappings(url: str) -> Iterator[str]:
 
         do_GET = do_POST = do_DELETE = pass_on  # noqa: N815 http.server's names
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        yield address
 
 
 def test_without_the_right_to_read_mappings_the_field_is_named(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from http_servers import Quiet, serving_in_thread
 
 
 class ArchiveServer:
@@ -36,7 +37,7 @@ def archive_server() -> Iterator[ArchiveServer]:
     """Serve on a free port of 127.0.0.1."""
     shared = ArchiveServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.path.rpartition("/")[2]
             wanted = self.headers.get("range")
@@ -56,18 +57,9 @@ def archive_server() -> Iterator[ArchiveServer]:
             breaks = shared.breaks.pop(0) if shared.breaks and not name.endswith(".sha512") else None
             self.wfile.write(data[start:] if breaks is None else data[start : start + breaks])
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        shared.url = f"http://127.0.0.1:{server.server_port}/downloads/elasticsearch"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield shared
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        shared.url = f"{url}/downloads/elasticsearch"
+        yield shared
 
 
 def packed(files: dict[str, bytes], folder: str = "elasticsearch-x") -> bytes:

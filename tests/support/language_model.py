@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from http_servers import Quiet, serving_in_thread
+
 Ending = Literal["stop", "length", "torn", "early", "error", "garbage"]
 """How the stream ends: with a finish reason and ``[DONE]``; ``torn``: the connection breaks; ``early``: it
 ends without either; ``error``: an error comes as an event; ``garbage``: a line that is not JSON."""
@@ -41,19 +43,16 @@ def language_model(**script: Any) -> Iterator[LanguageModel]:
     said = LanguageModel(**script)
     if "go" not in script:
         said.go.set()
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"said": said})) as server:
-        said.url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"said": said}))
+    with serving_in_thread(server) as url:
+        said.url = f"{url}/v1"
         try:
             yield said
         finally:
             said.go.set()
-            server.shutdown()
-            thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     said: LanguageModel
 
@@ -155,9 +154,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("x-should-retry", "false")
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
 
 
 def _chunk(model: str) -> dict[str, Any]:

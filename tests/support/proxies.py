@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
+
+from http_servers import EveryMethod, serving_in_thread
 
 Outcome = tuple[int, bytes] | Literal["close", "lose"] | None
 """What becomes of a request: an answer of the proxy itself (status and page), a connection that is closed
@@ -63,14 +65,9 @@ def first_of_each(outcome: Outcome) -> Rule:
 @contextmanager
 def proxied(url: str, rule: Rule) -> Iterator[Proxy]:
     """Run a proxy before the Elasticsearch at ``url``."""
-    with _Server(url, rule) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.proxy
-        finally:
-            server.shutdown()
-            thread.join()
+    server = _Server(url, rule)
+    with serving_in_thread(server):
+        yield server.proxy
 
 
 class _Server(ThreadingHTTPServer):
@@ -83,17 +80,10 @@ class _Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(EveryMethod):
     server: _Server
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        """Return the method for requests of every kind, which ``http.server`` asks for by its name."""
-        if name.startswith("do_"):
-            return self._forward
-        raise AttributeError(name)
-
-    def _forward(self) -> None:
+    def answer(self) -> None:
         size, path = int(self.headers.get("content-length") or 0), self.path.partition("?")[0]
         proxy = self.server.proxy
         with self.server.lock:
@@ -105,13 +95,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(size)
         if isinstance(outcome, tuple):
-            self._answer(outcome[0], [("content-type", "text/html")], outcome[1])
+            self._send(outcome[0], [("content-type", "text/html")], outcome[1])
             return
         status, headers, content = self._executed(body)
         if outcome == "lose":
             self._close()
         else:
-            self._answer(status, headers, content)
+            self._send(status, headers, content)
 
     def _executed(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         where = self.server.node
@@ -125,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             node.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _send(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response(status)
         for name, value in headers:
             self.send_header(name, value)
@@ -137,9 +127,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _close(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 _OF_THE_CONNECTION = frozenset({"content-length", "transfer-encoding", "connection"})

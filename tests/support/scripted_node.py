@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Literal
+
+from http_servers import EveryMethod, serving_in_thread
 
 Behaviour = Mapping[str, Any] | tuple[int, Any] | Literal["mute", "half", "reset", "trickle", "close"]
 """What becomes of a request: a body with status 200; a status and a body; no answer at all; the first half of
@@ -58,15 +60,12 @@ def healthy(path: str) -> Mapping[str, Any] | None:
 @contextmanager
 def scripted_node(rule: Callable[[str, str], Behaviour] | None = None) -> Iterator[ScriptedNode]:
     """Run the server until the block ends."""
-    with _Server(rule or (lambda _, path: healthy(path) or {})) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    server = _Server(rule or (lambda _, path: healthy(path) or {}))
+    with serving_in_thread(server):
         try:
             yield server.node
         finally:
             server.node.ended.set()
-            server.shutdown()
-            thread.join()
 
 
 class _Server(ThreadingHTTPServer):
@@ -81,17 +80,10 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: clients are cut off on purpose."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(EveryMethod):
     server: _Server
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        """Return the method for requests of every kind, which ``http.server`` asks for by its name."""
-        if name.startswith("do_"):
-            return self._answer
-        raise AttributeError(name)
-
-    def _answer(self) -> None:
+    def answer(self) -> None:
         node, path = self.server.node, self.path.partition("?")[0]
         node.asked.append((self.command, path))
         behaviour = node.rule(self.command, path)
@@ -142,6 +134,3 @@ class _Handler(BaseHTTPRequestHandler):
                 except OSError:
                     break
         node.left.set()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""

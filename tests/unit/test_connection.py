@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from http_servers import Quiet, serving_in_thread
 
 from es_rerank.cli.connection import connect, with_port
 from es_rerank.errors import (
@@ -44,7 +44,7 @@ def test_an_address_without_a_port_means_the_port_of_its_scheme() -> None:
     assert [with_port(url) for url in urls] == expected
 
 
-class Stranger(BaseHTTPRequestHandler):
+class Stranger(Quiet, BaseHTTPRequestHandler):
     """A web server that is no Elasticsearch."""
 
     def do_GET(self) -> None:
@@ -54,15 +54,10 @@ class Stranger(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"{}")
 
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
-
 
 def test_what_answers_but_is_no_elasticsearch_is_named() -> None:
-    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        with pytest.raises(UnreachableError, match="is not Elasticsearch"):
-            connect(f"http://127.0.0.1:{server.server_port}", Settings())
-        server.shutdown()
-        thread.join()
+    with (
+        serving_in_thread(HTTPServer(("127.0.0.1", 0), Stranger)) as url,
+        pytest.raises(UnreachableError, match="is not Elasticsearch"),
+    ):
+        connect(url, Settings())

@@ -9,7 +9,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 import trustme
 import yaml
+from http_servers import Quiet, serving_in_thread
 
 from es_rerank.defaults import DRAIN_DELAY_MS, DRAIN_MS, MAX_CONNECTIONS
 from es_rerank.node import VERSION
@@ -337,7 +337,7 @@ def served(
     """Answer every request on a free port with ``status`` and ``body``, and keep what was asked."""
     requests: list[dict[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
             requests.append(
@@ -349,16 +349,8 @@ def served(
 
         do_POST = do_GET  # noqa: N815 the name that http.server looks for
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server.server_port, requests
-        finally:
-            server.shutdown()
-            thread.join()
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with serving_in_thread(server):
+        yield server.server_port, requests

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import stamina
+from http_servers import Quiet, serving_in_thread
 from pydantic import SecretStr
 from rerank_services import KEY, FakeService, Hang, Host, serve_tei, tei_error
 from starlette.responses import JSONResponse, Response
@@ -102,7 +102,7 @@ def test_a_connection_that_breaks_is_opened_anew() -> None:
     """As one does that the server has closed for being idle, just when it is used again."""
     asked: list[str] = []
 
-    class Breaking(BaseHTTPRequestHandler):
+    class Breaking(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(404)
 
@@ -114,20 +114,11 @@ def test_a_connection_that_breaks_is_opened_anew() -> None:
                 self.end_headers()
                 self.wfile.write(b'[{"index": 0, "score": 1.5}]')
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
-            pass
-
     with (
-        HTTPServer(("127.0.0.1", 0), Breaking) as server,
-        RemoteReranker(f"http://127.0.0.1:{server.server_port}") as loaded,
+        serving_in_thread(HTTPServer(("127.0.0.1", 0), Breaking)) as url,
+        RemoteReranker(url) as loaded,
     ):
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            assert loaded.score(QUERY, PASSAGES[:1]).values.tolist() == [1.5]
-        finally:
-            server.shutdown()
-            thread.join()
+        assert loaded.score(QUERY, PASSAGES[:1]).values.tolist() == [1.5]
     assert asked == ["/rerank", "/rerank"]
 
 
