@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 _FIRST = 1.5
-"""The first calls of an overloaded pool end when many more are admitted: beginning lower makes many late."""
+"""The factor before a call has ended. In an overloaded pool many calls are admitted before the first one
+ends: with a lower factor many of them would be late."""
 
 _LEAST, _MOST = 1.1, 3.0
 
@@ -14,7 +15,7 @@ may be late to what nobody can learn, such as a machine that becomes slower."""
 _STEP = 0.1
 
 _BRIEF_S = 0.05
-"""A call that took longer by less than this is no matter of the estimate: threads had to wake up."""
+"""A call may take longer by this without an error of the estimate: threads have to wake up."""
 
 
 class Margin:

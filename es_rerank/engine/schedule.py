@@ -31,7 +31,7 @@ _SUNK = 0.7
 has done would be lost, and the estimate may be wrong."""
 
 _WORTH = 0.5
-"""A call that may be done in part is admitted if this share of it fits, of what would fit alone."""
+"""A call that may be done in part is admitted if at least this share of what would fit alone still fits."""
 
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""

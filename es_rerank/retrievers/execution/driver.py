@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -63,7 +63,7 @@ class Driver:
         """Give the error of the current command to the steps. Raises it if the steps do not handle it."""
         self._advance(lambda: self._steps.throw(error))
 
-    def _advance(self, step: Any) -> None:  # noqa: ANN401
+    def _advance(self, step: Callable[[], Command]) -> None:
         try:
             self.command = step()
         except StopIteration as stop:

@@ -12,7 +12,7 @@ _TOO_MANY, _FAILED = 429, 500
 
 
 def tell_end(stats: SearchStats, *, documents: int | None = None) -> None:
-    """Tell how a search ended that has an answer. ``documents`` replaces the number in the statistics."""
+    """Tell how a search with an answer ended. ``documents`` replaces the number in the statistics."""
     observer = OBSERVER.get()
     if observer is not None:
         lost = ("incomplete",) if stats.parts.reasons() else ()

@@ -1,7 +1,7 @@
 """Cuts long texts that are not stored as passages: into chunks, or into parts that fit a model's window.
 
-Chunks are cut when the request has a ``chunk_rescorer``, parts otherwise. The only side effects are reading
-the clock and calling the model's tokenizer.
+Chunks are cut when the request has a ``chunk_rescorer``, parts otherwise. The asynchronous functions do it in
+threads. The only other side effects are reading the clock and calling the model's tokenizer.
 """
 
 from __future__ import annotations
