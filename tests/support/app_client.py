@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from starlette.datastructures import State
 
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
@@ -31,3 +32,10 @@ async def app_client(
         while service.fault == "the model is still loading":  # noqa: ASYNC110 another task loads them
             await asyncio.sleep(0)
         yield client
+
+
+def state_of(client: httpx.AsyncClient) -> State:
+    """Return the state of the application that a client of ``app_client`` asks."""
+    transport: Any = client._transport  # noqa: SLF001 httpx shows it nowhere else
+    state: State = transport.app.state
+    return state

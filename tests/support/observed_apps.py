@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripted_elasticsearch import Reply, Script
 
 from es_rerank.models import Embedder, Reranker
+from es_rerank.sidecar.record import Record
 from es_rerank.sidecar.service import Observing, Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -83,6 +84,16 @@ async def observed(
         while (await caller.get("/readyz")).status_code != 200:
             pass
         yield caller, script
+
+
+class KeptRecords:
+    """A sink of ``Observed`` that keeps the records of requests."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
 
 
 async def samples(caller: httpx.AsyncClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

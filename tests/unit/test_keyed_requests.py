@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from app_client import app_client
+from app_client import app_client, state_of
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.caller import CALLER, Caller
@@ -137,8 +137,7 @@ async def test_a_key_that_expired_or_went_is_refused_at_once(file: Path) -> None
         file.write_text(  # noqa: ASYNC240 a test may wait for its file
             FILE.replace(key_hash("small-key"), key_hash("new-key")), encoding="utf-8"
         )
-        app = caller._transport.app  # type: ignore[attr-defined] # noqa: SLF001 httpx shows it nowhere else
-        assert app.state.service.keys.read_again() == ([], ["small"], [])
+        assert state_of(caller).service.keys.read_again() == ([], ["small"], [])
         for plain, status in (("small-key", 401), ("new-key", 200)):
             assert (await caller.post("/rerank", json=body, headers=key(plain))).status_code == status
 

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
+from app_client import state_of
 from elastic_transport import ConnectionError as NoConnection
 from metric_table import page
-from observed_apps import answering, observed, samples
+from observed_apps import KeptRecords, answering, observed, samples
 from scripted_elasticsearch import Reply
 
 from es_rerank.engine.pool import Pool
@@ -21,7 +22,7 @@ from es_rerank.observation import Fallback, Part, Stage, Trouble
 from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.sidecar.observation import meanings, metrics
 from es_rerank.sidecar.observation.observed import Observed
-from es_rerank.sidecar.record import Outcome, Record, tell_forwarded
+from es_rerank.sidecar.record import Outcome, tell_forwarded
 from es_rerank.sidecar.server.connections import ConnectionFigures, Connections
 from es_rerank.sidecar.server.progress import ConnectionLimits
 from es_rerank.sidecar.upstream.readiness import Readiness
@@ -41,7 +42,7 @@ async def test_a_reader_of_metrics_alone_sees_that_elasticsearch_is_down() -> No
         return Reply(error=NoConnection("refused")) if down.is_set() else answering(asked, body)
 
     async with observed(answer=answer) as (caller, _):
-        service = caller._transport.app.state.service  # type: ignore[attr-defined]  # noqa: SLF001
+        service = state_of(caller).service
         found = await samples(caller)
         assert value_of(found, "es_rerank_ready") == value_of(found, "es_rerank_models_loaded") == 1
         down.set()
@@ -55,7 +56,7 @@ async def test_an_elasticsearch_that_does_not_answer_holds_no_metrics_up(
 ) -> None:
     monkeypatch.setattr("es_rerank.sidecar.routes.status._LOOK_S", 0)
     async with observed() as (caller, _):
-        service = caller._transport.app.state.service  # type: ignore[attr-defined]  # noqa: SLF001
+        service = state_of(caller).service
         answers = asyncio.Event()
 
         class Hanging(Readiness):
@@ -74,7 +75,7 @@ async def test_the_page_of_metrics_is_that_of_the_code() -> None:
     pool = Pool(1)
     connections = Connections(ConnectionLimits())
     async with observed(pool=pool, cache=ScoreCache(1), connections=connections) as (caller, _):
-        expected = page(iter(caller._transport.app.state.metrics.registry.collect()))  # type: ignore[attr-defined]  # noqa: SLF001
+        expected = page(iter(state_of(caller).metrics.registry.collect()))
     pool.close()
     file = _ROOT / "docs" / "metrics.md"
     if file.read_text(encoding="utf-8") != expected:
@@ -99,7 +100,7 @@ def test_each_value_of_a_label_has_its_meaning() -> None:
 
 async def test_no_two_metrics_are_explained_alike() -> None:
     async with observed() as (caller, _):
-        families = list(caller._transport.app.state.metrics.registry.collect())  # type: ignore[attr-defined]  # noqa: SLF001
+        families = list(state_of(caller).metrics.registry.collect())
     told = [family.documentation for family in families]
     assert len(set(told)) == len(told)
 
@@ -116,12 +117,6 @@ async def test_no_two_metrics_are_explained_alike() -> None:
 async def test_a_search_that_elasticsearch_answers_is_counted_too(
     path: str, status: int, searches: dict[str, int]
 ) -> None:
-    class Kept:
-        """Keeps what it gets."""
-
-        def write(self, record: Record) -> None:
-            records.append(record)
-
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["route"] = SimpleNamespace(path=path)
         tell_forwarded()
@@ -131,10 +126,10 @@ async def test_a_search_that_elasticsearch_answers_is_counted_too(
     async def send(message: Any) -> None:
         return
 
-    records: list[Record] = []
+    kept = KeptRecords()
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
-    await Observed(app, (Kept(),))(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
-    assert records[0].searches == searches
+    await Observed(app, (kept,))(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    assert kept.records[0].searches == searches
 
 
 async def test_what_a_model_refuses_is_no_miss_of_the_cache() -> None:
@@ -157,7 +152,7 @@ async def test_a_file_of_keys_that_cannot_be_read_again_is_counted(tmp_path: Pat
     file = tmp_path / "keys.toml"
     file.write_text(f'[one]\nsha256 = "{key_hash("k")}"\n')
     async with observed(api_keys_file=file) as (caller, _):
-        service = caller._transport.app.state.service  # type: ignore[attr-defined]  # noqa: SLF001
+        service = state_of(caller).service
         assert value_of(await samples(caller), "es_rerank_key_file_failures_total") == 0
         file.write_text("[one")
         with pytest.raises(SettingsError):

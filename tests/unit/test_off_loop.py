@@ -129,8 +129,17 @@ async def test_large_answers_of_elasticsearch_are_parsed_off_the_loop(
     assert late.loads(b'{"a": 1}') == {"a": 1}
     unread = late.loads(data)
     assert isinstance(unread, Unread)
+    loads, threads = json.loads, list[threading.Thread]()
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread())
+        return loads(*args, **kwargs)
+
+    monkeypatch.setattr(json, "loads", told)
     answer, size = await whole(ApiResponse(body=unread, meta=META))
     assert (answer.body, size) == (value, len(data))
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
     with pytest.raises(SerializationError):
         await whole(ApiResponse(body=Unread(data[:-1]), meta=META))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from observed_apps import TREE, answering
+from observed_apps import TREE, KeptRecords, answering
 from scripted_elasticsearch import Script
 
 from es_rerank.observation import OBSERVER, stage
@@ -19,19 +19,9 @@ from es_rerank.testing import WordOverlapReranker
 SECRET = "attorney-client-privileged"
 
 
-class Sink:
-    """Keeps records."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def write(self, record: Record) -> None:
-        self.records.append(record)
-
-
 async def serve(app: Any, messages: Sequence[dict[str, Any]]) -> tuple[Record, list[Any]]:
     """Serve one request whose messages come one after the other. Return its record, and what it sent."""
-    sink, sent, waiting = Sink(), [], list(messages)
+    sink, sent, waiting = KeptRecords(), [], list(messages)
 
     async def receive() -> Any:
         if waiting:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from observed_apps import KeptRecords
 from scripted_connections import Script, Transport, asked, begun, ending_tasks, gone, parsed, settle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,16 +19,6 @@ from es_rerank.sidecar.record import Record
 async def _no_task_is_left() -> AsyncIterator[None]:
     async with ending_tasks():
         yield
-
-
-class Kept:
-    """Keeps records."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def write(self, record: Record) -> None:
-        self.records.append(record)
 
 
 async def leaves(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +42,7 @@ def is_what_the_caller_got(record: Record, transport: Transport) -> None:
 async def test_the_end_of_the_sidecar_is_recorded_as_the_503_that_it_answers(
     app: ASGIApp,
 ) -> None:
-    kept = Kept()
+    kept = KeptRecords()
     script = Script(Observed(app, (kept,)))
     transport = asked(script, b"/work")
     await settle()
@@ -64,7 +55,7 @@ async def test_the_end_of_the_sidecar_is_recorded_as_the_503_that_it_answers(
 
 
 async def test_a_body_that_comes_too_slowly_is_recorded_as_the_408_that_it_is_answered_with() -> None:
-    kept = Kept()
+    kept = KeptRecords()
     script = Script(Observed(leaves, (kept,)))
     _, transport = begun(script, 100_000)
     await settle()
@@ -82,7 +73,7 @@ async def test_an_answer_that_the_sidecar_cuts_is_its_failure() -> None:
         await gone(receive)
         await send({"type": "http.response.body", "body": b""})
 
-    kept = Kept()
+    kept = KeptRecords()
     script = Script(Observed(streams, (kept,)))
     asked(script, b"/work")
     await settle()
@@ -93,7 +84,7 @@ async def test_an_answer_that_the_sidecar_cuts_is_its_failure() -> None:
 
 
 async def test_a_caller_who_leaves_is_still_recorded_as_one() -> None:
-    kept = Kept()
+    kept = KeptRecords()
     script = Script(Observed(leaves, (kept,)))
     connection, _ = script.connection()
     connection.data_received(b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -66,7 +66,7 @@ def later() -> Iterator[Callable[..., Future[Any]]]:
 
 HASTY = {
     f"ES_RERANK_{name}_TIMEOUT_MS": str(value)
-    for name, value in {"HEADER": 200, "BODY": 300, "WRITE": 300, "IDLE": 200}.items()
+    for name, value in {"HEADER": 1_000, "BODY": 1_500, "WRITE": 1_500, "IDLE": 1_000}.items()
 }
 
 
