@@ -5,6 +5,7 @@
     │   ├── RetrieverParsingError    a retriever tree that Elasticsearch's grammar does not allow
     │   ├── InvalidSearchError       parts of a search that contradict each other, all of them listed
     │   ├── UnknownModelError        a model name that is not served
+    │   ├── AmbiguousRequestError    a rerank request with the keys of two formats
     │   ├── TooLargeError            a request over a limit of the sidecar
     │   ├── MediaTypeError           a search in a format that the sidecar does not read or write
     │   ├── UnauthorizedError        a request to the sidecar whose key is missing or wrong
@@ -100,6 +101,10 @@ class UnknownModelError(RequestError):
     def __init__(self, message: str, *, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+
+class AmbiguousRequestError(RequestError):
+    """A rerank request holds the keys of two formats, so that it is not known how to answer it."""
 
 
 class TooLargeError(RequestError):
@@ -265,6 +270,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     RetrieverParsingError: Outcome(400, 2, "parsing_exception"),
     InvalidSearchError: Outcome(400, 2, "action_request_validation_exception"),
     UnknownModelError: Outcome(404, 2, "resource_not_found_exception"),
+    AmbiguousRequestError: Outcome(400, 2, "illegal_argument_exception"),
     TooLargeError: Outcome(413, 2, "content_too_long_exception"),
     MediaTypeError: Outcome(415, 2, "media_type_header_exception"),
     UnauthorizedError: Outcome(401, 2, "security_exception"),

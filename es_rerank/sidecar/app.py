@@ -29,16 +29,17 @@ from .observation.request_log import RequestLog
 from .observation.tracing import spans
 from .record import tell_refusal
 from .routes import (
+    about,
     existence,
     health,
     inference,
     other_searches,
     passthrough,
     plugin_api,
+    rerank,
     rescore,
     search,
     status,
-    tei,
 )
 from .service import Service
 from .upstream.forwarding import BrokenAnswerError
@@ -85,7 +86,18 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.metrics = metrics = Metrics(service, STREAM)
-    for room in (health, status, search, other_searches, inference, rescore, tei, plugin_api, existence):
+    for room in (
+        health,
+        status,
+        search,
+        other_searches,
+        inference,
+        rescore,
+        rerank,
+        about,
+        plugin_api,
+        existence,
+    ):
         app.include_router(room.router)
     if service.pass_through:
         app.include_router(passthrough.router)
@@ -163,8 +175,8 @@ def _log_load_error(task: asyncio.Task[None]) -> None:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    """Return the answer for an error, in the format of TEI for ``/rerank`` and of Elasticsearch for other
-    paths.
+    """Return the answer for an error, in the caller's format on the rerank paths and in that of Elasticsearch
+    on other paths.
     """
     if isinstance(error, RequestValidationError):
         fault = error.errors()[0]
@@ -177,8 +189,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, HTTPException):
         if error.status_code in {404, 405}:
-            at_tei = _is_tei(request)
-            return tei.not_served(request) if at_tei else not_served(request, error.status_code)
+            spoken = rerank.spoken_in(request)
+            if spoken is not None:
+                return rerank.not_served(request, spoken)
+            return not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
     return _refused(request, error)
 
@@ -188,11 +202,8 @@ def _refused(request: Request, error: Exception) -> Response:
     return _error_answer(request, error)
 
 
-def _is_tei(request: Request) -> bool:
-    return bool(request.scope["path"] == "/rerank")
-
-
 def _error_answer(request: Request, error: Exception) -> Response:
-    if not _is_tei(request) or isinstance(error, (ClientLeftError, ClientDisconnect)):
+    spoken = rerank.spoken_in(request)
+    if spoken is None or isinstance(error, (ClientLeftError, ClientDisconnect)):
         return error_response(request, error)
-    return tei.tei_error(request, error if isinstance(error, EsRerankError) else unexpected(error))
+    return rerank.refusal(request, spoken, error if isinstance(error, EsRerankError) else unexpected(error))

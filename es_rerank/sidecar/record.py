@@ -307,6 +307,12 @@ def elapsed_s() -> float:
     return 0.0 if record is None else record.elapsed_s()
 
 
+def tokens_read() -> int:
+    """Return the tokens that the models of this process have read for the request that is served now."""
+    record = now()
+    return 0 if record is None else sum(tokens for _, tokens in record.batches)
+
+
 def tell_refusal(error: Exception) -> None:
     """Tell the record of the request that is served now with which error it is answered."""
     if (record := now()) is not None:

@@ -10,12 +10,13 @@ import pytest
 from beside import gateway, said
 from elasticsearch import AsyncElasticsearch
 
+from es_rerank.dialects.table import PATHS as RERANK_PATHS
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 
-EXPECTED_BY_TOOLS = {"/", "/healthz", "/readyz", "/metrics", "/info", "/rerank", "/rescore"}
-"""Paths that are Elasticsearch's, of probes, of Prometheus and of TEI, and our ``/rescore``."""
+EXPECTED_BY_TOOLS = {"/", "/healthz", "/readyz", "/metrics", "/info", "/rescore", *RERANK_PATHS}
+"""Paths that are Elasticsearch's, of probes, of Prometheus and of rerankers, and our ``/rescore``."""
 
 ONCE_OURS = ("/docs", "/redoc", "/openapi.json", "/static-offline-docs", "/docs/oauth2-redirect")
 

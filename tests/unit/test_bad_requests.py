@@ -151,7 +151,9 @@ async def test_an_error_repeats_a_part_of_a_long_text(caller: httpx.AsyncClient)
             {"retriever": {"text_similarity_reranker": {**reranker, "aggregation": long}}},
             {"retriever": {"text_similarity_reranker": {**reranker, "inference_id": long}}},
         ],
-        "/rerank": [{"query": "q", "texts": ["a"], long: 1}],
+        "/rerank": [{"query": "q", "texts": ["a"], "top_n": long}, {"query": "q", long: 1}],
+        "/v1/rerank": [{"query": "q", "documents": ["a"], "raw_scores": long}],
+        "/score": [{"text_1": "q", "text_2": [{}], long: long}],
         "/_rerank/v1/score": [{"query": "q", "documents": [], "model": long}],
     }
     for path, requests in bodies.items():

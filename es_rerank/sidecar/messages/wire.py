@@ -178,15 +178,17 @@ def _wait_of(error: ApiError) -> dict[str, str]:
     return {} if said is None else {"Retry-After": said}
 
 
-def warning(text: str | None) -> dict[str, str]:
-    """Return the header ``Warning`` with a text, as Elasticsearch writes it (RFC 7234, 5.5); no header for
-    None.
+def warning(*texts: str | None) -> dict[str, str]:
+    """Return the header ``Warning`` with texts, as Elasticsearch writes it (RFC 7234, 5.5); no header for
+    None alone.
     """
-    if text is None:
-        return {}
+    written = ", ".join(f'299 es-rerank "{_quoted(text)}"' for text in texts if text is not None)
+    return {"Warning": written} if written else {}
+
+
+def _quoted(text: str) -> str:
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    escaped = "".join(sign if " " <= sign <= "~" and sign != "%" else quote(sign) for sign in quoted)
-    return {"Warning": f'299 es-rerank "{escaped}"'}
+    return "".join(sign if " " <= sign <= "~" and sign != "%" else quote(sign) for sign in quoted)
 
 
 def not_served(request: Request, status: int) -> Response:

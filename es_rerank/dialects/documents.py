@@ -1,0 +1,74 @@
+"""The texts of queries and documents, which clients send as strings or as objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import RequestError
+
+_TEXT_KEYS = ("text", "content")
+"""The keys of an object that hold its text: Cohere's and Jina's, and vLLM's."""
+
+
+def texts_in(
+    value: Any,  # noqa: ANN401 any JSON value
+    key: str,
+    fields: Sequence[str] | None = None,
+) -> tuple[list[str], list[Any]]:
+    """Return the texts in the value of ``key``, and the same documents as they were sent.
+
+    The value is a list, or one document. Raises RequestError when it is neither, is empty, or holds what is
+    no text.
+    """
+    documents = [value] if isinstance(value, (str, dict)) else value
+    if not isinstance(documents, list) or not documents:
+        raise RequestError(f"[{key}] must be a list of texts with at least one entry")
+    return [text_of(entry, f"{key}.{place}", fields) for place, entry in enumerate(documents)], documents
+
+
+def query_in(value: Any, key: str = "query") -> str:  # noqa: ANN401 any JSON value
+    """Return the query in the value of ``key``. Raises RequestError when it is empty or no text."""
+    if value is None:
+        raise RequestError(f"[{key}] field required")
+    text = text_of(value, key)
+    if not text:
+        raise RequestError(f"[{key}] must have at least one character")
+    return text
+
+
+def text_of(value: Any, where: str, fields: Sequence[str] | None = None) -> str:  # noqa: ANN401
+    """Return the text of one document, a string or an object.
+
+    An object's text is what its ``fields`` hold, one line ``name: value`` for each of them that it has.
+    Without ``fields`` it is its ``text`` or ``content``. Of an object that has neither, it is a line for each
+    key.
+    Raises RequestError for anything else, and for an object without one of the ``fields``.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        named = value if fields is None else {name: value[name] for name in fields if name in value}
+        if fields is None:
+            for key in _TEXT_KEYS:
+                if key in value and (found := _content(value[key])) is not None:
+                    return found
+        if named:
+            return "\n".join(f"{name}: {_written(part)}" for name, part in named.items())
+    raise RequestError(f"[{where}] must be a text, or an object with a text")
+
+
+def _content(value: Any) -> str | None:  # noqa: ANN401 any JSON value
+    """Return a text, or the texts of the parts of vLLM's ``content``; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    parts = [part.get("text") if isinstance(part, dict) else part for part in value]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "\n".join(texts) if len(texts) == len(parts) else None
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 any JSON value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,74 @@
+"""The formats in which the sidecar can be asked for scores, as one table, and how a request finds its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import AmbiguousRequestError
+from . import pairs, results, tei, weaviate
+from .failures import Failure
+from .request import Asked, Scored
+
+_OF_TEI = ("/rerank",)
+_OF_COHERE = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
+
+
+class Dialect(NamedTuple):
+    """A format of requests, answers and errors.
+
+    ``own_paths``: where a request is in this format unless its keys say otherwise. ``more_paths``: where it
+    is in this format if it holds ``key``. ``read``: returns what a request asks for. ``write``: returns the
+    answer; it gets the version that the path names. ``error``: returns the body of an error, from its
+    message, its row in the table of errors and its status. ``tei_status``: whether the status of an error is
+    TEI's.
+    """
+
+    name: str
+    own_paths: tuple[str, ...]
+    more_paths: tuple[str, ...]
+    key: str | None
+    read: Callable[[Mapping[str, Any]], Asked]
+    write: Callable[[Asked, Scored, str], Any]
+    error: Callable[[str, Failure, int], dict[str, Any]]
+    tei_status: bool = False
+
+    def status(self, failure: Failure) -> int:
+        """Return the status with which an error is answered."""
+        return failure.tei_status if self.tei_status else failure.status
+
+
+DIALECTS = (
+    Dialect("tei", _OF_TEI, _OF_COHERE, "texts", tei.read, tei.write, tei.error, tei_status=True),
+    Dialect("results", _OF_COHERE, _OF_TEI, "documents", results.read, results.write, results.error),
+    Dialect("score", ("/score", "/v1/score"), (), None, pairs.read, pairs.write, results.error),
+    Dialect("weaviate", ("/weaviate/rerank",), (), None, weaviate.read, weaviate.write, weaviate.error),
+)
+"""Every format. Only keys that a request cannot do without tell them apart, so that a request with fewer
+optional keys is in the same format."""
+
+PATHS = tuple(path for dialect in DIALECTS for path in dialect.own_paths)
+"""Every path that a format has."""
+
+
+def dialect_on(path: str) -> Dialect | None:
+    """Return the format of requests to ``path`` whose keys are not known; None for a path of no format."""
+    return next((dialect for dialect in DIALECTS if path in dialect.own_paths), None)
+
+
+def dialect_of(path: str, body: Mapping[str, Any]) -> Dialect:
+    """Return the format of a request to one of ``PATHS``. A key whose value is null counts as left out.
+
+    Raises AmbiguousRequestError when the request holds the keys of two formats.
+    """
+    spoken = [dialect for dialect in DIALECTS if path in (*dialect.own_paths, *dialect.more_paths)]
+    found = [dialect for dialect in spoken if dialect.key is not None and body.get(dialect.key) is not None]
+    if len(found) > 1:
+        written = " and ".join(f"[{dialect.key}]" for dialect in found)
+        raise AmbiguousRequestError(f"the request holds {written}; send one of them")
+    return found[0] if found else next(dialect for dialect in spoken if path in dialect.own_paths)
+
+
+def version_of(path: str) -> str:
+    """Return the version that a path names, 1 where it names none."""
+    return "2" if path.startswith("/v2/") else "1"

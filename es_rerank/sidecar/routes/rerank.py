@@ -1,0 +1,153 @@
+"""Reranking in the formats of other servers: every path and format of ``es_rerank.dialects``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from ...defaults import MOST_POSITIONS
+from ...dialects.failures import Failure, failure_of
+from ...dialects.request import Asked, Scored
+from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
+from ...errors import EsRerankError, RequestError, message_of
+from ...models import Reranker
+from ...models.scripts import ascript_warning
+from ...off_loop import is_large, off_loop_if
+from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
+from ...scores import as_logits, logistic, pair_log_odds, ranked
+from ...types import Scores
+from ..access.authority import KeyedRoute
+from ..messages.wire import answer, cancel_on_disconnect, retry_after, timeout_s, warning
+from ..record import tokens_read
+from ..service import Service
+from .search import Running
+
+router = APIRouter(route_class=KeyedRoute, tags=["rerank"])
+
+Handler = Callable[..., Coroutine[Any, Any, Response]]
+
+_SPOKEN = "es_rerank.dialect"
+"""The key of a scope under which the format of a request stands, once its body is read."""
+
+_MOST_NAMED = 1_000
+"""Most characters of the names of ignored keys in a header."""
+
+
+def _at_each_path(handler: Handler) -> Handler:
+    for path in PATHS:
+        router.post(path)(handler)
+    return handler
+
+
+@_at_each_path
+async def rerank(request: Request, service: Running, model: str | None = None) -> Response:
+    """Return the scores of texts for a query, in the format in which they are asked for.
+
+    The path and the keys of the body tell the format. The query parameter ``model`` chooses one of the served
+    models, as ``model`` in the body does; a name in the body that is not served is answered by the default
+    model, and the header ``Warning`` says so. The header ``x-rerank-model`` names the model that answers,
+    ``x-rerank-ignored`` the keys of the body that have no effect. The header ``x-rerank-truncated`` says how
+    many texts were cut to the model's window, ``x-rerank-truncated-at`` lists their positions if there are at
+    most 1,000. The header ``Warning`` also says that texts are in a script that the model does not read.
+
+    Raises RequestError for a body that cannot be read, and when a text is too long and may not be cut; raises
+    TooLargeError, DeadlineError and UnknownModelError.
+    """
+    body = await request.json()
+    if not isinstance(body, dict):
+        raise RequestError("the request body must be a JSON object")
+    path = request.scope["path"]
+    spoken = request.scope[_SPOKEN] = dialect_of(path, body)
+    asked = await off_loop_if(is_large(body), spoken.read, body)
+    served, said = _chosen(service, asked.model, model)
+    scores = await cancel_on_disconnect(request, _scored(service, asked, timeout_s(request), served))
+    if asked.whole and scores.truncated.any():
+        raise RequestError(
+            f"text {int(np.argmax(scores.truncated))} is longer than the model's window; "
+            "shorten it or allow that it is cut"
+        )
+    logits = as_logits(scores)
+    values = logits if asked.raw_scores else logistic(pair_log_odds(logits, served.calibration))
+    found = Scored(values.tolist(), ranked(logits)[: asked.top_n], served.name, tokens_read())
+    said += [await ascript_warning(served, "\n".join(asked.queries), list(asked.texts))]
+    return answer(
+        request,
+        spoken.write(asked, found, version_of(path)),
+        headers=_headers(asked, served, scores) | warning(*said),
+    )
+
+
+def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Reranker, list[str | None]]:
+    """Return the model that answers, and what is to be said about the choice.
+
+    ``named``: the name in the query parameter, which must be served. ``wanted``: the name in the body.
+    """
+    if named is not None:
+        return service.served(named), []
+    rerankers = service.models().rerankers
+    default = service.served(DEFAULT_INFERENCE_ID)
+    if wanted is None or wanted == DEFAULT_INFERENCE_ID or wanted in rerankers:
+        return rerankers.get(wanted or default.name, default), []
+    shown = wanted if len(wanted) <= 100 else wanted[:100] + "…"
+    return default, [f"the model [{shown}] is not served here; [{default.name}] answered"]
+
+
+async def _scored(service: Service, asked: Asked, wanted_s: float | None, served: Reranker) -> Scores:
+    """Return the scores of all texts. Texts with the same query are scored together."""
+    if len(set(asked.queries)) == 1:
+        return await service.score_all(asked.queries[0], list(asked.texts), wanted_s, served)
+    places: dict[str, list[int]] = {}
+    for place, query in enumerate(asked.queries):
+        places.setdefault(query, []).append(place)
+    parts = [
+        await service.score_all(query, [asked.texts[place] for place in at], wanted_s, served)
+        for query, at in places.items()
+    ]
+    back = np.argsort([place for at in places.values() for place in at])
+    return Scores(
+        np.concatenate([part.values for part in parts])[back],
+        parts[0].scale,
+        *(
+            np.concatenate([getattr(part, name) for part in parts])[back]
+            for name in ("done", "truncated", "cached")
+        ),
+    )
+
+
+def _headers(asked: Asked, served: Reranker, scores: Scores) -> dict[str, str]:
+    cut = np.flatnonzero(scores.truncated)
+    headers = {"x-rerank-model": quote(served.name, safe="/:.-_@+ ()"), "x-rerank-truncated": str(len(cut))}
+    if 0 < len(cut) <= MOST_POSITIONS:
+        headers["x-rerank-truncated-at"] = ",".join(map(str, cut))
+    if asked.ignored:
+        names = ",".join(quote(name[:100], safe="") for name in asked.ignored)
+        headers["x-rerank-ignored"] = names if len(names) <= _MOST_NAMED else names[:_MOST_NAMED] + ",..."
+    return headers
+
+
+def spoken_in(request: Request) -> Dialect | None:
+    """Return the format of a request: that of its path, unless the keys of its body said otherwise.
+
+    None for a path that is not one of reranking.
+    """
+    spoken: Dialect | None = request.scope.get(_SPOKEN)
+    return spoken or dialect_on(request.scope["path"])
+
+
+def refusal(request: Request, spoken: Dialect, error: EsRerankError) -> Response:
+    """Return an error in the format of a request."""
+    failure = failure_of(error)
+    status = spoken.status(failure)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else retry_after(error)
+    return answer(request, spoken.error(message_of(error), failure, status), status, headers)
+
+
+def not_served(request: Request, spoken: Dialect) -> Response:
+    """Return the answer to a method that the path does not serve, in the format of the path."""
+    reason = f"method [{request.method}] is not served at [{request.scope['path']}]; send a POST"
+    failure = Failure(405, "Validation", 405, "BadRequestError")
+    return answer(request, spoken.error(reason, failure, 405), 405, {"Allow": "POST"})
