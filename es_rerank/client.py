@@ -19,12 +19,12 @@ from elasticsearch import (
 from .defaults import PLUGIN_USE, SIZE, TIMEOUT_S, WINDOW, PluginUse
 from .errors import EsRerankError
 from .header_names import WITHOUT_IDENTITY
-from .models import Embedder, Reranker
 from .observation import stage
 from .off_loop import is_large, off_loop
 from .retrievers.execution.batch import AT_ONCE, Batch, late, unfiltered
 from .retrievers.execution.run import Connection, arun, run
 from .retrievers.execution.searching import search_arguments, searching, short_form_choices
+from .retrievers.execution.served import Embedders, Rerankers
 from .retrievers.execution.unread import as_bytes, whole
 from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
@@ -43,8 +43,10 @@ class RerankClient(Elasticsearch):
     """An ``Elasticsearch`` client that can also fuse and rerank. All other methods work as before.
 
     ``reranker`` is one reranker, or a mapping from ``inference_id`` to reranker whose first entry is the
-    default. ``embedder`` computes the vectors for ``query_vector_builder``. ``timeout_s`` is the timeout of a
-    search in seconds, None for no limit. ``elasticsearch_runs`` names what a licensed cluster runs itself:
+    default. ``embedder`` computes the vectors for ``query_vector_builder``; it may be a mapping too, from
+    ``model_id``. A search that names none uses the one that its indices record, else the default.
+    ``timeout_s`` is the timeout of a search in seconds, None for no limit. ``elasticsearch_runs`` names what
+    a licensed cluster runs itself:
     ``rrf``, ``linear``, ``text_similarity_reranker``, ``pinned``, ``query_vector_builder``. es-rerank still
     runs such a retriever if a retriever below it runs in es-rerank. Errors of the elasticsearch client are
     raised unchanged. Errors of es-rerank are both ``EsRerankError`` and the elasticsearch client's
@@ -65,8 +67,8 @@ class RerankClient(Elasticsearch):
         self,
         client: Elasticsearch,
         *,
-        reranker: Reranker | Mapping[str, Reranker] | None = None,
-        embedder: Embedder | None = None,
+        reranker: Rerankers = None,
+        embedder: Embedders = None,
         timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
         plugin: PluginUse = PLUGIN_USE,
@@ -234,8 +236,8 @@ class AsyncRerankClient(AsyncElasticsearch):
         self,
         client: AsyncElasticsearch,
         *,
-        reranker: Reranker | Mapping[str, Reranker] | None = None,
-        embedder: Embedder | None = None,
+        reranker: Rerankers = None,
+        embedder: Embedders = None,
         timeout_s: float | None = TIMEOUT_S,
         elasticsearch_runs: Collection[str] = (),
         plugin: PluginUse = PLUGIN_USE,

@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         description="The embedding model for queries and ingest: the name of the bundled one, or an exported "
         "folder.",
     )
+    more_embedders: Names = Field(
+        default=(),
+        description="More embedders that the sidecar serves, comma-separated, each `MODEL` or `NAME=MODEL`. "
+        "A request chooses one by `model_id` or `model`.",
+    )
     window: int = Field(
         default=WINDOW,
         ge=1,

@@ -42,8 +42,12 @@ def serve(
         ),
     ] = None,
     embedder: Annotated[
-        str | None,
-        typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one"),
+        list[str] | None,
+        typer.Option(
+            help="Bundled name, exported folder or Hub id, each also as NAME=…; may be given several times: "
+            "the first one is the default.",
+            show_default="the bundled one",
+        ),
     ] = None,
     elasticsearch_url: ElasticsearchUrl = None,
     api_keys_file: Annotated[
@@ -89,7 +93,6 @@ def serve(
         "api_keys_file": api_keys_file,
         "tls_certificate": tls_certificate,
         "tls_key": tls_key,
-        "embedder": embedder,
         "elasticsearch_url": elasticsearch_url,
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -97,6 +100,8 @@ def serve(
         options["tls_key"] = tls_key
     if reranker:
         options |= {"reranker": reranker[0], "more_rerankers": tuple(reranker[1:])}
+    if embedder:
+        options |= {"embedder": embedder[0], "more_embedders": tuple(embedder[1:])}
     settings = read_settings().model_copy(update=options)
     if check:
         from .serve_check import check as check_all
@@ -176,8 +181,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
 
     from .. import node
     from ..engine.pool import Pool
-    from ..models.load import Access, load_embedder, load_reranker, model_folder, served_names
-    from ..models.manifest import read_manifest
+    from ..models.load import Access, load_embedder, load_reranker, served_embedders, served_names
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
     from ..retrievers.execution.unread import JSON_TYPES, LateSerializer
@@ -192,13 +196,13 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
             "header, which is forwarded to Elasticsearch unchanged"
         )
     wanted = served_names((settings.reranker, *settings.more_rerankers))
-    read_manifest(model_folder(settings.embedder), kind="bi-encoder")
+    embedders = served_embedders((settings.embedder, *settings.more_embedders))
 
     # All models share one pool, so that no more runs than cores are active at a time.
     pool = Pool(settings.threads)
     cache = ScoreCache(settings.score_cache) if settings.score_cache else None
 
-    def load() -> tuple[dict[str, Reranker], Embedder]:
+    def load() -> tuple[dict[str, Reranker], dict[str, Embedder]]:
         provider = settings.execution_provider
         loaded = [
             load_reranker(
@@ -207,12 +211,14 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
             for name, model in wanted
         ]
         named: dict[str, Reranker] = {model.name: model for model in loaded}
-        models = named, load_embedder(settings.embedder, pool=pool, provider=provider)
+        made: dict[str, Embedder] = {
+            name: load_embedder(model, pool=pool, provider=provider) for name, model in embedders
+        }
         # What is there now stays. Were it looked through at each collection of garbage, that would hold the
         # event loop for 100 ms.
         gc.collect()
         gc.freeze()
-        return models
+        return named, made
 
     def connected(address: str) -> AsyncElasticsearch:
         # One retry, for a keep-alive connection that was closed. No retry after an error response of

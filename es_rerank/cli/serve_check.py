@@ -202,7 +202,7 @@ async def _built(build: Callable[[], Service]) -> Limits:
 
 
 def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
-    from ..models.load import Access, load_embedder, load_reranker, served_names
+    from ..models.load import Access, load_embedder, load_reranker, served_embedders, served_names
     from ..models.spec import name_and_model
 
     provider = settings.execution_provider
@@ -222,9 +222,19 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
         yield found
     if good and fault is not None:  # no fault of one of them, but of their names
         yield _tried("Rerankers", lambda: _raise(fault))
-    embedder = f"Embedder {settings.embedder}"
-    load_it = partial(load_embedder, settings.embedder, pool=pool, provider=provider)
-    yield _tried(embedder, partial(_embedder, embedder, load_it))
+    embedders = (settings.embedder, *settings.more_embedders)
+    good = True
+    for name, model in map(name_and_model, embedders):
+        called = f"Embedder {name or model}"
+        load_it = partial(load_embedder, model, pool=pool, provider=provider)
+        found = _tried(called, partial(_embedder, called, load_it))
+        good &= found.status != "fail"
+        yield found
+    if good:
+        try:
+            served_embedders(embedders)
+        except EsRerankError as error:
+            yield _tried("Embedders", partial(_raise, error))
 
 
 def _raise(error: Exception) -> Found:

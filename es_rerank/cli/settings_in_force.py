@@ -62,7 +62,8 @@ def _listening(host: str, port: int) -> list[dict[str, Any]]:
 def _origin(name: str, options: Mapping[str, Any]) -> str:
     """Return where the value of a setting comes from."""
     if name in options:
-        option = {"more_rerankers": "reranker"}.get(name, name).replace("_", "-")
+        given = {"more_rerankers": "reranker", "more_embedders": "embedder"}
+        option = given.get(name, name).replace("_", "-")
         return f"option --{option}"
     alias = Settings.model_fields[name].validation_alias
     names = [str(each) for each in getattr(alias, "choices", [])] or [f"{PREFIX}{name.upper()}"]

@@ -29,7 +29,7 @@ from .manifest import (
     parse_manifest,
     read_manifest,
 )
-from .spec import ModelSpec, name_and_model, parse_model
+from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
@@ -213,6 +213,22 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
             f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL"
         )
     return wanted
+
+
+def served_embedders(embedders: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (name, model) for each embedder to serve, after all checks that need no loading.
+
+    Each item of ``embedders`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the model's own name is returned.
+    Raises ModelFolderError for a model that is not found or is not a bi-encoder, and SettingsError when two
+    embedders have the same name.
+    """
+    wanted = [name_and_model(item) for item in embedders]
+    owned = [read_manifest(model_folder(model), kind="bi-encoder").name for _, model in wanted]
+    named = [(name or own, model) for (name, model), own in zip(wanted, owned, strict=True)]
+    fault = name_fault([(name, own) for (name, _), own in zip(named, owned, strict=True)])
+    if fault is not None:
+        raise SettingsError(fault)
+    return named
 
 
 def reranker_manifest(model: str | Path) -> Manifest:

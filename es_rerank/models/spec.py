@@ -13,6 +13,7 @@ A name is one of these:
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,3 +99,21 @@ def name_and_model(given: str) -> tuple[str | None, str]:
     name, sign, model = given.partition("=")
     # An address may contain an equals sign, but then a colon or a slash comes before it.
     return (name, model) if sign and not re.search(r"[/:\\]", name) else (None, given)
+
+
+def name_fault(embedders: Collection[tuple[str, str]]) -> str | None:
+    """Return which name would mean two embedders, as a sentence, None if each means one.
+
+    Each embedder is (the name under which it is served, its own). An index records the second alone: it
+    cannot tell two embedders with one name apart.
+    """
+    seen: set[str] = set()
+    for names in embedders:
+        for name in names:
+            if name in seen:
+                return (
+                    f"two embedders are called {name}; serve one of them only, or export one under another "
+                    "name: an index records the model's own name"
+                )
+        seen.update(names)
+    return None

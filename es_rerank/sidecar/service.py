@@ -33,7 +33,7 @@ from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, 
 from ..models.unblocked import aembed
 from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
-from ..retrievers.execution.commands import ServedModels
+from ..retrievers.execution.served import Embedders, ServedModels
 from ..types import Scores
 from .access.keys import KEY, Keys, too_many_documents
 from .record import elapsed_s, onward, tell_models
@@ -91,12 +91,12 @@ class Observing:
 class Service:
     """The models and clients of one running sidecar.
 
-    ``load``: returns (rerankers by served name, the default first; embedder or None). It is called once, in a
-    thread, before the sidecar is ready. ``api_key_hashes``, ``api_keys_file``: the keys for the rerank,
-    embedding and inference paths; without both, these paths need no key. ``elasticsearch_runs``: retrievers
-    that a licensed cluster runs itself. ``pass_through``: whether other paths are forwarded to Elasticsearch.
-    ``plugin``: when a search runs inside Elasticsearch. ``load_error``: why no model will ever be served.
-    ``stopping``: whether the sidecar ends soon.
+    ``load``: returns (rerankers by served name, the default first; embedders likewise, or one embedder, or
+    None). It is called once, in a thread, before the sidecar is ready. ``api_key_hashes``,
+    ``api_keys_file``: the keys for the rerank, embedding and inference paths; without both, these paths need
+    no key. ``elasticsearch_runs``: retrievers that a licensed cluster runs itself. ``pass_through``: whether
+    other paths are forwarded to Elasticsearch. ``plugin``: when a search runs inside Elasticsearch.
+    ``load_error``: why no model will ever be served. ``stopping``: whether the sidecar ends soon.
     ``pool``: the threads that all local models share, None if there is no such pool.
     ``following``: how the address of a local node is found again, None for an address that was given.
     ``cache``: the scores that are kept, None if none are. ``connections``: those of the web server, if it is
@@ -104,7 +104,7 @@ class Service:
     """
 
     elasticsearch: AsyncElasticsearch
-    load: Callable[[], tuple[Mapping[str, Reranker], Embedder | None]]
+    load: Callable[[], tuple[Mapping[str, Reranker], Embedders]]
     limits: Limits = field(default_factory=Limits)
     api_key_hashes: tuple[str, ...] = ()
     elasticsearch_runs: frozenset[str] = frozenset()
@@ -141,16 +141,17 @@ class Service:
         Raises the EsRerankError of a model that cannot be loaded.
         """
         try:
-            rerankers, embedder = await asyncio.to_thread(self.load)
-            for reranker in rerankers.values():
+            served = ServedModels.of(*await asyncio.to_thread(self.load))
+            for reranker in served.rerankers.values():
                 # Other rerankers are services: scoring costs money, and the service may start later than the
                 # sidecar.
                 if isinstance(reranker, LongTextReranker):
                     for texts in _FIRST_TEXTS:
                         await reranker.ascore("ready", texts)
-            if isinstance(embedder, AsyncEmbedder):
-                for texts in _FIRST_TEXTS:
-                    await embedder.aembed(texts)
+            for embedder in served.embedders.values():
+                if isinstance(embedder, AsyncEmbedder):
+                    for texts in _FIRST_TEXTS:
+                        await embedder.aembed(texts)
         except EsRerankError as error:
             self.load_error = error
             raise
@@ -159,7 +160,7 @@ class Service:
                 f"unexpected {type(error).__name__} while the model was loading; the log has the details"
             )
             raise
-        self._models = ServedModels(rerankers, embedder)
+        self._models = served
 
     async def close(self) -> None:
         """Close the connections to Elasticsearch and to rerank services, and end the threads of the models.
@@ -204,7 +205,7 @@ class Service:
         return masked_in(self.load_error.message)
 
     def models(self) -> ServedModels:
-        """Return the rerankers by name, the default first, and the embedder.
+        """Return the rerankers and the embedders by name, the defaults first.
 
         Raises LoadingError while the models are loading, ModelError if loading failed.
         """
@@ -222,10 +223,10 @@ class Service:
         return self.models().reranker(inference_id)
 
     def embedder(self, inference_id: str | None) -> Embedder:
-        """Return the embedder that an inference id names. None names the one that is served.
+        """Return the embedder that an inference id names. None names the default.
 
-        Raises UnknownModelError when the embedder has another name, RequestError when no embedder is served,
-        and what ``models`` raises.
+        Raises UnknownModelError when no embedder has this name, RequestError when none is served, and what
+        ``models`` raises.
         """
         return self.models().embedder_for(inference_id)
 
@@ -246,7 +247,7 @@ class Service:
             client = self._clients[key] = AsyncRerankClient(
                 inner,
                 reranker=served.rerankers,
-                embedder=served.embedder,
+                embedder=served.embedders,
                 timeout_s=self.limits.timeout_s,
                 elasticsearch_runs=self.elasticsearch_runs,
                 plugin=self.plugin,

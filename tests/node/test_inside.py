@@ -275,7 +275,7 @@ def test_errors_of_elasticsearch_pass_through(ways: tuple[RerankClient, RerankCl
 
 def with_old_knowledge(es: Elasticsearch, client: Searching, index: str, tree: Any) -> Any:
     """Search an Elasticsearch without the plugin, which had one when it was asked last."""
-    client.plugins.put(PluginInfo(models=("word-overlap",), embedder="tiny"))
+    client.plugins.put(PluginInfo(models=("word-overlap",), embedders=("tiny",)))
     connection, context = Connection(es), client.context(index, {}, None)
     arguments = {"index": index, "retriever": tree}
     return run(client.search(context, tree, arguments, connection.as_json), connection, context)

@@ -147,6 +147,7 @@ def broken(
         "no such model": ({"reranker": str(tmp_path)}, "Reranker", "es-rerank export"),
         "one that does not answer": ({"reranker": f"remote:{NOBODY}"}, "Reranker", ""),
         "two of one name": ({"more_rerankers": (f"x={models[0]}", f"x={models[0]}")}, "Rerankers", ""),
+        "two embedders of one name": ({"more_embedders": (f"x={models[1]}",)}, "Embedders", ""),
         "no such embedder": ({"embedder": str(models[0])}, "Embedder", ""),
         "a broken file of keys": ({"api_keys_file": file}, "Keys", "es-rerank key NAME"),
         "a certificate that is none": ({"tls_certificate": file}, "TLS", "PEM"),
@@ -162,6 +163,7 @@ def broken(
         "no such model",
         "one that does not answer",
         "two of one name",
+        "two embedders of one name",
         "no such embedder",
         "a broken file of keys",
         "a certificate that is none",
@@ -240,6 +242,6 @@ def test_the_command_ends_with_one_if_not_all_would_serve(
 ) -> None:
     reranker, embedder = map(str, models)
     with pytest.raises(typer.Exit) as left:
-        serve(port=0, reranker=[reranker], embedder=embedder, elasticsearch_url=url or node.url, check=True)
+        serve(port=0, reranker=[reranker], embedder=[embedder], elasticsearch_url=url or node.url, check=True)
     assert left.value.exit_code == code
     assert "scored one pair" in " ".join(capsys.readouterr().out.split())

@@ -211,6 +211,15 @@ The sidecar can serve several rerankers with one pool of threads
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 A search chooses one by `inference_id`. The first reranker is the default.
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
+`--embedder` may be given several times too.
+    tests/unit/test_several_embedders.py::test_the_option_given_twice_replaces_both_settings
+A search names one by `model_id`; without a name, it uses the embedder that its indices record, or else the first.
+    tests/unit/test_several_embedders.py::test_a_search_uses_the_embedder_that_it_names_or_that_its_index_records
+    tests/unit/test_several_embedders.py::test_the_plugin_is_asked_for_the_same_embedder
+An index records the model's own name, which a request may use as well as `NAME`.
+    tests/unit/test_several_embedders.py::test_every_path_of_the_sidecar_takes_an_embedder_by_name
+Two embedders with one own name are refused.
+    tests/unit/test_several_embedders.py::test_a_name_means_one_embedder
 Then requests to rerank and inference paths must send one of them
     tests/node/test_gateway.py::test_keys_of_the_sidecar_guard_models_and_never_searches
 `es-rerank key NAME` makes a key and prints it with its table

@@ -19,8 +19,9 @@ from starlette.types import Message
 
 from es_rerank import off_loop as module
 from es_rerank.off_loop import LARGE_CHARACTERS, LARGE_VALUES, is_large, off_loop, off_loop_if
-from es_rerank.retrievers.execution.commands import Context, EsRequest, ServedModels
+from es_rerank.retrievers.execution.commands import Context, EsRequest
 from es_rerank.retrievers.execution.run import Connection, arun
+from es_rerank.retrievers.execution.served import ServedModels
 from es_rerank.retrievers.execution.unread import JSON_TYPES, LateSerializer, Unread, as_bytes, whole
 from es_rerank.retrievers.response.answer import SearchStats
 from es_rerank.sidecar.messages import large_answer

@@ -11,17 +11,16 @@ from urllib.parse import quote
 from elasticsearch import ApiError, TransportError
 
 from ...defaults import PluginUse
-from ...errors import RequestError, UnknownModelError
-from ...models import Embedder, Reranker
+from ...errors import RequestError
 from ...observation import Stage
 from ...text.strategies import ChunkingSettings
 from ...types import Candidate
-from ..grammar.tree import DEFAULT_INFERENCE_ID
 from ..planning.index_schema import IndexSchema
 from ..response.answer import SearchStats
 from .leaf_failures import Place
 from .plugin_info import PluginCache
 from .product import VersionCheck
+from .served import ServedModels
 
 T = TypeVar("T")
 
@@ -98,10 +97,10 @@ class SearchInside:
 
 @dataclass(frozen=True, slots=True)
 class EmbedQuery:
-    """Asks for the query vector of a text. ``model`` names an embedder; None means the served embedder."""
+    """Asks for the query vector of a text. ``model`` is the name of an embedder."""
 
     text: str
-    model: str | None = None
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,55 +149,6 @@ Command = (
     | ScoreTexts
 )
 Steps = Generator[Command, Any, T]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModels:
-    """The served models: rerankers by ``inference_id`` (the first is the default) and the embedder of
-    queries.
-    """
-
-    rerankers: Mapping[str, Reranker]
-    embedder: Embedder | None = None
-
-    def serves(self, inference_id: str) -> bool:
-        """Whether an inference id names a served reranker."""
-        return inference_id in self.rerankers or (
-            inference_id == DEFAULT_INFERENCE_ID and bool(self.rerankers)
-        )
-
-    def reranker(self, inference_id: str) -> Reranker:
-        """Return the reranker that an inference id names. Elastic's default id names the first reranker.
-
-        Raises UnknownModelError, with the list of the served rerankers, when no reranker has this id.
-        """
-        if inference_id in self.rerankers:
-            return self.rerankers[inference_id]
-        if inference_id == DEFAULT_INFERENCE_ID and self.rerankers:
-            return next(iter(self.rerankers.values()))
-        known = ", ".join(self.rerankers) or "none"
-        raise UnknownModelError(
-            f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}",
-            name=inference_id,
-        )
-
-    def embedder_for(self, model: str | None) -> Embedder:
-        """Return the embedder of queries. ``model`` is its name or None.
-
-        Raises UnknownModelError when ``model`` names another embedder. Raises RequestError when no embedder
-        is served.
-        """
-        if self.embedder is None:
-            raise RequestError(
-                "[query_vector_builder] needs an embedder and none is configured; "
-                "give [query_vector] yourself or configure an embedder"
-            )
-        if model not in (None, self.embedder.name):
-            raise UnknownModelError(
-                f"embedding model [{model}] is not served here; served: {self.embedder.name}",
-                name=model or "",
-            )
-        return self.embedder
 
 
 @dataclass(slots=True)

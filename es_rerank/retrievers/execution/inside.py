@@ -7,6 +7,7 @@ models than this client. So a tree runs inside only if the sidecar serves what t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,13 +45,11 @@ class _Models:
     """The models that a tree needs.
 
     ``rerankers``: the names of the rerankers by ``inference_id``, children before parents. The default is
-    missing where this client serves no reranker: then the sidecar's default runs. ``embedders``: the names of
-    the embedders. ``needed``: whether the tree needs any model of the sidecar. ``default``: whether it needs
-    the default reranker of the sidecar.
+    missing where this client serves no reranker: then the sidecar's default runs. ``needed``: whether the
+    tree needs any model of the sidecar. ``default``: whether it needs the default reranker of the sidecar.
     """
 
     rerankers: Mapping[str, str]
-    embedders: frozenset[str]
     needed: bool
     default: bool = False
 
@@ -93,8 +92,10 @@ def _by_plugin(
 
     ``kept``: whether that was learned by an earlier search. Raises _LookAgainError if it refuses this one.
     """
-    lacks = info.lacking(models.rerankers.values(), models.embedders)
     idle = info.sidecar_fault is not None and models.needed and context.plugin == "auto"
+    runs = info.fault is None and not idle
+    embedders = (yield from _embedders(body, context, info)) if runs else {}
+    lacks = info.lacking(models.rerankers.values(), embedders.values())
     if kept and (needed or context.plugin == "always") and (info.fault or lacks or idle):
         raise _LookAgainError
     if info.fault is not None:
@@ -103,11 +104,11 @@ def _by_plugin(
         return _outside(context, RequestError(f"{lacks}; choose one of its models, or set plugin to auto"))
     if idle:
         return None
-    yield from _check_vectors(body, context)
+    tree = _with_embedders(body["retriever"], embedders, info, context)
     if models.default and info.models and not info.own_default:
         # Named, so that the answer names the reranker that ran: the sidecar may have another default by now.
         context.default_reranker = info.models[0]
-    answer = yield from _ran(body, models, info, context, kept=kept)
+    answer = yield from _ran({**body, "retriever": tree}, models, info, context, kept=kept)
     if answer is not None:
         hits = answer.body.get("hits", {}).get("hits", [])
         check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
@@ -216,13 +217,10 @@ def _models(tree: Any, context: Context) -> _Models:  # noqa: ANN401 any JSON va
     rerankers = {id_: served.reranker(id_).name if served.serves(id_) else id_ for id_ in ids}
     default = not served.rerankers and rerankers.pop(DEFAULT_INFERENCE_ID, None) is not None
     wanted = [_model_id(leaf) for leaf in text_embedding_leaves(tree, runs)]
-    embedders = [model if served.embedder is None else served.embedder_for(model).name for model in wanted]
-    return _Models(
-        rerankers,
-        frozenset(name for name in embedders if name is not None),
-        bool(ids) or bool(wanted),
-        default,
-    )
+    if served.embedders:
+        for model in wanted:
+            served.embedder_for(model)
+    return _Models(rerankers, bool(ids) or bool(wanted), default)
 
 
 def _misses(tree: Any, context: Context) -> bool:  # noqa: ANN401 any JSON value may arrive
@@ -245,15 +243,59 @@ def _model_id(leaf: Mapping[str, Any]) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def _check_vectors(body: Mapping[str, Any], context: Context) -> Steps[None]:
-    """Check that the embedder fits the vector fields, as outside."""
-    embedder, leaves = (
-        context.served.embedder,
+def _embedders(
+    body: Mapping[str, Any], context: Context, info: PluginInfo
+) -> Steps[Mapping[str | None, str]]:
+    """Return the own names of the embedders that a tree needs, by the names in it; None stands where a kNN
+    names none.
+
+    It is checked that they fit the vector fields, as outside. A client without embedders takes those of the
+    sidecar, which are checked only where it has to choose one.
+    """
+    served, leaves = (
+        context.served,
         list(text_embedding_leaves(body["retriever"], context.elasticsearch_runs)),
     )
+    named = {model for leaf in leaves if (model := _model_id(leaf)) is not None}
+    chooses = len(info.embedders) > 1 and any(_model_id(leaf) is None for leaf in leaves)
+    if not served.embedders and not chooses:
+        return {model: model for model in named}
     fields = {leaf["field"] for leaf in leaves if isinstance(leaf.get("field"), str)}
-    if embedder is None or not fields:
-        return
+    if not fields:
+        return {}
     schema = yield from schema_of_vectors(context, fields, given(body, ["pit"]))
-    for name in sorted(fields):
-        check_embedder(embedder, name, schema)
+    if not served.embedders:
+        (only,) = schema.embedders if len(schema.embedders) == 1 else ("",)
+        return {model: model for model in named} | ({None: only} if only in info.embedders else {})
+    found: dict[str | None, str] = {}
+    for leaf in sorted(leaves, key=lambda leaf: str(leaf.get("field"))):
+        model = _model_id(leaf)
+        embedder = served.embedder_for(model, schema.embedders)
+        found[model] = embedder.name
+        if isinstance(leaf.get("field"), str):
+            check_embedder(embedder, leaf["field"], schema)
+    return found
+
+
+def _with_embedders(
+    tree: Any,  # noqa: ANN401 any JSON value may arrive
+    embedders: Mapping[str | None, str],
+    info: PluginInfo,
+    context: Context,
+) -> Any:  # noqa: ANN401
+    """Return a tree that names its embedders as the sidecar does. Its default needs no name."""
+    default = info.embedders[0] if info.embedders else None
+    renamed = {
+        model: own
+        for model, own in embedders.items()
+        if model != own and not (model is None and own == default)
+    }
+    if not renamed:
+        return tree
+    tree = deepcopy(tree)
+    for leaf in text_embedding_leaves(tree, context.elasticsearch_runs):
+        wanted = leaf[VECTOR_BUILDER][TextEmbedding.kind]
+        taken = isinstance(wanted, dict) and isinstance(wanted.get("model_id", ""), str)
+        if taken and (model := _model_id(leaf)) in renamed:
+            wanted["model_id"] = renamed[model]
+    return tree

@@ -44,16 +44,16 @@ class PluginInfo:
     """What is known about the plugin.
 
     ``fault``: why it cannot be used, as a sentence; None if it can be tried. ``models``: the names of the
-    rerankers that its sidecar serves, the default first; None if they are not known. ``embedder``: the name
-    of the sidecar's embedder, None if it has none or it is not known. ``sidecar_fault``: why the sidecar
-    cannot be used, None if it works or this is not known. ``other_version``: whether the plugin speaks
-    another version of the API. ``own_default``: whether its node allows some models only, and so has another
-    default than the sidecar.
+    rerankers that its sidecar serves, the default first; None if they are not known. ``embedders``: the own
+    names of the sidecar's embedders, the default first; empty if it has none or they are not known.
+    ``sidecar_fault``: why the sidecar cannot be used, None if it works or this is not known.
+    ``other_version``: whether the plugin speaks another version of the API. ``own_default``: whether its node
+    allows some models only, and so has another default than the sidecar.
     """
 
     fault: str | None = None
     models: tuple[str, ...] | None = None
-    embedder: str | None = None
+    embedders: tuple[str, ...] = ()
     sidecar_fault: str | None = None
     other_version: bool = False
     own_default: bool = False
@@ -76,8 +76,9 @@ class PluginInfo:
                 served = ", ".join(self.models)
                 return f"the plugin's sidecar does not serve the reranker [{name}], but [{served}]"
         for name in embedders:
-            if name != self.embedder:
-                return f"the plugin's sidecar does not serve the embedder [{name}], but [{self.embedder}]"
+            if name not in self.embedders:
+                served = ", ".join(self.embedders) or "None"
+                return f"the plugin's sidecar does not serve the embedder [{name}], but [{served}]"
         return None
 
 
@@ -109,10 +110,11 @@ def _with_models(sidecar: Any) -> PluginInfo:  # noqa: ANN401
         reason = said.get("reason", "it gives no reason")
         return PluginInfo(sidecar_fault=f"the plugin's sidecar does not work: {reason}")
     embedder = said.get("embedder")
+    # Elasticsearch writes the name of no embedder as the text "null". An older plugin names the default only.
+    default = () if embedder in (None, "null") else (embedder,)
     return PluginInfo(
         models=tuple(map(str, said.get("models") or ())),
-        # Elasticsearch writes the name of no embedder as the text "null".
-        embedder=None if embedder in (None, "null") else str(embedder),
+        embedders=tuple(map(str, said.get("embedders") or default)),
     )
 
 

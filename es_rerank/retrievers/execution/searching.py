@@ -11,7 +11,6 @@ from elastic_transport import ApiResponse, ObjectApiResponse
 
 from ...defaults import PLUGIN_USE, TIMEOUT_S, PluginUse
 from ...errors import InvalidSearchError, RequestError
-from ...models import Embedder, Reranker
 from ..grammar.body_values import read_body_value
 from ..grammar.parameters import (
     ALIASES,
@@ -33,11 +32,12 @@ from ..response.answer import SearchStats
 from ..response.client_answers import response
 from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
-from .commands import Context, FindVersion, Forward, ServedModels, Steps, closed
+from .commands import Context, FindVersion, Forward, Steps, closed
 from .inside import inside_steps, with_block
 from .mappings import MovedError, check_indices, whole_schema
 from .plugin_info import PluginCache
 from .product import VersionCheck
+from .served import Embedders, Rerankers, ServedModels
 from .steps import search_steps
 from .vectors import vector_steps
 
@@ -219,16 +219,17 @@ def _looking_again(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
 
 
 def searching(
-    reranker: Reranker | Mapping[str, Reranker] | None,
-    embedder: Embedder | None,
+    reranker: Rerankers,
+    embedder: Embedders,
     timeout_s: float | None,
     elasticsearch_runs: Collection[str],
     plugin: PluginUse,
 ) -> Searching:
     """Return the ``Searching`` of a client from the arguments of its constructor.
 
-    A single reranker is served under its own name. Raises RequestError when ``timeout_s`` is not positive,
-    when ``elasticsearch_runs`` holds an unknown name, and when ``plugin`` is an unknown word.
+    A single model is served under its own name. Raises RequestError when ``timeout_s`` is not positive,
+    when ``elasticsearch_runs`` holds an unknown name, when ``plugin`` is an unknown word, and when a name
+    means two embedders.
     """
     if plugin not in get_args(PluginUse):
         raise RequestError(f"plugin is [{plugin}]; it may be {', '.join(get_args(PluginUse))}")
@@ -236,8 +237,8 @@ def searching(
         raise RequestError(
             f"a timeout of {timeout_s} seconds leaves no time to search; give a positive number or None"
         )
-    rerankers = {reranker.name: reranker} if isinstance(reranker, Reranker) else dict(reranker or {})
-    return Searching(ServedModels(rerankers, embedder), timeout_s, check_runs(elasticsearch_runs), plugin)
+    served = ServedModels.of(reranker, embedder)
+    return Searching(served, timeout_s, check_runs(elasticsearch_runs), plugin)
 
 
 def check_runs(elasticsearch_runs: Collection[str]) -> frozenset[str]:

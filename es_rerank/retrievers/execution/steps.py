@@ -302,10 +302,10 @@ class _Search:
             return None
         if leaf.query_vector is not None or leaf.builder is None:
             return leaf.query_vector
-        embedder = self.context.served.embedder_for(leaf.builder.model_id)
+        embedder = self.context.served.embedder_for(leaf.builder.model_id, self.schema.embedders)
         check_embedder(embedder, leaf.field, self.schema)
         self.context.stats.warn(script_warning(embedder, leaf.builder.model_text))
-        vector: list[float] = yield EmbedQuery(leaf.builder.model_text, leaf.builder.model_id)
+        vector: list[float] = yield EmbedQuery(leaf.builder.model_text, embedder.name)
         return vector
 
     def _evaluated(self, node: Retriever, leaves: Iterator[list[Candidate]]) -> Steps[RankedNode]:

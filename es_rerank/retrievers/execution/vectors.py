@@ -70,8 +70,9 @@ def vector_steps(
     wanted = [_wanted(leaf) for leaf in leaves]
     schema = yield from schema_of_vectors(context, {field for field, _ in wanted}, common)
     for leaf, (field, text) in zip(leaves, wanted, strict=True):
-        check_embedder(context.served.embedder_for(text.model_id), field, schema)
-        leaf["query_vector"] = yield EmbedQuery(text.model_text, text.model_id)
+        embedder = context.served.embedder_for(text.model_id, schema.embedders)
+        check_embedder(embedder, field, schema)
+        leaf["query_vector"] = yield EmbedQuery(text.model_text, embedder.name)
         del leaf["query_vector_builder"]
     return tree
 

@@ -76,7 +76,7 @@ class EmbeddingTask(BaseModel):
 @router.get("/_inference")
 @router.get("/_inference/_all")
 async def endpoints(request: Request, service: Running) -> Response:
-    """Return the served models as Elasticsearch lists its inference endpoints, the default reranker first."""
+    """Return the served models as Elasticsearch lists its inference endpoints, the defaults first."""
     return answer(request, {"endpoints": _endpoints(service)})
 
 
@@ -89,7 +89,8 @@ async def endpoint(
     matching = [
         entry
         for entry in _endpoints(service)
-        if entry["inference_id"] == inference_id and task_type in (None, entry["task_type"])
+        if inference_id in (entry["inference_id"], entry["service_settings"]["model_id"])
+        and task_type in (None, entry["task_type"])
     ]
     if not matching:
         known = ", ".join(entry["inference_id"] for entry in _endpoints(service))
@@ -101,17 +102,16 @@ async def endpoint(
 
 def _endpoints(service: Service) -> list[dict[str, Any]]:
     served = service.models()
-    names = [("rerank", name) for name in served.rerankers] + (
-        [("text_embedding", served.embedder.name)] if served.embedder else []
-    )
+    names = [("rerank", name, name) for name in served.rerankers]
+    names += [("text_embedding", name, embedder.name) for name, embedder in served.embedders.items()]
     return [
         {
             "inference_id": name,
             "task_type": task,
             "service": "es-rerank",
-            "service_settings": {"model_id": name},
+            "service_settings": {"model_id": own},
         }
-        for task, name in names
+        for task, name, own in names
     ]
 
 

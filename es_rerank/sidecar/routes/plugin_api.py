@@ -209,7 +209,9 @@ async def passages(request: Request, wanted: PassagesRequest, service: Running) 
 
 @router.post("/info")
 async def info(request: Request, service: Running) -> Response:
-    """Return the names of the served models, the default reranker first, and the release of the sidecar.
+    """Return the names of the served models, the defaults first, and the release of the sidecar.
+
+    ``embedders`` are their own names, which an index records; ``embedder`` is the default.
 
     ``sends_texts_onward`` names the rerankers that are services: they get the texts over the network.
     """
@@ -226,6 +228,7 @@ async def info(request: Request, service: Running) -> Response:
                 if not isinstance(reranker, LongTextReranker)
             ],
             "embedder": served.embedder.name if served.embedder else None,
+            "embedders": [embedder.name for embedder in served.embedders.values()],
         },
     )
 

@@ -84,7 +84,7 @@ async def status(request: Request, service: Running) -> Response:
             "ready": not faults,
             **({"reasons": faults} if faults else {}),
             "models": [] if service.fault else _models(service),
-            "embedder": None if service.fault else _embedder(service),
+            **_embedders(service),
             **({"not_loaded": service.fault} if service.fault else {}),
             **_queue(service, operator=operator),
             **_connections(service),
@@ -114,16 +114,21 @@ def _reranker(name: str, reranker: Reranker, *, first: bool) -> dict[str, Any]:
     }
 
 
-def _embedder(service: Service) -> dict[str, Any] | None:
-    embedder = service.models().embedder
-    if embedder is None:
-        return None
-    return {
-        "name": embedder.name,
-        "dims": embedder.dims,
-        **_of_manifest(embedder),
-        "scripts": getattr(embedder, "scripts", None),
-    }
+def _embedders(service: Service) -> dict[str, Any]:
+    """Return what is known about the default embedder, and about each embedder, the default first."""
+    served = {} if service.fault else service.models().embedders
+    known = [
+        {
+            "name": embedder.name,
+            "served_as": name,
+            "default": place == 0,
+            "dims": embedder.dims,
+            **_of_manifest(embedder),
+            "scripts": getattr(embedder, "scripts", None),
+        }
+        for place, (name, embedder) in enumerate(served.items())
+    ]
+    return {"embedder": known[0] if known else None, "embedders": known}
 
 
 def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:

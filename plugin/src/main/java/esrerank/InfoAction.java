@@ -102,6 +102,7 @@ public final class InfoAction {
                 asked.put("models", answer.getOrDefault("models", List.of()));
                 asked.put("sends_texts_onward", answer.getOrDefault("sends_texts_onward", List.of()));
                 asked.put("embedder", String.valueOf(answer.get("embedder")));
+                asked.put("embedders", answer.getOrDefault("embedders", List.of()));
                 asked.put("release", String.valueOf(answer.get("release")));
             }
             Map<String, Object> counted = new LinkedHashMap<>();
