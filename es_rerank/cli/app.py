@@ -72,6 +72,11 @@ class _Program(LazyGroup):
             "serve",
             "Serve reranking and Elasticsearch's own search API over HTTP, until interrupted.",
         ),
+        "mcp": Entry(
+            "mcp",
+            "Serve the tools search and ask over some indices to a host of the Model Context Protocol (MCP), "
+            "such as a chat program. They only read.",
+        ),
         "key": Entry(
             "key",
             "Make an API key of the sidecar. Its table for the file of keys goes to stdout, the key itself "

@@ -92,29 +92,26 @@ def ask(
     """Print a prompt of the best passages for a question, numbered for citations; with --llm, print a model's
     answer instead.
     """
-    from ..retrievers.planning.passages import passages_of, source_for
-    from ..retrievers.planning.short_form import retriever_for
+    from ..retrievers.execution.questions import nothing_found, reading_of
+    from ..retrievers.planning.passages import passages_of
     from ..settings import read_settings
 
     settings = read_settings()
     chat = _chat_model(llm, llm_model, settings)
-    vector, wording = vector_of(query_vector), _wording(instructions)
+    vector, wording = vector_of(query_vector), wording_of(instructions)
     hits = window or settings.window
     with open_client(
         elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
     ) as opened:
         count = token_counter(tokenizer, opened.reranker, embedder or settings.embedder)
-        schema = _schemas(opened.client, index)
-        # The fields that the short form would read by default, so that the prompt shows what was scored.
-        tree = retriever_for(
+        fields, source = reading_of(
             question,
-            schema,
+            _schema(opened.client, index),
             first_stage=first_stage,
-            field=field or None,
+            field=field,
             vector_field=vector_field,
             query_vector=vector,
         )
-        fields = tree["text_similarity_reranker"]["field"]
         answer = opened.client.rerank(
             question,
             index=index,
@@ -125,7 +122,7 @@ def ask(
             vector_field=vector_field,
             query_vector=vector,
             filter=filters_of(filter_),
-            source=source_for(fields, schema),
+            source=source,
         ).body
         prompt = assemble_prompt(
             question,
@@ -137,9 +134,7 @@ def ask(
             instructions=wording,
         )
     if not prompt.passages:
-        missing = _why_nothing(index, fields, len(answer["hits"]["hits"]), first_stage)
-        reason = answer["rerank"].get("reason")
-        raise SearchError(f"{missing} ({reason})" if reason else missing)
+        raise SearchError(nothing_found(index, fields, answer, first_stage))
     _say_what_was_left_out(prompt)
     warn_if_incomplete(answer["rerank"])
     report = _report(question, prompt, order, answer["rerank"])
@@ -161,7 +156,11 @@ def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatMo
     return ChatModel(url, name, api_key=settings.llm_api_key)
 
 
-def _wording(given: str | None) -> str:
+def wording_of(given: str | None) -> str:
+    """Return the instructions in ``--instructions``, or else the default ones.
+
+    Raises RequestError when their file cannot be read.
+    """
     if given is None or not given.startswith("@"):
         return INSTRUCTIONS if given is None else given
     try:
@@ -193,33 +192,17 @@ def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Calla
     return token_count(open_tokenizer(model_folder(embedder) / TOKENIZER))
 
 
-def _schemas(client: RerankClient, index: str) -> IndexSchema:
+def _schema(client: RerankClient, index: str) -> IndexSchema:
     from elasticsearch import ApiError
 
-    from ..retrievers.execution.mappings import is_not_told
-    from ..retrievers.planning.index_schema import IndexSchema, schema_of
+    from ..retrievers.execution.questions import OF_THE_INDEX, schema_after
+    from ..retrievers.planning.index_schema import schema_of
 
     try:
-        return schema_of(
-            client.indices.get(index=index, filter_path="*.mappings,*.settings.index.query").body, index
-        )
+        found = client.indices.get(index=index, filter_path=OF_THE_INDEX)
     except ApiError as error:
-        if not is_not_told(error):
-            raise
-        return IndexSchema(index)  # the user may be allowed to search, but not to read mappings
-
-
-def _why_nothing(index: str, fields: list[str], hits: int, first_stage: str) -> str:
-    if hits:
-        return (
-            f"none of the {hits} documents that the search found in [{index}] has text in "
-            f"[{', '.join(fields)}]; name the field with --field"
-        )
-    other = "hybrid" if first_stage == "bm25" else "bm25"
-    return (
-        f"the search found no document in [{index}], so there is nothing to answer from; try --first-stage "
-        f"{other}, or check --filter and the index"
-    )
+        return schema_after(error, index)
+    return schema_of(found.body, index)
 
 
 def _say_what_was_left_out(prompt: Prompt) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
 from elasticsearch import (
     ApiError,
+    AsyncElasticsearch,
     Elasticsearch,
     SerializationError,
     SSLError,
@@ -24,6 +25,8 @@ from ..retrievers.execution.product import foreign, is_foreign, too_old
 from ..settings import Settings
 from .output import stderr
 from .starting import shown_start
+
+C = TypeVar("C", Elasticsearch, AsyncElasticsearch)
 
 BULK_TIMEOUT_S = 120.0
 """Seconds for one bulk request: Elasticsearch may take long to add the vectors of long documents to the HNSW
@@ -57,10 +60,19 @@ def client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) 
     ``request_timeout_s`` limits each request, in seconds. Raises SettingsError for an address or credentials
     that cannot be used.
     """
+    return _client(Elasticsearch, url, settings, request_timeout_s)
+
+
+def async_client_of(url: str, settings: Settings, *, request_timeout_s: float = 30.0) -> AsyncElasticsearch:
+    """Return an asynchronous client as ``client_of`` does. Raises the same error."""
+    return _client(AsyncElasticsearch, url, settings, request_timeout_s)
+
+
+def _client(kind: type[C], url: str, settings: Settings, request_timeout_s: float) -> C:
     key = settings.elasticsearch_api_key
     trusted = ca_certs(url, settings)
     try:
-        return Elasticsearch(
+        return kind(
             with_port(url),
             **trusted,
             api_key=key.get_secret_value() if key else None,

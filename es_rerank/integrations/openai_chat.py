@@ -5,7 +5,7 @@ Importing this module raises MissingExtraError if the openai SDK is not installe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from ..text.pairs import well_formed
 from ..text.prompt import Message
 
 try:
-    from openai import APIConnectionError, APIError, APIStatusError, Omit, OpenAI
+    from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, Omit, OpenAI
     from openai.types.chat import (
         ChatCompletionChunk,
         ChatCompletionMessageParam,
@@ -48,7 +48,69 @@ class Delta(NamedTuple):
     finish_reason: str | None = None
 
 
-class ChatModel:
+class _Server:
+    """An OpenAI-compatible server and one of its models: what both clients of it share."""
+
+    def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
+        _check_address(base_url)
+        self.base_url = base_url
+        self._model = model
+        self._key = api_key
+        self._headers = {} if api_key else {"Authorization": Omit()}
+
+    @property
+    def _sdk_key(self) -> str:
+        """The key for the SDK, which requires one even if the header with the key is not sent."""
+        return self._key.get_secret_value() if self._key else "none"
+
+    def _only(self, names: Sequence[str]) -> str:
+        """Return the server's only model. Raises GenerationError if it has none or several."""
+        if len(names) != 1:
+            served = ", ".join(names) or "none"
+            raise GenerationError(
+                f"{self.base_url} serves several models or none ({served}); name one (model, --llm-model)"
+            )
+        return names[0]
+
+    def _incomplete(self, characters: int, cause: str) -> GenerationError:
+        return GenerationError(
+            f"the answer from {self.base_url} broke off after {characters} characters: {cause}; ask again"
+        )
+
+    @contextmanager
+    def _translated_errors(self, what: str) -> Iterator[None]:
+        """Raise the SDK's errors as GenerationError. ``what`` is what the server was asked for."""
+        try:
+            yield
+        except APIConnectionError as error:
+            raise GenerationError(
+                f"no server answers at {self.base_url} ({_cause(error)}); check the address (--llm)"
+            ) from error
+        except APIStatusError as error:
+            status = error.status_code
+            raise GenerationError(
+                f"{self.base_url}, asked for {what}, answered {status}: "
+                f"{error.message}{self._remedy(status)}",
+                status=status,
+            ) from error
+        except (APIError, ValueError) as error:
+            raise GenerationError(
+                f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; "
+                "check the address (--llm)"
+            ) from error
+
+    def _remedy(self, status: int) -> str:
+        if status in (401, 403):
+            return f"; check the key in {_KEY}" if self._key else f"; put the key in {_KEY}"
+        if status == 404:
+            return (
+                "; check the name (--llm-model) and that the address (--llm) is the one "
+                "to which /chat/completions is added, often with /v1 at its end"
+            )
+        return ""
+
+
+class ChatModel(_Server):
     """A language model on an OpenAI-compatible server, which is asked with the official SDK.
 
     ``base_url`` is the address to which ``/chat/completions`` is added, such as ``http://localhost:8000/v1``.
@@ -59,17 +121,12 @@ class ChatModel:
     """
 
     def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
-        _check_address(base_url)
-        self.base_url = base_url
-        self._model = model
-        self._key = api_key
+        super().__init__(base_url, model, api_key=api_key)
         self._opened: OpenAI | None = self._open()
-        self._headers = {} if api_key else {"Authorization": Omit()}
         in_every_child(self._disconnect)
 
     def _open(self) -> OpenAI:
-        # The SDK requires a key, even if the header with the key is not sent.
-        return OpenAI(base_url=self.base_url, api_key=self._key.get_secret_value() if self._key else "none")
+        return OpenAI(base_url=self.base_url, api_key=self._sdk_key)
 
     def _disconnect(self) -> None:
         """Stop using the connections of the parent process. The next request opens new ones.
@@ -92,13 +149,7 @@ class ChatModel:
         Raises GenerationError when the server does not answer, or does not have exactly one model.
         """
         if self._model is None:
-            names = self._names()
-            if len(names) != 1:
-                served = ", ".join(names) or "none"
-                raise GenerationError(
-                    f"{self.base_url} serves several models or none ({served}); name one (model, --llm-model)"
-                )
-            self._model = names[0]
+            self._model = self._only(self._names())
         return self._model
 
     def stream(self, messages: Sequence[Message]) -> Iterator[Delta]:
@@ -140,42 +191,48 @@ class ChatModel:
         with self._translated_errors("its list of models"):
             return [model.id for model in self._client.models.list(extra_headers=self._headers)]
 
-    def _incomplete(self, characters: int, cause: str) -> GenerationError:
-        return GenerationError(
-            f"the answer from {self.base_url} broke off after {characters} characters: {cause}; ask again"
-        )
 
-    @contextmanager
-    def _translated_errors(self, what: str) -> Iterator[None]:
-        """Raise the SDK's errors as GenerationError. ``what`` is what the server was asked for."""
-        try:
-            yield
-        except APIConnectionError as error:
-            raise GenerationError(
-                f"no server answers at {self.base_url} ({_cause(error)}); check the address (--llm)"
-            ) from error
-        except APIStatusError as error:
-            status = error.status_code
-            raise GenerationError(
-                f"{self.base_url}, asked for {what}, answered {status}: "
-                f"{error.message}{self._remedy(status)}",
-                status=status,
-            ) from error
-        except (APIError, ValueError) as error:
-            raise GenerationError(
-                f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; "
-                "check the address (--llm)"
-            ) from error
+class AsyncChatModel(_Server):
+    """The asynchronous ``ChatModel``. An answer that is cancelled ends its request.
 
-    def _remedy(self, status: int) -> str:
-        if status in (401, 403):
-            return f"; check the key in {_KEY}" if self._key else f"; put the key in {_KEY}"
-        if status == 404:
-            return (
-                "; check the name (--llm-model) and that the address (--llm) is the one "
-                "to which /chat/completions is added, often with /v1 at its end"
+    It opens its connections in the event loop of its first request, and cannot be used in another one.
+    """
+
+    def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
+        super().__init__(base_url, model, api_key=api_key)
+        self._client = AsyncOpenAI(base_url=base_url, api_key=self._sdk_key)
+
+    async def named(self) -> str:
+        """Return the name of the model on the server, as ``ChatModel.model`` does. Raises GenerationError."""
+        if self._model is None:
+            with self._translated_errors("its list of models"):
+                found = [model.id async for model in self._client.models.list(extra_headers=self._headers)]
+            self._model = self._only(found)
+        return self._model
+
+    async def stream(self, messages: Sequence[Message]) -> AsyncIterator[Delta]:
+        """Yield the pieces of the answer to a chat as ``ChatModel.stream`` does. Raises GenerationError."""
+        model, chat = await self.named(), [_param(message) for message in messages]
+        with self._translated_errors(f"model {model}"):
+            chunks = await self._client.chat.completions.create(
+                model=model, messages=chat, stream=True, extra_headers=self._headers
             )
-        return ""
+        finished, characters = False, 0
+        async with chunks:
+            try:
+                async for chunk in chunks:
+                    delta = _delta(chunk)
+                    finished |= delta.finish_reason is not None
+                    characters += len(delta.text)
+                    yield delta
+            except (APIError, HTTPError, ValueError) as error:  # those that the blocking client raises
+                raise self._incomplete(characters, _cause(error)) from error
+        if not finished:
+            raise self._incomplete(characters, "the stream ended without a finish_reason")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
 
 
 def _delta(chunk: ChatCompletionChunk) -> Delta:

@@ -18,17 +18,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from ..defaults import DRAIN_DELAY_MS, DRAIN_MS
-from ..errors import outcome_of
+from ..errors import EsRerankError, outcome_of
 from .server.connections import Connections
 from .server.listener import Listener
 from .server.progress import ConnectionLimits
 from .server.protocol import Connection
-from .service import Service
 
 _LOOK_S = 0.05
 """How often a stopping sidecar looks whether requests are still running, in seconds."""
@@ -52,6 +52,18 @@ class Drain:
     drain_s: float = DRAIN_MS / 1000
 
 
+class Served(Protocol):
+    """What the web server and the application that it serves tell each other.
+
+    ``connections``: those of the web server. ``stopping``: whether it ends soon. ``load_error``: why the
+    application will never serve, None if it does.
+    """
+
+    connections: Connections | None
+    stopping: bool
+    load_error: EsRerankError | None
+
+
 class Server(uvicorn.Server):
     """Serves an application until a signal, or until the models of ``service`` cannot be loaded.
 
@@ -61,7 +73,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        service: Service,
+        service: Served,
         limits: ConnectionLimits,
         drain: Drain,
         tls: ssl.SSLContext | None = None,

@@ -155,7 +155,7 @@ class _Frame:
 
     def messages(self, passages: Sequence[RankedPassage]) -> tuple[Message, ...]:
         """Return the prompt as messages of a chat. Without instructions there is no system message."""
-        numbered = [f"[{number}]\n{_quoted(passage)}" for number, passage in enumerate(passages, 1)]
+        numbered = [f"[{number}]\n{quoted(passage)}" for number, passage in enumerate(passages, 1)]
         user: Message = {
             "role": "user",
             "content": "\n\n".join([*_laid_out(numbered, self.order), f"Question: {self.question}"]),
@@ -164,7 +164,8 @@ class _Frame:
         return (system, user) if self.instructions else (user,)
 
 
-def _quoted(passage: RankedPassage) -> str:
+def quoted(passage: RankedPassage) -> str:
+    """Return a passage below its context, with each line marked as quoted."""
     text = f"{passage.context}\n{passage.text}" if passage.context else passage.text
     return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 

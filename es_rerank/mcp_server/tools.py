@@ -1,0 +1,196 @@
+"""The two tools: ``search`` and ``ask``. They read the served indices and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from elasticsearch import ApiError
+
+from ..client import AsyncRerankClient
+from ..defaults import SIZE, WINDOW
+from ..retrievers.execution.questions import (
+    OF_THE_INDEX,
+    Reading,
+    nothing_found,
+    reading_of,
+    schema_after,
+)
+from ..retrievers.grammar.tree import FirstStage, Query
+from ..retrievers.planning.index_schema import IndexSchema, schema_of
+from ..retrievers.planning.passages import passages_of
+from ..text.hit_fields import field_values
+from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Prompt, assemble_prompt
+from .answers import AskAnswer, Hit, SearchAnswer, hit_of, joined, source_of
+from .arguments import AskArguments, SearchArguments, hits_wanted, read_arguments, served_index
+
+if TYPE_CHECKING:
+    from ..integrations.openai_chat import AsyncChatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the operator has chosen for all calls.
+
+    ``indices``: the names that calls may give. ``size`` and ``window``: how many hits ``search`` returns by
+    default, and how many are reranked, which is also the most that it returns. ``fields``: the fields that
+    are reranked, empty for those that the mapping suggests. ``filters``: queries that each hit matches.
+    ``shown``: further fields of each hit. ``passages`` and ``tokens`` bound the prompt of ``ask``.
+    """
+
+    indices: tuple[str, ...]
+    size: int = SIZE
+    window: int = WINDOW
+    first_stage: FirstStage = "knn"
+    fields: tuple[str, ...] = ()
+    vector_field: str | None = None
+    filters: tuple[Query, ...] = ()
+    shown: tuple[str, ...] = ()
+    passages: int = 10
+    tokens: int = PROMPT_TOKENS
+    instructions: str = INSTRUCTIONS
+
+
+class Tools:
+    """The tools over one Elasticsearch.
+
+    ``count`` returns the number of tokens of a text, for the budget of a prompt. ``chat`` is the language
+    model that answers, None if the caller's own is to answer. Both tools raise RequestError for arguments
+    that are wrong, and what ``AsyncRerankClient.rerank`` raises.
+    """
+
+    def __init__(
+        self,
+        client: AsyncRerankClient,
+        choices: Choices,
+        count: Callable[[str], int],
+        chat: AsyncChatModel | None = None,
+    ) -> None:
+        self.choices = choices
+        self.chat = chat
+        self._client = client
+        self._count = count
+
+    async def search(self, given: Mapping[str, Any]) -> SearchAnswer:
+        """Return the best documents for a query, in the order of ``es-rerank search``."""
+        wanted, choices = read_arguments(given, SearchArguments), self.choices
+        index = served_index(wanted.index, choices.indices)
+        size = hits_wanted(wanted.size, choices.size, choices.window)
+        reading = await self._reading(wanted.query, index)
+        answer = await self._searched(wanted.query, index, size, reading)
+        return SearchAnswer(
+            query=wanted.query,
+            index=index,
+            hits=[self._hit(number, hit, reading) for number, hit in enumerate(answer["hits"]["hits"], 1)],
+            status=answer["rerank"]["status"],
+            note=_note(answer["rerank"]),
+        )
+
+    async def ask(self, given: Mapping[str, Any]) -> AskAnswer:
+        """Return the answer of the language model to a question, or else the prompt for the caller's own."""
+        wanted, choices = read_arguments(given, AskArguments), self.choices
+        index = served_index(wanted.index, choices.indices)
+        reading = await self._reading(wanted.question, index)
+        answer = await self._searched(wanted.question, index, choices.window, reading)
+        prompt = assemble_prompt(
+            wanted.question,
+            passages_of(answer, reading.fields),
+            count=self._count,
+            budget=choices.tokens,
+            most=choices.passages,
+            instructions=choices.instructions,
+        )
+        missing = None
+        if not prompt.passages:
+            missing = nothing_found(index, reading.fields, answer, choices.first_stage)
+        found = AskAnswer(
+            question=wanted.question,
+            index=index,
+            answer=None,
+            model=None,
+            passages=[source_of(numbered) for numbered in prompt.passages],
+            cited=[],
+            unknown_citations=[],
+            prompt=prompt.text if prompt.passages else None,
+            status=answer["rerank"]["status"],
+            note=joined([missing, None if missing else _note(answer["rerank"])]),
+        )
+        return found if self.chat is None or missing else await _answered(self.chat, prompt, found)
+
+    async def _reading(self, text: str, index: str) -> Reading:
+        choices = self.choices
+        return reading_of(
+            text,
+            await self._schema(index),
+            first_stage=choices.first_stage,
+            field=choices.fields,
+            vector_field=choices.vector_field,
+        )
+
+    async def _schema(self, index: str) -> IndexSchema:
+        try:
+            found = await self._client.indices.get(index=index, filter_path=OF_THE_INDEX)
+        except ApiError as error:
+            return schema_after(error, index)
+        return schema_of(found.body, index)
+
+    async def _searched(self, text: str, index: str, size: int, reading: Reading) -> dict[str, Any]:
+        choices = self.choices
+        answer = await self._client.rerank(
+            text,
+            index=index,
+            size=size,
+            window=choices.window,
+            first_stage=choices.first_stage,
+            field=reading.fields,
+            vector_field=choices.vector_field,
+            filter=list(choices.filters),
+            source=_with(reading.source, choices.shown),
+        )
+        body: dict[str, Any] = answer.body
+        return body
+
+    def _hit(self, number: int, hit: Mapping[str, Any], reading: Reading) -> Hit:
+        best = passages_of({"hits": {"hits": [hit]}}, reading.fields)[0]
+        return hit_of(number, best, {name: field_values(hit, name) for name in self.choices.shown})
+
+
+def _with(source: bool | dict[str, list[str]], shown: Sequence[str]) -> bool | dict[str, list[str]]:  # noqa: FBT001 a value of _source
+    if isinstance(source, bool) or not shown:
+        return source
+    return {"includes": [*source["includes"], *shown]}
+
+
+def _note(block: Mapping[str, Any]) -> str | None:
+    """Return why an answer is not whole, and what is to be known about its scores."""
+    return joined([block.get("reason"), *block.get("warnings", ())])
+
+
+async def _answered(chat: AsyncChatModel, prompt: Prompt, found: AskAnswer) -> AskAnswer:
+    """Return what was found with the language model's answer. Raises GenerationError."""
+    parts: list[str] = []
+    reason: str | None = None
+    async for delta in chat.stream(prompt.messages):
+        parts.append(delta.text)
+        reason = delta.finish_reason or reason
+    answer = "".join(parts)
+    citations = prompt.citations(answer)
+    return found.model_copy(
+        update={
+            "answer": answer,
+            "model": await chat.named(),
+            "cited": [numbered.number for numbered in citations.passages],
+            "unknown_citations": list(citations.unknown),
+            "prompt": None,
+            "note": joined(
+                [
+                    found.note,
+                    None if citations.mentions else "the answer cites no passage",
+                    None
+                    if reason in ("stop", None)
+                    else f"the answer is incomplete: the server says {reason}",
+                ]
+            ),
+        }
+    )

@@ -1,0 +1,80 @@
+"""What a question to an index reads: the fields of the passages, and what of each hit is fetched. No I/O.
+
+``es-rerank ask`` and the tools of the MCP server ask so, one with a blocking client, one with an asynchronous
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from elasticsearch import ApiError
+
+from ..grammar.tree import FirstStage
+from ..planning.index_schema import IndexSchema
+from ..planning.passages import source_for
+from ..planning.short_form import retriever_for
+from .mappings import is_not_told
+
+OF_THE_INDEX = "*.mappings,*.settings.index.query"
+"""The ``filter_path`` of the request for an index whose answer ``index_schema.schema_of`` reads."""
+
+
+class Reading(NamedTuple):
+    """What is read of each hit: ``fields``, whose last one holds the text, and the ``_source`` parameter."""
+
+    fields: list[str]
+    source: bool | dict[str, list[str]]
+
+
+def reading_of(
+    question: str,
+    schema: IndexSchema,
+    *,
+    first_stage: FirstStage = "knn",
+    field: Sequence[str] | None = None,
+    vector_field: str | None = None,
+    query_vector: Sequence[float] | None = None,
+) -> Reading:
+    """Return what a search for a question reads: the fields that the short form would read by default, so
+    that what is shown is what was scored.
+
+    Raises what ``short_form.retriever_for`` raises.
+    """
+    tree = retriever_for(
+        question,
+        schema,
+        first_stage=first_stage,
+        field=list(field) if field else None,
+        vector_field=vector_field,
+        query_vector=query_vector,
+    )
+    fields = tree["text_similarity_reranker"]["field"]
+    return Reading(fields, source_for(fields, schema))
+
+
+def schema_after(error: ApiError, index: str) -> IndexSchema:
+    """Return an unknown schema if the caller may be allowed to search, but not to read mappings. Raises the
+    error otherwise.
+    """
+    if not is_not_told(error):
+        raise error
+    return IndexSchema(index)
+
+
+def nothing_found(index: str, fields: Sequence[str], answer: dict[str, Any], first_stage: FirstStage) -> str:
+    """Return why an answer without passages has none, and what to change."""
+    if hits := len(answer["hits"]["hits"]):
+        missing = (
+            f"none of the {hits} documents that the search found in [{index}] has text in "
+            f"[{', '.join(fields)}]; name the field with --field"
+        )
+    else:
+        other = "hybrid" if first_stage == "bm25" else "bm25"
+        missing = (
+            f"the search found no document in [{index}], so there is nothing to answer from; try "
+            f"--first-stage {other}, or check --filter and the index"
+        )
+    reason = answer["rerank"].get("reason")
+    return f"{missing} ({reason})" if reason else missing
