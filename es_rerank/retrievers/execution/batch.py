@@ -13,7 +13,7 @@ from elasticsearch import ApiError, ConnectionTimeout
 from ...defaults import MAX_RETRIEVERS_OF_MSEARCH
 from ...errors import DeadlineError, RequestError, TooLargeError
 from ..grammar.parameters import OF_HEADERS, OF_INDICES, OF_MSEARCH, as_arguments, check_parameters, given
-from ..grammar.unparsed_tree import needs_es_rerank, size_of
+from ..grammar.unparsed_tree import needs_es_rerank, size_of, tree_of
 from ..response.client_answers import client_error, response
 from ..response.filter_path import check_filter_path, selected
 from .scoring import MORE_TIME
@@ -78,16 +78,14 @@ class Batch:
             )
         pairs = dict(enumerate(zip(lines[::2], lines[1::2], strict=True)))
         run_here = {
-            i: pair
-            for i, pair in pairs.items()
-            if needs_es_rerank(pair[1].get("retriever"), elasticsearch_runs)
+            i: pair for i, pair in pairs.items() if needs_es_rerank(tree_of(pair[1]), elasticsearch_runs)
         }
         if len(run_here) > _MOST_HERE:
             raise TooLargeError(
                 f"{len(run_here)} searches of the msearch request need es-rerank, at most {_MOST_HERE} are "
                 "run; send them in parts"
             )
-        if sum(size_of(body.get("retriever")) for _, body in run_here.values()) > MAX_RETRIEVERS_OF_MSEARCH:
+        if sum(size_of(tree_of(body)) for _, body in run_here.values()) > MAX_RETRIEVERS_OF_MSEARCH:
             raise TooLargeError(
                 f"the searches of the msearch request have over {MAX_RETRIEVERS_OF_MSEARCH} retrievers "
                 "together; send it in parts"

@@ -23,9 +23,10 @@ from ..grammar.parameters import (
     url_parameters,
 )
 from ..grammar.plugin_names import only_inside
+from ..grammar.rank import with_retriever
 from ..grammar.request import read_request
 from ..grammar.tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER, FirstStage, Query
-from ..grammar.unparsed_tree import has_retriever_run_here, needs_es_rerank, size_of
+from ..grammar.unparsed_tree import has_retriever_run_here, needs_es_rerank, size_of, tree_of
 from ..grammar.values import read_value
 from ..planning.short_form import check_query, nothing_for, retriever_for
 from ..response.answer import SearchStats
@@ -104,8 +105,12 @@ class Searching:
         for key in written.keys() & keys.keys():
             read_body_value(key, as_json(written[key]))  # Elasticsearch reads it, though another goes before
         rest = {**written, **keys}
-        rest.pop("retriever", None)
-        whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
+        in_body = rest.pop("retriever", None)
+        if in_body is None and arguments.get("retriever") is None:
+            whole = _fused_by_rank(rest, arguments, as_json)
+            tree = whole["retriever"]
+        else:
+            whole = as_json(rest) | {"retriever": tree}  # the tree is plain already
         if has_retriever_run_here(tree, self.elasticsearch_runs):
             scroll = "scroll" in parameters
             return (
@@ -207,6 +212,13 @@ class Searching:
         return replace(self, plugins=PluginCache())
 
 
+def _fused_by_rank(body: dict[str, Any], arguments: Mapping[str, Any], as_json: AsJson) -> dict[str, Any]:
+    """Return a body that fuses by ``rank`` as one with a ``retriever``."""
+    if arguments.get("q") is not None:
+        raise InvalidSearchError.of(["cannot specify [retriever] and [query]"])
+    return with_retriever(as_json(body))
+
+
 def _looking_again(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
     """Run the steps of a search; once more if its indices changed between the look and the hits."""
     try:
@@ -264,14 +276,16 @@ def search_arguments(
 ) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
     """Return (arguments for ``Elasticsearch.search``, retriever tree).
 
-    The tree comes from ``retriever`` or from the body. It is None if neither has one.
+    The tree comes from ``retriever``, from the body, or from ``rank``. It is None if there is none. Raises
+    RetrieverParsingError for ``rank`` and ``retriever`` together.
     """
     given: dict[str, Any] = {"index": index, **options}
     if retriever is not None:
         given["retriever"] = retriever
     if body is not None:
         given["body"] = dict(body)
-    return given, retriever if retriever is not None else (body or {}).get("retriever")
+    written = {key: value for key, value in given.items() if value is not None}
+    return given, tree_of({**(body or {}), **written})
 
 
 def short_form_choices(

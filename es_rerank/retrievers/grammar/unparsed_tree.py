@@ -1,4 +1,4 @@
-"""Looks through the ``retriever`` object of a body before it is parsed: any JSON value may stand there."""
+"""Looks through the retriever tree of a body before it is parsed: any JSON value may stand there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from typing import Any
 
 from ...defaults import MAX_LEVELS, MAX_RETRIEVERS
 from ...errors import TooLargeError
-from .tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER, Knn
+from .faults import illegal_argument
+from .tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER, Knn, Rrf
+
+
+def tree_of(body: Mapping[str, Any]) -> Any:  # noqa: ANN401 any JSON value may stand there
+    """Return the ``retriever`` object of a ``_search`` body, None without one.
+
+    A body that fuses by ``rank`` has the tree that ``rank.with_retriever`` makes of it, here without a check
+    of its parts. Raises RetrieverParsingError when it has a ``retriever`` too.
+    """
+    rank, tree = body.get("rank"), body.get("retriever")
+    if not isinstance(rank, Mapping) or Rrf.kind not in rank:
+        return tree
+    if tree is not None:
+        raise illegal_argument("Cannot specify both [rank] and [retriever].", "rank")
+    queries = [body["query"]] if "query" in body else []
+    queries += [entry.get("query") for entry in _listed(body.get("sub_searches")) if isinstance(entry, dict)]
+    children = [{"standard": {"query": query}} for query in queries]
+    children += [{Knn.kind: knn} for knn in _listed(body.get(Knn.kind))]
+    return {Rrf.kind: {"retrievers": children}}
 
 
 def needs_es_rerank(body: Any, elasticsearch_runs: Collection[str] = ()) -> bool:  # noqa: ANN401 any JSON value may arrive

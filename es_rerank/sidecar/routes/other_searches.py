@@ -17,7 +17,7 @@ from ...errors import InvalidSearchError, RequestError
 from ...retrievers.grammar.json_values import read_json
 from ...retrievers.grammar.plugin_names import NAMES
 from ...retrievers.grammar.tree import RETRIEVERS_RUN_HERE
-from ...retrievers.grammar.unparsed_tree import retrievers_in
+from ...retrievers.grammar.unparsed_tree import retrievers_in, tree_of
 from ..messages.body import Counted, read_body
 from ..messages.wire import parsed
 from ..service import Service
@@ -27,7 +27,10 @@ from .search import Running, forwarded_search
 router = APIRouter(route_class=ExactRoute, include_in_schema=False)
 
 _WRITTEN = re.compile(r'"retrievers?"\s*:\s*(?:\[\s*)?\{\s*(?:"retriever"\s*:\s*\{\s*)?"(\w+)"')
-"""Finds retrievers in a template that is no JSON before its parameters are put in."""
+_RANKED = re.compile(r'"rank"\s*:\s*\{\s*"(\w+)"')
+"""These find retrievers, and the older way to write one of them, in a template that is no JSON before its
+parameters are put in.
+"""
 
 _MOST_VALUES = 100_000
 _MOST_BYTES = 1 << 20
@@ -61,7 +64,8 @@ async def other_search(request: Request, service: Running) -> Response:
     counted = Counted(values=_MOST_VALUES)
     body = await read_body(request, service.limits.body_bytes, counted, lambda _: False)
     kind = None
-    if b"retriever" in body.plain and body.fault is None and len(body.plain) <= _MOST_BYTES:
+    named = b"retriever" in body.plain or (b"rank" in body.plain and b"rrf" in body.plain)
+    if named and body.fault is None and len(body.plain) <= _MOST_BYTES:
         kind = await parsed(request, body.plain, lambda data: next(_run_here(data, service), None))
     if kind is not None:
         inside = f"; or install the plugin es-rerank and name [{NAMES[kind]}]" if kind in NAMES else ""
@@ -103,11 +107,12 @@ def _in_value(value: Any, names: Collection[str]) -> Iterator[str]:  # noqa: ANN
         return
     source = value.get("source")
     if isinstance(source, str):
-        yield from (kind for kind in _WRITTEN.findall(source) if kind in names)
+        found = _WRITTEN.findall(source) + _RANKED.findall(source)
+        yield from (kind for kind in found if kind in names)
     rated = value.get("requests")
     parts = [value, source, *(entry.get("request") for entry in _objects(rated))]
     for part in _objects(parts):
-        yield from (kind for kind, _ in retrievers_in(part.get("retriever")) if kind in names)
+        yield from (kind for kind, _ in retrievers_in(tree_of(part)) if kind in names)
 
 
 def _objects(values: Any) -> list[dict[str, Any]]:  # noqa: ANN401

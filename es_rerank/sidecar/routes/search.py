@@ -23,7 +23,7 @@ from ...retrievers.grammar.parameters import (
     whole_number,
 )
 from ...retrievers.grammar.suggestions import close_to
-from ...retrievers.grammar.unparsed_tree import needs_es_rerank, size_of
+from ...retrievers.grammar.unparsed_tree import needs_es_rerank, size_of, tree_of
 from ..messages.body import Counted, read_body
 from ..messages.formats import check_answerable, check_readable, is_json
 from ..messages.paths import Index
@@ -41,7 +41,8 @@ from .turned_away import check_backlog
 router = APIRouter(tags=["Elasticsearch"])
 
 _RETRIEVER = b'"retriever"'
-"""A body without these bytes has no retriever, so Elasticsearch can answer it."""
+_RANK, _RRF = b'"rank"', b'"rrf"'
+"""A body without these bytes has no retriever and no fusion by rank, so Elasticsearch can answer it."""
 
 # Body keys of _search that a URL may also hold, by the type of their values (observed on Elasticsearch 9.5).
 _OFF_IF_EMPTY = frozenset({"explain", "version", "seq_no_primary_term"})
@@ -157,7 +158,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     named = given.pop("index", None)
     where = index or named
     wanted_s = timeout_s(request)
-    check_backlog(service, body["retriever"], wanted_s)
+    check_backlog(service, tree_of(body), wanted_s)
     client = service.client(request.headers)
     response = await cancel_on_disconnect(
         request, client.search(index=where, body=body, timeout_s=wanted_s, **given)
@@ -166,7 +167,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
 
 
 def _has_retriever(data: bytes) -> bool:
-    return _RETRIEVER in data
+    return _RETRIEVER in data or (_RANK in data and _RRF in data)
 
 
 def _run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> dict[str, Any] | None:
@@ -175,7 +176,7 @@ def _run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> dict[str, Any]
     Raises what ``json_object`` and ``size_of`` raise.
     """
     body = json_object(data)
-    tree = body.get("retriever")
+    tree = tree_of(body)
     if not needs_es_rerank(tree, elasticsearch_runs):
         return None
     size_of(tree)  # what looks at the tree from here on does so on the event loop
@@ -313,7 +314,7 @@ def _some_run_here(data: bytes, elasticsearch_runs: frozenset[str]) -> list[dict
     Raises what ``_lines`` raises.
     """
     searches = _lines(data)
-    run_here = any(needs_es_rerank(body.get("retriever"), elasticsearch_runs) for body in searches[1::2])
+    run_here = any(needs_es_rerank(tree_of(body), elasticsearch_runs) for body in searches[1::2])
     return searches if run_here else None
 
 
