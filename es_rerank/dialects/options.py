@@ -2,7 +2,7 @@
 
 A value of null is the same as no value. Keys that are not in ``OPTIONS`` have no effect, and the caller is
 told their names. Among them are ``instruction`` (the models have no place for one), ``max_tokens_per_doc``,
-``max_chunks_per_doc`` and ``truncate_prompt_tokens`` (a text is cut where the model's window ends),
+``max_tokens_per_query`` and ``truncate_prompt_tokens`` (a text is cut where the model's window ends),
 ``priority``, ``user`` and ``encoding_format``.
 """
 
@@ -129,8 +129,10 @@ OPTIONS: dict[str, Option] = {
     "truncation": Option("whole", _not_cut),
     "truncation_direction": Option("direction", _direction),
     "truncation_side": Option("direction", _direction),
+    "max_chunks_per_doc": Option("chunks", _count),
     "rank_fields": Option("rank_fields", _names),
 }
 """The optional keys that have an effect. ``top_k`` and ``truncation`` are Voyage's, ``raw_scores``,
 ``return_text``, ``truncate`` and ``truncation_direction`` TEI's, ``use_activation``, ``activation`` (older)
-and ``truncation_side`` vLLM's, ``rank_fields`` is Cohere's."""
+and ``truncation_side`` vLLM's, ``max_chunks_per_doc`` and ``rank_fields`` are
+Cohere's."""

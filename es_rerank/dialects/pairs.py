@@ -13,10 +13,9 @@ from typing import Any
 from ..errors import RequestError
 from .documents import query_in, texts_in
 from .options import options_in
+from .reading import OF_SCORES
 from .request import Asked, Scored
 from .results import usage
-
-_HONOURED = ("model", "raw_scores", "whole", "direction")
 
 _NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 """The names of the two sides in vLLM's versions."""
@@ -29,10 +28,10 @@ def read(body: Mapping[str, Any]) -> Asked:
         written = " or ".join(f"[{first}] and [{second}]" for first, second in _NAMES)
         raise RequestError(f"the request must hold {written}, and only two of these keys")
     first, second = given[0]
-    options = options_in(body, given[0], _HONOURED)
-    options.pop("direction", None)
+    options = options_in(body, given[0], OF_SCORES)
+    fields = options.pop("rank_fields", None)
     queries, _ = texts_in(body[first], first)
-    texts, documents = texts_in(body[second], second)
+    texts, documents = texts_in(body[second], second, fields)
     for place, query in enumerate(queries):
         query_in(query, f"{first}.{place}")
     if len(queries) not in (1, len(texts)):

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+MOST_CHUNKS = 10
+"""Cohere's default for ``max_chunks_per_doc``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -15,8 +18,9 @@ class Asked:
     same as the caller sent them, strings or objects. ``model``: the name that the caller wants, None without
     a wish. ``top_n``: how many of the best are returned, None for all. ``raw_scores``: whether logits are
     wanted instead of probabilities. ``with_texts``: whether the texts are wanted back, None if the caller
-    does not say. ``whole``: whether a text longer than the model's window is an error. ``ignored``: the keys
-    of the request that have no effect.
+    does not say. ``whole``: true where a text of which a part is not read is an error, false where a text may
+    be cut to the model's window, None if the caller does not say. ``chunks``: how many parts of a long text
+    are read, None if the caller does not say. ``ignored``: the keys of the request that have no effect.
     """
 
     queries: tuple[str, ...]
@@ -26,8 +30,19 @@ class Asked:
     top_n: int | None = None
     raw_scores: bool = False
     with_texts: bool | None = None
-    whole: bool = False
+    whole: bool | None = None
+    chunks: int | None = None
     ignored: tuple[str, ...] = ()
+
+    @property
+    def most_parts(self) -> int | None:
+        """How many parts of a text that is longer than the model's window are read, None for all of them.
+
+        The best part decides. One part means that the text is cut.
+        """
+        if self.chunks is not None:
+            return self.chunks
+        return {None: MOST_CHUNKS, False: 1, True: None}[self.whole]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .documents import query_in, texts_in
 from .failures import Failure
-from .options import options_in
+from .reading import OF_RANKING, asked_in
 from .request import Asked, Scored
-
-_HONOURED = ("model", "top_n", "raw_scores", "with_texts", "whole", "direction", "rank_fields")
 
 _UNIT = 100
 """Documents of one search unit of Cohere (https://docs.cohere.com/docs/rate-limits)."""
@@ -25,11 +22,7 @@ _UNIT = 100
 
 def read(body: Mapping[str, Any]) -> Asked:
     """Return what a request asks for. Raises RequestError."""
-    options = options_in(body, ("query", "documents"), _HONOURED)
-    options.pop("direction", None)
-    query = query_in(body.get("query"))
-    texts, documents = texts_in(body.get("documents"), "documents", options.pop("rank_fields", None))
-    return Asked((query,), tuple(texts), tuple(documents), **options)
+    return asked_in(body, "documents", OF_RANKING)
 
 
 def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:
@@ -54,6 +47,7 @@ def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:
         "meta": {
             "api_version": {"version": version},
             "billed_units": {"search_units": -(-len(asked.texts) // _UNIT)},
+            "tokens": {"input_tokens": scored.tokens, "output_tokens": 0},
         },
         "results": results,
         "data": data,

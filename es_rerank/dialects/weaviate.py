@@ -9,21 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .documents import query_in, texts_in
 from .failures import Failure
-from .options import options_in
+from .reading import OF_SCORES, asked_in
 from .request import Asked, Scored
-
-_HONOURED = ("model", "raw_scores", "whole", "direction")
 
 
 def read(body: Mapping[str, Any]) -> Asked:
     """Return what a request asks for. Raises RequestError."""
-    options = options_in(body, ("query", "documents"), _HONOURED)
-    options.pop("direction", None)
-    query = query_in(body.get("query"))
-    texts, documents = texts_in(body.get("documents"), "documents")
-    return Asked((query,), tuple(texts), tuple(documents), **options)
+    return asked_in(body, "documents", OF_SCORES)
 
 
 def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:  # noqa: ARG001 one form

@@ -364,6 +364,7 @@ async def test_tei_says_which_texts_were_cut(node: Node, tmp_path: Path) -> None
                 json={
                     "query": "q",
                     "texts": ["short", "much too long for it", "no", "much too long as well"],
+                    "truncate": True,
                 },
             )
             assert (answer.headers["x-rerank-truncated"], answer.headers["x-rerank-truncated-at"]) == (

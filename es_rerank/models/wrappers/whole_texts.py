@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 
 from ...scores import aggregated, as_logits
 from ...types import Aggregation, Passage, Scores
-from .. import LongTextReranker
+from .. import LongTextReranker, Reranker
 from ..unblocked import acut
 from .wrapped import WrappedReranker
 
@@ -20,8 +21,13 @@ class WholeTexts(WrappedReranker):
     """A ``Reranker`` that scores long texts in parts, over a ``LongTextReranker``; over any other reranker it
     changes nothing.
 
-    The logit of a text is the logit of its best part. A text is ``done`` when all of its parts are.
+    The logit of a text is the logit of its best part. A text is ``done`` when all of its parts are. Of a text
+    with more than ``most`` parts the first are read, and it counts as ``truncated``; None means no limit.
     """
+
+    def __init__(self, reranker: Reranker, most: int | None = None) -> None:
+        super().__init__(reranker)
+        self._most = most
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per text: the score of its best part."""
@@ -29,9 +35,9 @@ class WholeTexts(WrappedReranker):
         if isinstance(inner, LongTextReranker):
             cut = inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
         parts = _parts(passages, cut)
-        return _joined(
-            self._inner.score(query, [part for text in parts for part in text], deadline=deadline), parts
-        )
+        read = [text[: self._most] for text in parts]
+        scores = self._inner.score(query, [part for text in read for part in text], deadline=deadline)
+        return _marked(_joined(scores, read), parts, self._most)
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
@@ -39,10 +45,9 @@ class WholeTexts(WrappedReranker):
         if isinstance(inner, LongTextReranker):
             cut = await acut(inner, query, [("", passage) for passage in passages], deadline=deadline)
         parts = _parts(passages, cut)
-        return _joined(
-            await self._inner.ascore(query, [part for text in parts for part in text], deadline=deadline),
-            parts,
-        )
+        read = [text[: self._most] for text in parts]
+        scores = await self._inner.ascore(query, [part for text in read for part in text], deadline=deadline)
+        return _marked(_joined(scores, read), parts, self._most)
 
 
 def _parts(passages: Sequence[str], cut: Sequence[Sequence[Passage]] | None) -> list[list[str]]:
@@ -69,3 +74,11 @@ def _joined(scores: Scores, parts: Sequence[Sequence[str]]) -> Scores:
         truncated=np.asarray([scores.truncated[span].any() for span in spans], dtype=np.bool_),
         cached=np.asarray([scores.cached[span].all() for span in spans], dtype=np.bool_),
     )
+
+
+def _marked(scores: Scores, parts: Sequence[Sequence[str]], most: int | None) -> Scores:
+    """Return the scores, with the texts as truncated of which more than ``most`` parts were not read."""
+    if most is None or all(len(text) <= most for text in parts):
+        return scores
+    left_out = np.asarray([len(text) > most for text in parts], dtype=np.bool_)
+    return replace(scores, truncated=scores.truncated | left_out)

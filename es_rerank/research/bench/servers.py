@@ -66,7 +66,7 @@ class Dialect:
 
 TEI_DIALECT = Dialect(
     "/rerank",
-    lambda query, texts: {"query": query, "texts": texts, "raw_scores": True},
+    lambda query, texts: {"query": query, "texts": texts, "raw_scores": True, "truncate": True},
     lambda answer: {result["index"]: result["score"] for result in answer},
     "X-Rerank-Timeout-Ms",
 )

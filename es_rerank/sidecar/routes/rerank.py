@@ -16,6 +16,7 @@ from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
 from ...errors import EsRerankError, RequestError, message_of
 from ...models import Reranker
 from ...models.scripts import ascript_warning
+from ...models.wrappers.whole_texts import WholeTexts
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ...scores import as_logits, logistic, pair_log_odds, ranked
@@ -50,9 +51,9 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     The path and the keys of the body tell the format. The query parameter ``model`` chooses one of the served
     models, as ``model`` in the body does; a name in the body that is not served is answered by the default
     model, and the header ``Warning`` says so. The header ``x-rerank-model`` names the model that answers,
-    ``x-rerank-ignored`` the keys of the body that have no effect. The header ``x-rerank-truncated`` says how
-    many texts were cut to the model's window, ``x-rerank-truncated-at`` lists their positions if there are at
-    most 1,000. The header ``Warning`` also says that texts are in a script that the model does not read.
+    ``x-rerank-ignored`` the keys of the body that have no effect. The header ``x-rerank-truncated`` says of
+    how many texts the model did not read the end, ``x-rerank-truncated-at`` lists their positions if there
+    are at most 1,000. The header ``Warning`` also says that texts are in a script that the model does not read.
 
     Raises RequestError for a body that cannot be read, and when a text is too long and may not be cut; raises
     TooLargeError, DeadlineError and UnknownModelError.
@@ -67,7 +68,7 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     scores = await cancel_on_disconnect(request, _scored(service, asked, timeout_s(request), served))
     if asked.whole and scores.truncated.any():
         raise RequestError(
-            f"text {int(np.argmax(scores.truncated))} is longer than the model's window; "
+            f"text {int(np.argmax(scores.truncated))} is longer than the model reads; "
             "shorten it or allow that it is cut"
         )
     logits = as_logits(scores)
@@ -97,7 +98,12 @@ def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Re
 
 
 async def _scored(service: Service, asked: Asked, wanted_s: float | None, served: Reranker) -> Scores:
-    """Return the scores of all texts. Texts with the same query are scored together."""
+    """Return the scores of all texts. Texts with the same query are scored together.
+
+    A text that is longer than the model's window is read in parts, unless the caller wants it cut.
+    """
+    if asked.most_parts != 1:
+        served = WholeTexts(served, asked.most_parts)
     if len(set(asked.queries)) == 1:
         return await service.score_all(asked.queries[0], list(asked.texts), wanted_s, served)
     places: dict[str, list[int]] = {}
@@ -109,8 +115,8 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
     ]
     back = np.argsort([place for at in places.values() for place in at])
     return Scores(
-        np.concatenate([part.values for part in parts])[back],
-        parts[0].scale,
+        np.concatenate([as_logits(part) for part in parts])[back],
+        "logit",
         *(
             np.concatenate([getattr(part, name) for part in parts])[back]
             for name in ("done", "truncated", "cached")
@@ -135,7 +141,7 @@ def spoken_in(request: Request) -> Dialect | None:
     None for a path that is not one of reranking.
     """
     spoken: Dialect | None = request.scope.get(_SPOKEN)
-    return spoken or dialect_on(request.scope["path"])
+    return spoken or dialect_on(request.scope["path"].rstrip("/"))
 
 
 def refusal(request: Request, spoken: Dialect, error: EsRerankError) -> Response:

@@ -2,7 +2,7 @@
 
 uvicorn reads HTTP with h11 and calls the application. It has no limit of time for a request or for a caller
 that does not read its answer, and no bound on connections. These are here, and so are the answers that no
-application can give: all of them are in Elasticsearch's format.
+application can give: in the format of a rerank path, else in Elasticsearch's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from ...dialects.failures import failure_of
+from ...dialects.table import dialect_on
 from ...errors import (
     EsRerankError,
     LargeHeadersError,
@@ -26,6 +28,7 @@ from ...errors import (
     SlowClientError,
     UnavailableError,
     error_body,
+    message_of,
     outcome_of,
 )
 from ...retrievers.execution.product import PRODUCT, PRODUCT_HEADER
@@ -298,6 +301,15 @@ class Connection(H11Protocol):
             self._counted = True
             self._all.ended[why] += 1
 
+    def _told(self, error: EsRerankError) -> dict[str, Any]:
+        """Return the body of an error, in the format of the path if the head of the request is read."""
+        if self.scope is None or self._head_since is not None:
+            return error_body(error)
+        spoken = dialect_on(self.scope["raw_path"].decode("latin-1").rstrip("/"))
+        if spoken is None:
+            return error_body(error)
+        return spoken.error(message_of(error), failure_of(error), outcome_of(error).status)
+
     def refuse(self, error: EsRerankError) -> None:
         """Answer with an error and end the connection. The application is told that the caller left."""
         if self.transport.is_closing():
@@ -310,7 +322,7 @@ class Connection(H11Protocol):
             cycle.disconnected = True
             cycle.message_event.set()
         outcome = outcome_of(error)
-        body = json.dumps(error_body(error)).encode()
+        body = json.dumps(self._told(error)).encode()
         if cycle is not None and not cycle.response_complete:
             _tell(self.scope, Ending(error, len(body)))
         wait_s = getattr(error, "retry_after_s", None)

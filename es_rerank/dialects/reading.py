@@ -1,0 +1,24 @@
+"""Reads a request with one query and a list of texts, which most formats have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .documents import query_in, texts_in
+from .options import options_in
+from .request import Asked
+
+OF_SCORES = ("model", "raw_scores", "whole", "chunks", "direction", "rank_fields")
+"""What every format can be asked for."""
+
+OF_RANKING = (*OF_SCORES, "top_n", "with_texts")
+"""What a format can be asked for that returns the best texts first."""
+
+
+def asked_in(body: Mapping[str, Any], key: str, honoured: tuple[str, ...]) -> Asked:
+    """Return what a request asks for whose texts are in ``key``. Raises RequestError."""
+    options = options_in(body, ("query", key), honoured)
+    query = query_in(body.get("query"))
+    texts, documents = texts_in(body.get(key), key, options.pop("rank_fields", None))
+    return Asked((query,), tuple(texts), tuple(documents), **options)
