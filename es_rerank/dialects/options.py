@@ -24,17 +24,27 @@ _CUT_AT_END, _CUT_AT_START, _NOT_CUT = frozenset({"end", "right"}), frozenset({"
 ``truncation_direction``."""
 
 
+NO_EFFECT = object()
+"""What ``Option.read`` returns for a value that has no effect here: the caller is told the name of its key."""
+
+
 class Option(NamedTuple):
-    """An optional key. ``field``: the part of ``Asked`` that it fills, with a value that ``read`` makes."""
+    """An optional key. ``field``: the part of the request that it fills, with a value that ``read`` makes."""
 
     field: str
     read: Callable[[str, Any], Any]
 
 
-def options_in(body: Mapping[str, Any], known: Collection[str], honoured: Collection[str]) -> dict[str, Any]:
+def options_in(
+    body: Mapping[str, Any],
+    known: Collection[str],
+    honoured: Collection[str],
+    options: Mapping[str, Option] | None = None,
+) -> dict[str, Any]:
     """Return the values of the optional keys of a request, by field, with the names of those ``ignored``.
 
     ``known``: the keys of the request that are not optional. ``honoured``: the fields that have an effect.
+    ``options``: the optional keys, those of rerank requests without it.
     Raises RequestError for a value that cannot be used, and for two keys that contradict each other.
     """
     found: dict[str, Any] = {}
@@ -42,11 +52,14 @@ def options_in(body: Mapping[str, Any], known: Collection[str], honoured: Collec
     for key, value in body.items():
         if key in known or value is None:
             continue
-        option = OPTIONS.get(key)
+        option = (OPTIONS if options is None else options).get(key)
         if option is None or option.field not in honoured:
             ignored.append(key)
             continue
         read = option.read(key, value)
+        if read is NO_EFFECT:
+            ignored.append(key)
+            continue
         before = found.get(option.field)
         if isinstance(read, bool) and before is not None:
             read = read or before
@@ -59,7 +72,8 @@ def options_in(body: Mapping[str, Any], known: Collection[str], honoured: Collec
     return {**found, "ignored": tuple(sorted(ignored))}
 
 
-def _flag(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
+def flag(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
+    """Return a boolean, which may be written as a text or a number. Raises RequestError for anything else."""
     if isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else str(value)
@@ -69,7 +83,7 @@ def _flag(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
 
 
 def _no_flag(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
-    return not _flag(key, value)
+    return not flag(key, value)
 
 
 def _count(key: str, value: Any) -> int | None:  # noqa: ANN401 any JSON value
@@ -102,7 +116,7 @@ def _not_cut(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
     if word in _CUT_AT_END | _CUT_AT_START:
         _direction(key, value)
         return False
-    return not _flag(key, value)
+    return not flag(key, value)
 
 
 def _direction(key: str, value: Any) -> None:  # noqa: ANN401 any JSON value
@@ -120,11 +134,11 @@ OPTIONS: dict[str, Option] = {
     "model": Option("model", _name),
     "top_n": Option("top_n", _count),
     "top_k": Option("top_n", _count),
-    "raw_scores": Option("raw_scores", _flag),
+    "raw_scores": Option("raw_scores", flag),
     "use_activation": Option("raw_scores", _no_flag),
     "activation": Option("raw_scores", _no_flag),
-    "return_documents": Option("with_texts", _flag),
-    "return_text": Option("with_texts", _flag),
+    "return_documents": Option("with_texts", flag),
+    "return_text": Option("with_texts", flag),
     "truncate": Option("whole", _not_cut),
     "truncation": Option("whole", _not_cut),
     "truncation_direction": Option("direction", _direction),
