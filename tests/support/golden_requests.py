@@ -1,0 +1,362 @@
+"""Requests that other tools send to a reranker, written anew from their sources, and what they read of the
+answer.
+
+The tools are not installed: some are servers of their own. ``tests/clients/test_golden_requests.py`` names
+which version of each source was read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = Callable[[str, list[str]], dict[str, Any]]
+"""Returns the body of a request from the query and the texts."""
+
+Read = Callable[[Any, list[str]], dict[int, float]]
+"""Returns the score of each text, by its position, as the tool makes it of the answer's JSON value. Raises
+an exception where the tool would fail.
+"""
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _bearer(key: str) -> str:
+    return f"Bearer {key}"
+
+
+def _bearer_if_set(key: str) -> str | None:
+    return f"Bearer {key}" if key else None
+
+
+def _never(key: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The request of one tool.
+
+    ``authorization``: the header's value for a key that the tool's user has set, "" for none; None where the
+    tool sends no such header. ``most``: how many texts the tool sends at once. ``refusal``: what the tool
+    tells its user of an error, from the JSON value of the answer.
+    """
+
+    path: str
+    body: Body
+    read: Read
+    headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
+    authorization: Callable[[str], str | None] = _bearer
+    most: int | None = None
+    refusal: Callable[[Any], str] = json.dumps
+
+    def sent(self, query: str, texts: list[str], key: str) -> dict[str, Any]:
+        """Return a request as the arguments of a client of httpx."""
+        value = self.authorization(key)
+        # As bytes: httpx would not send the blank behind a scheme without a key.
+        given = {} if value is None else {"Authorization": value}
+        headers = [(name.encode(), text.encode()) for name, text in {**self.headers, **given}.items()]
+        content = json.dumps(self.body(query, texts)).encode()
+        return {"url": self.path, "content": content, "headers": headers}
+
+
+# --- how answers are read -----------------------------------------------------------------------------------
+
+
+def _by_index(answer: Any, texts: Sequence[str]) -> dict[int, float]:
+    return {row["index"]: row["relevance_score"] for row in answer["results"]}
+
+
+def _by_position(answer: Any, texts: list[str]) -> dict[int, float]:
+    """Read scores that stand for the texts by their position: without a result for one text, or with two,
+    those behind it get the score of another.
+    """
+    rows = sorted(answer["results"], key=lambda row: int(row["index"]))
+    return dict(zip(range(len(texts)), (row["relevance_score"] for row in rows), strict=True))
+
+
+def _dify(answer: Any, texts: list[str]) -> dict[int, float]:
+    found = {}
+    for row in answer.get("results", []):
+        text = row.get("document", {}).get("text", texts[row["index"]])  # no object: it fails
+        assert text == texts[row["index"]]
+        found[row.get("index", 0)] = row.get("relevance_score", 0.0)
+    assert isinstance(answer.get("usage", {}).get("total_tokens", 0), int)
+    return found
+
+
+def _dify_sdk(answer: Any, texts: list[str]) -> dict[int, float]:
+    """Read it as the SDK does, which takes every score for a logit."""
+    for row in answer["results"]:
+        document = row.get("document", {})
+        assert (document["text"] if isinstance(document, dict) else document) == texts[row["index"]]
+    return {row["index"]: 1 / (1 + math.exp(-row["relevance_score"])) for row in answer["results"]}
+
+
+def _ragflow(answer: Any, texts: list[str]) -> dict[int, float]:
+    rank = {**dict.fromkeys(range(len(texts)), 0.0), **_by_index(answer, texts)}
+    low, high = min(rank.values()), max(rank.values())
+    assert high - low > 1e-3, "RAGFlow takes all texts for equal"
+    return {place: (score - low) / (high - low) for place, score in rank.items()}
+
+
+def _with_tokens(answer: Any, texts: list[str]) -> dict[int, float]:
+    tokens = answer["meta"]["tokens"]
+    assert tokens["input_tokens"] + tokens["output_tokens"] > 0
+    return _by_index(answer, texts)
+
+
+def _with_usage(answer: Any, texts: list[str]) -> dict[int, float]:
+    assert isinstance(answer["model"], str)
+    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] > 0
+    assert [row["document"]["text"] for row in answer["results"]] == [
+        texts[row["index"]] for row in answer["results"]
+    ]
+    return _by_index(answer, texts)
+
+
+def _cohere_client(answer: Any, texts: list[str]) -> dict[int, float]:
+    assert isinstance(answer["id"], str)
+    assert answer["meta"]["api_version"]["version"]
+    return _by_index(answer, texts)
+
+
+def _librechat(answer: Any, texts: list[str]) -> dict[int, float]:
+    assert answer["results"], "LibreChat leaves the order as it was"
+    assert all(row["document"]["text"] == texts[row["index"]] for row in answer["results"])
+    return _by_index(answer, texts)
+
+
+def _fastgpt(answer: Any, texts: list[str]) -> dict[int, float]:
+    scores = [row["relevance_score"] for row in answer["results"]]
+    assert scores == sorted(scores, reverse=True), "FastGPT takes the first result of a text for its best"
+    assert answer["meta"]["tokens"]["input_tokens"] > 0
+    return _by_index(answer, texts)
+
+
+def _tei(answer: Any, texts: Sequence[str]) -> dict[int, float]:
+    return {row["index"]: row["score"] for row in answer}
+
+
+def _weaviate(answer: Any, texts: list[str]) -> dict[int, float]:
+    """Read the scores as Weaviate does: in the order of the texts, whatever ``document`` says."""
+    assert [row["document"] for row in answer["scores"]] == texts
+    return {place: row["score"] for place, row in enumerate(answer["scores"])}
+
+
+def _elasticsearch(rows: Any, scores: set[str], texts: set[str]) -> dict[int, float]:
+    """Read rows as Elasticsearch's parsers do, which refuse a key that they do not know."""
+    found: dict[int, float] = {}
+    for row in rows:
+        assert set(row) <= {"index", *scores, *texts}, f"Elasticsearch refuses one of {sorted(row)}"
+        (score,) = set(row) & scores
+        found[row["index"]] = row[score]
+    return found
+
+
+def _elasticsearch_cohere(answer: Any, texts: list[str]) -> dict[int, float]:
+    rows = answer["results"]
+    assert all(isinstance(row.get("document", {}), dict) for row in rows)
+    return _elasticsearch(rows, {"relevance_score"}, {"document"})
+
+
+def _elasticsearch_voyage(answer: Any, texts: list[str]) -> dict[int, float]:
+    rows = answer["data"]
+    assert all(isinstance(row.get("document", ""), str) for row in rows)
+    return _elasticsearch(rows, {"relevance_score"}, {"document"})
+
+
+def _elasticsearch_tei(answer: Any, texts: list[str]) -> dict[int, float]:
+    return _elasticsearch(answer, {"score", "relevance_score"}, {"text", "document"})
+
+
+# --- how requests are written -------------------------------------------------------------------------------
+
+
+def _documents(model: str | None = None, **more: Any) -> Body:
+    """Return what writes the common request: query, documents, and keys of the tool's own."""
+
+    def body(query: str, texts: list[str]) -> dict[str, Any]:
+        named = {} if model is None else {"model": model}
+        told = {key: value(texts) if callable(value) else value for key, value in more.items()}
+        return {**named, "query": query, "documents": texts, **told}
+
+    return body
+
+
+def _texts(**more: Any) -> Body:
+    return lambda query, texts: {"query": query, "texts": texts, **more}
+
+
+# --- the tools ----------------------------------------------------------------------------------------------
+
+OPEN_WEBUI = Golden(
+    "/v1/rerank",
+    _documents("reranker", top_n=len),
+    _by_position,
+    headers={
+        **_JSON,
+        "X-OpenWebUI-User-Name": "J%C3%BCrgen%20M%C3%BCller",
+        "X-OpenWebUI-User-Id": "0f0c",
+        "X-OpenWebUI-User-Email": "juergen@example.org",
+        "X-OpenWebUI-User-Role": "user",
+    },
+)
+
+DIFY = Golden(
+    "/v1/rerank",
+    _documents("bge-reranker-v2-m3", top_n=len, return_documents=True, score_threshold=0.8),
+    _dify,
+    authorization=lambda key: f"Bearer {key}" if key else "",
+)
+"""Its check of a model sends this too, and takes every answer that can be read."""
+
+DIFY_SDK = Golden(
+    "/rerank",
+    _documents("bge-reranker-v2-m3", top_n=None, return_documents=True),
+    _dify_sdk,
+    authorization=lambda key: f"Bearer {key or None}",
+)
+
+RAGFLOW_OPENAI = Golden("/rerank", _documents("bge-reranker-v2-m3", top_n=len), _ragflow)
+"""The class of LocalAI sends and reads the same."""
+
+RAGFLOW_COHERE = Golden(
+    "/v1/rerank",
+    _documents("bge-reranker-v2-m3", top_n=len, return_documents=False),
+    _cohere_client,
+    headers={**_JSON, "User-Agent": "cohere/5.15.0", "X-Fern-Language": "Python"},
+)
+"""The class of vLLM and Cohere, which runs Cohere's client for the API of version 1."""
+
+RAGFLOW_XINFERENCE = Golden(
+    "/v1/rerank",
+    _documents("bge-reranker-v2-m3", return_documents="true", return_len="true"),
+    _by_index,
+    headers={**_JSON, "accept": "application/json"},
+    authorization=_bearer_if_set,
+)
+
+RAGFLOW_SILICONFLOW = Golden(
+    "/v1/rerank",
+    _documents(
+        "bge-reranker-v2-m3",
+        top_n=len,
+        return_documents=False,
+        max_chunks_per_doc=1024,
+        overlap_tokens=80,
+    ),
+    _with_tokens,
+)
+
+RAGFLOW_GPUSTACK = Golden("/v1/rerank", _documents("bge-reranker-v2-m3", top_n=len), _by_index)
+
+RAGFLOW_HUGGING_FACE = Golden(
+    "/rerank", _texts(raw_scores=False, truncate=True), _tei, authorization=_never, most=8
+)
+
+LIBRECHAT = Golden(
+    "/v1/rerank",
+    _documents("jina-reranker-v2-base-multilingual", top_n=len, return_documents=True),
+    _librechat,
+)
+
+LIGHTRAG_JINA = Golden(
+    "/v1/rerank",
+    _documents("jina-reranker-v2-base-multilingual", return_documents=False),
+    _by_index,
+    authorization=_bearer_if_set,
+)
+
+LIGHTRAG_COHERE = Golden(
+    "/v2/rerank", _documents("rerank-v3.5", top_n=len), _by_index, authorization=_bearer_if_set
+)
+
+WEAVIATE = Golden(
+    "/weaviate/rerank",
+    _documents(property=""),
+    _weaviate,
+    headers={"User-Agent": "Go-http-client/1.1"},  # and no media type
+    authorization=_never,
+    most=32,
+    refusal=lambda answer: str(answer["error"] if isinstance(answer["error"], str) else ""),
+)
+
+LOCALAI = Golden(
+    "/v1/rerank", _documents("jina-reranker-v1-base-en", top_n=len, backend="rerankers"), _with_usage
+)
+"""What its own clients send to it, and the answer that they know."""
+
+KOTAEMON = Golden("/rerank", _texts(is_truncated=True), _tei, authorization=_never, most=6)
+
+XINFERENCE = Golden(
+    "/v1/rerank",
+    _documents(
+        "bge-reranker-v2-m3",
+        top_n=None,
+        max_chunks_per_doc=None,
+        return_documents=None,
+        return_len=None,
+        kwargs="{}",
+    ),
+    _by_index,
+    authorization=_bearer_if_set,
+    refusal=lambda answer: str(answer["detail"]),
+)
+
+FASTGPT = Golden("/v1/rerank", _documents("bge-reranker-v2-m3"), _fastgpt)
+
+MILVUS_VLLM = Golden("/rerank", _documents(), _by_index, authorization=_bearer_if_set)
+
+_ELASTICSEARCH = {"Content-Type": "application/json", "Request-Source": "unspecified:elasticsearch"}
+
+ELASTICSEARCH_COHERE = Golden(
+    "/v2/rerank",
+    _documents("rerank-v3.5", return_documents=True, top_n=len, max_chunks_per_doc=10),
+    _elasticsearch_cohere,
+    headers=_ELASTICSEARCH,
+    refusal=lambda answer: str(answer["message"]),
+)
+
+ELASTICSEARCH_COHERE_SHORT = Golden(
+    "/v1/rerank",
+    _documents("rerank-english-v3.0"),
+    _elasticsearch_cohere,
+    headers=_ELASTICSEARCH,
+    refusal=lambda answer: str(answer["message"]),
+)
+
+ELASTICSEARCH_HUGGING_FACE = Golden(
+    "/rerank",
+    _texts(return_text=True, top_n=3),
+    _elasticsearch_tei,
+    refusal=lambda answer: str(answer["error"]),
+)
+
+ELASTICSEARCH_JINA = Golden(
+    "/v1/rerank",
+    _documents("jina-reranker-v3", top_n=len, return_documents=True),
+    _by_index,
+    headers=_ELASTICSEARCH,
+    refusal=lambda answer: str(answer["detail"]),
+)
+
+ELASTICSEARCH_VOYAGE = Golden(
+    "/v1/rerank",
+    _documents("rerank-2.5", return_documents=True, top_k=len, truncation=True),
+    _elasticsearch_voyage,
+    headers=_ELASTICSEARCH,
+    refusal=lambda answer: str(answer["detail"]),
+)
+
+ELASTICSEARCH_VOYAGE_SHORT = Golden(
+    "/v1/rerank",
+    _documents("rerank-2.5"),
+    _elasticsearch_voyage,
+    headers=_ELASTICSEARCH,
+    refusal=lambda answer: str(answer["detail"]),
+)
+"""Without the settings that may be left out, this is the request of every other service."""
