@@ -74,9 +74,9 @@ def load_reranker(
     """Return the reranker that ``model`` names.
 
     ``model`` is one of these: the name of a bundled model or of a model from an installed package; an
-    exported folder; the Hub id of an exported repository; ``cohere:MODEL``; ``remote:URL`` for another
-    sidecar or a TEI server; ``exit:SHARE+MODEL`` for a model that was exported with an exit head;
-    ``cascade:SHARE+FIRST+MODEL`` for two rerankers in a row.
+    exported folder; the Hub id of an exported repository; ``cohere:MODEL``; ``remote:URL`` or
+    ``remote:DIALECT:URL`` for another sidecar or rerank service; ``exit:SHARE+MODEL`` for a model that was
+    exported with an exit head; ``cascade:SHARE+FIRST+MODEL`` for two rerankers in a row.
 
     ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
     0 for one per core. ``pool`` is a pool of threads that several models share. ``cache`` remembers scores of
@@ -109,7 +109,9 @@ def load_reranker(
     if spec.kind == "remote":
         from .hosted.remote import RemoteReranker  # noqa: PLC0415 needed by those who name an address
 
-        return RemoteReranker(spec.model, name=name, api_key=access.remote_api_key)
+        return RemoteReranker(
+            spec.model, dialect=spec.dialect, scale=spec.scale, name=name, api_key=access.remote_api_key
+        )
     local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider)
     return local if cache is None else cached(local, cache, local.identity)
 

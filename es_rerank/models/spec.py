@@ -4,7 +4,9 @@ A name is one of these:
 
 - the name of a bundled or installed model, a folder, or a Hub id: ``local``
 - ``cohere:MODEL``: a model that Cohere hosts
-- ``remote:URL``: a rerank service, such as another sidecar
+- ``remote:URL``: a rerank service, such as another sidecar; its dialect is found by a trial
+- ``remote:DIALECT:URL``: one of a dialect of ``dialects.asking``
+- ``remote:DIALECT:SCALE:URL``: the same, whose scores are of the scale ``logit`` or ``probability``
 - ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE of them to
   its last layer
 - ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them
@@ -17,10 +19,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from ..dialects.asking import BY_NAME
 from ..errors import SettingsError
 from ..settings import BUNDLED_RERANKER
+from ..types import Scale
 
 SpecKind = Literal["local", "cohere", "remote", "exit", "cascade"]
 
@@ -30,19 +34,28 @@ _STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
 """How many models stand behind the share. A model here is not made of others itself."""
 
 
+_SCALES: tuple[Scale, ...] = get_args(Scale)
+
+_WORDS_BEFORE_URL = re.compile(r"([^/:@\s]+)(?::([^/:@\s]+))?:(?=https?://)")
+"""Matches what stands between ``remote:`` and an address: the dialect, and the scale of its scores."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A parsed name of a reranker.
 
     ``text``: the whole name. ``models``: the two models of a cascade in their order; for the other kinds one
     name, folder, Hub id or address. ``share``: the share of the passages, between 0 and 1, that the last
-    layers or the second model read; 1 for the other kinds.
+    layers or the second model read; 1 for the other kinds. ``dialect`` and ``scale``: those that the name of
+    a service states, None where it does not.
     """
 
     text: str
     kind: SpecKind
     models: tuple[str, ...]
     share: float = 1.0
+    dialect: str | None = None
+    scale: Scale | None = None
 
     @property
     def model(self) -> str:
@@ -59,13 +72,16 @@ def parse_model(name: str | Path) -> ModelSpec:
     """Return what the name of a reranker means.
 
     Raises SettingsError when a name that begins with ``exit:`` or ``cascade:`` is not written as the module
-    says. A model may itself be hosted, but not made of others.
+    says, or a name with ``remote:`` states no dialect or no scale that there is. A model may itself be
+    hosted, but not made of others.
     """
     text = str(name)
     prefix, colon, after_prefix = text.partition(":")
     kind = next((kind for kind in _PREFIXED if colon and kind == prefix), None)
     if kind is None:
         return ModelSpec(text, "local", (text,))
+    if kind == "remote":
+        return _service(text, after_prefix)
     if kind not in _STAGES:
         return ModelSpec(text, kind, (after_prefix,))
     share, *models = after_prefix.split("+", maxsplit=_STAGES[kind])
@@ -83,6 +99,26 @@ def parse_model(name: str | Path) -> ModelSpec:
         f"{text} is not a cascade; write cascade:SHARE+FIRST+MODEL with a share between 0 and 1, as in "
         "cascade:0.3+./small+./large"
     )
+
+
+def _service(text: str, after_prefix: str) -> ModelSpec:
+    """Return what ``remote:`` names. Raises SettingsError for words before the address that mean nothing."""
+    stated = _WORDS_BEFORE_URL.match(after_prefix)
+    if stated is None:
+        return ModelSpec(text, "remote", (after_prefix,))
+    dialect, scale = stated.groups()
+    if dialect not in BY_NAME:
+        raise SettingsError(
+            f"remote: names the dialect {dialect}, which there is not; write remote:DIALECT:URL with one of "
+            f"{', '.join(BY_NAME)}, or remote:URL to find it by a trial"
+        )
+    known: Scale | None = next((each for each in _SCALES if each == scale), None)
+    if scale is not None and known is None:
+        raise SettingsError(
+            f"remote: names the scale {scale}, which there is not; write "
+            f"remote:{dialect}:SCALE:URL with one of {', '.join(_SCALES)}, or leave it out"
+        )
+    return ModelSpec(text, "remote", (after_prefix[stated.end() :],), dialect=dialect, scale=known)
 
 
 def _is_made_of_others(model: str) -> bool:

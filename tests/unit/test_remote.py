@@ -104,10 +104,11 @@ def test_the_server_s_limit_is_kept_and_asked_for_once(
     ],
 )
 def test_what_info_says_of_the_limit(
-    host: Host, reranker: RemoteReranker, service: FakeService, info: Response, size: int
+    host: Host, url: str, service: FakeService, info: Response, size: int
 ) -> None:
     host.app = tei_app(service, batch=1_000, info=info)
-    assert reranker.score(QUERY, ["treaty"] * (size + 1)).done.all()
+    with RemoteReranker(url, dialect="tei", api_key=SecretStr(KEY)) as reranker:
+        assert reranker.score(QUERY, ["treaty"] * (size + 1)).done.all()
     assert sorted(len(body["texts"]) for body in service.bodies) == [1, size]
 
 

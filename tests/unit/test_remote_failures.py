@@ -116,7 +116,7 @@ def test_a_connection_that_breaks_is_opened_anew() -> None:
 
     with (
         serving_in_thread(HTTPServer(("127.0.0.1", 0), Breaking)) as url,
-        RemoteReranker(url) as loaded,
+        RemoteReranker(url, dialect="tei") as loaded,
     ):
         assert loaded.score(QUERY, PASSAGES[:1]).values.tolist() == [1.5]
     assert asked == ["/rerank", "/rerank"]

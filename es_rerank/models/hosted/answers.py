@@ -32,13 +32,17 @@ class Answer(NamedTuple):
 
 
 def values_by_index(
-    rows: Iterable[tuple[object, object]], count: int, scale: Scale, service: str
+    rows: Iterable[tuple[object, object]],
+    count: int,
+    scale: Scale,
+    service: str,
+    remedy: str = "its model is broken",
 ) -> FloatArray:
     """Return the scores in the order of the texts, float32, (count,); ``rows`` are (index, score) in any
     order.
 
     Raises ScoreError unless every index from 0 to ``count`` - 1 is there exactly once, with a number within
-    the range of ``scale``.
+    the range of ``scale``. ``remedy`` ends the message on a finite number out of that range.
     """
     low, high = _BOUNDS[scale]
     values: dict[int, float] = {}
@@ -55,9 +59,13 @@ def values_by_index(
             )
         # The comparison is false also for NaN, infinity, and integers too large for a float.
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not low <= score <= high:
+            least, most = _BOUNDS["logit"]
+            finite = (
+                isinstance(score, (int, float)) and not isinstance(score, bool) and least <= score <= most
+            )
             raise ScoreError(
                 f"{service} gave passage {index} the score {score!r}, which is not a finite "
-                f"number{_range(scale)}; its model is broken"
+                f"number{_range(scale)}; {remedy if finite else 'its model is broken'}"
             )
         values[index] = score
     if len(values) < count:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ...errors import MissingExtraError, RequestError, ScoreError, SettingsError
 from ...types import Scale
 from .answers import Answer, reason, values_by_index
-from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, service_address
+from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, Terms, service_address
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2
@@ -27,7 +27,7 @@ MAX_TOKENS_PER_DOC = 4_096
 """Cohere's own default (same page as above)."""
 
 
-class CohereReranker(HttpReranker):
+class CohereReranker(HttpReranker[Terms]):
     """A reranker that Cohere hosts, such as ``rerank-v3.5``. It is used only when the user names it.
 
     **Query and passages are sent to Cohere**, or to the private deployment at ``base_url``, which bills them.
@@ -88,7 +88,7 @@ class CohereReranker(HttpReranker):
         assert self._key is not None  # noqa: S101 the constructor checks it
         self._client = _client(self._key.get_secret_value(), self._base_url, self._http)
 
-    async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
+    async def _ask(self, terms: Terms, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         from cohere.core import ApiError, ParsingError  # noqa: PLC0415 the SDK is an extra
 
         try:
@@ -115,17 +115,17 @@ class CohereReranker(HttpReranker):
             # Their text may repeat what was sent, which the sidecar's log never has.
             _LOG.warning("%s sent %d warnings with its answer", self._service, len(warnings))
             _LOG.debug("%s warns: %s", self._service, reason(warnings))
-        return Answer(values_by_index(rows, len(texts), self.scale, self._service))
+        return Answer(values_by_index(rows, len(texts), terms.scale, self._service))
 
-    async def _batch_size(self, timeout_s: float) -> int:  # noqa: ARG002 the size is known
-        return MOST_DOCUMENTS
+    async def _terms(self, timeout_s: float) -> Terms:  # noqa: ARG002 they are known
+        return Terms(MOST_DOCUMENTS, self.scale)
 
     def _wording(self, query: str) -> str:
         if not query.strip():
             raise RequestError("the query is empty, which Cohere refuses; give one with words in it")
         return query
 
-    def _reads(self, text: str) -> bool:
+    def _reads(self, terms: Terms, text: str) -> bool:  # noqa: ARG002 the scale is always the same
         return bool(text.strip())
 
 

@@ -11,8 +11,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 import numpy as np
@@ -60,7 +61,18 @@ class TransientError(Exception):
         self.wait_s = wait_s
 
 
-class HttpReranker(Closeable):
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a service is asked in one call: most texts in a request, and the scale of its scores."""
+
+    batch: int
+    scale: Scale
+
+
+TermsT = TypeVar("TermsT", bound=Terms)
+
+
+class HttpReranker(Closeable, Generic[TermsT]):
     """Scores passages by asking a service; a ``LoadedReranker``. Subclasses build and send one request.
 
     A long list is split into requests; at most ``concurrency`` of them run at the same time. A request that
@@ -152,22 +164,22 @@ class HttpReranker(Closeable):
         if self._connected:  # otherwise the connections are the parent's
             await self._http.aclose()
 
-    async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
+    async def _ask(self, terms: TermsT, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         """Return the answer to one request.
 
         Raises TransientError, TimeoutError with the service's message, or what ``score`` raises.
         """
         raise NotImplementedError
 
-    async def _batch_size(self, timeout_s: float) -> int:
-        """Return how many passages one request may hold. Raises what ``_ask`` raises."""
+    async def _terms(self, timeout_s: float) -> TermsT:
+        """Return how the service is asked in this call. Raises what ``_ask`` raises."""
         raise NotImplementedError
 
     def _wording(self, query: str) -> str:
         """Return the query in a form that the service accepts. Raises RequestError when there is none."""
         raise NotImplementedError
 
-    def _reads(self, text: str) -> bool:
+    def _reads(self, terms: TermsT, text: str) -> bool:
         """Return whether the service accepts a passage. A passage that it does not accept is not sent and
         scores 0.
         """
@@ -177,24 +189,27 @@ class HttpReranker(Closeable):
         if not self._connected:
             self._connect()
         texts = [well_formed(passage[:_LONGEST_CHARS]) for passage in passages]
-        scores = _open(passages, self.scale)
         if not texts or _passed(deadline):
-            return scores
+            return _open(passages, self.scale)
         query = self._wording(well_formed(query))
-        sent = [position for position, text in enumerate(texts) if self._reads(text)]
+        terms = await self._in_time(self._terms, deadline)
+        if terms is None:
+            return _open(passages, self.scale)
+        scores = _open(passages, terms.scale)
+        sent = [position for position, text in enumerate(texts) if self._reads(terms, text)]
         scores.done[:] = True
         scores.done[sent] = False
-        if sent and (size := await self._in_time(self._batch_size, deadline)) is not None:
-            turn = asyncio.Semaphore(self._concurrency)
-            await _all(
-                self._fill(scores, query, texts, batch, deadline, turn)
-                for batch in request_batches(sent, texts, size, self.request_bytes)
-            )
+        turn = asyncio.Semaphore(self._concurrency)
+        await _all(
+            self._fill(scores, terms, query, texts, batch, deadline, turn)
+            for batch in request_batches(sent, texts, terms.batch, self.request_bytes)
+        )
         return scores
 
     async def _fill(
         self,
         scores: Scores,
+        terms: TermsT,
         query: str,
         texts: Sequence[str],
         positions: Sequence[int],
@@ -204,7 +219,9 @@ class HttpReranker(Closeable):
         """Write the scores of the texts at ``positions`` into ``scores``, unless the deadline comes first."""
         batch = [texts[position] for position in positions]
         async with turn:
-            answer = await self._in_time(lambda timeout_s: self._ask(query, batch, timeout_s), deadline)
+            answer = await self._in_time(
+                lambda timeout_s: self._ask(terms, query, batch, timeout_s), deadline
+            )
         if answer is not None:
             scores.values[positions] = answer.values
             scores.done[positions] = True

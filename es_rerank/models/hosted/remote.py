@@ -1,21 +1,45 @@
-"""A reranker over ``POST /rerank`` of another es-rerank sidecar or of a text-embeddings-inference (TEI)
-server.
+"""A reranker over any rerank service: another es-rerank sidecar, or a server in one of the dialects of
+``dialects.asking``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+import copy
+import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import httpx
 from pydantic import SecretStr
 
 from ...defaults import MOST_POSITIONS
-from ...errors import ScoreError, SettingsError
+from ...dialects.asking import (
+    BY_NAME,
+    EXAMPLE_QUERY,
+    EXAMPLE_TEXTS,
+    Service,
+    about,
+    below,
+    is_whole,
+)
+from ...errors import EsRerankError, RemoteModelError, ScoreError, SettingsError
 from ...types import Calibration, Scale
 from .answers import Answer, reason, values_by_index
-from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, service_address
+from .http_reranker import (
+    CONCURRENCY,
+    SERVICE_TIMEOUT_S,
+    HttpReranker,
+    Terms,
+    TransientError,
+    service_address,
+)
+from .service_facts import Facts, facts_in
+from .trying import Found, Trying, found_by_example, json_of
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_BATCH = 250
 """Most passages in one request to a server that states no limit. A sidecar accepts 1,000 by default, but when
@@ -25,24 +49,59 @@ _TEI_BATCH = 32
 """TEI's default ``max_client_batch_size``: used while a server cannot state its limit, but may state it
 later."""
 
+AGAIN_S = 10.0
+"""How long the outcome of a trial in which no dialect was found holds, in seconds. Then it is tried again."""
 
-class RemoteReranker(HttpReranker):
-    """Scores passages with the model of another es-rerank sidecar or of a text-embeddings-inference (TEI)
-    server.
+_OTHER_SERVICE = frozenset({200, 404, 405})
+"""Statuses of an answer without scores after which a dialect that was found is looked for again: another
+service may answer at the address now."""
 
-    Query and passages are sent to ``url``. When its path does not end in ``/rerank``, that is added. Its
-    query string is kept: ``http://host:8080?model=bge`` asks one of a sidecar's models. Credentials in the
-    address are sent as basic authentication, ``api_key`` as ``Authorization: Bearer``. ``batch_size`` is the
-    number of passages in one request. Without it, the service is asked for its limit; a server that states
-    none gets 250 passages in a request.
+_WRONG_DIALECT = frozenset({200, 400, 404, 405, 422})
+"""Statuses of an answer without scores where the dialect may be the wrong one."""
 
-    The scores are raw logits. The scores of a sidecar are the same, bit for bit, as on its own machine. A
-    sidecar also says which passages it truncated and how its model is calibrated, so that a search gives the
-    same order and scores as there. A TEI server does not say which passages it truncates, so they are not
-    marked as ``truncated``. The deadline is sent as ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time;
-    passages of a request that it could not finish are not ``done``. An empty query is sent as a space,
-    because both servers refuse an empty one. Further arguments and errors are those of ``HttpReranker``.
-    Raises SettingsError for an address that cannot be used.
+
+@dataclass(frozen=True, slots=True)
+class Way(Terms):
+    """How one call asks: also the kind of the service, and the address of its path."""
+
+    service: Service
+    url: httpx.URL
+
+
+class _Failure(NamedTuple):
+    """An error that a trial ended in, and until when it holds for later calls, by ``time.monotonic()``."""
+
+    error: Exception
+    until: float
+
+
+class RemoteReranker(HttpReranker[Way]):
+    """Scores passages with the model of another es-rerank sidecar, or of a service in another dialect.
+
+    ``dialect`` is the name of a row of ``dialects.asking.SERVICES``. Without it, the dialect is found by one
+    trial before the first scores: ``GET /info`` tells a sidecar and TEI; otherwise two short passages are
+    sent in one format after the other, until one is understood. Callers at the same time share the trial,
+    their deadlines bound it, and a later call goes on where it ended. A service that is down or refuses the
+    key ends the trial without a result, and the next call tries again.
+
+    The path of ``url`` is kept if it says what is asked there (``…/rerank``, ``…/score``, …), else the path
+    of the dialect is put behind it. ``?model=NAME`` chooses a model: a sidecar reads it in the address, other
+    services in the body. Credentials in the address are sent as basic authentication, ``api_key`` as
+    ``Authorization: Bearer``. ``batch_size`` is the number of passages in one request. Without it, it is what
+    the service states, else what its dialect allows, at most 250.
+
+    ``scale`` is the scale of the service's scores. Without it, it is that of the dialect. Where the dialect
+    leaves it open, the two short passages decide once for all calls: probabilities if both scores are from 0
+    to 1, else logits. Raw logits are asked for where a dialect can ask for them. A probability out of 0..1
+    raises ScoreError and is never read as a logit.
+
+    The scores of a sidecar are the same, bit for bit, as on its own machine. A sidecar also says which
+    passages it truncated and how its model is calibrated, so that a search gives the same order and scores as
+    there. Other services do not say which passages they truncate, so they are not marked as ``truncated``.
+    The deadline is sent as ``X-Rerank-Timeout-Ms``, so that a sidecar stops in time; passages of a request
+    that it could not finish are not ``done``. An empty query is sent as a space. A blank passage is not sent
+    to a service of probabilities and scores 0: some of them refuse it. Further arguments and errors are those
+    of ``HttpReranker``. Raises SettingsError for an address or a dialect that cannot be used.
     """
 
     scale: Scale = "logit"
@@ -55,13 +114,15 @@ class RemoteReranker(HttpReranker):
         self,
         url: str,
         *,
+        dialect: str | None = None,
+        scale: Scale | None = None,
         name: str | None = None,
         api_key: SecretStr | None = None,
         batch_size: int | None = None,
         timeout_s: float = SERVICE_TIMEOUT_S,
         concurrency: int = CONCURRENCY,
     ) -> None:
-        address = _address(url)
+        address = service_address(url, "remote:")
         credentials = (address.username, address.password) if address.userinfo else None
         if credentials and api_key:
             raise SettingsError(
@@ -70,82 +131,197 @@ class RemoteReranker(HttpReranker):
             )
         if batch_size is not None and not 1 <= batch_size <= MOST_POSITIONS:
             raise SettingsError(f"batch_size must be between 1 and {MOST_POSITIONS}, found {batch_size}")
-        self._url = address.copy_with(userinfo=b"", fragment=None)
-        self._known_batch = batch_size
-        self._calibration: Calibration | None = None
-        self._scripts: tuple[str, ...] | None = None
-        service = f"the rerank service {self._url.copy_with(query=None)}"
+        self._address = address.copy_with(userinfo=b"", fragment=None, path=address.path.rstrip("/") or "/")
+        self._path = address.path.rstrip("/")
+        self._model = address.params.get("model") or None
+        self._named = None if dialect is None else _named(dialect, self._path, self._model)
+        self._named_scale, self._batch = scale, batch_size
+        self._where = self._path if is_whole(self._path) else below(self._path, self._own_path)
         super().__init__(
-            name=name or _name(self._url),
-            service=service,
+            name=name or _name(self._address),
+            service=f"the rerank service {self._shown(self._where)}",
             api_key=api_key,
             timeout_s=timeout_s,
             concurrency=concurrency,
             credentials=credentials,
         )
+        self._facts = Facts()
+        self._found: Found | None = None
+        self._way: Way | None = None
 
     def _connect(self) -> None:
         super()._connect()
         self._learning = asyncio.Lock()
-        if self._key is not None:
-            self._http.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        self._trying = Trying(self._path)
+        self._failure: _Failure | None = None
 
-    async def _ask(self, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
-        wanted = {"query": query, "texts": texts, "truncate": True, "raw_scores": True}
-        headers = {"X-Rerank-Timeout-Ms": str(max(1, int(timeout_s * 1000)))}
-        with self._over_the_network():
-            response = await self._http.post(self._url, json=wanted, headers=headers, timeout=timeout_s)
-        parsed = _json(response)
-        body = response.text if parsed is None else parsed
-        if response.status_code == 504:
-            raise TimeoutError(self._said(504, body))
-        if response.status_code != 200 or not isinstance(parsed, list):
-            raise self._refusal(response.status_code, response.headers, body)
-        pairs = [
-            (row.get("index"), row.get("score")) if isinstance(row, dict) else (None, None) for row in parsed
-        ]
+    @property
+    def _own_path(self) -> str:
+        return "/rerank" if self._named is None else self._named.path
+
+    def _shown(self, path: str) -> str:
+        return str(self._address.copy_with(path=path, query=None))
+
+    async def _ask(self, terms: Way, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
+        wanted = terms.service.write(query, texts, self._model)
+        response = await self._post(terms.url, terms.service, wanted, timeout_s)
+        parsed = json_of(response)
+        rows = terms.service.read(parsed, texts) if response.status_code == 200 else None
+        if rows is None:
+            if self._named is None and response.status_code in _OTHER_SERVICE and self._way is terms:
+                self._way = self._found = None
+            raise self._refused(response, parsed)
+        remedy = (
+            f"if the service answers logits, say so: remote:{terms.service.name}:logit:URL"
+            if terms.scale == "probability"
+            else "its model is broken"
+        )
         return Answer(
-            values_by_index(pairs, len(texts), self.scale, self._service),
+            values_by_index(rows, len(texts), terms.scale, self._service, remedy),
             self._truncated(response, len(texts)),
         )
 
-    async def _batch_size(self, timeout_s: float) -> int:
+    async def _post(
+        self, url: httpx.URL, service: Service, wanted: dict[str, object], timeout_s: float
+    ) -> httpx.Response:
+        headers = {
+            "X-Rerank-Timeout-Ms": str(max(1, int(timeout_s * 1000))),
+            **self._authorization(service.authorization),
+        }
+        with self._over_the_network():
+            return await self._http.post(url, json=wanted, headers=headers, timeout=timeout_s)
+
+    def _authorization(self, scheme: str) -> dict[str, str]:
+        return {} if self._key is None else {"Authorization": f"{scheme} {self._key.get_secret_value()}"}
+
+    def _refused(self, response: httpx.Response, parsed: object) -> Exception:
+        """Return the exception for an answer without scores."""
+        body = response.text if parsed is None else parsed
+        if response.status_code == 504:
+            return TimeoutError(self._said(504, body))
+        error = self._refusal(response.status_code, response.headers, body)
+        if (
+            self._named is None
+            or response.status_code not in _WRONG_DIALECT
+            or not isinstance(error, RemoteModelError)
+        ):
+            return error
+        return RemoteModelError(
+            f"{error.message}; it was asked in the dialect {self._named.name}, as its name says: leave the "
+            "dialect out to find it by a trial (remote:URL), or name another",
+            service=error.service,
+            status=error.status,
+        )
+
+    async def _terms(self, timeout_s: float) -> Way:
+        if self._way is not None:
+            return self._way
+        before = self._failure
         async with self._learning:
-            if self._known_batch is not None:
-                return self._known_batch
-            with self._over_the_network():
-                response = await self._http.get(
-                    self._url.copy_with(path=self._url.path.removesuffix("rerank") + "info"),
-                    timeout=timeout_s,
-                )
-            if response.status_code >= 500 or response.status_code == 429:
-                return _TEI_BATCH
-            parsed = _json(response)
-            about = parsed if isinstance(parsed, dict) else {}
-            self._calibration = _calibration(about.get("calibration"))
-            self._scripts = _scripts(about.get("scripts"))
-            limit = about.get("max_client_batch_size")
-            most = DEFAULT_BATCH if about.get("served_by") == "es-rerank" else MOST_POSITIONS
-            self._known_batch = min(limit, most) if type(limit) is int and limit > 0 else DEFAULT_BATCH
-            return self._known_batch
+            if self._way is not None:
+                return self._way
+            failure = self._failure
+            if failure is not None and (failure is not before or time.monotonic() < failure.until):
+                raise _anew(failure.error)
+            try:
+                return await self._learn(timeout_s)
+            except (EsRerankError, TransientError) as error:
+                # Those who waited get it too. Only a service that understands nothing is left alone then.
+                self._failure = _Failure(error, time.monotonic() + AGAIN_S if self._trying.none else 0.0)
+                raise
+
+    async def _learn(self, timeout_s: float) -> Way:
+        """Find out how the service is asked. What is learnt for good is kept."""
+        self._trying.none = False
+        tei = BY_NAME["tei"]
+        beside = about(self._where) if self._named in (None, tei) else None
+        facts = Facts() if beside is None else await self._facts_at(beside[0], timeout_s)
+        if self._found is None:
+            if self._named is not None:
+                found = await self._of_named(self._named, timeout_s)
+            elif beside is not None and facts is not None and facts.of_tei:
+                found = Found(tei, beside[1], "logit")
+            else:
+                found = await self._trying.found(self._example, self._refused, self._service, timeout_s)
+            if self._named_scale is not None:
+                found = found._replace(scale=self._named_scale)
+            self._found = found
+            self._service = f"the rerank service {self._shown(found.path)}"
+            _LOG.info(
+                "%s is asked in the dialect %s, scale %s", self._service, found.service.name, found.scale
+            )
+        found = self._found
+        limit = (facts.batch if facts is not None else _TEI_BATCH) if found.service is tei else None
+        batch = self._batch or limit or min(DEFAULT_BATCH, found.service.most or DEFAULT_BATCH)
+        way = Way(batch, found.scale, found.service, self._url_of(found.service, found.path))
+        if facts is not None:
+            self._way = way
+            self._facts = facts if found.service is tei else Facts()
+        return way
+
+    async def _of_named(self, service: Service, timeout_s: float) -> Found:
+        """Return how a service of a named dialect is asked; an example shows the scale that is not known."""
+        scale = self._named_scale or service.scale
+        if scale is None:
+            response = await self._example(self._where, service, timeout_s)
+            parsed = json_of(response)
+            rows = service.read(parsed, EXAMPLE_TEXTS) if response.status_code == 200 else None
+            if rows is None:
+                raise self._refused(response, parsed)
+            return found_by_example(service, self._where, rows, self._service)
+        return Found(service, self._where, scale)
+
+    async def _example(self, path: str, service: Service, timeout_s: float) -> httpx.Response:
+        """Ask for the scores of the example."""
+        wanted = service.write(EXAMPLE_QUERY, EXAMPLE_TEXTS, self._model)
+        return await self._post(self._url_of(service, path), service, wanted, timeout_s)
+
+    async def _facts_at(self, path: str, timeout_s: float) -> Facts | None:
+        """Return what the service says about itself; None while it cannot say it."""
+        with self._over_the_network():
+            response = await self._http.get(
+                self._address.copy_with(path=path),
+                headers=self._authorization("Bearer"),
+                timeout=timeout_s,
+            )
+        if response.status_code >= 500 or response.status_code == 429:
+            return None
+        return facts_in(json_of(response), DEFAULT_BATCH)
+
+    def _url_of(self, service: Service, path: str) -> httpx.URL:
+        """Return the address of ``path``. The model's name stays in it if the body has no key for it."""
+        url = self._address.copy_with(path=path)
+        return url.copy_remove_param("model") if self._model and service.names_model else url
+
+    @property
+    def dialect(self) -> str | None:
+        """The dialect in which the service is asked; None until it is found."""
+        if self._found is not None:
+            return self._found.service.name
+        return None if self._named is None else self._named.name
+
+    @property
+    def answers(self) -> Scale | None:
+        """The scale of the service's scores; None until it is known."""
+        return None if self._found is None else self._found.scale
 
     @property
     def calibration(self) -> Calibration | None:
         """The calibration of a sidecar's model, known after the first scores; None for other services."""
-        return self._calibration
+        return self._facts.calibration
 
     @property
     def scripts(self) -> tuple[str, ...] | None:
         """The scripts that a sidecar's model was trained on, known after the first scores; None for other
         services.
         """
-        return self._scripts
+        return self._facts.scripts
 
     def _wording(self, query: str) -> str:
         return query or " "
 
-    def _reads(self, text: str) -> bool:  # noqa: ARG002 every text, also the empty one
-        return True
+    def _reads(self, terms: Way, text: str) -> bool:
+        return terms.scale == "logit" or bool(text.strip())
 
     def _truncated(self, response: httpx.Response, count: int) -> list[int]:
         """Return the positions of the passages that a sidecar says it truncated."""
@@ -162,31 +338,29 @@ class RemoteReranker(HttpReranker):
         return [int(part) for part in positions]
 
 
-def _address(url: str) -> httpx.URL:
-    """Return the address of the rerank path. Raises SettingsError for an address that cannot be used."""
-    address = service_address(url, "remote:")
-    path = address.path.rstrip("/")
-    return address.copy_with(path=path if path.endswith("/rerank") else path + "/rerank")
+def _named(dialect: str, path: str, model: str | None) -> Service:
+    """Return the service of a dialect. Raises SettingsError if there is none, or it lacks something."""
+    service = BY_NAME.get(dialect)
+    if service is None:
+        raise SettingsError(f"no dialect is called {dialect}; name one of {', '.join(BY_NAME)}")
+    if service.needs_model and model is None:
+        raise SettingsError(
+            f"services in the dialect {dialect} need the name of a model; write it behind the address: "
+            f"remote:{dialect}:URL?model=NAME"
+        )
+    if dialect == "elasticsearch" and not is_whole(path):
+        raise SettingsError(
+            "the address of Elasticsearch's inference API must hold the endpoint; write "
+            "remote:elasticsearch:http://HOST:9200/_inference/rerank/ENDPOINT"
+        )
+    return service
 
 
-def _calibration(stated: object) -> Calibration | None:
-    """Return the calibration that a service states; None for anything else."""
-    if not isinstance(stated, dict):
-        return None
-    # An older sidecar states no calibration of the pair alone, one whose model has none states null.
-    known = {name: value for name, value in stated.items() if value is not None}
-    if not {"logit", "first_stage", "intercept"} <= set(known) <= set(Calibration._fields):
-        return None
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in known.values()):
-        return None
-    return Calibration(**known)
-
-
-def _scripts(stated: object) -> tuple[str, ...] | None:
-    """Return the scripts that a service states; None for anything else."""
-    if not isinstance(stated, list) or not all(isinstance(script, str) for script in stated):
-        return None
-    return tuple(stated) or None
+def _anew(error: Exception) -> Exception:
+    """Return a copy of an error: each caller that raises one adds its own traceback to it."""
+    if isinstance(error, TransientError):
+        return TransientError(copy.copy(error.error), error.wait_s)
+    return copy.copy(error)
 
 
 def _name(url: httpx.URL) -> str:
@@ -194,12 +368,3 @@ def _name(url: httpx.URL) -> str:
     place = url.netloc.decode()
     model = url.params.get("model")
     return f"{model}@{place}" if model else place
-
-
-def _json(response: httpx.Response) -> object:
-    """Return the body as JSON; None when the body is not JSON."""
-    try:
-        value: object = response.json()
-    except ValueError:
-        return None
-    return value

@@ -1,0 +1,56 @@
+"""What a sidecar, or a text-embeddings-inference (TEI) server, says about itself in ``GET /info``."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ...defaults import MOST_POSITIONS
+from ...types import Calibration
+
+
+class Facts(NamedTuple):
+    """What a service says about itself.
+
+    ``of_tei``: whether it is a sidecar or a TEI server. ``batch``: most texts in a request to it, None where
+    nothing is known. ``calibration`` and ``scripts`` are those of a sidecar's model.
+    """
+
+    of_tei: bool = False
+    batch: int | None = None
+    calibration: Calibration | None = None
+    scripts: tuple[str, ...] | None = None
+
+
+def facts_in(answer: object, default_batch: int) -> Facts:
+    """Return the facts in the JSON of an answer. ``default_batch`` is the limit of a service without one."""
+    said = answer if isinstance(answer, dict) else {}
+    ours = said.get("served_by") == "es-rerank"
+    limit = said.get("max_client_batch_size")
+    most = default_batch if ours else MOST_POSITIONS
+    return Facts(
+        ours or "max_client_batch_size" in said,
+        min(limit, most) if type(limit) is int and limit > 0 else default_batch,
+        _calibration(said.get("calibration")),
+        _scripts(said.get("scripts")),
+    )
+
+
+def _calibration(stated: object) -> Calibration | None:
+    """Return the calibration that a service states; None for anything else."""
+    if not isinstance(stated, dict):
+        return None
+    # An older sidecar states no calibration of the pair alone, one whose model has none states null.
+    known = {name: value for name, value in stated.items() if value is not None}
+    if not {"logit", "first_stage", "intercept"} <= set(known) <= set(Calibration._fields):
+        return None
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in known.values()):
+        return None
+    return Calibration(**known)
+
+
+def _scripts(stated: object) -> tuple[str, ...] | None:
+    """Return the scripts that a service states; None for anything else."""
+    if not isinstance(stated, list) or not all(isinstance(script, str) for script in stated):
+        return None
+    return tuple(stated) or None
