@@ -19,9 +19,11 @@ def texts_in(
 ) -> tuple[list[str], list[Any]]:
     """Return the texts in the value of ``key``, and the same documents as they were sent.
 
-    The value is a list, or one document. Raises RequestError when it is neither, is empty, or holds what is
-    no text.
+    The value is a list, one document, or vLLM's object with a list in ``content``. Raises RequestError when
+    it is none of them, is empty, or holds what is no text.
     """
+    if isinstance(value, dict) and isinstance(value.get("content"), list):
+        value = value["content"]
     documents = [value] if isinstance(value, (str, dict)) else value
     if not isinstance(documents, list) or not documents:
         raise RequestError(f"[{key}] must be a list of texts with at least one entry")

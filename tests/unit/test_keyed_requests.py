@@ -117,6 +117,7 @@ async def test_one_key_is_one_caller_in_whatever_way_it_is_written(file: Path) -
             b"ApiKey small-key",
             b"bearer   small-key ",
             b"APIKEY small-key",
+            b"small-key",
         ):
             answer = await caller.post(
                 "/rerank", json={"query": "q", "texts": ["a"]}, headers={b"authorization": written}

@@ -30,11 +30,12 @@ from .keys import KEY, Key, Keys, too_many_documents
 def sent_key(request: Request, keys: Keys) -> Key | None:
     """Return the one of ``keys`` that the ``Authorization`` header of a request holds, None if it holds none.
 
-    It is ``Bearer KEY``, or ``ApiKey KEY`` as for Elasticsearch. The key may have expired.
+    It is ``Bearer KEY``, or ``ApiKey KEY`` as for Elasticsearch. Some clients of text-embeddings-inference
+    send ``KEY`` alone. The key may have expired.
     """
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    found = keys.find(given.strip().encode("latin-1"))  # the bytes that came
-    return found if scheme.lower() in {"bearer", "apikey"} else None
+    scheme, _, given = request.headers.get("authorization", "").strip().partition(" ")
+    found = keys.find((given.strip() or scheme).encode("latin-1"))  # the bytes that came
+    return found if not given or scheme.lower() in {"bearer", "apikey"} else None
 
 
 def require_key(request: Request) -> Key | None:

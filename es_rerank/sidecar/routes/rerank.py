@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from ...defaults import MOST_POSITIONS
-from ...dialects.failures import Failure, failure_of
+from ...defaults import MAX_TEXT_CHARACTERS
 from ...dialects.request import Asked, Scored
 from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
-from ...errors import EsRerankError, RequestError, message_of
+from ...errors import RequestError, TooLargeError
 from ...models import Reranker
 from ...models.scripts import ascript_warning
 from ...models.wrappers.whole_texts import WholeTexts
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
+from ...retrievers.grammar.validation import check_query_length
 from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ...types import Scores
 from ..access.authority import KeyedRoute
-from ..messages.wire import answer, cancel_on_disconnect, retry_after, timeout_s, warning
+from ..access.keys import too_many_documents
+from ..messages.told import other_model, told
+from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
 from ..service import Service
 from .search import Running
@@ -33,9 +34,6 @@ Handler = Callable[..., Coroutine[Any, Any, Response]]
 
 _SPOKEN = "es_rerank.dialect"
 """The key of a scope under which the format of a request stands, once its body is read."""
-
-_MOST_NAMED = 1_000
-"""Most characters of the names of ignored keys in a header."""
 
 
 def _at_each_path(handler: Handler) -> Handler:
@@ -53,7 +51,8 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     model, and the header ``Warning`` says so. The header ``x-rerank-model`` names the model that answers,
     ``x-rerank-ignored`` the keys of the body that have no effect. The header ``x-rerank-truncated`` says of
     how many texts the model did not read the end, ``x-rerank-truncated-at`` lists their positions if there
-    are at most 1,000. The header ``Warning`` also says that texts are in a script that the model does not read.
+    are at most 1,000. The header ``Warning`` also says that texts are in a script that the model does not
+    read.
 
     Raises RequestError for a body that cannot be read, and when a text is too long and may not be cut; raises
     TooLargeError, DeadlineError and UnknownModelError.
@@ -64,6 +63,7 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     path = request.scope["path"]
     spoken = request.scope[_SPOKEN] = dialect_of(path, body)
     asked = await off_loop_if(is_large(body), spoken.read, body)
+    _check_sizes(asked, service.most_documents)
     served, said = _chosen(service, asked.model, model)
     scores = await cancel_on_disconnect(request, _scored(service, asked, timeout_s(request), served))
     if asked.whole and scores.truncated.any():
@@ -78,8 +78,20 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     return answer(
         request,
         spoken.write(asked, found, version_of(path)),
-        headers=_headers(asked, served, scores) | warning(*said),
+        headers=told(served.name, scores.truncated, asked.ignored) | warning(*said),
     )
+
+
+def _check_sizes(asked: Asked, most: int) -> None:
+    """Check what is not known before the objects of a body are read. Raises TooLargeError, RequestError."""
+    if len(asked.texts) > most:
+        raise too_many_documents(len(asked.texts), most)
+    check_query_length("query", max(asked.queries, key=len))
+    longest = max(map(len, asked.texts))
+    if longest > MAX_TEXT_CHARACTERS:
+        raise TooLargeError(
+            f"a text has {longest} characters, at most {MAX_TEXT_CHARACTERS} are read; send its parts"
+        )
 
 
 def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Reranker, list[str | None]]:
@@ -93,8 +105,7 @@ def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Re
     default = service.served(DEFAULT_INFERENCE_ID)
     if wanted is None or wanted == DEFAULT_INFERENCE_ID or wanted in rerankers:
         return rerankers.get(wanted or default.name, default), []
-    shown = wanted if len(wanted) <= 100 else wanted[:100] + "…"
-    return default, [f"the model [{shown}] is not served here; [{default.name}] answered"]
+    return default, [other_model(wanted, default.name)]
 
 
 async def _scored(service: Service, asked: Asked, wanted_s: float | None, served: Reranker) -> Scores:
@@ -124,17 +135,6 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
     )
 
 
-def _headers(asked: Asked, served: Reranker, scores: Scores) -> dict[str, str]:
-    cut = np.flatnonzero(scores.truncated)
-    headers = {"x-rerank-model": quote(served.name, safe="/:.-_@+ ()"), "x-rerank-truncated": str(len(cut))}
-    if 0 < len(cut) <= MOST_POSITIONS:
-        headers["x-rerank-truncated-at"] = ",".join(map(str, cut))
-    if asked.ignored:
-        names = ",".join(quote(name[:100], safe="") for name in asked.ignored)
-        headers["x-rerank-ignored"] = names if len(names) <= _MOST_NAMED else names[:_MOST_NAMED] + ",..."
-    return headers
-
-
 def spoken_in(request: Request) -> Dialect | None:
     """Return the format of a request: that of its path, unless the keys of its body said otherwise.
 
@@ -142,18 +142,3 @@ def spoken_in(request: Request) -> Dialect | None:
     """
     spoken: Dialect | None = request.scope.get(_SPOKEN)
     return spoken or dialect_on(request.scope["path"].rstrip("/"))
-
-
-def refusal(request: Request, spoken: Dialect, error: EsRerankError) -> Response:
-    """Return an error in the format of a request."""
-    failure = failure_of(error)
-    status = spoken.status(failure)
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else retry_after(error)
-    return answer(request, spoken.error(message_of(error), failure, status), status, headers)
-
-
-def not_served(request: Request, spoken: Dialect) -> Response:
-    """Return the answer to a method that the path does not serve, in the format of the path."""
-    reason = f"method [{request.method}] is not served at [{request.scope['path']}]; send a POST"
-    failure = Failure(405, "Validation", 405, "BadRequestError")
-    return answer(request, spoken.error(reason, failure, 405), 405, {"Allow": "POST"})
