@@ -1,0 +1,125 @@
+"""Haystack's rankers of Cohere and of Hugging Face's text-embeddings-inference."""
+
+from typing import Any
+
+from haystack import Document
+from haystack.utils import Secret
+from haystack_integrations.components.rankers.cohere import CohereRanker
+from haystack_integrations.components.rankers.huggingface_api import HuggingFaceTEIRanker
+from haystack_integrations.components.rankers.huggingface_api.ranker import TruncationDirection
+from outcome import TOLD, TOO_MANY, WRONG_KEY, answer
+
+DOCUMENTS = [
+    Document(id=str(number), content=text, meta={"page": number})
+    for number, text in enumerate(TOLD.documents)
+]
+MANY = [Document(content=text) for text in TOO_MANY]
+
+
+def told(found: Any) -> Any:
+    """Return what a user reads of ranked documents."""
+    return {
+        "results": [[int(row.id), row.score] for row in found["documents"]],
+        "pages": [row.meta["page"] for row in found["documents"]],
+    }
+
+
+def cohere_ranker(key: str = TOLD.key, base: str = TOLD.keyed, **more: Any) -> CohereRanker:
+    return CohereRanker(api_key=Secret.from_token(key), api_base_url=base, **more)
+
+
+def tei_ranker(key: str | None = TOLD.key, base: str = TOLD.keyed, **more: Any) -> HuggingFaceTEIRanker:
+    token = Secret.from_token(key) if key else None
+    return HuggingFaceTEIRanker(url=base, token=token, max_retries=1, **more)
+
+
+def cohere() -> Any:
+    return told(cohere_ranker().run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def cohere_top() -> Any:
+    return told(cohere_ranker("any", TOLD.open, top_k=2).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def cohere_meta() -> Any:
+    """Fields of the metadata stand before the text."""
+    found = cohere_ranker(meta_fields_to_embed=["page"]).run(query=TOLD.query, documents=DOCUMENTS)
+    return told(found)
+
+
+async def cohere_async() -> Any:
+    return told(await cohere_ranker().run_async(query=TOLD.query, documents=DOCUMENTS))
+
+
+def cohere_wrong_key() -> Any:
+    return told(cohere_ranker(WRONG_KEY).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def cohere_no_query() -> Any:
+    return told(cohere_ranker().run(query="", documents=DOCUMENTS))
+
+
+def cohere_too_many() -> Any:
+    return told(cohere_ranker().run(query=TOLD.query, documents=MANY))
+
+
+def tei() -> Any:
+    return told(tei_ranker().run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def tei_top() -> Any:
+    return told(tei_ranker(None, TOLD.open).run(query=TOLD.query, documents=DOCUMENTS, top_k=2))
+
+
+def tei_raw() -> Any:
+    return told(tei_ranker(raw_scores=True).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def tei_cut() -> Any:
+    found = tei_ranker().run(
+        query=TOLD.query, documents=DOCUMENTS, truncation_direction=TruncationDirection.RIGHT
+    )
+    return told(found)
+
+
+def tei_cut_left() -> Any:
+    found = tei_ranker().run(
+        query=TOLD.query, documents=DOCUMENTS, truncation_direction=TruncationDirection.LEFT
+    )
+    return told(found)
+
+
+async def tei_async() -> Any:
+    return told(await tei_ranker().run_async(query=TOLD.query, documents=DOCUMENTS))
+
+
+def tei_wrong_key() -> Any:
+    return told(tei_ranker(WRONG_KEY).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def tei_no_query() -> Any:
+    return told(tei_ranker().run(query="", documents=DOCUMENTS))
+
+
+def tei_too_many() -> Any:
+    return told(tei_ranker().run(query=TOLD.query, documents=MANY))
+
+
+answer(
+    cohere,
+    cohere_top,
+    cohere_meta,
+    cohere_async,
+    cohere_wrong_key,
+    cohere_no_query,
+    cohere_too_many,
+    tei,
+    tei_top,
+    tei_raw,
+    tei_cut,
+    tei_cut_left,
+    tei_async,
+    tei_wrong_key,
+    tei_no_query,
+    tei_too_many,
+)

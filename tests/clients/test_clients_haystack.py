@@ -1,0 +1,65 @@
+"""Haystack's rankers of Cohere and of text-embeddings-inference ask the sidecar."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from asked_by_clients import (
+    DOCUMENTS,
+    NEEDS_KEY,
+    NO_QUERY,
+    OUTCOMES,
+    TOO_MANY,
+    assert_ranked,
+    assert_refused,
+    outcomes,
+    scores_of,
+)
+from client_table import client
+
+Ranking = list[tuple[int, float]]
+
+
+@pytest.fixture(scope="module")
+def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
+    return outcomes("haystack", "haystack_calls.py", open_sidecar, keyed_sidecar)
+
+
+@client("Haystack, `CohereRanker`", "Cohere v2", "cohere-haystack", "haystack")
+@pytest.mark.parametrize(("case", "top"), [("cohere", None), ("cohere_top", 2), ("cohere_async", None)])
+def test_haystacks_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
+    assert_ranked(got[case]["results"], ranking, top)
+    assert got[case]["pages"] == [place for place, _ in ranking[:top]]
+
+
+def test_haystacks_fields_are_read_before_the_text(got: OUTCOMES, open_sidecar: str) -> None:
+    sent = [f"{place}\n{text}" if place else text for place, text in enumerate(DOCUMENTS)]  # it leaves out 0
+    assert_ranked(got["cohere_meta"]["results"], scores_of(open_sidecar, sent))
+
+
+@client("Haystack, `HuggingFaceTEIRanker`", "TEI", "huggingface-api-haystack", "haystack")
+@pytest.mark.parametrize(
+    ("case", "top"),
+    [("tei", None), ("tei_top", 2), ("tei_cut", None), ("tei_cut_left", None), ("tei_async", None)],
+)
+def test_haystacks_tei_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
+    assert_ranked(got[case]["results"], ranking, top)
+    assert got[case]["pages"] == [place for place, _ in ranking[:top]]
+
+
+def test_haystacks_tei_gives_logits_when_asked(got: OUTCOMES, ranking: Ranking) -> None:
+    rows = got["tei_raw"]["results"]
+    assert [place for place, _ in rows] == [place for place, _ in ranking]
+    scores = [score for _, score in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) < 0 < math.inf > max(scores) > 1
+
+
+def test_haystack_shows_what_the_sidecar_says(got: OUTCOMES) -> None:
+    assert_refused(got["cohere_wrong_key"], "UnauthorizedError", NEEDS_KEY, status=401)
+    assert_refused(got["cohere_no_query"], "BadRequestError", NO_QUERY, status=400)
+    assert_refused(got["cohere_too_many"], "ApiError", TOO_MANY, status=413)
+    assert_refused(got["tei_wrong_key"], "RuntimeError", "401", NEEDS_KEY)
+    assert_refused(got["tei_no_query"], "RuntimeError", "422", NO_QUERY)
+    assert_refused(got["tei_too_many"], "RuntimeError", "413", TOO_MANY)

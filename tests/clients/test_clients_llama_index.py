@@ -1,0 +1,53 @@
+"""LlamaIndex's node postprocessors of Cohere and of text-embeddings-inference ask the sidecar."""
+
+from __future__ import annotations
+
+import pytest
+from asked_by_clients import (
+    NEEDS_KEY,
+    NO_QUERY,
+    OUTCOMES,
+    TOO_MANY,
+    assert_ranked,
+    assert_refused,
+    outcomes,
+)
+from client_table import client
+
+Ranking = list[tuple[int, float]]
+
+
+@pytest.fixture(scope="module")
+def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
+    return outcomes("llama_index", "llama_index_calls.py", open_sidecar, keyed_sidecar)
+
+
+@client("LlamaIndex, `CohereRerank`", "Cohere v2", "llama-index-postprocessor-cohere-rerank", "llama_index")
+@pytest.mark.parametrize(("case", "top"), [("cohere", None), ("cohere_top", 2), ("cohere_async", None)])
+def test_llama_indexs_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
+    assert_ranked(got[case]["results"], ranking, top)
+    assert got[case]["pages"] == [place for place, _ in ranking[:top]]
+
+
+@client(
+    "LlamaIndex, `TextEmbeddingInference` (reranking)",
+    "TEI",
+    "llama-index-postprocessor-tei-rerank",
+    "llama_index",
+)
+@pytest.mark.parametrize(
+    ("case", "top"),
+    [("tei", None), ("tei_top", 2), ("tei_async", None), ("tei_token_without_scheme", None)],
+)
+def test_llama_indexs_tei_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
+    """It puts its token into the header as it is: with or without the word Bearer."""
+    assert_ranked(got[case]["results"], ranking, top)
+    assert got[case]["pages"] == [place for place, _ in ranking[:top]]
+
+
+def test_llama_index_shows_the_exceptions_of_the_vendors(got: OUTCOMES) -> None:
+    assert_refused(got["cohere_wrong_key"], "UnauthorizedError", NEEDS_KEY, status=401)
+    assert_refused(got["cohere_no_query"], "BadRequestError", NO_QUERY, status=400)
+    assert_refused(got["cohere_too_many"], "ApiError", TOO_MANY, status=413)
+    # It reads an error as a list of scores, and counts them.
+    assert_refused(got["tei_wrong_key"], "AssertionError")
