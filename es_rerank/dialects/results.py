@@ -71,10 +71,12 @@ def error(message: str, failure: Failure, status: int) -> dict[str, Any]:
     """Return the body of an error, with the message where each client looks for it.
 
     ``message`` is Cohere's, ``detail`` Jina's and Voyage's, ``error`` that of vLLM, infinity and llama.cpp.
+    ``code`` is a string, as in OpenAI's API: some clients (voyage-ai-provider) read nothing of an error whose
+    code is a number.
     """
     return {
         "id": str(uuid.uuid4()),
         "message": message,
         "detail": message,
-        "error": {"message": message, "type": failure.type, "param": None, "code": status},
+        "error": {"message": message, "type": failure.type, "param": None, "code": str(status)},
     }
