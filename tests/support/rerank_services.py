@@ -90,11 +90,14 @@ class Host:
 
 
 @contextmanager
-def serving_whichever() -> Iterator[Host]:
+def serving_whichever(bound: socket.socket | None = None) -> Iterator[Host]:
     """Serve, from a thread until the block ends,
     whichever application the host holds when a request comes.
+
+    ``bound`` is a socket with an address at which nobody listens yet.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with bound or socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.listen()
         host = Host(f"http://127.0.0.1:{listening.getsockname()[1]}")
         server = uvicorn.Server(uvicorn.Config(host, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
