@@ -12,7 +12,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Calibration, Passage, Scores
+from ..types import BoolArray, Calibration, Passage, Scores
 
 Vectors = npt.NDArray[np.float32]
 """Unit vectors, float32, (n_texts, dims)."""
@@ -117,6 +117,20 @@ class AsyncEmbedder(Embedder, Protocol):
         ``deadline`` is a moment of ``time.monotonic()``, in seconds. Raises DeadlineError when it comes
         first, OverloadError when it would come first because too much work waits.
         """
+
+
+@runtime_checkable
+class CuttingEmbedder(AsyncEmbedder, Protocol):
+    """An embedder that tells which texts are longer than what it reads."""
+
+    async def aembed_cut(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Literal["query", "passage"] = "passage",
+        deadline: float | None = None,
+    ) -> tuple[Vectors, BoolArray]:
+        """Return what ``aembed`` returns, and which texts were cut, bool, (len(texts),)."""
 
 
 @runtime_checkable

@@ -30,6 +30,7 @@ from .observation.tracing import spans
 from .record import tell_refusal
 from .routes import (
     about,
+    embeddings,
     existence,
     health,
     inference,
@@ -40,6 +41,7 @@ from .routes import (
     rescore,
     search,
     status,
+    telling,
 )
 from .service import Service
 from .upstream.forwarding import BrokenAnswerError
@@ -94,11 +96,13 @@ def create_app(service: Service) -> FastAPI:
         inference,
         rescore,
         rerank,
+        embeddings,
         about,
         plugin_api,
         existence,
     ):
         app.include_router(room.router)
+    app.include_router(about.keyed)
     if service.pass_through:
         app.include_router(passthrough.router)
     for kind in (
@@ -175,8 +179,8 @@ def _log_load_error(task: asyncio.Task[None]) -> None:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    """Return the answer for an error, in the caller's format on the rerank paths and in that of Elasticsearch
-    on other paths.
+    """Return the answer for an error, in the format of the server whose path is asked: that of Elasticsearch
+    on all paths that are not another's.
     """
     if isinstance(error, RequestValidationError):
         fault = error.errors()[0]
@@ -189,9 +193,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, HTTPException):
         if error.status_code in {404, 405}:
-            spoken = rerank.spoken_in(request)
+            spoken = telling.spoken_in(request)
             if spoken is not None:
-                return rerank.not_served(request, spoken)
+                return telling.not_served(request, spoken)
             return not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
     return _refused(request, error)
@@ -203,7 +207,7 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _error_answer(request: Request, error: Exception) -> Response:
-    spoken = rerank.spoken_in(request)
+    spoken = telling.spoken_in(request)
     if spoken is None or isinstance(error, (ClientLeftError, ClientDisconnect)):
         return error_response(request, error)
-    return rerank.refusal(request, spoken, error if isinstance(error, EsRerankError) else unexpected(error))
+    return telling.refusal(request, spoken, error if isinstance(error, EsRerankError) else unexpected(error))

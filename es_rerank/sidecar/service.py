@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import structlog
 from cachetools import LRUCache
 from elasticsearch import AsyncElasticsearch
@@ -29,12 +30,20 @@ from ..defaults import (
 )
 from ..engine.pool import Pool
 from ..errors import DeadlineError, EsRerankError, LoadingError, ModelError
-from ..models import AsyncEmbedder, Embedder, LoadedReranker, LongTextReranker, Reranker, Vectors
+from ..models import (
+    AsyncEmbedder,
+    CuttingEmbedder,
+    Embedder,
+    LoadedReranker,
+    LongTextReranker,
+    Reranker,
+    Vectors,
+)
 from ..models.unblocked import aembed
 from ..models.wrappers.cached import ScoreCache
 from ..observation import reranking
 from ..retrievers.execution.served import Embedders, ServedModels
-from ..types import Scores
+from ..types import BoolArray, Scores
 from .access.keys import KEY, Keys, too_many_documents
 from .record import elapsed_s, onward, tell_models
 from .server.connections import Connections
@@ -341,8 +350,23 @@ class Service:
         Raises TooLargeError when there are too many texts, OverloadError when too much work waits,
         DeadlineError when the deadline passes before all are embedded.
         """
+        vectors, _ = await self.embed_cut(texts, purpose, timeout_s, embedder)
+        return vectors
+
+    async def embed_cut(
+        self,
+        texts: list[str],
+        purpose: Literal["query", "passage"],
+        timeout_s: float | None,
+        embedder: Embedder,
+    ) -> tuple[Vectors, BoolArray]:
+        """Return what ``embed`` returns, and which texts were cut; none, where the embedder does not tell."""
         self.check_documents(len(texts))
-        return await aembed(embedder, texts, purpose=purpose, deadline=self.deadline(timeout_s))
+        deadline = self.deadline(timeout_s)
+        if isinstance(embedder, CuttingEmbedder):
+            return await embedder.aembed_cut(texts, purpose=purpose, deadline=deadline)
+        vectors = await aembed(embedder, texts, purpose=purpose, deadline=deadline)
+        return vectors, np.zeros(len(texts), dtype=np.bool_)
 
     async def faults(self) -> list[str]:
         """Return the reasons why the sidecar is not ready; an empty list if it is ready."""

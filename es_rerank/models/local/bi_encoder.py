@@ -17,7 +17,7 @@ from ...engine.session import CPU
 from ...errors import DeadlineError, ModelFolderError, ScoreError
 from ...observation import OBSERVER, Runs
 from ...text.pairs import Encoded, TextEncoder, open_tokenizer
-from ...types import FloatArray
+from ...types import BoolArray, FloatArray
 from .. import Vectors
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
@@ -128,12 +128,24 @@ class BiEncoder(Closeable):
         its caller: a search waits for it. Raises DeadlineError when the deadline comes first, OverloadError
         when it would come first because too much work waits.
         """
+        vectors, _ = await self.aembed_cut(texts, purpose=purpose, deadline=deadline)
+        return vectors
+
+    async def aembed_cut(
+        self,
+        texts: Sequence[str],
+        *,
+        purpose: Literal["query", "passage"] = "passage",
+        deadline: float | None = None,
+    ) -> tuple[Vectors, BoolArray]:
+        """Return the same as ``aembed``, and which texts were cut at their end, bool, (len(texts),)."""
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        cut = np.zeros(len(texts), dtype=np.bool_)
         with as_a_whole():
             for start in range(0, len(texts), _SLICE):
                 some = texts[start : start + _SLICE]
                 runs = Runs(OBSERVER.get())
-                _, groups = await self._pool.arun_call(
+                read, groups = await self._pool.arun_call(
                     self._work(some, purpose, runs),
                     deadline=deadline,
                     urgent=len(texts) == 1 and purpose == "query",
@@ -144,9 +156,10 @@ class BiEncoder(Closeable):
                         f"the deadline came before all of {len(texts)} texts were embedded; send fewer or "
                         "allow more time"
                     )
+                cut[start : start + len(some)] = [each.truncated for each in chain.from_iterable(read)]
                 for row, vector in chain.from_iterable(groups):
                     vectors[start + row] = vector
-        return self._finite(vectors)
+        return self._finite(vectors), cut
 
     async def aembed_made(
         self,

@@ -66,6 +66,14 @@ class ServedModels:
         """The default embedder, None if none is served."""
         return next(iter(self.embedders.values()), None)
 
+    def embeds(self, model: str) -> bool:
+        """Whether ``model`` names a served embedder."""
+        return model in self.embedders or any(model == each.name for each in self.embedders.values())
+
+    def name_of(self, embedder: Embedder) -> str:
+        """Return the name under which an embedder is served."""
+        return next(name for name, each in self.embedders.items() if each is embedder)
+
     def embedder_for(self, model: str | None, recorded: Collection[str] = ()) -> Embedder:
         """Return the embedder that a request means by ``model``, its name or None.
 

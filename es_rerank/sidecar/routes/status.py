@@ -131,13 +131,22 @@ def _embedders(service: Service) -> dict[str, Any]:
     return {"embedder": known[0] if known else None, "embedders": known}
 
 
-def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
-    """Return kind, precision and longest input of a model that has a manifest."""
+def manifest_of(model: Reranker | Embedder) -> Manifest | None:
+    """Return the manifest of a local model, also of one in a wrapper; None if it has none."""
     inner = model
     while isinstance(inner, WrappedReranker):
         inner = inner.wrapped
     manifest = getattr(inner, "manifest", None)
-    if not isinstance(manifest, Manifest):
+    return manifest if isinstance(manifest, Manifest) else None
+
+
+def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
+    """Return kind, precision and longest input of a model that has a manifest."""
+    manifest = manifest_of(model)
+    if manifest is None:
+        inner = model
+        while isinstance(inner, WrappedReranker):
+            inner = inner.wrapped
         return {"kind": type(inner).__name__}
     return {
         "kind": manifest.kind,
