@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
+from es_rerank.models.load import check_reranker
 from es_rerank.models.spec import SpecKind, early_exit_text, name_and_model, parse_model
 from es_rerank.node.checks import check_model
 
@@ -68,6 +69,50 @@ def test_a_reranker_may_be_served_under_another_name(given_: str, expected: tupl
     assert name_and_model(given_) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "dialect", "scale", "address"),
+    [
+        ("remote:http://host", None, None, "http://host"),
+        ("remote:vllm:https://host/v1?model=a:b", "vllm", None, "https://host/v1?model=a:b"),
+        ("remote:results:logit:http://host", "results", "logit", "http://host"),
+        ("remote:jina:probability:http://u:p@host", "jina", "probability", "http://u:p@host"),
+        ("remote:http://host/a:http://other", None, None, "http://host/a:http://other"),
+        ("remote:vllm:host:8080", None, None, "vllm:host:8080"),
+    ],
+)
+def test_the_dialect_of_a_service_stands_before_its_address(
+    name: str, dialect: str | None, scale: str | None, address: str
+) -> None:
+    spec = parse_model(name)
+    assert (spec.kind, spec.dialect, spec.scale, spec.model) == ("remote", dialect, scale, address)
+    cascaded = parse_model(f"cascade:0.5+{name}+./large")
+    assert cascaded.models == (name, "./large")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "remote:vlm:http://host",
+            "names the dialect vlm, which there is not; write remote:DIALECT:URL with",
+        ),
+        (
+            "remote:VLLM:http://host",
+            "names the dialect VLLM, .* one of tei, results, cohere, .* or remote:URL",
+        ),
+        (
+            "remote:vllm:logits:http://host",
+            "the scale logits, .* remote:vllm:SCALE:URL with one of logit, pro",
+        ),
+        ("cascade:0.5+remote:vlm:http://u:s3cret@host+./large", "names the dialect vlm"),
+    ],
+)
+def test_words_before_an_address_that_mean_nothing(name: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        check_reranker(name)
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["cohere:", "remote:"])
 def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
     check = check_model("cross-encoder", name)
@@ -79,6 +124,7 @@ def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
     [
         ("cross-encoder", "remote:http://user:secret@host:9"),
         ("cross-encoder", "remote:user:secret@host"),
+        ("cross-encoder", "remote:vllm:logit:http://user:secret@host:9"),
         ("cross-encoder", "cascade:0.5+remote:http://user:secret@host:9+remote:http://user:secret@host:8"),
         ("cross-encoder", "cascade:2+remote:http://user:secret@host:9+small"),
         ("cross-encoder", "exit:0.5+remote:http://user:secret@host:9"),
