@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import NoReturn
 
 import golden_requests as tools
 import httpx
@@ -18,7 +19,7 @@ from client_table import client
 from elasticsearch import AsyncElasticsearch
 from golden_requests import Golden
 
-from es_rerank import load_reranker
+from es_rerank import ModelError, load_reranker
 from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.sidecar.service import Service
 
@@ -113,6 +114,23 @@ async def plain(sidecars: Sidecars) -> list[float]:
     """The scores of ``TEXTS`` that TEI's clients get."""
     rows = (await sidecars[0].post("/rerank", json={"query": QUERY, "texts": TEXTS})).json()
     return [score for _, score in sorted((row["index"], row["score"]) for row in rows)]
+
+
+async def test_weaviate_starts_when_the_models_are_loaded(sidecars: Sidecars) -> None:
+    """Weaviate asks both without a key, and starts with an answer of at most 299 only (startup.go 594da1b,
+    ranker_meta.go 2d7d85d).
+    """
+    for caller in sidecars:
+        assert (await caller.get("/weaviate/.well-known/ready")).status_code <= 299
+        assert isinstance((await caller.get("/weaviate/meta")).json(), dict)
+    async with app_client(Service(AsyncElasticsearch("http://127.0.0.1:9"), without_a_model)) as caller:
+        answer = await caller.get("/weaviate/.well-known/ready")
+        assert (answer.status_code, list(answer.json())) == (503, ["error"])
+        assert "no such model" in answer.json()["error"]
+
+
+def without_a_model() -> NoReturn:
+    raise ModelError("no such model")
 
 
 def by_place(found: dict[int, float]) -> list[float]:

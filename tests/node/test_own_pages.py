@@ -15,7 +15,11 @@ from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
 
-EXPECTED_BY_TOOLS = {"/", "/healthz", "/readyz", "/metrics", "/info", "/rescore", *RERANK_PATHS}
+EXPECTED_BY_TOOLS = {
+    *("/", "/healthz", "/readyz", "/metrics", "/info", "/rescore"),
+    *("/weaviate/.well-known/ready", "/weaviate/meta"),
+    *RERANK_PATHS,
+}
 """Paths that are Elasticsearch's, of probes, of Prometheus and of rerankers, and our ``/rescore``."""
 
 ONCE_OURS = ("/docs", "/redoc", "/openapi.json", "/static-offline-docs", "/docs/oauth2-redirect")

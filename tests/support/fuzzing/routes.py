@@ -135,6 +135,8 @@ def _read(draw: Random) -> Draft:
                 "/",
                 "/healthz",
                 "/readyz",
+                "/weaviate/.well-known/ready",
+                "/weaviate/meta",
             ),
         ]
     )
