@@ -134,10 +134,11 @@ def mcp(
     )
     if allowed_host and http is None:
         raise RequestError("--allowed-host needs --http")
+    place = None if http is None else _place(http)
     chat = _chat_model(llm, llm_model, settings)
     models = reranker, embedder, tokenizer
     with _opened(elasticsearch_url, settings, choices, models, chat) as (tools, close):
-        _serve(tools, close, http, allowed_host or [], settings)
+        _serve(tools, close, place, allowed_host or [], settings)
 
 
 def _names(given: list[str]) -> tuple[str, ...]:
@@ -204,17 +205,19 @@ def _opened(
         yield Tools(client, choices, count, chat), close
 
 
-def _serve(tools: Tools, close: Close, http: str | None, names: list[str], settings: Settings) -> None:
+def _serve(
+    tools: Tools, close: Close, place: tuple[str, int] | None, names: list[str], settings: Settings
+) -> None:
     from ..mcp_server.server import create_server
     from ..mcp_server.stdio import run_stdio
     from ..sidecar.observation.log import configure_log
 
-    configure_log(settings.log_format)
     server = create_server(tools, as_known)
     served = f"es-rerank mcp serves {', '.join(tools.choices.indices)}"
-    if http is not None:
-        _serve_http(server, close, http, names, settings, served)
+    if place is not None:
+        _serve_http(server, close, place, names, settings, served)
         return
+    configure_log(settings.log_format)
     stderr.print(f"{served} on stdin and stdout", markup=False, highlight=False, soft_wrap=True)
     try:
         run_stdio(server, close)
@@ -223,29 +226,31 @@ def _serve(tools: Tools, close: Close, http: str | None, names: list[str], setti
 
 
 def _serve_http(
-    server: Server, close: Close, http: str, names: list[str], settings: Settings, served: str
+    server: Server, close: Close, place: tuple[str, int], names: list[str], settings: Settings, served: str
 ) -> None:
     from ..mcp_server.http import PATH, Serving, create_app
     from ..sidecar.access.keys import Keys, ignore_sighup
     from ..sidecar.life import Drain
     from ..sidecar.life import Server as WebServer
+    from ..sidecar.observation.log import configure_log
     from ..sidecar.server.listener import most_connections
     from ..sidecar.server.progress import ConnectionLimits
     from .listening import is_loopback, listen, shown_address, tls_of
 
     tls = tls_of(settings)
     keys = Keys(settings.api_key_hashes, settings.api_keys_file)
-    listener = listen(*_place(http))
+    listener = listen(*place)
     host = listener.getsockname()[0]
     on_loopback = is_loopback(host)
     if not on_loopback and not keys.asked:
         listener.close()
         raise SettingsError(
-            f"--http {http} would let everybody who reaches {host} read the served indices with this "
+            f"--http at {host} would let everybody who reaches it read the served indices with this "
             "server's credentials; make a key with es-rerank key NAME and set ES_RERANK_API_KEYS_FILE, or "
             "serve at 127.0.0.1"
         )
     ignore_sighup()
+    configure_log(settings.log_format)
     limits = ConnectionLimits(
         most_connections(settings.max_connections),
         settings.header_timeout_ms / 1000,

@@ -33,10 +33,10 @@ other error again."""
 
 _LOG = structlog.get_logger("es_rerank.mcp_server")
 
-_RUNNING = 4
+RUNNING = 4
 """Most calls that run at a time. They share the threads of the models."""
 
-_WAITING = 64
+WAITING = 64
 """Most calls that wait for their turn; one more is refused."""
 
 
@@ -49,14 +49,14 @@ class _Turns:
     """Bounds how many calls run and how many wait."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(_RUNNING)
+        self._free = asyncio.Semaphore(RUNNING)
         self._inside = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn. Raises OverloadError when too many wait."""
-        if self._inside >= _RUNNING + _WAITING:
-            raise OverloadError(f"{_WAITING} calls wait already; call again in a second")
+        if self._inside >= RUNNING + WAITING:
+            raise OverloadError(f"{WAITING} calls wait already; call again in a second")
         self._inside += 1
         try:
             async with self._free:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
 
+import anyio
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
+
+_WAITING = 64
+"""Most lines that were read and not taken yet."""
 
 
 def run_stdio(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None:
@@ -18,28 +24,40 @@ def run_stdio(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None
     Only the protocol is written to stdout: meanwhile, all else that writes to stdout goes to stderr. Raises
     BrokenPipeError when nobody reads stdout.
     """
-    with _ended_by_signals():
-        try:
-            asyncio.run(_serve(server, close))
-        except* BrokenPipeError as group:
-            raise BrokenPipeError from group
+    try:
+        asyncio.run(_serve(server, close))
+    except* BrokenPipeError as group:
+        raise BrokenPipeError from group
 
 
 async def _serve(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None:
     try:
-        async with stdio_server() as (incoming, outgoing):
+        async with stdio_server(stdin=cast("anyio.AsyncFile[str]", _Lines())) as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
     finally:
         await close()
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGINT end the process at once, as SIGTERM does: nothing is left to be written, and Python's own
-    handler would wait for the thread that reads stdin.
+class _Lines:
+    """The lines of stdin. The SDK's own reader would hold up an end that stdin does not cause, such as that
+    of a host which reads stdout no more: no read can be cancelled, so a thread reads that nothing waits for.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._read: asyncio.Queue[str | None] = asyncio.Queue(_WAITING)
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        # A copy with a buffer of its own: the interpreter's end would wait for the buffer of sys.stdin.
+        with suppress(OSError, RuntimeError), os.fdopen(os.dup(sys.stdin.fileno()), "rb") as stdin:
+            for line in stdin:
+                self._hand_on(line.decode("utf-8", "replace"))
+            self._hand_on(None)
+
+    def _hand_on(self, line: str | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._read.put(line), self._loop).result()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (line := await self._read.get()) is not None:
+            yield line

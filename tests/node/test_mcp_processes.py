@@ -1,0 +1,310 @@
+"""``es-rerank mcp`` as a host runs it: processes, asked by the SDK's client over stdio and HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import httpx2
+import pytest
+from elasticsearch import Elasticsearch
+from ingests import MOON, TREATY, WEB, write
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp_servers import Mode, command, fault_of, found_by, text_of
+from proxies import Proxy, proxied
+from tiny_models import tiny_cross_encoder
+from typer.testing import CliRunner
+from waiting import until
+
+from es_rerank.cli.app import app
+from es_rerank.node import Node
+from es_rerank.settings import PREFIX
+
+QUESTION = "who walked on the moon"
+KEY = "a-key-of-a-test"
+
+READING = re.compile(r"GET (/|/_es_rerank|/[\w-]+)|POST /[\w-]+/(_search|_field_caps)")
+"""Requests to Elasticsearch that change nothing."""
+
+
+@pytest.fixture(scope="module")
+def documents(node: Node, es: Elasticsearch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An index that ``es-rerank ingest`` filled with the bundled embedder."""
+    name = f"test-{uuid4().hex[:12]}"
+    source = write(tmp_path_factory.mktemp("source") / "documents.jsonl", [TREATY, MOON, WEB])
+    done = CliRunner().invoke(app, ["ingest", name, str(source), "--elasticsearch-url", node.url])
+    assert done.exit_code == 0, done.output
+    yield name
+    for found in es.indices.get(index=f"{name}*"):
+        es.indices.delete(index=found)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of a server that starts quickly."""
+    reranker = tiny_cross_encoder(tmp_path_factory.mktemp("models") / "reranker")
+    return ["--reranker", str(reranker), "--first-stage", "bm25", "--field", "text"]
+
+
+@pytest.fixture
+def proxy(node: Node) -> Iterator[Proxy]:
+    with proxied(node.url, lambda *_: None) as before:
+        yield before
+
+
+def only_reads(proxy: Proxy) -> bool:
+    """Return whether there were requests, and none that could change something."""
+    return bool(proxy.seen) and all(READING.fullmatch(f"{method} {path}") for method, path, *_ in proxy.seen)
+
+
+@pytest.fixture(scope="module")
+def searched(node: Node, documents: str) -> list[str]:
+    """The ids that ``es-rerank search`` prints for the question."""
+    done = CliRunner().invoke(app, ["search", documents, QUESTION, "--json", "--elasticsearch-url", node.url])
+    return [hit["_id"] for hit in json.loads(done.stdout)["hits"]["hits"]]
+
+
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.long)])
+async def test_a_host_that_starts_the_program_searches_and_asks(
+    documents: str, searched: list[str], proxy: Proxy, mode: Mode
+) -> None:
+    program, *arguments = command("--index", documents, "--elasticsearch-url", proxy.url)
+    host = StdioServerParameters(command=program, args=arguments, env=dict(os.environ))
+    async with Client(host, mode=mode) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["search", "ask"]
+        found = await found_by(client, "search", query=QUESTION)
+        asked = await found_by(client, "ask", question=QUESTION)
+        refused = fault_of(await client.call_tool("search", {"query": QUESTION, "index": ".security"}))
+        empty = fault_of(await client.call_tool("ask", {"question": " "}))
+        with pytest.raises(MCPError, match="there is no tool"):
+            await client.call_tool("index", {"id": "x"})
+    assert [hit["id"] for hit in found["hits"]] == searched
+    assert found["hits"][0]["id"] == "moon"
+    assert found["status"] == "reranked"
+    assert asked["passages"][0]["id"] == "moon"
+    assert refused == f"index [.security] is not served here; served: [{documents}]"
+    assert empty == "the query is empty; give the words to search for"
+    assert only_reads(proxy), proxy.seen
+
+
+# -- its end -------------------------------------------------------------------------------------------------
+
+
+HELLO: list[dict[str, Any]] = [
+    {
+        "jsonrpc": "2.0",
+        "id": 0,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    },
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+]
+
+
+def call(number: int) -> dict[str, Any]:
+    params = {"name": "search", "arguments": {"query": "x"}}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+@contextmanager
+def host_of(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the program with its stdin and stdout in the test's hands, until the block ends."""
+    with (
+        log.open("w") as err,
+        subprocess.Popen(
+            command("--index", "articles", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def say(process: subprocess.Popen[str], *messages: Mapping[str, Any] | str) -> None:
+    assert process.stdin is not None
+    for message in messages:
+        process.stdin.write(f"{message if isinstance(message, str) else json.dumps(message)}\n")
+    process.stdin.flush()
+
+
+def heard(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    message: dict[str, Any] = json.loads(process.stdout.readline())
+    assert message["jsonrpc"] == "2.0"
+    return message
+
+
+def test_without_elasticsearch_it_answers_and_ends_with_stdin(quick: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with host_of([*quick, "--elasticsearch-url", "http://127.0.0.1:9"], log) as process:
+        say(process, HELLO[0])
+        assert heard(process)["result"]["serverInfo"]["name"] == "es-rerank"
+        say(process, HELLO[1], "this is no JSON", "[" * 5_000, call(1))
+        result = heard(process)["result"]
+        assert result["isError"] is True
+        assert result["content"][0]["text"].startswith("Elasticsearch does not answer (")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == ""  # nothing but the protocol
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_call_that_runs_does_not_hold_up_the_end(quick: list[str], tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        host_of(
+            [*quick, "--elasticsearch-url", f"http://127.0.0.1:{silent.getsockname()[1]}"], tmp_path / "log"
+        ) as process,
+    ):
+        say(process, HELLO[0])
+        heard(process)
+        say(process, HELLO[1], call(1))
+        connection, _ = silent.accept()  # the call waits for Elasticsearch
+        with connection:
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(60) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_while_it_waits_for_stdin(
+    quick: list[str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with host_of([*quick, "--elasticsearch-url", "http://127.0.0.1:9"], tmp_path / "log") as process:
+        say(process, HELLO[0])
+        heard(process)
+        process.send_signal(number)
+        assert process.wait(60) == code
+
+
+@pytest.mark.long
+def test_a_host_that_reads_no_more_ends_it_without_a_traceback(quick: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with host_of([*quick, "--elasticsearch-url", "http://127.0.0.1:9"], log) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        say(process, HELLO[0])
+        assert process.wait(60) == 141
+    assert "Traceback" not in log.read_text()
+
+
+# -- HTTP ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def over_http(
+    arguments: list[str], log: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run the program over HTTP until the block ends; yields its address and its process."""
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            command("--http", "0", *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=os.environ | environment,
+        ) as process,
+    ):
+
+        def address() -> str:
+            assert process.poll() is None, log.read_text()
+            found = re.search(r" on (http://\S+/mcp)\n", log.read_text())
+            return found[1] if found else ""
+
+        try:
+            until(address)
+            yield address(), process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+async def test_a_host_that_has_a_key_searches_over_http(
+    documents: str, searched: list[str], proxy: Proxy, tmp_path: Path
+) -> None:
+    keys = {PREFIX + "API_KEY_HASHES": hashlib.sha256(KEY.encode()).hexdigest()}
+    bm25 = ["--index", documents, "--elasticsearch-url", proxy.url, "--size", "2"]
+    with over_http(bm25, tmp_path / "log", keys) as (url, process):
+        modes: tuple[Mode, ...] = ("auto", "legacy")
+        for mode in modes:
+            async with (
+                httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http,
+                Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+            ):
+                found = await found_by(client, "search", query=QUESTION)
+                result = await client.call_tool("ask", {"question": QUESTION})
+                refused = fault_of(await client.call_tool("search", {"query": "x", "index": "*"}))
+            assert [hit["id"] for hit in found["hits"]] == searched[:2]
+            assert f"Question: {QUESTION}" in text_of(result)
+            assert "is not served here" in refused
+        _is_refused_without_a_right(url)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert only_reads(proxy), proxy.seen
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _is_refused_without_a_right(url: str) -> None:
+    """Ask without a key, with a wrong one, and as a page in a browser would by DNS rebinding."""
+    right = {"authorization": f"Bearer {KEY}", "accept": "application/json, text/event-stream"}
+    wrong: list[tuple[int, dict[str, str]]] = [
+        (401, {"authorization": ""}),
+        (401, {"authorization": f"Bearer {KEY}x"}),
+        (401, {"authorization": f"Basic {KEY}"}),
+        (421, {"host": "evil.example"}),
+        (421, {"host": "evil.example:80"}),
+        (403, {"origin": "http://evil.example"}),
+        (403, {"origin": "null"}),
+    ]
+    with httpx.Client(trust_env=False) as http:
+        for status, headers in wrong:
+            answer = http.post(url, json=HELLO[0], headers=right | headers)
+            assert answer.status_code == status, headers
+            assert "serverInfo" not in answer.text
+        assert http.post(url, json=HELLO[0], headers=right).status_code == 200
+        assert http.get(url, headers=right).status_code == 405
+        assert http.post(f"{url}/x", json=HELLO[0], headers=right).status_code == 404
+        assert http.post(url, content=b"x" * 2_000_000, headers=right).status_code == 413
+
+
+def test_a_key_that_is_not_right_gets_no_session_of_another(quick: list[str], tmp_path: Path) -> None:
+    """A session belongs to its key."""
+    hashes = ",".join(hashlib.sha256(key.encode()).hexdigest() for key in (KEY, "other"))
+    options = ["--index", "articles", *quick, "--elasticsearch-url", "http://127.0.0.1:9"]
+    with over_http(options, tmp_path / "log", {PREFIX + "API_KEY_HASHES": hashes}) as (url, _):
+        accept = {"accept": "application/json, text/event-stream"}
+        with httpx.Client(trust_env=False, headers=accept) as http:
+            mine = {"authorization": f"Bearer {KEY}"}
+            begun = http.post(url, json=HELLO[0], headers=mine)
+            session = {"mcp-session-id": begun.headers["mcp-session-id"]}
+            assert http.post(url, json=HELLO[1], headers=mine | session).status_code == 202
+            other = {"authorization": "Bearer other"} | session
+            assert http.post(url, json=call(1), headers=other).status_code == 404
+            assert http.delete(url, headers=other).status_code == 404
+            assert http.post(url, json=call(1), headers=mine | session).status_code == 200
