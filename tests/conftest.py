@@ -17,7 +17,7 @@ from plugin_searches import until_asked
 from rerank_services import FakeService, Host, serving_whichever
 from scripted_sidecar import ScriptedSidecar, scripted
 from server import reserved_port, sidecar
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.node import VERSION, Node, down, up
 from es_rerank.node.probe import probe
@@ -193,10 +193,15 @@ def _with_plugin(state: Path, port: int, version: str) -> Iterator[Node]:
 def plugin_sidecar(
     plugin_node: Node, sidecar_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The address of a sidecar with tiny models that the plugin of ``plugin_node`` asks."""
+    """The address of a sidecar with tiny models that the plugin of ``plugin_node`` asks.
+
+    Its second embedder is called ``second``.
+    """
     folder = tmp_path_factory.mktemp("plugin-sidecar")
     models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
-    with sidecar(plugin_node.url, *models, folder / "log", sidecar_port) as (url, _):
+    second = reseal(tiny_bi_encoder(folder / "second", dims=6, seed=1), name="second")
+    more = ["--embedder", str(second)]
+    with sidecar(plugin_node.url, *models, folder / "log", sidecar_port, more) as (url, _):
         until_asked(plugin_node.url)
         yield url
 

@@ -12,7 +12,7 @@ import pytest
 from app_client import app_client
 from drawn_trees import PROPERTIES, documents, search
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import AsyncRerankClient, RerankClient, load_embedder, load_reranker
 from es_rerank.errors import IndexMismatchError, RequestError
@@ -253,6 +253,35 @@ def test_vectors_of_another_embedder_are_the_same_error(
         for tree in (leaf, {"rrf": {"retrievers": [leaf, LEAF]}}):
             with pytest.raises(IndexMismatchError, match=r"holds vectors of \[another\]"):
                 client.search(index=plugin_index, retriever=tree)
+
+
+def test_vectors_of_the_second_embedder_are_searched_with_it(
+    plugin_es: Elasticsearch, plugin_index: str, models: Models, tmp_path: Path
+) -> None:
+    folder = reseal(tiny_bi_encoder(tmp_path, dims=6, seed=1), name="second")
+    properties = {"vector": {"type": "dense_vector", "dims": 6, "similarity": "cosine"}}
+    plugin_es.indices.create(
+        index=plugin_index, mappings={"_meta": {"embedder": "second"}, "properties": properties}
+    )
+    with load_embedder(folder) as second:
+        for place, vector in enumerate(second.embed(["the king", "the moon", "it rained"])):
+            plugin_es.index(index=plugin_index, id=str(place), document={"vector": vector.tolist()})
+        plugin_es.indices.refresh(index=plugin_index)
+        served = {"first": models.embedder, "b": second}
+        for plugin in ("always", "never"):
+            for own in (served, {}):  # a client without models takes those of the plugin's sidecar
+                client = RerankClient(plugin_es, embedder=own, plugin=plugin)  # type: ignore[arg-type]
+                for name in (None, "b" if own else "second", "second"):
+                    if not own and plugin == "never":
+                        continue
+                    named = {} if name is None else {"model_id": name}
+                    builder = {"text_embedding": {"model_text": "the king", **named}}
+                    knn = {"field": "vector", "k": 3, "num_candidates": 9, "query_vector_builder": builder}
+                    for tree in ({"knn": knn}, {"rrf": {"retrievers": [{"knn": knn}]}}):
+                        hits = client.search(index=plugin_index, retriever=tree)["hits"]["hits"]
+                        assert hits[0]["_id"] == "0"
+                        if "knn" in tree:
+                            assert hits[0]["_score"] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_query_vector_alone_is_made_inside(ways: tuple[RerankClient, RerankClient]) -> None:
