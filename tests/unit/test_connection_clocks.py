@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,6 +20,9 @@ from scripted_connections import (
 )
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from es_rerank.dialects.failures import failure_of
+from es_rerank.dialects.table import PATHS, dialect_on
+from es_rerank.errors import SlowClientError
 from es_rerank.sidecar.server.progress import BodyClock, ConnectionLimits, WriteClock
 
 
@@ -137,6 +141,22 @@ async def test_a_body_that_stops_is_refused() -> None:
     assert "body_timeout_ms" in refused(transport, 408, "timeout_exception")
     await settle()
     assert script.all.busy == 0
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/rerank/", "/v1/rerank?model=a"])
+async def test_a_body_that_stops_is_refused_in_the_format_of_its_path(path: str) -> None:
+    script = Script(reads_all)
+    connection, transport = script.connection()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+    connection.data_received(head.encode())
+    await settle()
+    script.after(21)
+    status, headers, body = parsed(transport.written)
+    spoken = dialect_on(path.partition("?")[0].rstrip("/"))
+    assert spoken is not None
+    told, expected = json.loads(body), spoken.error("why", failure_of(SlowClientError("why")), 408)
+    assert (status, headers["connection"], told.keys()) == (408, "close", expected.keys())
+    assert "body_timeout_ms" in body.decode()
 
 
 async def test_a_slow_honest_body_of_16_megabytes_is_read() -> None:

@@ -1,0 +1,361 @@
+"""The paths on which other servers' clients ask for scores, over a real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from app_client import app_client
+from elasticsearch import AsyncElasticsearch
+from tiny_models import tiny_cross_encoder
+
+from es_rerank.dialects.table import PATHS
+from es_rerank.errors import OverloadError, RemoteModelError
+from es_rerank.models.load import local_reranker
+from es_rerank.models.local.local import LocalReranker
+from es_rerank.scores import as_logits, logistic, ranked
+from es_rerank.sidecar.access.keys import key_hash
+from es_rerank.sidecar.service import Limits, Service
+from es_rerank.testing import WordOverlapReranker
+
+QUERY = "who signed the treaty"
+TEXTS = ["it rained", "the king signed", "who signed the treaty of paris", "it rained", ""]
+LONG = " ".join(f"word{number}" for number in range(700))
+OBJECT = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "first": tiny_cross_encoder(folder / "first"),
+        "second": tiny_cross_encoder(folder / "second", seed=5),
+    }
+
+
+@pytest.fixture(scope="module")
+def models(folders: dict[str, Path]) -> Iterator[dict[str, LocalReranker]]:
+    """Two real models, of which the first is the default. A sidecar opens its own from their folders."""
+    with local_reranker(folders["first"]) as first, local_reranker(folders["second"]) as second:
+        yield {"first": first, "second": second}
+
+
+@asynccontextmanager
+async def sidecar(models: dict[str, Any], **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    def load() -> tuple[dict[str, Any], None]:
+        return {
+            name: local_reranker(model) if isinstance(model, Path) else model
+            for name, model in models.items()
+        }, None
+
+    service = Service(AsyncElasticsearch("http://127.0.0.1:9"), load, **options)
+    async with app_client(service, raise_app_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def caller(folders: dict[str, Path]) -> AsyncIterator[httpx.AsyncClient]:
+    async with sidecar(folders) as client:
+        yield client
+
+
+def body_for(path: str, texts: list[Any], query: str = QUERY, **options: Any) -> dict[str, Any]:
+    if "score" in path:
+        return {"text_1": query, "text_2": texts, **options}
+    return {"query": query, "texts" if path == "/rerank" else "documents": texts, **options}
+
+
+def scores_in(answer: Any, count: int) -> dict[int, float]:
+    """Return the scores of an answer in any format, by position."""
+    if isinstance(answer, list):
+        return {row["index"]: row["score"] for row in answer}
+    if "results" in answer:
+        assert [(row["index"], row["relevance_score"]) for row in answer["data"]] == [
+            (row["index"], row["relevance_score"]) for row in answer["results"]
+        ]
+        return {row["index"]: row["relevance_score"] for row in answer["results"]}
+    if "scores" in answer:
+        assert len(answer["scores"]) == count
+        return {place: row["score"] for place, row in enumerate(answer["scores"])}
+    assert [row["index"] for row in answer["data"]] == list(range(count))
+    return {row["index"]: row["score"] for row in answer["data"]}
+
+
+async def test_every_format_gives_the_scores_of_the_model_bit_for_bit(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    draw = Random(23)
+    for _ in range(6):
+        texts = [" ".join(draw.choices(f"{QUERY} it rained".split(), k=draw.randint(0, 9))) for _ in range(7)]
+        logits = as_logits(models["first"].score(QUERY, texts))
+        for path in PATHS:
+            for options, expected in (({}, logistic(logits)), ({"raw_scores": True}, logits)):
+                answer = await caller.post(path, json=body_for(path, texts, **options))
+                assert answer.status_code == 200, answer.text
+                found = scores_in(answer.json(), len(texts))
+                assert found == dict(enumerate(expected.tolist())), path
+                if isinstance(answer.json(), list) or "results" in answer.json():
+                    assert list(found) == ranked(logits), path
+
+
+async def test_fewer_results_are_the_first_of_all_results(caller: httpx.AsyncClient) -> None:
+    for path in ("/rerank", *OBJECT):
+        whole = list(scores_in((await caller.post(path, json=body_for(path, TEXTS))).json(), 5).items())
+        for name in ("top_n", "top_k"):
+            for most, count in ((1, 1), ("2", 2), (0, 5), (None, 5), (99, 5), (10**30, 5)):
+                answer = await caller.post(path, json=body_for(path, TEXTS, **{name: most}))
+                assert list(scores_in(answer.json(), 5).items()) == whole[:count], (path, name, most)
+
+
+async def test_an_object_holds_what_every_client_reads(caller: httpx.AsyncClient) -> None:
+    for path in OBJECT:
+        answer = (await caller.post(path, json=body_for(path, TEXTS))).json()
+        assert {"id", "object", "created", "model", "usage", "meta", "results", "data"} == set(answer)
+        assert isinstance(answer["id"], str)
+        assert {type(count) for count in answer["usage"].values()} == {int}
+        assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 0
+        assert answer["meta"]["api_version"] == {"version": path[2] if path[1] == "v" else "1"}
+        assert [row["document"] for row in answer["results"]] == [
+            {"text": TEXTS[row["index"]]} for row in answer["results"]
+        ]
+    again = (await caller.post("/rerank", json={"query": QUERY, "documents": TEXTS})).json()
+    assert again["results"] == answer["results"]
+    tei = (await caller.post("/v1/rerank", json={"query": QUERY, "texts": TEXTS})).json()
+    assert [row["index"] for row in tei] == [row["index"] for row in answer["results"]]
+
+
+async def test_usage_counts_the_tokens_that_the_model_read(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    counts = []
+    for texts in (["it rained"], ["the king signed it all"], ["it rained", "the king signed it all"]):
+        answer = await caller.post("/v1/rerank", json=body_for("/v1/rerank", texts))
+        counts.append(answer.json()["usage"]["total_tokens"])
+    assert 0 < counts[0] < counts[1] < counts[2]
+    async with sidecar({"words": WordOverlapReranker()}) as other:  # no model of this process reads tokens
+        answer = await other.post("/v1/rerank", json=body_for("/v1/rerank", TEXTS))
+        assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+
+async def test_a_name_in_the_body_chooses_a_served_model_and_else_the_default_answers(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    logits = {name: as_logits(model.score(QUERY, TEXTS)).tolist() for name, model in models.items()}
+    assert logits["first"] != logits["second"]
+    names = [
+        *models,
+        "rerank-v3.5",
+        "BAAI/bge-reranker-base",
+        "",
+        None,
+        ".rerank-v1-elasticsearch",
+        "x" * 9_999,
+    ]
+    for path in PATHS:
+        for name in names:
+            answer = await caller.post(path, json=body_for(path, TEXTS, model=name, raw_scores=True))
+            chosen = name if name in models else "first"
+            found = scores_in(answer.json(), 5)
+            assert [found[place] for place in range(5)] == logits[chosen], (path, name)
+            assert answer.headers["x-rerank-model"] == models[chosen].name
+            unknown = bool(name) and name not in models and not name.startswith(".")
+            assert ("is not served here" in answer.headers.get("warning", "")) == unknown
+            if isinstance(answer.json(), dict) and "weaviate" not in path:
+                assert answer.json()["model"] == models[chosen].name
+
+
+async def test_the_query_parameter_names_a_served_model(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    for path in PATHS:
+        answer = await caller.post(
+            path, params={"model": "second"}, json=body_for(path, TEXTS, model="first")
+        )
+        assert answer.headers["x-rerank-model"] == models["second"].name
+        unknown = await caller.post(path, params={"model": "other"}, json=body_for(path, TEXTS))
+        assert unknown.status_code == (422 if path == "/rerank" else 404)
+
+
+async def test_keys_without_effect_are_named(caller: httpx.AsyncClient) -> None:
+    for path in PATHS:
+        options = {"instruction": "i", "user": "u", "ключ, x": 1, "max_tokens_per_doc": None}
+        answer = await caller.post(path, json=body_for(path, TEXTS, **options))
+        named = answer.headers["x-rerank-ignored"]
+        assert named == "instruction,user,%D0%BA%D0%BB%D1%8E%D1%87%2C%20x"
+        many = {f"{number}{'y' * 5_000}": 1 for number in range(40)}
+        assert (
+            len((await caller.post(path, json=body_for(path, TEXTS, **many))).headers["x-rerank-ignored"])
+            < 1_100
+        )
+        assert "x-rerank-ignored" not in (await caller.post(path, json=body_for(path, TEXTS))).headers
+
+
+async def test_a_long_text_is_read_in_parts_unless_it_is_to_be_cut(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    model = models["first"]
+    (parts,) = model.cut(QUERY, [("", LONG)])
+    logits = as_logits(model.score(QUERY, [part.text for part in parts]))
+    (cut,) = as_logits(model.score(QUERY, [LONG]))
+    assert len(parts) > 3
+    for path in PATHS:
+        for options, logit, truncated in (
+            ({}, logits[:10].max(), int(len(parts) > 10)),
+            ({"truncate": False}, logits.max(), 0),
+            ({"max_chunks_per_doc": 2}, logits[:2].max(), 1),
+            ({"truncate": True}, cut, 1),
+            ({"truncation": True}, cut, 1),
+        ):
+            answer = await caller.post(path, json=body_for(path, ["short", LONG], raw_scores=True, **options))
+            assert scores_in(answer.json(), 2)[1] == float(np.float32(logit)), (path, options)
+            assert answer.headers["x-rerank-truncated"] == str(truncated)
+            assert answer.headers.get("x-rerank-truncated-at") == ("1" if truncated else None)
+
+
+async def test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused(
+    caller: httpx.AsyncClient,
+) -> None:
+    options = {"truncate": False, "max_chunks_per_doc": 1}
+    for path in PATHS:
+        answer = await caller.post(path, json=body_for(path, ["short", LONG], **options))
+        assert answer.status_code == (422 if path == "/rerank" else 400)
+        assert "text 1 is longer than the model reads" in answer.text
+
+
+async def test_pairs_have_the_scores_of_their_own_queries(
+    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+) -> None:
+    queries = [QUERY, "it rained", QUERY, "who", "it rained"]
+    expected = [
+        float(as_logits(models["first"].score(query, [text]))[0])
+        for query, text in zip(queries, TEXTS, strict=True)
+    ]
+    for path in ("/score", "/v1/score"):
+        body = {"queries": queries, "documents": TEXTS, "use_activation": False}
+        answer = (await caller.post(path, json=body)).json()
+        assert [row["score"] for row in answer["data"]] == expected
+        assert {row["object"] for row in answer["data"]} == {"score"}
+        assert answer["usage"]["total_tokens"] > 0
+
+
+async def test_weaviate_gets_the_scores_in_the_order_of_its_documents(caller: httpx.AsyncClient) -> None:
+    body = json.dumps({"query": QUERY, "documents": TEXTS, "property": ""})
+    answer = await caller.post("/weaviate/rerank", content=body)  # without a media type, as Weaviate sends it
+    assert answer.json()["query"] == QUERY
+    assert [row["document"] for row in answer.json()["scores"]] == TEXTS
+
+
+async def test_lists_of_any_length_within_the_limit_are_taken(caller: httpx.AsyncClient) -> None:
+    texts = [f"it rained {number}" for number in range(1_000)]
+    for path in ("/rerank", "/v1/rerank", "/weaviate/rerank"):
+        answer = await caller.post(path, json=body_for(path, texts))
+        assert len(scores_in(answer.json(), 1_000)) == 1_000
+
+
+def message_in(path: str, answer: httpx.Response) -> str:
+    """Return the message of an error, and check that it stands wherever a client of the path looks for it."""
+    told = answer.json()
+    if path == "/rerank":
+        assert set(told) == {"error", "error_type"}
+        return str(told["error"])
+    if path == "/weaviate/rerank":
+        assert set(told) == {"error"}
+        return str(told["error"])
+    assert set(told) == {"id", "message", "detail", "error"}
+    assert told["message"] == told["detail"] == told["error"]["message"]
+    assert set(told["error"]) == {"message", "type", "param", "code"}
+    assert told["error"]["code"] == str(answer.status_code)
+    return str(told["message"])
+
+
+BAD: dict[str, tuple[bytes, int, str]] = {
+    "no JSON": (b"{", 400, "not JSON"),
+    "a value twice": (b'{"query": "a", "query": "b"}', 400, "not JSON"),
+    "no object": (b"[]", 400, "JSON object"),
+    "nothing": (b"", 400, "JSON object"),
+    "no keys": (b"{}", 400, "["),
+    "too large": (b'{"query": "%s"}' % (b"x" * 3_000), 413, "2000"),
+    "too deep": (b"[" * 500, 400, "levels"),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_errors_are_told_in_the_format_of_the_path(path: str, folders: dict[str, Path]) -> None:
+    async with sidecar(folders, limits=Limits(body_bytes=2_000, documents=6)) as caller:
+        for kind, (content, status, words) in BAD.items():
+            answer = await caller.post(path, content=content)
+            expected = 422 if path == "/rerank" and status == 400 else status
+            assert answer.status_code == expected, (kind, answer.text)
+            assert words in message_in(path, answer), kind
+        many = await caller.post(path, json=body_for(path, ["a"] * 7))
+        assert (many.status_code, "6" in message_in(path, many)) == (413, True)
+        for method in ("GET", "PUT", "DELETE", "PATCH"):
+            wrong = await caller.request(method, path)
+            assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+            assert f"[{method}]" in message_in(path, wrong)
+        if "score" not in path and "weaviate" not in path:
+            both = await caller.post(path, json={"query": "q", "texts": ["a"], "documents": ["a"]})
+            assert (both.status_code, "send one" in message_in(path, both)) == (400, True)
+    async with sidecar(folders, api_key_hashes=(key_hash("k"),)) as caller:
+        for authorization in ({}, {"authorization": "Bearer "}, {"authorization": "Bearer wrong"}):
+            refused = await caller.post(path, json=body_for(path, TEXTS), headers=authorization)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert "key of the sidecar" in message_in(path, refused)
+
+
+@pytest.mark.parametrize(
+    ("error", "tei", "others"),
+    [
+        (OverloadError("full", retry_after_s=7), (429, "Overloaded"), (429, "RateLimitError")),
+        (RemoteModelError("gone"), (424, "Backend"), (502, "InternalServerError")),
+        (ValueError("broken"), (424, "Backend"), (500, "InternalServerError")),
+    ],
+)
+async def test_what_the_model_cannot_do_is_told_in_the_callers_format(
+    error: Exception, tei: tuple[int, str], others: tuple[int, str]
+) -> None:
+    class Fails(WordOverlapReranker):
+        async def ascore(self, query: str, *_: Any, **__: Any) -> Any:
+            if query != "ready":
+                raise error
+            return super().score(query, *_)
+
+    async with sidecar({"fails": Fails()}) as caller:
+        for path in PATHS:
+            answer = await caller.post(path, json=body_for(path, TEXTS))
+            assert answer.status_code == (tei if path == "/rerank" else others)[0], path
+            message_in(path, answer)
+            assert answer.headers.get("retry-after") == ("7" if answer.status_code == 429 else None)
+        told = (await caller.post("/v1/rerank", json={"query": "q", "texts": TEXTS})).json()
+        assert told["error_type"] == tei[1]
+        told = (await caller.post("/rerank", json={"query": "q", "documents": TEXTS})).json()
+        assert told["error"]["type"] == others[1]
+
+
+async def test_a_bare_authorization_is_taken_where_no_key_is_set(caller: httpx.AsyncClient) -> None:
+    for value in (b"", b"Bearer", b"Bearer ", b"Bearer fake-api-key", b"anything"):
+        for path in PATHS:
+            answer = await caller.post(path, json=body_for(path, TEXTS), headers={b"authorization": value})
+            assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": {"text": "x" * 70_000}, "documents": ["a"]},
+        {"query": "q", "documents": [{"a": "x" * 600_000, "b": "y" * 600_000}]},
+        {"query": "q", "documents": {"content": [{"type": "text", "text": "a"}] * 1_001}},
+    ],
+)
+async def test_objects_do_not_pass_the_limits_of_texts(
+    caller: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await caller.post("/v1/rerank", json=body)
+    assert answer.status_code == 413, answer.text
