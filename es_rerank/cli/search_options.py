@@ -66,7 +66,7 @@ RerankerOption = Annotated[
     str | None,
     typer.Option(
         "--reranker",
-        help="Bundled name, exported folder, Hub id, cohere:MODEL or remote:URL.",
+        help="Bundled name, exported folder, Hub id, cohere:MODEL, remote:URL or remote:DIALECT:URL.",
         show_default="the bundled one",
     ),
 ]

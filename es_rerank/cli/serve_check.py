@@ -268,6 +268,8 @@ def _reranker(called: str, load: Callable[[], LoadedReranker], settings: Setting
                 f"{reranker.name} did not score one pair within {settings.timeout_ms} ms; allow more by "
                 f"{PREFIX}TIMEOUT_MS, or choose a smaller model"
             )
+        if (dialect := getattr(reranker, "dialect", None)) is not None:
+            facts |= {"dialect": dialect, "scale": scores.scale}
     return Found(called, "ok", f"scored one pair; {_told(facts)}", facts=facts)
 
 
@@ -280,7 +282,14 @@ def _embedder(called: str, load: Callable[[], BiEncoder]) -> Found:
 
 
 def _told(facts: Mapping[str, Any]) -> str:
-    units = {"seconds": "{} s", "max_length": "at most {} tokens", "precision": "{}", "dims": "{} dimensions"}
+    units = {
+        "seconds": "{} s",
+        "max_length": "at most {} tokens",
+        "precision": "{}",
+        "dims": "{} dimensions",
+        "dialect": "asked in the dialect {}",
+        "scale": "its scores are of the scale {}",
+    }
     return ", ".join(units[name].format(facts[name]) for name in units if name in facts)
 
 

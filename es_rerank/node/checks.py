@@ -37,6 +37,9 @@ _MODEL_ROWS = {
 }
 
 
+_FOUND_LATER = "in the dialect that a trial finds before the first scores; serve --check shows it"
+"""How a service is asked whose dialect nobody named."""
+
 FULL = (
     "for a full one, end this node (`es-rerank down`), start Docker or let this machine reach Elastic's "
     "archive, then run `es-rerank up`"
@@ -272,6 +275,8 @@ def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Chec
         spec = parse_model(name) if kind == "cross-encoder" else ModelSpec(name, "local", (name,))
         if spec.hosted:
             found = f"{masked(check_reranker(name))}: a service on the network; texts are sent to it"
+            if spec.kind == "remote":
+                found += f", {f'in the dialect {spec.dialect}' if spec.dialect else _FOUND_LATER}"
             return Check(row, "ok", found)
     except SettingsError as error:
         return Check(row, "fail", masked_in(error.message), f"name a reranker with {setting}")

@@ -12,6 +12,8 @@ import pytest
 import trustme
 import typer
 from pydantic import SecretStr
+from rerank_dialects import serve as serve_dialect
+from rerank_services import KEY, Host
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.cli.serve import serve
@@ -125,6 +127,24 @@ def test_no_secret_of_any_setting_is_printed(
     assert SECRET not in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("stated", ["", "vllm:"])
+def test_the_dialect_of_a_service_is_shown(
+    node: Node,
+    models: tuple[Path, Path],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stated: str,
+) -> None:
+    address = serve_dialect(host, "vllm").url
+    monkeypatch.setenv(f"{PREFIX}REMOTE_API_KEY", KEY)
+    _, _, checks, _ = checked(capsys, served(node, models) | {"reranker": f"remote:{stated}{address}"})
+    found = checks["Reranker"]
+    assert found["status"] == "ok"
+    assert (found["facts"]["dialect"], found["facts"]["scale"]) == ("vllm", "logit")
+    assert "asked in the dialect vllm, its scores are of the scale logit" in found["found"]
+
+
 def test_every_setting_that_may_hold_a_secret_is_hidden() -> None:
     """A new setting of such a name is found here, whatever its type is."""
     for name in Settings.model_fields:
@@ -146,6 +166,11 @@ def broken(
         "credentials": ({"elasticsearch_url": "http://a:b@127.0.0.1:9"}, "Elasticsearch", "callers send"),
         "no such model": ({"reranker": str(tmp_path)}, "Reranker", "es-rerank export"),
         "one that does not answer": ({"reranker": f"remote:{NOBODY}"}, "Reranker", ""),
+        "a dialect that there is not": (
+            {"reranker": f"remote:vlm:{NOBODY}"},
+            "Reranker",
+            "write remote:DIALECT:URL with one of tei",
+        ),
         "two of one name": ({"more_rerankers": (f"x={models[0]}", f"x={models[0]}")}, "Rerankers", ""),
         "two embedders of one name": ({"more_embedders": (f"x={models[1]}",)}, "Embedders", ""),
         "no such embedder": ({"embedder": str(models[0])}, "Embedder", ""),
@@ -162,6 +187,7 @@ def broken(
         "credentials",
         "no such model",
         "one that does not answer",
+        "a dialect that there is not",
         "two of one name",
         "two embedders of one name",
         "no such embedder",

@@ -1205,11 +1205,17 @@ Cohere's hosted models, by Cohere's own SDK
 Scores are Cohere's, 0..1. Cohere truncates passages at 4,096 tokens and does not say so
     tests/unit/test_cohere.py::test_scores_are_cohere_s_probabilities
     tests/unit/test_cohere.py::test_the_cut_of_documents_is_the_caller_s
-Scores are the raw logits of that model. From a sidecar they are bit for bit the same, and its calibration
-    tests/unit/test_remote.py::test_raw_scores_are_asked_for
+One trial finds its format: two short passages are sent before the first scores.
+    tests/unit/test_remote_dialects.py::test_a_service_is_found_by_one_trial
+    tests/unit/test_remote_dialects.py::test_the_model_of_the_address_goes_into_the_body
+From a sidecar the scores are bit for bit those of its model, and its calibration is used
+    tests/unit/test_remote_of_own_sidecar.py::test_logits_are_those_of_the_model
     tests/node/test_remote_sidecar.py::test_a_sidecar_gives_the_bits_and_the_cuts_of_its_model
     tests/node/test_remote_sidecar.py::test_a_search_through_another_sidecar_orders_as_over_there
     tests/node/test_remote_sidecar.py::test_the_address_chooses_among_the_sidecar_s_models
+The format is one of `tei`, `results`, `cohere`, `jina`, `voyage`, `vllm`
+    tests/unit/test_remote_dialects.py::test_a_service_whose_dialect_is_named_is_asked_in_it
+    tests/unit/test_remote_dialects.py::test_the_readme_names_every_dialect
 All candidates are scored by the exit head on that layer. The best half of them (at least ten) go on
     tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_early_exit.py::test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew
@@ -1225,6 +1231,32 @@ MODEL scores the best three tenths of them (at least ten).
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
 The others follow behind them, in the order of FIRST |
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
+A `remote:` reranker asks for raw logits where the format has a key for them
+    tests/unit/test_remote.py::test_raw_scores_are_asked_for
+    tests/unit/test_remote_dialects.py::test_a_service_whose_dialect_is_named_is_asked_in_it
+decide once, before the first scores: their scores are probabilities if both are from 0 to 1, else logits.
+    tests/unit/test_remote_dialects.py::test_a_service_of_raw_numbers_from_0_to_1_gives_probabilities
+    tests/unit/test_asking_services.py::test_the_scale_of_an_example
+`remote:results:logit:URL` and `remote:results:probability:URL` state it instead.
+    tests/unit/test_model_spec.py::test_the_dialect_of_a_service_stands_before_its_address
+    tests/unit/test_remote_dialects.py::test_a_named_scale_is_asked_without_an_example
+A probability out of 0..1 is an error, never a logit.
+    tests/unit/test_remote_trial.py::test_a_probability_out_of_its_range_is_an_error_that_names_the_scale
+A blank passage is not sent to a service of probabilities and scores 0.
+    tests/unit/test_remote_dialects.py::test_blank_passages_and_an_empty_query_are_scored
+A path that ends in `/rerank`, `/reranking`, `/score` or `/ranking` is kept
+    tests/unit/test_remote_dialects.py::test_a_path_of_the_address_is_kept
+    tests/unit/test_asking_services.py::test_where_a_trial_asks
+The trial says nothing about a service that is down, refuses the key or is overloaded
+    tests/unit/test_remote_trial.py::test_a_service_that_is_not_ready_is_tried_again_by_the_next_call
+    tests/unit/test_remote_trial.py::test_nobody_at_first_and_a_service_later
+A service that understands no format is tried again after 10 s.
+    tests/unit/test_remote_trial.py::test_fifty_callers_of_a_page_of_html_send_one_trial
+    tests/unit/test_remote_trial.py::test_a_service_that_understood_nothing_is_tried_again_later
+The log, `serve --check` and `/_rerank/status` show the format that was found, as `dialect`.
+    tests/unit/test_remote_trial.py::test_fifty_callers_share_one_trial
+    tests/unit/test_remote_of_own_sidecar.py::test_the_status_page_shows_the_dialect_of_a_service
+    tests/node/test_serve_check.py::test_the_dialect_of_a_service_is_shown
 Clients of services split long lists.
     tests/unit/test_cohere.py::test_a_list_over_a_thousand_is_split_and_merged_by_index
     tests/unit/test_remote.py::test_batches_hold_everything_in_order_within_both_limits

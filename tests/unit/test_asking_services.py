@@ -58,7 +58,7 @@ _JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["results", "data", "scores", "rerank", "rankings", "index", "score", "document", "logit", "relevance_score"]
+                ("results", "data", "scores", "rerank", "rankings", "index", "score", "document", "logit")
             )
             | st.text(max_size=3),
             inner,

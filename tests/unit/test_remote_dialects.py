@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,6 +160,12 @@ def test_a_service_of_raw_numbers_from_0_to_1_gives_probabilities(host: Host) ->
 def test_a_dialect_that_cannot_be_used(dialect: str, address: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         RemoteReranker(address, dialect=dialect)
+
+
+def test_the_readme_names_every_dialect() -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+    row = next(line for line in lines if line.startswith("| `remote:vllm:http://"))
+    assert re.findall(r"`(\w+)`", row) == list(BY_NAME)
 
 
 def test_every_dialect_has_a_stand_in() -> None:

@@ -85,7 +85,7 @@ def test_fifty_callers_of_a_page_of_html_send_one_trial(host: Host) -> None:
         for failure in failures:
             assert isinstance(failure, RemoteModelError)
             assert "understands no dialect of rerank services" in str(failure)
-            assert "tei at /rerank: 200 <html>Log in</html>; results at /rerank: 200" in str(failure)
+            assert "as tei at /rerank it answered 200: <html>Log in</html>; asked as results" in str(failure)
             assert "name the dialect (remote:DIALECT:URL, with one of tei, results, cohere" in str(failure)
         with pytest.raises(RemoteModelError, match="understands no dialect"):
             loaded.score(QUERY, PASSAGES)
@@ -103,6 +103,18 @@ def test_a_service_that_understood_nothing_is_tried_again_later(
                 loaded.score(QUERY, PASSAGES)
         serve(host, "voyage")
         assert loaded.score(QUERY, PASSAGES).scale == "probability"
+
+
+def test_a_failed_trial_repeats_no_key(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    _always(host, JSONResponse({"detail": f"Bearer {KEY}?" + "x" * 300}, 404))
+    with (
+        caplog.at_level(logging.DEBUG),
+        RemoteReranker(f"{host.url}?token=t0ken", api_key=SecretStr(KEY)) as loaded,
+        pytest.raises(RemoteModelError, match=r"answered 404: Bearer \*+\?x+…") as caught,
+    ):
+        loaded.score(QUERY, PASSAGES)
+    assert KEY not in f"{caught.value} {caught.value!r} {caplog.text}"
+    assert "t0ken" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

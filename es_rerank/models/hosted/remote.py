@@ -37,7 +37,7 @@ from .http_reranker import (
     service_address,
 )
 from .service_facts import Facts, facts_in
-from .trying import Found, Trying, found_by_example, json_of
+from .trying import Asker, Found, Trying, found_by_example, json_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -242,7 +242,8 @@ class RemoteReranker(HttpReranker[Way]):
             elif beside is not None and facts is not None and facts.of_tei:
                 found = Found(tei, beside[1], "logit")
             else:
-                found = await self._trying.found(self._example, self._refused, self._service, timeout_s)
+                asker = Asker(self._service, self._example, self._refused, self._said)
+                found = await self._trying.found(asker, timeout_s)
             if self._named_scale is not None:
                 found = found._replace(scale=self._named_scale)
             self._found = found

@@ -19,13 +19,22 @@ from ...dialects.asking import (
 )
 from ...errors import RemoteModelError, ScoreError
 from ...types import Scale
-from .answers import reason, values_by_index
+from .answers import values_by_index
 
-Example = Callable[[str, Service, float], Awaitable[httpx.Response]]
-"""Sends ``EXAMPLE_QUERY`` and ``EXAMPLE_TEXTS`` to a path, as to a service, within some seconds."""
 
-Refused = Callable[[httpx.Response, object], Exception]
-"""Returns the exception for an answer without scores, and its JSON."""
+class Asker(NamedTuple):
+    """Asks the service ``name``.
+
+    ``example`` sends ``EXAMPLE_QUERY`` and ``EXAMPLE_TEXTS`` to a path, as to a service, within some seconds.
+    ``refused`` returns the exception for an answer without scores, and its JSON. ``said`` returns what the
+    service answered, from its status and its body, without the key.
+    """
+
+    name: str
+    example: Callable[[str, Service, float], Awaitable[httpx.Response]]
+    refused: Callable[[httpx.Response, object], Exception]
+    said: Callable[[int, object], str]
+
 
 _NOT_NOW = frozenset({401, 402, 407, 408, 425, 429, 502, 503, 504})
 """Statuses that say nothing about the dialect: a wrong key, too many requests, a service not ready yet."""
@@ -34,7 +43,7 @@ _PERHAPS_NOT_NOW = frozenset({403, 500})
 """Statuses that may say nothing about it: some gateways answer 403 for an unknown path, some services 500 for
 a body that they cannot read. So the trial goes on; when nothing is found, this is the error."""
 
-_LONGEST_WORDS = 80
+_LONGEST_WORDS = 100
 """Most characters that the message of a failed trial repeats of one answer."""
 
 
@@ -58,80 +67,79 @@ class Trying:
         self._ruled_out: dict[int, str] = {}
         self.none = False
 
-    async def found(self, example: Example, refused: Refused, name: str, timeout_s: float) -> Found:
-        """Return the first dialect that the service ``name`` understands.
+    async def found(self, asker: Asker, timeout_s: float) -> Found:
+        """Return the first dialect that the service understands.
 
-        Raises what ``refused`` returns for an answer that says nothing about the dialect, ScoreError when
-        the service understands and its scores cannot be used, RemoteModelError when it understands nothing.
+        Raises what ``asker.refused`` returns for an answer that says nothing about the dialect, ScoreError
+        when the service understands and its scores cannot be used, RemoteModelError when it understands
+        nothing.
         """
         self.none = False
         try:
-            return await self._tried(example, refused, name, timeout_s)
+            return await self._tried(asker, timeout_s)
         except TimeoutError:
             raise
         except Exception:
             self._ruled_out = {}  # a service that starts may refuse what it understands later
             raise
 
-    async def _tried(self, example: Example, refused: Refused, name: str, timeout_s: float) -> Found:
+    async def _tried(self, asker: Asker, timeout_s: float) -> Found:
         faults: list[Exception] = []
         for place, trial in enumerate(self._trials):
             if place in self._ruled_out:
                 continue
             asked = trial.answered_by[0]
-            response = await example(trial.path, asked, timeout_s)
+            response = await asker.example(trial.path, asked, timeout_s)
             status, answer = response.status_code, json_of(response)
             heard = trial.heard(answer, EXAMPLE_TEXTS) if status == 200 else None
             if heard is not None:
                 try:
-                    return await self._raw(trial, *heard, example, refused, name, answer, timeout_s)
+                    return await self._raw(asker, trial, *heard, answer, timeout_s)
                 except ScoreError as error:
                     faults.insert(0, error)
                     continue
             if status in _NOT_NOW:
-                raise refused(response, answer)
+                raise asker.refused(response, answer)
             if status in _PERHAPS_NOT_NOW:
-                faults.append(refused(response, answer))
+                faults.append(asker.refused(response, answer))
                 continue
-            words = reason(response.text if answer is None else answer)
+            words = asker.said(status, response.text if answer is None else answer)
             said = words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + "…"
-            self._ruled_out[place] = f"{asked.name} at {trial.path}: {status} {said}"
+            self._ruled_out[place] = f"asked as {asked.name} at {trial.path} it {said}"
         tried = "; ".join(self._ruled_out.values())
         if faults:
             raise faults[0]
         self.none = True
         raise RemoteModelError(
-            f"{name} understands no dialect of rerank services ({tried}); check the address, add the model "
-            "if it needs one (URL?model=NAME), or name the dialect (remote:DIALECT:URL, with one of "
+            f"{asker.name} understands no dialect of rerank services ({tried}); check the address, add the "
+            "model if it needs one (URL?model=NAME), or name the dialect (remote:DIALECT:URL, with one of "
             f"{', '.join(BY_NAME)})",
-            service=name,
+            service=asker.name,
         )
 
     async def _raw(
         self,
+        asker: Asker,
         trial: Trial,
         service: Service,
         rows: list[Row],
-        example: Example,
-        refused: Refused,
-        name: str,
         answer: object,
         timeout_s: float,
     ) -> Found:
         """Return how the service is asked: for raw logits, if it gave probabilities and can give logits."""
-        plain = found_by_example(service, trial.path, rows, name)
+        plain = found_by_example(service, trial.path, rows, asker.name)
         if service.name != "results" or plain.scale == "logit":
             return plain
         for other in raw_of(answer):
-            response = await example(trial.path, other, timeout_s)
+            response = await asker.example(trial.path, other, timeout_s)
             more = json_of(response)
             heard = other.read(more, EXAMPLE_TEXTS) if response.status_code == 200 else None
             if heard is not None:
-                raw = found_by_example(other, trial.path, heard, name)
+                raw = found_by_example(other, trial.path, heard, asker.name)
                 if raw.scale == "logit":
                     return raw
             elif response.status_code in _NOT_NOW:
-                raise refused(response, more)
+                raise asker.refused(response, more)
         return plain
 
 

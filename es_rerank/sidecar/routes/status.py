@@ -140,8 +140,15 @@ def manifest_of(model: Reranker | Embedder) -> Manifest | None:
     return manifest if isinstance(manifest, Manifest) else None
 
 
+_OF_SERVICE = {"dialect": "dialect", "scale": "answers"}
+"""What is told of a reranker ``remote:``, with the names of its properties."""
+
+
 def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
-    """Return kind, precision and longest input of a model that has a manifest."""
+    """Return kind, precision and longest input of a model that has a manifest.
+
+    Of a service: its dialect and the scale of its scores, null until they are known.
+    """
     manifest = manifest_of(model)
     if manifest is None:
         inner = model
