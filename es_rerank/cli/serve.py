@@ -36,8 +36,8 @@ def serve(
     reranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name, exported folder, Hub id, cohere:MODEL, remote:URL or remote:DIALECT:URL, each "
-            "also as NAME=…; may be given several times: the first one is the default.",
+            help="Bundled name, exported folder, Hub id, cohere:MODEL, remote:URL or remote:DIALECT:URL, "
+            "each also as NAME=…; may be given several times: the first one is the default.",
             show_default="the bundled one",
         ),
     ] = None,
