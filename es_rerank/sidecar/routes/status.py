@@ -154,7 +154,8 @@ def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
         inner = model
         while isinstance(inner, WrappedReranker):
             inner = inner.wrapped
-        return {"kind": type(inner).__name__}
+        service = {key: getattr(inner, name) for key, name in _OF_SERVICE.items() if hasattr(inner, name)}
+        return {"kind": type(inner).__name__, **service}
     return {
         "kind": manifest.kind,
         "precision": manifest.default_variant,
