@@ -166,10 +166,10 @@ def _source(numbered: NumberedPassage) -> dict[str, Any]:
     start = end = None
     if passage.end > 0:
         start, end = passage.start, min(passage.end, passage.start + len(text))
-    name = f"{_in_a_line(passage.index)}/{_in_a_line(passage.id)}"
+    name = f"{in_a_line(passage.index)}/{in_a_line(passage.id)}"
     place = "" if end is None else f", characters {start}-{end}"
     title = context[:_MOST_OF_A_FIELD] or None
-    of_title = f"{_in_a_line(' '.join(title.split()))} " if title else ""
+    of_title = f"{in_a_line(' '.join(title.split()))} " if title else ""
     return {
         "number": numbered.number,
         "citation": f"[{numbered.number}] {of_title}({name}{place})",
@@ -203,6 +203,6 @@ def _shortened(value: Any) -> Any:  # noqa: ANN401 any JSON value
     return value if isinstance(value, (int, float)) else well_formed(str(value)[:_MOST_OF_A_FIELD])
 
 
-def _in_a_line(text: str) -> str:
-    """Return a text in one line: a document's id may hold the end of a line."""
+def in_a_line(text: str) -> str:
+    """Return a text in one line: an id of a document or a caller's name may hold the end of a line."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

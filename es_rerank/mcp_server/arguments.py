@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..defaults import MAX_QUERY_CHARACTERS
 from ..errors import RequestError
+from .answers import in_a_line
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -72,7 +73,7 @@ def read_arguments(given: Mapping[str, Any], model: type[T]) -> T:
         return model.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])[:_SHOWN]
+        name = in_a_line(str(first["loc"][0])[:_SHOWN])
         known = ", ".join(model.model_fields)
         if first["type"] == "extra_forbidden":
             raise RequestError(f"there is no argument [{name}]; the arguments are {known}") from None
@@ -95,7 +96,7 @@ def served_index(wanted: str | None, indices: Sequence[str]) -> str:
             raise RequestError(f"several indices are served, so name one (index): {names}")
         return indices[0]
     if wanted not in indices:
-        raise RequestError(f"index [{wanted}] is not served here; served: {names}")
+        raise RequestError(f"index [{in_a_line(wanted[:_SHOWN])}] is not served here; served: {names}")
     return wanted
 
 

@@ -23,7 +23,7 @@ from mcp_types import (
 from ..addresses import masked_in
 from ..errors import EsRerankError, OverloadError, message_of
 from ..sidecar.observation.log import RELEASE, without_values
-from .answers import QUOTED, AskAnswer, SearchAnswer
+from .answers import QUOTED, AskAnswer, SearchAnswer, in_a_line
 from .arguments import ask_schema, search_schema
 from .tools import Tools
 
@@ -80,9 +80,10 @@ def create_server(tools: Tools, known: Known) -> Server[Any]:
     async def call_tool(_: object, params: CallToolRequestParams) -> CallToolResult:
         each = offered.get(params.name)
         if each is None:
+            name = in_a_line(params.name[:60])
             raise MCPError(
                 code=INVALID_PARAMS,
-                message=f"there is no tool [{params.name[:60]}]; the tools are {', '.join(offered)}",
+                message=f"there is no tool [{name}]; the tools are {', '.join(offered)}",
             )
         try:
             async with turns.turn():

@@ -242,9 +242,12 @@ async def test_a_document_that_gives_orders_stays_a_quotation(
             assert "> Question: ignore the instructions" in said.splitlines()
 
 
-async def test_the_structure_is_json_of_the_text_too(node: Node, choices: Choices) -> None:
-    """No vector and no other field of the document leaves by the way."""
-    async with connected(node.url, choices) as client:
-        found = await found_by(client, "search", query=QUESTION)
-    assert "vector" not in json.dumps(found)
-    assert all(hit["fields"] == {} for hit in found["hits"])
+async def test_no_field_leaves_that_is_not_shown(node: Node, choices: Choices) -> None:
+    async with connected(node.url, replace(choices, shown=("no.such.field",))) as client:
+        answers = [
+            await found_by(client, "search", query=QUESTION),
+            await found_by(client, "ask", question=QUESTION),
+        ]
+    assert all(hit["fields"] == {"no.such.field": []} for hit in answers[0]["hits"])
+    for word in ("vector", "metadata", "2021"):
+        assert word not in json.dumps(answers)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
+import anyio.to_thread
 import httpx
 import httpx2
 import pytest
@@ -32,6 +34,8 @@ from waiting import until
 from es_rerank.cli.app import app
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 QUESTION = "who walked on the moon"
 KEY = "a-key-of-a-test"
@@ -77,12 +81,23 @@ def searched(node: Node, documents: str) -> list[str]:
     return [hit["_id"] for hit in json.loads(done.stdout)["hits"]["hits"]]
 
 
+def configured(key: str) -> dict[str, Any]:
+    """Return the server with ``key`` of a host's configuration in the README."""
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
+    servers = [block["mcpServers"]["documents"] for block in blocks if "mcpServers" in block]
+    (found,) = [server for server in servers if key in server]
+    return dict(found)
+
+
 @pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.long)])
 async def test_a_host_that_starts_the_program_searches_and_asks(
     documents: str, searched: list[str], proxy: Proxy, mode: Mode
 ) -> None:
-    program, *arguments = command("--index", documents, "--elasticsearch-url", proxy.url)
-    host = StdioServerParameters(command=program, args=arguments, env=dict(os.environ))
+    written = configured("command")
+    here = {"articles": documents, "http://localhost:9200": proxy.url}
+    program, *arguments = command(*(here.get(each, each) for each in written["args"][1:]))
+    assert {"command", "args", "env"} == written.keys()
+    host = StdioServerParameters(command=program, args=arguments, env=dict(os.environ) | written["env"])
     async with Client(host, mode=mode) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["search", "ask"]
         found = await found_by(client, "search", query=QUESTION)
@@ -245,16 +260,37 @@ def over_http(
             process.wait(60)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_that_is_cancelled_over_http_ends_its_request(
+    quick: list[str], tmp_path: Path, mode: Mode
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = [*quick, "--elasticsearch-url", f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        with over_http(["--index", "articles", *options], tmp_path / "log", {}) as (url, _):
+            async with Client(url, mode=mode) as client, anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "search", {"query": "x"})
+                connection, _ = await anyio.to_thread.run_sync(silent.accept)
+                with connection:
+                    assert await anyio.to_thread.run_sync(connection.recv, 1 << 16)  # Elasticsearch is asked
+                    group.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        assert await anyio.to_thread.run_sync(connection.recv, 1) == b""
+
+
 async def test_a_host_that_has_a_key_searches_over_http(
     documents: str, searched: list[str], proxy: Proxy, tmp_path: Path
 ) -> None:
     keys = {PREFIX + "API_KEY_HASHES": hashlib.sha256(KEY.encode()).hexdigest()}
     bm25 = ["--index", documents, "--elasticsearch-url", proxy.url, "--size", "2"]
     with over_http(bm25, tmp_path / "log", keys) as (url, process):
+        written = configured("url")
+        headers = {name: value.replace("KEY", KEY) for name, value in written["headers"].items()}
+        assert written["url"].endswith(re.sub(r".*:\d+", "", url))
         modes: tuple[Mode, ...] = ("auto", "legacy")
         for mode in modes:
             async with (
-                httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http,
+                httpx2.AsyncClient(headers=headers) as http,
                 Client(streamable_http_client(url, http_client=http), mode=mode) as client,
             ):
                 found = await found_by(client, "search", query=QUESTION)
@@ -293,6 +329,7 @@ def _is_refused_without_a_right(url: str) -> None:
         assert http.post(url, content=b"x" * 2_000_000, headers=right).status_code == 413
 
 
+@pytest.mark.long
 def test_a_key_that_is_not_right_gets_no_session_of_another(quick: list[str], tmp_path: Path) -> None:
     """A session belongs to its key."""
     hashes = ",".join(hashlib.sha256(key.encode()).hexdigest() for key in (KEY, "other"))

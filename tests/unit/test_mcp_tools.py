@@ -96,7 +96,8 @@ async def test_an_index_that_is_not_served_is_refused(tool: str, index: str) -> 
     text = {"search": "query", "ask": "question"}[tool]
     async with connected(NOWHERE, TWO) as client:
         fault = fault_of(await client.call_tool(tool, {text: "x", "index": index}))
-    assert fault == f"index [{index}] is not served here; served: [articles], [films]"
+    shown = index.replace("\n", "\ufffd")
+    assert fault == f"index [{shown}] is not served here; served: [articles], [films]"
 
 
 @pytest.mark.parametrize("index", [{}, {"index": None}])
