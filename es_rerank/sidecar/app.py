@@ -27,6 +27,7 @@ from .observation.metrics import Metrics
 from .observation.observed import Observed, Sink
 from .observation.request_log import RequestLog
 from .observation.tracing import spans
+from .page.document import describe
 from .record import tell_refusal
 from .routes import (
     about,
@@ -105,6 +106,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(about.keyed)
     if service.pass_through:
         app.include_router(passthrough.router)
+    describe(app)
     for kind in (
         EsRerankError,
         ApiError,

@@ -30,7 +30,7 @@ class ExactRoute(APIRoute):
         return (Match.NONE, {}) if match is Match.PARTIAL else (match, child)
 
 
-router = APIRouter(route_class=ExactRoute, include_in_schema=False)
+router = APIRouter(route_class=ExactRoute)
 
 
 @router.get("/")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from ...errors import UnknownModelError
 from ...models.scripts import ascript_warning
@@ -30,7 +30,15 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Texts = Annotated[list[str], FailFast(), BeforeValidator(_as_list), Field(min_length=1)]
+_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+Texts = Annotated[
+    list[str],
+    FailFast(),
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_LIST, {"type": "string"}]}),
+]
 
 
 Most = Annotated[int | None, Field(ge=1)]
@@ -74,7 +82,7 @@ class EmbeddingTask(BaseModel):
 
 
 @router.get("/_inference")
-@router.get("/_inference/_all")
+@router.get("/_inference/_all", include_in_schema=False)
 async def endpoints(request: Request, service: Running) -> Response:
     """Return the served models as Elasticsearch lists its inference endpoints, the defaults first."""
     return answer(request, {"endpoints": _endpoints(service)})
