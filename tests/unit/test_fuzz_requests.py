@@ -12,6 +12,8 @@ from fuzzing.judging import fault_of, places_in
 from fuzzing.running import Outcome
 from fuzzing.sending import Answer, End
 
+from es_rerank.dialects.table import PATHS
+
 ONE = replace(attack(1, 0, "i"), style="elasticsearch", method="POST", target=b"/_search", framed=True)
 FAULT = {"type": "parsing_exception", "reason": "r"}
 ERROR = {"error": {"root_cause": [FAULT], **FAULT}, "status": 400}
@@ -31,7 +33,7 @@ def test_the_same_seed_and_number_give_the_same_request() -> None:
 def test_every_route_is_attacked() -> None:
     routes = Counter(attack(3, number, "i").route for number in range(1500))
     assert {
-        *("/{index}/_search", "/_search", "/{index}/_msearch", "/_msearch", "/rescore", "/rerank"),
+        *("/{index}/_search", "/_search", "/{index}/_msearch", "/_msearch", "/rescore", *PATHS),
         *("/_inference/rerank", "/_inference/text_embedding", "/_rerank/v1/score", "/_rerank/v1/embed"),
         *("/_rerank/v1/passages", "/_rerank/v1/info", "HEAD /{index}", "/_pit", "/{index}/_pit", "no route"),
         *("other searches", "/info", "/_inference"),
@@ -69,6 +71,9 @@ def test_a_right_answer_is_none() -> None:
     tei = replace(ONE, target=b"/rerank?model=a", style="tei")
     assert fault_of(tei, answered(422, {"error": "e", "error_type": "Validation"})) is None
     assert fault_of(tei, answered(422, ERROR)) is not None
+    weaviate = replace(ONE, target=b"/weaviate/rerank")
+    assert fault_of(weaviate, answered(400, {"error": "e"})) is None
+    assert fault_of(weaviate, answered(400, {"error": "e", "error_type": "Validation"})) is not None
 
 
 def test_a_place_is_the_type_and_the_innermost_line_of_ours() -> None:

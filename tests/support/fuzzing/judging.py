@@ -6,7 +6,10 @@ import json
 import re
 from typing import Any, NoReturn
 
-from es_rerank.errors import OUTCOMES
+from es_rerank.dialects.failures import failure_of
+from es_rerank.dialects.paths import spoken_at
+from es_rerank.dialects.table import DIALECTS
+from es_rerank.errors import OUTCOMES, EsRerankError
 
 from .attacks import Attack
 from .sending import Answer
@@ -47,12 +50,22 @@ def _format_fault(attack: Attack, answer: Answer) -> str | None:
 
 
 def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
-    if attack.target.partition(b"?")[0].rstrip(b"/") != b"/rerank":
+    path = attack.target.partition(b"?")[0].decode("latin-1").rstrip("/")
+    spoken: list[Any] = [each for each in DIALECTS if path in (*each.own_paths, *each.more_paths)]
+    spoken = spoken or [each for each in [spoken_at(path, attack.method)] if each is not None]
+    if not spoken:
         return None if is_elasticsearch_error(value, status) else f"status {status}, not the error format"
     if not attack.framed and is_elasticsearch_error(value, status):  # refused before its path was known
         return None
-    right = isinstance(value, dict) and set(value) == {"error", "error_type"}
-    return None if right and isinstance(value["error"], str) else f"status {status}, not TEI's format"
+    formats = [shape_of(each.error("why", failure_of(EsRerankError("why")), status)) for each in spoken]
+    return None if shape_of(value) in formats else f"status {status}, not the format of a reranker"
+
+
+def shape_of(value: Any) -> Any:
+    """Return the keys of an error, and the types of their values."""
+    if isinstance(value, dict):
+        return {key: shape_of(part) for key, part in value.items()}
+    return type(value).__name__
 
 
 _OURS = frozenset(outcome.type for outcome in OUTCOMES.values())
@@ -90,7 +103,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 def _reason(answer: Answer) -> str | None:
-    """Return type and reason of an error in the format of Elasticsearch or TEI, or None."""
+    """Return type and reason of an error in the format of Elasticsearch or of a reranker, or None."""
     try:
         value = read(answer.body)
     except ValueError:
@@ -99,7 +112,7 @@ def _reason(answer: Answer) -> str | None:
         return None
     error = value.get("error")
     if isinstance(error, dict) and "type" in error:
-        return f"{error['type']}: {error.get('reason')}"
+        return f"{error['type']}: {error.get('reason', error.get('message'))}"
     return error if isinstance(error, str) else None
 
 

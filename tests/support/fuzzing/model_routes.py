@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from es_rerank.dialects.table import PATHS
+
 from . import searches
 from .drafts import INDEX, Draft
 from .json_texts import Value
@@ -91,25 +93,56 @@ def rescore(draw: Random) -> Draft:
     return Draft("/rescore", "POST", "/rescore", body)
 
 
+def _document(draw: Random) -> Value:
+    return draw.choice(
+        [
+            words(draw),
+            words(draw),
+            {"text": words(draw), "title": words(draw)},
+            {"content": [{"type": "text", "text": words(draw)}]},
+            {"title": words(draw), "year": 1666},
+        ]
+    )
+
+
 def rerank(draw: Random) -> Draft:
+    path = draw.choice(["/rerank", *PATHS])
+    texts = [_document(draw) for _ in range(draw.randint(1, 6))]
+    if "score" in path:
+        first, second = draw.choice(
+            [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")]
+        )
+        needed = {first: draw.choice([words(draw), [words(draw) for _ in texts]]), second: texts}
+    else:
+        key = "documents" if "weaviate" in path else draw.choice(["texts", "documents"])
+        needed = {"query": words(draw), key: texts}
     body = {
-        "query": words(draw),
-        "texts": [words(draw) for _ in range(draw.randint(1, 6))],
+        **needed,
         **chosen(
             draw,
             {
+                "model": lambda: draw.choice(["tiny-cross-encoder", "rerank-v3.5"]),
                 "raw_scores": lambda: True,
+                "use_activation": lambda: draw.choice([True, "False"]),
                 "return_text": lambda: True,
+                "return_documents": lambda: draw.choice([True, "false"]),
                 "truncate": lambda: draw.choice([True, False]),
+                "truncation": lambda: True,
                 "truncation_direction": lambda: draw.choice(["Right", "right"]),
+                "truncation_side": lambda: "right",
                 "top_n": lambda: 2,
+                "top_k": lambda: 2,
+                "rank_fields": lambda: ["title", "text"],
+                "max_chunks_per_doc": lambda: 2,
+                "max_tokens_per_doc": lambda: 4096,
+                "instruction": lambda: words(draw),
             },
         ),
     }
     return Draft(
-        "/rerank",
+        path,
         "POST",
-        "/rerank",
+        path,
         body,
         chosen(draw, {"model": lambda: "tiny-cross-encoder"}, 0.1),
         style="tei",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from es_rerank.dialects.table import PATHS
+
 from . import model_routes, searches
 from .drafts import INDEX, KEY, SOURCE, Draft
 from .json_texts import Raw, Value
@@ -20,7 +22,7 @@ def draft(draw: Drawing) -> Draft:
         draw.share = 0.7
     found = make(draw)
     draw.share = 0.0
-    keyed = found.route.startswith(("/rerank", "/rescore", "/_inference", "/_rerank", "/info"))
+    keyed = found.route in PATHS or found.route.startswith(("/rescore", "/_inference", "/_rerank", "/info"))
     return replace(found, headers={**found.headers, "Authorization": b"Bearer " + KEY}) if keyed else found
 
 
@@ -199,7 +201,7 @@ def _nowhere(draw: Random) -> Draft:
             "/_cat/indices",
             "/a/b/c",
             "/_rerank/v2/score",
-            "/v1/rerank",
+            "/v3/rerank",
             "/rerank/x",
             "//",
             "/.",
@@ -215,7 +217,7 @@ _KINDS: list[tuple[Callable[[Random], Draft], float]] = [
     (_source_in_url, 0.7),
     (_msearch, 5),
     (model_routes.rescore, 9),
-    (model_routes.rerank, 3),
+    (model_routes.rerank, 7),
     (model_routes.inference, 4),
     (model_routes.embedding, 1.5),
     (model_routes.score, 5),
