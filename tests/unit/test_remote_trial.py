@@ -85,7 +85,7 @@ def test_fifty_callers_of_a_page_of_html_send_one_trial(host: Host) -> None:
         for failure in failures:
             assert isinstance(failure, RemoteModelError)
             assert "understands no dialect of rerank services" in str(failure)
-            assert "as tei at /rerank it answered 200: <html>Log in</html>; asked as results" in str(failure)
+            assert "(tei at /rerank: it answered 200: <html>Log in</html>; results at" in str(failure)
             assert "name the dialect (remote:DIALECT:URL, with one of tei, results, cohere" in str(failure)
         with pytest.raises(RemoteModelError, match="understands no dialect"):
             loaded.score(QUERY, PASSAGES)

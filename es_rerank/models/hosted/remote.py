@@ -56,6 +56,9 @@ _OTHER_SERVICE = frozenset({200, 404, 405})
 """Statuses of an answer without scores after which a dialect that was found is looked for again: another
 service may answer at the address now."""
 
+_NO_SUCH_MODEL = frozenset({400, 404, 422})
+"""Statuses with which ``GET /info`` may refuse the name of a model."""
+
 _WRONG_DIALECT = frozenset({200, 400, 404, 405, 422})
 """Statuses of an answer without scores where the dialect may be the wrong one."""
 
@@ -279,15 +282,21 @@ class RemoteReranker(HttpReranker[Way]):
 
     async def _facts_at(self, path: str, timeout_s: float) -> Facts | None:
         """Return what the service says about itself; None while it cannot say it."""
-        with self._over_the_network():
-            response = await self._http.get(
-                self._address.copy_with(path=path),
-                headers=self._authorization("Bearer"),
-                timeout=timeout_s,
-            )
+        url = self._address.copy_with(path=path)
+        response = await self._told(url, timeout_s)
         if response.status_code >= 500 or response.status_code == 429:
             return None
-        return facts_in(json_of(response), DEFAULT_BATCH)
+        facts = facts_in(json_of(response), DEFAULT_BATCH)
+        if response.status_code in _NO_SUCH_MODEL and self._model is not None:
+            # A sidecar refuses a model that it does not serve. It is one all the same: in another dialect,
+            # its default model would answer.
+            default = await self._told(url.copy_remove_param("model"), timeout_s)
+            return facts._replace(of_tei=facts_in(json_of(default), DEFAULT_BATCH).of_tei)
+        return facts
+
+    async def _told(self, url: httpx.URL, timeout_s: float) -> httpx.Response:
+        with self._over_the_network():
+            return await self._http.get(url, headers=self._authorization("Bearer"), timeout=timeout_s)
 
     def _url_of(self, service: Service, path: str) -> httpx.URL:
         """Return the address of ``path``. The model's name stays in it if the body has no key for it."""

@@ -43,7 +43,7 @@ _PERHAPS_NOT_NOW = frozenset({403, 500})
 """Statuses that may say nothing about it: some gateways answer 403 for an unknown path, some services 500 for
 a body that they cannot read. So the trial goes on; when nothing is found, this is the error."""
 
-_LONGEST_WORDS = 100
+_LONGEST_WORDS = 60
 """Most characters that the message of a failed trial repeats of one answer."""
 
 
@@ -105,7 +105,7 @@ class Trying:
                 continue
             words = asker.said(status, response.text if answer is None else answer)
             said = words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + "…"
-            self._ruled_out[place] = f"asked as {asked.name} at {trial.path} it {said}"
+            self._ruled_out[place] = f"{asked.name} at {trial.path}: it {said}"
         tried = "; ".join(self._ruled_out.values())
         if faults:
             raise faults[0]
