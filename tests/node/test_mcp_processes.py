@@ -83,8 +83,8 @@ def searched(node: Node, documents: str) -> list[str]:
 
 def configured(key: str) -> dict[str, Any]:
     """Return the server with ``key`` of a host's configuration in the README."""
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
-    servers = [block["mcpServers"]["documents"] for block in blocks if "mcpServers" in block]
+    blocks = [block for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL) if "mcpServers" in block]
+    servers = [json.loads(block)["mcpServers"]["documents"] for block in blocks]
     (found,) = [server for server in servers if key in server]
     return dict(found)
 
