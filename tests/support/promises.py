@@ -412,6 +412,9 @@ runs the sidecar |
 prints the settings in force, tries each part once and ends: with 0 only if all would serve |
     tests/node/test_serve_check.py::
         test_each_fault_is_told_with_its_remedy_and_the_others_are_tried
+serves the tools `search` and `ask` to a host of the Model Context Protocol, over stdio or HTTP
+    tests/node/test_mcp_processes.py::test_a_host_that_starts_the_program_searches_and_asks
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 makes an API key of the sidecar and its table for the file of keys |
     tests/unit/test_role_and_key.py::test_a_key_is_printed_once_and_its_table_holds_its_hash
 prints the least-privilege role of Elasticsearch for searching
@@ -1033,6 +1036,47 @@ The compressor and the postprocessor warn when a service read only the beginning
     tests/unit/test_integrations.py::test_a_postprocessor_says_that_a_node_was_cut
 When time runs out, they raise DeadlineError.
     tests/unit/test_integrations.py::test_scores_that_are_missing_are_an_error
+
+# MCP
+
+gives a host of the Model Context Protocol, such as Claude Desktop or an editor, two tools over the indices
+    tests/node/test_mcp_processes.py::test_a_host_that_starts_the_program_searches_and_asks
+    tests/unit/test_mcp_tools.py::test_the_server_has_tools_and_nothing_else
+Both return structured results, with document ids, character offsets and numbered citations.
+    tests/node/test_mcp_calls.py::
+        test_search_gives_the_documents_of_the_library_with_places_in_them
+    tests/unit/test_mcp_tools.py::test_the_tools_are_described_for_a_model_and_marked_as_reading_only
+This is what its configuration needs
+    tests/node/test_mcp_processes.py::test_a_host_that_starts_the_program_searches_and_asks
+Without `--llm`, `ask` returns a prompt as `es-rerank ask` prints it, and the host's own model answers.
+    tests/node/test_mcp_calls.py::test_ask_without_a_model_gives_the_prompt_for_the_callers_own
+With `--llm URL`, it returns that model's answer and the cited passages.
+    tests/node/test_mcp_calls.py::test_ask_with_a_model_gives_its_answer_and_the_cited_passages
+Both tools only read.
+    tests/node/test_mcp_processes.py::test_a_host_that_starts_the_program_searches_and_asks
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+A call can name only an index of `--index`, which may be given several times.
+    tests/unit/test_mcp_tools.py::test_an_index_that_is_not_served_is_refused
+    tests/unit/test_mcp_tools.py::test_of_several_indices_a_call_names_one
+Each `--filter` holds for every call.
+    tests/node/test_mcp_calls.py::test_the_operators_filter_holds_for_each_call
+Results hold title, passage and the fields of `--show`, and no other field.
+    tests/node/test_mcp_calls.py::test_no_field_leaves_that_is_not_shown
+An error is a sentence that the host's model can read.
+    tests/unit/test_mcp_tools.py::test_a_wrong_argument_is_named
+    tests/unit/test_mcp_tools.py::test_an_elasticsearch_that_is_down_is_said_in_one_sentence
+    tests/unit/test_mcp_tools.py::test_an_unexpected_error_tells_its_type_and_no_text
+A call that the host cancels ends its work in Elasticsearch and in the models.
+    tests/node/test_mcp_calls.py::test_a_call_that_is_cancelled_ends_its_work
+    tests/node/test_mcp_processes.py::test_a_call_that_is_cancelled_over_http_ends_its_request
+serves the same tools over HTTP (streamable HTTP)
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+Keys, TLS and limits of connections are those of the sidecar
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+All callers read with the server's own credentials for Elasticsearch. So beyond this machine
+    tests/unit/test_mcp_tools.py::test_a_wrong_option_is_one_sentence
+On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 
 # Prompts
 

@@ -21,6 +21,10 @@ use the models, within the limits of their key
     tests/unit/test_keyed_requests.py::test_a_key_bounds_documents_and_deadline_of_its_requests_alone
 a key of the sidecar, from Elasticsearch's keystore |
     tests/node/test_plugin_secured.py::test_the_key_is_sent_reloaded_and_shown_nowhere
+read the indices of its `--index` with its own credentials, and nothing else
+    tests/unit/test_mcp_tools.py::test_an_index_that_is_not_served_is_refused
+    tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
 figures without texts, queries or names of indices
     tests/unit/test_observed.py::test_metrics_and_status_ask_for_their_own_keys
 whether the sidecar works, and its API | nobody |
@@ -144,6 +148,7 @@ NO_PROMISE: Mapping[str, str] = {
     "Please report a vulnerability privately": "it asks the reader",
     "| operators |": "the operating system does it",
     "| a prompt with passages |": "it is what the command is for",
+    "| passages, titles, and the fields of `--show` |": "it is what the command is for",
     "| nothing of yours |": "other programs download",
     "- **Volume.**": "it is not defended",
     "- **Many names.**": "it is not defended",
