@@ -1,4 +1,4 @@
-"""LangChain's document compressors of Cohere and Voyage ask the sidecar."""
+"""LangChain's document compressors of Cohere and Voyage and its embeddings of OpenAI ask the sidecar."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from asked_by_clients import (
     NEEDS_KEY,
     NO_QUERY,
     OUTCOMES,
+    QUERY,
     TOO_MANY,
     assert_ranked,
     assert_refused,
+    assert_vectors,
     outcomes,
     scores_of,
 )
@@ -47,6 +49,13 @@ def test_langchains_voyage_ranks(case: str, top: int | None, got: OUTCOMES, rank
     assert_ranked(got[case]["results"], ranking, top)
     assert got[case]["sources"] == [f"page {place}" for place, _ in ranking[:top]]
     assert all(isinstance(count, int) for count in got[case]["tokens"])
+
+
+@client("LangChain, `OpenAIEmbeddings`", "OpenAI embeddings", "langchain-openai", "langchain")
+def test_langchains_openai_embeds(got: OUTCOMES, open_sidecar: str) -> None:
+    for case in ("openai_documents", "openai_async"):
+        assert_vectors(got[case], open_sidecar, DOCUMENTS)
+    assert_vectors(got["openai_query"], open_sidecar, [QUERY])
 
 
 def test_langchain_shows_the_exceptions_of_the_vendors(got: OUTCOMES) -> None:

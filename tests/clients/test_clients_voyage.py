@@ -37,12 +37,18 @@ def test_voyage_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Rankin
     assert isinstance(answer["total_tokens"], int)
 
 
+def test_voyages_long_text_is_read_whole(got: OUTCOMES) -> None:
+    """It asks that nothing is cut. The text is longer than the model's window, so it is read in parts."""
+    rows = got["rerank_whole"]["results"]
+    assert [place for place, _ in rows] == [0]
+    assert 0 < rows[0][1] <= 1
+
+
 def test_voyage_raises_its_own_exceptions(got: OUTCOMES) -> None:
     for case in ("rerank_wrong_key", "rerank_async_wrong_key", "embed_wrong_key"):
         assert_refused(got[case], "AuthenticationError", NEEDS_KEY, status=401)
     assert_refused(got["rerank_no_query"], "InvalidRequestError", NO_QUERY, status=400)
     assert_refused(got["rerank_no_documents"], "InvalidRequestError", NO_DOCUMENTS, status=400)
-    assert_refused(got["rerank_too_long"], "InvalidRequestError", "text 0 is longer", status=400)
     assert_refused(got["rerank_too_many"], "APIError", TOO_MANY, status=413)
 
 

@@ -1,12 +1,20 @@
-"""Haystack's rankers of Cohere and of Hugging Face's text-embeddings-inference."""
+"""Haystack's rankers of Cohere, Jina and Hugging Face's text-embeddings-inference (TEI), and its embedders of
+OpenAI and TEI.
+"""
 
 from typing import Any
 
 from haystack import Document
+from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
 from haystack.utils import Secret
+from haystack_integrations.components.embedders.huggingface_api import (
+    HuggingFaceAPIDocumentEmbedder,
+    HuggingFaceAPITextEmbedder,
+)
 from haystack_integrations.components.rankers.cohere import CohereRanker
 from haystack_integrations.components.rankers.huggingface_api import HuggingFaceTEIRanker
 from haystack_integrations.components.rankers.huggingface_api.ranker import TruncationDirection
+from haystack_integrations.components.rankers.jina import JinaRanker
 from outcome import TOLD, TOO_MANY, WRONG_KEY, answer
 
 DOCUMENTS = [
@@ -105,6 +113,67 @@ def tei_too_many() -> Any:
     return told(tei_ranker().run(query=TOLD.query, documents=MANY))
 
 
+def jina_ranker(key: str = TOLD.key, **more: Any) -> JinaRanker:
+    return JinaRanker(api_key=Secret.from_token(key), base_url=f"{TOLD.keyed}/v1/rerank", **more)
+
+
+def jina() -> Any:
+    found = jina_ranker().run(query=TOLD.query, documents=DOCUMENTS)
+    return {**told(found), "meta": found["meta"]}
+
+
+def jina_above() -> Any:
+    return told(jina_ranker(score_threshold=0.2).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def jina_empty_document() -> Any:
+    found = jina_ranker().run(
+        query=TOLD.query, documents=[*DOCUMENTS, Document(id="5", content="", meta={"page": 5})]
+    )
+    return told(found)
+
+
+async def jina_async() -> Any:
+    return told(await jina_ranker(top_k=2).run_async(query=TOLD.query, documents=DOCUMENTS))
+
+
+def jina_wrong_key() -> Any:
+    return told(jina_ranker(WRONG_KEY).run(query=TOLD.query, documents=DOCUMENTS))
+
+
+def jina_no_query() -> Any:
+    return told(jina_ranker().run(query="", documents=DOCUMENTS))
+
+
+def of_documents(found: Any) -> Any:
+    return [row.embedding for row in found["documents"]]
+
+
+def openai_documents() -> Any:
+    embedder = OpenAIDocumentEmbedder(api_key=Secret.from_token(TOLD.key), api_base_url=f"{TOLD.keyed}/v1")
+    return of_documents(embedder.run(DOCUMENTS))
+
+
+def openai_query() -> Any:
+    embedder = OpenAITextEmbedder(api_key=Secret.from_token(TOLD.key), api_base_url=f"{TOLD.keyed}/v1")
+    return [embedder.run(TOLD.query)["embedding"]]
+
+
+TEI = {
+    "api_type": "text_embeddings_inference",
+    "api_params": {"url": f"{TOLD.keyed}/embed"},
+    "token": Secret.from_token(TOLD.key),
+}
+
+
+def tei_documents() -> Any:
+    return of_documents(HuggingFaceAPIDocumentEmbedder(**TEI).run(DOCUMENTS))
+
+
+def tei_query() -> Any:
+    return [HuggingFaceAPITextEmbedder(**TEI).run(TOLD.query)["embedding"]]
+
+
 answer(
     cohere,
     cohere_top,
@@ -122,4 +191,14 @@ answer(
     tei_wrong_key,
     tei_no_query,
     tei_too_many,
+    jina,
+    jina_above,
+    jina_empty_document,
+    jina_async,
+    jina_wrong_key,
+    jina_no_query,
+    openai_documents,
+    openai_query,
+    tei_documents,
+    tei_query,
 )

@@ -1,9 +1,10 @@
-"""LangChain's document compressors of Cohere and Voyage."""
+"""LangChain's document compressors of Cohere and Voyage, and its embeddings of OpenAI."""
 
 from typing import Any
 
 from langchain_cohere import CohereRerank
 from langchain_core.documents import Document
+from langchain_openai import OpenAIEmbeddings
 from langchain_voyageai import VoyageAIRerank
 from outcome import TOLD, TOO_MANY, WRONG_KEY, answer
 
@@ -93,6 +94,25 @@ def voyage_no_query() -> Any:
     return told(voyage_rerank().compress_documents(DOCUMENTS, ""))
 
 
+def openai_embeddings() -> OpenAIEmbeddings:
+    """It sends OpenAI's token numbers in place of texts unless `check_embedding_ctx_length` is false."""
+    return OpenAIEmbeddings(
+        model="any", base_url=f"{TOLD.keyed}/v1", api_key=TOLD.key, check_embedding_ctx_length=False
+    )
+
+
+def openai_documents() -> Any:
+    return openai_embeddings().embed_documents(TOLD.documents)
+
+
+async def openai_async() -> Any:
+    return await openai_embeddings().aembed_documents(TOLD.documents)
+
+
+def openai_query() -> Any:
+    return [openai_embeddings().embed_query(TOLD.query)]
+
+
 answer(
     cohere_default_top,
     cohere_all,
@@ -108,4 +128,7 @@ answer(
     voyage_async,
     voyage_wrong_key,
     voyage_no_query,
+    openai_documents,
+    openai_async,
+    openai_query,
 )

@@ -34,7 +34,7 @@ async def _one(case: Callable[[], Any]) -> Any:
         return await asyncio.to_thread(case)
     except Exception as error:  # noqa: BLE001  what a package raises is what is asked here
         kinds = [kind.__name__ for kind in type(error).__mro__]
-        return {"raised": kinds[: kinds.index("Exception")], "status": _status(error), "said": str(error)}
+        return {"raised": kinds[: kinds.index("Exception") + 1], "status": _status(error), "said": str(error)}
 
 
 def _status(error: Exception) -> Any:

@@ -1,6 +1,8 @@
 """LangChain's Elasticsearch store, retriever, caches and chat history, blocking and asynchronous."""
 
+import json
 from typing import Any
+from urllib.request import Request, urlopen
 
 from elasticsearch import Elasticsearch
 from langchain_core.documents import Document
@@ -45,6 +47,22 @@ class Vectors(Embeddings):
         return vector(text)
 
 
+class VectorsOfTheSidecar(Embeddings):
+    """Asks the sidecar's OpenAI-compatible path for vectors, at the address of Elasticsearch."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        asked = Request(
+            f"{URL}/v1/embeddings",
+            json.dumps({"input": texts, "model": "any"}).encode(),
+            {"content-type": "application/json"},
+        )
+        with urlopen(asked) as answered:
+            return [each["embedding"] for each in json.load(answered)["data"]]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
 GREEN = [{"term": {"metadata.group.keyword": GROUP}}]
 IDS, TEXTS, METADATA = (list(part) for part in zip(*DOCUMENTS, strict=True))
 
@@ -56,6 +74,10 @@ def store(strategy: Any = None, index: str = INDEX, **more: Any) -> Elasticsearc
 
 def number(hit: dict[str, Any]) -> Document:
     return Document(page_content=hit["_id"], metadata={"score": hit["_score"], "index": hit["_index"]})
+
+
+def page(hit: dict[str, Any]) -> Document:
+    return Document(page_content=hit["_source"]["text"], metadata={"score": hit["_score"]})
 
 
 def told(documents: list[Document]) -> Any:
@@ -130,6 +152,18 @@ async def hybrid_async() -> Any:
         return told(await twin.asimilarity_search(QUESTION, filter=GREEN, doc_builder=number))
     finally:
         await twin.aclose()
+
+
+def hybrid_with_vectors_of_the_sidecar() -> Any:
+    other = ElasticsearchStore.from_texts(
+        TEXTS,
+        VectorsOfTheSidecar(),
+        METADATA,
+        index_name=f"{INDEX}-embedded",
+        es_url=URL,
+        strategy=DenseVectorStrategy(hybrid=True),
+    )
+    return told(other.similarity_search(QUESTION, doc_builder=page))
 
 
 def retriever_reranked() -> Any:
@@ -233,6 +267,7 @@ answer(
     hybrid_as_retriever,
     hybrid_over_the_window,
     hybrid_async,
+    hybrid_with_vectors_of_the_sidecar,
     retriever_reranked,
     retriever_async,
     hybrid_without_rrf,

@@ -61,7 +61,9 @@ def store(strategy: Any = None, index: str = INDEX, **more: Any) -> Elasticsearc
     return ElasticsearchStore(index, es_url=URL, retrieval_strategy=strategy, **names, **more)
 
 
-def asked(mode: VectorStoreQueryMode = VectorStoreQueryMode.HYBRID, k: int = 4, **more: Any) -> VectorStoreQuery:
+def asked(
+    mode: VectorStoreQueryMode = VectorStoreQueryMode.HYBRID, k: int = 4, **more: Any
+) -> VectorStoreQuery:
     return VectorStoreQuery(
         query_embedding=vector(QUESTION), query_str=QUESTION, similarity_top_k=k, mode=mode, **more
     )

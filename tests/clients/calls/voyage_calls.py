@@ -56,7 +56,7 @@ def rerank_too_many() -> Any:
     return told(keyed.rerank(TOLD.query, TOO_MANY, model=MODEL))
 
 
-def rerank_too_long() -> Any:
+def rerank_whole() -> Any:
     return told(free.rerank(TOLD.query, ["capital " * 3000], model=MODEL, truncation=False))
 
 
@@ -95,7 +95,7 @@ answer(
     rerank_no_query,
     rerank_no_documents,
     rerank_too_many,
-    rerank_too_long,
+    rerank_whole,
     rerank_async,
     rerank_async_wrong_key,
     embed_documents,
