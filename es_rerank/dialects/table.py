@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import AmbiguousRequestError
-from . import pairs, results, tei, weaviate
+from . import nvidia, pairs, results, tei, weaviate
 from .failures import Failure
 from .request import Asked, Scored
 
@@ -42,6 +42,9 @@ DIALECTS = (
     Dialect("tei", _OF_TEI, _OF_COHERE, "texts", tei.read, tei.write, tei.error, tei_status=True),
     Dialect("results", _OF_COHERE, _OF_TEI, "documents", results.read, results.write, results.error),
     Dialect("score", ("/score", "/v1/score"), (), None, pairs.read, pairs.write, results.error),
+    Dialect(
+        "nvidia", ("/v1/ranking",), ("/v1/reranking",), "passages", nvidia.read, nvidia.write, results.error
+    ),
     Dialect("weaviate", ("/weaviate/rerank",), (), None, weaviate.read, weaviate.write, weaviate.error),
 )
 """Every format. Only keys that a request cannot do without tell them apart, so that a request with fewer

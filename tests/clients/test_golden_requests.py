@@ -92,7 +92,7 @@ def ask(sidecars: Sidecars) -> Ask:
     async def tried(golden: Golden) -> dict[int, float]:
         found = await answered(open_, golden, TEXTS, "")
         assert set(found) == set(range(len(TEXTS))), "a text has no score"
-        assert all(0 <= score <= 1 for score in found.values())
+        assert golden.logits or all(0 <= score <= 1 for score in found.values())
         assert max(found, key=found.__getitem__) == BEST
         assert await answered(open_, golden, TEXTS, "a-key") == found
         if golden.authorization(KEY):
@@ -112,7 +112,18 @@ def ask(sidecars: Sidecars) -> Ask:
 @pytest_asyncio.fixture(loop_scope="module")
 async def plain(sidecars: Sidecars) -> list[float]:
     """The scores of ``TEXTS`` that TEI's clients get."""
-    rows = (await sidecars[0].post("/rerank", json={"query": QUERY, "texts": TEXTS})).json()
+    return await asked_of_tei(sidecars[0])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def logits(sidecars: Sidecars) -> list[float]:
+    """The logits of ``TEXTS`` that TEI's clients get."""
+    return await asked_of_tei(sidecars[0], raw_scores=True)
+
+
+async def asked_of_tei(caller: httpx.AsyncClient, *, raw_scores: bool = False) -> list[float]:
+    body = {"query": QUERY, "texts": TEXTS, "raw_scores": raw_scores}
+    rows = (await caller.post("/rerank", json=body)).json()
     return [score for _, score in sorted((row["index"], row["score"]) for row in rows)]
 
 
@@ -253,3 +264,18 @@ async def test_elasticsearch_jina(ask: Ask, plain: list[float]) -> None:
 async def test_elasticsearch_voyage(ask: Ask, plain: list[float]) -> None:
     for golden in (tools.ELASTICSEARCH_VOYAGE, tools.ELASTICSEARCH_VOYAGE_SHORT):
         assert by_place(await ask(golden)) == plain
+
+
+@client("RAGFlow, NVIDIA", "NVIDIA", "infiniflow/ragflow", "5b404a9", golden=True)
+async def test_ragflow_nvidia(ask: Ask, logits: list[float]) -> None:
+    assert by_place(await ask(tools.RAGFLOW_NVIDIA)) == logits
+
+
+@client("LangChain, NVIDIARerank", "NVIDIA", "langchain-ai/langchain-nvidia", "348af44", golden=True)
+async def test_langchain_nvidia(ask: Ask, logits: list[float]) -> None:
+    assert by_place(await ask(tools.LANGCHAIN_NVIDIA)) == logits
+
+
+@client("Elasticsearch, nvidia", "NVIDIA", "elastic/elasticsearch", "04f78d1, 747cf47", golden=True)
+async def test_elasticsearch_nvidia(ask: Ask, logits: list[float]) -> None:
+    assert by_place(await ask(tools.ELASTICSEARCH_NVIDIA)) == logits

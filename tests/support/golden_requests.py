@@ -42,7 +42,7 @@ class Golden:
 
     ``authorization``: the header's value for a key that the tool's user has set, "" for none; None where the
     tool sends no such header. ``most``: how many texts the tool sends at once. ``refusal``: what the tool
-    tells its user of an error, from the JSON value of the answer.
+    tells its user of an error, from the JSON value of the answer. ``logits``: whether the tool wants logits.
     """
 
     path: str
@@ -52,6 +52,7 @@ class Golden:
     authorization: Callable[[str], str | None] = _bearer
     most: int | None = None
     refusal: Callable[[Any], str] = json.dumps
+    logits: bool = False
 
     def sent(self, query: str, texts: list[str], key: str) -> dict[str, Any]:
         """Return a request as the arguments of a client of httpx."""
@@ -173,6 +174,12 @@ def _elasticsearch_tei(answer: Any, texts: list[str]) -> dict[int, float]:
     return _elasticsearch(answer, {"score", "relevance_score"}, {"text", "document"})
 
 
+def _rankings(answer: Any, texts: Sequence[str]) -> dict[int, float]:
+    logits = [row["logit"] for row in answer["rankings"]]
+    assert logits == sorted(logits, reverse=True), "LangChain takes the first ones for the best"
+    return {row["index"]: row["logit"] for row in answer["rankings"]}
+
+
 # --- how requests are written -------------------------------------------------------------------------------
 
 
@@ -189,6 +196,15 @@ def _documents(model: str | None = None, **more: Any) -> Body:
 
 def _texts(**more: Any) -> Body:
     return lambda query, texts: {"query": query, "texts": texts, **more}
+
+
+def _passages(model: str, **more: Any) -> Body:
+    def body(query: str, texts: list[str]) -> dict[str, Any]:
+        told = {key: value(texts) if callable(value) else value for key, value in more.items()}
+        passages = [{"text": text} for text in texts]
+        return {"model": model, "query": {"text": query}, "passages": passages, **told}
+
+    return body
 
 
 # --- the tools ----------------------------------------------------------------------------------------------
@@ -238,6 +254,14 @@ RAGFLOW_XINFERENCE = Golden(
     _by_index,
     headers={**_JSON, "accept": "application/json"},
     authorization=_bearer_if_set,
+)
+
+RAGFLOW_NVIDIA = Golden(
+    "/v1/reranking",
+    _passages("nv-rerank-qa-mistral-4b:1", truncate="END", top_n=len),
+    _rankings,
+    headers={**_JSON, "accept": "application/json"},
+    logits=True,
 )
 
 RAGFLOW_SILICONFLOW = Golden(
@@ -311,52 +335,60 @@ FASTGPT = Golden("/v1/rerank", _documents("bge-reranker-v2-m3"), _fastgpt)
 
 MILVUS_VLLM = Golden("/rerank", _documents(), _by_index, authorization=_bearer_if_set)
 
-_ELASTICSEARCH = {"Content-Type": "application/json", "Request-Source": "unspecified:elasticsearch"}
+LANGCHAIN_NVIDIA = Golden(
+    "/v1/ranking",
+    _passages("nvidia/llama-3.2-nv-rerankqa-1b-v2"),
+    _rankings,
+    headers={**_JSON, "Accept": "application/json", "User-Agent": "langchain-nvidia-ai-endpoints"},
+    most=32,
+    logits=True,
+)
 
-ELASTICSEARCH_COHERE = Golden(
+
+def _of_elasticsearch(
+    path: str, body: Body, read: Read, told: str, *, source: bool = True, logits: bool = False
+) -> Golden:
+    """Return what one of its inference services sends. ``told``: where it looks for the reason of an error.
+    ``source``: whether it names itself in a header.
+    """
+    headers = {**_JSON, **({"Request-Source": "unspecified:elasticsearch"} if source else {})}
+    return Golden(path, body, read, headers=headers, refusal=lambda answer: str(answer[told]), logits=logits)
+
+
+ELASTICSEARCH_COHERE = _of_elasticsearch(
     "/v2/rerank",
     _documents("rerank-v3.5", return_documents=True, top_n=len, max_chunks_per_doc=10),
     _elasticsearch_cohere,
-    headers=_ELASTICSEARCH,
-    refusal=lambda answer: str(answer["message"]),
+    "message",
 )
-
-ELASTICSEARCH_COHERE_SHORT = Golden(
-    "/v1/rerank",
-    _documents("rerank-english-v3.0"),
-    _elasticsearch_cohere,
-    headers=_ELASTICSEARCH,
-    refusal=lambda answer: str(answer["message"]),
+ELASTICSEARCH_COHERE_SHORT = _of_elasticsearch(
+    "/v1/rerank", _documents("rerank-english-v3.0"), _elasticsearch_cohere, "message"
 )
-
-ELASTICSEARCH_HUGGING_FACE = Golden(
-    "/rerank",
-    _texts(return_text=True, top_n=3),
-    _elasticsearch_tei,
-    refusal=lambda answer: str(answer["error"]),
+ELASTICSEARCH_HUGGING_FACE = _of_elasticsearch(
+    "/rerank", _texts(return_text=True, top_n=3), _elasticsearch_tei, "error", source=False
 )
-
-ELASTICSEARCH_JINA = Golden(
+ELASTICSEARCH_JINA = _of_elasticsearch(
     "/v1/rerank",
     _documents("jina-reranker-v3", top_n=len, return_documents=True),
     _by_index,
-    headers=_ELASTICSEARCH,
-    refusal=lambda answer: str(answer["detail"]),
+    "detail",
 )
-
-ELASTICSEARCH_VOYAGE = Golden(
+ELASTICSEARCH_VOYAGE = _of_elasticsearch(
     "/v1/rerank",
     _documents("rerank-2.5", return_documents=True, top_k=len, truncation=True),
     _elasticsearch_voyage,
-    headers=_ELASTICSEARCH,
-    refusal=lambda answer: str(answer["detail"]),
+    "detail",
 )
-
-ELASTICSEARCH_VOYAGE_SHORT = Golden(
-    "/v1/rerank",
-    _documents("rerank-2.5"),
-    _elasticsearch_voyage,
-    headers=_ELASTICSEARCH,
-    refusal=lambda answer: str(answer["detail"]),
+ELASTICSEARCH_VOYAGE_SHORT = _of_elasticsearch(
+    "/v1/rerank", _documents("rerank-2.5"), _elasticsearch_voyage, "detail"
 )
 """Without the settings that may be left out, this is the request of every other service."""
+
+ELASTICSEARCH_NVIDIA = _of_elasticsearch(
+    "/v1/ranking",
+    _passages("nv-rerank-qa-mistral-4b:1"),
+    lambda answer, texts: _elasticsearch(answer["rankings"], {"logit"}, set()),
+    "detail",
+    source=False,
+    logits=True,
+)
