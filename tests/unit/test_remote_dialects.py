@@ -139,13 +139,21 @@ def test_documents_are_not_asked_back_from_jina(host: Host) -> None:
     assert served.service.bodies[0]["return_documents"] is False
 
 
-def test_a_service_of_raw_numbers_from_0_to_1_gives_probabilities(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("name", "dialect"), [("sglang", "sglang"), ("llama_cpp", "llamacpp"), ("weaviate", None)]
+)
+def test_a_service_of_raw_numbers_from_0_to_1_gives_probabilities(
+    host: Host, name: str, dialect: str | None
+) -> None:
     """Some models of SGLang and llama.cpp answer the probability of a yes: the example tells them apart."""
-    served = serve(host, "sglang")
-    served.service.spoil = lambda rows: [row | {"score": (row["score"] + 4) / 8} for row in rows]
-    with RemoteReranker(served.address, dialect="sglang", api_key=SecretStr(KEY)) as loaded:
-        scores = loaded.score(QUERY, PASSAGES)
-    assert (scores.scale, scores.values.tolist()) == ("probability", [0.75, 0.0, 1.0])
+    served = serve(host, name)
+    for named in (dialect, None):
+        served.service.spoil = lambda rows: [
+            {key: (value + 4) / 8 if "score" in key else value for key, value in row.items()} for row in rows
+        ]
+        with RemoteReranker(served.address, dialect=named, api_key=SecretStr(KEY)) as loaded:
+            scores = loaded.score(QUERY, PASSAGES)
+        assert (scores.scale, scores.values.tolist()) == ("probability", [0.75, 0.0, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,10 @@ class Trying:
     ) -> Found:
         """Return how the service is asked: for raw logits, if it gave probabilities and can give logits."""
         plain = found_by_example(service, trial.path, rows, asker.name)
+        if service.name == "tei":
+            # TEI itself is known by what it says of itself. Others that answer so may give probabilities.
+            values = values_by_index(rows, len(EXAMPLE_TEXTS), "logit", asker.name)
+            return plain._replace(scale=scale_of(values.tolist()))
         if service.name != "results" or plain.scale == "logit":
             return plain
         for other in raw_of(answer):
