@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from app_client import app_client
 from corpus import fill
 from elasticsearch import ApiError, Elasticsearch
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
+from es_rerank.cli.serve import build_service
 from es_rerank.node import Node
+from es_rerank.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +106,47 @@ def test_a_path_that_is_not_served_says_so(address: str, method: str, path: str)
 
 
 def test_an_index_with_the_name_of_a_path_may_be_looked_for(official: Elasticsearch, address: str) -> None:
-    for name in ("metrics", "info", "rescore", "rerank"):
+    for name in ("metrics", "info", "rescore", "rerank", "embed", "embeddings", "health"):
         assert not official.indices.exists(index=name)
         assert httpx.head(f"{address}/{name}").status_code == 404
 
 
 def test_a_method_that_a_served_path_does_not_take_is_405(address: str) -> None:
-    for method, path in (("GET", "/rescore"), ("DELETE", "/rerank"), ("PUT", "/_search")):
+    for method, path in (
+        ("GET", "/rescore"),
+        ("DELETE", "/rerank"),
+        ("PUT", "/embed"),
+        ("POST", "/health"),
+        ("PUT", "/_search"),
+    ):
         assert httpx.request(method, address + path).status_code == 405
+
+
+async def test_the_sidecars_own_names_may_be_those_of_indices(
+    node: Node, es: Elasticsearch, tmp_path: Path
+) -> None:
+    models = {
+        "reranker": str(tiny_cross_encoder(tmp_path / "r")),
+        "embedder": str(tiny_bi_encoder(tmp_path / "e")),
+    }
+    service = build_service(Settings(pass_through=True, log_requests=False, **models), node.url)
+    names = ("health", "embed")
+    es.options(ignore_status=404).indices.delete(index=",".join(names))
+    async with app_client(service) as caller:
+        try:
+            for name in names:
+                assert (await caller.head(f"/{name}")).status_code == 404
+                assert (await caller.put(f"/{name}", json={})).status_code == 200
+                assert (await caller.put(f"/{name}", json={})).json()["status"] == 400  # as it is there
+                assert (await caller.head(f"/{name}")).status_code == 200
+                assert (await caller.post(f"/{name}/_search", json={})).json()["hits"]["hits"] == []
+                assert name in (await caller.get(f"/{name}/_mapping")).json()
+            assert "embed" in (await caller.get("/embed")).json()
+            assert (await caller.get("/health")).content == b""
+            assert len((await caller.post("/embed", json={"inputs": ["a", "b"]})).json()) == 2
+        finally:
+            for name in names:
+                assert (await caller.delete(f"/{name}")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/..", "/%2e%2e", "/."])

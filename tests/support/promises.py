@@ -196,6 +196,20 @@ the API of text-embeddings-inference: `{"query", "texts"
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 `?model=NAME` chooses one of several models |
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
+vectors as OpenAI's API gives them, `encoding_format` `float` or `base64`.
+    tests/unit/test_vector_formats.py::test_openais_encodings
+    tests/unit/test_vector_formats.py::test_every_path_gives_the_vectors_of_passages
+    tests/unit/test_vector_clients.py::test_openais_sdk_asks_a_served_sidecar
+vectors as text-embeddings-inference gives them
+    tests/unit/test_vector_formats.py::test_every_path_gives_the_vectors_of_passages
+    tests/unit/test_vector_clients.py::test_the_client_of_the_hugging_face_hub_asks_a_served_sidecar
+vectors as Cohere's API gives them, `embedding_types` `float` and `base64`
+    tests/unit/test_vector_formats.py::test_cohere_has_vectors_by_type
+    tests/unit/test_vector_clients.py::test_coheres_sdk_asks_a_served_sidecar
+the served rerankers and embedders, as OpenAI's API lists models
+    tests/unit/test_vector_formats.py::test_the_models_are_listed_as_openai_lists_them
+200 without a body when the models can be used, else 503.
+    tests/unit/test_vector_formats.py::test_health_is_about_the_models_and_not_about_elasticsearch
 the process is alive. The second: the models are loaded, Elasticsearch serves searches
     tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
     tests/unit/test_readiness.py::test_a_sidecar_that_stops_is_not_ready
@@ -220,7 +234,20 @@ An index records the model's own name, which a request may use as well as `NAME`
     tests/unit/test_several_embedders.py::test_every_path_of_the_sidecar_takes_an_embedder_by_name
 Two embedders with one own name are refused.
     tests/unit/test_several_embedders.py::test_a_name_means_one_embedder
-Then requests to rerank and inference paths must send one of them
+Texts to embed are passages, unless the request says that they are queries:
+    tests/unit/test_vector_formats.py::test_the_words_of_every_service_tell_queries_from_passages
+A model that is not served is answered by the default embedder.
+    tests/unit/test_vector_formats.py::test_a_model_is_chosen_by_name_and_an_unknown_one_is_answered_by_the_default
+`x-rerank-model` names the model that answered, and `x-rerank-ignored` the keys that have no effect.
+    tests/unit/test_vector_formats.py::test_leaving_out_or_adding_keys_never_changes_the_format
+Ids of tokens, other `dimensions` than the model's, and types other than float32 are refused.
+    tests/unit/test_vector_formats.py::test_what_is_no_text_is_refused_in_the_format_of_the_path
+    tests/unit/test_vector_formats.py::test_other_dimensions_and_other_types_are_refused
+    tests/unit/test_vector_formats.py::test_openais_encodings
+`GET /health`, `GET /info` and `POST /embed` are the sidecar's also with `--pass-through`.
+    tests/node/test_existence.py::test_the_sidecars_own_names_may_be_those_of_indices
+Then requests to rerank, embedding and inference paths must send one of them
+    tests/unit/test_vector_formats.py::test_errors_are_in_the_format_of_the_path
     tests/node/test_gateway.py::test_keys_of_the_sidecar_guard_models_and_never_searches
 `es-rerank key NAME` makes a key and prints it with its table
     tests/unit/test_role_and_key.py::test_a_key_is_printed_once_and_its_table_holds_its_hash

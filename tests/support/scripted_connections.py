@@ -138,7 +138,7 @@ async def settle() -> None:
 
 def begun(script: Script, length: int) -> tuple[Connection, Transport]:
     connection, transport = script.connection()
-    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % length)
+    connection.data_received(b"POST /work HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % length)
     return connection, transport
 
 

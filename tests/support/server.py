@@ -46,9 +46,9 @@ def sidecar(
 
 
 @contextmanager
-def serving(app: Starlette, port: int) -> Iterator[str]:
+def serving(app: Starlette, port: int, ready: str = "/readyz") -> Iterator[str]:
     """Serve the application of a sidecar from a thread until the block ends; yields its address, once it is
-    ready.
+    ready: ``ready`` answers with 200.
 
     Its models may be objects of this process.
     """
@@ -58,7 +58,7 @@ def serving(app: Starlette, port: int) -> Iterator[str]:
         thread.start()
         try:
             address = f"http://127.0.0.1:{port}"
-            until(lambda: httpx.get(f"{address}/readyz", timeout=60).status_code == 200)
+            until(lambda: httpx.get(f"{address}{ready}", timeout=60).status_code == 200)
             yield address
         finally:
             server.should_exit = True

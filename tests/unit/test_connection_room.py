@@ -126,11 +126,12 @@ async def test_when_all_are_busy_others_are_refused_and_health_is_answered(scrip
     await settle()
     assert script.all.figures().busy == LIMITS.busy
     late = asked(script, b"/late")
-    probes = [asked(script, path) for path in (b"/healthz", b"/readyz?x=1", b"/metrics", b"/_rerank/status")]
+    paths = (b"/health", b"/healthz", b"/readyz?x=1", b"/metrics", b"/_rerank/status")
+    probes = [asked(script, path) for path in paths]
     head = asked(script, b"/late", method=b"HEAD")
     await settle()
     assert "max_connections" in refused(late, 503, "unavailable_exception")
-    assert [parsed(probe.written)[0] for probe in probes] == [200] * 4
+    assert [parsed(probe.written)[0] for probe in probes] == [200] * 5
     status, headers, body = parsed(head.written)
     assert (status, headers["retry-after"], body) == (503, "1", b"")
 

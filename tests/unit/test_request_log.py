@@ -125,7 +125,7 @@ async def test_health_checks_are_logged_when_they_fail_only(log: Lines) -> None:
     down = False
     async with observed(Observing(log_requests=True), answer=answer) as (caller, _):
         log.lines.clear()
-        for path in ("/healthz", "/readyz", "/metrics", "/_rerank/metrics"):
+        for path in ("/health", "/healthz", "/readyz", "/metrics", "/_rerank/metrics"):
             assert (await caller.get(path)).status_code == 200
         assert log.lines == []
     down = True

@@ -17,9 +17,11 @@ from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import load_embedder
 from es_rerank.cli.serve import build_service
+from es_rerank.errors import DeadlineError, EsRerankError, OverloadError, ScoreError
 from es_rerank.models import Embedder
 from es_rerank.settings import Settings
 from es_rerank.sidecar.service import Service
+from es_rerank.testing import HashEmbedder
 
 TEXTS = ["the king signed", "it rained", "Ünïcödé 王"]
 LONG = "word " * 200
@@ -372,6 +374,57 @@ async def test_the_models_are_not_there_yet(folders: list[Path], path: str) -> N
         answer = await caller.post(path, json={PATHS[path]: TEXTS})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "still loading" in message_in(answer.json())
+
+
+class Failing:
+    """An embedder of a user that fails, with what ``fault`` holds."""
+
+    name, dims, fault = "failing", 4, EsRerankError("")
+
+    def embed(self, texts: Any, *, purpose: str = "passage") -> Any:
+        raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "tei_status", "tei_type", "kind"),
+    [
+        (OverloadError("much waits", retry_after_s=7), 429, 429, "Overloaded", "requests"),
+        (DeadlineError("it came"), 504, 504, "Backend", "server_error"),
+        (ScoreError("not finite"), 500, 424, "Backend", "server_error"),
+        (ValueError("secret text"), 500, 424, "Backend", "server_error"),
+    ],
+)
+async def test_failures_of_a_model_are_told_in_the_format_of_the_path(
+    folders: list[Path], fault: Exception, status: int, tei_status: int, tei_type: str, kind: str
+) -> None:
+    service = service_of(folders)
+    load = service.load
+    embedder = Failing()
+    embedder.fault = fault  # type: ignore[assignment]
+    service.load = lambda: (service_rerankers(load), embedder)
+    async with app_client(service, raise_app_exceptions=False) as caller:
+        for path, key in PATHS.items():
+            answer = await caller.post(path, json={key: TEXTS})
+            is_tei = path in ("/embed", "/")
+            assert answer.status_code == (tei_status if is_tei else status)
+            assert "secret" not in answer.text
+            said = answer.json()["error_type"] if is_tei else answer.json()["error"]["type"]
+            assert said == (tei_type if is_tei else kind)
+            if status == 429:
+                assert answer.headers["retry-after"] == "7"
+
+
+async def test_a_users_own_embedder_answers(folders: list[Path]) -> None:
+    service, own = service_of(folders), HashEmbedder()
+    load = service.load
+    service.load = lambda: (service_rerankers(load), {"own": own})
+    async with app_client(service) as caller:
+        for path, key in PATHS.items():
+            answer = await caller.post(path, json={key: TEXTS, "truncate": False})
+            assert np.allclose(vectors_in(path, answer.json()), own.embed(TEXTS))
+            assert answer.headers["x-rerank-model"] == "own"
+        about = (await caller.get("/info", params={"model": "own"})).json()
+        assert (about["model_id"], "max_input_length" in about) == (own.name, False)
 
 
 async def test_a_sidecar_without_an_embedder_says_so(folders: list[Path]) -> None:

@@ -21,7 +21,7 @@ from ..record import Record
 from .log import ecs, moment
 from .log_stream import LogStream
 
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/_rerank/metrics"})
+_QUIET = frozenset({"/health", "/healthz", "/readyz", "/metrics", "/_rerank/metrics"})
 """Routes that machines ask every few seconds. They are logged when they fail."""
 
 _MOST_OPAQUE = 64

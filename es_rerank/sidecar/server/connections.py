@@ -14,7 +14,9 @@ from .progress import ConnectionLimits
 if TYPE_CHECKING:
     from .protocol import Connection
 
-PROBES = frozenset({b"/healthz", b"/readyz", b"/metrics", b"/_rerank/metrics", b"/_rerank/status"})
+PROBES = frozenset(
+    {b"/health", b"/healthz", b"/readyz", b"/metrics", b"/_rerank/metrics", b"/_rerank/status"}
+)
 """Paths that say how the sidecar is. They are answered when all connections are busy, and when it stops."""
 
 RETRY_BUSY_S = 1

@@ -2,7 +2,7 @@
 
 uvicorn reads HTTP with h11 and calls the application. It has no limit of time for a request or for a caller
 that does not read its answer, and no bound on connections. These are here, and so are the answers that no
-application can give: in the format of a rerank path, else in Elasticsearch's.
+application can give: in the format of the path that is asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER, HIGH_WATER_LIMIT, 
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from ...dialects.failures import failure_of
-from ...dialects.table import dialect_on
+from ...dialects.paths import spoken_at
 from ...errors import (
     EsRerankError,
     LargeHeadersError,
@@ -305,7 +305,7 @@ class Connection(H11Protocol):
         """Return the body of an error, in the format of the path if the head of the request is read."""
         if self.scope is None or self._head_since is not None:
             return error_body(error)
-        spoken = dialect_on(self.scope["raw_path"].decode("latin-1").rstrip("/"))
+        spoken = spoken_at(self.scope["raw_path"].decode("latin-1"), self.scope["method"])
         if spoken is None:
             return error_body(error)
         return spoken.error(message_of(error), failure_of(error), outcome_of(error).status)
