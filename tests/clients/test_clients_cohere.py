@@ -25,7 +25,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("apis", "cohere_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("Cohere's Python SDK, `Client` and `AsyncClient`", "Cohere v1", "cohere", "apis")
+@client("Cohere's Python SDK, Client and AsyncClient", "Cohere v1", "cohere", "apis")
 @pytest.mark.parametrize("case", ["v1_strings", "v1_without_model", "v1_with_key", "v1_async"])
 def test_cohere_v1_ranks_all_documents(case: str, got: OUTCOMES, ranking: Ranking) -> None:
     answer = got[case]
@@ -52,7 +52,7 @@ def test_cohere_v1_ranks_by_the_fields_that_are_named(got: OUTCOMES, open_sideca
     ]
 
 
-@client("Cohere's Python SDK, `ClientV2` and `AsyncClientV2`", "Cohere v2", "cohere", "apis")
+@client("Cohere's Python SDK, ClientV2 and AsyncClientV2", "Cohere v2", "cohere", "apis")
 @pytest.mark.parametrize(
     ("case", "top"),
     [("v2_strings", None), ("v2_top", 2), ("v2_empty_key", None), ("v2_with_key", None), ("v2_async", 3)],

@@ -37,7 +37,7 @@ def keyed(keyed_sidecar: str) -> Iterator[Elasticsearch]:
 
 
 @client(
-    "Elasticsearch's Python client, `inference`", "Elasticsearch inference", "elasticsearch", "pyproject.toml"
+    "Elasticsearch's Python client, inference", "Elasticsearch inference", "elasticsearch", "pyproject.toml"
 )
 def test_elasticsearchs_client_ranks_and_embeds(
     keyed: Elasticsearch, open_sidecar: str, ranking: Ranking

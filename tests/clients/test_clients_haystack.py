@@ -28,7 +28,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("haystack", "haystack_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("Haystack, `CohereRanker`", "Cohere v2", "cohere-haystack", "haystack")
+@client("Haystack, CohereRanker", "Cohere v2", "cohere-haystack", "haystack")
 @pytest.mark.parametrize(("case", "top"), [("cohere", None), ("cohere_top", 2), ("cohere_async", None)])
 def test_haystacks_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     assert_ranked(got[case]["results"], ranking, top)
@@ -40,7 +40,7 @@ def test_haystacks_fields_are_read_before_the_text(got: OUTCOMES, open_sidecar: 
     assert_ranked(got["cohere_meta"]["results"], scores_of(open_sidecar, sent))
 
 
-@client("Haystack, `HuggingFaceTEIRanker`", "TEI", "huggingface-api-haystack", "haystack")
+@client("Haystack, HuggingFaceTEIRanker", "TEI", "huggingface-api-haystack", "haystack")
 @pytest.mark.parametrize(
     ("case", "top"),
     [("tei", None), ("tei_top", 2), ("tei_cut", None), ("tei_async", None)],
@@ -58,7 +58,7 @@ def test_haystacks_tei_gives_logits_when_asked(got: OUTCOMES, ranking: Ranking) 
     assert min(scores) < 0 < math.inf > max(scores) > 1
 
 
-@client("Haystack, `JinaRanker`", "Jina", "jina-haystack", "haystack")
+@client("Haystack, JinaRanker", "Jina", "jina-haystack", "haystack")
 def test_haystacks_jina_ranks(got: OUTCOMES, ranking: Ranking) -> None:
     for case, top in (("jina", None), ("jina_async", 2)):
         assert_ranked(got[case]["results"], ranking, top)
@@ -70,10 +70,10 @@ def test_haystacks_jina_ranks(got: OUTCOMES, ranking: Ranking) -> None:
 
 
 @client(
-    "Haystack, `OpenAITextEmbedder`, `OpenAIDocumentEmbedder`", "OpenAI embeddings", "haystack-ai", "haystack"
+    "Haystack, OpenAITextEmbedder, OpenAIDocumentEmbedder", "OpenAI embeddings", "haystack-ai", "haystack"
 )
 @client(
-    "Haystack, `HuggingFaceAPITextEmbedder`, `HuggingFaceAPIDocumentEmbedder`",
+    "Haystack, HuggingFaceAPITextEmbedder, HuggingFaceAPIDocumentEmbedder",
     "TEI embeddings",
     "huggingface-api-haystack",
     "haystack",

@@ -26,7 +26,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("langchain", "langchain_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("LangChain, `CohereRerank`", "Cohere v2", "langchain-cohere", "langchain")
+@client("LangChain, CohereRerank", "Cohere v2", "langchain-cohere", "langchain")
 @pytest.mark.parametrize(
     ("case", "top"),
     [("cohere_default_top", 3), ("cohere_all", None), ("cohere_open", 3), ("cohere_async", 3)],
@@ -43,7 +43,7 @@ def test_langchains_dicts_are_ranked_as_the_yaml_that_it_sends(got: OUTCOMES, op
     assert_ranked(got["cohere_dict_fields"]["results"], scores_of(open_sidecar, text_only))
 
 
-@client("LangChain, `VoyageAIRerank`", "Voyage", "langchain-voyageai", "langchain")
+@client("LangChain, VoyageAIRerank", "Voyage", "langchain-voyageai", "langchain")
 @pytest.mark.parametrize(("case", "top"), [("voyage", None), ("voyage_top", 2), ("voyage_async", None)])
 def test_langchains_voyage_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     assert_ranked(got[case]["results"], ranking, top)
@@ -51,7 +51,7 @@ def test_langchains_voyage_ranks(case: str, top: int | None, got: OUTCOMES, rank
     assert all(isinstance(count, int) for count in got[case]["tokens"])
 
 
-@client("LangChain, `OpenAIEmbeddings`", "OpenAI embeddings", "langchain-openai", "langchain")
+@client("LangChain, OpenAIEmbeddings", "OpenAI embeddings", "langchain-openai", "langchain")
 def test_langchains_openai_embeds(got: OUTCOMES, open_sidecar: str) -> None:
     for case in ("openai_documents", "openai_async"):
         assert_vectors(got[case], open_sidecar, DOCUMENTS)

@@ -37,13 +37,13 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("apis", "litellm_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("LiteLLM, `cohere/`", "Cohere v2", "litellm", "apis")
-@client("LiteLLM, `azure_ai/`, `litellm_proxy/`", "Cohere v1", "litellm", "apis")
-@client("LiteLLM, `infinity/` with `return_documents=False`", "infinity", "litellm", "apis")
-@client("LiteLLM, `huggingface/`", "TEI", "litellm", "apis")
-@client("LiteLLM, `hosted_vllm/`", "vLLM", "litellm", "apis")
-@client("LiteLLM, `jina_ai/`, `together_ai/`, `scaleway/`", "Jina", "litellm", "apis")
-@client("LiteLLM, `voyage/`", "Voyage", "litellm", "apis")
+@client("LiteLLM, cohere/", "Cohere v2", "litellm", "apis")
+@client("LiteLLM, azure_ai/, litellm_proxy/", "Cohere v1", "litellm", "apis")
+@client("LiteLLM, infinity/ with return_documents=False", "infinity", "litellm", "apis")
+@client("LiteLLM, huggingface/", "TEI", "litellm", "apis")
+@client("LiteLLM, hosted_vllm/", "vLLM", "litellm", "apis")
+@client("LiteLLM, jina_ai/, together_ai/, scaleway/", "Jina", "litellm", "apis")
+@client("LiteLLM, voyage/", "Voyage", "litellm", "apis")
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_litellm_ranks(provider: str, got: OUTCOMES, ranking: Ranking) -> None:
     indices = got[f"{provider} indices"]
@@ -77,7 +77,7 @@ def test_litellm_raises_its_own_exceptions(provider: str, got: OUTCOMES) -> None
 
 
 @client(
-    "LiteLLM, embeddings of `openai/`, `hosted_vllm/`, `infinity/`, `jina_ai/`, `voyage/`",
+    "LiteLLM, embeddings of openai/, hosted_vllm/, infinity/, jina_ai/, voyage/",
     "OpenAI embeddings",
     "litellm",
     "apis",

@@ -25,7 +25,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("llama_index", "llama_index_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("LlamaIndex, `CohereRerank`", "Cohere v2", "llama-index-postprocessor-cohere-rerank", "llama_index")
+@client("LlamaIndex, CohereRerank", "Cohere v2", "llama-index-postprocessor-cohere-rerank", "llama_index")
 @pytest.mark.parametrize(("case", "top"), [("cohere", None), ("cohere_top", 2), ("cohere_async", None)])
 def test_llama_indexs_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     assert_ranked(got[case]["results"], ranking, top)
@@ -33,7 +33,7 @@ def test_llama_indexs_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ra
 
 
 @client(
-    "LlamaIndex, `TextEmbeddingInference` (reranking)",
+    "LlamaIndex, TextEmbeddingInference (reranking)",
     "TEI",
     "llama-index-postprocessor-tei-rerank",
     "llama_index",
@@ -48,7 +48,7 @@ def test_llama_indexs_tei_ranks(case: str, top: int | None, got: OUTCOMES, ranki
     assert got[case]["pages"] == [place for place, _ in ranking[:top]]
 
 
-@client("LlamaIndex, `JinaRerank`", "Jina", "llama-index-postprocessor-jinaai-rerank", "llama_index")
+@client("LlamaIndex, JinaRerank", "Jina", "llama-index-postprocessor-jinaai-rerank", "llama_index")
 @pytest.mark.parametrize(("case", "top"), [("jina", None), ("jina_top", 2)])
 def test_llama_indexs_jina_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     assert_ranked(got[case]["results"], ranking, top)
@@ -56,7 +56,7 @@ def test_llama_indexs_jina_ranks(case: str, top: int | None, got: OUTCOMES, rank
 
 
 @client(
-    "LlamaIndex, `XinferenceRerank`",
+    "LlamaIndex, XinferenceRerank",
     "Xinference",
     "llama-index-postprocessor-xinference-rerank",
     "llama_index",
@@ -69,7 +69,7 @@ def test_llama_indexs_xinference_ranks(case: str, top: int | None, got: OUTCOMES
 
 
 @client(
-    "LlamaIndex, `TextEmbeddingsInference` (embeddings)",
+    "LlamaIndex, TextEmbeddingsInference (embeddings)",
     "TEI embeddings",
     "llama-index-embeddings-text-embeddings-inference",
     "llama_index",
@@ -81,7 +81,7 @@ def test_llama_indexs_tei_embeds(got: OUTCOMES, open_sidecar: str) -> None:
 
 
 @client(
-    "LlamaIndex, `OpenAILikeEmbedding`",
+    "LlamaIndex, OpenAILikeEmbedding",
     "OpenAI embeddings",
     "llama-index-embeddings-openai-like",
     "llama_index",

@@ -19,7 +19,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("apis", "openai_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("OpenAI's Python SDK, `embeddings`", "OpenAI embeddings", "openai", "apis")
+@client("OpenAI's Python SDK, embeddings", "OpenAI embeddings", "openai", "apis")
 @pytest.mark.parametrize(
     ("case", "count"),
     [("as_base64", 5), ("as_floats", 5), ("one_text", 1), ("with_key", 5), ("asynchronous", 5)],
@@ -33,7 +33,7 @@ def test_openai_embeds(case: str, count: int, got: OUTCOMES, open_sidecar: str) 
     assert answer["embeddings"] == got["as_floats"]["embeddings"][:count], "base64 holds the same numbers"
 
 
-@client("OpenAI's Python SDK, `models`", "OpenAI models", "openai", "apis")
+@client("OpenAI's Python SDK, models", "OpenAI models", "openai", "apis")
 def test_openai_lists_models(got: OUTCOMES) -> None:
     named = got["models"]
     assert {row["object"] for row in named} == {"model"}

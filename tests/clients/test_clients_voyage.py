@@ -26,7 +26,7 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
     return outcomes("apis", "voyage_calls.py", open_sidecar, keyed_sidecar)
 
 
-@client("Voyage's Python SDK, `rerank`", "Voyage", "voyageai", "apis")
+@client("Voyage's Python SDK, rerank", "Voyage", "voyageai", "apis")
 @pytest.mark.parametrize(
     ("case", "top"), [("rerank", None), ("rerank_top", 2), ("rerank_with_key", None), ("rerank_async", 3)]
 )
@@ -52,7 +52,7 @@ def test_voyage_raises_its_own_exceptions(got: OUTCOMES) -> None:
     assert_refused(got["rerank_too_many"], "APIError", TOO_MANY, status=413)
 
 
-@client("Voyage's Python SDK, `embed`", "OpenAI embeddings", "voyageai", "apis")
+@client("Voyage's Python SDK, embed", "OpenAI embeddings", "voyageai", "apis")
 def test_voyage_embeds(got: OUTCOMES, open_sidecar: str) -> None:
     for case in ("embed_documents", "embed_async"):
         assert_vectors(got[case]["embeddings"], open_sidecar, DOCUMENTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from client_environments import CLIENTS, ROOT, version
@@ -47,27 +47,37 @@ def client(
 def rows() -> Iterator[Row]:
     """Yield the rows in the order of the files and tests."""
     for path in sorted(CLIENTS.glob("test_*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        names = _constants(body)
+        for node in body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                yield from map(_row(node.name), filter(_is_client, node.decorator_list))
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "client":
+                        yield _row(node.name, decorator, names)
 
 
-def _is_client(decorator: ast.expr) -> bool:
-    return isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "client"
+def _constants(body: list[ast.stmt]) -> dict[str, ast.expr]:
+    """Return what the names of a file stand for that are assigned once, at its top level."""
+    return {
+        target.id: node.value
+        for node in body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
-def _row(test: str) -> Callable[[ast.expr], Row]:
-    def row(decorator: ast.expr) -> Row:
-        assert isinstance(decorator, ast.Call)
-        words = dict(zip(("name", "dialect", "package", "environment"), decorator.args, strict=False))
-        words.update({str(word.arg): word.value for word in decorator.keywords})
-        told = {name: ast.literal_eval(word) for name, word in words.items()}
-        golden = bool(told.pop("golden", False))
-        found = told["environment"] if golden else _version(told["environment"], told["package"])
-        tried = GOLDEN if golden else f"`{told['package']}`"
-        return Row(told["name"], told["dialect"], found, tried, test)
-
-    return row
+def _row(test: str, decorator: ast.Call, names: Mapping[str, ast.expr]) -> Row:
+    words = dict(zip(("name", "dialect", "package", "environment"), decorator.args, strict=False))
+    words.update({str(word.arg): word.value for word in decorator.keywords})
+    told = {
+        key: ast.literal_eval(names[word.id] if isinstance(word, ast.Name) else word)
+        for key, word in words.items()
+    }
+    package, environment = told["package"], told["environment"]
+    if told.get("golden"):
+        return Row(told["name"], told["dialect"], environment, f"{GOLDEN}, from `{package}`", test)
+    return Row(told["name"], told["dialect"], _version(environment, package), f"`{package}`", test)
 
 
 def _version(environment: str, package: str) -> str:
