@@ -82,28 +82,33 @@ def _inference(query: str, texts: Sequence[str], model: str | None) -> dict[str,
 
 # --- answers ------------------------------------------------------------------------------------------------
 
+_RELEVANCE, _SCORE = ("relevance_score", "score"), ("score", "relevance_score")
+"""Names of a score, the service's own first. Some servers that follow its format have the other one."""
 
-def _listed(answer: object, score: str) -> list[Row] | None:
-    """Return the rows of a list of objects that hold ``score``; None for anything else."""
+
+def _listed(answer: object, *names: str) -> list[Row] | None:
+    """Return the rows of a list of objects with an index and a score under one of ``names``; None for
+    anything else.
+    """
     if not isinstance(answer, list):
         return None
     # One row tells the format. Rows that differ from it are found by the check of indices and scores.
-    if answer and not any(isinstance(row, Mapping) and {"index", score} <= set(row) for row in answer):
+    rows = [row if isinstance(row, Mapping) else {} for row in answer]
+    told = next((name for name in names if any({"index", name} <= set(row) for row in rows)), None)
+    if answer and told is None:
         return None
-    return [
-        (row.get("index"), row.get(score)) if isinstance(row, Mapping) else (None, None) for row in answer
-    ]
+    return [(row.get("index"), row.get(told)) for row in rows]
 
 
 def _bare(answer: object, texts: Sequence[str]) -> list[Row] | None:  # noqa: ARG001 the rows have indices
-    return _listed(answer, "score")
+    return _listed(answer, *_SCORE)
 
 
-def _under(key: str, score: str) -> Read:
-    """Return what reads an object whose rows are under ``key``, each with an index and ``score``."""
+def _under(key: str, *names: str) -> Read:
+    """Return what reads an object whose rows are under ``key``, with a score under one of ``names``."""
 
     def read(answer: object, texts: Sequence[str]) -> list[Row] | None:  # noqa: ARG001 the rows have indices
-        return _listed(answer.get(key), score) if isinstance(answer, Mapping) else None
+        return _listed(answer.get(key), *names) if isinstance(answer, Mapping) else None
 
     return read
 
@@ -126,7 +131,7 @@ def _by_text(answer: object, texts: Sequence[str]) -> list[Row] | None:
     return found
 
 
-_RESULTS = _under("results", "relevance_score")
+_RESULTS = _under("results", *_RELEVANCE)
 
 SERVICES = (
     # huggingface/text-embeddings-inference, router/src/http; a sidecar of ours; llama.cpp, tools/server
@@ -149,14 +154,14 @@ SERVICES = (
         "voyage",
         "/v1/rerank",
         _documents(truncation=True),
-        _under("data", "relevance_score"),
+        _under("data", *_RELEVANCE),
         "probability",
         needs_model=True,
         most=1_000,
     ),
     # vllm-project/vllm, vllm/entrypoints/pooling; a release that does not know the keys gives probabilities
     Service("vllm", "/rerank", _documents(**_RAW_OF_VLLM), _RESULTS),
-    Service("score", "/score", _pairs, _under("data", "score")),
+    Service("score", "/score", _pairs, _under("data", *_SCORE)),
     # michaelfeil/infinity, infinity_emb/fastapi_schemas/pymodels.py
     Service("infinity", "/rerank", _documents(raw_scores=True), _RESULTS, most=2_048),
     # ggml-org/llama.cpp, tools/server: raw outputs, which are probabilities for some models
@@ -172,7 +177,7 @@ SERVICES = (
         "elasticsearch",
         "/_inference/rerank",
         _inference,
-        _under("rerank", "relevance_score"),
+        _under("rerank", *_RELEVANCE),
         names_model=False,
         authorization="ApiKey",
     ),

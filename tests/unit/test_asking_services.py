@@ -108,6 +108,19 @@ def test_a_row_that_is_none_is_found(service: Any) -> None:
     assert found is None or found[1] == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("results", {"results": [{"index": 0, "score": 1.5}]}),
+        ("results", {"results": [{"index": 0, "score": 9, "relevance_score": 1.5}]}),
+        ("voyage", {"data": [{"index": 0, "score": 1.5}]}),
+        ("sglang", [{"index": 0, "relevance_score": 1.5}]),
+    ],
+)
+def test_servers_that_call_a_score_otherwise_are_read(name: str, answer: Any) -> None:
+    assert BY_NAME[name].read(answer, ["a"]) == [(0, 1.5)]
+
+
 def test_equal_texts_of_weaviate_have_a_score_each() -> None:
     scores = [{"document": text, "score": float(place)} for place, text in enumerate("aba")]
     rows = BY_NAME["weaviate"].read({"scores": scores}, ["a", "b", "a"])
