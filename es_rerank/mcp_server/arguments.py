@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..defaults import MAX_QUERY_CHARACTERS
 from ..errors import RequestError
+from ..text.pairs import well_formed
 from .answers import in_a_line
 
 T = TypeVar("T", bound=BaseModel)
@@ -65,12 +66,18 @@ def ask_schema(indices: Sequence[str]) -> dict[str, Any]:
 
 
 def read_arguments(given: Mapping[str, Any], model: type[T]) -> T:
-    """Return the arguments of a tool. An argument that is null counts as one that is left out.
+    """Return the arguments of a tool. An argument that is null counts as one that is left out. Half a
+    surrogate pair in a text, which no encoding can write, becomes U+FFFD.
 
     Raises RequestError, which names the argument, for one that is missing, unknown or of a wrong type.
     """
+    whole = {
+        well_formed(name): well_formed(value) if isinstance(value, str) else value
+        for name, value in given.items()
+        if value is not None
+    }
     try:
-        return model.model_validate({name: value for name, value in given.items() if value is not None})
+        return model.model_validate(whole)
     except ValidationError as error:
         first = error.errors()[0]
         name = in_a_line(str(first["loc"][0])[:_SHOWN])
@@ -79,7 +86,7 @@ def read_arguments(given: Mapping[str, Any], model: type[T]) -> T:
             raise RequestError(f"there is no argument [{name}]; the arguments are {known}") from None
         if first["type"] == "missing":
             raise RequestError(f"the argument [{name}] is missing; the arguments are {known}") from None
-        found = repr(first["input"])
+        found = well_formed(repr(first["input"]))
         found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}…"
         raise RequestError(f"argument [{name}]: {first['msg']} (found {found})") from None
 

