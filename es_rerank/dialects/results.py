@@ -1,4 +1,4 @@
-"""One object that the clients of Cohere (v1 and v2), Jina, Voyage, vLLM, llama.cpp and infinity all read.
+"""One object that the clients of Cohere (v1 and v2), Jina, Voyage, vLLM and llama.cpp all read.
 
 Their requests hold ``query`` and ``documents``, and cannot be told apart where the optional keys are left
 out. So one answer holds what each of them looks for: ``results`` as in Cohere, and the same rows in ``data``

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import AmbiguousRequestError
-from . import nvidia, pairs, results, tei, weaviate
+from . import infinity, nvidia, pairs, results, tei, weaviate
 from .failures import Failure
 from .request import Asked, Scored
 
@@ -45,6 +45,7 @@ DIALECTS = (
     Dialect(
         "nvidia", ("/v1/ranking",), ("/v1/reranking",), "passages", nvidia.read, nvidia.write, results.error
     ),
+    Dialect("infinity", ("/infinity/rerank",), (), None, infinity.read, infinity.write, infinity.error),
     Dialect("weaviate", ("/weaviate/rerank",), (), None, weaviate.read, weaviate.write, weaviate.error),
 )
 """Every format. Only keys that a request cannot do without tell them apart, so that a request with fewer

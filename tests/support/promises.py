@@ -189,13 +189,27 @@ the served models, the default reranker first
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 returns the same response in the new order
     tests/node/test_sidecar.py::test_rescore_reorders_a_response_and_keeps_the_rest
-the API of text-embeddings-inference: `{"query", "texts"
+With `documents` in the body: one object that the clients of Cohere, Jina, Voyage, vLLM
+    tests/unit/test_rerank_paths.py::test_an_object_holds_what_every_client_reads
+    tests/unit/test_dialects.py::test_documents_come_back_as_each_client_expects_them
+    tests/clients/test_clients_cohere.py::test_cohere_v2_ranks
+    tests/clients/test_clients_voyage.py::test_voyage_ranks
+    tests/clients/test_clients_litellm.py::test_litellm_ranks
+With `texts`: the list of text-embeddings-inference. With both: 400
     tests/node/test_sidecar.py::test_tei_rerank_orders_and_scores
-    tests/node/test_sidecar.py::test_tei_says_which_texts_were_cut
-    tests/node/test_sidecar.py::test_tei_errors_have_teis_shape
-    tests/node/test_sidecar.py::test_several_models_are_served_by_name
-`?model=NAME` chooses one of several models |
-    tests/node/test_sidecar.py::test_several_models_are_served_by_name
+    tests/unit/test_dialects.py::test_texts_and_documents_together_are_refused_in_the_format_of_the_path
+vLLM's scores of pairs, `{"text_1", "text_2"}` or `{"queries", "documents"}`
+    tests/unit/test_rerank_paths.py::test_pairs_have_the_scores_of_their_own_queries
+    tests/unit/test_dialects.py::test_pairs_are_one_with_many_or_one_with_one
+what NVIDIA's clients ask for: logits of `passages`.
+    tests/unit/test_rerank_paths.py::test_every_format_gives_the_scores_of_the_model_bit_for_bit
+    tests/clients/test_golden_requests.py::test_langchain_nvidia
+as `/rerank` with `documents`, but documents come back as strings
+    tests/unit/test_rerank_paths.py::test_infinitys_documents_come_back_as_strings
+what Weaviate's module `reranker-transformers` asks for
+    tests/unit/test_rerank_paths.py::test_weaviate_gets_the_scores_in_the_order_of_its_documents
+what text-embeddings-inference tells about a model; `?model=NAME` names one
+    tests/unit/test_vector_formats.py::test_info_tells_what_tei_tells
 vectors as OpenAI's API gives them, `encoding_format` `float` or `base64`.
     tests/unit/test_vector_formats.py::test_openais_encodings
     tests/unit/test_vector_formats.py::test_every_path_gives_the_vectors_of_passages
@@ -234,6 +248,35 @@ An index records the model's own name, which a request may use as well as `NAME`
     tests/unit/test_several_embedders.py::test_every_path_of_the_sidecar_takes_an_embedder_by_name
 Two embedders with one own name are refused.
     tests/unit/test_several_embedders.py::test_a_name_means_one_embedder
+On the paths of other rerank servers only `texts`, `documents` and `passages` tell the formats apart
+    tests/unit/test_dialects.py::test_leaving_out_optional_keys_never_changes_the_format
+    tests/unit/test_dialects.py::test_the_order_of_keys_means_nothing
+The scores are probabilities, 0..1, for every document, the best first.
+    tests/unit/test_rerank_paths.py::test_every_format_gives_the_scores_of_the_model_bit_for_bit
+`top_n` or `top_k` asks for fewer documents
+    tests/unit/test_rerank_paths.py::test_fewer_results_are_the_first_of_all_results
+A `model` that is not served is answered by the default reranker, `?model=NAME` is then refused.
+    tests/unit/test_rerank_paths.py::
+        test_a_name_in_the_body_chooses_a_served_model_and_else_the_default_answers
+    tests/unit/test_rerank_paths.py::test_the_query_parameter_names_a_served_model
+    tests/node/test_sidecar.py::test_several_models_are_served_by_name
+Errors have the format of the request, or that of the path if the body cannot be read.
+    tests/unit/test_rerank_paths.py::test_errors_are_told_in_the_format_of_the_path
+    tests/unit/test_rerank_paths.py::test_what_the_model_cannot_do_is_told_in_the_callers_format
+    tests/unit/test_connection_clocks.py::test_a_body_that_stops_is_refused_in_the_format_of_its_path
+A null is the same as no value, booleans and numbers may be strings
+    tests/unit/test_dialects.py::test_null_is_the_same_as_no_value
+    tests/unit/test_dialects.py::test_a_value_that_cannot_be_meant_is_refused_by_its_key
+    tests/unit/test_dialects.py::test_a_document_is_a_text_or_an_object
+Those without effect are named in the header `x-rerank-ignored`
+    tests/unit/test_dialects.py::test_every_key_has_an_effect_or_is_named
+    tests/unit/test_rerank_paths.py::test_keys_without_effect_are_named
+`usage` counts the tokens that models of the sidecar read for the request.
+    tests/unit/test_rerank_paths.py::test_usage_counts_the_tokens_that_the_model_read
+A text that is longer than the model's window is read in parts, at most ten
+    tests/unit/test_rerank_paths.py::test_a_long_text_is_read_in_parts_unless_it_is_to_be_cut
+    tests/unit/test_rerank_paths.py::test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused
+    tests/unit/test_dialects.py::test_how_much_of_a_long_text_is_read
 Texts to embed are passages, unless the request says that they are queries:
     tests/unit/test_vector_formats.py::test_the_words_of_every_service_tell_queries_from_passages
 A model that is not served is answered by the default embedder.

@@ -58,7 +58,7 @@ def needed(path: str, texts: list[Any], key: str) -> dict[str, Any]:
         return {"text_1": "q", "text_2": texts}
     if path == "/v1/ranking":
         return {"query": {"text": "q"}, "passages": texts}
-    return {"query": "q", ("documents" if "weaviate" in path else key): texts}
+    return {"query": "q", (key if path in SHARED else "documents"): texts}
 
 
 def shape_of(value: Any) -> Any:
@@ -141,8 +141,9 @@ def test_texts_and_documents_together_are_refused_in_the_format_of_the_path(path
 
 def test_each_path_has_one_format_of_its_own() -> None:
     assert len(PATHS) == len(set(PATHS))
-    assert set(PATHS) == {*SHARED, "/score", "/v1/score", "/v1/ranking", "/weaviate/rerank"}
-    assert [dialect.name for dialect in DIALECTS] == ["tei", "results", "score", "nvidia", "weaviate"]
+    own = {"/score", "/v1/score", "/v1/ranking", "/infinity/rerank", "/weaviate/rerank"}
+    assert set(PATHS) == {*SHARED, *own}
+    assert len({dialect.name for dialect in DIALECTS}) == len(DIALECTS)
     assert dialect_on("/_search") is None
 
 

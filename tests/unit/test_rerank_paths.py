@@ -78,10 +78,11 @@ def scores_in(answer: Any, count: int) -> dict[int, float]:
     """Return the scores of an answer in any format, by position."""
     if isinstance(answer, list):
         return {row["index"]: row["score"] for row in answer}
-    if "results" in answer:
+    if "results" in answer and "data" in answer:
         assert [(row["index"], row["relevance_score"]) for row in answer["data"]] == [
             (row["index"], row["relevance_score"]) for row in answer["results"]
         ]
+    if "results" in answer:
         return {row["index"]: row["relevance_score"] for row in answer["results"]}
     if "rankings" in answer:
         return {row["index"]: row["logit"] for row in answer["rankings"]}
@@ -111,7 +112,7 @@ async def test_every_format_gives_the_scores_of_the_model_bit_for_bit(
 
 
 async def test_fewer_results_are_the_first_of_all_results(caller: httpx.AsyncClient) -> None:
-    for path in ("/rerank", *OBJECT):
+    for path in ("/rerank", "/v1/ranking", "/infinity/rerank", *OBJECT):
         whole = list(scores_in((await caller.post(path, json=body_for(path, TEXTS))).json(), 5).items())
         for name in ("top_n", "top_k"):
             for most, count in ((1, 1), ("2", 2), (0, 5), (None, 5), (99, 5), (10**30, 5)):
@@ -255,6 +256,18 @@ async def test_weaviate_gets_the_scores_in_the_order_of_its_documents(caller: ht
     answer = await caller.post("/weaviate/rerank", content=body)  # without a media type, as Weaviate sends it
     assert answer.json()["query"] == QUERY
     assert [row["document"] for row in answer.json()["scores"]] == TEXTS
+
+
+async def test_infinitys_documents_come_back_as_strings(caller: httpx.AsyncClient) -> None:
+    path = "/infinity/rerank"
+    plain = (await caller.post(path, json=body_for(path, TEXTS))).json()
+    asked = (await caller.post(path, json=body_for(path, TEXTS, return_documents=True))).json()
+    assert (plain["object"], {type(count) for count in plain["usage"].values()}) == ("rerank", {int})
+    assert {frozenset(row) for row in plain["results"]} == {frozenset({"index", "relevance_score"})}
+    assert [row.pop("document") for row in asked["results"]] == [
+        TEXTS[row["index"]] for row in plain["results"]
+    ]
+    assert asked["results"] == plain["results"]
 
 
 async def test_lists_of_any_length_within_the_limit_are_taken(caller: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ def _format_fault(attack: Attack, answer: Answer) -> str | None:
 
 
 def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
-    path = attack.target.partition(b"?")[0].decode("latin-1").rstrip("/")
+    path = re.sub("^https?://[^/]*", "", attack.target.partition(b"?")[0].decode("latin-1")).rstrip("/")
     spoken: list[Any] = [each for each in DIALECTS if path in (*each.own_paths, *each.more_paths)]
     spoken = spoken or [each for each in [spoken_at(path, attack.method)] if each is not None]
     if not spoken:
@@ -58,13 +58,13 @@ def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
     if not attack.framed and is_elasticsearch_error(value, status):  # refused before its path was known
         return None
     formats = [shape_of(each.error("why", failure_of(EsRerankError("why")), status)) for each in spoken]
-    return None if shape_of(value) in formats else f"status {status}, not the format of a reranker"
+    return None if shape_of(value) in formats else f"status {status}, not the format of the path"
 
 
 def shape_of(value: Any) -> Any:
-    """Return the keys of an error, and the types of their values."""
+    """Return the keys of an error, and the types of their values. Some keys may also be null."""
     if isinstance(value, dict):
-        return {key: shape_of(part) for key, part in value.items()}
+        return {key: "any" if key in ("param", "code") else shape_of(part) for key, part in value.items()}
     return type(value).__name__
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from es_rerank.dialects.table import PATHS
+from es_rerank.dialects.vectors import BY_PATH
 
 from . import searches
 from .drafts import INDEX, Draft
@@ -114,7 +115,8 @@ def rerank(draw: Random) -> Draft:
         )
         needed = {first: draw.choice([words(draw), [words(draw) for _ in texts]]), second: texts}
     else:
-        key = "documents" if "weaviate" in path else draw.choice(["texts", "documents"])
+        own = {"/weaviate/rerank": "documents", "/infinity/rerank": "documents", "/v1/ranking": "passages"}
+        key = own.get(path) or draw.choice(["texts", "documents"])
         needed = {"query": words(draw), key: texts}
     body = {
         **needed,
@@ -161,6 +163,34 @@ def inference(draw: Random) -> Draft:
         ),
     }
     return Draft("/_inference/rerank", "POST", f"/_inference/rerank/{name}", body)
+
+
+def vectors(draw: Random) -> Draft:
+    path = draw.choice(list(BY_PATH))
+    key = {"openai": "input", "tei": "inputs", "cohere": draw.choice(["texts", "inputs"])}[BY_PATH[path].name]
+    texts = [draw.choice([words(draw), {"text": words(draw)}]) for _ in range(draw.randint(1, 6))]
+    body = {
+        key: draw.choice([texts, words(draw)]),
+        **chosen(
+            draw,
+            {
+                "model": lambda: draw.choice(["tiny-bi-encoder", "tiny-bi-encoder-query", "embed-v4.0"]),
+                "input_type": lambda: draw.choice(["query", "search_document"]),
+                "task": lambda: "retrieval.query",
+                "prompt_name": lambda: "query",
+                "dimensions": lambda: 8,
+                "encoding_format": lambda: draw.choice(["float", "base64"]),
+                "embedding_types": lambda: ["float", "base64"],
+                "embedding_type": lambda: "float",
+                "normalize": lambda: draw.choice([True, "False"]),
+                "truncate": lambda: draw.choice([True, False, "END", "NONE"]),
+                "user": lambda: words(draw),
+            },
+            0.2,
+        ),
+    }
+    model = chosen(draw, {"model": lambda: "tiny-bi-encoder"}, 0.1)
+    return Draft(path, "POST", path, body, model, style="tei")
 
 
 def embedding(draw: Random) -> Draft:
