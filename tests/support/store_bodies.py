@@ -8,7 +8,7 @@ community package, and all packages from before Elasticsearch 8.14, send ``rank`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,20 +73,24 @@ def query(filters: Any = ()) -> Body:
     }
 
 
-def knn(k: int, candidates: int, filters: Any = ()) -> Body:
-    """Return the search by vector of ``elasticsearch.helpers.vectorstore``."""
+def knn(k: int, candidates: int, filters: Any = (), vector: Sequence[float] | None = None) -> Body:
+    """Return the search by vector of ``elasticsearch.helpers.vectorstore``, by that of the question if no
+    other is given.
+    """
     return {
         "filter": list(filters),
         "field": "vector",
         "k": k,
         "num_candidates": candidates,
-        "query_vector": near(QUESTION),
+        "query_vector": near(QUESTION) if vector is None else list(vector),
     }
 
 
-def hybrid(k: int, candidates: int, filters: Any = (), **options: Any) -> Body:
+def hybrid(
+    k: int, candidates: int, filters: Any = (), vector: Sequence[float] | None = None, **options: Any
+) -> Body:
     """Return the hybrid search of ``elasticsearch.helpers.vectorstore`` with ``rrf``."""
-    leaves = [{"standard": {"query": query(filters)}}, {"knn": knn(k, candidates, filters)}]
+    leaves = [{"standard": {"query": query(filters)}}, {"knn": knn(k, candidates, filters, vector)}]
     return {"retriever": {"rrf": {"retrievers": leaves, **options}}, "size": k, "_source": True}
 
 
