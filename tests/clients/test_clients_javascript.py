@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from asked_by_clients import DOCUMENTS, KEY, NEEDS_KEY, QUERY, assert_ranked
 from built_clients import answers_of, javascript
 from client_table import client
+
+from es_rerank.settings import BUNDLED_EMBEDDER
 
 pytestmark = pytest.mark.long  # npm fetches 145 MB
 
@@ -17,6 +20,7 @@ PACKAGES = "tests/clients/ai_sdk/package.json"
 
 Answers = dict[str, Any]
 Ranking = list[tuple[int, float]]
+Vectors = list[list[float]]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,15 @@ def answers(keyed_sidecar: str, request_file: Path) -> Answers:
 
 def in_order(ranking: Ranking) -> list[str]:
     return [DOCUMENTS[index] for index, _ in ranking]
+
+
+@pytest.fixture(scope="module")
+def vectors(keyed_sidecar: str) -> Vectors:
+    """The vectors of ``DOCUMENTS`` as Elasticsearch's inference API gives them."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    url = f"{keyed_sidecar}/_inference/text_embedding/{BUNDLED_EMBEDDER}"
+    found = httpx.post(url, json={"input": DOCUMENTS}, headers=headers, timeout=60).raise_for_status().json()
+    return [row["embedding"] for row in found["text_embedding"]]
 
 
 @client("Vercel AI SDK, @ai-sdk/cohere", "Cohere v2", "@ai-sdk/cohere", PACKAGES)
@@ -75,8 +88,31 @@ def test_voyages_client(answers: Answers, ranking: Ranking) -> None:
     assert answers["voyageai"]["tokens"] >= 0  # 0 where all scores are kept from before
 
 
+@client(
+    "Vercel AI SDK, @ai-sdk/openai-compatible", "OpenAI embeddings", "@ai-sdk/openai-compatible", PACKAGES
+)
+def test_ai_sdk_embeds(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["AI SDK, embeddings"], vectors)
+
+
+@client("OpenAI's client for JavaScript", "OpenAI embeddings", "openai", PACKAGES)
+def test_openais_client_embeds(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["openai, embeddings"], vectors)
+
+
+@client("Voyage's client for JavaScript", "Voyage embeddings", "voyageai", PACKAGES)
+def test_voyages_client_embeds(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["voyageai, embeddings"], vectors)
+
+
+def assert_embedded(found: Any, vectors: Vectors) -> None:
+    assert "error" not in found, found
+    for vector, expected in zip(found["vectors"], vectors, strict=True):
+        assert vector == pytest.approx(expected, abs=1e-6)
+    assert found["tokens"] > len(DOCUMENTS)
+
+
 def test_a_wrong_key_is_refused_with_the_reason(keyed_sidecar: str, request_file: Path) -> None:
     refused = answers_of(javascript("ai_sdk"), keyed_sidecar, "wrong", request_file)
     for name, found in refused.items():
-        if "embeddings" not in name:
-            assert NEEDS_KEY in found["error"], name
+        assert NEEDS_KEY in found["error"], name

@@ -12,6 +12,8 @@ from asked_by_clients import DOCUMENTS, KEY, NEEDS_KEY, QUERY
 from built_clients import answers_of, java
 from client_table import client
 
+from es_rerank.settings import BUNDLED_EMBEDDER
+
 POM = "tests/clients/langchain4j/pom.xml"
 TEXTS = [*DOCUMENTS, "No other test asks about this sentence, so that no score of it is kept."]
 
@@ -40,6 +42,15 @@ def scores(answers: Answers, keyed_sidecar: str) -> list[float]:
     return [score for _, score in sorted((row["index"], row["score"]) for row in rows)]
 
 
+@pytest.fixture(scope="module")
+def vectors(keyed_sidecar: str) -> list[list[float]]:
+    """The vectors of ``TEXTS`` as Elasticsearch's inference API gives them."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    url = f"{keyed_sidecar}/_inference/text_embedding/{BUNDLED_EMBEDDER}"
+    found = httpx.post(url, json={"input": TEXTS}, headers=headers, timeout=60).raise_for_status().json()
+    return [row["embedding"] for row in found["text_embedding"]]
+
+
 @client("LangChain4j, JinaScoringModel", "Jina", "langchain4j-jina", POM)
 def test_jina_scores_and_tokens(answers: Answers, scores: list[float]) -> None:
     assert answers["jina"]["scores"] == scores
@@ -64,7 +75,30 @@ def test_voyage_scores_with_and_without_truncation(answers: Answers, scores: lis
         assert len(answers[name]["tokens"]) == 2
 
 
+@client("LangChain4j, OpenAiEmbeddingModel", "OpenAI embeddings", "langchain4j-open-ai", POM)
+def test_openai_embeds(answers: Answers, vectors: list[list[float]]) -> None:
+    assert_embedded(answers["openai embeddings"], vectors)
+
+
+@client("LangChain4j, JinaEmbeddingModel", "Jina embeddings", "langchain4j-jina", POM)
+def test_jina_embeds(answers: Answers, vectors: list[list[float]]) -> None:
+    assert_embedded(answers["jina embeddings"], vectors)
+
+
+@client("LangChain4j, VoyageAiEmbeddingModel", "Voyage embeddings", "langchain4j-voyage-ai", POM)
+def test_voyage_embeds(answers: Answers, vectors: list[list[float]]) -> None:
+    assert_embedded(answers["voyage embeddings"], vectors)
+
+
+def assert_embedded(found: Any, vectors: list[list[float]]) -> None:
+    assert "error" not in found, found
+    for vector, expected in zip(found["vectors"], vectors, strict=True):
+        assert vector == pytest.approx(expected, abs=1e-6)
+    assert found["tokens"][-1] > len(TEXTS)
+
+
 def test_a_wrong_key_is_refused_with_the_reason(keyed_sidecar: str, request_file: Path) -> None:
     refused = answers_of(java("langchain4j"), keyed_sidecar, "wrong", request_file)
-    for name in ("jina", "cohere", "cohere without a model", "voyage", "voyage truncating"):
-        assert NEEDS_KEY in refused[name]["error"]
+    assert len(refused) == 8
+    for name, found in refused.items():
+        assert NEEDS_KEY in found["error"], name

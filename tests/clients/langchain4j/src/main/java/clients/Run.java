@@ -52,7 +52,7 @@ public final class Run {
         embedded(found, "openai embeddings", texts,
                 OpenAiEmbeddingModel.builder().baseUrl(v1).apiKey(key).modelName(MODEL).maxRetries(0).build());
         embedded(found, "jina embeddings", texts,
-                JinaEmbeddingModel.builder().baseUrl(v1).apiKey(key).modelName(MODEL).maxRetries(0).build());
+                JinaEmbeddingModel.builder().baseUrl(arguments[0] + "/").apiKey(key).modelName(MODEL).maxRetries(0).build());
         embedded(found, "voyage embeddings", texts,
                 VoyageAiEmbeddingModel.builder().baseUrl(v1).apiKey(key).modelName(MODEL).maxRetries(0).build());
         System.out.println(new ObjectMapper().writeValueAsString(found));
