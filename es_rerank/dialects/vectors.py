@@ -63,11 +63,10 @@ class Embedded:
     tokens: int = 0
 
     def written(self, encoding: Encoding) -> list[Any]:
-        """Return each vector as JSON has it."""
+        """Return each vector as JSON has it, made one by one: each call holds the interpreter's lock."""
         if encoding == "float":
-            numbers: list[Any] = self.vectors.tolist()
-            return numbers
-        return [base64.b64encode(row.tobytes()).decode() for row in self.vectors.astype("<f4")]
+            return [row.tolist() for row in self.vectors]
+        return [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in self.vectors]
 
     def usage(self) -> dict[str, int]:
         """Return the tokens as OpenAI's API names them."""

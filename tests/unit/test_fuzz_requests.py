@@ -13,6 +13,7 @@ from fuzzing.running import Outcome
 from fuzzing.sending import Answer, End
 
 from es_rerank.dialects.table import PATHS
+from es_rerank.dialects.vectors import BY_PATH
 
 ONE = replace(attack(1, 0, "i"), style="elasticsearch", method="POST", target=b"/_search", framed=True)
 FAULT = {"type": "parsing_exception", "reason": "r"}
@@ -36,7 +37,7 @@ def test_every_route_is_attacked() -> None:
         *("/{index}/_search", "/_search", "/{index}/_msearch", "/_msearch", "/rescore", *PATHS),
         *("/_inference/rerank", "/_inference/text_embedding", "/_rerank/v1/score", "/_rerank/v1/embed"),
         *("/_rerank/v1/passages", "/_rerank/v1/info", "HEAD /{index}", "/_pit", "/{index}/_pit", "no route"),
-        *("other searches", "/info", "/_inference"),
+        *("other searches", "/info", "/_inference", "/v1/models", "/health", *BY_PATH),
     } <= routes.keys()
 
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from es_rerank.dialects.table import PATHS
+from es_rerank.dialects.vectors import BY_PATH
 
 from . import model_routes, searches
 from .drafts import INDEX, KEY, SOURCE, Draft
@@ -22,7 +23,8 @@ def draft(draw: Drawing) -> Draft:
         draw.share = 0.7
     found = make(draw)
     draw.share = 0.0
-    keyed = found.route in PATHS or found.route.startswith(("/rescore", "/_inference", "/_rerank", "/info"))
+    of_models = ("/rescore", "/_inference", "/_rerank", "/info", "/v1/models")
+    keyed = found.route in {*PATHS, *BY_PATH} or found.route.startswith(of_models)
     return replace(found, headers={**found.headers, "Authorization": b"Bearer " + KEY}) if keyed else found
 
 
@@ -135,14 +137,18 @@ def _read(draw: Random) -> Draft:
                 "/_inference/rerank/tiny-cross-encoder",
                 "/_inference/text_embedding/x",
                 "/",
+                "/health",
                 "/healthz",
+                "/v1/models",
+                "/v1/models/tiny-bi-encoder",
+                "/v1/models/a%2Fb",
                 "/readyz",
                 "/weaviate/.well-known/ready",
                 "/weaviate/meta",
             ),
         ]
     )
-    route = "/_inference" if path.startswith("/_inference") else path
+    route = next((each for each in ("/_inference", "/v1/models") if path.startswith(each)), path)
     return Draft(route, draw.choice(["GET", "GET", "HEAD"]), path, has_body=False)
 
 
@@ -220,11 +226,12 @@ _KINDS: list[tuple[Callable[[Random], Draft], float]] = [
     (model_routes.rerank, 7),
     (model_routes.inference, 4),
     (model_routes.embedding, 1.5),
+    (model_routes.vectors, 4),
     (model_routes.score, 5),
     (model_routes.embed, 1.5),
     (model_routes.passages, 1.5),
     (model_routes.info, 0.3),
-    (_read, 1),
+    (_read, 1.5),
     (_exists, 0.8),
     (_page, 0.2),
     (_own_page, 0.3),
