@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 from elasticsearch import Elasticsearch
+from openapi_faults import asked, check_error, failing, requests
 from openapi_page import Sent, alike, checked, document, example_of, sent
 from server import ready_address, serve
 
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
 from es_rerank.sidecar.page.collection import ARTICLES
+from es_rerank.sidecar.page.errors import OF_SEARCHES
 
 PAGE = document()
 
@@ -95,3 +97,21 @@ def _told(example: Sent, answer: httpx.Response) -> None:
         assert answer.headers["x-rerank-model"] in ("es-rerank-minilm-l6", "all-MiniLM-L6-v2")
         assert answer.headers["x-rerank-truncated"] == "0"
         assert "x-rerank-ignored" not in answer.headers, "examples have no key without an effect"
+
+
+@pytest.mark.parametrize("fault", sorted({*OF_SEARCHES} - {"mistake", "unreachable"}))
+async def test_an_error_of_a_search_is_as_the_page_shows_it(node: Node, filled: str, fault: str) -> None:
+    """The search that reranks is sent to all paths of searches."""
+    reranking = next(each for each in sent(PAGE) if each.key == "rerank-the-hits-of-a-text-search")
+    tried = [each for each, _ in requests(PAGE, fault, searches=True)]
+    assert tried
+    async with failing(fault, node.url) as client:
+        for example in tried:
+            request = example.request(index=filled)
+            if example.path.endswith("/_search"):
+                request |= {"json": asked(reranking, fault, index=filled)["json"]}
+            elif fault == "late":
+                continue  # only Elasticsearch is late here
+            if example.path == "/_search":
+                request |= {"params": {"index": filled}}
+            check_error(PAGE, example, "Elasticsearch", fault, await client.request(**request))

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 
-from ...errors import RequestError
-from . import about, embeddings, models, operators, plugin, rerank, searches, words
+from ...errors import RetrieverParsingError
+from . import about, embeddings, models, operators, plugin, rerank, rerank_schemas, searches, words
 from .errors import ERROR_SCHEMAS, ERRORS, FORMATS
 from .headers import EVERYWHERE, HEADERS, OF_ERRORS, PARAMETERS, SECURITY
 from .keys import with_words
 from .parts import JSON, Operation, Schema, either, ref
 
 _ROOMS = (rerank, embeddings, models, searches, about, operators, plugin)
+_OF_SCHEMAS = (rerank_schemas, embeddings, models, searches, about, operators, plugin)
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     place: operation for room in _ROOMS for place, operation in room.OPERATIONS.items()
@@ -23,7 +24,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
 
 _SCHEMAS: dict[str, Schema] = {
     **ERROR_SCHEMAS,
-    **{name: schema for room in _ROOMS for name, schema in room.SCHEMAS.items()},
+    **{name: schema for room in _OF_SCHEMAS for name, schema in room.SCHEMAS.items()},
 }
 _OF_FASTAPI = ("HTTPValidationError", "ValidationError")
 """Schemas of FastAPI's own answers to mistakes, which the sidecar does not give."""
@@ -123,14 +124,18 @@ def _answer(told: Operation) -> dict[str, Any]:
 def _errors(told: Operation) -> dict[str, Any]:
     """Return the answers with an error, by status. Each format of the operation has its own example."""
     formats = list(dict.fromkeys(each.error_format for each in told.examples)) or ["Elasticsearch"]
-    reasons = {each.error_format: RequestError(each.reason) for each in told.mistakes}
+    reasons = {
+        each.error_format: RetrieverParsingError(each.reason, kind=each.kind) for each in told.mistakes
+    }
     found: dict[int, list[_Told]] = {}
-    for spoken in formats:
+    for place, spoken in enumerate(formats):
         for name in told.errors:
             case = ERRORS[name]
+            if case.early and place:
+                continue
             error = reasons.get(spoken, case.error) if name == "mistake" else case.error
             status, body = FORMATS[spoken].written(error)
-            label = name if len(formats) == 1 else f"{name} ({spoken})"
+            label = name if len(formats) == 1 or case.early else f"{name} ({spoken})"
             found.setdefault(status, []).append(_Told(case.when, FORMATS[spoken].schema, label, body))
     return {str(status): _error(status, cases) for status, cases in sorted(found.items())}
 

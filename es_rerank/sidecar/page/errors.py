@@ -28,10 +28,13 @@ from .parts import Schema, closed, either, listed, nullable, opened, ref, text, 
 
 
 class Case(NamedTuple):
-    """An error of the sidecar, and when it comes."""
+    """An error of the sidecar, and when it comes. ``early``: it comes before the body is read, so that it is
+    in the format of the path, whatever the body holds.
+    """
 
     error: EsRerankError
     when: str
+    early: bool = False
 
 
 class Format(NamedTuple):
@@ -49,6 +52,7 @@ ERRORS = {
             "(settings api_keys_file and api_key_hashes hold the hashes of its keys)"
         ),
         "The sidecar has keys, and the request has none of them.",
+        early=True,
     ),
     "no metrics key": Case(
         UnauthorizedError(
@@ -56,6 +60,7 @@ ERRORS = {
             "(setting metrics_key_hashes holds the hashes of these keys)"
         ),
         "The page needs a key, and the request has no such key.",
+        early=True,
     ),
     "unknown model": Case(
         UnknownModelError(
@@ -66,6 +71,7 @@ ERRORS = {
     "too large": Case(
         TooLargeError("the request body is over 16777216 bytes (setting max_body_bytes)"),
         "The body, a text or the number of texts is over a limit of the sidecar or of the key.",
+        early=True,
     ),
     "overload": Case(
         OverloadError("the request would wait longer than its deadline allows", retry_after_s=2),
@@ -104,6 +110,9 @@ OF_SEARCHES = (
     "unreachable",
     "late",
 )
+
+OF_SEVERAL = ("mistake", "too large", "broken model", "loading", "unreachable")
+"""Errors of an ``_msearch`` as a whole. Each of its searches may have an error of its own in the answer."""
 
 _FAULT = opened(
     {"type": text("The kind of the error."), "reason": text("What is wrong, and what to do.")},

@@ -168,7 +168,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 {"input": [QUESTION], "input_type": "search"},
             ),
         ),
-        (Mistake({"input": []}, "[input] list should have at least 1 item after validation, not 0"),),
+        (Mistake({"input": []}, "[input] value should have at least 1 item after validation, not 0"),),
         parameters=("embedder", "always", "deadline"),
         headers=("Warning",),
         errors=(*OF_MODELS, "unknown model"),

@@ -30,11 +30,14 @@ class Example(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A request that is refused, and the reason in the answer."""
+    """A request that is refused, and the reason in the answer. ``kind``: Elasticsearch's name of the error,
+    if it is another one than that of most mistakes.
+    """
 
     body: Any
     reason: str
     error_format: str = "Elasticsearch"
+    kind: str = "illegal_argument_exception"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,7 @@ from typing import Any
 from .collection import QUESTION, RAINED, SIGNED
 from .errors import OF_MODELS, SOME_ID
 from .headers import MODEL_KEY
-from .parts import (
-    Example,
-    Mistake,
-    Operation,
-    Schema,
-    closed,
-    either,
-    flag,
-    listed,
-    number,
-    opened,
-    ref,
-    text,
-    whole,
-)
+from .parts import Example, Mistake, Operation, either, ref
 
 _TAG = "rerank"
 _MODEL = "es-rerank-minilm-l6"
@@ -107,6 +93,30 @@ _SCORE = Example(
     _SHARED_FORMAT,
 )
 
+_NVIDIA = Example(
+    "NVIDIA",
+    {"rankings": [{"index": 0, "logit": 3.3203754}, {"index": 1, "logit": -8.0517731}], "usage": _USAGE},
+    {"query": {"text": QUESTION}, "passages": [{"text": SIGNED}, {"text": RAINED}]},
+    _SHARED_FORMAT,
+)
+
+_INFINITY = Example(
+    "infinity",
+    {
+        "id": SOME_ID,
+        "object": "rerank",
+        "created": 1796000000,
+        "model": _MODEL,
+        "usage": _USAGE,
+        "results": [
+            {"index": 0, "relevance_score": _HIGH, "document": SIGNED},
+            {"index": 1, "relevance_score": _LOW, "document": RAINED},
+        ],
+    },
+    {"query": QUESTION, "documents": [SIGNED, RAINED], "return_documents": True},
+    _SHARED_FORMAT,
+)
+
 _WEAVIATE = Example(
     "Two documents",
     {
@@ -116,129 +126,6 @@ _WEAVIATE = Example(
     {"query": QUESTION, "documents": [SIGNED, RAINED]},
     "Weaviate",
 )
-
-_ONE = {"index": whole("The position of the text in the request, from 0.", minimum=0)}
-_RELEVANCE = number("How probably the text answers the query, from 0 to 1. With `raw_scores` the logit.")
-_QUERY = either(text(minLength=1), {"type": "object"}, description="What is searched for.")
-
-
-def _documents(description: str) -> Schema:
-    return either(listed(either(text(), {"type": "object"}), minItems=1), text(), description=description)
-
-
-_OPTIONS: dict[str, Schema] = {
-    "model": text(
-        "The model. The default model answers for a name that is not served, and `Warning` says so."
-    ),
-    "top_n": either(
-        whole(minimum=0), {"type": "null"}, description="How many of the best texts are returned."
-    ),
-    "top_k": either(whole(minimum=0), {"type": "null"}, description="The same, as Voyage names it."),
-    "return_documents": flag("Whether the texts are returned too."),
-    "return_text": flag("The same, as TEI names it."),
-    "raw_scores": flag("Whether the scores are logits instead of probabilities.", default=False),
-    "truncate": flag("If false, a text that is longer than the model can read is an error.", default=True),
-    "truncation": flag("The same, as Voyage names it.", default=True),
-    "truncation_direction": text("Which end of a long text is kept. Only `right` is supported."),
-    "use_activation": flag("If false, the scores are logits, as vLLM names it.", default=True),
-    "rank_fields": listed(text(), "The fields of documents that are objects, which are read."),
-}
-
-SCHEMAS: dict[str, Schema] = {
-    "TeiRerankBody": opened(
-        {"query": _QUERY, "texts": _documents("The texts.")},
-        {
-            name: _OPTIONS[name]
-            for name in ("return_text", "raw_scores", "truncate", "truncation_direction", "top_n", "model")
-        },
-        "A request as text-embeddings-inference takes it. Keys without an effect are named in "
-        "`x-rerank-ignored`.",
-    ),
-    "RerankBody": opened(
-        {"query": _QUERY, "documents": _documents("The texts. An object has its text in `text`.")},
-        {name: _OPTIONS[name] for name in _OPTIONS if name not in {"return_text", "truncation_direction"}},
-        "A request as Cohere, Jina, Voyage, vLLM, llama.cpp and infinity take it. Keys without an effect are "
-        "named in `x-rerank-ignored`.",
-    ),
-    "ScoreBody": opened(
-        {
-            "text_1": _documents("One query for all texts, or one for each."),
-            "text_2": _documents("The texts."),
-        },
-        {name: _OPTIONS[name] for name in ("model", "raw_scores", "use_activation", "truncate")},
-        "Pairs of texts as vLLM takes them. `queries` with `documents` or `items`, and `data_1` with "
-        "`data_2`, "
-        "are the same.",
-    ),
-    "WeaviateBody": opened(
-        {"query": _QUERY, "documents": _documents("The texts.")}, description="A request of Weaviate."
-    ),
-    "TeiScores": listed(
-        closed({**_ONE, "score": _RELEVANCE}, {"text": text("The text, if `return_text` asks for it.")}),
-        "The texts, best first.",
-    ),
-    "RerankScores": closed(
-        {
-            "id": text("The id of the answer."),
-            "object": text(enum=["list"]),
-            "created": whole("When it was made, in seconds since 1970."),
-            "model": text("The model that answers."),
-            "usage": ref("Usage"),
-            "meta": closed(
-                {
-                    "api_version": closed({"version": text("The version that the path names.")}),
-                    "billed_units": closed({"search_units": whole("One for each 100 documents.")}),
-                    "tokens": closed(
-                        {
-                            "input_tokens": whole("How many tokens the model read."),
-                            "output_tokens": whole("Always 0."),
-                        }
-                    ),
-                },
-                description="What Cohere's clients read.",
-            ),
-            "results": listed(
-                closed(
-                    {**_ONE, "relevance_score": _RELEVANCE},
-                    {"document": opened({"text": text("The text.")})},
-                ),
-                "The texts, best first.",
-            ),
-            "data": listed(
-                closed({**_ONE, "relevance_score": _RELEVANCE}, {"document": text("The text.")}),
-                "The same, as Voyage's clients read it.",
-            ),
-        },
-        description="One answer that the clients of Cohere, Jina, Voyage, vLLM and infinity can read.",
-    ),
-    "Usage": closed(
-        {
-            "prompt_tokens": whole("How many tokens the model read.", minimum=0),
-            "total_tokens": whole("The same.", minimum=0),
-        }
-    ),
-    "PairScores": closed(
-        {
-            "id": text("The id of the answer."),
-            "object": text(enum=["list"]),
-            "created": whole("When it was made, in seconds since 1970."),
-            "model": text("The model that answers."),
-            "data": listed(
-                closed({**_ONE, "object": text(enum=["score"]), "score": _RELEVANCE}),
-                "One for each pair, in the order of the request.",
-            ),
-            "usage": ref("Usage"),
-        }
-    ),
-    "WeaviateScores": closed(
-        {
-            "query": text("The query."),
-            "scores": listed(
-                closed({"document": text("The text."), "score": _RELEVANCE}), "In the order of the request."
-            ),
-        }
-    ),
-}
 
 _KEYS = (
     "Only the keys that a request cannot do without tell its format: `texts` means TEI, `documents` the "
@@ -261,7 +148,7 @@ def _rerank(
     name: str, summary: str, examples: tuple[Example, ...], first: str, body: tuple[str, ...]
 ) -> Operation:
     mistakes = {"TEI": _NO_TEXTS, _SHARED_FORMAT: _NO_DOCUMENTS}
-    answers = {"TeiRerankBody": "TeiScores", "RerankBody": "RerankScores"}
+    answers = {"TeiRerankBody": "TeiScores", "RerankBody": "RerankScores", "NvidiaBody": "NvidiaScores"}
     return Operation(
         name,
         _TAG,
@@ -336,9 +223,40 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/reranking", "post"): _rerank(
         "rerankLlamaCpp",
         "Rerank texts, as llama.cpp does",
-        (*_of_cohere("1"), _TEI),
-        "Another name of `/v1/rerank` in llama.cpp.",
-        _COHERE_FIRST,
+        (*_of_cohere("1"), _NVIDIA, _TEI),
+        "Another name of `/v1/rerank` in llama.cpp, and where RAGFlow asks NVIDIA's service: `passages` "
+        "means "
+        "NVIDIA's format.",
+        ("RerankBody", "NvidiaBody", "TeiRerankBody"),
+    ),
+    ("/v1/ranking", "post"): Operation(
+        "rankNvidia",
+        _TAG,
+        "Rerank passages, as NVIDIA's service does",
+        f"The scores are logits, as NVIDIA's clients expect. {_TAKEN}",
+        ref("NvidiaScores"),
+        (_NVIDIA,),
+        (
+            Mistake(
+                {"query": {"text": QUESTION}, "passages": []},
+                "[passages] must be a list of texts with at least one entry",
+                _SHARED_FORMAT,
+            ),
+        ),
+        body=ref("NvidiaBody"),
+        **_SHARED,
+    ),
+    ("/infinity/rerank", "post"): Operation(
+        "rerankInfinity",
+        _TAG,
+        "Rerank texts, as infinity does",
+        "The answer has the texts as strings. Clients of infinity that want objects may ask `/rerank`. "
+        f"{_TAKEN}",
+        ref("InfinityScores"),
+        (_INFINITY,),
+        (_NO_DOCUMENTS,),
+        body=ref("RerankBody"),
+        **_SHARED,
     ),
     ("/score", "post"): _PAIRS,
     ("/v1/score", "post"): replace(_PAIRS, name="scoreV1"),

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from .collection import IN_TEXT, IN_TITLE, QUESTION, answered, block, hit, titled, told
-from .errors import OF_SEARCHES
+from .errors import OF_SEARCHES, OF_SEVERAL
 from .headers import OF_ELASTICSEARCH
 from .parts import (
     NDJSON,
@@ -73,7 +73,8 @@ _FORWARDED = Example("A search that Elasticsearch runs itself", _FOUND, _PLAIN)
 
 _UNKNOWN_KEY = Mistake(
     {"retriever": {"rrf": {"retrievers": [IN_TEXT, IN_TITLE], "rank_widow_size": 10}}},
-    "[1:1] [rrf] unknown field [rank_widow_size] did you mean [rank_window_size]?",
+    "[retriever.rrf] [rrf] unknown field [rank_widow_size] did you mean [rank_window_size]?",
+    kind="x_content_parse_exception",
 )
 
 
@@ -232,14 +233,14 @@ _RUN = (
 )
 
 
-def _search(name: str, summary: str, where: str, **more: Any) -> Operation:  # noqa: ANN401 fields of Operation
+def _search(name: str, summary: str, where: str, *, several: bool = False, **more: Any) -> Operation:  # noqa: ANN401 fields of Operation
     return Operation(
         name,
         _TAG,
         summary,
         f"{where} {_RUN}\n\n{_WHO} {_GET}",
         headers=("Warning", "Server-Timing"),
-        errors=OF_SEARCHES,
+        errors=OF_SEVERAL if several else OF_SEARCHES,
         security=OF_ELASTICSEARCH,
         forwarded=True,
         **more,
@@ -282,6 +283,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Each search has two lines: a header, which may be empty (`{}`), and a body.",
         answer=ref("SeveralAnswers"),
         body=text("Lines of JSON, a header and a body for each search. The last line ends with a newline."),
+        several=True,
         body_type=NDJSON,
         examples=(
             _SEVERAL._replace(
@@ -297,6 +299,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Each search has two lines: a header, which names its indices, and a body.",
         answer=ref("SeveralAnswers"),
         body=text("Lines of JSON, a header and a body for each search. The last line ends with a newline."),
+        several=True,
         body_type=NDJSON,
         examples=(_SEVERAL,),
         mistakes=(_NO_NEWLINE,),
@@ -315,7 +318,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ),
         ),
         parameters=("index", "keep alive", "always", "deadline"),
-        errors=("too large", "unreachable", "late"),
+        errors=("unreachable", "late"),
         security=OF_ELASTICSEARCH,
         forwarded=True,
     ),

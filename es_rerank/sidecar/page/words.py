@@ -28,7 +28,7 @@ ask its models in the formats of other rerank and embedding servers.
 
 TAGS = {
     "rerank": "Rerank texts, in the formats of other servers: text-embeddings-inference (TEI), Cohere, Jina, "
-    "Voyage, vLLM, llama.cpp, infinity and Weaviate.",
+    "Voyage, vLLM, llama.cpp, infinity, NVIDIA and Weaviate.",
     "embeddings": "Turn texts into vectors, in the formats of OpenAI and of text-embeddings-inference.",
     "inference": "Elasticsearch's inference API for the served models.",
     "Elasticsearch": "Searches and points in time, as in Elasticsearch. es-rerank runs the retriever trees "

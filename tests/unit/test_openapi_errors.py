@@ -1,0 +1,45 @@
+"""Each error of the OpenAPI page is provoked, and the answer is as the page shows it."""
+
+from __future__ import annotations
+
+import pytest
+from openapi_faults import asked, check_error, failing, format_of, requests
+from openapi_page import document, sent
+
+from es_rerank.sidecar.page.document import OPERATIONS
+
+PAGE = document()
+
+FAULTS = sorted({fault for operation in OPERATIONS.values() for fault in operation.errors} - {"mistake"})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_error_is_as_the_page_shows_it(fault: str) -> None:
+    tried = requests(PAGE, fault, searches=False)
+    if fault == "unreachable":
+        tried = requests(PAGE, fault, searches=True)
+    assert tried
+    async with failing(fault) as client:
+        for example, spoken in tried:
+            check_error(PAGE, example, spoken, fault, await client.request(**asked(example, fault)))
+
+
+async def test_a_mistake_is_told_as_the_page_shows_it() -> None:
+    async with failing("mistake") as client:
+        for (path, method), told in OPERATIONS.items():
+            for mistake in told.mistakes:
+                example = next(
+                    each
+                    for each in sent(PAGE)
+                    if (each.path, each.method) == (path, method)
+                    and format_of(told, each) == mistake.error_format
+                )
+                request = example._replace(body=mistake.body).request()
+                check_error(PAGE, example, mistake.error_format, "mistake", await client.request(**request))
+
+
+def test_each_operation_with_a_body_shows_a_mistake() -> None:
+    for (path, method), told in OPERATIONS.items():
+        if "mistake" in told.errors:
+            formats = {each.error_format for each in told.examples}
+            assert {each.error_format for each in told.mistakes} == formats, f"{method} {path}"
