@@ -70,7 +70,7 @@ def _weaviate(query: str, texts: Sequence[str], model: str | None) -> dict[str, 
     return {"query": query, "documents": texts}
 
 
-def _nim(query: str, texts: Sequence[str], model: str | None) -> dict[str, Any]:
+def _nvidia(query: str, texts: Sequence[str], model: str | None) -> dict[str, Any]:
     passages = [{"text": text} for text in texts]
     asked = {"query": {"text": query}, "passages": passages, "truncate": "END"}
     return {**({"model": model} if model else {}), **asked}
@@ -171,7 +171,9 @@ SERVICES = (
     # weaviate/weaviate, modules/reranker-transformers/clients/ranker.go, which sends 32 texts at a time
     Service("weaviate", "/rerank", _weaviate, _by_text, names_model=False, most=32),
     # https://docs.nvidia.com/nim/nemo-retriever/text-reranking
-    Service("nim", "/v1/ranking", _nim, _under("rankings", "logit"), "logit", needs_model=True, most=512),
+    Service(
+        "nvidia", "/v1/ranking", _nvidia, _under("rankings", "logit"), "logit", needs_model=True, most=512
+    ),
     # Elasticsearch's own inference API; the path names the endpoint
     Service(
         "elasticsearch",
@@ -235,17 +237,18 @@ def trials(path: str) -> list[Trial]:
     if "/_inference/rerank/" in path:
         return [_trial(path, "elasticsearch")]
     if last == "ranking":
-        return [_trial(path, "nim")]
+        return [_trial(path, "nvidia")]
     if last == "score":
         return [_trial(path, "score")]
     lists, documents = _trial(path, "tei"), _trial(path, *_OF_DOCUMENTS)
     if is_whole(path):
-        return [documents, lists] if _version(path.rpartition("/")[0]) else [lists, documents]
+        found = [documents, lists] if _version(path.rpartition("/")[0]) else [lists, documents]
+        return [*found, _trial(path, "nvidia")] if last == "reranking" else found
     found = [
         _trial(below(path, "/rerank"), "tei"),
         *(_trial(below(path, where), *_OF_DOCUMENTS) for where in ("/rerank", "/v1/rerank", "/v2/rerank")),
         *(_trial(below(path, where), "score") for where in ("/score", "/v1/score")),
-        _trial(below(path, "/v1/ranking"), "nim"),
+        _trial(below(path, "/v1/ranking"), "nvidia"),
     ]
     return [each for place, each in enumerate(found) if each not in found[:place]]
 

@@ -334,7 +334,7 @@ class _Nim(_Closed):
     truncate: str = "NONE"
 
 
-def _nim(service: FakeService, body: dict[str, Any]) -> Any:
+def _nvidia(service: FakeService, body: dict[str, Any]) -> Any:
     wanted = _Nim.model_validate(body)
     texts = [passage.text for passage in wanted.passages]
     return {"rankings": service.rows(wanted.query.text, texts, "logit", _same)}
@@ -387,7 +387,7 @@ STAND_INS = {
     "voyage": StandIn({"/v1/rerank": _voyage}, _detail, "voyage", "voyage", logits=False, invalid=400),
     "jina": StandIn({"/v1/rerank": _jina}, _detail, "jina", "results", logits=False),
     "localai": StandIn({"/v1/rerank": _localai}, _openai, "results", "results", logits=False, invalid=400),
-    "nim": StandIn({"/v1/ranking": _nim}, _detail, "nim", "nim", logits=True),
+    "nvidia": StandIn({"/v1/ranking": _nvidia}, _detail, "nvidia", "nvidia", logits=True),
     "elasticsearch": StandIn(
         {"/_inference/rerank/mine": _inference},
         _elastic,

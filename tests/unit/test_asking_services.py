@@ -22,6 +22,8 @@ from es_rerank.dialects.asking import (
     scale_of,
     trials,
 )
+from es_rerank.dialects.request import Scored
+from es_rerank.dialects.table import DIALECTS, Dialect
 from es_rerank.errors import ScoreError
 from es_rerank.models.hosted.answers import values_by_index
 
@@ -47,7 +49,7 @@ ANSWERS = {
     "score": _in("data", "score", object="score"),
     "sglang": _in(None, "score", document="t", meta_info={}),
     "weaviate": _of_weaviate,
-    "nim": _in("rankings", "logit"),
+    "nvidia": _in("rankings", "logit"),
     "elasticsearch": _in("rerank", "relevance_score"),
 } | dict.fromkeys(("results", "cohere", "jina", "vllm", "infinity", "llamacpp"), _RESULTS)
 
@@ -129,6 +131,18 @@ def test_equal_texts_of_weaviate_have_a_score_each() -> None:
     assert BY_NAME["weaviate"].read({"scores": unknown}, ["a", "b", "a"]) == [(0, 0.0), (1, 1.0), (None, 1.0)]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_the_sidecar_understands_what_is_asked_and_its_answer_is_read(dialect: Dialect) -> None:
+    service, texts, values = BY_NAME[dialect.name], ["a", "b", "c"], [0.5, -2.0, 1.5]
+    asked = dialect.read(json.loads(json.dumps(service.write("q", texts, "m"))))
+    assert (asked.texts, set(asked.queries)) == (tuple(texts), {"q"})
+    assert asked.raw_scores == (dialect.name in {"tei", "score", "infinity", "nvidia"})
+    answer = dialect.write(asked, Scored(values, [2, 0, 1], "m", 9), "1")
+    rows = service.read(json.loads(json.dumps(answer)), texts)
+    assert rows is not None
+    assert values_by_index(rows, 3, "logit", "it").tolist() == values
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 @given(query=st.text(), texts=st.lists(st.text(), max_size=5))
 def test_a_request_holds_the_query_and_every_text(service: Any, query: str, texts: list[str]) -> None:
@@ -148,6 +162,7 @@ def test_a_request_holds_the_query_and_every_text(service: Any, query: str, text
         ("/deep", "/deep/rerank /deep/rerank /deep/v1/rerank /deep/v2/rerank /deep/score /deep/v1/score"),
         ("/rerank", "/rerank /rerank"),
         ("/v1/rerank", "/v1/rerank /v1/rerank"),
+        ("/nvidia/model/reranking", " ".join(["/nvidia/model/reranking"] * 3)),
         ("/a/score", "/a/score"),
         ("/v1/ranking", "/v1/ranking"),
         ("/_inference/rerank/mine", "/_inference/rerank/mine"),

@@ -100,7 +100,7 @@ def test_blank_passages_and_an_empty_query_are_scored(served: Served) -> None:
         ("sglang", "/v1/rerank", "sglang", "/v1/rerank"),
         ("llama_cpp", "/v1/reranking", "results", "/v1/reranking"),
         ("llama_cpp", "/reranking", "tei", "/reranking"),
-        ("nim", "/v1", "nim", "/v1/ranking"),
+        ("nvidia", "/v1", "nvidia", "/v1/ranking"),
         ("tei", "/v1/rerank", "tei", "/rerank"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_path_of_the_address_is_kept(host: Host, name: str, suffix: str, diale
     assert served.service.paths[-1].partition("?")[0] == path
 
 
-@pytest.mark.parametrize("name", ["vllm", "voyage", "jina", "cohere", "localai", "nim"])
+@pytest.mark.parametrize("name", ["vllm", "voyage", "jina", "cohere", "localai", "nvidia"])
 def test_the_model_of_the_address_goes_into_the_body(host: Host, name: str) -> None:
     served = serve(host, name)
     address = f"{served.url}?x=%2F&model={MODEL}"

@@ -60,6 +60,7 @@ def _probabilities(model: LoadedReranker, logits: np.ndarray) -> np.ndarray:
         ("infinity", ""),
         ("score", ""),
         ("score", "/v1/score"),
+        ("nvidia", ""),
         (None, ""),
         (None, "/v1"),
         (None, "/v1/rerank"),
@@ -69,7 +70,8 @@ def test_logits_are_those_of_the_model(
     address: str, model: LoadedReranker, dialect: str | None, path: str
 ) -> None:
     expected = model.score(QUERY, PASSAGES)
-    with RemoteReranker(address + path, dialect=dialect) as loaded:
+    named = f"?model={model.name}" if dialect else ""
+    with RemoteReranker(address + path + named, dialect=dialect) as loaded:
         scores = loaded.score(QUERY, PASSAGES)
         assert (scores.scale, loaded.answers) == ("logit", "logit")
         if dialect in (None, "tei"):
