@@ -208,6 +208,9 @@ as `/rerank` with `documents`, but documents come back as strings
     tests/unit/test_rerank_paths.py::test_infinitys_documents_come_back_as_strings
 what Weaviate's module `reranker-transformers` asks for
     tests/unit/test_rerank_paths.py::test_weaviate_gets_the_scores_in_the_order_of_its_documents
+what the same module asks when Weaviate starts
+    tests/clients/test_golden_requests.py::test_weaviate_starts_when_the_models_are_loaded
+    tests/clients/test_golden_requests.py::test_weaviate
 what text-embeddings-inference tells about a model; `?model=NAME` names one
     tests/unit/test_vector_formats.py::test_info_tells_what_tei_tells
 vectors as OpenAI's API gives them, `encoding_format` `float` or `base64`.
@@ -255,7 +258,7 @@ The scores are probabilities, 0..1, for every document, the best first.
     tests/unit/test_rerank_paths.py::test_every_format_gives_the_scores_of_the_model_bit_for_bit
 `top_n` or `top_k` asks for fewer documents
     tests/unit/test_rerank_paths.py::test_fewer_results_are_the_first_of_all_results
-A `model` that is not served is answered by the default reranker, `?model=NAME` is then refused.
+A `model` that is not served is answered by the default reranker
     tests/unit/test_rerank_paths.py::
         test_a_name_in_the_body_chooses_a_served_model_and_else_the_default_answers
     tests/unit/test_rerank_paths.py::test_the_query_parameter_names_a_served_model
