@@ -156,6 +156,10 @@ each client sends the same twelve requests
 The sidecar runs a retriever tree that Elasticsearch cannot run.
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
     tests/node/test_differential.py::test_a_tree_gives_the_same_outside_inside_and_by_a_separate_calculation
+It reads `rank` with `rrf` beside `query`, `sub_searches` and `knn`
+    tests/node/test_store_bodies.py::test_a_fused_search_of_a_store_runs_through_the_gateway_only
+    tests/node/test_store_bodies.py::test_rank_runs_in_every_place_of_a_search
+    tests/unit/test_rank.py::test_what_cannot_be_read_is_refused_in_elasticsearchs_words
 It forwards all other searches byte for byte.
     tests/node/test_gateway.py::test_a_plain_search_is_elasticsearchs_answer_byte_for_byte
 so Elasticsearch's security decides who sees what
@@ -1109,6 +1113,15 @@ The compressor and the postprocessor warn when a service read only the beginning
     tests/unit/test_integrations.py::test_a_postprocessor_says_that_a_node_was_cut
 When time runs out, they raise DeadlineError.
     tests/unit/test_integrations.py::test_scores_that_are_missing_are_an_error
+They index and search through it, and their hybrid searches with `rrf` work on a Basic licence.
+    tests/clients/test_stores.py::test_langchains_store_fuses_through_the_gateway_only
+    tests/clients/test_stores.py::test_llama_indexs_store_fuses_through_the_gateway_only
+    tests/clients/test_stores.py::test_haystacks_fusion_runs_through_the_gateway_only
+    tests/clients/test_stores.py::test_haystacks_store_and_retrievers_are_as_on_elasticsearch
+    tests/node/test_store_bodies.py::test_every_other_search_of_a_store_is_elasticsearchs_own
+more than 10 hits of such a search need a larger `rank_window_size`
+    tests/clients/test_stores.py::test_langchains_errors_are_those_of_a_licensed_elasticsearch
+    tests/unit/test_rank.py::test_what_may_not_stand_beside_a_retriever_may_not_stand_beside_rank
 
 # MCP
 
