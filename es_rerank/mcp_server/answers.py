@@ -14,7 +14,7 @@ from ..text.pairs import well_formed
 from ..text.prompt import quoted
 from ..text.selection import NumberedPassage, RankedPassage
 
-MOST_CHARACTERS = 4_000
+MOST_CHARACTERS = 2_000
 """Most characters of the text of a passage. A field without stored passages is one passage as a whole."""
 
 _MOST_OF_A_FIELD = 1_000

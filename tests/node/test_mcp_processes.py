@@ -164,20 +164,49 @@ def say(process: subprocess.Popen[str], *messages: Mapping[str, Any] | str) -> N
     process.stdin.flush()
 
 
-def heard(process: subprocess.Popen[str]) -> dict[str, Any]:
+def heard(process: subprocess.Popen[str], number: int) -> dict[str, Any]:
+    """Return the answer to a request. Answers to others may come before it."""
     assert process.stdout is not None
-    message: dict[str, Any] = json.loads(process.stdout.readline())
-    assert message["jsonrpc"] == "2.0"
-    return message
+    while True:
+        message: dict[str, Any] = json.loads(process.stdout.readline())
+        assert message["jsonrpc"] == "2.0"
+        if message.get("id") == number:
+            return message
 
 
+NO_CALLS: list[Mapping[str, Any] | str] = [
+    "",
+    "this is no JSON",
+    "null",
+    "[]",
+    "[" * 5_000,
+    '{"a":' * 5_000,
+    "x" * 3_000_000,
+    '{"jsonrpc": "2.0"}',
+    '{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "\\ud83d"}}',
+    '{"jsonrpc": "1.0", "id": 7, "method": "tools/list"}',
+    {"jsonrpc": "2.0", "id": None, "method": "tools/list"},
+    {"jsonrpc": "2.0", "id": 7, "result": {}},
+    {"jsonrpc": "2.0", "id": 7, "method": "no/such"},
+    {"jsonrpc": "2.0", "id": 7, "method": "tools/call"},
+    {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": 3, "arguments": []}},
+    {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "search", "arguments": {"a": 1}}},
+    {"jsonrpc": "2.0", "id": [], "method": "tools/call", "params": {"name": "search", "arguments": {}}},
+    {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "search", "arguments": {"query": "x"}}},
+    {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}},
+    {"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {}},
+]
+"""What a host should not say."""
+
+
+@pytest.mark.long
 def test_without_elasticsearch_it_answers_and_ends_with_stdin(quick: list[str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     with host_of([*quick, "--elasticsearch-url", "http://127.0.0.1:9"], log) as process:
         say(process, HELLO[0])
-        assert heard(process)["result"]["serverInfo"]["name"] == "es-rerank"
-        say(process, HELLO[1], "this is no JSON", "[" * 5_000, call(1))
-        result = heard(process)["result"]
+        assert heard(process, 0)["result"]["serverInfo"]["name"] == "es-rerank"
+        say(process, HELLO[1], call(1))
+        result = heard(process, 1)["result"]
         assert result["isError"] is True
         assert result["content"][0]["text"].startswith("Elasticsearch does not answer (")
         assert process.stdin is not None
@@ -188,21 +217,24 @@ def test_without_elasticsearch_it_answers_and_ends_with_stdin(quick: list[str], 
     assert "Traceback" not in log.read_text()
 
 
-def test_a_call_that_runs_does_not_hold_up_the_end(quick: list[str], tmp_path: Path) -> None:
+def test_neither_nonsense_nor_a_call_that_runs_holds_up_the_end(quick: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         host_of(
-            [*quick, "--elasticsearch-url", f"http://127.0.0.1:{silent.getsockname()[1]}"], tmp_path / "log"
+            [*quick, "--elasticsearch-url", f"http://127.0.0.1:{silent.getsockname()[1]}"], log
         ) as process,
     ):
         say(process, HELLO[0])
-        heard(process)
-        say(process, HELLO[1], call(1))
+        heard(process, 0)
+        say(process, HELLO[1], *NO_CALLS, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}, call(1))
+        assert [tool["name"] for tool in heard(process, 2)["result"]["tools"]] == ["search", "ask"]
         connection, _ = silent.accept()  # the call waits for Elasticsearch
         with connection:
             assert process.stdin is not None
             process.stdin.close()
             assert process.wait(60) == 0
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.long
@@ -212,7 +244,7 @@ def test_a_signal_ends_it_while_it_waits_for_stdin(
 ) -> None:
     with host_of([*quick, "--elasticsearch-url", "http://127.0.0.1:9"], tmp_path / "log") as process:
         say(process, HELLO[0])
-        heard(process)
+        heard(process, 0)
         process.send_signal(number)
         assert process.wait(60) == code
 

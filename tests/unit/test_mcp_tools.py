@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import anyio
@@ -12,7 +14,7 @@ from mcp_servers import Mode, connected, fault_of
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
-from es_rerank.errors import RequestError, SettingsError
+from es_rerank.errors import MissingExtraError, RequestError, SettingsError, outcome_of
 from es_rerank.mcp_server import server
 from es_rerank.mcp_server.answers import MOST_CHARACTERS, AskAnswer, SearchAnswer, hit_of, source_of
 from es_rerank.mcp_server.tools import Choices
@@ -256,6 +258,19 @@ def test_a_wrong_option_is_one_sentence(arguments: list[str], error: type[Except
     assert type(done.exception) is error, done.output
     assert said in str(done.exception)
     assert done.stdout == ""
+
+
+def test_only_serving_needs_the_sdk() -> None:
+    without = "import sys; sys.modules['mcp'] = None; from es_rerank.cli.app import main; main()"
+    ends = [
+        subprocess.run(
+            [sys.executable, "-c", without, "mcp", *arguments], capture_output=True, text=True, check=False
+        )
+        for arguments in (["--help"], ["--index", "articles"])
+    ]
+    assert (ends[0].returncode, ends[1].returncode) == (0, outcome_of(MissingExtraError("")).exit_code)
+    assert "pip install 'es-rerank[mcp]'" in ends[1].stderr
+    assert ends[1].stdout == ""
 
 
 def test_an_index_must_be_named() -> None:
