@@ -279,3 +279,19 @@ async def test_langchain_nvidia(ask: Ask, logits: list[float]) -> None:
 @client("Elasticsearch, nvidia", "NVIDIA", "elastic/elasticsearch", "04f78d1, 747cf47", golden=True)
 async def test_elasticsearch_nvidia(ask: Ask, logits: list[float]) -> None:
     assert by_place(await ask(tools.ELASTICSEARCH_NVIDIA)) == logits
+
+
+@client("Continue, huggingface-tei", "TEI", "continuedev/continue", "dcf0415", golden=True)
+async def test_continue_tei(ask: Ask, plain: list[float]) -> None:
+    assert by_place(await ask(tools.CONTINUE)) == plain
+
+
+@client(
+    "OpenSearch, connector of ml-commons",
+    "Cohere v1",
+    "opensearch-project/ml-commons",
+    "b4a1636",
+    golden=True,
+)
+async def test_opensearch(ask: Ask, plain: list[float]) -> None:
+    assert by_place(await ask(tools.OPENSEARCH)) == plain

@@ -8,10 +8,11 @@ which version of each source was read.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import golden_answers as answers
 
 Body = Callable[[str, list[str]], dict[str, Any]]
 """Returns the body of a request from the query and the texts."""
@@ -64,122 +65,6 @@ class Golden:
         return {"url": self.path, "content": content, "headers": headers}
 
 
-# --- how answers are read -----------------------------------------------------------------------------------
-
-
-def _by_index(answer: Any, texts: Sequence[str]) -> dict[int, float]:
-    return {row["index"]: row["relevance_score"] for row in answer["results"]}
-
-
-def _by_position(answer: Any, texts: list[str]) -> dict[int, float]:
-    """Read scores that stand for the texts by their position: without a result for one text, or with two,
-    those behind it get the score of another.
-    """
-    rows = sorted(answer["results"], key=lambda row: int(row["index"]))
-    return dict(zip(range(len(texts)), (row["relevance_score"] for row in rows), strict=True))
-
-
-def _dify(answer: Any, texts: list[str]) -> dict[int, float]:
-    found = {}
-    for row in answer.get("results", []):
-        text = row.get("document", {}).get("text", texts[row["index"]])  # no object: it fails
-        assert text == texts[row["index"]]
-        found[row.get("index", 0)] = row.get("relevance_score", 0.0)
-    assert isinstance(answer.get("usage", {}).get("total_tokens", 0), int)
-    return found
-
-
-def _dify_sdk(answer: Any, texts: list[str]) -> dict[int, float]:
-    """Read it as the SDK does, which takes every score for a logit."""
-    for row in answer["results"]:
-        document = row.get("document", {})
-        assert (document["text"] if isinstance(document, dict) else document) == texts[row["index"]]
-    return {row["index"]: 1 / (1 + math.exp(-row["relevance_score"])) for row in answer["results"]}
-
-
-def _ragflow(answer: Any, texts: list[str]) -> dict[int, float]:
-    rank = {**dict.fromkeys(range(len(texts)), 0.0), **_by_index(answer, texts)}
-    low, high = min(rank.values()), max(rank.values())
-    assert high - low > 1e-3, "RAGFlow takes all texts for equal"
-    return {place: (score - low) / (high - low) for place, score in rank.items()}
-
-
-def _with_tokens(answer: Any, texts: list[str]) -> dict[int, float]:
-    tokens = answer["meta"]["tokens"]
-    assert tokens["input_tokens"] + tokens["output_tokens"] > 0
-    return _by_index(answer, texts)
-
-
-def _with_usage(answer: Any, texts: list[str]) -> dict[int, float]:
-    assert isinstance(answer["model"], str)
-    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] > 0
-    assert [row["document"]["text"] for row in answer["results"]] == [
-        texts[row["index"]] for row in answer["results"]
-    ]
-    return _by_index(answer, texts)
-
-
-def _cohere_client(answer: Any, texts: list[str]) -> dict[int, float]:
-    assert isinstance(answer["id"], str)
-    assert answer["meta"]["api_version"]["version"]
-    return _by_index(answer, texts)
-
-
-def _librechat(answer: Any, texts: list[str]) -> dict[int, float]:
-    assert answer["results"], "LibreChat leaves the order as it was"
-    assert all(row["document"]["text"] == texts[row["index"]] for row in answer["results"])
-    return _by_index(answer, texts)
-
-
-def _fastgpt(answer: Any, texts: list[str]) -> dict[int, float]:
-    scores = [row["relevance_score"] for row in answer["results"]]
-    assert scores == sorted(scores, reverse=True), "FastGPT takes the first result of a text for its best"
-    assert answer["meta"]["tokens"]["input_tokens"] > 0
-    return _by_index(answer, texts)
-
-
-def _tei(answer: Any, texts: Sequence[str]) -> dict[int, float]:
-    return {row["index"]: row["score"] for row in answer}
-
-
-def _weaviate(answer: Any, texts: list[str]) -> dict[int, float]:
-    """Read the scores as Weaviate does: in the order of the texts, whatever ``document`` says."""
-    assert [row["document"] for row in answer["scores"]] == texts
-    return {place: row["score"] for place, row in enumerate(answer["scores"])}
-
-
-def _elasticsearch(rows: Any, scores: set[str], texts: set[str]) -> dict[int, float]:
-    """Read rows as Elasticsearch's parsers do, which refuse a key that they do not know."""
-    found: dict[int, float] = {}
-    for row in rows:
-        assert set(row) <= {"index", *scores, *texts}, f"Elasticsearch refuses one of {sorted(row)}"
-        (score,) = set(row) & scores
-        found[row["index"]] = row[score]
-    return found
-
-
-def _elasticsearch_cohere(answer: Any, texts: list[str]) -> dict[int, float]:
-    rows = answer["results"]
-    assert all(isinstance(row.get("document", {}), dict) for row in rows)
-    return _elasticsearch(rows, {"relevance_score"}, {"document"})
-
-
-def _elasticsearch_voyage(answer: Any, texts: list[str]) -> dict[int, float]:
-    rows = answer["data"]
-    assert all(isinstance(row.get("document", ""), str) for row in rows)
-    return _elasticsearch(rows, {"relevance_score"}, {"document"})
-
-
-def _elasticsearch_tei(answer: Any, texts: list[str]) -> dict[int, float]:
-    return _elasticsearch(answer, {"score", "relevance_score"}, {"text", "document"})
-
-
-def _rankings(answer: Any, texts: Sequence[str]) -> dict[int, float]:
-    logits = [row["logit"] for row in answer["rankings"]]
-    assert logits == sorted(logits, reverse=True), "LangChain takes the first ones for the best"
-    return {row["index"]: row["logit"] for row in answer["rankings"]}
-
-
 # --- how requests are written -------------------------------------------------------------------------------
 
 
@@ -212,7 +97,7 @@ def _passages(model: str, **more: Any) -> Body:
 OPEN_WEBUI = Golden(
     "/v1/rerank",
     _documents("reranker", top_n=len),
-    _by_position,
+    answers.by_position,
     headers={
         **_JSON,
         "X-OpenWebUI-User-Name": "J%C3%BCrgen%20M%C3%BCller",
@@ -225,7 +110,7 @@ OPEN_WEBUI = Golden(
 DIFY = Golden(
     "/v1/rerank",
     _documents("bge-reranker-v2-m3", top_n=len, return_documents=True, score_threshold=0.8),
-    _dify,
+    answers.dify,
     authorization=lambda key: f"Bearer {key}" if key else "",
 )
 """Its check of a model sends this too, and takes every answer that can be read."""
@@ -233,17 +118,17 @@ DIFY = Golden(
 DIFY_SDK = Golden(
     "/rerank",
     _documents("bge-reranker-v2-m3", top_n=None, return_documents=True),
-    _dify_sdk,
+    answers.dify_sdk,
     authorization=lambda key: f"Bearer {key or None}",
 )
 
-RAGFLOW_OPENAI = Golden("/rerank", _documents("bge-reranker-v2-m3", top_n=len), _ragflow)
+RAGFLOW_OPENAI = Golden("/rerank", _documents("bge-reranker-v2-m3", top_n=len), answers.ragflow)
 """The class of LocalAI sends and reads the same."""
 
 RAGFLOW_COHERE = Golden(
     "/v1/rerank",
     _documents("bge-reranker-v2-m3", top_n=len, return_documents=False),
-    _cohere_client,
+    answers.cohere_client,
     headers={**_JSON, "User-Agent": "cohere/5.15.0", "X-Fern-Language": "Python"},
 )
 """The class of vLLM and Cohere, which runs Cohere's client for the API of version 1."""
@@ -251,7 +136,7 @@ RAGFLOW_COHERE = Golden(
 RAGFLOW_XINFERENCE = Golden(
     "/v1/rerank",
     _documents("bge-reranker-v2-m3", return_documents="true", return_len="true"),
-    _by_index,
+    answers.by_index,
     headers={**_JSON, "accept": "application/json"},
     authorization=_bearer_if_set,
 )
@@ -259,7 +144,7 @@ RAGFLOW_XINFERENCE = Golden(
 RAGFLOW_NVIDIA = Golden(
     "/v1/reranking",
     _passages("nv-rerank-qa-mistral-4b:1", truncate="END", top_n=len),
-    _rankings,
+    answers.rankings,
     headers={**_JSON, "accept": "application/json"},
     logits=True,
 )
@@ -273,36 +158,36 @@ RAGFLOW_SILICONFLOW = Golden(
         max_chunks_per_doc=1024,
         overlap_tokens=80,
     ),
-    _with_tokens,
+    answers.with_tokens,
 )
 
-RAGFLOW_GPUSTACK = Golden("/v1/rerank", _documents("bge-reranker-v2-m3", top_n=len), _by_index)
+RAGFLOW_GPUSTACK = Golden("/v1/rerank", _documents("bge-reranker-v2-m3", top_n=len), answers.by_index)
 
 RAGFLOW_HUGGING_FACE = Golden(
-    "/rerank", _texts(raw_scores=False, truncate=True), _tei, authorization=_never, most=8
+    "/rerank", _texts(raw_scores=False, truncate=True), answers.tei, authorization=_never, most=8
 )
 
 LIBRECHAT = Golden(
     "/v1/rerank",
     _documents("jina-reranker-v2-base-multilingual", top_n=len, return_documents=True),
-    _librechat,
+    answers.librechat,
 )
 
 LIGHTRAG_JINA = Golden(
     "/v1/rerank",
     _documents("jina-reranker-v2-base-multilingual", return_documents=False),
-    _by_index,
+    answers.by_index,
     authorization=_bearer_if_set,
 )
 
 LIGHTRAG_COHERE = Golden(
-    "/v2/rerank", _documents("rerank-v3.5", top_n=len), _by_index, authorization=_bearer_if_set
+    "/v2/rerank", _documents("rerank-v3.5", top_n=len), answers.by_index, authorization=_bearer_if_set
 )
 
 WEAVIATE = Golden(
     "/weaviate/rerank",
     _documents(property=""),
-    _weaviate,
+    answers.weaviate,
     headers={"User-Agent": "Go-http-client/1.1"},  # and no media type
     authorization=_never,
     most=32,
@@ -310,11 +195,11 @@ WEAVIATE = Golden(
 )
 
 LOCALAI = Golden(
-    "/v1/rerank", _documents("jina-reranker-v1-base-en", top_n=len, backend="rerankers"), _with_usage
+    "/v1/rerank", _documents("jina-reranker-v1-base-en", top_n=len, backend="rerankers"), answers.with_usage
 )
 """What its own clients send to it, and the answer that they know."""
 
-KOTAEMON = Golden("/rerank", _texts(is_truncated=True), _tei, authorization=_never, most=6)
+KOTAEMON = Golden("/rerank", _texts(is_truncated=True), answers.tei, authorization=_never, most=6)
 
 XINFERENCE = Golden(
     "/v1/rerank",
@@ -326,19 +211,29 @@ XINFERENCE = Golden(
         return_len=None,
         kwargs="{}",
     ),
-    _by_index,
+    answers.by_index,
     authorization=_bearer_if_set,
     refusal=lambda answer: str(answer["detail"]),
 )
 
-FASTGPT = Golden("/v1/rerank", _documents("bge-reranker-v2-m3"), _fastgpt)
+FASTGPT = Golden("/v1/rerank", _documents("bge-reranker-v2-m3"), answers.fastgpt)
 
-MILVUS_VLLM = Golden("/rerank", _documents(), _by_index, authorization=_bearer_if_set)
+MILVUS_VLLM = Golden("/rerank", _documents(), answers.by_index, authorization=_bearer_if_set)
+
+CONTINUE = Golden(
+    "/rerank",
+    _texts(return_text=False, raw_scores=False, truncation_direction="Right", truncate=True),
+    answers.tei,
+    authorization=_bearer_if_set,
+)
+
+OPENSEARCH = Golden("/v1/rerank", _documents("rerank-english-v2.0", top_n=len), answers.by_position)
+"""A connector of ml-commons with its functions for Cohere, as its tutorial creates it."""
 
 LANGCHAIN_NVIDIA = Golden(
     "/v1/ranking",
     _passages("nvidia/llama-3.2-nv-rerankqa-1b-v2"),
-    _rankings,
+    answers.rankings,
     headers={**_JSON, "Accept": "application/json", "User-Agent": "langchain-nvidia-ai-endpoints"},
     most=32,
     logits=True,
@@ -358,36 +253,36 @@ def _of_elasticsearch(
 ELASTICSEARCH_COHERE = _of_elasticsearch(
     "/v2/rerank",
     _documents("rerank-v3.5", return_documents=True, top_n=len, max_chunks_per_doc=10),
-    _elasticsearch_cohere,
+    answers.elasticsearch_cohere,
     "message",
 )
 ELASTICSEARCH_COHERE_SHORT = _of_elasticsearch(
-    "/v1/rerank", _documents("rerank-english-v3.0"), _elasticsearch_cohere, "message"
+    "/v1/rerank", _documents("rerank-english-v3.0"), answers.elasticsearch_cohere, "message"
 )
 ELASTICSEARCH_HUGGING_FACE = _of_elasticsearch(
-    "/rerank", _texts(return_text=True, top_n=3), _elasticsearch_tei, "error", source=False
+    "/rerank", _texts(return_text=True, top_n=3), answers.elasticsearch_tei, "error", source=False
 )
 ELASTICSEARCH_JINA = _of_elasticsearch(
     "/v1/rerank",
     _documents("jina-reranker-v3", top_n=len, return_documents=True),
-    _by_index,
+    answers.by_index,
     "detail",
 )
 ELASTICSEARCH_VOYAGE = _of_elasticsearch(
     "/v1/rerank",
     _documents("rerank-2.5", return_documents=True, top_k=len, truncation=True),
-    _elasticsearch_voyage,
+    answers.elasticsearch_voyage,
     "detail",
 )
 ELASTICSEARCH_VOYAGE_SHORT = _of_elasticsearch(
-    "/v1/rerank", _documents("rerank-2.5"), _elasticsearch_voyage, "detail"
+    "/v1/rerank", _documents("rerank-2.5"), answers.elasticsearch_voyage, "detail"
 )
 """Without the settings that may be left out, this is the request of every other service."""
 
 ELASTICSEARCH_NVIDIA = _of_elasticsearch(
     "/v1/ranking",
     _passages("nv-rerank-qa-mistral-4b:1"),
-    lambda answer, texts: _elasticsearch(answer["rankings"], {"logit"}, set()),
+    lambda answer, texts: answers.elasticsearch(answer["rankings"], {"logit"}, set()),
     "detail",
     source=False,
     logits=True,
