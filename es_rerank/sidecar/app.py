@@ -81,6 +81,7 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=f"{_OWN}/openapi.json",
         static_url=f"{_OWN}/static",
         swagger_ui_oauth2_redirect_url=f"{_OWN}/docs/oauth2-redirect",
+        swagger_ui_parameters={"defaultModelsExpandDepth": 0},  # the list of schemas is closed at first
         title="es-rerank sidecar",
         summary="Reranking for Elasticsearch, on any licence.",
         lifespan=lifespan,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from openapi_faults import asked, check_error, failing, format_of, requests
-from openapi_page import document, sent
+from openapi_page import checked, document, sent
 
 from es_rerank.sidecar.page.document import OPERATIONS
 
@@ -43,3 +43,12 @@ def test_each_operation_with_a_body_shows_a_mistake() -> None:
         if "mistake" in told.errors:
             formats = {each.error_format for each in told.examples}
             assert {each.error_format for each in told.mistakes} == formats, f"{method} {path}"
+
+
+async def test_a_sidecar_that_is_not_ready_says_so_as_the_page_shows_it() -> None:
+    operation = PAGE["paths"]["/readyz"]["get"]
+    for fault in ("loading", "unreachable"):
+        async with failing(fault) as client:
+            answer = await client.get("/readyz")
+        assert checked(PAGE, operation, answer) == "503"
+        assert answer.json()["reasons"]

@@ -14,6 +14,7 @@ from openapi_page import check, document, operations, sent
 
 from es_rerank.retrievers.grammar.parameters import OF_QUERY_STRING, SEARCH_PARAMETERS
 from es_rerank.sidecar.app import create_app
+from es_rerank.sidecar.page import document as document_room
 from es_rerank.sidecar.page.document import OPERATIONS
 from es_rerank.sidecar.page.keys import KEYS
 from es_rerank.sidecar.routes import search
@@ -60,6 +61,12 @@ async def test_every_path_that_is_served_is_on_the_page() -> None:
     assert served >= NOT_SHOWN
     told = {(method.upper(), path) for path, method in OPERATIONS}
     assert told == shown, "what the page says is of paths that are served"
+
+
+def test_no_path_and_no_schema_is_described_twice() -> None:
+    for rooms, kind in ((document_room.ROOMS, "OPERATIONS"), (document_room.OF_SCHEMAS, "SCHEMAS")):
+        told = [name for room in rooms for name in getattr(room, kind)]
+        assert len(told) == len(set(told))
 
 
 def test_other_search_paths_are_named() -> None:

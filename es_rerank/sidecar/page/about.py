@@ -38,8 +38,6 @@ SCHEMAS: dict[str, Schema] = {
         },
         "The facts about a model.",
     ),
-    "ReadyForWeaviate": closed({"status": text(enum=["ready"])}),
-    "WeaviateMeta": closed({"served_by": text(enum=["es-rerank"])}),
     "Model": closed(
         {
             "id": text("The name by which requests choose it."),
@@ -133,26 +131,5 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         None,
         (Example("They can", None, error_format="TEI"),),
         errors=("loading",),
-    ),
-    ("/weaviate/.well-known/ready", "get"): Operation(
-        "weaviateReady",
-        "health",
-        "Ask whether the models can be used, as Weaviate does when it starts",
-        "Weaviate's module reranker-transformers asks below the address that it is given: give it the "
-        "address of "
-        "the sidecar with `/weaviate` behind it.",
-        ref("ReadyForWeaviate"),
-        (Example("They can", {"status": "ready"}, error_format="Weaviate"),),
-        parameters=("always",),
-        errors=("loading",),
-    ),
-    ("/weaviate/meta", "get"): Operation(
-        "weaviateMeta",
-        "models",
-        "Tell Weaviate about its reranker",
-        "Weaviate shows the answer as a part of its own `GET /v1/meta`. It is always the same.",
-        ref("WeaviateMeta"),
-        (Example("About the sidecar", {"served_by": "es-rerank"}),),
-        parameters=("always",),
     ),
 }

@@ -14,17 +14,17 @@ from .headers import EVERYWHERE, HEADERS, OF_ERRORS, PARAMETERS, SECURITY
 from .keys import with_words
 from .parts import JSON, Operation, Schema, either, ref
 
-_ROOMS = (rerank, embeddings, models, searches, about, operators, plugin)
-_OF_SCHEMAS = (rerank_schemas, embeddings, models, searches, about, operators, plugin)
+ROOMS = (rerank, embeddings, models, searches, about, operators, plugin)
+OF_SCHEMAS = (rerank_schemas, embeddings, models, searches, about, operators, plugin)
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    place: operation for room in _ROOMS for place, operation in room.OPERATIONS.items()
+    place: operation for room in ROOMS for place, operation in room.OPERATIONS.items()
 }
 """What the page says, by path and method."""
 
 _SCHEMAS: dict[str, Schema] = {
     **ERROR_SCHEMAS,
-    **{name: schema for room in _OF_SCHEMAS for name, schema in room.SCHEMAS.items()},
+    **{name: schema for room in OF_SCHEMAS for name, schema in room.SCHEMAS.items()},
 }
 _OF_FASTAPI = ("HTTPValidationError", "ValidationError")
 """Schemas of FastAPI's own answers to mistakes, which the sidecar does not give."""
@@ -152,7 +152,7 @@ class _Told(NamedTuple):
 def _error(status: int, cases: list[_Told]) -> dict[str, Any]:
     said = {
         "description": " ".join(dict.fromkeys(case.when for case in cases)),
-        "headers": _headers(*EVERYWHERE, *OF_ERRORS.get(status, ())),
+        "headers": _headers(*OF_ERRORS.get(status, ())),
     }
     schemas = [ref(name) for name in dict.fromkeys(case.schema for case in cases)]
     schema = schemas[0] if len(schemas) == 1 else either(*schemas)
@@ -163,7 +163,6 @@ def _others(told: Operation) -> dict[str, Any]:
     others = {
         str(status): {
             "description": said,
-            "headers": _headers(*EVERYWHERE),
             "content": _content(JSON, schema, [(said, example)]),
         }
         for status, (said, schema, example) in told.others.items()
@@ -172,7 +171,6 @@ def _others(told: Operation) -> dict[str, Any]:
         said = "Elasticsearch's own answer, with its own status."
         others["default"] = {
             "description": said,
-            "headers": _headers(*EVERYWHERE),
             "content": {JSON: {"schema": ref("ElasticsearchError")}},
         }
     return others

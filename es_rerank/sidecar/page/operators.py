@@ -167,9 +167,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Ask whether the models can score texts, as Weaviate does when it starts",
         "200 if the models are loaded, else 503. Elasticsearch is not asked.",
         ref("WeaviateReady"),
-        (Example("They can", {"status": "ready"}),),
+        (Example("They can", {"status": "ready"}, error_format="Weaviate"),),
         parameters=("always",),
-        others={503: ("They cannot.", ref("WeaviateError"), {"error": "the model is still loading"})},
+        errors=("loading",),
     ),
     ("/weaviate/meta", "get"): Operation(
         "weaviateMeta",

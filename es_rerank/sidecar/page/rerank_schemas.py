@@ -20,12 +20,12 @@ _OPTIONS: dict[str, Schema] = {
     "top_n": either(
         whole(minimum=0), {"type": "null"}, description="How many of the best texts are returned."
     ),
-    "top_k": either(whole(minimum=0), {"type": "null"}, description="The same, as Voyage names it."),
+    "top_k": either(whole(minimum=0), {"type": "null"}, description="`top_n`, as Voyage names it."),
     "return_documents": flag("Whether the texts are returned too."),
-    "return_text": flag("The same, as TEI names it."),
+    "return_text": flag("Whether the texts are returned too."),
     "raw_scores": flag("Whether the scores are logits instead of probabilities.", default=False),
     "truncate": flag("If false, a text that is longer than the model can read is an error.", default=True),
-    "truncation": flag("The same, as Voyage names it.", default=True),
+    "truncation": flag("`truncate`, as Voyage names it.", default=True),
     "truncation_direction": text("Which end of a long text is kept. Only `right` is supported."),
     "use_activation": flag("If false, the scores are logits, as vLLM names it.", default=True),
     "rank_fields": listed(text(), "The fields of documents that are objects, which are read."),

@@ -9,13 +9,15 @@ INFO = {
     "version": version("es-rerank"),
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     "description": """\
-The sidecar reranks for Elasticsearch, on any licence. Send it the searches of any Elasticsearch client, or
-ask its models in the formats of other rerank and embedding servers.
+Send the searches of any Elasticsearch client to this address, or ask the models of the sidecar in the formats
+of other rerank and embedding servers.
 
 * **Examples.** Each request on this page works as it stands, if an index `articles` with the fields `title`
   and `text` is there. The answers are those of the bundled models.
 * **Keys.** Searches carry Elasticsearch's own `Authorization`. The paths that use the models directly need a
   key of the sidecar if it has keys (`Authorization: Bearer KEY`).
+* **Headers.** Every answer has `X-Elastic-Product: Elasticsearch`, which Elasticsearch's clients ask for. The
+  caller's `X-Opaque-Id` comes back.
 * **Errors.** Each path answers errors in the format of its API. Every path may also answer 405 for another
   method, 408 for a request that comes too slowly, 431 for too long headers, and 503 while the sidecar stops
   or all its connections are busy.
@@ -29,7 +31,7 @@ ask its models in the formats of other rerank and embedding servers.
 TAGS = {
     "rerank": "Rerank texts, in the formats of other servers: text-embeddings-inference (TEI), Cohere, Jina, "
     "Voyage, vLLM, llama.cpp, infinity, NVIDIA and Weaviate.",
-    "embeddings": "Turn texts into vectors, in the formats of OpenAI and of text-embeddings-inference.",
+    "embeddings": "Turn texts into vectors, in the formats of OpenAI, Cohere and text-embeddings-inference.",
     "inference": "Elasticsearch's inference API for the served models.",
     "Elasticsearch": "Searches and points in time, as in Elasticsearch. es-rerank runs the retriever trees "
     "that Elasticsearch cannot run under its licence.",
