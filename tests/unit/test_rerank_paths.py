@@ -15,6 +15,7 @@ import pytest
 from app_client import app_client
 from elasticsearch import AsyncElasticsearch
 from tiny_models import tiny_cross_encoder
+from tokenizers import Tokenizer
 
 from es_rerank.dialects.table import PATHS
 from es_rerank.errors import OverloadError, RemoteModelError
@@ -138,13 +139,13 @@ async def test_an_object_holds_what_every_client_reads(caller: httpx.AsyncClient
 
 
 async def test_usage_counts_the_tokens_that_the_model_read(
-    caller: httpx.AsyncClient, models: dict[str, LocalReranker]
+    caller: httpx.AsyncClient, folders: dict[str, Path]
 ) -> None:
-    counts = []
-    for texts in (["it rained"], ["the king signed it all"], ["it rained", "the king signed it all"]):
-        answer = await caller.post("/v1/rerank", json=body_for("/v1/rerank", texts))
-        counts.append(answer.json()["usage"]["total_tokens"])
-    assert 0 < counts[0] < counts[1] < counts[2]
+    tokenizer = Tokenizer.from_file(str(folders["first"] / "tokenizer.json"))
+    for path in ("/v1/rerank", "/score", "/v1/ranking", "/infinity/rerank"):
+        answer = await caller.post(path, json=body_for(path, TEXTS[:3]))
+        read = sum(len(tokenizer.encode(QUERY, text).ids) for text in TEXTS[:3])
+        assert answer.json()["usage"] == {"prompt_tokens": read, "total_tokens": read}
     async with sidecar({"words": WordOverlapReranker()}) as other:  # no model of this process reads tokens
         answer = await other.post("/v1/rerank", json=body_for("/v1/rerank", TEXTS))
         assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
