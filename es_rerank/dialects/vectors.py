@@ -183,7 +183,7 @@ def _text(entry: Any, key: str, place: int) -> str:  # noqa: ANN401 any JSON val
         return entry
     part = entry.get("text", entry.get("content")) if isinstance(entry, Mapping) else None
     if isinstance(part, list):
-        parts = [each.get("text") if isinstance(each, Mapping) else each for each in part]
+        parts: list[Any] = [each.get("text") if isinstance(each, Mapping) else each for each in part]
         part = "\n".join(parts) if parts and all(isinstance(each, str) for each in parts) else None
     if isinstance(part, str):
         return part

@@ -125,11 +125,9 @@ def test_a_method_that_a_served_path_does_not_take_is_405(address: str) -> None:
 async def test_the_sidecars_own_names_may_be_those_of_indices(
     node: Node, es: Elasticsearch, tmp_path: Path
 ) -> None:
-    models = {
-        "reranker": str(tiny_cross_encoder(tmp_path / "r")),
-        "embedder": str(tiny_bi_encoder(tmp_path / "e")),
-    }
-    service = build_service(Settings(pass_through=True, log_requests=False, **models), node.url)
+    reranker, embedder = tiny_cross_encoder(tmp_path / "r"), tiny_bi_encoder(tmp_path / "e")
+    settings = Settings(reranker=str(reranker), embedder=str(embedder), pass_through=True, log_requests=False)
+    service = build_service(settings, node.url)
     names = ("health", "embed")
     es.options(ignore_status=404).indices.delete(index=",".join(names))
     async with app_client(service) as caller:

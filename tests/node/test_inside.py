@@ -270,7 +270,7 @@ def test_vectors_of_the_second_embedder_are_searched_with_it(
         served = {"first": models.embedder, "b": second}
         for plugin in ("always", "never"):
             for own in (served, {}):  # a client without models takes those of the plugin's sidecar
-                client = RerankClient(plugin_es, embedder=own, plugin=plugin)  # type: ignore[arg-type]
+                client = RerankClient(plugin_es, embedder=own, plugin=plugin)
                 for name in (None, "b" if own else "second", "second"):
                     if not own and plugin == "never":
                         continue

@@ -13,7 +13,7 @@ import openai
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import reset_sessions
+from huggingface_hub.utils._http import reset_sessions
 from server import reserved_port, serving
 from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 

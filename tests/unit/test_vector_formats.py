@@ -99,7 +99,7 @@ async def test_every_path_gives_the_vectors_of_passages(
         assert "x-rerank-ignored" not in answer.headers
 
 
-QUERIES = [
+QUERIES: list[dict[str, Any]] = [
     {"input_type": "query"},
     {"input_type": "search_query"},
     {"input_type": "search"},
@@ -111,7 +111,7 @@ QUERIES = [
     {"model": "first-query"},
     {"model": "another", "input_type": "query"},
 ]
-PASSAGES = [
+PASSAGES: list[dict[str, Any]] = [
     {"input_type": "document"},
     {"input_type": "passage"},
     {"input_type": "search_document"},
@@ -248,17 +248,17 @@ async def test_objects_with_a_text_are_read(caller: httpx.AsyncClient, first: Em
 async def test_other_dimensions_and_other_types_are_refused(caller: httpx.AsyncClient, path: str) -> None:
     body = {PATHS[path]: TEXTS}
     for name in ("dimensions", "output_dimension"):
-        for number in (8, 8.0, "8"):
-            assert (await caller.post(path, json={**body, name: number})).status_code == 200
-        for number in (4, 16, 0, -8, 8.5, True, "many", "9" * 5_000, [8]):
-            assert (await caller.post(path, json={**body, name: number})).status_code in (400, 422)
+        for right in (8, 8.0, "8"):
+            assert (await caller.post(path, json={**body, name: right})).status_code == 200
+        for wrong in (4, 16, 0, -8, 8.5, True, "many", "9" * 5_000, [8]):
+            assert (await caller.post(path, json={**body, name: wrong})).status_code in (400, 422)
     fitting = await caller.post(path, json={**body, "dimensions": 6, "model": "b"})
     assert fitting.status_code == 200
 
 
 async def test_openais_encodings(caller: httpx.AsyncClient, first: Embedder) -> None:
     wanted = first.embed(TEXTS)
-    written = [
+    written: list[dict[str, Any]] = [
         {"encoding_format": "base64"},
         {"encoding_format": "base64", "output_dtype": "float"},
         {"encoding_format": "base64", "embedding_type": ["float"]},
@@ -271,7 +271,7 @@ async def test_openais_encodings(caller: httpx.AsyncClient, first: Embedder) -> 
     for more in ({"encoding_format": "float"}, {"encoding_format": None}, {"output_dtype": "float"}):
         rows = (await caller.post("/v1/embeddings", json={"input": TEXTS, **more})).json()["data"]
         assert np.array_equal(np.asarray([row["embedding"] for row in rows], dtype=np.float32), wanted)
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"encoding_format": "int8"},
         {"encoding_format": 7},
         {"output_dtype": "binary"},
@@ -353,7 +353,7 @@ async def test_errors_are_in_the_format_of_the_path(folders: list[Path], path: s
             assert other.headers["allow"] == method
         if key is None:
             return
-        refused = [
+        refused: list[tuple[int, dict[str, Any]]] = [
             (422 if is_tei else 400, {"content": b"{"}),
             (422 if is_tei else 400, {"content": b""}),
             (422 if is_tei else 400, {"json": []}),
@@ -495,8 +495,9 @@ async def test_health_is_about_the_models_and_not_about_elasticsearch(folders: l
 
 
 async def test_the_sdk_of_openai_reads_all_of_it(caller: httpx.AsyncClient, second: Embedder) -> None:
+    http: Any = caller
     async with openai.AsyncOpenAI(
-        base_url="http://sidecar/v1", api_key="any", http_client=caller, max_retries=0
+        base_url="http://sidecar/v1", api_key="any", http_client=http, max_retries=0
     ) as client:
         for given in (TEXTS, TEXTS[0]):
             for options in ({}, {"encoding_format": "float"}, {"dimensions": 6, "user": "me"}):
