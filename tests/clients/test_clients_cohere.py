@@ -9,9 +9,11 @@ from asked_by_clients import (
     NO_DOCUMENTS,
     NO_QUERY,
     OUTCOMES,
+    QUERY,
     TOO_MANY,
     assert_ranked,
     assert_refused,
+    assert_vectors,
     outcomes,
     scores_of,
 )
@@ -66,6 +68,19 @@ def test_cohere_v2_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ran
 
 def test_cohere_v2_gets_a_score_for_each_of_many_documents(got: OUTCOMES) -> None:
     assert got["v2_many"] == {"count": 100, "indices": list(range(100))}
+
+
+@client("Cohere's Python SDK, embed of both clients", "Cohere embeddings", "cohere", "apis")
+def test_cohere_embeds(got: OUTCOMES, open_sidecar: str) -> None:
+    for version in ("v1", "v2"):
+        answer = got[f"{version}_embed"]
+        assert_vectors(answer["embeddings"], open_sidecar, DOCUMENTS)
+        assert answer["texts"] == list(DOCUMENTS)
+        assert answer["meta"]["api_version"] == {"version": version[1:]}
+    for case in ("v1_embed_query", "v2_embed_async"):
+        assert_vectors(got[case]["embeddings"], open_sidecar, [QUERY], "search")
+    assert_refused(got["v2_embed_integers"], "BadRequestError", "asks for int8", status=400)
+    assert_refused(got["v2_embed_wrong_key"], "UnauthorizedError", NEEDS_KEY, status=401)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

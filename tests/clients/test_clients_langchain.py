@@ -1,4 +1,4 @@
-"""LangChain's document compressors of Cohere and Voyage and its embeddings of OpenAI ask the sidecar."""
+"""LangChain's document compressors of Cohere and Voyage and its embeddings ask the sidecar."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def test_langchains_openai_embeds(got: OUTCOMES, open_sidecar: str) -> None:
     for case in ("openai_documents", "openai_async"):
         assert_vectors(got[case], open_sidecar, DOCUMENTS)
     assert_vectors(got["openai_query"], open_sidecar, [QUERY])
+
+
+@client("LangChain, CohereEmbeddings", "Cohere embeddings", "langchain-cohere", "langchain")
+def test_langchains_cohere_embeds(got: OUTCOMES, open_sidecar: str) -> None:
+    for case in ("cohere_documents", "cohere_documents_async"):
+        assert_vectors(got[case], open_sidecar, DOCUMENTS)
+    assert_vectors(got["cohere_query"], open_sidecar, [QUERY], "search")
 
 
 def test_langchain_shows_the_exceptions_of_the_vendors(got: OUTCOMES) -> None:

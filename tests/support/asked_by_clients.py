@@ -63,9 +63,13 @@ def assert_ranked(
     assert all(0 <= row[1] <= 1 for row in rows)
 
 
-def scores_of(sidecar: str, texts: Sequence[str]) -> list[tuple[int, float]]:
-    """Return what `POST /rerank` says about `QUERY` and texts: (index, score), best first."""
-    answer = httpx.post(f"{sidecar}/rerank", json={"query": QUERY, "texts": list(texts)}, timeout=60)
+def scores_of(sidecar: str, texts: Sequence[str], *, raw: bool = False) -> list[tuple[int, float]]:
+    """Return what `POST /rerank` says about `QUERY` and texts: (index, score), best first.
+
+    With `raw` the scores are logits.
+    """
+    asked = {"query": QUERY, "texts": list(texts), "raw_scores": raw}
+    answer = httpx.post(f"{sidecar}/rerank", json=asked, timeout=60)
     return [(row["index"], row["score"]) for row in answer.raise_for_status().json()]
 
 

@@ -135,6 +135,56 @@ async def v2_async_wrong_key() -> Any:
         return told(await client.rerank(model=MODEL, query=TOLD.query, documents=TOLD.documents))
 
 
+EMBEDDER = "embed-v4.0"
+
+
+def vectors(found: Any) -> Any:
+    """Return what a user reads of embeddings. Version 1 gives a list where no type is asked for."""
+    embeddings = found.embeddings
+    return {
+        "embeddings": embeddings if isinstance(embeddings, list) else embeddings.float_,
+        "texts": found.texts,
+        "meta": found.meta.model_dump(exclude_none=True),
+    }
+
+
+def v1_embed() -> Any:
+    return vectors(v1.embed(model=EMBEDDER, texts=TOLD.documents, input_type="search_document"))
+
+
+def v1_embed_query() -> Any:
+    return vectors(v1.embed(model=EMBEDDER, texts=[TOLD.query], input_type="search_query"))
+
+
+def v2_embed() -> Any:
+    found = v2_keyed.embed(
+        model=EMBEDDER, texts=TOLD.documents, input_type="search_document", embedding_types=["float"]
+    )
+    return vectors(found)
+
+
+async def v2_embed_async() -> Any:
+    async with cohere.AsyncClientV2(TOLD.key, base_url=TOLD.keyed) as client:
+        found = await client.embed(
+            model=EMBEDDER, texts=[TOLD.query], input_type="search_query", embedding_types=["float"]
+        )
+        return vectors(found)
+
+
+def v2_embed_integers() -> Any:
+    found = v2.embed(
+        model=EMBEDDER, texts=TOLD.documents, input_type="search_document", embedding_types=["int8"]
+    )
+    return vectors(found)
+
+
+def v2_embed_wrong_key() -> Any:
+    found = v2_wrong.embed(
+        model=EMBEDDER, texts=TOLD.documents, input_type="search_document", embedding_types=["float"]
+    )
+    return vectors(found)
+
+
 answer(
     v1_strings,
     v1_without_model,
@@ -158,4 +208,10 @@ answer(
     v2_too_many,
     v2_async,
     v2_async_wrong_key,
+    v1_embed,
+    v1_embed_query,
+    v2_embed,
+    v2_embed_async,
+    v2_embed_integers,
+    v2_embed_wrong_key,
 )

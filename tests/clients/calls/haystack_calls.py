@@ -1,5 +1,5 @@
 """Haystack's rankers of Cohere, Jina and Hugging Face's text-embeddings-inference (TEI), and its embedders of
-OpenAI and TEI.
+OpenAI, Cohere and TEI.
 """
 
 from typing import Any
@@ -7,6 +7,7 @@ from typing import Any
 from haystack import Document
 from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
 from haystack.utils import Secret
+from haystack_integrations.components.embedders.cohere import CohereDocumentEmbedder, CohereTextEmbedder
 from haystack_integrations.components.embedders.huggingface_api import (
     HuggingFaceAPIDocumentEmbedder,
     HuggingFaceAPITextEmbedder,
@@ -174,6 +175,21 @@ def tei_query() -> Any:
     return [HuggingFaceAPITextEmbedder(**TEI).run(TOLD.query)["embedding"]]
 
 
+COHERE = {"api_key": Secret.from_token(TOLD.key), "api_base_url": TOLD.keyed}
+
+
+def cohere_documents() -> Any:
+    return of_documents(CohereDocumentEmbedder(**COHERE).run(DOCUMENTS))
+
+
+async def cohere_documents_async() -> Any:
+    return of_documents(await CohereDocumentEmbedder(**COHERE).run_async(DOCUMENTS))
+
+
+def cohere_query() -> Any:
+    return [CohereTextEmbedder(**COHERE).run(TOLD.query)["embedding"]]
+
+
 answer(
     cohere,
     cohere_top,
@@ -201,4 +217,7 @@ answer(
     openai_query,
     tei_documents,
     tei_query,
+    cohere_documents,
+    cohere_documents_async,
+    cohere_query,
 )

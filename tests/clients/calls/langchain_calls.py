@@ -1,8 +1,8 @@
-"""LangChain's document compressors of Cohere and Voyage, and its embeddings of OpenAI."""
+"""LangChain's document compressors of Cohere and Voyage, and its embeddings of OpenAI and Cohere."""
 
 from typing import Any
 
-from langchain_cohere import CohereRerank
+from langchain_cohere import CohereEmbeddings, CohereRerank
 from langchain_core.documents import Document
 from langchain_openai import OpenAIEmbeddings
 from langchain_voyageai import VoyageAIRerank
@@ -113,6 +113,22 @@ def openai_query() -> Any:
     return [openai_embeddings().embed_query(TOLD.query)]
 
 
+def cohere_embeddings() -> CohereEmbeddings:
+    return CohereEmbeddings(model="embed-v4.0", cohere_api_key=TOLD.key, base_url=TOLD.keyed)
+
+
+def cohere_documents() -> Any:
+    return cohere_embeddings().embed_documents(TOLD.documents)
+
+
+async def cohere_documents_async() -> Any:
+    return await cohere_embeddings().aembed_documents(TOLD.documents)
+
+
+def cohere_query() -> Any:
+    return [cohere_embeddings().embed_query(TOLD.query)]
+
+
 answer(
     cohere_default_top,
     cohere_all,
@@ -131,4 +147,7 @@ answer(
     openai_documents,
     openai_async,
     openai_query,
+    cohere_documents,
+    cohere_documents_async,
+    cohere_query,
 )

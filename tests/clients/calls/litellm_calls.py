@@ -24,8 +24,20 @@ RERANKERS = (
     "azure_ai",
     "litellm_proxy",
     "scaleway",
+    "nvidia_nim",
 )
-EMBEDDERS = ("openai", "hosted_vllm", "infinity", "voyage", "jina_ai")
+BELOW = {"infinity": "/infinity", "together_ai": "/v1"}
+"""Provider to the path of the address that it is given, for reranking."""
+
+EMBEDDERS = {
+    "openai": "/v1",
+    "hosted_vllm": "/v1",
+    "infinity": "/v1",
+    "voyage": "/v1/embeddings",
+    "jina_ai": "/v1",
+    "cohere": "/v2/embed",
+}
+"""The same for embeddings."""
 
 
 def told(found: Any) -> Any:
@@ -40,16 +52,31 @@ def told(found: Any) -> Any:
 
 def asked(provider: str, *, base: str = TOLD.keyed, key: str = TOLD.key, **more: Any) -> dict[str, Any]:
     """Return the arguments of a call."""
-    base = f"{base}/v1" if provider == "together_ai" else base
-    model = f"{provider}/any-reranker"
     return {
-        "model": model,
-        "api_base": base,
+        "model": f"{provider}/{'ranking/' if provider == 'nvidia_nim' else ''}any-reranker",
+        "api_base": base + BELOW.get(provider, ""),
         "api_key": key,
         "query": TOLD.query,
         "documents": TOLD.documents,
         **more,
     }
+
+
+NOTES = [{"text": text, "number": number} for number, text in enumerate(TOLD.documents)]
+EVERY_OPTION = {
+    "cohere": {"max_tokens_per_doc": 4096, "rank_fields": ["text"]},
+    "azure_ai": {"max_chunks_per_doc": 10, "rank_fields": ["text"]},
+    "hosted_vllm": {
+        "rank_fields": ["text"],
+        "instruction": "Find the passage that answers the question.",
+        "max_tokens_per_doc": 4096,
+        "max_tokens_per_query": 512,
+        "truncate_prompt_tokens": -1,
+        "truncation_side": "right",
+    },
+    "huggingface": {"truncate": False, "truncation_direction": "Right"},
+}
+"""What else the providers send on, beside `top_n` and `return_documents`."""
 
 
 def case(name: str, call: Callable[..., Any], provider: str, **more: Any) -> Callable[[], Any]:
@@ -78,7 +105,7 @@ def embedded(provider: str, **more: Any) -> Callable[[], Any]:
     def run() -> Any:
         found = litellm.embedding(
             model=f"{provider}/any-embedder",
-            api_base=f"{TOLD.keyed}/v1" + ("/embeddings" if provider == "voyage" else ""),
+            api_base=TOLD.keyed + EMBEDDERS[provider],
             api_key=TOLD.key,
             input=TOLD.documents,
             **more,
@@ -102,6 +129,8 @@ answer(
     *(case("strings", litellm.rerank, provider) for provider in RERANKERS),
     *(case("top", litellm.rerank, provider, top_n=2) for provider in RERANKERS),
     *(case("indices", litellm.rerank, provider, return_documents=False) for provider in RERANKERS),
+    *(case("objects", litellm.rerank, each, documents=NOTES) for each in RERANKERS),
+    *(case("every option", litellm.rerank, each, **more) for each, more in EVERY_OPTION.items()),
     *(case("open", litellm.rerank, provider, base=TOLD.open, key="any") for provider in RERANKERS),
     *(case("wrong key", litellm.rerank, provider, key=WRONG_KEY) for provider in RERANKERS),
     *(case("no query", litellm.rerank, provider, query="") for provider in RERANKERS),
