@@ -17,7 +17,7 @@ import pytest_asyncio
 from app_client import app_client
 from client_table import client
 from elasticsearch import AsyncElasticsearch
-from golden_requests import Golden
+from golden_requests import BEST, QUERY, TEXTS, Golden
 
 from es_rerank import ModelError, load_reranker
 from es_rerank.sidecar.access.keys import key_hash
@@ -26,24 +26,6 @@ from es_rerank.sidecar.service import Service
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "a-key-of-the-sidecar"
-QUERY = "What is the capital of the United States?"
-BEST = 2
-TEXTS = [
-    (
-        "Carson City is the capital city of the American state of Nevada. At the 2010 United States Census, "
-        "Carson City had a population of 55,274."
-    ),
-    (
-        "The Commonwealth of the Northern Mariana Islands is a group of islands in the Pacific Ocean that "
-        "are a political division controlled by the United States. Its capital is Saipan."
-    ),
-    (
-        "Washington, D.C., formally the District of Columbia, is the capital city and federal district of "
-        "the United States. It is located on the east bank of the Potomac River."
-    ),
-]
-"""What Dify asks when its user adds a model."""
-
 MORE = [*TEXTS, *(f"Recipe {number}: knead the dough and bake it for an hour." for number in range(38))]
 """More texts than any tool sends at once."""
 

@@ -14,6 +14,24 @@ from typing import Any
 
 import golden_answers as answers
 
+QUERY = "What is the capital of the United States?"
+BEST = 2
+TEXTS = [
+    (
+        "Carson City is the capital city of the American state of Nevada. At the 2010 United States Census, "
+        "Carson City had a population of 55,274."
+    ),
+    (
+        "The Commonwealth of the Northern Mariana Islands is a group of islands in the Pacific Ocean that "
+        "are a political division controlled by the United States. Its capital is Saipan."
+    ),
+    (
+        "Washington, D.C., formally the District of Columbia, is the capital city and federal district of "
+        "the United States. It is located on the east bank of the Potomac River."
+    ),
+]
+"""What Dify asks when its user adds a model."""
+
 Body = Callable[[str, list[str]], dict[str, Any]]
 """Returns the body of a request from the query and the texts."""
 
@@ -287,3 +305,6 @@ ELASTICSEARCH_NVIDIA = _of_elasticsearch(
     source=False,
     logits=True,
 )
+
+ALL = {name: value for name, value in globals().items() if isinstance(value, Golden)}
+"""Every request by its name."""
