@@ -36,7 +36,7 @@ _STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
 
 _SCALES: tuple[Scale, ...] = get_args(Scale)
 
-_WORDS_BEFORE_URL = re.compile(r"([^/:@\s]+)(?::([^/:@\s]+))?:(?=https?://)")
+_WORDS_BEFORE_URL = re.compile(r"([^/:@\s]+)(?::([^/:@\s]+))?[:+](?=https?://)")
 """Matches what stands between ``remote:`` and an address: the dialect, and the scale of its scores."""
 
 
@@ -107,6 +107,8 @@ def _service(text: str, after_prefix: str) -> ModelSpec:
     if stated is None:
         return ModelSpec(text, "remote", (after_prefix,))
     dialect, scale = stated.groups()
+    if stated[0].endswith("+"):  # which parts the models of a cascade
+        raise SettingsError(f"remote: takes a dialect with a colon; write remote:{stated[0][:-1]}:URL")
     if dialect not in BY_NAME:
         raise SettingsError(
             f"remote: names the dialect {dialect}, which there is not; write remote:DIALECT:URL with one of "

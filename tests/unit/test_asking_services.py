@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from es_rerank.dialects.asking import (
@@ -76,6 +76,7 @@ def test_the_answer_of_every_service_is_written_here() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@settings(max_examples=30)
 @given(values=st.lists(_FINITE, min_size=1, max_size=12), data=st.data())
 def test_rows_in_any_order_give_each_text_its_score(service: Any, values: list[float], data: Any) -> None:
     texts = data.draw(
@@ -89,6 +90,7 @@ def test_rows_in_any_order_give_each_text_its_score(service: Any, values: list[f
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@settings(max_examples=30)
 @given(answer=_JSON)
 def test_any_answer_is_read_or_not_understood(service: Any, answer: Any) -> None:
     """What is read passes the check of indices and scores, or fails it: nothing else is raised."""
@@ -144,6 +146,7 @@ def test_the_sidecar_understands_what_is_asked_and_its_answer_is_read(dialect: D
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@settings(max_examples=30)
 @given(query=st.text(), texts=st.lists(st.text(), max_size=5))
 def test_a_request_holds_the_query_and_every_text(service: Any, query: str, texts: list[str]) -> None:
     written = service.write(query, texts, "m")

@@ -25,6 +25,7 @@ from es_rerank.node.checks import check_model
         ("cohere:rerank-v3.5", "cohere", ("rerank-v3.5",), 1),
         ("cohere:", "cohere", ("",), 1),
         ("remote:http://host:1/a?b=c:d+e", "remote", ("http://host:1/a?b=c:d+e",), 1),
+        ("remote:http://a?b=c:d+http://e", "remote", ("http://a?b=c:d+http://e",), 1),
         ("exit:0.3+./a+b", "exit", ("./a+b",), 0.3),
         ("cascade:0.5+./a+cohere:b+c", "cascade", ("./a", "cohere:b+c"), 0.5),
     ],
@@ -137,6 +138,14 @@ def test_doctor_shows_no_password_of_a_service(
     check = check_model(kind, name)
     assert "secret" not in f"{check.found} {check.remedy}"
     assert "***@host" in check.found
+
+
+def test_doctor_says_in_which_dialect_a_service_is_asked() -> None:
+    named = check_model("cross-encoder", "remote:vllm:logit:http://host:9")
+    assert (named.status, named.found.endswith("sent to it, in the dialect vllm")) == ("ok", True)
+    found = check_model("cross-encoder", "remote:http://host:9")
+    assert (found.status, "in the dialect that a trial finds" in found.found) == ("ok", True)
+    assert "dialect" not in check_model("cross-encoder", "cohere:rerank-v3.5").found
 
 
 @pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])

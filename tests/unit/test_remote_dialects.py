@@ -65,7 +65,7 @@ def test_a_service_is_found_by_one_trial(served: Served) -> None:
 
 
 def test_a_list_is_split_as_the_service_allows(served: Served) -> None:
-    passages = [f"the treaty {number}" if number % 3 else "who signed" for number in range(300)]
+    passages = [f"the treaty {number}" if number % 3 else "who signed" for number in range(260)]
     with RemoteReranker(served.address, dialect=served.stand_in.named, api_key=SecretStr(KEY)) as loaded:
         _check(loaded.score(QUERY, passages), passages, logits=served.stand_in.logits)
 
