@@ -111,6 +111,7 @@ A request that would be late is refused at once. The work of a caller who leaves
 unless `es_rerank.allow_plain_http` is set
     tests/node/test_plugin_secured.py::test_a_node_that_would_send_texts_in_clear_does_not_start
 is answered by the sidecar.
+    tests/node/test_existence.py::test_the_sidecars_own_names_may_be_those_of_indices
     tests/node/test_own_pages.py::test_an_index_with_the_name_of_a_path_of_ours_can_be_searched
     tests/node/test_existence.py::test_an_index_with_the_name_of_a_path_may_be_looked_for
 Also without `--pass-through` it answers `HEAD /healthz` and `HEAD /readyz`
