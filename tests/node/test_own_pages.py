@@ -11,6 +11,8 @@ from beside import gateway, said
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.dialects.table import PATHS as RERANK_PATHS
+from es_rerank.dialects.vectors import BY_PATH as EMBEDDING_PATHS
+from es_rerank.dialects.vectors import BY_PATH as VECTOR_PATHS
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.service import Service
@@ -18,9 +20,11 @@ from es_rerank.sidecar.service import Service
 EXPECTED_BY_TOOLS = {
     *("/", "/healthz", "/readyz", "/metrics", "/info", "/rescore"),
     *("/weaviate/.well-known/ready", "/weaviate/meta"),
+    *("/health", "/v1/models", "/v1/models/{model:path}"),
     *RERANK_PATHS,
+    *VECTOR_PATHS,
 }
-"""Paths that are Elasticsearch's, of probes, of Prometheus and of rerankers, and our ``/rescore``."""
+"""Paths that are Elasticsearch's, of probes, of Prometheus, rerankers and embedders, and our ``/rescore``."""
 
 ONCE_OURS = ("/docs", "/redoc", "/openapi.json", "/static-offline-docs", "/docs/oauth2-redirect")
 

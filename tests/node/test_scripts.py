@@ -120,11 +120,11 @@ JSON_TYPE = {"content-type": "application/json"}
 
 def test_through_the_sidecar(node: Node, tmp_path: Path, reranker: CrossEncoder) -> None:
     models = (tiny_cross_encoder(tmp_path / "reranker"), tiny_bi_encoder(tmp_path / "embedder"))
-    texts = [*TEXTS.values()]
+    texts, options = [*TEXTS.values()], {"raw_scores": True, "return_text": True, "truncate": True}
     with sidecar(node.url, *models, tmp_path / "log") as (url, _):
         rows: list[dict[str, Any]] = httpx.post(
             f"{url}/rerank",
-            json={"query": QUESTIONS["ar"], "texts": texts, "raw_scores": True, "return_text": True},
+            json={"query": QUESTIONS["ar"], "texts": texts, **options},
             timeout=60,
         ).json()
         # A client that escapes may send half of a surrogate pair; httpx cannot.
