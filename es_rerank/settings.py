@@ -145,7 +145,9 @@ class Settings(BaseSettings):
         "used.",
     )
     remote_api_key: SecretStr | None = Field(
-        default=None, description="API key for `remote:` services, sent as `Authorization: Bearer`."
+        default=None,
+        description="API key for `remote:` services, sent as `Authorization: Bearer`, to Elasticsearch as "
+        "`ApiKey`.",
     )
     llm_api_key: SecretStr | None = Field(
         default=None,
