@@ -23,8 +23,16 @@ from es_rerank.node import VERSION, Node, down, up
 from es_rerank.node.probe import probe
 from es_rerank.settings import PREFIX
 
+pytest_plugins = ["client_sidecars"]
+
 pytest.register_assert_rewrite(
-    "es_rerank.testing.contract", "asking", "commands", "differences", "rankings", "tree_faults"
+    "es_rerank.testing.contract",
+    "asked_by_clients",
+    "asking",
+    "commands",
+    "differences",
+    "rankings",
+    "tree_faults",
 )
 
 # An example may take as long as it takes: a busy machine is no fault of the code.
