@@ -33,10 +33,8 @@ from .search_options import (
 )
 
 if TYPE_CHECKING:
-    from ..client import RerankClient
     from ..integrations.openai_chat import ChatModel
     from ..models import Reranker
-    from ..retrievers.planning.index_schema import IndexSchema
     from ..settings import Settings
 
 
@@ -92,7 +90,7 @@ def ask(
     """Print a prompt of the best passages for a question, numbered for citations; with --llm, print a model's
     answer instead.
     """
-    from ..retrievers.execution.questions import nothing_found, reading_of
+    from ..retrievers.execution.questions import nothing_found, reading_of, schema_for_question
     from ..retrievers.planning.passages import passages_of
     from ..settings import read_settings
 
@@ -106,7 +104,7 @@ def ask(
         count = token_counter(tokenizer, opened.reranker, embedder or settings.embedder)
         fields, source = reading_of(
             question,
-            _schema(opened.client, index),
+            schema_for_question(opened.client, index, settings.timeout_ms / 1000),
             first_stage=first_stage,
             field=field,
             vector_field=vector_field,
@@ -190,19 +188,6 @@ def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Calla
     if isinstance(reranker, LocalReranker):
         return token_count(reranker.tokenizer)
     return token_count(open_tokenizer(model_folder(embedder) / TOKENIZER))
-
-
-def _schema(client: RerankClient, index: str) -> IndexSchema:
-    from elasticsearch import ApiError
-
-    from ..retrievers.execution.questions import OF_THE_INDEX, schema_after
-    from ..retrievers.planning.index_schema import schema_of
-
-    try:
-        found = client.indices.get(index=index, filter_path=OF_THE_INDEX)
-    except ApiError as error:
-        return schema_after(error, index)
-    return schema_of(found.body, index)
 
 
 def _say_what_was_left_out(prompt: Prompt) -> None:

@@ -131,6 +131,7 @@ def mcp(
         passages=passages,
         tokens=tokens,
         instructions=wording_of(instructions),
+        timeout_s=settings.timeout_ms / 1000,
     )
     if allowed_host and http is None:
         raise RequestError("--allowed-host needs --http")
@@ -198,7 +199,7 @@ def _opened(
             plain,
             reranker=loaded,
             embedder=stack.enter_context(embedder_of(settings, embedder)) if embeds else None,
-            timeout_s=settings.timeout_ms / 1000,
+            timeout_s=choices.timeout_s,
             plugin=settings.plugin,
         )
         count = token_counter(tokenizer, loaded, embedder or settings.embedder)

@@ -6,19 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elasticsearch import ApiError
-
 from ..client import AsyncRerankClient
-from ..defaults import SIZE, WINDOW
-from ..retrievers.execution.questions import (
-    OF_THE_INDEX,
-    Reading,
-    nothing_found,
-    reading_of,
-    schema_after,
-)
+from ..defaults import SIZE, TIMEOUT_S, WINDOW
+from ..retrievers.execution.questions import Reading, aschema_for_question, nothing_found, reading_of
 from ..retrievers.grammar.tree import FirstStage, Query
-from ..retrievers.planning.index_schema import IndexSchema, schema_of
 from ..retrievers.planning.passages import passages_of
 from ..text.hit_fields import field_values
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Prompt, assemble_prompt
@@ -37,6 +28,8 @@ class Choices:
     default, and how many are reranked, which is also the most that it returns. ``fields``: the fields that
     are reranked, empty for those that the mapping suggests. ``filters``: queries that each hit matches.
     ``shown``: further fields of each hit. ``passages`` and ``tokens`` bound the prompt of ``ask``.
+    ``timeout_s``: how long a call may look at an index, in seconds; its search then has a deadline of the
+    client's.
     """
 
     indices: tuple[str, ...]
@@ -50,6 +43,7 @@ class Choices:
     passages: int = 10
     tokens: int = PROMPT_TOKENS
     instructions: str = INSTRUCTIONS
+    timeout_s: float = TIMEOUT_S
 
 
 class Tools:
@@ -122,18 +116,11 @@ class Tools:
         choices = self.choices
         return reading_of(
             text,
-            await self._schema(index),
+            await aschema_for_question(self._client, index, choices.timeout_s),
             first_stage=choices.first_stage,
             field=choices.fields,
             vector_field=choices.vector_field,
         )
-
-    async def _schema(self, index: str) -> IndexSchema:
-        try:
-            found = await self._client.indices.get(index=index, filter_path=OF_THE_INDEX)
-        except ApiError as error:
-            return schema_after(error, index)
-        return schema_of(found.body, index)
 
     async def _searched(self, text: str, index: str, size: int, reading: Reading) -> dict[str, Any]:
         choices = self.choices

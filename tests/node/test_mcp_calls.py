@@ -15,6 +15,7 @@ from corpus import EMBEDDER, Broken, fill
 from elasticsearch import Elasticsearch
 from language_model import language_model
 from mcp_servers import Mode, connected, fault_of, found_by, text_of
+from proxies import proxied
 
 from es_rerank.client import RerankClient
 from es_rerank.integrations.openai_chat import AsyncChatModel, Delta
@@ -251,3 +252,19 @@ async def test_no_field_leaves_that_is_not_shown(node: Node, choices: Choices) -
     assert all(hit["fields"] == {"no.such.field": []} for hit in answers[0]["hits"])
     for word in ("vector", "metadata", "2021"):
         assert word not in json.dumps(answers)
+
+
+async def test_a_mapping_that_may_not_be_read_is_made_up_for(node: Node, choices: Choices) -> None:
+    """Who may search may ask for the types of the fields."""
+    knn = replace(choices, first_stage="knn")
+    closed = f"/{choices.indices[0]}"
+    found: list[Any] = []
+    with proxied(node.url, lambda _, path, __: (403, b"{}") if path == closed else None) as proxy:
+        for url in (node.url, proxy.url):
+            async with connected(url, knn, embedder=EMBEDDER) as client:
+                found += [
+                    await found_by(client, "search", query=QUESTION),
+                    await found_by(client, "ask", question=QUESTION),
+                ]
+    assert proxy.outcomes(closed)
+    assert found[:2] == found[2:]

@@ -1,4 +1,4 @@
-"""What a question to an index reads: the fields of the passages, and what of each hit is fetched. No I/O.
+"""What a question to an index reads: the fields of the passages, and what of each hit is fetched.
 
 ``es-rerank ask`` and the tools of the MCP server ask so, one with a blocking client, one with an asynchronous
 one.
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from elasticsearch import ApiError
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 
+from ...defaults import TIMEOUT_S
 from ..grammar.tree import FirstStage
 from ..planning.index_schema import IndexSchema
 from ..planning.passages import source_for
 from ..planning.short_form import retriever_for
-from .mappings import is_not_told
-
-OF_THE_INDEX = "*.mappings,*.settings.index.query"
-"""The ``filter_path`` of the request for an index whose answer ``index_schema.schema_of`` reads."""
+from ..response.client_answers import strict
+from .mappings import whole_schema
+from .run import Connection, arun, run
+from .searching import Searching, searching
 
 
 class Reading(NamedTuple):
@@ -54,13 +55,25 @@ def reading_of(
     return Reading(fields, source_for(fields, schema))
 
 
-def schema_after(error: ApiError, index: str) -> IndexSchema:
-    """Return an unknown schema if the caller may be allowed to search, but not to read mappings. Raises the
-    error otherwise.
+def schema_for_question(client: Elasticsearch, index: str, timeout_s: float = TIMEOUT_S) -> IndexSchema:
+    """Return what can be known about an index, as the short form looks at it, within ``timeout_s`` seconds.
+
+    Raises the errors of Elasticsearch for an index that is missing, and DeadlineError.
     """
-    if not is_not_told(error):
-        raise error
-    return IndexSchema(index)
+    context = _looking(timeout_s).context(index, {}, None)
+    return run(whole_schema(context, index), Connection(strict(client)), context)
+
+
+async def aschema_for_question(
+    client: AsyncElasticsearch, index: str, timeout_s: float = TIMEOUT_S
+) -> IndexSchema:
+    """Return the schema as ``schema_for_question`` does, with an asynchronous client."""
+    context = _looking(timeout_s).context(index, {}, None)
+    return await arun(whole_schema(context, index), Connection(strict(client)), context)
+
+
+def _looking(timeout_s: float) -> Searching:
+    return searching(None, None, timeout_s, (), "never")
 
 
 def nothing_found(index: str, fields: Sequence[str], answer: dict[str, Any], first_stage: FirstStage) -> str:
