@@ -807,10 +807,10 @@ A query vector of another length than the index has is refused.
 es-rerank also refuses an embedder that is not the one that the index records.
     tests/node/test_search.py::test_another_embedder_than_the_index_records_is_refused
 A search needs the privilege `read`.
+    tests/node/test_ask.py::test_a_question_needs_no_right_to_read_mappings
     tests/node/test_gateway.py::test_elasticsearchs_security_decides_who_sees_what
     tests/unit/test_looks.py::test_an_index_that_may_be_searched_and_not_read_does_not_stop_a_search
 The privilege `view_index_metadata` lets it check the embedder and apply `index.query.default_field` too.
-    tests/node/test_ask.py::test_without_the_right_to_read_mappings_the_field_is_named
     tests/node/test_fresh_looks.py::test_other_default_fields_are_searched_at_once
     tests/unit/test_looks.py::test_without_a_mapping_each_index_applies_its_own_default_fields
 Every search looks at the mapping anew.
