@@ -204,7 +204,7 @@ def test_a_wrong_dialect_that_is_named(host: Host, dialect: str) -> None:
         RemoteReranker(served.address, dialect=dialect, api_key=SecretStr(KEY)) as loaded,
         pytest.raises(
             RemoteModelError,
-            match=rf"answered (200|400|404): .*; it was asked in the dialect {dialect}, as its name says: ",
+            match=rf"answered (200|400|404): .*; it was asked in the dialect {dialect}, which was named: ",
         ),
     ):
         loaded.score(QUERY, PASSAGES)

@@ -210,7 +210,7 @@ class RemoteReranker(HttpReranker[Way]):
         ):
             return error
         return RemoteModelError(
-            f"{error.message}; it was asked in the dialect {self._named.name}, as its name says: leave the "
+            f"{error.message}; it was asked in the dialect {self._named.name}, which was named: leave the "
             "dialect out to find it by a trial (remote:URL), or name another",
             service=error.service,
             status=error.status,
