@@ -24,7 +24,7 @@ plain = Elasticsearch("http://localhost:9200")
 reranker: Reranker = load_reranker()
 embedder: Embedder = load_embedder()
 es = RerankClient(plain, reranker=reranker, embedder=embedder, timeout_s=None, elasticsearch_runs=["rrf"])
-RerankClient(plain, reranker={"one": reranker, "two": reranker})
+RerankClient(plain, reranker={"one": reranker, "two": reranker}, embedder={"one": embedder})
 
 # It is an Elasticsearch client wherever one is asked for.
 client: Elasticsearch = es

@@ -71,6 +71,9 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/_inference/text_embedding/any", {"input": TEXTS}),
     ("/_rerank/v1/embed", {"texts": TEXTS, "purpose": "passage"}),
     ("/_rerank/v1/passages", {"documents": [{"text": text} for text in TEXTS]}),
+    ("/v1/embeddings", {"input": TEXTS}),
+    ("/embed", {"inputs": TEXTS}),
+    ("/v2/embed", {"texts": TEXTS}),
 ]
 """Every request that uses a model and needs no Elasticsearch."""
 
@@ -203,7 +206,7 @@ async def test_a_search_that_allows_failures_keeps_its_first_stage(served: Sidec
 @pytest.mark.parametrize(("path", "body"), REQUESTS)
 async def test_no_deadline_is_longer_than_the_longest(served: Sidecar, path: str, body: object) -> None:
     answer = await served.post(path, body, **{"x-rerank-timeout-ms": "60001"})
-    assert answer.status_code == (422 if path == "/rerank" else 400)
+    assert answer.status_code == (422 if path in ("/rerank", "/embed") else 400)
     assert "max_timeout_ms" in answer.text
     assert (await served.post(path, body, **{"x-rerank-timeout-ms": "60000"})).status_code == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import load_embedder
 from es_rerank.cli.serve import build_service
+from es_rerank.dialects.vectors import Embedded
 from es_rerank.errors import DeadlineError, EsRerankError, OverloadError, ScoreError
 from es_rerank.models import Embedder
 from es_rerank.settings import Settings
@@ -441,6 +443,28 @@ async def test_a_sidecar_without_an_embedder_says_so(folders: list[Path]) -> Non
 def service_rerankers(load: Any) -> Any:
     rerankers, _ = load()
     return rerankers
+
+
+async def test_large_answers_are_made_beside_the_event_loop(
+    caller: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[bool] = []
+    written = Embedded.written
+
+    def noted(made: Embedded, encoding: Any) -> list[Any]:
+        here.append(threading.current_thread() is loop)
+        return written(made, encoding)
+
+    loop = threading.current_thread()
+    monkeypatch.setattr(Embedded, "written", noted)
+    more = {"encoding_format": "base64", "embedding_types": ["base64"]}
+    for path, key in PATHS.items():
+        for options in ({}, more):
+            body = {key: [f"text {number}" for number in range(40)], **options}
+            assert (await caller.post(path, json=body)).status_code == 200
+    assert here == [False] * 12
+    await caller.post("/embed", json={"inputs": "a"})
+    assert here[-1]
 
 
 async def test_the_models_are_listed_as_openai_lists_them(caller: httpx.AsyncClient) -> None:
