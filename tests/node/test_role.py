@@ -18,6 +18,7 @@ from commands import run
 from corpus import ARTICLES, EMBEDDER, MAPPINGS, fill
 from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning
 from ingests import MOON, TREATY, an_ingest, write
+from mcp_servers import connected, fault_of, found_by
 from own_nodes import OwnNode, secured_node
 from scripted_sidecar import scripted
 from server import reserved_port
@@ -25,6 +26,7 @@ from waiting import until
 
 from es_rerank.cli.role import INGEST, PLUGIN, SEARCH, role_body
 from es_rerank.errors import IngestError
+from es_rerank.mcp_server.tools import Choices
 from ingest_pipelines import IngestReport, read_sources
 
 pytestmark = pytest.mark.node
@@ -201,6 +203,20 @@ async def test_the_role_for_searching_is_enough_and_the_least(secured: OwnNode) 
         for privilege in SEARCHING:
             less = header(without("search", privilege))
             assert await faults(caller, less), f"{privilege} is not needed"
+
+
+@pytest.mark.long
+async def test_the_role_for_searching_is_enough_for_the_tools_of_mcp(secured: OwnNode) -> None:
+    """An index that Elasticsearch does not show to the server's credentials stays closed."""
+    whose = secured.url.replace("://", f"://search:{PASSWORD}@")
+    async with connected(whose, Choices((ALIAS, OTHER)), embedder=EMBEDDER) as client:
+        found = await found_by(client, "search", query=QUESTION, index=ALIAS)
+        asked = await found_by(client, "ask", question=QUESTION, index=ALIAS)
+        refused = fault_of(await client.call_tool("search", {"query": QUESTION, "index": OTHER}))
+    assert found["hits"]
+    assert found["status"] == asked["status"] == "reranked"
+    assert asked["passages"]
+    assert refused.startswith(f"the mapping of [{OTHER}] may not be read")
 
 
 @pytest.mark.long
