@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import SecretStr
-from rerank_dialects import LONGEST, MODEL, STAND_INS, Served, serve
+from rerank_answers import LONGEST
+from rerank_dialects import MODEL, STAND_INS, Served, serve
 from rerank_services import KEY, FakeService, Host
 
 from es_rerank.dialects.asking import BY_NAME, EXAMPLE_TEXTS
