@@ -1148,7 +1148,7 @@ Each `--filter` holds for every call.
     tests/node/test_mcp_calls.py::test_the_operators_filter_holds_for_each_call
 Results hold title, passage and the fields of `--show`, and no other field.
     tests/node/test_mcp_calls.py::test_no_field_leaves_that_is_not_shown
-Give the server an API key of Elasticsearch that may only read: `es-rerank role articles` prints the request for one.
+Give the server an API key of Elasticsearch that may only read
     tests/node/test_role.py::test_the_role_for_searching_is_enough_for_the_tools_of_mcp
 An error is a sentence that the host's model can read.
     tests/unit/test_mcp_tools.py::test_a_wrong_argument_is_named
