@@ -24,8 +24,10 @@ def plain(attack: Attack) -> Attack | None:
         body = json.loads(attack.body)
     except ValueError:
         return None
-    if not isinstance(body, dict) or "retriever" not in body:
+    if not isinstance(body, dict) or not {"retriever", "rank"} & body.keys():
         return None
+    if "rank" in body:  # an older way to write a tree
+        body = {key: body[key] for key in body if key not in {"rank", "query", "sub_searches", "knn"}}
     body.pop("indices_boost", None)  # es-rerank does not look whether its indices exist
     data = written({**body, "retriever": _LEAF})
     headers = [entry for entry in attack.headers if entry[0] not in {b"Content-Length", b"Transfer-Encoding"}]

@@ -269,6 +269,19 @@ def _native(draw: Random) -> Body:
     )
 
 
+def _ranked(draw: Random) -> Body:
+    """Return the older form of ``rrf``: ``rank`` and the searches that it fuses."""
+    parameters = {"rank_window_size": lambda: 20, "rank_constant": lambda: 30}
+    words = {"query": query(draw)}
+    several = {"sub_searches": [{"query": query(draw)} for _ in range(draw.randint(1, 3))]}
+    near = {"knn": draw.choice([knn(draw), [knn(draw) for _ in range(draw.randint(1, 2))]])}
+    return {
+        **draw.choice([words, several, {}]),
+        **(near if draw.random() < 0.8 else {}),
+        "rank": {"rrf": chosen(draw, parameters, 0.4)},
+    }
+
+
 def aggregations(draw: Random) -> Body:
     best = {"best": {"top_hits": {"size": 2, "_source": False}}}
     return draw.choice(
@@ -325,6 +338,8 @@ def search(draw: Random) -> Body:
     """Return the body of a search; three of four have a tree of retrievers."""
     if draw.random() < 0.75:
         return {"retriever": retriever(draw, draw.randint(1, 3)), **page(draw)}
+    if draw.random() < 0.2:
+        return {**_ranked(draw), **page(draw)}
     body = {"query": query(draw), **page(draw)}
     if draw.random() < 0.3:
         body["knn"] = knn(draw)
