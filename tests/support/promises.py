@@ -284,6 +284,9 @@ A text that is longer than the model's window is read in parts, at most ten
     tests/unit/test_rerank_paths.py::test_a_long_text_is_read_in_parts_unless_it_is_to_be_cut
     tests/unit/test_rerank_paths.py::test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused
     tests/unit/test_dialects.py::test_how_much_of_a_long_text_is_read
+A kNN that is sent to the plugin itself is embedded by the first, unless it has a `model_id`.
+    tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
+    tests/node/test_inside.py::test_vectors_of_the_second_embedder_are_searched_with_it
 Texts to embed are passages, unless the request says that they are queries:
     tests/unit/test_vector_formats.py::test_the_words_of_every_service_tell_queries_from_passages
 A model that is not served is answered by the default embedder.
@@ -594,7 +597,7 @@ field with the title, which is embedded before each passage
     tests/node/test_readme.py::test_three_commands_index_and_search_inside_elasticsearch
 field to write the passages to
     tests/node/test_plugin_ingest_failures.py::test_failures_follow_the_pipeline
-embedder. Without it, the sidecar's own
+embedder. Without it, the sidecar's default one
     tests/node/test_plugin_secured.py::test_only_the_models_of_the_node_are_asked
     tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
 whether a document may lack both `field` and `title_field`
