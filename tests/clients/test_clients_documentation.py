@@ -1,0 +1,104 @@
+"""The examples of docs/clients.md run as they stand there, against a sidecar that needs a key."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from asked_by_clients import KEY
+from built_clients import javascript
+from client_environments import CLIENTS, ROOT, answer_of
+from client_table import rows
+
+PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+
+_ADDRESS = "http://localhost:8080"
+_BLOCK = re.compile(r"<!-- runs in: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+_PRINTED = re.compile(r"^(?:print|console\.log)\(.*\);?\s+(?:#|//) (.+)$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """An example: the environment that it runs in, its code, and what it says that it prints."""
+
+    environment: str
+    code: str
+    prints: list[str]
+
+    def at(self, address: str) -> str:
+        """Return the code for the sidecar at an address, with the key of the tests."""
+        return self.code.replace(_ADDRESS, address).replace("KEY", KEY)
+
+
+BLOCKS = [Block(name, code, _PRINTED.findall(code)) for name, _, code in _BLOCK.findall(PAGE)]
+
+_QUICK = ("cohere", "voyageai", "openai", "elasticsearch")
+
+
+def _in_python() -> Iterator[object]:
+    """Yield the examples in Python. Other tests of the slow packages run with each change."""
+    for block in BLOCKS:
+        if block.environment != "node":
+            package = re.findall(r"^(?:import|from) (\w+)", block.code, re.MULTILINE)[0]
+            yield pytest.param(block, id=package, marks=() if package in _QUICK else pytest.mark.long)
+
+
+@pytest.mark.parametrize("block", list(_in_python()))
+def test_an_example_prints_what_the_page_says(block: Block, keyed_sidecar: str) -> None:
+    examples = json.dumps([block.at(keyed_sidecar)])
+    if block.environment == "tests":
+        script = str(CLIENTS / "calls" / "documented.py")
+        done = subprocess.run([sys.executable, script, examples], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+    else:
+        variables = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else LiteLLM asks for prices on the internet
+        found = answer_of(block.environment, "documented.py", examples, env=variables)
+    assert found == [{"printed": block.prints, "raised": ""}]
+
+
+@pytest.mark.long
+def test_an_example_in_javascript_prints_what_the_page_says(keyed_sidecar: str) -> None:
+    folder = Path(javascript("ai_sdk")[1]).parent
+    for block in [each for each in BLOCKS if each.environment == "node"]:
+        command = ["node", "--input-type=module", "--eval", block.at(keyed_sidecar)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == block.prints
+
+
+def test_each_example_says_what_it_prints() -> None:
+    written = re.findall(r"```(?:python|javascript)\n", PAGE)
+    assert len(BLOCKS) == len(written) > 8
+    assert all(block.prints for block in BLOCKS)
+
+
+def test_the_example_in_java_is_built_as_the_test_of_the_client_is() -> None:
+    tested = (CLIENTS / "langchain4j" / "src" / "main" / "java" / "clients" / "Run.java").read_text("utf-8")
+    (example,) = re.findall(r"```java\n(.*?)```", PAGE, re.DOTALL)
+    for call in re.findall(r"\.(\w+)\(", example):
+        assert f".{call}(" in tested or call in ("score", "content"), call
+    assert "JinaScoringModel.builder()" in example
+    assert 'arguments[0] + "/v1/"' in tested
+
+
+def test_each_tool_that_the_page_names_is_in_the_table() -> None:
+    tried = " ".join(row.client for row in rows())
+    named = re.findall(
+        r"^\| ([^|]+) \|", PAGE.partition("## Applications")[2].partition("What to know")[0], re.MULTILINE
+    )
+    for tool in set(named) - {"tool", "---"}:
+        assert tool.removeprefix("a client of ") in tried, tool
+
+
+def test_each_link_of_the_page_is_one_of_its_headings() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
+    links = re.findall(r"\]\(#([^)]+)\)", PAGE)
+    assert links
+    assert set(links) <= headings
