@@ -149,10 +149,19 @@ listens on 127.0.0.1:8080
     tests/node/test_readme.py::test_the_table_has_every_setting_of_the_plugin
 Send the searches of any Elasticsearch client to this address.
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
-The sidecar's OpenAPI page is at `/_rerank/docs`.
+The sidecar's OpenAPI page is at `/_rerank/docs`
     tests/node/test_sidecar.py::test_the_documentation_page_needs_no_network
+it shows each path with requests, answers and errors, and the tests send each of these requests
+    tests/unit/test_openapi_page.py::test_every_path_that_is_served_is_on_the_page
+    tests/unit/test_openapi_errors.py::test_an_error_is_as_the_page_shows_it
+    tests/node/test_openapi_examples.py::test_an_example_is_answered_as_the_page_shows_it
 each client sends the same twelve requests
     tests/node/test_official_clients.py::test_clients_are_answered_alike
+[docs/clients.md](docs/clients.md) says what to type into Open WebUI
+    tests/clients/test_clients_documentation.py::test_an_example_prints_what_the_page_says
+    tests/clients/test_clients_documentation.py::test_each_tool_that_the_page_names_is_in_the_table
+It also says which clients were tried, in which version.
+    tests/unit/test_client_table.py::test_the_table_is_that_of_the_tests
 The sidecar runs a retriever tree that Elasticsearch cannot run.
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
     tests/node/test_differential.py::test_a_tree_gives_the_same_outside_inside_and_by_a_separate_calculation
