@@ -4,6 +4,7 @@ format of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -40,10 +41,20 @@ _ABOUT = {
     "/v1/models": _OfAbout(openai_error),
 }
 _ONE_MODEL = "/v1/models/"
+_SLASHES = re.compile("/+")
+
+
+def with_single_slashes(path: str) -> str:
+    """Return a path without empty parts, and without slashes at the end.
+
+    Clients put their path behind an address, which a user may have ended with a slash: ``//rerank``.
+    """
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 def _known(path: str) -> str:
-    return "/v1/models" if path.startswith(_ONE_MODEL) else path.rstrip("/") or "/"
+    path = with_single_slashes(path)
+    return "/v1/models" if path.startswith(_ONE_MODEL) else path
 
 
 def method_of(path: str) -> str:

@@ -123,6 +123,18 @@ async def test_elasticsearch_compares_paths_as_they_are_sent_and_so_does_the_sid
     assert sidecar.asked == []
 
 
+@pytest.mark.parametrize("pass_through", [False, True])
+@pytest.mark.parametrize(
+    "path", ["//rerank", "/v1//rerank/", "//v2///rerank", "/weaviate//rerank", "//score", "//v1//embeddings"]
+)
+async def test_paths_of_other_servers_may_have_doubled_slashes(
+    sidecar: Sidecar, path: str, *, pass_through: bool
+) -> None:
+    """A client puts its path behind an address that its user ended with a slash. The body has no texts."""
+    assert await sidecar.post(path, pass_through=pass_through) in {400, 422}
+    assert sidecar.asked == []
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [

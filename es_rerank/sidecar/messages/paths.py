@@ -15,12 +15,15 @@ from urllib.parse import unquote
 from fastapi import Depends, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...dialects.paths import spoken_at, with_single_slashes
 from ...errors import EsRerankError, RequestError
 
 
 class ReadPaths:
     """Changes the path by which a request finds its route to what Elasticsearch compares: the path as it was
     sent, without slashes at the end. The path that is sent on to Elasticsearch stays as it came.
+
+    In a path of another server's format, which Elasticsearch does not have, slashes may be doubled.
 
     ``refuse`` returns the answer to a path that another server could read as a different path.
     """
@@ -38,7 +41,10 @@ class ReadPaths:
         if fault is not None:
             await self._refuse(Request(scope), RequestError(fault))(scope, receive, send)
             return
-        scope["path"] = raw.decode("latin-1").rstrip("/") or "/"
+        path = raw.decode("latin-1").rstrip("/") or "/"
+        if "//" in path and spoken_at(path, scope["method"]) is not None:
+            path = with_single_slashes(path)
+        scope["path"] = path
         await self._app(scope, receive, send)
 
 
