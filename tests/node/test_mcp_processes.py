@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import anyio.to_thread
 import httpx
 import httpx2
 import pytest
+import trustme
 from elasticsearch import Elasticsearch
 from ingests import MOON, TREATY, WEB, write
 from mcp import Client, StdioServerParameters
@@ -281,7 +283,7 @@ def over_http(
 
         def address() -> str:
             assert process.poll() is None, log.read_text()
-            found = re.search(r" on (http://\S+/mcp)\n", log.read_text())
+            found = re.search(r" on (https?://\S+/mcp)\n", log.read_text())
             return found[1] if found else ""
 
         try:
@@ -363,17 +365,34 @@ def _is_refused_without_a_right(url: str) -> None:
 
 @pytest.mark.long
 def test_a_key_that_is_not_right_gets_no_session_of_another(quick: list[str], tmp_path: Path) -> None:
-    """A session belongs to its key."""
-    hashes = ",".join(hashlib.sha256(key.encode()).hexdigest() for key in (KEY, "other"))
+    """A session belongs to its key. The server speaks TLS, and knows the name of a proxy."""
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    environment = {
+        PREFIX + "API_KEY_HASHES": ",".join(
+            hashlib.sha256(key.encode()).hexdigest() for key in (KEY, "other")
+        ),
+        PREFIX + "TLS_CERTIFICATE": str(certificate),
+    }
     options = ["--index", "articles", *quick, "--elasticsearch-url", "http://127.0.0.1:9"]
-    with over_http(options, tmp_path / "log", {PREFIX + "API_KEY_HASHES": hashes}) as (url, _):
+    named = ["--allowed-host", "docs.example"]
+    with over_http([*options, *named], tmp_path / "log", environment) as (url, _):
         accept = {"accept": "application/json, text/event-stream"}
-        with httpx.Client(trust_env=False, headers=accept) as http:
-            mine = {"authorization": f"Bearer {KEY}"}
+        with httpx.Client(trust_env=False, headers=accept, verify=trusted) as http:
+            mine, other = ({"authorization": f"Bearer {key}"} for key in (KEY, "other"))
             begun = http.post(url, json=HELLO[0], headers=mine)
             session = {"mcp-session-id": begun.headers["mcp-session-id"]}
             assert http.post(url, json=HELLO[1], headers=mine | session).status_code == 202
-            other = {"authorization": "Bearer other"} | session
-            assert http.post(url, json=call(1), headers=other).status_code == 404
-            assert http.delete(url, headers=other).status_code == 404
+            assert http.post(url, json=call(1), headers=other | session).status_code == 404
+            assert http.delete(url, headers=other | session).status_code == 404
             assert http.post(url, json=call(1), headers=mine | session).status_code == 200
+            for host, origin, status in (
+                ("docs.example", "https://docs.example", 200),
+                ("docs.example:8443", "https://docs.example:8443", 200),
+                ("docs.example.evil", "https://docs.example", 421),
+                ("docs.example", "https://docs.example.evil", 403),
+            ):
+                answer = http.post(url, json=HELLO[0], headers=mine | {"host": host, "origin": origin})
+                assert answer.status_code == status, (host, origin)
