@@ -1173,10 +1173,12 @@ serves the same tools over HTTP (streamable HTTP)
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 Keys, TLS and limits of connections are those of the sidecar
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
 All callers read with the server's own credentials for Elasticsearch. So beyond this machine
     tests/unit/test_mcp_tools.py::test_a_wrong_option_is_one_sentence
 On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
+    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
 
 # Prompts
 
