@@ -25,7 +25,7 @@ _CUT_AT_END, _CUT_AT_START, _NOT_CUT = frozenset({"end", "right"}), frozenset({"
 
 
 NO_EFFECT = object()
-"""What ``Option.read`` returns for a value that has no effect here: the caller is told the name of its key."""
+"""What ``Option.read`` returns for a value without effect here: the caller is told the name of its key."""
 
 
 class Option(NamedTuple):

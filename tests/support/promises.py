@@ -257,13 +257,16 @@ A search chooses one by `inference_id`. The first reranker is the default.
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 `--embedder` may be given several times too.
     tests/unit/test_several_embedders.py::test_the_option_given_twice_replaces_both_settings
-A search names one by `model_id`; without a name, it uses the embedder that its indices record, or else the first.
+A search names one by `model_id`; without a name, it uses the embedder that its indices record
     tests/unit/test_several_embedders.py::test_a_search_uses_the_embedder_that_it_names_or_that_its_index_records
     tests/unit/test_several_embedders.py::test_the_plugin_is_asked_for_the_same_embedder
 An index records the model's own name, which a request may use as well as `NAME`.
     tests/unit/test_several_embedders.py::test_every_path_of_the_sidecar_takes_an_embedder_by_name
 Two embedders with one own name are refused.
     tests/unit/test_several_embedders.py::test_a_name_means_one_embedder
+A kNN that is sent to the plugin itself is embedded by the first, unless it has a `model_id`.
+    tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
+    tests/node/test_inside.py::test_vectors_of_the_second_embedder_are_searched_with_it
 On the paths of other rerank servers only `texts`, `documents` and `passages` tell the formats apart
     tests/unit/test_dialects.py::test_leaving_out_optional_keys_never_changes_the_format
     tests/unit/test_dialects.py::test_the_order_of_keys_means_nothing
@@ -293,9 +296,6 @@ A text that is longer than the model's window is read in parts, at most ten
     tests/unit/test_rerank_paths.py::test_a_long_text_is_read_in_parts_unless_it_is_to_be_cut
     tests/unit/test_rerank_paths.py::test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused
     tests/unit/test_dialects.py::test_how_much_of_a_long_text_is_read
-A kNN that is sent to the plugin itself is embedded by the first, unless it has a `model_id`.
-    tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
-    tests/node/test_inside.py::test_vectors_of_the_second_embedder_are_searched_with_it
 Texts to embed are passages, unless the request says that they are queries:
     tests/unit/test_vector_formats.py::test_the_words_of_every_service_tell_queries_from_passages
 A model that is not served is answered by the default embedder.
