@@ -283,6 +283,8 @@ Errors have the format of the request, or that of the path if the body cannot be
     tests/unit/test_rerank_paths.py::test_errors_are_told_in_the_format_of_the_path
     tests/unit/test_rerank_paths.py::test_what_the_model_cannot_do_is_told_in_the_callers_format
     tests/unit/test_connection_clocks.py::test_a_body_that_stops_is_refused_in_the_format_of_its_path
+Slashes in these paths may be doubled, as behind an address that ends with one
+    tests/unit/test_request_paths.py::test_paths_of_other_servers_may_have_doubled_slashes
 A null is the same as no value, booleans and numbers may be strings
     tests/unit/test_dialects.py::test_null_is_the_same_as_no_value
     tests/unit/test_dialects.py::test_a_value_that_cannot_be_meant_is_refused_by_its_key
