@@ -271,6 +271,21 @@ async def test_infinitys_documents_come_back_as_strings(caller: httpx.AsyncClien
     assert asked["results"] == plain["results"]
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/embed"])
+async def test_no_web_page_can_ask_behind_its_readers_back(caller: httpx.AsyncClient, path: str) -> None:
+    body = body_for(path, TEXTS) if path in PATHS else {"input": TEXTS, "inputs": TEXTS}
+    of_a_page = {"origin": "https://evil.example"}
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+        named = {} if kind is None else {"content-type": kind}
+        asked = await caller.post(path, content=json.dumps(body), headers={**named, **of_a_page})
+        assert (asked.status_code, "application/json" in asked.text) == (415, True)
+        if path in PATHS:
+            assert (await caller.post(path, content=json.dumps(body), headers=named)).status_code == 200
+    if path in PATHS:  # a browser asks first whether it may send JSON, and is not answered that it may
+        assert (await caller.post(path, json=body, headers=of_a_page)).status_code == 200
+        assert "access-control-allow-origin" not in (await caller.options(path, headers=of_a_page)).headers
+
+
 async def test_lists_of_any_length_within_the_limit_are_taken(caller: httpx.AsyncClient) -> None:
     texts = [f"it rained {number}" for number in range(1_000)]
     for path in ("/rerank", "/v1/rerank", "/weaviate/rerank"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 from fastapi import Request
 
-from ...errors import MediaTypeError
+from ...errors import MediaTypeError, RequestError
 from ...retrievers.grammar.tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER
 
 _JSON = re.compile(r"\s*application/(?:vnd\.elasticsearch\+)?(?:(?:x-nd)?json|\*)\s*(?:;|$)", re.IGNORECASE)
@@ -27,6 +28,21 @@ def is_json(request: Request) -> bool:
         return False
     written = request.query_params.get("source_content_type") if "source" in request.query_params else None
     return bool(_JSON.match(request.headers.get("content-type", "") if written is None else written))
+
+
+async def json_object_of(request: Request) -> dict[str, Any]:
+    """Return the JSON object in the body of a request whose client may not name its media type.
+
+    A web page may send a body of any type but JSON to every address that its browser reaches, without asking
+    first (CORS). Its request has the header ``Origin``. Raises MediaTypeError for such a request,
+    RequestError when the body is not an object.
+    """
+    if "origin" in request.headers and not is_json(request):
+        raise MediaTypeError("a web page must send a body with the header Content-Type: application/json")
+    value = await request.json()
+    if not isinstance(value, dict):
+        raise RequestError("the request body must be a JSON object")
+    return value
 
 
 def check_readable(request: Request, data: bytes, elasticsearch_runs: Collection[str]) -> None:

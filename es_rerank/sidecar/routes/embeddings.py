@@ -15,6 +15,7 @@ from ...models import Embedder
 from ...models.scripts import ascript_warning
 from ...off_loop import is_large, off_loop_if
 from ..access.authority import KeyedRoute
+from ..messages.formats import json_object_of
 from ..messages.told import other_model, told
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
@@ -51,9 +52,7 @@ async def embeddings(request: Request, service: Running, model: str | None = Non
     Raises RequestError for a body that cannot be read, for other dimensions than the model's, and when a text
     is too long and may not be cut; raises TooLargeError, DeadlineError, OverloadError and UnknownModelError.
     """
-    body = await request.json()
-    if not isinstance(body, dict):
-        raise RequestError("the request body must be a JSON object")
+    body = await json_object_of(request)
     path = request.scope["path"]
     spoken = BY_PATH[path]
     asked = await off_loop_if(is_large(body), spoken.read, body)

@@ -22,6 +22,7 @@ from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ...types import Scores
 from ..access.authority import KeyedRoute
 from ..access.keys import too_many_documents
+from ..messages.formats import json_object_of
 from ..messages.told import other_model, told
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
@@ -57,9 +58,7 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     Raises RequestError for a body that cannot be read, and when a text is too long and may not be cut; raises
     TooLargeError, DeadlineError and UnknownModelError.
     """
-    body = await request.json()
-    if not isinstance(body, dict):
-        raise RequestError("the request body must be a JSON object")
+    body = await json_object_of(request)
     path = request.scope["path"]
     spoken = request.scope[_SPOKEN] = dialect_of(path, body)
     asked = await off_loop_if(is_large(body), spoken.read, body)
