@@ -14,7 +14,7 @@ from client_table import client
 
 from es_rerank.settings import BUNDLED_EMBEDDER
 
-pytestmark = pytest.mark.long  # npm fetches 145 MB
+pytestmark = pytest.mark.long  # npm fetches 170 MB
 
 PACKAGES = "tests/clients/ai_sdk/package.json"
 
@@ -72,6 +72,11 @@ def test_ai_sdk_with_voyage(answers: Answers, ranking: Ranking) -> None:
 @client("LangChain.js, CohereRerank", "Cohere v1", "@langchain/cohere", PACKAGES)
 def test_langchain_js(answers: Answers, ranking: Ranking) -> None:
     assert_ranked(answers["LangChain"]["rows"], ranking)
+
+
+@client("LlamaIndex.TS, CohereRerank", "Cohere v1", "@llamaindex/cohere", PACKAGES)
+def test_llama_index_ts(answers: Answers, ranking: Ranking) -> None:
+    assert_ranked(answers["LlamaIndex"]["rows"], ranking)
 
 
 @client("Cohere's client for JavaScript", "Cohere v1 and v2", "cohere-ai", PACKAGES)

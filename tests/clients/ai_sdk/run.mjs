@@ -4,6 +4,8 @@ import { createCohere } from "@ai-sdk/cohere";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { CohereRerank } from "@langchain/cohere";
 import { Document } from "@langchain/core/documents";
+import { CohereRerank as LlamaIndexRerank } from "@llamaindex/cohere";
+import { TextNode } from "@llamaindex/core/schema";
 import { embedMany, rerank } from "ai";
 import { CohereClient, CohereClientV2 } from "cohere-ai";
 import OpenAI from "openai";
@@ -65,6 +67,12 @@ const cases = {
       query,
     );
     return { rows: found.map(({ metadata }) => [metadata.number, metadata.relevanceScore]) };
+  },
+  "LlamaIndex": async () => {
+    const reranker = new LlamaIndexRerank({ topN: documents.length, model, apiKey, baseUrl: url });
+    const nodes = documents.map((text, number) => ({ node: new TextNode({ id_: String(number), text }) }));
+    const found = await reranker.postprocessNodes(nodes, query);
+    return { rows: found.map(({ node, score }) => [Number(node.id_), score]) };
   },
   "cohere-ai, v1": async () => {
     const found = await v1.rerank({ model, query, documents, returnDocuments: true }, once);
