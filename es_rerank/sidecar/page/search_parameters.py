@@ -36,8 +36,8 @@ _OF_SHARDS: dict[str, tuple[str, Schema]] = {
 }
 
 SEARCH_PARAMETERS: dict[str, tuple[str, Schema]] = {
-    "from": ("How many hits are left out at the beginning.", whole(minimum=0, default=0)),
-    "size": ("How many hits are returned.", whole(minimum=0, default=10)),
+    "from": ("How many hits are left out at the beginning.", whole(minimum=0)),
+    "size": ("How many hits are returned: 10, if neither the URL nor the body says it.", whole(minimum=0)),
     "q": ("A query in the URL. It has no place beside a retriever.", text()),
     "sort": ("Fields to sort by, separated by commas.", text()),
     "_source": ("Whether `_source` is returned, or which fields of it.", text()),

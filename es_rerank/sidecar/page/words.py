@@ -17,7 +17,7 @@ of other rerank and embedding servers.
 * **Keys.** Searches carry Elasticsearch's own `Authorization`. The paths that use the models directly need a
   key of the sidecar if it has keys (`Authorization: Bearer KEY`).
 * **Headers.** Every answer has `X-Elastic-Product: Elasticsearch`, which Elasticsearch's clients ask for. The
-  caller's `X-Opaque-Id` comes back.
+  caller's `X-Opaque-Id` comes back. An answer has Elasticsearch's own media type where `Accept` asks for it.
 * **Errors.** Each path answers errors in the format of its API. Every path may also answer 405 for another
   method, 408 for a request that comes too slowly, 431 for too long headers, and 503 while the sidecar stops
   or all its connections are busy.
