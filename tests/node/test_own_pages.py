@@ -11,7 +11,6 @@ from beside import gateway, said
 from elasticsearch import AsyncElasticsearch
 
 from es_rerank.dialects.table import PATHS as RERANK_PATHS
-from es_rerank.dialects.vectors import BY_PATH as EMBEDDING_PATHS
 from es_rerank.dialects.vectors import BY_PATH as VECTOR_PATHS
 from es_rerank.node import Node
 from es_rerank.sidecar.app import create_app

@@ -141,8 +141,8 @@ DIFY_SDK = Golden(
 )
 
 RAGFLOW_OPENAI = Golden("/rerank", _documents("bge-reranker-v2-m3", top_n=len), answers.ragflow)
-"""The class of LocalAI sends the same. Both scale the scores of one answer to 0..1; some releases of the first
-one leave zeros instead, whatever it is sent.
+"""The class of LocalAI sends the same. Both scale the scores of one answer to 0..1; in some releases the
+first one leaves zeros instead, whatever it is sent.
 """
 
 RAGFLOW_COHERE = Golden(
