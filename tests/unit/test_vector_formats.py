@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import pytest_asyncio
 from app_client import app_client
 from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
@@ -36,6 +37,8 @@ PATHS = {
     "/v2/embed": "texts",
 }
 KEY = "secret"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def service_of(folders: list[Path], **changes: Any) -> Service:
     return build_service(settings, "http://127.0.0.1:9")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def caller(folders: list[Path]) -> AsyncIterator[httpx.AsyncClient]:
     async with app_client(service_of(folders)) as client:
         yield client
