@@ -7,7 +7,7 @@ import re
 from typing import Any, NoReturn
 
 from es_rerank.dialects.failures import failure_of
-from es_rerank.dialects.paths import spoken_at
+from es_rerank.dialects.paths import method_of, spoken_at
 from es_rerank.dialects.table import DIALECTS
 from es_rerank.errors import OUTCOMES, EsRerankError
 
@@ -55,7 +55,9 @@ def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
     spoken = spoken or [each for each in [spoken_at(path, attack.method)] if each is not None]
     if not spoken:
         return None if is_elasticsearch_error(value, status) else f"status {status}, not the error format"
-    if not attack.framed and is_elasticsearch_error(value, status):  # refused before its path was known
+    # Refused before its path was known, or a method that may be one for Elasticsearch.
+    may_be_elasticsearchs = not attack.framed or attack.method != method_of(path)
+    if may_be_elasticsearchs and is_elasticsearch_error(value, status):
         return None
     formats = [shape_of(each.error("why", failure_of(EsRerankError("why")), status)) for each in spoken]
     return None if shape_of(value) in formats else f"status {status}, not the format of the path"
