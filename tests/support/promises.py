@@ -308,6 +308,8 @@ Ids of tokens, other `dimensions` than the model's, and types other than float32
     tests/unit/test_vector_formats.py::test_what_is_no_text_is_refused_in_the_format_of_the_path
     tests/unit/test_vector_formats.py::test_other_dimensions_and_other_types_are_refused
     tests/unit/test_vector_formats.py::test_openais_encodings
+A text that is longer than the model reads loses its end, unless `truncate` is `false` or `NONE`
+    tests/unit/test_vector_formats.py::test_texts_are_cut_unless_the_caller_forbids_it
 `GET /health`, `GET /info` and `POST /embed` are the sidecar's also with `--pass-through`.
     tests/node/test_existence.py::test_the_sidecars_own_names_may_be_those_of_indices
 Then requests to rerank, embedding and inference paths must send one of them
