@@ -6,131 +6,27 @@ that of a gateway, over a node without our plugin and over one with it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-from client_environments import answer_of
 from client_table import client
 from elasticsearch import Elasticsearch
-from independent import Documents, Tree
-from independent_models import PairModel, TextModel
-from plugin_searches import until_asked
-from server import sidecar
 from store_bodies import GREEN, QUESTION, assert_refused, hybrid, knn, query, store_documents
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
-from whole_distribution import whole
-
-from es_rerank.node import Node
+from tried_stores import Found, Got, Place, Ranked, assert_ranked, both, placed
 
 pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.timeout(900)]
 """They make environments, and one node starts with the plugin."""
 
-Found = list[list[Any]]
-Ranked = list[tuple[str, float]]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A node, its gateway, and the models of the gateway. ``inside``: whether the node has our plugin."""
-
-    node: str
-    gateway: str
-    pairs: PairModel
-    texts: TextModel
-    inside: bool
-
 
 @pytest.fixture(scope="module", params=["outside", "inside"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder, inside = tmp_path_factory.mktemp("stores"), request.param == "inside"
-    models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
-    node: Node = request.getfixturevalue("plugin_node" if inside else "node")
-    port = request.getfixturevalue("sidecar_port") if inside else 0
-    with (
-        whole(node.url, node.version) as url,
-        sidecar(url, *models, folder / "log", port, ["--pass-through"]) as (gateway, _),
-    ):
-        if inside:
-            until_asked(node.url)
-        yield Place(url, gateway, PairModel(models[0]), TextModel(models[1]), inside)
-
-
-@dataclass(frozen=True)
-class Got:
-    """What the users of a store got in each case: through the gateway, and from Elasticsearch itself."""
-
-    place: Place
-    index: str
-    through: dict[str, Any]
-    direct: dict[str, Any]
-
-    def vector(self) -> list[float]:
-        """Return the vector of the question."""
-        return self.place.texts.vector(QUESTION)
-
-    def ranked(self, retriever: Any, size: int, index: str = "") -> Ranked:
-        """Return (id, score) of the best documents of a tree, from its leaves, which Elasticsearch runs."""
-        with httpx.Client(base_url=self.place.node, timeout=60) as node:
-            name = self.index + index
-            tree = Tree(node, name, Documents.read(node, name), self.place.pairs, self.place.texts)
-            return [(entry.key[1], float(entry.score)) for entry in tree.ranked(retriever)[:size]]
-
-    def hybrid(self, k: int, candidates: int, filters: Any = (), **options: Any) -> Ranked:
-        """Return (id, score) of the hybrid search of ``elasticsearch.helpers.vectorstore``."""
-        tree = hybrid(k, candidates, filters, self.vector(), **options)["retriever"]
-        return self.ranked(tree, k)
-
-    def assert_only_through(self, case: str) -> Any:
-        """Return what the gateway gave. Elasticsearch itself refused it."""
-        refused = self.direct[case]
-        assert_refused(refused["status"], refused["said"])
-        assert "raised" not in self.through[case], self.through[case]
-        return self.through[case]
-
-    def assert_the_same(self, case: str) -> Any:
-        """Return what the gateway gave, which is what Elasticsearch itself gave."""
-        assert alike(self.through[case], self.direct[case]), (self.through[case], self.direct[case])
-        assert self.through[case]
-        return self.through[case]
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Whether two answers are equal but for what the vectors of two indices lose when they are quantised."""
-    if isinstance(one, float):
-        return bool(one == pytest.approx(other, rel=1e-3, abs=1e-3))
-    if isinstance(one, (list, dict)) and type(one) is type(other) and len(one) == len(other):
-        keys = one if isinstance(one, dict) else range(len(one))
-        return all((isinstance(one, list) or key in other) and alike(one[key], other[key]) for key in keys)
-    return bool(one == other)
-
-
-@contextmanager
-def both(place: Place, environment: str, script: str) -> Iterator[Got]:
-    """Run a script at the gateway and at Elasticsearch, each with an index of its own."""
-    documents = store_documents()
-    texts = {QUESTION, "a dog", "get num dimensions", *(text for _, text, _ in documents)}
-    told = {"documents": documents, "question": QUESTION, "most": 0}
-    told["vectors"] = {text: place.texts.vector(text) for text in texts}
-    name = f"test-{uuid4().hex[:12]}"
-
-    def run(url: str, index: str) -> dict[str, Any]:
-        answer: dict[str, Any] = answer_of(
-            environment, script, json.dumps({**told, "url": url, "index": index})
-        )
-        return answer
-
-    try:
-        yield Got(place, f"{name}-a", run(place.gateway, f"{name}-a"), run(place.node, f"{name}-b"))
-    finally:
-        with Elasticsearch(place.node) as es:
-            for index in es.indices.get(index=f"{name}*"):
-                es.indices.delete(index=index)
+    inside = request.param == "inside"
+    node = request.getfixturevalue("plugin_node" if inside else "node")
+    port = request.getfixturevalue("sidecar_port") if inside else None
+    with placed(node, tmp_path_factory.mktemp("stores"), port) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +45,6 @@ def llama_index(place: Place) -> Iterator[Got]:
 def haystack(place: Place) -> Iterator[Got]:
     with both(place, "haystack", "stores_haystack.py") as got:
         yield got
-
-
-def assert_ranked(found: Found, wanted: Sequence[tuple[str, float]]) -> None:
-    assert [key for key, _ in found] == [key for key, _ in wanted]
-    assert [score for _, score in found] == pytest.approx([score for _, score in wanted], rel=1e-5)
 
 
 def assert_in_order(found: Found, wanted: Ranked) -> None:

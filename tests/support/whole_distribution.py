@@ -46,7 +46,7 @@ class _Handler(EveryMethod):
     server: _Server
 
     def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = self._body()
         path = urlsplit(self.path)
         if path.path == "/" and self.command in {"GET", "HEAD"}:
             version = {"number": self.server.version, "build_flavor": "default"}
@@ -55,8 +55,19 @@ class _Handler(EveryMethod):
             index = path.path.removesuffix("/_delete_by_query")
             self._send_json(self._deleted(index, json.loads(body), parse_qs(path.query)))
         else:
-            sent = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            own = _OF_THE_CONNECTION | {"host"}
+            sent = {name: value for name, value in self.headers.items() if name.lower() not in own}
             self._send(*self._asked(self.command, self.path, body, sent))
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _deleted(self, index: str, body: Any, parameters: dict[str, list[str]]) -> Any:
         """Delete what a query finds. It is not as fast as the module, and as exact on an index of tests."""
