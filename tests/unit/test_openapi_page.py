@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
 from openapi_page import check, document, operations, sent
 
+from es_rerank.dialects.options import OPTIONS
 from es_rerank.retrievers.grammar.parameters import OF_QUERY_STRING, SEARCH_PARAMETERS
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.page import document as document_room
@@ -168,6 +169,13 @@ def test_the_parameters_of_searches_are_those_that_are_taken() -> None:
         each["name"] for each in PAGE["paths"]["/_msearch"]["post"]["parameters"] if each["in"] == "query"
     }
     assert shown - {"pretty"} == {*search._MSEARCH, "typed_keys", "rest_total_hits_as_int", "filter_path"}  # noqa: SLF001
+
+
+def test_each_key_that_has_an_effect_is_described() -> None:
+    schemas = PAGE["components"]["schemas"]
+    told = {key for name in ("TeiRerankBody", "RerankBody") for key in schemas[name]["properties"]}
+    assert set(OPTIONS) - {"activation"} == told - {"query", "texts", "documents"}
+    assert "`activation`" in schemas["RerankBody"]["properties"]["use_activation"]["description"]
 
 
 def test_no_example_is_left_without_a_request() -> None:

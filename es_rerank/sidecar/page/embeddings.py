@@ -28,7 +28,9 @@ _TEXTS = either(listed(text(), minItems=1), text(), description="The texts: one,
 _PURPOSE = text(
     "Whether the texts are queries or passages. The words of all services are taken: `query`, "
     "`search_query`, "
-    "`retrieval.query`, `passage`, `search_document` and so on. Without it, they are passages."
+    "`retrieval.query`, `passage`, `search_document` and so on. `task`, `task_type` and `prompt_name` "
+    "are the same "
+    "key. Without it, they are passages."
 )
 _NAME = text("The embedder. The default one answers for a name that is not served, and `Warning` says so.")
 _DIMS = whole("How many numbers a vector has. It must be what the model makes.", minimum=1)

@@ -32,7 +32,8 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "WWW-Authenticate": {"description": "`Bearer`: the kind of key that is needed.", "schema": text()},
     "x-rerank-truncated": {
-        "description": "How many texts were cut because they are longer than the model can read.",
+        "description": "Of how many texts the end was not read, because they are longer than the "
+        "model's window.",
         "schema": whole(minimum=0),
     },
     "x-rerank-model": {"description": "The name of the model that answers.", "schema": text()},
@@ -41,8 +42,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": text(),
     },
     "x-rerank-truncated-at": {
-        "description": "The positions of the texts that were cut, separated by commas, if there are at "
-        "most 1,000.",
+        "description": "The positions of these texts, separated by commas, if there are at most 1,000.",
         "schema": text(),
     },
 }

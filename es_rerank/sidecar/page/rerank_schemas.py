@@ -23,11 +23,19 @@ _OPTIONS: dict[str, Schema] = {
     "top_k": either(whole(minimum=0), {"type": "null"}, description="`top_n`, as Voyage names it."),
     "return_documents": flag("Whether the texts are returned too."),
     "return_text": flag("Whether the texts are returned too."),
-    "raw_scores": flag("Whether the scores are logits instead of probabilities.", default=False),
-    "truncate": flag("If false, a text that is longer than the model can read is an error.", default=True),
-    "truncation": flag("`truncate`, as Voyage names it.", default=True),
-    "truncation_direction": text("Which end of a long text is kept. Only `right` is supported."),
-    "use_activation": flag("If false, the scores are logits, as vLLM names it.", default=True),
+    "raw_scores": flag("Whether the scores are logits instead of probabilities."),
+    "truncate": either(
+        flag(),
+        text(),
+        description="Without it, a text that is longer than the model's window is read in at most ten "
+        "parts, and "
+        "the best part decides. If true, it is cut. If false or `NONE`, all its parts are read.",
+    ),
+    "truncation": flag("`truncate`, as Voyage names it."),
+    "max_chunks_per_doc": whole("How many parts of a long text are read at most, as Cohere names it."),
+    "truncation_direction": text("Which end of a text is cut. `left` is refused."),
+    "truncation_side": text("`truncation_direction`, as vLLM names it."),
+    "use_activation": flag("If false, the scores are logits. vLLM's key, once named `activation`."),
     "rank_fields": listed(text(), "The fields of documents that are objects, which are read."),
 }
 
@@ -45,7 +53,7 @@ SCHEMAS: dict[str, Schema] = {
         {"query": _QUERY, "documents": _documents("The texts. An object has its text in `text`.")},
         {name: _OPTIONS[name] for name in _OPTIONS if name not in {"return_text", "truncation_direction"}},
         "A request as Cohere, Jina, Voyage, vLLM, llama.cpp and infinity take it. Keys without an effect are "
-        "named in `x-rerank-ignored`.",
+        "named in `x-rerank-ignored`. Null is the same as no value, and booleans and numbers may be strings.",
     ),
     "ScoreBody": opened(
         {
