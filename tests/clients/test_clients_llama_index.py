@@ -40,7 +40,13 @@ def test_llama_indexs_cohere_ranks(case: str, top: int | None, got: OUTCOMES, ra
 )
 @pytest.mark.parametrize(
     ("case", "top"),
-    [("tei", None), ("tei_top", 2), ("tei_async", None), ("tei_token_without_scheme", None)],
+    [
+        ("tei", None),
+        ("tei_top", 2),
+        ("tei_at_an_address_with_a_slash", None),
+        ("tei_async", None),
+        ("tei_token_without_scheme", None),
+    ],
 )
 def test_llama_indexs_tei_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     """It puts its token into the header as it is: with or without the word Bearer."""

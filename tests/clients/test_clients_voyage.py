@@ -28,7 +28,14 @@ def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:
 
 @client("Voyage's Python SDK, rerank", "Voyage", "voyageai", "apis")
 @pytest.mark.parametrize(
-    ("case", "top"), [("rerank", None), ("rerank_top", 2), ("rerank_with_key", None), ("rerank_async", 3)]
+    ("case", "top"),
+    [
+        ("rerank", None),
+        ("rerank_top", 2),
+        ("rerank_at_an_address_with_a_slash", None),
+        ("rerank_with_key", None),
+        ("rerank_async", 3),
+    ],
 )
 def test_voyage_ranks(case: str, top: int | None, got: OUTCOMES, ranking: Ranking) -> None:
     answer = got[case]

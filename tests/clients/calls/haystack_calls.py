@@ -162,7 +162,7 @@ def openai_query() -> Any:
 
 TEI = {
     "api_type": "text_embeddings_inference",
-    "api_params": {"url": f"{TOLD.keyed}/embed"},
+    "api_params": {"url": TOLD.keyed},
     "token": Secret.from_token(TOLD.key),
 }
 

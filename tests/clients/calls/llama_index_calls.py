@@ -83,6 +83,10 @@ def tei_top() -> Any:
     return told(tei_rerank(None, TOLD.open, 2).postprocess_nodes(nodes(), QUERY))
 
 
+def tei_at_an_address_with_a_slash() -> Any:
+    return told(tei_rerank(None, f"{TOLD.open}/").postprocess_nodes(nodes(), QUERY))
+
+
 async def tei_async() -> Any:
     return told(await tei_rerank().apostprocess_nodes(nodes(), QUERY))
 
@@ -162,6 +166,7 @@ answer(
     cohere_too_many,
     tei,
     tei_top,
+    tei_at_an_address_with_a_slash,
     tei_async,
     tei_token_without_scheme,
     tei_wrong_key,

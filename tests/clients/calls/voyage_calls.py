@@ -36,6 +36,11 @@ def rerank_top() -> Any:
     return told(free.rerank(TOLD.query, TOLD.documents, model=MODEL, top_k=2, truncation=False))
 
 
+def rerank_at_an_address_with_a_slash() -> Any:
+    client = voyageai.Client("any", base_url=f"{TOLD.open}/v1/")
+    return told(client.rerank(TOLD.query, TOLD.documents, model=MODEL))
+
+
 def rerank_with_key() -> Any:
     return told(keyed.rerank(TOLD.query, TOLD.documents, model=MODEL))
 
@@ -90,6 +95,7 @@ def embed_wrong_key() -> Any:
 answer(
     rerank,
     rerank_top,
+    rerank_at_an_address_with_a_slash,
     rerank_with_key,
     rerank_wrong_key,
     rerank_no_query,
