@@ -99,7 +99,7 @@ def _told(example: Sent, answer: httpx.Response) -> None:
         assert "x-rerank-ignored" not in answer.headers, "examples have no key without an effect"
 
 
-@pytest.mark.parametrize("fault", sorted({*OF_SEARCHES} - {"mistake", "unreachable"}))
+@pytest.mark.parametrize("fault", sorted({*OF_SEARCHES} - {"mistake", "not JSON", "unreachable"}))
 async def test_an_error_of_a_search_is_as_the_page_shows_it(node: Node, filled: str, fault: str) -> None:
     """The search that reranks is sent to all paths of searches."""
     reranking = next(each for each in sent(PAGE) if each.key == "rerank-the-hits-of-a-text-search")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -112,10 +113,19 @@ def format_of(told: Operation, example: Sent) -> str:
 
 
 def asked(example: Sent, fault: str, **places: Any) -> dict[str, Any]:
-    """Return the request of an example, which names an unknown model if the error is that one."""
+    """Return the request of an example, changed so that it ends with an error if that depends on it."""
     request = example.request(**places)
-    if fault != "unknown model":
-        return request
+    if fault == "web page":
+        headers = {"origin": "https://example.org", "content-type": "text/plain"}
+        return {**request, "json": None, "content": json.dumps(request["json"]), "headers": headers}
+    if fault == "not JSON":
+        headers = {"content-type": "application/yaml"}
+        return {**request, "json": None, "content": "retriever: {rrf: {}}", "headers": headers}
+    return _with_another_model(example, request) if fault == "unknown model" else request
+
+
+def _with_another_model(example: Sent, request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request that names a model that is not served."""
     path, body = example.path, dict(request.get("json") or {})
     if "{inference_id}" in path or path.endswith("/{model}"):
         return {**request, "url": f"{request['url'].rpartition('/')[0]}/other"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .collection import QUESTION, SIGNED
-from .errors import OF_MODELS, SOME_ID
+from .errors import OF_DIALECTS, SOME_ID
 from .headers import MODEL_KEY
 from .models import SHORTENED, VECTOR, VECTOR_OF_QUESTION, VECTOR_OF_SIGNED
 from .parts import (
@@ -138,7 +138,7 @@ _SHARED: dict[str, Any] = {
         "x-rerank-truncated",
         "x-rerank-truncated-at",
     ),
-    "errors": (*OF_MODELS, "unknown model"),
+    "errors": OF_DIALECTS,
     "security": MODEL_KEY,
 }
 

@@ -12,6 +12,7 @@ from ...errors import (
     DeadlineError,
     EsRerankError,
     LoadingError,
+    MediaTypeError,
     ModelError,
     OverloadError,
     RemoteModelError,
@@ -73,6 +74,18 @@ ERRORS = {
         "The body, a text or the number of texts is over a limit of the sidecar or of the key.",
         early=True,
     ),
+    "web page": Case(
+        MediaTypeError("a web page must send a body with the header Content-Type: application/json"),
+        "A web page sends a body that is not declared as JSON.",
+        early=True,
+    ),
+    "not JSON": Case(
+        MediaTypeError(
+            "es-rerank runs [rrf] and does not read YAML; send it as application/json and accept "
+            "application/json"
+        ),
+        "The search is one that es-rerank runs, in YAML, CBOR or SMILE.",
+    ),
     "overload": Case(
         OverloadError("the request would wait longer than its deadline allows", retry_after_s=2),
         "So much work waits that the request would not be answered in time. Nothing was done.",
@@ -99,8 +112,12 @@ ERRORS = {
 OF_MODELS = ("mistake", "no key", "too large", "overload", "broken model", "remote model", "loading", "late")
 """Errors of paths that use the models directly."""
 
+OF_DIALECTS = (*OF_MODELS, "unknown model", "web page")
+"""Errors of the paths of other servers."""
+
 OF_SEARCHES = (
     "mistake",
+    "not JSON",
     "unknown model",
     "too large",
     "overload",
@@ -111,7 +128,7 @@ OF_SEARCHES = (
     "late",
 )
 
-OF_SEVERAL = ("mistake", "too large", "broken model", "loading", "unreachable")
+OF_SEVERAL = ("mistake", "not JSON", "too large", "broken model", "loading", "unreachable")
 """Errors of an ``_msearch`` as a whole. Each of its searches may have an error of its own in the answer."""
 
 _FAULT = opened(

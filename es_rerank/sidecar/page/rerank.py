@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .collection import QUESTION, RAINED, SIGNED
-from .errors import OF_MODELS, SOME_ID
+from .errors import OF_DIALECTS, SOME_ID
 from .headers import MODEL_KEY
 from .parts import Example, Mistake, Operation, either, ref
 
@@ -172,7 +172,7 @@ _SHARED: dict[str, Any] = {
         "x-rerank-truncated",
         "x-rerank-truncated-at",
     ),
-    "errors": (*OF_MODELS, "unknown model"),
+    "errors": OF_DIALECTS,
     "security": MODEL_KEY,
 }
 
