@@ -1134,6 +1134,7 @@ They index and search through it, and their hybrid searches with `rrf` work on a
     tests/clients/test_stores.py::test_llama_indexs_store_fuses_through_the_gateway_only
     tests/clients/test_stores.py::test_haystacks_fusion_runs_through_the_gateway_only
     tests/clients/test_stores.py::test_haystacks_store_and_retrievers_are_as_on_elasticsearch
+    tests/clients/test_stores_langchain4j.py::test_langchain4js_store_fuses_through_the_gateway_only
     tests/node/test_store_bodies.py::test_every_other_search_of_a_store_is_elasticsearchs_own
 more than 10 hits of such a search need a larger `rank_window_size`
     tests/clients/test_stores.py::test_langchains_errors_are_those_of_a_licensed_elasticsearch

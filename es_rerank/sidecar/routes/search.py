@@ -142,11 +142,11 @@ async def search_index(request: Request, index: Index, service: Running) -> Resp
 
 async def _search(request: Request, service: Service, index: str | None) -> Response:
     counted = Counted() if is_json(request) else None
-    sent = await read_body(request, service.limits.body_bytes, counted, _has_retriever)
+    sent = await read_body(request, service.limits.body_bytes, counted, _may_run_here)
     plain, body = sent.plain or request.query_params.get("source", "").encode("utf-8", "replace"), None
     if counted is None:
         check_readable(request, plain, service.elasticsearch_runs)
-    elif _has_retriever(plain):
+    elif _may_run_here(plain):
         sent.check()
         if not sent.plain:
             counted.check(plain)
@@ -166,7 +166,7 @@ async def _search(request: Request, service: Service, index: str | None) -> Resp
     return answer(request, response.body, headers=_warning(response.meta))
 
 
-def _has_retriever(data: bytes) -> bool:
+def _may_run_here(data: bytes) -> bool:
     return _RETRIEVER in data or (_RANK in data and _RRF in data)
 
 
@@ -280,11 +280,11 @@ async def msearch_index(request: Request, index: Index, service: Running) -> Res
 
 async def _msearch(request: Request, service: Service, index: str | None) -> Response:
     counted = Counted(lines=2 * _MOST_SEARCHES) if is_json(request) else None
-    sent = await read_body(request, service.limits.body_bytes, counted, _has_retriever)
+    sent = await read_body(request, service.limits.body_bytes, counted, _may_run_here)
     searches = None
     if counted is None:
         check_readable(request, sent.plain, service.elasticsearch_runs)
-    elif _has_retriever(sent.plain):
+    elif _may_run_here(sent.plain):
         sent.check()
         searches = await parsed(
             request, sent.plain, lambda data: _some_run_here(data, service.elasticsearch_runs)
