@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,15 @@ def test_an_example_prints_what_the_page_says(block: Block, keyed_sidecar: str) 
         variables = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else LiteLLM asks for prices on the internet
         found = answer_of(block.environment, "documented.py", examples, env=variables)
     assert found == [{"printed": block.prints, "raised": ""}]
+
+
+def test_the_request_that_shows_that_the_sidecar_works(keyed_sidecar: str) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl on PATH")
+    (command,) = re.findall(r"^curl .*?(?=\n```)", PAGE, re.MULTILINE | re.DOTALL)
+    command = command.replace("localhost:8080", keyed_sidecar).replace("KEY", KEY)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["results"][0]["document"] == {"text": "the king signed"}
 
 
 @pytest.mark.long

@@ -38,6 +38,22 @@ async def test_a_mistake_is_told_as_the_page_shows_it() -> None:
                 check_error(PAGE, example, mistake.error_format, "mistake", await client.request(**request))
 
 
+async def test_a_deadline_that_is_no_number_is_refused_as_the_page_says() -> None:
+    tried = [
+        each
+        for each in sent(PAGE)
+        if any(parameter["name"] == "X-Rerank-Timeout-Ms" for parameter in each.operation["parameters"])
+    ]
+    assert len(tried) > 20
+    async with failing("mistake") as client:
+        for example in tried:
+            request = example.request()
+            headers = request.pop("headers", {}) | {"x-rerank-timeout-ms": "soon"}
+            answer = await client.request(**request, headers=headers)
+            assert answer.status_code in (400, 422), str(example)
+            checked(PAGE, example.operation, answer)
+
+
 def test_each_operation_with_a_body_shows_a_mistake() -> None:
     for (path, method), told in OPERATIONS.items():
         if "mistake" in told.errors:

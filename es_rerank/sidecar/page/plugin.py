@@ -188,7 +188,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 },
             ),
         ),
-        parameters=("always", "deadline"),
+        parameters=("always",),
         errors=("no key", "broken model", "loading"),
         security=MODEL_KEY,
     ),
