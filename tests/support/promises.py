@@ -280,8 +280,8 @@ A `model` that is not served is answered by the default reranker
     tests/unit/test_rerank_paths.py::test_the_query_parameter_names_a_served_model
     tests/node/test_sidecar.py::test_several_models_are_served_by_name
 Errors have the format of the request, or that of the path if the body cannot be read.
-    tests/unit/test_rerank_paths.py::test_errors_are_told_in_the_format_of_the_path
-    tests/unit/test_rerank_paths.py::test_what_the_model_cannot_do_is_told_in_the_callers_format
+    tests/unit/test_rerank_refusals.py::test_errors_are_told_in_the_format_of_the_path
+    tests/unit/test_rerank_refusals.py::test_what_the_model_cannot_do_is_told_in_the_callers_format
     tests/unit/test_connection_clocks.py::test_a_body_that_stops_is_refused_in_the_format_of_its_path
 Slashes in these paths may be doubled, as behind an address that ends with one
     tests/unit/test_request_paths.py::test_paths_of_other_servers_may_have_doubled_slashes

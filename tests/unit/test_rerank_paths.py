@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from app_client import app_client
-from elasticsearch import AsyncElasticsearch
+from rerank_paths import OBJECT, QUERY, TEXTS, body_for, scores_in, sidecar
 from tiny_models import tiny_cross_encoder
 from tokenizers import Tokenizer
 
 from es_rerank.dialects.table import PATHS
-from es_rerank.errors import OverloadError, RemoteModelError
 from es_rerank.models.load import local_reranker
 from es_rerank.models.local.local import LocalReranker
 from es_rerank.scores import as_logits, logistic, ranked
-from es_rerank.sidecar.access.keys import key_hash
-from es_rerank.sidecar.service import Limits, Service
 from es_rerank.testing import WordOverlapReranker
 
-QUERY = "who signed the treaty"
-TEXTS = ["it rained", "the king signed", "who signed the treaty of paris", "it rained", ""]
 LONG = " ".join(f"word{number}" for number in range(700))
-OBJECT = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
 
 
 @pytest.fixture(scope="module")
@@ -48,50 +39,10 @@ def models(folders: dict[str, Path]) -> Iterator[dict[str, LocalReranker]]:
         yield {"first": first, "second": second}
 
 
-@asynccontextmanager
-async def sidecar(models: dict[str, Any], **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    def load() -> tuple[dict[str, Any], None]:
-        return {
-            name: local_reranker(model) if isinstance(model, Path) else model
-            for name, model in models.items()
-        }, None
-
-    service = Service(AsyncElasticsearch("http://127.0.0.1:9"), load, **options)
-    async with app_client(service, raise_app_exceptions=False) as client:
-        yield client
-
-
 @pytest.fixture
 async def caller(folders: dict[str, Path]) -> AsyncIterator[httpx.AsyncClient]:
     async with sidecar(folders) as client:
         yield client
-
-
-def body_for(path: str, texts: list[Any], **options: Any) -> dict[str, Any]:
-    if "score" in path:
-        return {"text_1": QUERY, "text_2": texts, **options}
-    if path == "/v1/ranking":
-        return {"query": {"text": QUERY}, "passages": [{"text": text} for text in texts], **options}
-    return {"query": QUERY, "texts" if path == "/rerank" else "documents": texts, **options}
-
-
-def scores_in(answer: Any, count: int) -> dict[int, float]:
-    """Return the scores of an answer in any format, by position."""
-    if isinstance(answer, list):
-        return {row["index"]: row["score"] for row in answer}
-    if "results" in answer and "data" in answer:
-        assert [(row["index"], row["relevance_score"]) for row in answer["data"]] == [
-            (row["index"], row["relevance_score"]) for row in answer["results"]
-        ]
-    if "results" in answer:
-        return {row["index"]: row["relevance_score"] for row in answer["results"]}
-    if "rankings" in answer:
-        return {row["index"]: row["logit"] for row in answer["rankings"]}
-    if "scores" in answer:
-        assert len(answer["scores"]) == count
-        return {place: row["score"] for place, row in enumerate(answer["scores"])}
-    assert [row["index"] for row in answer["data"]] == list(range(count))
-    return {row["index"]: row["score"] for row in answer["data"]}
 
 
 async def test_every_format_gives_the_scores_of_the_model_bit_for_bit(
@@ -271,125 +222,8 @@ async def test_infinitys_documents_come_back_as_strings(caller: httpx.AsyncClien
     assert asked["results"] == plain["results"]
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/embed"])
-async def test_no_web_page_can_ask_behind_its_readers_back(caller: httpx.AsyncClient, path: str) -> None:
-    body = body_for(path, TEXTS) if path in PATHS else {"input": TEXTS, "inputs": TEXTS}
-    of_a_page = {"origin": "https://evil.example"}
-    for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
-        named = {} if kind is None else {"content-type": kind}
-        asked = await caller.post(path, content=json.dumps(body), headers={**named, **of_a_page})
-        assert (asked.status_code, "application/json" in asked.text) == (415, True)
-        if path in PATHS:
-            assert (await caller.post(path, content=json.dumps(body), headers=named)).status_code == 200
-    if path in PATHS:  # a browser asks first whether it may send JSON, and is not answered that it may
-        assert (await caller.post(path, json=body, headers=of_a_page)).status_code == 200
-        assert "access-control-allow-origin" not in (await caller.options(path, headers=of_a_page)).headers
-
-
 async def test_lists_of_any_length_within_the_limit_are_taken(caller: httpx.AsyncClient) -> None:
     texts = [f"it rained {number}" for number in range(1_000)]
     for path in ("/rerank", "/v1/rerank", "/weaviate/rerank"):
         answer = await caller.post(path, json=body_for(path, texts))
         assert len(scores_in(answer.json(), 1_000)) == 1_000
-
-
-def message_in(path: str, answer: httpx.Response) -> str:
-    """Return the message of an error, and check that it stands wherever a client of the path looks for it."""
-    told = answer.json()
-    if path == "/rerank":
-        assert set(told) == {"error", "error_type"}
-        return str(told["error"])
-    if path == "/weaviate/rerank":
-        assert set(told) == {"error"}
-        return str(told["error"])
-    assert set(told) == {"id", "message", "detail", "error"}
-    assert told["message"] == told["detail"] == told["error"]["message"]
-    assert set(told["error"]) == {"message", "type", "param", "code"}
-    assert told["error"]["code"] == str(answer.status_code)
-    return str(told["message"])
-
-
-BAD: dict[str, tuple[bytes, int, str]] = {
-    "no JSON": (b"{", 400, "not JSON"),
-    "a value twice": (b'{"query": "a", "query": "b"}', 400, "not JSON"),
-    "no object": (b"[]", 400, "JSON object"),
-    "nothing": (b"", 400, "JSON object"),
-    "no keys": (b"{}", 400, "["),
-    "too large": (b'{"query": "%s"}' % (b"x" * 3_000), 413, "2000"),
-    "too deep": (b"[" * 500, 400, "levels"),
-}
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_errors_are_told_in_the_format_of_the_path(path: str, folders: dict[str, Path]) -> None:
-    async with sidecar(folders, limits=Limits(body_bytes=2_000, documents=6)) as caller:
-        for kind, (content, status, words) in BAD.items():
-            answer = await caller.post(path, content=content)
-            expected = 422 if path == "/rerank" and status == 400 else status
-            assert answer.status_code == expected, (kind, answer.text)
-            assert words in message_in(path, answer), kind
-        many = await caller.post(path, json=body_for(path, ["a"] * 7))
-        assert (many.status_code, "6" in message_in(path, many)) == (413, True)
-        for method in ("GET", "PUT", "DELETE", "PATCH"):
-            wrong = await caller.request(method, path)
-            assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
-            assert f"[{method}]" in message_in(path, wrong)
-        if path in ("/rerank", *OBJECT):
-            both = await caller.post(path, json={"query": "q", "texts": ["a"], "documents": ["a"]})
-            assert (both.status_code, "send one" in message_in(path, both)) == (400, True)
-    async with sidecar(folders, api_key_hashes=(key_hash("k"),)) as caller:
-        for authorization in ({}, {"authorization": "Bearer "}, {"authorization": "Bearer wrong"}):
-            refused = await caller.post(path, json=body_for(path, TEXTS), headers=authorization)
-            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-            assert "key of the sidecar" in message_in(path, refused)
-
-
-@pytest.mark.parametrize(
-    ("error", "tei", "others"),
-    [
-        (OverloadError("full", retry_after_s=7), (429, "Overloaded"), (429, "RateLimitError")),
-        (RemoteModelError("gone"), (424, "Backend"), (502, "InternalServerError")),
-        (ValueError("broken"), (424, "Backend"), (500, "InternalServerError")),
-    ],
-)
-async def test_what_the_model_cannot_do_is_told_in_the_callers_format(
-    error: Exception, tei: tuple[int, str], others: tuple[int, str]
-) -> None:
-    class Fails(WordOverlapReranker):
-        async def ascore(self, query: str, *_: Any, **__: Any) -> Any:
-            if query != "ready":
-                raise error
-            return super().score(query, *_)
-
-    async with sidecar({"fails": Fails()}) as caller:
-        for path in PATHS:
-            answer = await caller.post(path, json=body_for(path, TEXTS))
-            assert answer.status_code == (tei if path == "/rerank" else others)[0], path
-            message_in(path, answer)
-            assert answer.headers.get("retry-after") == ("7" if answer.status_code == 429 else None)
-        told = (await caller.post("/v1/rerank", json={"query": "q", "texts": TEXTS})).json()
-        assert told["error_type"] == tei[1]
-        told = (await caller.post("/rerank", json={"query": "q", "documents": TEXTS})).json()
-        assert told["error"]["type"] == others[1]
-
-
-async def test_a_bare_authorization_is_taken_where_no_key_is_set(caller: httpx.AsyncClient) -> None:
-    for value in (b"", b"Bearer", b"Bearer ", b"Bearer fake-api-key", b"anything"):
-        for path in PATHS:
-            answer = await caller.post(path, json=body_for(path, TEXTS), headers={b"authorization": value})
-            assert answer.status_code == 200
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"query": {"text": "x" * 70_000}, "documents": ["a"]},
-        {"query": "q", "documents": [{"a": "x" * 600_000, "b": "y" * 600_000}]},
-        {"query": "q", "documents": {"content": [{"type": "text", "text": "a"}] * 1_001}},
-    ],
-)
-async def test_objects_do_not_pass_the_limits_of_texts(
-    caller: httpx.AsyncClient, body: dict[str, Any]
-) -> None:
-    answer = await caller.post("/v1/rerank", json=body)
-    assert answer.status_code == 413, answer.text

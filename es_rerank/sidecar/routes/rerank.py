@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,6 +33,9 @@ from .search import Running
 router = APIRouter(route_class=KeyedRoute, tags=["rerank"])
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
+
+_QUERIES_AT_A_TIME = 8
+"""How many queries of one request are scored side by side. A hosted model takes as many requests."""
 
 _SPOKEN = "es_rerank.dialect"
 """The key of a scope under which the format of a request stands, once its body is read."""
@@ -119,10 +123,18 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
     places: dict[str, list[int]] = {}
     for place, query in enumerate(asked.queries):
         places.setdefault(query, []).append(place)
-    parts = [
-        await service.score_all(query, [asked.texts[place] for place in at], wanted_s, served)
-        for query, at in places.items()
-    ]
+    gate = asyncio.Semaphore(_QUERIES_AT_A_TIME)
+
+    async def scored(query: str, at: list[int]) -> Scores:
+        async with gate:
+            return await service.score_all(query, [asked.texts[place] for place in at], wanted_s, served)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(scored(query, at)) for query, at in places.items()]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors  # the first one ended all other tasks
+    parts = [task.result() for task in tasks]
     back = np.argsort([place for at in places.values() for place in at])
     return Scores(
         np.concatenate([as_logits(part) for part in parts])[back],
