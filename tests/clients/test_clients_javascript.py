@@ -100,6 +100,21 @@ def test_ai_sdk_embeds(answers: Answers, vectors: Vectors) -> None:
     assert_embedded(answers["AI SDK, embeddings"], vectors)
 
 
+@client("Vercel AI SDK, embeddings of @ai-sdk/cohere", "Cohere embeddings", "@ai-sdk/cohere", PACKAGES)
+def test_ai_sdk_embeds_as_cohere(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["AI SDK, embeddings of Cohere"], vectors)
+
+
+@client("Vercel AI SDK, voyage-ai-provider", "Voyage embeddings", "voyage-ai-provider", PACKAGES)
+def test_ai_sdk_embeds_as_voyage(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["AI SDK, embeddings of Voyage"], vectors)
+
+
+@client("Cohere's client for JavaScript", "Cohere embeddings", "cohere-ai", PACKAGES)
+def test_coheres_client_embeds(answers: Answers, vectors: Vectors) -> None:
+    assert_embedded(answers["cohere-ai, embeddings"], vectors)
+
+
 @client("OpenAI's client for JavaScript", "OpenAI embeddings", "openai", PACKAGES)
 def test_openais_client_embeds(answers: Answers, vectors: Vectors) -> None:
     assert_embedded(answers["openai, embeddings"], vectors)

@@ -85,6 +85,11 @@ def test_jina_embeds(answers: Answers, vectors: list[list[float]]) -> None:
     assert_embedded(answers["jina embeddings"], vectors)
 
 
+@client("LangChain4j, CohereEmbeddingModel", "Cohere embeddings", "langchain4j-cohere", POM)
+def test_cohere_embeds(answers: Answers, vectors: list[list[float]]) -> None:
+    assert_embedded(answers["cohere embeddings"], vectors)
+
+
 @client("LangChain4j, VoyageAiEmbeddingModel", "Voyage embeddings", "langchain4j-voyage-ai", POM)
 def test_voyage_embeds(answers: Answers, vectors: list[list[float]]) -> None:
     assert_embedded(answers["voyage embeddings"], vectors)
@@ -99,6 +104,6 @@ def assert_embedded(found: Any, vectors: list[list[float]]) -> None:
 
 def test_a_wrong_key_is_refused_with_the_reason(keyed_sidecar: str, request_file: Path) -> None:
     refused = answers_of(java("langchain4j"), keyed_sidecar, "wrong", request_file)
-    assert len(refused) == 8
+    assert len(refused) == 9
     for name, found in refused.items():
         assert NEEDS_KEY in found["error"], name

@@ -22,6 +22,8 @@ _BUILD_S, _CALL_S = 600.0, 240.0
 """Guards against what hangs."""
 
 _CLASSPATH = "target/classpath"
+_MADE = ("node_modules", "target")
+"""What a build makes beside the sources of a project."""
 
 
 def javascript(name: str) -> list[str]:
@@ -61,15 +63,16 @@ def _built(name: str, build: Sequence[str]) -> Path:
     wanted = "\n".join(f"{path.relative_to(sources)}\n{path.read_text(encoding='utf-8')}" for path in files)
     with locked(ENVIRONMENTS / "locks" / name):
         if not built.exists() or built.read_text(encoding="utf-8") != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(sources, folder, ignore=shutil.ignore_patterns("node_modules", "target"))
+            built.unlink(missing_ok=True)
+            # What was fetched and compiled before stays: npm and Maven bring it up to date.
+            shutil.copytree(sources, folder, ignore=shutil.ignore_patterns(*_MADE), dirs_exist_ok=True)
             _output(build, folder, timeout_s=_BUILD_S)
             built.write_text(wanted, encoding="utf-8")
     return folder
 
 
 def _made(path: Path, sources: Path) -> bool:
-    return path.relative_to(sources).parts[0] in ("node_modules", "target")
+    return path.relative_to(sources).parts[0] in _MADE
 
 
 def _major(command: Sequence[str]) -> int:

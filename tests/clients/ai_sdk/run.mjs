@@ -28,6 +28,11 @@ const vercel = async (reranking, more = {}) => {
 };
 const rows = (results) => ({ rows: results.map((row) => [row.index, row.relevanceScore]) });
 
+const embedded = async (embedding) => {
+  const found = await embedMany({ model: embedding, values: documents, ...once });
+  return { vectors: found.embeddings, tokens: found.usage.tokens };
+};
+
 const cohere = createCohere({ baseURL: `${url}/v2`, apiKey });
 const voyage = createVoyage({ baseURL: `${url}/v1`, apiKey });
 const compatible = createOpenAICompatible({ name: "sidecar", baseURL: `${url}/v1`, apiKey });
@@ -52,14 +57,9 @@ const cases = {
       topN: 2,
       providerOptions: { voyage: { returnDocuments: true, truncation: false } },
     }),
-  "AI SDK, embeddings": async () => {
-    const found = await embedMany({
-      model: compatible.embeddingModel(model),
-      values: documents,
-      ...once,
-    });
-    return { vectors: found.embeddings, tokens: found.usage.tokens };
-  },
+  "AI SDK, embeddings": () => embedded(compatible.embeddingModel(model)),
+  "AI SDK, embeddings of Cohere": () => embedded(cohere.embedding(model)),
+  "AI SDK, embeddings of Voyage": () => embedded(voyage.textEmbeddingModel(model)),
   "LangChain": async () => {
     const compressor = new CohereRerank({ client: v1, model, topN: documents.length });
     const found = await compressor.compressDocuments(
@@ -79,6 +79,11 @@ const cases = {
     return { ...rows(found.results), documents: found.results.map((row) => row.document.text) };
   },
   "cohere-ai, v2": async () => rows((await v2.rerank({ model, query, documents }, once)).results),
+  "cohere-ai, embeddings": async () => {
+    const wanted = { model, texts: documents, inputType: "search_document", embeddingTypes: ["float"] };
+    const found = await v2.embed(wanted, once);
+    return { vectors: found.embeddings.float, tokens: found.meta.billedUnits.inputTokens };
+  },
   "voyageai": async () => {
     const found = await voyageai.rerank({ model, query, documents, returnDocuments: true }, once);
     return {

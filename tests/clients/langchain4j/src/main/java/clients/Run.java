@@ -3,6 +3,7 @@ package clients;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.langchain4j.data.segment.TextSegment;
+import dev.langchain4j.model.cohere.CohereEmbeddingModel;
 import dev.langchain4j.model.cohere.CohereScoringModel;
 import dev.langchain4j.model.embedding.EmbeddingModel;
 import dev.langchain4j.model.jina.JinaEmbeddingModel;
@@ -55,6 +56,9 @@ public final class Run {
                 JinaEmbeddingModel.builder().baseUrl(arguments[0] + "/").apiKey(key).modelName(MODEL).maxRetries(0).build());
         embedded(found, "voyage embeddings", texts,
                 VoyageAiEmbeddingModel.builder().baseUrl(v1).apiKey(key).modelName(MODEL).maxRetries(0).build());
+        embedded(found, "cohere embeddings", texts,
+                CohereEmbeddingModel.builder().baseUrl(v1).apiKey(key).modelName(MODEL)
+                        .inputType("search_document").build());
         System.out.println(new ObjectMapper().writeValueAsString(found));
         System.exit(0); // threads of HTTP clients would hold the program for a minute
     }
