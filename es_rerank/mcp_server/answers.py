@@ -160,15 +160,14 @@ def source_of(numbered: NumberedPassage) -> Source:
 
 def _source(numbered: NumberedPassage) -> dict[str, Any]:
     passage = numbered.passage
-    text, context = well_formed(passage.text), well_formed(passage.context)
-    cut = numbered.cut or len(text) > MOST_CHARACTERS
-    text = text[:MOST_CHARACTERS]
+    cut = numbered.cut or len(passage.text) > MOST_CHARACTERS
+    text = well_formed(passage.text[:MOST_CHARACTERS])
     start = end = None
     if passage.end > 0:
         start, end = passage.start, min(passage.end, passage.start + len(text))
     name = f"{in_a_line(passage.index)}/{in_a_line(passage.id)}"
     place = "" if end is None else f", characters {start}-{end}"
-    title = context[:_MOST_OF_A_FIELD] or None
+    title = well_formed(passage.context[:_MOST_OF_A_FIELD]) or None
     of_title = f"{in_a_line(' '.join(title.split()))} " if title else ""
     return {
         "number": numbered.number,

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..client import AsyncRerankClient
 from ..defaults import SIZE, TIMEOUT_S, WINDOW
+from ..off_loop import off_loop
 from ..retrievers.execution.questions import Reading, aschema_for_question, nothing_found, reading_of
 from ..retrievers.grammar.tree import FirstStage, Query
 from ..retrievers.planning.passages import passages_of
 from ..text.hit_fields import field_values
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Prompt, assemble_prompt
+from ..text.selection import NumberedPassage, RankedPassage
 from .answers import AskAnswer, Hit, SearchAnswer, hit_of, joined, source_of
 from .arguments import AskArguments, SearchArguments, hits_wanted, read_arguments, served_index
+
+_CHARACTERS_OF_A_TOKEN = 8
+"""A passage with more characters than this for each token of the budget does not fit as a whole: a token of
+English has four or five characters. What is longer is not counted, which would take a second a megabyte, for
+each length that is tried.
+"""
+
+_MOST_PASSAGES = 500
+"""Most passages that are tried. A document that was not reranked has all its stored passages, which may be
+thousands.
+"""
 
 if TYPE_CHECKING:
     from ..integrations.openai_chat import AsyncChatModel
@@ -87,9 +100,11 @@ class Tools:
         index = served_index(wanted.index, choices.indices)
         reading = await self._reading(wanted.question, index)
         answer = await self._searched(wanted.question, index, choices.window, reading)
-        prompt = assemble_prompt(
+        longest = choices.tokens * _CHARACTERS_OF_A_TOKEN
+        prompt = await off_loop(
+            assemble_prompt,
             wanted.question,
-            passages_of(answer, reading.fields),
+            [_shortened(found, longest) for found in passages_of(answer, reading.fields)[:_MOST_PASSAGES]],
             count=self._count,
             budget=choices.tokens,
             most=choices.passages,
@@ -103,7 +118,7 @@ class Tools:
             index=index,
             answer=None,
             model=None,
-            passages=[source_of(numbered) for numbered in prompt.passages],
+            passages=[source_of(_told(numbered, longest)) for numbered in prompt.passages],
             cited=[],
             unknown_citations=[],
             prompt=prompt.text if prompt.passages else None,
@@ -147,6 +162,22 @@ def _with(source: bool | dict[str, list[str]], shown: Sequence[str]) -> bool | d
     if isinstance(source, bool) or not shown:
         return source
     return {"includes": [*source["includes"], *shown]}
+
+
+def _shortened(passage: RankedPassage, most: int) -> RankedPassage:
+    """Return a passage with at most ``most`` characters, and an eighth of them in its context, so that the
+    budget has room for both.
+    """
+    context = passage.context[: most // 8]
+    if len(passage.text) <= most:
+        return replace(passage, context=context)
+    end = passage.start + most if passage.located else passage.end
+    return replace(passage, text=passage.text[:most], end=end, context=context)
+
+
+def _told(numbered: NumberedPassage, most: int) -> NumberedPassage:
+    """Return a passage that says whether it was shortened to ``most`` characters."""
+    return replace(numbered, cut=numbered.cut or len(numbered.passage.text) >= most)
 
 
 def _note(block: Mapping[str, Any]) -> str | None:

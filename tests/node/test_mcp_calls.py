@@ -14,7 +14,7 @@ from asking import QUESTION, indexed_articles
 from corpus import EMBEDDER, Broken, fill
 from elasticsearch import Elasticsearch
 from language_model import language_model
-from mcp_servers import Mode, connected, fault_of, found_by, text_of
+from mcp_servers import Mode, connected, fault_of, found_by, text_of, words
 from proxies import proxied
 
 from es_rerank.client import RerankClient
@@ -268,3 +268,26 @@ async def test_a_mapping_that_may_not_be_read_is_made_up_for(node: Node, choices
                 ]
     assert proxy.outcomes(closed)
     assert found[:2] == found[2:]
+
+
+async def test_a_book_in_a_document_neither_holds_up_the_loop_nor_is_counted_whole(
+    node: Node, es: Elasticsearch, index: str
+) -> None:
+    counted: list[tuple[int, int]] = []
+
+    def count(text: str) -> int:
+        counted.append((len(text), threading.get_ident()))
+        return words(text)
+
+    book = "treaty " + "word " * 190_000
+    for number in range(3):
+        document = {"title": book, "text": f"{number} {book}"}
+        es.index(index=index, id=str(number), document=document, refresh=True)
+    choices = Choices((index,), first_stage="bm25", fields=("title", "text"), tokens=500)
+    async with connected(node.url, choices, count=count) as client:
+        found = await found_by(client, "ask", question="treaty")
+        hits = (await found_by(client, "search", query="treaty"))["hits"]
+    assert [passage["cut"] for passage in found["passages"]] == [True]
+    assert max(length for length, _ in counted) < 20_000
+    assert {thread for _, thread in counted}.isdisjoint({threading.get_ident()})
+    assert [(len(hit["text"]), hit["cut"]) for hit in hits] == [(2_000, True)] * 3

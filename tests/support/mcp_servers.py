@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -37,12 +37,13 @@ async def connected(
     reranker: Reranker | None = None,
     embedder: Embedder | None = None,
     chat: AsyncChatModel | None = None,
+    count: Callable[[str], int] = words,
     mode: Mode = "auto",
 ) -> AsyncIterator[Client]:
     """Yield a client of a server in this process, over the Elasticsearch at ``url``."""
     async with AsyncElasticsearch(url, request_timeout=30) as plain:
         reranking = AsyncRerankClient(plain, reranker=reranker or WordOverlapReranker(), embedder=embedder)
-        server = create_server(Tools(reranking, choices, words, chat), as_known)
+        server = create_server(Tools(reranking, choices, count, chat), as_known)
         try:
             async with Client(server, mode=mode) as client:
                 yield client
