@@ -35,7 +35,8 @@ router = APIRouter(route_class=KeyedRoute, tags=["rerank"])
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 
 _QUERIES_AT_A_TIME = 8
-"""How many queries of one request are scored side by side. A hosted model takes as many requests."""
+"""How many queries of one request are scored side by side: one at a time would leave threads and services
+idle."""
 
 _SPOKEN = "es_rerank.dialect"
 """The key of a scope under which the format of a request stands, once its body is read."""
