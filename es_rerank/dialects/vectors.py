@@ -94,12 +94,13 @@ def _purpose(key: str, value: Any) -> Any:  # noqa: ANN401 any JSON value
     return "passage" if words & _PASSAGE else NO_EFFECT
 
 
-def _dims(key: str, value: Any) -> int:  # noqa: ANN401 any JSON value
+def _dims(key: str, value: Any) -> int | None:  # noqa: ANN401 any JSON value
+    """Return a number of dimensions. 0 asks for all of them, as infinity's client does by itself."""
     written = isinstance(value, str) and len(value) <= 20 and value.strip().isdecimal()
     number = int(value) if written or (isinstance(value, float) and value.is_integer()) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise RequestError(f"[{key}] must be a whole number from 1")
-    return number
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise RequestError(f"[{key}] must be a whole number from 0, where 0 means all")
+    return number or None
 
 
 def _encodings(key: str, value: Any) -> tuple[Encoding, ...] | None:  # noqa: ANN401 any JSON value

@@ -33,7 +33,7 @@ _PURPOSE = text(
     "key. Without it, they are passages."
 )
 _NAME = text("The embedder. The default one answers for a name that is not served, and `Warning` says so.")
-_DIMS = whole("How many numbers a vector has. It must be what the model makes.", minimum=1)
+_DIMS = whole("How many numbers a vector has. It must be what the model makes, or 0.", minimum=0)
 _BASE64 = text("The base64 of the numbers as float32 in little-endian order.", contentEncoding="base64")
 
 
