@@ -14,7 +14,7 @@ import httpx
 import pytest
 from beside import JSON
 from corpus import EMBEDDER
-from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.dsl import Search
 from rankings import close
 from store_bodies import (
@@ -177,7 +177,7 @@ async def test_rank_in_yaml_is_refused_in_one_sentence(caller: httpx.AsyncClient
 async def test_a_cluster_that_fuses_gets_rank_unchanged(node: Node, store: str) -> None:
     async with AsyncElasticsearch(node.url) as inner:
         licensed = AsyncRerankClient(inner, elasticsearch_runs={"rrf"})
-        with pytest.raises(BadRequestError) as caught:
+        with pytest.raises(ApiError) as caught:
             await licensed.search(index=store, **ranked(4, 50))
         assert_refused(caught.value.status_code, json.dumps(caught.value.body))
 
