@@ -210,6 +210,15 @@ async def test_an_index_that_is_served_and_missing_is_said(node: Node, choices: 
     assert fault.startswith("there is no index [no-such-index]")
 
 
+async def test_a_pattern_that_no_index_has_finds_nothing(node: Node) -> None:
+    none = Choices(("no-such-index-*",))
+    async with connected(node.url, none, embedder=EMBEDDER) as client:
+        found = await found_by(client, "search", query=QUESTION)
+        asked = await found_by(client, "ask", question=QUESTION)
+    assert found["hits"] == asked["passages"] == []
+    assert asked["note"].startswith("the search found no document in [no-such-index-*]")
+
+
 async def test_nothing_found_is_an_answer(node: Node, choices: Choices) -> None:
     async with connected(node.url, choices) as client:
         found = await found_by(client, "search", query="zebra")

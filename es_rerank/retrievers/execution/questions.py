@@ -14,8 +14,8 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from ...defaults import TIMEOUT_S
 from ..grammar.tree import FirstStage
 from ..planning.index_schema import IndexSchema
-from ..planning.passages import source_for
-from ..planning.short_form import retriever_for
+from ..planning.passages import DEFAULT_FIELDS, source_for
+from ..planning.short_form import check_query, retriever_for
 from ..response.client_answers import strict
 from .mappings import whole_schema
 from .run import Connection, arun, run
@@ -43,6 +43,9 @@ def reading_of(
 
     Raises what ``short_form.retriever_for`` raises.
     """
+    check_query(question)
+    if schema.known and not schema.indices:  # a pattern that no index has: the search finds nothing
+        return Reading(list(field or DEFAULT_FIELDS), source=True)
     tree = retriever_for(
         question,
         schema,
