@@ -141,7 +141,7 @@ def test_a_sidecar_that_stops_is_first_not_ready_then_refuses_then_ends(
             served = httpx.get(f"{sidecar.url}/info", timeout=GUARD_S)
             assert (served.status_code, served.headers["connection"]) == (200, "close")
             until(lambda: not _can_connect(sidecar.url))
-            silent.sendall(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n")
+            silent.sendall(b"GET /_inference HTTP/1.1\r\nhost: x\r\n\r\n")
             said = rest_of(silent)
             assert refused(said, 503)["type"] == "unavailable_exception"
             assert b"\r\nretry-after: 5" in said
