@@ -22,6 +22,8 @@ def texts_in(
     The value is a list, one document, or vLLM's object with a list in ``content``. Raises RequestError when
     it is none of them, is empty, or holds what is no text.
     """
+    if value is None:
+        raise RequestError(f"[{key}] field required")
     if isinstance(value, dict) and isinstance(value.get("content"), list):
         value = value["content"]
     documents = [value] if isinstance(value, (str, dict)) else value

@@ -139,6 +139,15 @@ def test_texts_and_documents_together_are_refused_in_the_format_of_the_path(path
     assert spoken.status(failure_of(raised.value)) == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "key"), [("/rerank", "texts"), *((path, "documents") for path in SHARED[1:])]
+)
+def test_what_a_request_cannot_do_without_is_named(path: str, key: str) -> None:
+    for body, missing in (({"query": "q"}, key), ({key: ["a"]}, "query"), ({"query": "q", key: None}, key)):
+        with pytest.raises(RequestError, match=rf"^\[{missing}\] field required$"):
+            dialect_of(path, body).read(body)
+
+
 def test_each_path_has_one_format_of_its_own() -> None:
     assert len(PATHS) == len(set(PATHS))
     own = {"/score", "/v1/score", "/v1/ranking", "/infinity/rerank", "/weaviate/rerank"}
