@@ -201,6 +201,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Turn texts into vectors, as OpenAI's API does, at a path without a version",
         "Another name of `/v1/embeddings`, for tools that add only `/embeddings` to an address.",
     ),
+    ("/infinity/embeddings", "post"): _openai(
+        "createEmbeddingsForInfinity",
+        "Turn texts into vectors, at the address of infinity's clients",
+        "Another name of `/v1/embeddings`, below the address where infinity's clients ask for scores.",
+    ),
     ("/embed", "post"): Operation(
         "embed",
         _TAG,

@@ -80,7 +80,11 @@ SCHEMAS: dict[str, Schema] = {
                         "calibration": CALIBRATION,
                         "scripts": SCRIPTS,
                     },
-                    _OF_MANIFEST,
+                    {
+                        **_OF_MANIFEST,
+                        "dialect": nullable(text("The format in which another server is asked.")),
+                        "scale": nullable(text("Whether it answers logits or probabilities.")),
+                    },
                 ),
                 "The rerankers, the default one first.",
             ),

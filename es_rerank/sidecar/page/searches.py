@@ -136,6 +136,7 @@ _BLOCK = closed(
             "`probability`: the score is that of the model. `blend`: the first stage has a part in it.",
             enum=["probability", "blend"],
         ),
+        "inside": flag("Whether the search ran inside Elasticsearch, by its plugin."),
         "reason": text("Why scores or shards are missing."),
         "warnings": listed(text(), "What a caller should know about the scores."),
         "window": whole("How many documents the tree can return."),
