@@ -285,12 +285,15 @@ class VectorDialect(NamedTuple):
         return failure.tei_status if self.tei_status else failure.status
 
 
+_OPENAI = ("/v1/embeddings", "/embeddings", "/infinity/embeddings")
+
 VECTOR_DIALECTS = (
-    VectorDialect("openai", ("/v1/embeddings", "/embeddings"), _read_openai, _write_openai, openai_error),
+    VectorDialect("openai", _OPENAI, _read_openai, _write_openai, openai_error),
     VectorDialect("tei", ("/embed", "/"), _read_tei, _write_tei, tei_error, tei_status=True),
     VectorDialect("cohere", ("/v1/embed", "/v2/embed"), _read_cohere, _write_cohere, openai_error),
 )
-"""Every format. ``/`` is TEI's as well: the client of the Hugging Face Hub posts there."""
+"""Every format. ``/`` is TEI's as well: the client of the Hugging Face Hub posts there. infinity's client
+asks for vectors below the address where it asks for scores."""
 
 BY_PATH = {path: dialect for dialect in VECTOR_DIALECTS for path in dialect.paths}
 """The same, by path."""

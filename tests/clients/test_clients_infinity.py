@@ -1,4 +1,4 @@
-"""The client of infinity's server asks the sidecar, for scores at the address `/infinity`."""
+"""The client of infinity's server asks the sidecar, at the address `/infinity`."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def too_many() -> Any:
 
 def embed() -> Any:
     wanted = OpenAIEmbeddingInputText(input_=TOLD.documents, model="any")
-    return vectors(embeddings.sync(client=at(TOLD.keyed, TOLD.key), body=wanted))
+    return vectors(embeddings.sync(client=keyed, body=wanted))
 
 
 answer(
