@@ -14,7 +14,7 @@ from .reading import asked_in
 from .request import Asked, Scored
 from .results import usage
 
-_HONOURED = ("model", "top_n", "whole", "chunks", "direction")
+_HONOURED = ("model", "top_n", "whole", "chunks")
 
 
 def read(body: Mapping[str, Any]) -> Asked:

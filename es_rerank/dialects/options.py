@@ -114,19 +114,15 @@ def _not_cut(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
     if word == _NOT_CUT:
         return True
     if word in _CUT_AT_END | _CUT_AT_START:
-        _direction(key, value)
-        return False
+        return bool(_keeps_end(key, value))
     return not flag(key, value)
 
 
-def _direction(key: str, value: Any) -> None:  # noqa: ANN401 any JSON value
+def _keeps_end(key: str, value: Any) -> bool | None:  # noqa: ANN401 any JSON value
+    """Return true where the end of a long text may not be lost: only the end can be cut here."""
     word = value.lower() if isinstance(value, str) else None
-    if word in _CUT_AT_END:
-        return
-    if word in _CUT_AT_START:
-        raise RequestError(
-            f"[{key}] must be right: a text that is too long loses its end, never its beginning"
-        )
+    if word in _CUT_AT_END | _CUT_AT_START:
+        return word in _CUT_AT_START or None
     raise RequestError(f"[{key}] must be left or right")
 
 
@@ -141,8 +137,8 @@ OPTIONS: dict[str, Option] = {
     "return_text": Option("with_texts", flag),
     "truncate": Option("whole", _not_cut),
     "truncation": Option("whole", _not_cut),
-    "truncation_direction": Option("direction", _direction),
-    "truncation_side": Option("direction", _direction),
+    "truncation_direction": Option("whole", _keeps_end),
+    "truncation_side": Option("whole", _keeps_end),
     "max_chunks_per_doc": Option("chunks", _count),
     "rank_fields": Option("rank_fields", _names),
 }

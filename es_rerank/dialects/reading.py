@@ -9,7 +9,7 @@ from .documents import query_in, texts_in
 from .options import options_in
 from .request import Asked
 
-OF_SCORES = ("model", "raw_scores", "whole", "chunks", "direction", "rank_fields")
+OF_SCORES = ("model", "raw_scores", "whole", "chunks", "rank_fields")
 """What every format can be asked for."""
 
 OF_RANKING = (*OF_SCORES, "top_n", "with_texts")

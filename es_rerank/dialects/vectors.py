@@ -153,7 +153,7 @@ _OPTIONS: Mapping[str, dict[str, Option]] = {
     "tei": _SHARED,
     "cohere": _SHARED | {"embedding_types": Option("encodings", _encodings)},
 }
-_HONOURED = ("model", "purpose", "dims", "encodings", "unit", "whole", "direction")
+_HONOURED = ("model", "purpose", "dims", "encodings", "unit", "whole")
 
 
 def _read(body: Mapping[str, Any], keys: tuple[str, ...], format_: str) -> AskedVectors:
@@ -162,8 +162,7 @@ def _read(body: Mapping[str, Any], keys: tuple[str, ...], format_: str) -> Asked
     given = [key for key in keys if body.get(key) is not None]
     if len(given) > 1:
         raise RequestError(f"the request holds {' and '.join(f'[{key}]' for key in given)}; send one of them")
-    for key in ("direction", "unit"):
-        options.pop(key, None)
+    options.pop("unit", None)
     key = given[0] if given else keys[0]
     options["by_type"] = "encodings" in options
     return AskedVectors(tuple(_texts(body.get(key), key)), **options)

@@ -205,10 +205,8 @@ def test_what_holds_no_text_is_refused_with_its_place(document: Any, fields: lis
         ("raw_scores", ["true"]),
         ("return_documents", ""),
         ("truncate", "middle"),
-        ("truncate", "START"),
-        ("truncation_direction", "Left"),
         ("truncation_direction", "up"),
-        ("truncation_side", "left"),
+        ("truncation_side", "up"),
         ("rank_fields", "text"),
         ("rank_fields", [1]),
         ("model", 1),
@@ -219,6 +217,16 @@ def test_a_value_that_cannot_be_meant_is_refused_by_its_key(key: str, value: Any
         body = {"query": "q", "documents": ["a"], key: value}
         with pytest.raises(RequestError, match=rf"^\[{key}\]"):
             dialect_of(path, body).read(body)
+
+
+@pytest.mark.parametrize("key", ["truncate", "truncation_direction", "truncation_side"])
+def test_a_text_that_may_lose_its_beginning_only_is_read_whole(key: str) -> None:
+    more = {"truncate": True} | {key: "START" if key == "truncate" else "Left"}
+    for path in SHARED:
+        body = {"query": "q", "documents": ["a"], **more}
+        asked = dialect_of(path, body).read(body)
+        assert asked.whole is True
+        assert asked.most_parts is None
 
 
 def test_keys_that_contradict_each_other_are_refused() -> None:

@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Schema] = {
     ),
     "truncation": flag("`truncate`, as Voyage names it."),
     "max_chunks_per_doc": whole("How many parts of a long text are read at most, as Cohere names it."),
-    "truncation_direction": text("Which end of a text is cut. `left` is refused."),
+    "truncation_direction": text("Which end of a text is cut. With `left` all parts are read."),
     "truncation_side": text("`truncation_direction`, as vLLM names it."),
     "use_activation": flag("If false, the scores are logits. vLLM's key, once named `activation`."),
     "rank_fields": listed(text(), "The fields of documents that are objects, which are read."),

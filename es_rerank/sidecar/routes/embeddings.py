@@ -67,7 +67,7 @@ async def embeddings(request: Request, service: Running, model: str | None = Non
     if asked.whole and cut.any():
         raise RequestError(
             f"text {int(np.argmax(cut))} is longer than the model's window; "
-            "shorten it or allow that it is cut"
+            "shorten it or allow that its end is cut"
         )
     made = Embedded(vectors, name, tokens_read())
     written = await off_loop_if(len(vectors) > _FEW_VECTORS, spoken.write, asked, made, version_of(path))
