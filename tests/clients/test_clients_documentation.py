@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -93,6 +94,50 @@ def test_the_example_in_java_is_built_as_the_test_of_the_client_is() -> None:
         assert f".{call}(" in tested or call in ("score", "content"), call
     assert "JinaScoringModel.builder()" in example
     assert 'arguments[0] + "/v1/"' in tested
+
+
+def _addresses() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (framework, class, argument, end of the address) for the classes that the page lists."""
+    for framework, classes, argument, end in re.findall(
+        rf'^\| (\w+) (`\w+`(?:, `\w+`)*) \| `(\w+)="{_ADDRESS}([^"]*)"` \|$', PAGE, re.MULTILINE
+    ):
+        for name in re.findall(r"`(\w+)`", classes):
+            yield framework, name, argument, end
+
+
+@pytest.mark.parametrize(("framework", "name", "argument", "end"), list(_addresses()))
+def test_a_class_gets_the_address_that_its_test_gives(
+    framework: str, name: str, argument: str, end: str
+) -> None:
+    script = {"LangChain": "langchain", "LlamaIndex": "llama_index", "Haystack": "haystack"}[framework]
+    tree = ast.parse((CLIENTS / "calls" / f"{script}_calls.py").read_text(encoding="utf-8"))
+    given = [
+        value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name
+        for value in _values_of(argument, call, tree)
+    ]
+    assert given, f"no test makes a {name}"
+    assert {_end_of(value) for value in given} == {end}
+
+
+def _values_of(argument: str, call: ast.Call, tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield what a call gives for an argument, also by ``**NAME`` of a dict of the file."""
+    for word in call.keywords:
+        if word.arg == argument:
+            yield word.value
+        if word.arg is None and isinstance(word.value, ast.Name):
+            for made in tree.body:
+                if isinstance(made, ast.Assign) and getattr(made.targets[0], "id", "") == word.value.id:
+                    assert isinstance(made.value, ast.Dict)
+                    pairs = zip(made.value.keys, made.value.values, strict=True)
+                    yield from (value for key, value in pairs if getattr(key, "value", "") == argument)
+
+
+def _end_of(value: ast.expr) -> str:
+    """Return what stands behind the address of the sidecar."""
+    last = value.values[-1] if isinstance(value, ast.JoinedStr) else None
+    return str(last.value) if isinstance(last, ast.Constant) else ""
 
 
 def test_each_tool_that_the_page_names_is_in_the_table() -> None:
