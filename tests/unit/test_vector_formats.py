@@ -205,8 +205,14 @@ async def test_texts_are_cut_unless_the_caller_forbids_it(caller: httpx.AsyncCli
         assert answer.status_code == 200
         assert answer.headers["x-rerank-truncated"] == "1"
         assert answer.headers["x-rerank-truncated-at"] == "1"
-    left = ({"truncate": "START"}, {"truncate": True, "truncation_direction": "left"})
-    for more in ({"truncate": False}, {"truncate": "NONE"}, {"truncation": "no"}, *left):
+    refusing: list[dict[str, Any]] = [
+        {"truncate": False},
+        {"truncate": "NONE"},
+        {"truncation": "no"},
+        {"truncate": "START"},
+        {"truncate": True, "truncation_direction": "left"},
+    ]
+    for more in refusing:
         assert (await caller.post(path, json={key: TEXTS[0], **more})).status_code == 200
         long = await caller.post(path, json={key: [TEXTS[0], LONG], **more})
         assert long.status_code in (400, 422)
