@@ -11,11 +11,11 @@ from elasticsearch import ApiError, UnsupportedProductError
 from retriever_bodies import rrf
 from scripted_elasticsearch import Reply, Script
 
-from es_rerank.cli.ask import _schemas
 from es_rerank.errors import RequestError
 from es_rerank.retrievers.execution import commands
 from es_rerank.retrievers.execution.commands import index_path
 from es_rerank.retrievers.execution.mappings import _LONGEST_PATH, _pieces, names_remote
+from es_rerank.retrievers.execution.questions import schema_for_question
 from es_rerank.retrievers.grammar.parsing import parse
 from es_rerank.retrievers.planning.index_schema import IndexSchema, runtime_types, schema_of, schema_of_fields
 from es_rerank.retrievers.planning.multi_field import expand_fields
@@ -155,9 +155,9 @@ def test_ask_goes_on_without_the_mapping_where_a_search_does(status: int, raised
     client = elasticsearch(refused).client()
     if raised:
         with pytest.raises(ApiError):
-            _schemas(client, "articles")
+            schema_for_question(client, "articles")
     else:
-        assert _schemas(client, "articles") == IndexSchema("articles")
+        assert schema_for_question(client, "articles") == IndexSchema("articles")
 
 
 def test_a_server_that_is_not_elasticsearch_is_refused(search: Search) -> None:
