@@ -122,6 +122,24 @@ async def test_errors_are_told_in_the_format_of_the_path(path: str, folders: dic
 
 
 @pytest.mark.parametrize(
+    "wrong", [{"query": "q" * 70_000}, {"more": ["a"] * 7}, {f"key {number}": 1 for number in range(60)}]
+)
+async def test_a_body_that_is_over_a_limit_is_refused_in_its_own_format(
+    folders: dict[str, Path], wrong: dict[str, Any]
+) -> None:
+    """Its limits are checked before its format is read. Its keys tell the format all the same."""
+    async with sidecar(folders, limits=Limits(body_bytes=200_000, documents=6)) as caller:
+        for path, other in (
+            ("/rerank", "/v1/rerank"),
+            ("/v1/rerank", "/rerank"),
+            ("/v1/reranking", "/rerank"),
+        ):
+            answer = await caller.post(path, json={**body_for(other, TEXTS), **wrong})
+            assert answer.status_code in (400, 413, 422)
+            message_in(other, answer)
+
+
+@pytest.mark.parametrize(
     ("error", "tei", "others"),
     [
         (OverloadError("full", retry_after_s=7), (429, "Overloaded"), (429, "RateLimitError")),

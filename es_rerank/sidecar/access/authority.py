@@ -26,6 +26,9 @@ from ..record import tell_key
 from .admission import peer_of
 from .keys import KEY, Key, Keys, too_many_documents
 
+BODY = "es_rerank.body"
+"""The key of a scope under which the JSON value of the body stands, as soon as it is read."""
+
 
 def sent_key(request: Request, keys: Keys) -> Key | None:
     """Return the one of ``keys`` that the ``Authorization`` header of a request holds, None if it holds none.
@@ -95,7 +98,7 @@ class KeyedRoute(APIRoute):
             with _served_as(require_key(request), request):
                 body = await read_body(request, limit, Counted())
                 most = request.app.state.service.most_documents
-                value = await parsed(request, body.plain, lambda plain: _read(plain, most, model))
+                value = await parsed(request, body.plain, lambda plain: _read(plain, most, model, request))
                 return await handle(_Admitted(request, body.plain, value))
 
         return handle_admitted
@@ -107,14 +110,20 @@ def _model_of(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _read(data: bytes, documents: int, model: type[BaseModel] | None) -> Any:  # noqa: ANN401 any JSON value
+def _read(
+    data: bytes,
+    documents: int,
+    model: type[BaseModel] | None,
+    request: Request,
+) -> Any:  # noqa: ANN401 any JSON value
     """Return the JSON value in a body, None for an empty body; an instance of ``model`` if it is a large
-    object.
+    object. The value stands in the scope of ``request`` before it is checked, so that an error can be told in
+    its format.
 
     Raises RetrieverParsingError for what is not JSON, RequestValidationError for what the model refuses, and
     what ``check_utf8``, ``_check_counts`` and ``_check_texts`` raise.
     """
-    value = read_json(data) if data and not data.isspace() else None
+    value = request.scope[BODY] = read_json(data) if data and not data.isspace() else None
     check_utf8(data, value)
     _check_counts(value, documents)
     _check_texts(value, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from ...defaults import MAX_TEXT_CHARACTERS
 from ...dialects.request import Asked, Scored
 from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
-from ...errors import RequestError, TooLargeError
+from ...errors import AmbiguousRequestError, RequestError, TooLargeError
 from ...models import Reranker
 from ...models.scripts import ascript_warning
 from ...models.wrappers.whole_texts import WholeTexts
@@ -21,7 +22,7 @@ from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ...retrievers.grammar.validation import check_query_length
 from ...scores import as_logits, logistic, pair_log_odds, ranked
 from ...types import Scores
-from ..access.authority import KeyedRoute
+from ..access.authority import BODY, KeyedRoute
 from ..access.keys import too_many_documents
 from ..messages.formats import json_object_of
 from ..messages.told import other_model, told
@@ -148,9 +149,14 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
 
 
 def spoken_in(request: Request) -> Dialect | None:
-    """Return the format of a request: that of its path, unless the keys of its body said otherwise.
+    """Return the format of a request: that of its path, unless the keys of its body say otherwise.
 
     None for a path that is not one of reranking.
     """
     spoken: Dialect | None = request.scope.get(_SPOKEN)
-    return spoken or dialect_on(request.scope["path"].rstrip("/"))
+    path, body = request.scope["path"].rstrip("/"), request.scope.get(BODY)
+    of_path = dialect_on(path)
+    if spoken is None and of_path is not None and isinstance(body, dict):
+        with suppress(AmbiguousRequestError):
+            return dialect_of(path, body)
+    return spoken or of_path
