@@ -35,6 +35,8 @@ _RAISED: dict[str, EsRerankError] = {
     ),
 }
 
+_LIMITS = {"too large": Limits(body_bytes=10), "too many texts": Limits(documents=0)}
+
 
 class Failing:
     """A reranker and an embedder that raise an error at every call."""
@@ -74,7 +76,7 @@ async def failing(fault: str, elasticsearch: str = NOBODY) -> AsyncIterator[http
     service = Service(
         AsyncElasticsearch(elasticsearch, max_retries=0),
         load,
-        limits=Limits(body_bytes=10) if fault == "too large" else Limits(),
+        limits=_LIMITS.get(fault, Limits()),
         api_key_hashes=(_HASH,) if fault == "no key" else (),
         observing=Observing(keys=Keys((_HASH,))) if fault == "no metrics key" else Observing(),
     )

@@ -74,10 +74,16 @@ ERRORS = {
         "The body, a text or the number of texts is over a limit of the sidecar or of the key.",
         early=True,
     ),
+    "too many texts": Case(
+        TooLargeError(
+            "1001 documents are more than one request may hold (1000, setting max_documents); send them in "
+            "parts"
+        ),
+        "The body, a text or the number of texts is over a limit of the sidecar or of the key.",
+    ),
     "web page": Case(
         MediaTypeError("a web page must send a body with the header Content-Type: application/json"),
         "A web page sends a body that is not declared as JSON.",
-        early=True,
     ),
     "not JSON": Case(
         MediaTypeError(
@@ -112,7 +118,7 @@ ERRORS = {
 OF_MODELS = ("mistake", "no key", "too large", "overload", "broken model", "remote model", "loading", "late")
 """Errors of paths that use the models directly."""
 
-OF_DIALECTS = (*OF_MODELS, "unknown model", "web page")
+OF_DIALECTS = (*OF_MODELS, "too many texts", "unknown model", "web page")
 """Errors of the paths of other servers."""
 
 OF_SEARCHES = (
