@@ -152,7 +152,7 @@ def test_a_look_that_fails_for_now_fails_the_search(search: Search, status: int)
 def test_ask_goes_on_without_the_mapping_where_a_search_does(status: int, raised: bool) -> None:
     """``ask`` reads the mapping itself, to find the passages."""
     refused = Reply(status, {"error": {"type": "refused", "reason": "no"}, "status": status})
-    client = elasticsearch(refused).client()
+    client = elasticsearch(refused, caps=refused).client()
     if raised:
         with pytest.raises(ApiError):
             schema_for_question(client, "articles")
