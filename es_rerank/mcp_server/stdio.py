@@ -14,6 +14,8 @@ import anyio
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
 
+from ..errors import RequestError
+
 _WAITING = 64
 """Most lines that were read and not taken yet."""
 
@@ -22,12 +24,27 @@ def run_stdio(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None
     """Serve until stdin ends. ``close`` is called at the end.
 
     Only the protocol is written to stdout: meanwhile, all else that writes to stdout goes to stderr. Raises
-    BrokenPipeError when nobody reads stdout.
+    RequestError when stdin or stdout is closed at the start, and the OSError of a stdout that cannot be
+    written: BrokenPipeError when nobody reads it.
     """
+    if sys.stdin is None or sys.stdout is None:
+        raise RequestError(
+            "the MCP server speaks on stdin and stdout, and one of them is closed; let a host start it, or "
+            "use --http"
+        )
+    fault: OSError | None = None
     try:
         asyncio.run(_serve(server, close))
-    except* BrokenPipeError as group:
-        raise BrokenPipeError from group
+    except* OSError as group:
+        fault = _first(group)
+    if fault is not None:
+        raise fault
+
+
+def _first(group: ExceptionGroup[OSError]) -> OSError:
+    """Return the first error of a group and of the groups in it."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 async def _serve(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None:
@@ -50,9 +67,10 @@ class _Lines:
 
     def _follow(self) -> None:
         # A copy with a buffer of its own: the interpreter's end would wait for the buffer of sys.stdin.
-        with suppress(OSError, RuntimeError), os.fdopen(os.dup(sys.stdin.fileno()), "rb") as stdin:
-            for line in stdin:
-                self._hand_on(line.decode("utf-8", "replace"))
+        with suppress(RuntimeError):  # the event loop has ended before stdin
+            with suppress(OSError), os.fdopen(os.dup(sys.stdin.fileno()), "rb") as stdin:
+                for line in stdin:
+                    self._hand_on(line.decode("utf-8", "replace"))
             self._hand_on(None)
 
     def _hand_on(self, line: str | None) -> None:

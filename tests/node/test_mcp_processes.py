@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import ssl
@@ -260,6 +261,30 @@ def test_a_host_that_reads_no_more_ends_it_without_a_traceback(quick: list[str],
         say(process, HELLO[0])
         assert process.wait(60) == 141
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [
+        ("<&-", 2, "speaks on stdin and stdout"),
+        (">&- </dev/null", 2, "speaks on stdin and stdout"),
+        (">/dev/full", 1, "cannot write"),
+        ("</dev/null", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full_end_it(
+    quick: list[str], tmp_path: Path, redirected: str, code: int, said: str
+) -> None:
+    (tmp_path / "hello").write_text(f"{json.dumps(HELLO[0])}\n")
+    line = shlex.join(command("--index", "articles", *quick, "--elasticsearch-url", "http://127.0.0.1:9"))
+    with (tmp_path / "hello").open() as hello:
+        done = subprocess.run(
+            f"{line} {redirected}", shell=True, stdin=hello, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # -- HTTP ----------------------------------------------------------------------------------------------------
