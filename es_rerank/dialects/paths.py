@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from . import tei
+from . import tei, weaviate
 from .failures import Failure
-from .table import dialect_on
+from .table import DIALECTS
 from .vectors import BY_PATH, openai_error
 
 
@@ -39,6 +39,13 @@ _ABOUT = {
     "/info": _OfAbout(tei.error, tei_status=True),
     "/health": _OfAbout(tei.error, tei_status=True),
     "/v1/models": _OfAbout(openai_error),
+    "/weaviate/.well-known/ready": _OfAbout(weaviate.error),
+    "/weaviate/meta": _OfAbout(weaviate.error),
+}
+_OWN: dict[str, Spoken] = {
+    **{path: dialect for dialect in DIALECTS for path in dialect.own_paths},
+    **BY_PATH,
+    **_ABOUT,
 }
 _ONE_MODEL = "/v1/models/"
 _SLASHES = re.compile("/+")
@@ -57,9 +64,17 @@ def _known(path: str) -> str:
     return "/v1/models" if path.startswith(_ONE_MODEL) else path
 
 
-def method_of(path: str) -> str:
-    """Return the method that is served at a path with a format of its own."""
-    return "GET" if _known(path) in _ABOUT else "POST"
+def methods_of(path: str) -> tuple[str, ...]:
+    """Return the methods that are served at a path with a format of its own."""
+    known = _known(path)
+    if known not in _ABOUT:
+        return ("POST",)
+    return ("GET",) if is_index(known, "HEAD") else ("GET", "HEAD")
+
+
+def is_index(path: str, method: str) -> bool:
+    """Whether Elasticsearch is asked if it has an index: ``HEAD`` of a single name."""
+    return method == "HEAD" and path.count("/") == 1
 
 
 def spoken_at(path: str, method: str) -> Spoken | None:
@@ -70,4 +85,52 @@ def spoken_at(path: str, method: str) -> Spoken | None:
     path = _known(path)
     if path == "/" and method != "POST":
         return None
-    return dialect_on(path) or _ABOUT.get(path) or BY_PATH.get(path)
+    return _OWN.get(path)
+
+
+_MEANT = {
+    "rerank": "/v1/rerank",
+    "reranking": "/v1/reranking",
+    "ranking": "/v1/ranking",
+    "score": "/v1/score",
+    "embeddings": "/v1/embeddings",
+    "embed": "/embed",
+    "models": "/v1/models",
+    "info": "/info",
+    "health": "/health",
+}
+_VERSION = re.compile(r"v\d+")
+
+
+class Meant(NamedTuple):
+    """What a request to a path that is not served may have been meant for: the path, the format of its
+    errors, and the status of the answer.
+    """
+
+    path: str
+    format: Spoken
+    status: int
+
+
+def meant_by(path: str, method: str) -> Meant | None:
+    """Return what a client of another server wants at a path that is not served, such as ``/api/rerank``.
+
+    The last name of the path tells, versions behind it aside. None for a path that may be one of
+    Elasticsearch: its own names begin with ``_``. The status is 404, which such a client tells its user as a
+    wrong address: many clients try 5xx again. It is 501 where a client of Elasticsearch may ask for an index,
+    by its name alone: it would take 404 for the answer that there is no such index.
+    """
+    names = with_single_slashes(path).lower().strip("/").split("/")
+    if any(name.startswith(("_", "%5f")) for name in names):
+        return None
+    status = 404 if len(names) > 1 or method == "POST" else 501
+    while len(names) > 1 and _VERSION.fullmatch(names[-1]):
+        names.pop()
+    usual = _MEANT.get(names[-1])
+    if usual is None:
+        return None
+    if usual == "/embed" and any(map(_VERSION.fullmatch, names)):
+        usual = "/v1/embed"  # Cohere's, TEI's has no version
+    ends = ("/" + "/".join(names[start:]) for start in range(len(names) - 1))
+    found = next((end for end in ends if end in _OWN), usual)
+    return Meant(found, _OWN[found], status)

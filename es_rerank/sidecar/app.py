@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..addresses import masked_in
+from ..dialects.paths import meant_by
 from ..errors import EsRerankError, RequestError
 from .access.admission import Callers
 from .access.keys import read_again_on_sighup
@@ -199,6 +200,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
             spoken = telling.spoken_in(request)
             if spoken is not None:
                 return telling.not_served(request, spoken)
+            meant = meant_by(request.scope["path"], request.method)
+            if meant is not None and not request.app.state.service.pass_through:
+                return telling.wrong_path(request, meant)
             return not_served(request, error.status_code)
         error = RequestError(f"the request cannot be read: {error.detail}")
     return _refused(request, error)

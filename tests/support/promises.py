@@ -192,6 +192,9 @@ with `--pass-through`: forwarded to Elasticsearch, with bodies streamed both way
     tests/node/test_gateway.py::test_other_paths_pass_through_when_asked_and_only_then
     tests/node/test_gateway.py::test_bodies_stream_both_ways
     tests/node/test_existence.py::test_what_is_not_served_is_never_taken_for_what_is_not_there
+for a wrong address of a rerank or embedding client, as `/v3/rerank`, 404
+    tests/unit/test_addresses_of_clients.py::
+        test_a_wrong_path_of_a_client_of_models_is_told_the_right_one
 with a retriever that es-rerank runs: refused in one sentence (400)
     tests/node/test_other_searches.py::test_a_retriever_that_es_rerank_runs_is_refused_in_one_sentence
     tests/node/test_other_searches.py::test_all_else_is_elasticsearchs_or_not_served
@@ -240,6 +243,9 @@ the served rerankers and embedders, as OpenAI's API lists models
     tests/unit/test_vector_formats.py::test_the_models_are_listed_as_openai_lists_them
 200 without a body when the models can be used, else 503.
     tests/unit/test_vector_formats.py::test_health_is_about_the_models_and_not_about_elasticsearch
+`wget --spider` sends `HEAD`, which asks Elasticsearch for an index `health`
+    tests/unit/test_addresses_of_clients.py::
+        test_a_path_that_no_index_can_have_answers_head_as_it_answers_get
 the process is alive. The second: the models are loaded, Elasticsearch serves searches
     tests/unit/test_readiness.py::test_a_cluster_that_serves_no_search_is_the_reason
     tests/unit/test_readiness.py::test_a_sidecar_that_stops_is_not_ready
@@ -283,8 +289,12 @@ Errors have the format of the request, or that of the path if the body cannot be
     tests/unit/test_rerank_refusals.py::test_errors_are_told_in_the_format_of_the_path
     tests/unit/test_rerank_refusals.py::test_what_the_model_cannot_do_is_told_in_the_callers_format
     tests/unit/test_connection_clocks.py::test_a_body_that_stops_is_refused_in_the_format_of_its_path
-Slashes in these paths may be doubled, as behind an address that ends with one
+Slashes in the paths that clients of other servers ask may be doubled
     tests/unit/test_request_paths.py::test_paths_of_other_servers_may_have_doubled_slashes
+    tests/unit/test_addresses_of_clients.py::test_slashes_of_paths_that_are_read_may_be_doubled_too
+A path such as `/api/rerank` or `/v3/embeddings` is not served: the error names the
+    tests/unit/test_addresses_of_clients.py::
+        test_a_wrong_path_of_a_client_of_models_is_told_the_right_one
 A null is the same as no value, booleans and numbers may be strings
     tests/unit/test_dialects.py::test_null_is_the_same_as_no_value
     tests/unit/test_dialects.py::test_a_value_that_cannot_be_meant_is_refused_by_its_key

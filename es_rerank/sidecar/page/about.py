@@ -127,7 +127,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "health",
         "health",
         "Ask whether the models can be used, as in text-embeddings-inference",
-        "200 without a body if they can, else 503. Elasticsearch is not asked, unlike for `/readyz`.",
+        "200 without a body if they can, else 503. Elasticsearch is not asked, unlike for `/readyz`. "
+        "`HEAD /health`, as of `wget --spider`, asks Elasticsearch for an index with this name; "
+        "`/healthz` answers `HEAD`.",
         None,
         (Example("They can", None, error_format="TEI"),),
         errors=("loading",),

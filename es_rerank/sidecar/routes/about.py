@@ -96,12 +96,14 @@ def _facts(service: Service, model: Reranker | Embedder) -> dict[str, Any]:
     }
 
 
+@keyed.head("/v1/models", include_in_schema=False)
 @keyed.get("/v1/models", tags=["OpenAI"])
 async def models(request: Request, service: Running) -> Response:
     """Return the served rerankers and embedders as OpenAI's API lists its models, the defaults first."""
     return answer(request, {"object": "list", "data": list(_models(service))})
 
 
+@keyed.head("/v1/models/{model:path}", include_in_schema=False)
 @keyed.get("/v1/models/{model:path}", tags=["OpenAI"])
 async def one_model(request: Request, service: Running, model: str) -> Response:
     """Return what ``/v1/models`` says of one model. Raises UnknownModelError."""

@@ -37,6 +37,7 @@ async def readyz(request: Request, service: Running) -> Response:
     return answer(request, {"status": "ready", **({"warnings": warnings} if warnings else {})})
 
 
+@router.head("/weaviate/.well-known/ready", include_in_schema=False)
 @router.get("/weaviate/.well-known/ready")
 async def weaviate_ready(request: Request, service: Running) -> Response:
     """Return 200 when the models can score texts, else 503. Weaviate waits for it when it starts."""
@@ -47,6 +48,7 @@ async def weaviate_ready(request: Request, service: Running) -> Response:
     return answer(request, told, 503, retry_after(error))
 
 
+@router.head("/weaviate/meta", include_in_schema=False)
 @router.get("/weaviate/meta")
 async def weaviate_meta(request: Request) -> Response:
     """Return what Weaviate shows of its module in the answer to ``GET /v1/meta``."""

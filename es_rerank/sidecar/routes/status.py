@@ -51,6 +51,7 @@ def _is_operator(request: Request, service: Service) -> bool:
 
 
 @router.get("/metrics")
+@router.head("/_rerank/metrics", include_in_schema=False)
 @router.get("/_rerank/metrics", include_in_schema=False)
 async def metrics(request: Request, service: Running) -> Response:
     """Return the figures of this process for Prometheus, in its text format or in OpenMetrics.
@@ -66,6 +67,7 @@ async def metrics(request: Request, service: Running) -> Response:
     return Response(data, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
+@router.head("/_rerank/status", include_in_schema=False)
 @router.get("/_rerank/status")
 async def status(request: Request, service: Running) -> Response:
     """Return how the sidecar is: its models, queue, limits, and Elasticsearch.

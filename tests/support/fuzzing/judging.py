@@ -7,7 +7,7 @@ import re
 from typing import Any, NoReturn
 
 from es_rerank.dialects.failures import failure_of
-from es_rerank.dialects.paths import method_of, spoken_at
+from es_rerank.dialects.paths import meant_by, methods_of, spoken_at
 from es_rerank.dialects.table import DIALECTS
 from es_rerank.errors import OUTCOMES, EsRerankError
 
@@ -53,14 +53,22 @@ def _error_fault(attack: Attack, value: Any, status: int) -> str | None:
     path = re.sub("^https?://[^/]*", "", attack.target.partition(b"?")[0].decode("latin-1")).rstrip("/")
     spoken: list[Any] = [each for each in DIALECTS if path in (*each.own_paths, *each.more_paths)]
     spoken = spoken or [each for each in [spoken_at(path, attack.method)] if each is not None]
+    meant = None if spoken else meant_by(path, attack.method)
+    if meant is not None and shape_of(value) == _shape_in(meant.format, status):
+        return None
     if not spoken:
         return None if is_elasticsearch_error(value, status) else f"status {status}, not the error format"
     # Refused before its path was known, or a method that may be one for Elasticsearch.
-    may_be_elasticsearchs = not attack.framed or attack.method != method_of(path)
+    may_be_elasticsearchs = not attack.framed or attack.method not in methods_of(path)
     if may_be_elasticsearchs and is_elasticsearch_error(value, status):
         return None
-    formats = [shape_of(each.error("why", failure_of(EsRerankError("why")), status)) for each in spoken]
+    formats = [_shape_in(each, status) for each in spoken]
     return None if shape_of(value) in formats else f"status {status}, not the format of the path"
+
+
+def _shape_in(spoken: Any, status: int) -> Any:
+    """Return the shape of an error in a format."""
+    return shape_of(spoken.error("why", failure_of(EsRerankError("why")), status))
 
 
 def shape_of(value: Any) -> Any:

@@ -1,0 +1,134 @@
+"""What clients of other servers get at addresses that were written in another way than the sidecar's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from app_client import app_client
+from elasticsearch import AsyncElasticsearch
+
+from es_rerank.dialects.paths import meant_by
+from es_rerank.sidecar.service import Service
+from es_rerank.testing import HashEmbedder, WordOverlapReranker
+
+ASKED = {"query": "who signed", "documents": ["the king signed"], "input": "a", "inputs": "a"}
+
+
+def service(*, pass_through: bool = False) -> Service:
+    """Return a sidecar whose Elasticsearch does not answer."""
+    model = WordOverlapReranker()
+    return Service(
+        AsyncElasticsearch("http://127.0.0.1:9", max_retries=0),
+        lambda: ({model.name: model}, HashEmbedder()),
+        pass_through=pass_through,
+    )
+
+
+@pytest.fixture
+async def caller() -> AsyncIterator[httpx.AsyncClient]:
+    async with app_client(service()) as client:
+        yield client
+
+
+GETS = (
+    "/weaviate/.well-known/ready",
+    "/weaviate/meta",
+    "/v1/models",
+    "/v1/models/word-overlap",
+    "/info",
+    "/health",
+)
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_slashes_of_paths_that_are_read_may_be_doubled_too(
+    caller: httpx.AsyncClient, path: str
+) -> None:
+    """A client puts them behind an address that ends with a slash, as it does with paths that it posts to."""
+    model = (await caller.get("/v1/models")).json()["data"][0]["id"]
+    path = path.replace("word-overlap", model)
+    plain = await caller.get(path)
+    assert plain.status_code == 200
+    for written in (f"/{path}", path.replace("/", "//"), f"{path}/", f"{path}//"):
+        answer = await caller.get(f"http://sidecar{written}")
+        assert (answer.status_code, answer.content) == (200, plain.content), written
+
+
+async def test_a_path_that_no_index_can_have_answers_head_as_it_answers_get(
+    caller: httpx.AsyncClient,
+) -> None:
+    model = (await caller.get("/v1/models")).json()["data"][0]["id"]
+    paths = ("/weaviate/.well-known/ready", "/weaviate/meta", "/v1/models", f"/v1/models/{model}")
+    for path in (*paths, "/_rerank/status", "/_rerank/metrics", "/healthz", "/readyz"):
+        got, head = await caller.get(path), await caller.head(path)
+        assert (head.status_code, head.headers["content-type"]) == (
+            got.status_code,
+            got.headers["content-type"],
+        ), path
+    assert (await caller.head("/v1/models/other")).status_code == 404
+    assert (await caller.head("/health")).status_code == 503  # an index may have this name
+    assert (await caller.delete("/v1/models")).headers["allow"] == "GET, HEAD"
+    assert (await caller.delete("/health")).headers["allow"] == "GET"
+
+
+WRONG = [
+    ("/v3/rerank", "/v1/rerank"),
+    ("/v1/v1/rerank", "/v1/rerank"),
+    ("/v1/v2/rerank", "/v2/rerank"),
+    ("/v1/rerank/v1/rerank", "/v1/rerank"),
+    ("/api/rerank", "/v1/rerank"),
+    ("/rerank/v1", "/v1/rerank"),
+    ("/v1/rerank/v1", "/v1/rerank"),
+    ("/V3/Rerank", "/v1/rerank"),
+    ("/weaviate/weaviate/rerank", "/weaviate/rerank"),
+    ("/reranking", "/v1/reranking"),
+    ("/v1/retrieval/nvidia/reranking", "/v1/reranking"),
+    ("/ranking", "/v1/ranking"),
+    ("/api/v1/score", "/v1/score"),
+    ("/v3/embeddings", "/v1/embeddings"),
+    ("/infinity/v1/embeddings", "/v1/embeddings"),
+    ("/api/embed", "/embed"),
+    ("/v3/embed", "/v1/embed"),
+    ("/v1/v2/embed", "/v2/embed"),
+    ("/v3/models", "/v1/models"),
+    ("/v1/health", "/health"),
+    ("/v1/info", "/info"),
+]
+
+
+@pytest.mark.parametrize(("path", "meant"), WRONG)
+async def test_a_wrong_path_of_a_client_of_models_is_told_the_right_one(
+    caller: httpx.AsyncClient, path: str, meant: str
+) -> None:
+    for written in (path, f"{path}/", f"/{path}"):
+        answer = await caller.post(f"http://sidecar{written}", json=ASKED)
+        assert answer.status_code == 404
+        assert f"did you mean [{meant}]?" in answer.text
+        assert "--pass-through" not in answer.text
+    right = await caller.put(meant)  # an error in the format of the right path
+    assert _keys(answer.json()) == _keys(right.json())
+
+
+def _keys(value: Any) -> Any:
+    return {key: _keys(part) for key, part in value.items()} if isinstance(value, dict) else None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_a_client_of_elasticsearch_is_never_told_that_its_index_is_missing(method: str) -> None:
+    for name in ("reranking", "models", "ranking"):
+        meant = meant_by(f"/{name}", method)
+        assert meant is not None
+        assert meant.status == 501
+    for path in ("/models/_doc/rerank", "/_ml/rerank", "/%5fsearch/score", "/models/other", "/", "/a/b"):
+        assert meant_by(path, method) is None
+
+
+async def test_with_pass_through_wrong_paths_go_to_elasticsearch() -> None:
+    async with app_client(service(pass_through=True)) as caller:
+        for path, _ in WRONG:
+            answer = await caller.post(path, json=ASKED)
+            assert answer.status_code == 503  # Elasticsearch was asked
+            assert "did you mean" not in answer.text
