@@ -24,7 +24,8 @@ _NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), 
 def read(body: Mapping[str, Any]) -> Asked:
     """Return what a request asks for: one query for all texts, or one for each text. Raises RequestError."""
     given = [names for names in _NAMES if all(body.get(name) is not None for name in names)]
-    if len(given) != 1:
+    others = {name for names in _NAMES for name in names}.difference(*given)
+    if len(given) != 1 or any(body.get(name) is not None for name in others):
         written = " or ".join(f"[{first}] and [{second}]" for first, second in _NAMES)
         raise RequestError(f"the request must hold {written}, and only two of these keys")
     first, second = given[0]

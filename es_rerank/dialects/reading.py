@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..errors import AmbiguousRequestError
 from .documents import query_in, texts_in
 from .options import options_in
 from .request import Asked
@@ -14,6 +15,14 @@ OF_SCORES = ("model", "raw_scores", "whole", "chunks", "rank_fields")
 
 OF_RANKING = (*OF_SCORES, "top_n", "with_texts")
 """What a format can be asked for that returns the best texts first."""
+
+
+def check_one_of(body: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Check that a request holds one of ``keys`` at most. Raises AmbiguousRequestError."""
+    given = [key for key in keys if body.get(key) is not None]
+    if len(given) > 1:
+        written = " and ".join(f"[{key}]" for key in given)
+        raise AmbiguousRequestError(f"the request holds {written}; send one of them")
 
 
 def asked_in(body: Mapping[str, Any], key: str, honoured: tuple[str, ...]) -> Asked:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import AmbiguousRequestError
 from . import infinity, nvidia, pairs, results, tei, weaviate
 from .failures import Failure
+from .reading import check_one_of
 from .request import Asked, Scored
 
 _OF_TEI = ("/rerank",)
 _OF_COHERE = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
+
+OF_BOTH = "/"
+"""The path where TEI does what its model can: it gives scores or vectors."""
 
 
 class Dialect(NamedTuple):
@@ -39,7 +42,7 @@ class Dialect(NamedTuple):
 
 
 DIALECTS = (
-    Dialect("tei", _OF_TEI, _OF_COHERE, "texts", tei.read, tei.write, tei.error, tei_status=True),
+    Dialect("tei", _OF_TEI, (*_OF_COHERE, OF_BOTH), "texts", tei.read, tei.write, tei.error, tei_status=True),
     Dialect("results", _OF_COHERE, _OF_TEI, "documents", results.read, results.write, results.error),
     Dialect("score", ("/score", "/v1/score"), (), None, pairs.read, pairs.write, results.error),
     Dialect(
@@ -50,6 +53,9 @@ DIALECTS = (
 )
 """Every format. Only keys that a request cannot do without tell them apart, so that a request with fewer
 optional keys is in the same format."""
+
+_TEXTS = ("texts", "documents", "passages", "inputs", "text_2", "data_2")
+"""The keys that hold the texts in one of these formats, and TEI's for texts to embed."""
 
 PATHS = tuple(path for dialect in DIALECTS for path in dialect.own_paths)
 """Every path that a format has."""
@@ -63,14 +69,21 @@ def dialect_on(path: str) -> Dialect | None:
 def dialect_of(path: str, body: Mapping[str, Any]) -> Dialect:
     """Return the format of a request to one of ``PATHS``. A key whose value is null counts as left out.
 
-    Raises AmbiguousRequestError when the request holds the keys of two formats.
+    Raises AmbiguousRequestError when the request holds the texts of two formats, on any path: one of them
+    would be left out.
     """
+    check_one_of(body, _TEXTS)
     spoken = [dialect for dialect in DIALECTS if path in (*dialect.own_paths, *dialect.more_paths)]
-    found = [dialect for dialect in spoken if dialect.key is not None and body.get(dialect.key) is not None]
-    if len(found) > 1:
-        written = " and ".join(f"[{dialect.key}]" for dialect in found)
-        raise AmbiguousRequestError(f"the request holds {written}; send one of them")
-    return found[0] if found else next(dialect for dialect in spoken if path in dialect.own_paths)
+    found = next((each for each in spoken if each.key is not None and body.get(each.key) is not None), None)
+    return found or next((each for each in spoken if path in each.own_paths), spoken[0])
+
+
+def asks_for_scores(path: str, body: Mapping[str, Any]) -> bool:
+    """Whether a request to a path for vectors asks for scores: to ``OF_BOTH``, with what TEI's rerank
+    requests hold.
+    """
+    texts, query, vectors = (body.get(key) is not None for key in ("texts", "query", "inputs"))
+    return path == OF_BOTH and (texts or (query and not vectors))
 
 
 def version_of(path: str) -> str:

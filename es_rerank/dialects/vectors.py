@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..errors import RequestError
 from .failures import Failure
 from .options import NO_EFFECT, OPTIONS, Option, flag, options_in
+from .reading import check_one_of
 from .tei import error as tei_error
 
 Purpose = Literal["query", "passage"]
@@ -153,17 +154,21 @@ _OPTIONS: Mapping[str, dict[str, Option]] = {
     "tei": _SHARED,
     "cohere": _SHARED | {"embedding_types": Option("encodings", _encodings)},
 }
+_TEXTS = ("input", "inputs", "texts")
+"""The keys that hold the texts in one of these formats."""
+
 _HONOURED = ("model", "purpose", "dims", "encodings", "unit", "whole")
 
 
 def _read(body: Mapping[str, Any], keys: tuple[str, ...], format_: str) -> AskedVectors:
-    """Return a request whose texts are under one of ``keys``."""
+    """Return a request whose texts are under one of ``keys``.
+
+    Raises RequestError, AmbiguousRequestError when the request holds texts of two formats.
+    """
     options = options_in(body, keys, _HONOURED, _OPTIONS[format_])
-    given = [key for key in keys if body.get(key) is not None]
-    if len(given) > 1:
-        raise RequestError(f"the request holds {' and '.join(f'[{key}]' for key in given)}; send one of them")
+    check_one_of(body, _TEXTS)
     options.pop("unit", None)
-    key = given[0] if given else keys[0]
+    key = next((key for key in keys if body.get(key) is not None), keys[0])
     options["by_type"] = "encodings" in options
     return AskedVectors(tuple(_texts(body.get(key), key)), **options)
 

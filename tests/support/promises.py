@@ -211,8 +211,9 @@ With `documents` in the body: one object that the clients of Cohere, Jina, Voyag
     tests/clients/test_clients_cohere.py::test_cohere_v2_ranks
     tests/clients/test_clients_voyage.py::test_voyage_ranks
     tests/clients/test_clients_litellm.py::test_litellm_ranks
-With `texts`: the list of text-embeddings-inference. With both: 400
+With `texts`: the list of text-embeddings-inference. With the texts of two formats: 400, on every path
     tests/node/test_sidecar.py::test_tei_rerank_orders_and_scores
+    tests/unit/test_dialects.py::test_texts_of_two_formats_are_refused_on_every_path
     tests/unit/test_dialects.py::test_texts_and_documents_together_are_refused_in_the_format_of_the_path
 vLLM's scores of pairs, `{"text_1", "text_2"}` or `{"queries", "documents"}`
     tests/unit/test_rerank_paths.py::test_pairs_have_the_scores_of_their_own_queries
@@ -233,7 +234,8 @@ vectors as OpenAI's API gives them, `encoding_format` `float` or `base64`.
     tests/unit/test_vector_formats.py::test_openais_encodings
     tests/unit/test_vector_formats.py::test_every_path_gives_the_vectors_of_passages
     tests/unit/test_vector_clients.py::test_openais_sdk_asks_a_served_sidecar
-vectors as text-embeddings-inference gives them
+vectors as text-embeddings-inference gives them. `/` takes its rerank requests too
+    tests/unit/test_addresses_of_clients.py::test_teis_path_for_every_model_gives_scores_and_vectors
     tests/unit/test_vector_formats.py::test_every_path_gives_the_vectors_of_passages
     tests/unit/test_vector_clients.py::test_the_client_of_the_hugging_face_hub_asks_a_served_sidecar
 vectors as Cohere's API gives them, `embedding_types` `float` and `base64`

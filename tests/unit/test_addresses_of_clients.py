@@ -132,3 +132,49 @@ async def test_with_pass_through_wrong_paths_go_to_elasticsearch() -> None:
             answer = await caller.post(path, json=ASKED)
             assert answer.status_code == 503  # Elasticsearch was asked
             assert "did you mean" not in answer.text
+
+
+async def test_teis_path_for_every_model_gives_scores_and_vectors(caller: httpx.AsyncClient) -> None:
+    """text-embeddings-inference answers at ``/`` as at ``/rerank`` or ``/embed``, by what its model does."""
+    scores = {"query": "who signed", "texts": ["it rained", "who signed it"], "return_text": True}
+    answer, same = await caller.post("/", json=scores), await caller.post("/rerank", json=scores)
+    assert [row["index"] for row in answer.json()] == [1, 0]
+    assert (answer.status_code, answer.content) == (200, same.content)
+    vectors, same = (
+        await caller.post("/", json={"inputs": "a"}),
+        await caller.post("/embed", json={"inputs": "a"}),
+    )
+    assert (vectors.status_code, vectors.content) == (200, same.content)
+    for body, status, said in (
+        ({**scores, "inputs": ["a"]}, 400, "send one of them"),
+        ({"query": "a"}, 422, "[texts] field required"),
+        ({"texts": ["a"]}, 422, "[query] field required"),
+        ({}, 422, "[inputs] field required"),
+    ):
+        wrong = await caller.post("/", json=body)
+        assert (wrong.status_code, set(wrong.json())) == (status, {"error", "error_type"})
+        assert said in wrong.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/info", "/v1/embeddings", "/embed"])
+async def test_an_empty_name_of_a_model_in_the_address_is_none(caller: httpx.AsyncClient, path: str) -> None:
+    method = "GET" if path == "/info" else "POST"
+    answer = await caller.request(
+        method, path, params={"model": ""}, json={"input": "a"} if path[1] == "v" else {"inputs": "a"}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/v1/embeddings", ("input", "texts")),
+        ("/embed", ("inputs", "input")),
+        ("/v2/embed", ("texts", "input")),
+    ],
+)
+async def test_texts_to_embed_of_two_formats_are_refused(
+    caller: httpx.AsyncClient, path: str, keys: tuple[str, str]
+) -> None:
+    answer = await caller.post(path, json={key: ["a"] for key in keys})
+    assert (answer.status_code, "send one of them" in answer.text) == (400, True)

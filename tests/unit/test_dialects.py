@@ -129,6 +129,26 @@ def test_null_is_the_same_as_no_value(path: str, texts: list[Any], options: dict
     )
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("texts", "documents"),
+        ("documents", "passages"),
+        ("texts", "passages"),
+        ("texts", "inputs"),
+        ("documents", "inputs"),
+        ("documents", "text_2"),
+    ],
+)
+def test_texts_of_two_formats_are_refused_on_every_path(path: str, keys: tuple[str, str]) -> None:
+    body = {"query": "q", "queries": "q", "text_1": "q", **{key: ["a"] for key in keys}}
+    with pytest.raises(AmbiguousRequestError, match=rf"\[{keys[0]}\] and \[{keys[1]}\]") as raised:
+        dialect_of(path, body)
+    assert {dialect.status(failure_of(raised.value)) for dialect in DIALECTS} == {400}
+    dialect_of(path, {**body, keys[0]: None})
+
+
 @pytest.mark.parametrize("path", SHARED)
 def test_texts_and_documents_together_are_refused_in_the_format_of_the_path(path: str) -> None:
     with pytest.raises(AmbiguousRequestError, match=r"\[texts\] and \[documents\]") as raised:
@@ -293,6 +313,8 @@ def test_pairs_are_one_with_many_or_one_with_one(
         {"text_1": ["a", ""], "text_2": ["a", "b"]},
         {"text_1": "a", "text_2": [1]},
         {"text_1": "a", "text_2": "b", "data_1": "a", "data_2": "b"},
+        {"text_1": "a", "text_2": "b", "items": ["c"]},
+        {"text_1": "a", "text_2": "b", "queries": "c"},
     ],
 )
 def test_what_makes_no_pairs_is_refused(body: dict[str, Any]) -> None:

@@ -137,6 +137,8 @@ async def test_the_query_parameter_names_a_served_model(
             path, params={"model": "second"}, json=body_for(path, TEXTS, model="first")
         )
         assert answer.headers["x-rerank-model"] == models["second"].name
+        none = await caller.post(path, params={"model": ""}, json=body_for(path, TEXTS, model="second"))
+        assert none.headers["x-rerank-model"] == models["second"].name
         unknown = await caller.post(path, params={"model": "other"}, json=body_for(path, TEXTS))
         assert unknown.status_code == (422 if path == "/rerank" else 404)
 
@@ -185,6 +187,16 @@ async def test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused(
         answer = await caller.post(path, json=body_for(path, ["short", LONG], **options))
         assert answer.status_code == (422 if path == "/rerank" else 400)
         assert "text 1 is longer than the model reads" in answer.text
+
+
+async def test_the_query_is_named_where_it_is_what_is_too_long(caller: httpx.AsyncClient) -> None:
+    for path in PATHS:
+        body = json.loads(json.dumps(body_for(path, ["a b"], truncate=False)).replace(QUERY, LONG))
+        answer = await caller.post(path, json=body)
+        assert answer.status_code == (422 if path == "/rerank" else 400)
+        assert "the query is longer than the model reads" in answer.text
+    pairs = {"queries": ["short", LONG], "documents": ["a", "b"], "truncate": False}
+    assert "the query is longer" in (await caller.post("/score", json=pairs)).text
 
 
 async def test_pairs_have_the_scores_of_their_own_queries(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...dialects.paths import spoken_at, with_single_slashes
@@ -92,3 +92,11 @@ Index = Annotated[str, Depends(_index)]
 
 InferenceId = Annotated[str, Depends(_inference_id)]
 """The id of an inference endpoint in the path of a request."""
+
+
+async def _named(model: Annotated[str | None, Query()] = None) -> str | None:
+    return model or None
+
+
+NamedModel = Annotated[str | None, Depends(_named)]
+"""The query parameter ``model``. An empty one is none, as in a body."""

@@ -18,6 +18,7 @@ from ...errors import LoadingError, UnavailableError, UnknownModelError
 from ...models import Embedder, Reranker
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..access.authority import KeyedRoute
+from ..messages.paths import NamedModel
 from ..messages.wire import answer, retry_after
 from ..observation.log import RELEASE
 from ..service import Service
@@ -48,7 +49,7 @@ async def health(request: Request, service: Running) -> Response:
 
 
 @keyed.get("/info", tags=["TEI"])
-async def info(request: Request, service: Running, model: str | None = None) -> Response:
+async def info(request: Request, service: Running, model: NamedModel) -> Response:
     """Return the facts about a model that TEI returns, as far as they are known; about the default reranker
     without ``model``.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from ...dialects.table import version_of
+from ...dialects.table import asks_for_scores, version_of
 from ...dialects.vectors import BY_PATH, AskedVectors, Embedded, Purpose
 from ...errors import RequestError
 from ...models import Embedder
@@ -16,10 +16,12 @@ from ...models.scripts import ascript_warning
 from ...off_loop import is_large, off_loop_if
 from ..access.authority import KeyedRoute
 from ..messages.formats import json_object_of
+from ..messages.paths import NamedModel
 from ..messages.told import other_model, told
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
 from ..service import Service
+from . import rerank
 from .search import Running
 
 router = APIRouter(route_class=KeyedRoute, tags=["embeddings"])
@@ -40,20 +42,23 @@ def _at_each_path(handler: Handler) -> Handler:
 
 
 @_at_each_path
-async def embeddings(request: Request, service: Running, model: str | None = None) -> Response:
+async def embeddings(request: Request, service: Running, model: NamedModel) -> Response:
     """Return a unit vector for each text, in the format in which they are asked for.
 
-    The path tells the format. The texts are passages unless a key says that they are queries (``input_type``,
-    ``task``, ``prompt_name``), or the name of the model ends in ``-query``. The query parameter ``model``
-    chooses one of the served embedders, as ``model`` in the body does; a name in the body that is not served
-    is answered by the default embedder, and the header ``Warning`` says so. The headers ``x-rerank-model``,
-    ``x-rerank-ignored`` and ``x-rerank-truncated`` are those of the rerank paths.
+    The path tells the format. A rerank request of TEI to ``/`` gets scores. The texts are passages unless a
+    key says that they are queries (``input_type``, ``task``, ``prompt_name``), or the name of the model ends
+    in ``-query``. The query parameter ``model`` chooses one of the served embedders, as ``model`` in the body
+    does; a name in the body that is not served is answered by the default embedder, and the header
+    ``Warning`` says so. The headers ``x-rerank-model``, ``x-rerank-ignored`` and ``x-rerank-truncated`` are
+    those of the rerank paths.
 
     Raises RequestError for a body that cannot be read, for other dimensions than the model's, and when a text
     is too long and may not be cut; raises TooLargeError, DeadlineError, OverloadError and UnknownModelError.
     """
     body = await json_object_of(request)
     path = request.scope["path"]
+    if asks_for_scores(path, body):
+        return await rerank.rerank(request, service, model)
     spoken = BY_PATH[path]
     asked = await off_loop_if(is_large(body), spoken.read, body)
     name, embedder, purpose, said = _chosen(service, asked, model)

@@ -25,6 +25,7 @@ from ...types import Scores
 from ..access.authority import BODY, KeyedRoute
 from ..access.keys import too_many_documents
 from ..messages.formats import json_object_of
+from ..messages.paths import NamedModel
 from ..messages.told import other_model, told
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
@@ -50,7 +51,7 @@ def _at_each_path(handler: Handler) -> Handler:
 
 
 @_at_each_path
-async def rerank(request: Request, service: Running, model: str | None = None) -> Response:
+async def rerank(request: Request, service: Running, model: NamedModel) -> Response:
     """Return the scores of texts for a query, in the format in which they are asked for.
 
     The path and the keys of the body tell the format. The query parameter ``model`` chooses one of the served
@@ -72,10 +73,13 @@ async def rerank(request: Request, service: Running, model: str | None = None) -
     served, said = _chosen(service, asked.model, model)
     scores = await cancel_on_disconnect(request, _scored(service, asked, timeout_s(request), served))
     if asked.whole and scores.truncated.any():
-        raise RequestError(
-            f"text {int(np.argmax(scores.truncated))} is longer than the model reads; "
-            "shorten it or allow that it is cut"
+        place = int(np.argmax(scores.truncated))
+        query = asked.queries[place if len(asked.queries) > 1 else 0]
+        alone = await cancel_on_disconnect(
+            request, service.score_all(query, [""], timeout_s(request), served)
         )
+        long = "the query" if alone.truncated.any() else f"text {place}"
+        raise RequestError(f"{long} is longer than the model reads; shorten it or allow that it is cut")
     logits = as_logits(scores)
     values = logits if asked.raw_scores else logistic(pair_log_odds(logits, served.calibration))
     found = Scored(values.tolist(), ranked(logits)[: asked.top_n], served.name, tokens_read())
