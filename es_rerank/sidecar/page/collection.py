@@ -57,9 +57,18 @@ def answered(took: int, hits: list[dict[str, Any]], **more: Any) -> dict[str, An
 
 
 def block(
-    status: str, window: int, candidates: int, milliseconds: dict[str, float], **more: str
+    status: str,
+    window: int,
+    candidates: int,
+    milliseconds: dict[str, float],
+    traffic: tuple[int, int, int],
+    **more: str,
 ) -> dict[str, Any]:
-    """Return the block ``rerank`` of an answer."""
+    """Return the block ``rerank`` of an answer.
+
+    ``traffic``: the requests to Elasticsearch, the bytes that it sent, and those that were sent to it.
+    """
+    requests, received, sent = traffic
     return {
         "status": status,
         "window": window,
@@ -68,9 +77,9 @@ def block(
         "cached": 0,
         "capped": 0,
         "without_text": 0,
-        "requests": 0,
-        "bytes": 0,
-        "bytes_sent": 0,
+        "requests": requests,
+        "bytes": received,
+        "bytes_sent": sent,
         "milliseconds": milliseconds,
         **more,
     }

@@ -77,14 +77,15 @@ _DEADLINE = (
 _RESCORED = answered(
     4,
     [
-        hit("1", 0.8844767, _source=ARTICLES["1"], fields=told(1.106406, 1, 3.8515978, 0.8742996)),
-        hit("2", 0.0014413, _source=ARTICLES["2"], fields=told(0.15146844, 2, -8.130798, 0.008907569)),
+        hit("1", 0.9266432, _source=ARTICLES["1"], fields=told(1.106406, 1, 3.8515978, 0.8742996)),
+        hit("2", 0.002343072, _source=ARTICLES["2"], fields=told(0.15146844, 2, -8.130798, 0.008907569)),
     ],
     rerank=block(
         "reranked",
         2,
         2,
         {"rerank": 11.7, "total": 11.7},
+        (0, 0, 0),
         model="es-rerank-minilm-l6",
         score="blend",
     ),

@@ -46,6 +46,7 @@ _RERANKED = Example(
             50,
             3,
             {"total": 30.6, "mapping": 3.2, "first_stage": 7.0, "cut": 1.6, "rerank": 12.1, "page": 4.9},
+            (3, 1399, 596),
             model="es-rerank-minilm-l6",
             score="probability",
         ),
@@ -65,7 +66,11 @@ _RERANKED = Example(
 
 _FUSE = Example(
     "Fuse two searches by reciprocal rank",
-    answered(21, [titled("1", 0.032786883), titled("3", 0.016129032)], rerank=block("fused", 10, 0, _STAGES)),
+    answered(
+        21,
+        [titled("1", 0.032786883), titled("3", 0.016129032)],
+        rerank=block("fused", 10, 0, _STAGES, (4, 1850, 1526)),
+    ),
     _FUSED,
 )
 
@@ -88,7 +93,12 @@ _SEVERAL = Example(
         "took": 27,
         "responses": [
             {**answered(3, [hit("1", 1.106406)]), "status": 200},
-            {**answered(26, [hit("1", 0.032786883)], rerank=block("fused", 10, 0, _STAGES)), "status": 200},
+            {
+                **answered(
+                    26, [hit("1", 0.032786883)], rerank=block("fused", 10, 0, _STAGES, (4, 1707, 1455))
+                ),
+                "status": 200,
+            },
         ],
     },
     _lines(
