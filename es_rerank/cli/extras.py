@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ..errors import MissingExtraError
+from ..extras import missing_extra
 
 _EVALUATE = ("ir_measures", "jinja2", "scipy")
 
@@ -15,8 +15,6 @@ def check_evaluate(what: str) -> None:
     ``what`` is the subject of the message. Raises MissingExtraError when a library of the extra is missing.
     """
     if missing := [name for name in _EVALUATE if find_spec(name) is None]:
-        raise MissingExtraError(
-            f"{what} needs libraries that are not installed: {', '.join(missing)}; install the extra with: "
-            "pip install 'es-rerank[evaluate]'",
-            extra="evaluate",
+        raise missing_extra(
+            f"{what} needs libraries that are not installed: {', '.join(missing)}", "evaluate"
         )

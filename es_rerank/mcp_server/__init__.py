@@ -5,13 +5,10 @@ protocol, ``http`` and ``stdio`` carry it. Importing this package raises Missing
 installed.
 """
 
-from ..errors import MissingExtraError
+from ..extras import missing_extra
 
 try:
     import mcp as _mcp  # noqa: F401 only whether it is there
 except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        f"the MCP server needs {error.name}, which is not installed; "
-        "install the extra with: pip install 'es-rerank[mcp]'",
-        extra="mcp",
-    ) from error
+    _what = f"the MCP server needs {error.name}, which is not installed"
+    raise missing_extra(_what, "mcp") from error

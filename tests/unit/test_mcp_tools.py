@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
 from es_rerank.errors import MissingExtraError, RequestError, SettingsError, outcome_of
+from es_rerank.extras import install_command
 from es_rerank.mcp_server import server
 from es_rerank.mcp_server.answers import MOST_CHARACTERS, AskAnswer, SearchAnswer, hit_of, source_of
 from es_rerank.mcp_server.tools import Choices
@@ -269,7 +270,7 @@ def test_only_serving_needs_the_sdk() -> None:
         for arguments in (["--help"], ["--index", "articles"])
     ]
     assert (ends[0].returncode, ends[1].returncode) == (0, outcome_of(MissingExtraError("")).exit_code)
-    assert "pip install 'es-rerank[mcp]'" in ends[1].stderr
+    assert install_command("mcp") in ends[1].stderr
     assert ends[1].stdout == ""
 
 

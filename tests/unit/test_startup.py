@@ -22,6 +22,7 @@ from es_rerank.cli.app import app
 from es_rerank.cli.lazy_group import LazyGroup
 from es_rerank.cli.output import leave
 from es_rerank.errors import MissingExtraError, outcome_of
+from es_rerank.extras import install_command
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -259,5 +260,5 @@ def test_what_measures_says_which_extra_is_missing(command: str, missing: tuple[
     (sentence, _) = done.stderr.splitlines()
     assert sentence.endswith(
         f"needs libraries that are not installed: {', '.join(missing)}; "
-        "install the extra with: pip install 'es-rerank[evaluate]'"
+        f"install the extra with: {install_command('evaluate')}"
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import SecretStr
 
-from ...errors import MissingExtraError, RequestError, ScoreError, SettingsError
+from ...errors import RequestError, ScoreError, SettingsError
+from ...extras import missing_extra
 from ...types import Scale
 from .answers import Answer, reason, values_by_index
 from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, Terms, service_address
@@ -134,9 +135,8 @@ def _client(key: str, base_url: str | None, http: httpx.AsyncClient) -> AsyncCli
     try:
         from cohere import AsyncClientV2  # noqa: PLC0415 the SDK is an extra
     except ImportError as error:
-        raise MissingExtraError(
-            "cohere: models need Cohere's SDK; run: pip install 'es-rerank[cohere]'", extra="cohere"
-        ) from error
+        what = "cohere: models need Cohere's SDK, which is not installed"
+        raise missing_extra(what, "cohere") from error
     if base_url is None:
         return AsyncClientV2(key, httpx_client=http, log_warning_experimental_features=False)
     return AsyncClientV2(key, base_url=base_url, httpx_client=http, log_warning_experimental_features=False)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MissingExtraError, ModelFolderError
+from ...errors import ModelFolderError
+from ...extras import missing_extra
 from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
 from ...models.load import model_folder
 from ...models.manifest import TOKENIZER, read_manifest
@@ -51,11 +52,7 @@ def bundled_weights(out: Path) -> Path:
         from onnx import numpy_helper  # noqa: PLC0415
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError(
-            f"the bench needs {error.name}, which is not installed; install the extra with: pip install "
-            "'es-rerank[export]'",
-            extra="export",
-        ) from error
+        raise missing_extra(f"the bench needs {error.name}, which is not installed", "export") from error
     folder = model_folder(BUNDLED_RERANKER)
     manifest = read_manifest(folder, kind="cross-encoder")
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))

@@ -12,7 +12,8 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import MissingExtraError, SettingsError
+from ...errors import SettingsError
+from ...extras import missing_extra
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -102,10 +103,9 @@ def _names() -> list[str]:
     if not asked or names == ["none"] or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return []
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        raise MissingExtraError(
-            "variables of OpenTelemetry ask for traces and its SDK is not installed; "
-            "install es-rerank[otel], or unset them",
-            extra="otel",
+        raise missing_extra(
+            "variables of OpenTelemetry, which you can unset, ask for traces, and its SDK is not installed",
+            "otel",
         )
     return names
 
