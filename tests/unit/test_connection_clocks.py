@@ -21,8 +21,9 @@ from scripted_connections import (
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from es_rerank.dialects.failures import failure_of
+from es_rerank.dialects.paths import spoken_at
 from es_rerank.dialects.table import PATHS, dialect_on
-from es_rerank.errors import SlowClientError
+from es_rerank.errors import LargeHeadersError, SlowClientError
 from es_rerank.sidecar.server.progress import BodyClock, ConnectionLimits, WriteClock
 
 
@@ -104,6 +105,26 @@ async def test_large_headers_are_refused_however_they_come(head: bytes, pieces: 
         connection.data_received(head[begin : begin + step])
     await settle()
     refused(transport, 431, "too_long_http_header_exception")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/embed", "//v1/rerank/?x=1"])
+@pytest.mark.parametrize("length", [17_000, 100_000])
+async def test_large_headers_are_refused_in_the_format_of_the_path(path: str, length: int) -> None:
+    spoken = spoken_at(path.partition("?")[0], "POST")
+    assert spoken is not None
+    for before in (b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"):
+        script = Script(reads_all)
+        connection, transport = script.connection()
+        connection.data_received(before)
+        await settle()
+        transport.written = b""
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\nlong: {'y' * length}"
+        connection.data_received(head.encode())
+        await settle()
+        script.after(11)
+        status, _, body = parsed(transport.written)
+        expected = spoken.error("why", failure_of(LargeHeadersError("why")), 431)
+        assert (status, json.loads(body).keys()) == (431, expected.keys())
 
 
 async def test_headers_within_the_limits_are_served() -> None:

@@ -36,7 +36,7 @@ from ..record import ENDING, Ending
 from ..reset import reset
 from .connections import RETRY_BUSY_S, RETRY_STOPPING_S, Connections
 from .progress import BodyClock, ConnectionLimits, WriteClock
-from .target import to_origin_form
+from .target import first_line, to_origin_form
 
 _LINGER_S = 2.0
 """How long a connection is still read, and what comes is dropped, after an answer that ends it: a caller
@@ -302,10 +302,12 @@ class Connection(H11Protocol):
             self._all.ended[why] += 1
 
     def _told(self, error: EsRerankError) -> dict[str, Any]:
-        """Return the body of an error, in the format of the path if the head of the request is read."""
+        """Return the body of an error, in the format of the path if the first line of the request is read."""
         if self.scope is None or self._head_since is not None:
-            return error_body(error)
-        spoken = spoken_at(self.scope["raw_path"].decode("latin-1"), self.scope["method"])
+            method, path = first_line(self.conn.trailing_data[0])
+        else:
+            method, path = self.scope["method"], self.scope["raw_path"]
+        spoken = spoken_at(path.decode("latin-1"), method)
         if spoken is None:
             return error_body(error)
         return spoken.error(message_of(error), failure_of(error), outcome_of(error).status)

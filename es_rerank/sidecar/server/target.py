@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from starlette.types import Scope
 
+_FIRST_LINE = re.compile(rb"(?:\r\n)*([A-Z]+) (?:https?://[^/ ?]*)?(/[^ ?\r\n]*)[ ?]")
 _ORIGIN = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 
 
@@ -18,3 +19,11 @@ def to_origin_form(scope: Scope) -> None:
     if origin is not None:
         scope["raw_path"] = scope["raw_path"][origin.end() :] or b"/"
         scope["path"] = unquote(scope["raw_path"].decode("ascii"))
+
+
+def first_line(head: bytes) -> tuple[str, bytes]:
+    """Return the method and the path of the request that begins with ``head``; nothing where it does not hold
+    them yet.
+    """
+    found = _FIRST_LINE.match(head)
+    return ("", b"") if found is None else (found[1].decode("ascii"), found[2])
