@@ -120,6 +120,8 @@ def asked(example: Sent, fault: str, **places: Any) -> dict[str, Any]:
     if fault == "web page":
         headers = {"origin": "https://example.org", "content-type": "text/plain"}
         return {**request, "json": None, "content": json.dumps(request["json"]), "headers": headers}
+    if fault == "encoding":
+        return {**request, "headers": {**request.get("headers", {}), "content-encoding": "br"}}
     if fault == "not JSON":
         headers = {"content-type": "application/yaml"}
         return {**request, "json": None, "content": "retriever: {rrf: {}}", "headers": headers}

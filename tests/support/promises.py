@@ -384,6 +384,10 @@ search with `allow_rerank_failures` gets its first-stage order instead
     tests/unit/test_overload.py::test_no_deadline_is_longer_than_the_longest
 A deadline above the `max_timeout_ms` of the caller's key is shortened to it.
     tests/unit/test_keyed_requests.py::test_a_key_bounds_documents_and_deadline_of_its_requests_alone
+A body may be sent with `content-encoding: gzip`, as one stream.
+    tests/unit/test_refused_bodies.py::test_a_compressed_body_is_read_on_every_path
+    tests/unit/test_refused_bodies.py::test_gzip_is_never_read_in_part
+    tests/unit/test_refused_bodies.py::test_an_encoding_that_is_not_read_is_named_with_the_one_that_is
 `--tls-certificate` and `--tls-key` encrypt the connections
     tests/unit/test_serve_process.py::test_clients_reach_a_sidecar_with_a_certificate
     tests/unit/test_listener.py::test_a_certificate_and_its_key_are_taken

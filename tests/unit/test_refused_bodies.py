@@ -122,6 +122,58 @@ async def test_a_compressed_body_is_read_on_every_path(caller: httpx.AsyncClient
     assert [row["index"] for row in answer.json()] == [0, 1]
 
 
+SCORED = json.dumps({"query": "a b", "texts": ["a", "c"]}).encode()
+
+
+@pytest.mark.parametrize("encoding", ["x-gzip", "GZIP", "identity, gzip"])
+async def test_gzip_has_two_names(caller: httpx.AsyncClient, encoding: str) -> None:
+    headers = {**JSON, "content-encoding": encoding}
+    answer = await caller.post("/rerank", content=gzip.compress(SCORED), headers=headers)
+    assert [row["index"] for row in answer.json()] == [0, 1]
+
+
+@pytest.mark.parametrize("path", MODEL_PATHS)
+@pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "gzip, br", "utf-8"])
+async def test_an_encoding_that_is_not_read_is_named_with_the_one_that_is(
+    caller: httpx.AsyncClient, path: str, encoding: str
+) -> None:
+    headers = {**JSON, "content-encoding": encoding}
+    answer = await caller.post(path, content=SCORED, headers=headers)
+    assert answer.status_code == 415
+    assert f"[{encoding}]" in answer.text
+    assert "gzip" in answer.text
+
+
+async def test_a_search_goes_to_elasticsearch_in_encodings_that_it_reads_alone(
+    caller: httpx.AsyncClient,
+) -> None:
+    headers = {**JSON, "content-encoding": "deflate"}
+    passed = await caller.post("/any/_search", content=zlib.compress(b'{"size": 1}'), headers=headers)
+    assert passed.status_code == 503  # Elasticsearch was asked
+    named = await caller.post("/any/_search", content=b'{"retriever": {}}', headers=headers)
+    assert (named.status_code, "[deflate]" in named.text) == (415, True)
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/rescore", "/any/_search"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (gzip.compress(SCORED) + gzip.compress(b" "), "behind the end"),
+        (gzip.compress(SCORED[:9]) + gzip.compress(SCORED[9:]), "behind the end"),
+        (gzip.compress(SCORED) + b"{}", "behind the end"),
+        (gzip.compress(SCORED)[:-1], "ends within"),
+        (gzip.compress(SCORED)[:5], "ends within"),
+    ],
+)
+async def test_gzip_is_never_read_in_part(
+    caller: httpx.AsyncClient, path: str, content: bytes, why: str
+) -> None:
+    for parts in (content, Counting(content[:-1], content[-1:], 1)):
+        answer = await caller.post(path, content=parts, headers=GZIP)
+        assert answer.status_code == (422 if path == "/rerank" else 400)
+        assert why in answer.text
+
+
 async def test_a_body_in_the_url_is_counted(caller: httpx.AsyncClient) -> None:
     source = {"source": '{"retriever":' + "[" * 1_000, "source_content_type": "application/json"}
     answer = await caller.get("/any/_search", params=source)

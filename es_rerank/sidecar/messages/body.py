@@ -16,7 +16,7 @@ import numpy as np
 from fastapi import Request
 
 from ...defaults import MAX_DEPTH, MAX_VALUES
-from ...errors import EsRerankError, RequestError, TooLargeError
+from ...errors import EsRerankError, MediaTypeError, RequestError, TooLargeError
 from ...retrievers.grammar.parameters import whole_number
 
 _OPENING, _CLOSING, _COMMA, _QUOTE = b"[{", b"]}", b",", b'"'
@@ -141,23 +141,26 @@ async def read_body(
     counted: Counted | None = None,
     needs_parsing: Callable[[bytes], bool] = lambda _: True,
 ) -> Body:
-    """Return the body of a request, decompressed if its content-encoding is gzip.
+    """Return the body of a request, decompressed if its content-encoding is gzip (``x-gzip``, RFC 9110).
 
     ``counted``: limits for the JSON in it; None for a body that is not parsed. ``needs_parsing``: whether a
     body that begins with these bytes is certainly parsed. If so, it is refused where it passes a limit, else
     the fault is noted and the rest is read. Raises TooLargeError when the body is over ``limit`` bytes as it
-    comes or when it is decompressed. Raises RequestError when it is not gzip although its content-encoding
-    says so.
+    comes or when it is decompressed. Raises RequestError when it is not one whole stream of gzip although its
+    content-encoding says so. Another content-encoding is a fault as well: MediaTypeError.
     """
     check_length(request, limit)
-    zipped = request.headers.get("content-encoding", "").strip().lower() == "gzip"
+    encoding = _encoding_of(request)
+    zipped = encoding in _GZIP
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if zipped else None
     data, plain = bytearray(), bytearray()
-    count, fault = Count(), None
+    count, fault = Count(), None if counted is None or zipped else _unread(encoding)
     async for chunk in request.stream():
         data += chunk
         if len(data) > limit:
             raise _too_large(limit)
+        if isinstance(fault, MediaTypeError) and chunk and len(data) == len(chunk) and needs_parsing(chunk):
+            raise fault  # at the first bytes: without any, nothing need be read
         async for piece in _in_turn(_pieces(chunk) if inflate is None else _inflated(inflate, chunk)):
             if inflate is not None:
                 plain += piece
@@ -169,8 +172,30 @@ async def read_body(
             fault = counted.fault(count)
             if fault is not None and needs_parsing(bytes(plain if zipped else data)):
                 raise fault
+    if inflate is not None and data and not inflate.eof:
+        raise RequestError("the request body ends within its gzip data; send all of it")
     sent = bytes(data)
     return Body(sent, bytes(plain) if zipped else sent, fault)
+
+
+_GZIP = frozenset({"gzip", "x-gzip"})
+_SHOWN = 40
+"""Most characters of a content-encoding that an error message repeats."""
+
+
+def _encoding_of(request: Request) -> str:
+    """Return the content-encoding of a request, empty for none."""
+    named = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    return ", ".join(name for each in named if (name := each.strip()) not in {"", "identity"})
+
+
+def _unread(encoding: str) -> EsRerankError | None:
+    """Return the error of a content-encoding that is not read, None for none."""
+    if not encoding:
+        return None
+    return MediaTypeError(
+        f"the content-encoding [{encoding[:_SHOWN]}] is not read here; send the body as gzip, or as it is"
+    )
 
 
 async def _in_turn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -188,13 +213,21 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _inflated(inflate: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """Yield what compressed bytes stand for, in pieces. Raises RequestError when they are not gzip."""
-    while data and not inflate.eof:
+    """Yield what compressed bytes stand for, in pieces.
+
+    Raises RequestError when they are not gzip, or go on behind its end: a second stream would be read by some
+    servers and left out by others.
+    """
+    while data:
+        if inflate.eof:
+            raise RequestError(
+                "the request body goes on behind the end of its gzip data; send one gzip stream"
+            )
         try:
             piece = inflate.decompress(data, _PIECE)
         except zlib.error as error:
             raise RequestError(
                 f"the request body is not gzip, though its content-encoding says so: {error}"
             ) from error
-        data = inflate.unconsumed_tail
+        data = inflate.unused_data or inflate.unconsumed_tail
         yield piece

@@ -85,6 +85,11 @@ ERRORS = {
         MediaTypeError("a web page must send a body with the header Content-Type: application/json"),
         "A web page sends a body that is not declared as JSON.",
     ),
+    "encoding": Case(
+        MediaTypeError("the content-encoding [br] is not read here; send the body as gzip, or as it is"),
+        "The body has a content-encoding other than gzip.",
+        early=True,
+    ),
     "not JSON": Case(
         MediaTypeError(
             "es-rerank runs [rrf] and does not read YAML; send it as application/json and accept "
@@ -115,7 +120,17 @@ ERRORS = {
     ),
 }
 
-OF_MODELS = ("mistake", "no key", "too large", "overload", "broken model", "remote model", "loading", "late")
+OF_MODELS = (
+    "mistake",
+    "no key",
+    "too large",
+    "encoding",
+    "overload",
+    "broken model",
+    "remote model",
+    "loading",
+    "late",
+)
 """Errors of paths that use the models directly."""
 
 OF_DIALECTS = (*OF_MODELS, "too many texts", "unknown model", "web page")
