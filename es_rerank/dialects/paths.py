@@ -100,6 +100,12 @@ _MEANT = {
     "health": "/health",
 }
 _VERSION = re.compile(r"v\d+")
+_WORDS = frozenset(
+    {*_MEANT, *(name for path in _OWN for name in path.split("/")), "api", "inference", "jina", "openai"}
+)
+"""Names of paths that tell nothing of an index or a document."""
+_MOST_NAMES = 8
+"""How many names of a path are shown at most, from its end."""
 
 
 class Meant(NamedTuple):
@@ -134,3 +140,17 @@ def meant_by(path: str, method: str) -> Meant | None:
     ends = ("/" + "/".join(names[start:]) for start in range(len(names) - 1))
     found = next((end for end in ends if end in _OWN), usual)
     return Meant(found, _OWN[found], status)
+
+
+def shape_of_wrong(path: str, method: str) -> str | None:
+    """Return the shape of a path that ``meant_by`` takes for a wrong address of a model's client, else None.
+
+    Words of such addresses and versions stay: ``/v3/rerank``. Each other name becomes ``*``, since it may be
+    that of an index: ``/*/rerank``.
+    """
+    meant = meant_by(path, method)
+    if meant is None or meant.status != 404:
+        return None
+    names = with_single_slashes(path).lower().strip("/").split("/")[-_MOST_NAMES:]
+    known = (name if name in _WORDS or re.fullmatch(r"v\d{1,2}", name) else "*" for name in names)
+    return "/" + "/".join(known)

@@ -468,6 +468,7 @@ The log has one line for each request
     tests/unit/test_request_log.py::test_a_line_of_json_has_the_names_of_ecs
     tests/unit/test_request_log.py::test_the_log_holds_nothing_that_a_caller_wrote
     tests/unit/test_request_log.py::test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
+    tests/unit/test_request_log.py::test_a_wrong_address_is_logged_by_its_known_words
     tests/unit/test_request_log.py::test_health_checks_are_logged_when_they_fail_only
     tests/unit/test_request_log.py::test_a_reader_that_does_not_read_holds_nothing_up
     tests/node/test_metrics.py::

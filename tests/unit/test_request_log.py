@@ -15,6 +15,7 @@ from elastic_transport import ConnectionError as NoConnection
 from observed_apps import LENIENT, SEARCH, answering, observed
 from scripted_elasticsearch import Reply
 
+from es_rerank.defaults import LogFormat
 from es_rerank.sidecar.access.keys import Keys, key_hash
 from es_rerank.sidecar.observation.log_stream import LogStream
 from es_rerank.sidecar.observation.request_log import RequestLog
@@ -116,6 +117,36 @@ async def test_a_line_of_text_is_one_line_with_fields_apart(log: Lines) -> None:
     assert fields["outcome"] == "reranked"
     assert fields["opaque_id"] == "job_7_next=1_" + "x" * 51
     assert fields["trace"] == "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("pass_through", [False, True])
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v3/rerank", "/v3/rerank"),
+        ("/api//V1/rerank/?key=secret", "/api/v1/rerank"),
+        (f"/{SECRET}/rerank", "/*/rerank"),
+        (f"/{SECRET}%0Anext=1/v1/rerank", "/*/v1/rerank"),
+        (f"/{SECRET}" * 50 + "/embeddings", "/*/*/*/*/*/*/*/embeddings"),
+        (f"/{SECRET}/_doc/rerank", None),
+        (f"/{SECRET}/unknown", None),
+    ],
+)
+async def test_a_wrong_address_is_logged_by_its_known_words(
+    path: str, shape: str | None, pass_through: bool, log: Lines
+) -> None:
+    forms: tuple[LogFormat, ...] = ("console", "json")
+    for form in forms:
+        observing = Observing(log_requests=True, log_format=form)
+        async with observed(observing, pass_through=pass_through) as (caller, _):
+            log.lines.clear()
+            await caller.post(path, json={"query": "q", "documents": ["d"]})
+        (line,) = log.lines
+        assert SECRET not in line
+        if form == "json":
+            assert json.loads(line).get("es_rerank.asked") == shape
+        else:
+            assert f"asked={shape}" in line.split() if shape else "asked=" not in line
 
 
 async def test_health_checks_are_logged_when_they_fail_only(log: Lines) -> None:

@@ -1,8 +1,9 @@
 """Writes one line for each request to the log: what it took and how it ended.
 
 The names of indices are not among it. A caller writes them, so that they may be anything, and they may tell
-of whom a document is; the template of the route stands in their place. Elasticsearch's own audit and slow
-logs have them, under the same trace id and ``X-Opaque-Id``.
+of whom a document is; the template of the route stands in their place. A wrong address of a rerank or
+embedding client is shown with its known words only. Elasticsearch's own audit and slow logs have all names,
+under the same trace id and ``X-Opaque-Id``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ...caller import Caller
 from ...defaults import LogFormat
+from ...dialects.paths import shape_of_wrong
 from ..access.admission import caller_of
 from ..record import Record
 from .log import ecs, moment
@@ -23,6 +25,9 @@ from .log_stream import LogStream
 
 _QUIET = frozenset({"/health", "/healthz", "/readyz", "/metrics", "/_rerank/metrics"})
 """Routes that machines ask every few seconds. They are logged when they fail."""
+
+_ANY_PATH = frozenset({"unmatched", "/{path:path}"})
+"""The routes of paths that are not served, without and with ``--pass-through``."""
 
 _MOST_OPAQUE = 64
 """Most characters of an ``X-Opaque-Id`` in the log."""
@@ -57,6 +62,7 @@ def _as_text(record: Record, at: datetime) -> str:
     fields = {
         "method": record.method,
         "route": record.route,
+        "asked": _asked(record),
         "status": record.status,
         "outcome": record.outcome,
         "milliseconds": round(record.seconds * 1000, 1),
@@ -97,6 +103,7 @@ def _as_json(record: Record, at: datetime) -> str:
         "error.type": None if record.error is None else type(record.error).__qualname__,
         "process.pid": os.getpid(),
         "es_rerank.route": record.route,
+        "es_rerank.asked": _asked(record),
         "es_rerank.outcome": record.outcome,
         "es_rerank.opaque_id": opaque_id(headers),
         "es_rerank.documents": record.documents,
@@ -110,6 +117,16 @@ def _as_json(record: Record, at: datetime) -> str:
     message = f"{record.method} {record.route} {record.status}"
     known = {name: value for name, value in fields.items() if value is not None}
     return ecs(_level(record), message, known, at)
+
+
+def _asked(record: Record) -> str | None:
+    """Return the shape of the path where no route serves it and the caller meant another one, else None.
+
+    The path itself may hold the name of an index.
+    """
+    if record.route not in _ANY_PATH:
+        return None
+    return shape_of_wrong(record.scope.get("path", ""), record.method)
 
 
 def caller_shown(record: Record) -> str:
