@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..caller import Caller
 from .rate import Rate
@@ -52,6 +52,8 @@ class Call:
     part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
     ``expected_s``: the estimated seconds from ``submitted`` to its end, without the margin.
     ``probe``: an idle pool began it without asking whether it would be in time.
+    ``holds``: it has no items, and ``later_s`` is work that other calls will do. ``part_of`` is such a call
+    with which this one was admitted. ``sure``: whether the estimate comes from what has run.
     """
 
     __slots__ = (
@@ -64,10 +66,12 @@ class Call:
         "expected_s",
         "flow",
         "future",
+        "holds",
         "later_s",
         "lengths",
         "missed",
         "number",
+        "part_of",
         "prepared",
         "probe",
         "queued",
@@ -92,10 +96,13 @@ class Call:
         urgent: bool = False,
         continues: bool = False,
         later_s: float = 0.0,
+        holds: bool = False,
+        part_of: Call | None = None,
     ) -> None:
         self.caller, self.deadline = caller, deadline
-        self.whole, self.urgent, self.continues = whole, urgent, continues
+        self.whole, self.urgent, self.continues = whole, urgent, continues or part_of is not None
         self.later_s = later_s
+        self.holds, self.part_of = holds, part_of
         self.after = work if isinstance(work, Before) else None
         self.staged = self.after is not None
         self.prepared: list[Any] | None = None
@@ -128,6 +135,17 @@ class Call:
         seconds = self.units * self.work.rate.mean + self.later_s
         return seconds if self.after is None else seconds + self.after.expected * self.after.rate.mean
 
+    def counted_s(self) -> float:
+        """The estimated seconds of the runs of a model, which were counted when work was admitted as one."""
+        if self.after is not None:
+            return self.after.expected * self.after.rate.mean
+        return self.units * self.work.rate.mean if self.work.counts else 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether enough has run to know what the call will take."""
+        return self.holds or (self.work.rate if self.after is None else self.after.rate).known
+
     def longest_s(self) -> float:
         """The estimated seconds of the longest item that waits."""
         return self.lengths[self.waiting[0]] * self.work.rate.mean if self.waiting else 0.0
@@ -155,3 +173,12 @@ class Call:
         self.ended = True
         with suppress(InvalidStateError):
             self.future.set_exception(error)
+
+
+class Taken(NamedTuple):
+    """An item that runs: its call, its place among the call's items, its length and estimated seconds."""
+
+    call: Call
+    place: int
+    length: float
+    estimated_s: float

@@ -65,6 +65,10 @@ class Flow:
         """Return the estimated seconds of all calls, for one thread."""
         return self.due.work_s() + self.untimed_work.work_s()
 
+    def open_calls(self) -> list[Call]:
+        """Return the calls that wait."""
+        return [*self.urgent, *(call for _, _, call in self.timed), *self.untimed]
+
     def add(self, call: Call) -> None:
         """Let a call wait."""
         self.backlog(call).add(call)
@@ -86,6 +90,11 @@ class Flow:
             del self.timed[bisect_left(self.timed, (call.deadline, call.number))]
         if not (self.urgent or self.timed or self.untimed):  # what was rounded is forgotten
             self.due, self.untimed_work = Backlog(), Backlog()
+
+    def lessen(self, call: Call, seconds: float) -> None:
+        """Let so many seconds fewer of work follow a call."""
+        self.backlog(call).change(_SECONDS, -seconds)
+        call.later_s -= seconds
 
     def next(self) -> Call | None:
         """Return the call whose turn it is: an urgent one, else one with and one without a deadline in turn.

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
 
-from ..caller import CALLER, CONTINUES, LATER_S, WHOLE
+from ..caller import CALLER, CONTINUES, LATER_S, WHOLE, during
 from ..errors import ModelError
 from ..forks import in_every_child, unforked
-from .call import Before, Call, Work
+from .call import Before, Call, Taken, Work
+from .figures import PoolFigures
 from .processor import cores
 from .rate import Rate
-from .schedule import PoolFigures, Schedule, Taken
+from .schedule import Schedule
 
 __all__ = ["Before", "Pool", "PoolFigures", "Rate", "Work"]
 
@@ -25,6 +27,17 @@ R = TypeVar("R")
 
 MOST_WAITING_S = 480.0
 """Default for the most estimated seconds that a call without a deadline waits: eight minutes."""
+
+
+class _Admitted(NamedTuple):
+    """Work that a schedule has admitted as one."""
+
+    schedule: Schedule
+    call: Call
+
+
+_ADMITTED: ContextVar[_Admitted | None] = ContextVar("es_rerank_admitted", default=None)
+"""The work that this task or thread is a part of. Tasks and ``asyncio.to_thread`` inherit it."""
 
 
 class Pool:
@@ -130,9 +143,46 @@ class Pool:
         finally:
             call.future.cancel()
 
+    @contextmanager
+    def admitted(self, expected_s: float, deadline: float | None) -> Iterator[None]:
+        """Admit what the block asks of this pool as one, by its estimated seconds for one thread.
+
+        So no part of it is refused, or is in the way of another part. Raises OverloadError, before anything
+        is done, when all of it would not end by the deadline. A block within such a block is a part of it.
+        """
+        if self.is_admitted():
+            yield
+            return
+        call = Call(
+            Work(bool, [], float), CALLER.get(), deadline, whole=WHOLE.get(), later_s=expected_s, holds=True
+        )
+        with self._lock:
+            schedule = self._schedule
+            schedule.submit(call, self._clock())
+        complete = left = False
+        try:
+            with during(_ADMITTED, _Admitted(schedule, call)):
+                yield
+            complete = True
+        except asyncio.CancelledError:
+            left = True
+            raise
+        finally:
+            with self._lock:
+                schedule.release(call, self._clock(), complete=complete, left=left)
+
+    def is_admitted(self) -> bool:
+        """Return whether what is asked for now is a part of work that was admitted as one."""
+        return self._part_of() is not None
+
+    def _part_of(self) -> Call | None:
+        admitted = _ADMITTED.get()
+        mine = admitted is not None and admitted.schedule is self._schedule and not admitted.call.ended
+        return admitted.call if admitted is not None and mine else None
+
     def check(self, deadline: float | None) -> None:
         """Raise OverloadError if what waits keeps a call of the present caller from beginning in time."""
-        if deadline is not None:
+        if deadline is not None and not self.is_admitted():
             with self._lock:
                 self._schedule.check(CALLER.get(), deadline, self._clock())
 
@@ -168,6 +218,7 @@ class Pool:
     def _submit(
         self, work: Work[Any, Any] | Before[Any, Any], deadline: float | None, *, urgent: bool
     ) -> Call:
+        part_of = self._part_of()
         call = Call(
             work,
             CALLER.get(),
@@ -175,7 +226,8 @@ class Pool:
             whole=WHOLE.get(),
             urgent=urgent,
             continues=CONTINUES.get(),
-            later_s=LATER_S.get(),
+            later_s=0.0 if part_of else LATER_S.get(),
+            part_of=part_of,
         )
         with self._lock:
             if self._closed:

@@ -11,6 +11,10 @@ _MOST_TIMES = 4.0
 not make all work look impossible."""
 
 
+_KNOWN = 4
+"""So many observations are enough to say that something takes too long. The first one does not count."""
+
+
 class Rate:
     """The mean of a quantity for each unit of another one, such as seconds for each token.
 
@@ -28,6 +32,11 @@ class Rate:
         self._seen = 0
         self.mean = prior
         """The amount for one unit of length."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the mean comes from enough observations to refuse work that has nothing before it."""
+        return self._seen >= _KNOWN
 
     def learn(self, length: float, amount: float) -> None:
         """Count an observation: ``amount`` for ``length`` units. Nothing is learned from a length of 0."""

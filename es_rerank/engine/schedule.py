@@ -18,10 +18,10 @@ import heapq
 from bisect import bisect_left
 from itertools import count
 from math import inf
-from typing import NamedTuple
 
 from ..caller import Caller
-from .call import Before, Call, Work
+from .call import Before, Call, Taken, Work
+from .figures import PoolFigures
 from .flow import Flow
 from .margin import Margin
 from .refusals import Bound, refusal
@@ -33,35 +33,12 @@ has done would be lost, and the estimate may be wrong."""
 _WORTH = 0.5
 """A call that may be done in part is admitted if at least this share of what would fit alone still fits."""
 
+_TRIED = 10
+"""An idle pool begins each tenth call that seems hopeless, if nothing else ran: the machine may have become
+faster, and what is always refused corrects no estimate."""
+
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""
-
-
-class PoolFigures(NamedTuple):
-    """What a pool does now, and what it has done so far.
-
-    ``running`` and ``waiting``: items now. ``waiting_s``: the estimated seconds of work in the items that
-    wait, for all threads together. So far: ``refused`` calls, which would have been late; ``late`` calls,
-    which were not complete by their deadline; ``dropped`` calls, whose caller left before the end;
-    ``tokens`` that were run.
-    """
-
-    running: int = 0
-    waiting: int = 0
-    waiting_s: float = 0.0
-    refused: int = 0
-    late: int = 0
-    dropped: int = 0
-    tokens: int = 0
-
-
-class Taken(NamedTuple):
-    """An item that runs: its call, its place among the call's items, its length and estimated seconds."""
-
-    call: Call
-    place: int
-    length: float
-    estimated_s: float
 
 
 class Schedule:
@@ -78,6 +55,7 @@ class Schedule:
         self._numbers = count(1)
         self._virtual = 0.0
         self._waiting_calls = self._running_items = self._waiting_items = 0
+        self._held_calls = self._hopeless_calls = 0
         self._running_work_s = 0.0
         self._probe: Call | None = None
         self._refused = self._late = self._dropped = 0
@@ -97,10 +75,7 @@ class Schedule:
 
     def open_calls(self) -> list[Call]:
         """Return the calls whose items wait."""
-        calls = []
-        for flow in self._flows.values():
-            calls += [*flow.urgent, *(call for _, _, call in flow.timed), *flow.untimed]
-        return calls
+        return [call for flow in self._flows.values() for call in flow.open_calls()]
 
     def check(self, caller: Caller, deadline: float, now: float) -> None:
         """Raise OverloadError when what waits already keeps a call of a caller from beginning in time.
@@ -112,9 +87,13 @@ class Schedule:
             self._refuse(Bound.LATE, begins_s, time_left_s)
 
     def submit(self, call: Call, now: float) -> None:
-        """Admit a call, or raise OverloadError: its work would not end in time, or too much waits."""
+        """Admit a call, or raise OverloadError: its work would not end in time, or too much waits.
+
+        A call that ``holds`` work holds it until ``release``, for the calls that are a part of it.
+        """
         call.number, call.submitted = next(self._numbers), now
-        if call.late(now) or not call.waiting:
+        whole = call.part_of
+        if call.late(now) or not (call.waiting or call.holds):
             self._late += bool(call.waiting)
             call.waiting.clear()
             call.settle()
@@ -122,11 +101,13 @@ class Schedule:
         if self._probe is not None and (self._probe.ended or self._hopeless(self._probe, now)):
             self.end_late(self._probe)
             self._probe = None
+        if whole is not None:
+            whole.begun = True
+            whole.flow.lessen(whole, min(whole.later_s, call.counted_s()))
         flow = self._flows.get(call.caller.name)
         call.expected_s = self._ends_s(call, flow)
-        if not self._waiting_calls and not self._running_items:
-            # Refusing it would refuse it for ever, and a wrong estimate would never be corrected.
-            call.probe, self._probe = True, call
+        if not (self._waiting_calls or self._running_items or self._held_calls - (whole is not None)):
+            self._try(call, now)
         elif not call.continues:
             self._admit(call, flow, now)
         if flow is None:
@@ -134,9 +115,27 @@ class Schedule:
         call.flow, call.queued = flow, True
         flow.calls += 1
         flow.add(call)
+        if call.holds:
+            self._held_calls += 1
+            return
         self._waiting_calls += 1
         self._waiting_items += len(call.waiting)
         self._give_turn(flow)
+
+    def release(self, call: Call, now: float, *, complete: bool, left: bool) -> None:
+        """End a call that holds work: it is done, or will not be done. ``left``: its caller left."""
+        if call.ended:
+            return
+        self._dequeue(call)
+        call.ended = True
+        self._dropped += left
+        self._late += call.missed
+        if call.deadline is not None and not call.probe:
+            if call.missed:
+                self.margin.learn(missed=True)
+            elif complete:
+                self.margin.learn(call.expected_s, now - call.submitted)
+        self._close(call)
 
     def take(self, now: float) -> Taken | None:
         """Return the item that is to run now, None when none waits."""
@@ -161,6 +160,7 @@ class Schedule:
         second stage to ``continue_with``; until then the call counts as running.
         """
         call = taken.call
+        self._hopeless_calls = 0
         call.work.rate.learn(taken.length, seconds)
         if call.work.counts:
             self._tokens += taken.length
@@ -212,7 +212,7 @@ class Schedule:
         self._dequeue(call)
         if not call.ended and call.flow is not None:
             call.ended = True
-            self._dropped += 1
+            self._dropped += call.part_of is None
             self._close(call)
 
     def end_late(self, call: Call) -> None:
@@ -221,9 +221,12 @@ class Schedule:
             return
         self._dequeue(call)
         call.missed = True
-        self._late += 1
-        if not call.probe:
-            self.margin.learn(missed=True)
+        if call.part_of is not None:  # work that was admitted as one is late once
+            call.part_of.missed = True
+        else:
+            self._late += 1
+            if not call.probe:
+                self.margin.learn(missed=True)
         if not call.running:
             call.settle()
             self._close(call)
@@ -267,14 +270,15 @@ class Schedule:
         if call.queued:
             call.queued = False
             call.flow.remove(call)
-            self._waiting_calls -= 1
+            self._held_calls -= call.holds
+            self._waiting_calls -= not call.holds
             self._waiting_items -= len(call.waiting)
         call.waiting.clear()
         call.units = call.later_s = 0.0
         call.after = None
 
     def _complete(self, call: Call, now: float) -> None:
-        if call.deadline is not None and not (call.probe or call.missed):
+        if call.deadline is not None and not (call.probe or call.missed or call.part_of):
             self.margin.learn(call.expected_s, now - call.submitted)
         call.settle()
         self._close(call)
@@ -297,6 +301,19 @@ class Schedule:
             needed_s = max(call.work_s() / self._threads, call.longest_s())
             return needed_s * (_SUNK if call.begun else 1.0) > time_left_s
         return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > time_left_s
+
+    def _try(self, call: Call, now: float) -> None:
+        """Let an idle pool begin a call, or raise OverloadError if what ran so far shows that it is hopeless.
+
+        Before that is known, any call is begun: what it takes is learned from it.
+        """
+        hopeless = False
+        if call.whole and call.deadline is not None and call.sure and not call.continues:
+            hopeless = call.expected_s > (time_left_s := call.deadline - now)
+        self._hopeless_calls += hopeless
+        if hopeless and self._hopeless_calls % _TRIED:
+            self._refuse(Bound.ALONE, call.expected_s, time_left_s)
+        call.probe, self._probe = True, call
 
     def _admit(self, call: Call, flow: Flow | None, now: float) -> None:
         most_s, own_work_s = call.caller.most_waiting_s, flow.work_s() if flow else 0.0

@@ -16,9 +16,9 @@ from itertools import count
 import pytest
 
 from es_rerank.caller import Caller
-from es_rerank.engine.call import Before, Call, Work
+from es_rerank.engine.call import Before, Call, Taken, Work
 from es_rerank.engine.rate import Rate
-from es_rerank.engine.schedule import Schedule, Taken
+from es_rerank.engine.schedule import Schedule
 from es_rerank.errors import OverloadError
 
 A, B = Caller("a"), Caller("b")

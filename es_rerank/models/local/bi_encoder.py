@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -141,7 +142,7 @@ class BiEncoder(Closeable):
         """Return the same as ``aembed``, and which texts were cut at their end, bool, (len(texts),)."""
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         cut = np.zeros(len(texts), dtype=np.bool_)
-        with as_a_whole():
+        with as_a_whole(), self._as_one(texts, purpose, deadline):
             for start in range(0, len(texts), _SLICE):
                 some = texts[start : start + _SLICE]
                 runs = Runs(OBSERVER.get())
@@ -160,6 +161,18 @@ class BiEncoder(Closeable):
                 for row, vector in chain.from_iterable(groups):
                     vectors[start + row] = vector
         return self._finite(vectors), cut
+
+    def _as_one(
+        self, texts: Sequence[str], purpose: Literal["query", "passage"], deadline: float | None
+    ) -> AbstractContextManager[None]:
+        """Return a block that is admitted as one. What fits into one call is one already."""
+        if len(texts) <= _SLICE:
+            return nullcontext()
+        rate, tokens = self._runs.rate, self._lengths.expected(self._prefix(purpose), texts)
+        return self._pool.admitted(rate.mean * tokens if rate.known else 0.0, deadline)
+
+    def _prefix(self, purpose: Literal["query", "passage"]) -> str:
+        return self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
 
     async def aembed_made(
         self,
@@ -207,7 +220,7 @@ class BiEncoder(Closeable):
         self, texts: Sequence[str], purpose: Literal["query", "passage"], runs: Runs
     ) -> Before[Sequence[str], list[Encoded]]:
         """Return the work of a call: tokenise the texts piece by piece, then run the graph on them."""
-        prefix = self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix
+        prefix = self._prefix(purpose)
         encode = runs.tokenising(partial(self._encoded, prefix))
         return Before(
             Work(encode, pieces(texts), characters, self._tokenizing, counts=False),

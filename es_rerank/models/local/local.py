@@ -153,9 +153,18 @@ class LocalReranker(Closeable):
         done = await self._pool.arun_call(self._work(query, parts, runs), deadline=deadline)
         return self._scores(parts, *done, runs)
 
-    def expected_s(self, query: str, passages: Sequence[str]) -> float:
-        """Return the estimated seconds that ``score`` takes one thread, 0 before the first run."""
-        return self._lengths.expected(query, passages) * self._runs.rate.mean
+    @property
+    def pool(self) -> Pool:
+        """The threads that run the model."""
+        return self._pool
+
+    def expected_s(self, query: str, passages: Sequence[str], *, most_parts: int | None = 1) -> float:
+        """Return the estimated seconds that ``score`` takes one thread, 0 before enough has run.
+
+        ``most_parts``: how many parts of a passage that is too long are scored, None for all.
+        """
+        rate = self._runs.rate
+        return rate.mean * self._lengths.expected(query, passages, most_parts) if rate.known else 0.0
 
     def cut(
         self, query: str, texts: Sequence[tuple[str, str]], *, deadline: float | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from ...engine.pool import Pool, Rate
+from ...text.chunking import OVERLAP_TOKENS
 from ...text.pairs import Encoded
 
 _PIECE_TEXTS = 32
@@ -49,11 +51,28 @@ class TokenEstimate:
         self._most = most
         self._ascii, self._other = Rate(_ASCII_RATE), Rate(_OTHER_RATE)
 
-    def expected(self, beside: str, texts: Sequence[str]) -> float:
-        """Return the estimated tokens of all texts, each in a sequence with ``beside``."""
+    def expected(self, beside: str, texts: Sequence[str], most_parts: int | None = 1) -> float:
+        """Return the estimated tokens of all texts, each in a sequence with ``beside``.
+
+        Of a text that is too long ``most_parts`` parts are read, None for all, each in a sequence of its own.
+        """
         fixed = _SPECIAL + len(beside) * self._rate(beside).mean
         in_ascii, other, most = self._ascii.mean, self._other.mean, self._most
-        return sum(min(most, fixed + len(text) * (in_ascii if text.isascii() else other)) for text in texts)
+        lengths = (fixed + len(text) * (in_ascii if text.isascii() else other) for text in texts)
+        if most_parts == 1:
+            return sum(min(most, length) for length in lengths)
+        room = max(most - fixed, 1.0)
+        overlap = min(OVERLAP_TOKENS, room // 8)
+        # Neighbours share tokens, and each has the other text beside it. The last part counts by its share.
+        return sum(
+            length
+            if length <= most
+            else min(
+                ((length - fixed) / (room - overlap)) * (fixed + room),
+                inf if most_parts is None else most_parts * (fixed + room),
+            )
+            for length in lengths
+        )
 
     def tokens(self, text: str) -> float:
         """Return the estimated tokens of a text that is cut into several sequences."""

@@ -63,6 +63,11 @@ class ScoreCache:
             self._hits += sum(entry is not None for entry in entries)
         return entries
 
+    def known(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return the keys that are in the cache. It counts as no use of them."""
+        with self._entries.held() as cache:
+            return {key for key in keys if key in cache}
+
     def put(self, entries: Mapping[bytes, _Entry]) -> None:
         """Add the entries of pairs that were scored.
 
@@ -108,9 +113,12 @@ class Cached(WrappedReranker, Closeable):
         scored = await self._inner.ascore(query, [passages[i] for i in known.missing], deadline=deadline)
         return await off_loop_if(large, known.completed, scored)
 
-    def expected_s(self, query: str, passages: Sequence[str]) -> float:
-        """Return the estimated seconds that the wrapped reranker takes for all passages."""
-        return expected_s(self._inner, query, passages)
+    def expected_s(self, query: str, passages: Sequence[str], *, most_parts: int | None = 1) -> float:
+        """Return the estimated seconds that the wrapped reranker takes for what is not in the cache."""
+        keys = self._keys(query, passages)
+        known = set() if KNOWN_BY.get() is None else self._cache.known(keys)
+        unknown = {key: passage for key, passage in zip(keys, passages, strict=True) if key not in known}
+        return expected_s(self._inner, query, list(unknown.values()), most_parts=most_parts)
 
     def close(self) -> None:
         """Close the wrapped reranker if it can be closed."""
@@ -118,18 +126,21 @@ class Cached(WrappedReranker, Closeable):
             self._inner.close()
 
     def _look_up(self, query: str, passages: Sequence[str]) -> _Known:
-        known_by = KNOWN_BY.get()
+        keys = self._keys(query, passages)
+        if KNOWN_BY.get() is None:
+            return _Known(None, keys, [None] * len(keys))
+        return _Known(self._cache, keys, self._cache.get(keys))
+
+    def _keys(self, query: str, passages: Sequence[str]) -> list[bytes]:
         start = hashlib.blake2b(self._identity, digest_size=_DIGEST_BYTES)
-        _feed(start, known_by or b"")
+        _feed(start, KNOWN_BY.get() or b"")
         _feed(start, query.encode("utf-8", "surrogatepass"))
         keys = []
         for passage in passages:
             digest = start.copy()
             _feed(digest, passage.encode("utf-8", "surrogatepass"))
             keys.append(digest.digest())
-        if known_by is None:
-            return _Known(None, keys, [None] * len(keys))
-        return _Known(self._cache, keys, self._cache.get(keys))
+        return keys
 
 
 class CachedLongText(Cached):

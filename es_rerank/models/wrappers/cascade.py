@@ -14,7 +14,7 @@ from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
 from ..unblocked import acut
-from .wrapped import expected_s
+from .wrapped import expected_s, pool_of
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
@@ -83,14 +83,20 @@ class Cascade(Closeable):
             )
         return _joined(before, kept, after)
 
-    def expected_s(self, query: str, passages: Sequence[str]) -> float:
-        """Return the estimated seconds that both rerankers take one thread."""
-        return expected_s(self._first, query, passages) + self._then_s(query, passages)
+    @property
+    def pool(self) -> Pool | None:
+        """The pool of the better reranker, else of the other one; None where both are other services."""
+        return pool_of(self._then) or pool_of(self._first)
 
-    def _then_s(self, query: str, passages: Sequence[str]) -> float:
+    def expected_s(self, query: str, passages: Sequence[str], *, most_parts: int | None = 1) -> float:
+        """Return the estimated seconds that both rerankers take one thread."""
+        first_s = expected_s(self._first, query, passages, most_parts=most_parts)
+        return first_s + self._then_s(query, passages, most_parts)
+
+    def _then_s(self, query: str, passages: Sequence[str], most_parts: int | None = 1) -> float:
         """Return the estimated seconds that the better reranker takes for the passages that are kept."""
         share = min(1.0, self._most(len(passages)) / max(len(passages), 1))
-        return share * expected_s(self._then, query, passages)
+        return share * expected_s(self._then, query, passages, most_parts=most_parts)
 
     def _most(self, passages: int) -> int:
         return max(LEAST_KEPT, math.ceil(self._share * passages))

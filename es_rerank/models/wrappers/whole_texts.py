@@ -12,7 +12,7 @@ from ...scores import aggregated, as_logits
 from ...types import Aggregation, Passage, Scores
 from .. import LongTextReranker, Reranker
 from ..unblocked import acut
-from .wrapped import WrappedReranker
+from .wrapped import WrappedReranker, aadmitted, admitted, expected_s
 
 _BEST = Aggregation("max")
 
@@ -23,6 +23,7 @@ class WholeTexts(WrappedReranker):
 
     The logit of a text is the logit of its best part. A text is ``done`` when all of its parts are. Of a text
     with more than ``most`` parts the first are read, and it counts as ``truncated``; None means no limit.
+    Cutting and scoring are admitted as one: nothing is cut that would be scored too late.
     """
 
     def __init__(self, reranker: Reranker, most: int | None = None) -> None:
@@ -32,22 +33,28 @@ class WholeTexts(WrappedReranker):
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return one score per text: the score of its best part."""
         inner, cut = self._inner, None
-        if isinstance(inner, LongTextReranker):
-            cut = inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
-        parts = _parts(passages, cut)
-        read = [text[: self._most] for text in parts]
-        scores = self._inner.score(query, [part for text in read for part in text], deadline=deadline)
+        with admitted(self, [(query, passages)], deadline):
+            if isinstance(inner, LongTextReranker):
+                cut = inner.cut(query, [("", passage) for passage in passages], deadline=deadline)
+            parts = _parts(passages, cut)
+            read = [text[: self._most] for text in parts]
+            scores = inner.score(query, [part for text in read for part in text], deadline=deadline)
         return _marked(_joined(scores, read), parts, self._most)
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
         inner, cut = self._inner, None
-        if isinstance(inner, LongTextReranker):
-            cut = await acut(inner, query, [("", passage) for passage in passages], deadline=deadline)
-        parts = _parts(passages, cut)
-        read = [text[: self._most] for text in parts]
-        scores = await self._inner.ascore(query, [part for text in read for part in text], deadline=deadline)
+        with await aadmitted(self, [(query, passages)], deadline):
+            if isinstance(inner, LongTextReranker):
+                cut = await acut(inner, query, [("", passage) for passage in passages], deadline=deadline)
+            parts = _parts(passages, cut)
+            read = [text[: self._most] for text in parts]
+            scores = await inner.ascore(query, [part for text in read for part in text], deadline=deadline)
         return _marked(_joined(scores, read), parts, self._most)
+
+    def expected_s(self, query: str, passages: Sequence[str]) -> float:
+        """Return the estimated seconds that the wrapped reranker takes for the parts of all passages."""
+        return expected_s(self._inner, query, passages, most_parts=self._most)
 
 
 def _parts(passages: Sequence[str], cut: Sequence[Sequence[Passage]] | None) -> list[list[str]]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+from ...engine.pool import Pool
+from ...off_loop import is_large, off_loop_if
 from ...types import Calibration
 from .. import Reranker
 
+Asked = Sequence[tuple[str, Sequence[str]]]
+"""Queries, each with the passages that are scored for it."""
+
 
 class WrappedReranker:
-    """Has the name, the calibration and the scripts of the wrapped reranker."""
+    """Has the name, the calibration, the scripts and the pool of the wrapped reranker."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._inner = reranker
@@ -34,8 +40,57 @@ class WrappedReranker:
         """The scripts that the wrapped reranker was trained on, None if that is not known."""
         return getattr(self._inner, "scripts", None)
 
+    @property
+    def pool(self) -> Pool | None:
+        """The pool of the wrapped reranker, None where it has none."""
+        return pool_of(self._inner)
 
-def expected_s(reranker: Reranker, query: str, passages: Sequence[str]) -> float:
-    """Return the estimated seconds that a reranker takes one thread, 0 where it is not known."""
+
+def pool_of(reranker: Reranker) -> Pool | None:
+    """Return the pool in which a reranker runs, None where it is another service or a user's own."""
+    pool = getattr(reranker, "pool", None)
+    return pool if isinstance(pool, Pool) else None
+
+
+def expected_s(
+    reranker: Reranker, query: str, passages: Sequence[str], *, most_parts: int | None = 1
+) -> float:
+    """Return the estimated seconds that a reranker takes one thread, 0 where it is not known.
+
+    ``most_parts``: how many parts of a passage are read, None for all; with 1 it is cut at its end.
+    """
     estimate = getattr(reranker, "expected_s", None)
-    return 0.0 if estimate is None else float(estimate(query, passages))
+    if estimate is None:
+        return 0.0
+    return float(
+        estimate(query, passages) if most_parts == 1 else estimate(query, passages, most_parts=most_parts)
+    )
+
+
+def admitted(
+    reranker: Reranker, asked: Asked, deadline: float | None, *, most_parts: int | None = 1
+) -> AbstractContextManager[None]:
+    """Return a block that is admitted as one: the cutting and the scoring of all that a reranker is asked.
+
+    Entering it raises OverloadError, before anything is read, when all of it would not end by the deadline, a
+    moment of ``time.monotonic()``. A block within such a block is a part of it.
+    """
+    pool = pool_of(reranker)
+    if pool is None or pool.is_admitted():
+        return nullcontext()
+    return pool.admitted(_expected_s(reranker, asked, most_parts), deadline)
+
+
+async def aadmitted(
+    reranker: Reranker, asked: Asked, deadline: float | None, *, most_parts: int | None = 1
+) -> AbstractContextManager[None]:
+    """Return the same as ``admitted`` without blocking the event loop."""
+    pool = pool_of(reranker)
+    if pool is None or pool.is_admitted():
+        return nullcontext()
+    expected_s = await off_loop_if(is_large(asked), _expected_s, reranker, asked, most_parts)
+    return pool.admitted(expected_s, deadline)
+
+
+def _expected_s(reranker: Reranker, asked: Asked, most_parts: int | None) -> float:
+    return sum(expected_s(reranker, query, passages, most_parts=most_parts) for query, passages in asked)

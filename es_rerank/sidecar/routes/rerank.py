@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from ...caller import as_a_whole
 from ...defaults import MAX_TEXT_CHARACTERS
 from ...dialects.request import Asked, Scored
 from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
@@ -17,6 +18,7 @@ from ...errors import AmbiguousRequestError, RequestError, TooLargeError
 from ...models import Reranker
 from ...models.scripts import ascript_warning
 from ...models.wrappers.whole_texts import WholeTexts
+from ...models.wrappers.wrapped import aadmitted
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ...retrievers.grammar.validation import check_query_length
@@ -118,7 +120,8 @@ def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Re
 
 
 async def _scored(service: Service, asked: Asked, wanted_s: float | None, served: Reranker) -> Scores:
-    """Return the scores of all texts. Texts with the same query are scored together.
+    """Return the scores of all texts. Texts with the same query are scored together, and all are admitted as
+    one: either all would be scored in time, or none is read.
 
     A text that is longer than the model's window is read in parts, unless the caller wants it cut.
     """
@@ -131,13 +134,16 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
         places.setdefault(query, []).append(place)
     gate = asyncio.Semaphore(_QUERIES_AT_A_TIME)
 
-    async def scored(query: str, at: list[int]) -> Scores:
+    groups = [(query, [asked.texts[place] for place in at]) for query, at in places.items()]
+
+    async def scored(query: str, texts: list[str]) -> Scores:
         async with gate:
-            return await service.score_all(query, [asked.texts[place] for place in at], wanted_s, served)
+            return await service.score_all(query, texts, wanted_s, served)
 
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(scored(query, at)) for query, at in places.items()]
+        with as_a_whole(), await aadmitted(served, groups, service.deadline(wanted_s)):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(scored(query, texts)) for query, texts in groups]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors  # the first one ended all other tasks
     parts = [task.result() for task in tasks]
