@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 
@@ -28,3 +29,18 @@ class Stderr:
             sys.stderr.flush()
         except OSError:
             return
+
+
+def plain_retry(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return an event of the log. That of stamina for a request that is sent again is put in plain words.
+
+    A processor of structlog. Only requests to rerank services are tried again by stamina.
+    """
+    if event.get("event") != "stamina.retry_scheduled":
+        return event
+    return {
+        "event": "a request to a rerank service failed and is sent again",
+        "reason": event["caused_by"],
+        "attempt": event["retry_num"] + 1,
+        "wait_s": event["wait_for"],
+    }

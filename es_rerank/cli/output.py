@@ -24,7 +24,7 @@ from rich.table import Table
 
 from ..addresses import masked_in, said_of
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
-from ..standard_error import Stderr
+from ..standard_error import Stderr, plain_retry
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
@@ -118,7 +118,11 @@ def log_to_stderr() -> None:
     import structlog
 
     stream: Any = Stderr()  # it writes and flushes, which is all that structlog asks of a file
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))
+    processors = structlog.get_config()["processors"]
+    structlog.configure(
+        processors=processors if plain_retry in processors else [plain_retry, *processors],
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
 
 
 def leave_quietly() -> NoReturn:

@@ -149,6 +149,7 @@ class Service:
 
         Raises the EsRerankError of a model that cannot be loaded.
         """
+        began = time.monotonic()
         try:
             served = ServedModels.of(*await asyncio.to_thread(self.load))
             for reranker in served.rerankers.values():
@@ -170,6 +171,10 @@ class Service:
             )
             raise
         self._models = served
+        seconds = round(time.monotonic() - began, 1)
+        _LOG.info(
+            "ready: the models are loaded", models=[*served.rerankers, *served.embedders], seconds=seconds
+        )
 
     async def close(self) -> None:
         """Close the connections to Elasticsearch and to rerank services, and end the threads of the models.

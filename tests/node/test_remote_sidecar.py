@@ -215,5 +215,5 @@ def test_a_command_asks_the_service_and_logs_to_stderr(
         url.removeprefix("http://"),
     )
     assert answer["hits"]["hits"][0]["_id"] == "a2"
-    assert "retry_scheduled" in ran.stderr
+    assert "a request to a rerank service failed and is sent again" in ran.stderr
     assert KEY not in ran.stderr + ran.stdout

@@ -22,6 +22,7 @@ import structlog
 from elasticsearch import ElasticsearchWarning
 
 from ...defaults import LOG_FORMAT, LogFormat
+from ...standard_error import plain_retry
 from .log_stream import LogStream
 
 RELEASE = version("es-rerank")
@@ -112,8 +113,11 @@ def configure_log(form: LogFormat = LOG_FORMAT) -> None:
     """Send the log of this process to stderr, and the warnings and errors that libraries log.
 
     ``form``: text, or JSON in the names of the Elastic Common Schema. Warnings of Elasticsearch are left out:
-    they may hold data of the caller, who gets them as a header.
+    they may hold data of the caller, who gets them as a header. What the elasticsearch client says of a node
+    that "has failed" is left out too: a client has one node here, which it goes on to ask, and an answer such
+    as 405 or 429 counts as a failure. Requests that fail have lines of their own.
     """
+    logging.getLogger("elastic_transport.node_pool").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=ElasticsearchWarning)
     atexit.register(STREAM.close)
     console: list[Any] = [
@@ -122,7 +126,7 @@ def configure_log(form: LogFormat = LOG_FORMAT) -> None:
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
     structlog.configure(
-        processors=[_as_ecs] if form == "json" else console,
+        processors=[plain_retry, *([_as_ecs] if form == "json" else console)],
         logger_factory=structlog.PrintLoggerFactory(STREAM),  # type: ignore[arg-type] # it has write and flush, which is enough
     )
     handler = logging.StreamHandler(STREAM)

@@ -32,7 +32,7 @@ _FAULT_KEPT_S = 0.25
 """How long an answer is kept, in seconds: a fault for less, so that a sidecar is ready again soon."""
 
 _VERSION_KEPT_S = 60.0
-"""How long the version is kept, in seconds: some distributions refuse to tell it, and a refusal is logged."""
+"""How long the version is kept, in seconds: a node keeps it as long as it runs."""
 
 _OVERLOADED = 429
 
