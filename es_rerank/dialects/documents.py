@@ -11,6 +11,13 @@ from ..errors import RequestError
 _TEXT_KEYS = ("text", "content")
 """The keys of an object that hold its text: Cohere's and Jina's, and vLLM's."""
 
+_NOT_TEXT = frozenset(
+    {"image", "images", "image_url", "video", "video_url", "audio", "audio_url", "input_audio"}
+)
+"""The keys of an object, or of a part of its ``content``, that hold something else than text: Jina's, vLLM's
+and OpenAI's.
+"""
+
 
 def texts_in(
     value: Any,  # noqa: ANN401 any JSON value
@@ -47,20 +54,44 @@ def text_of(value: Any, where: str, fields: Sequence[str] | None = None) -> str:
 
     An object's text is what its ``fields`` hold, one line ``name: value`` for each of them that it has.
     Without ``fields`` it is its ``text`` or ``content``. Of an object that has neither, it is a line for each
-    key.
-    Raises RequestError for anything else, and for an object without one of the ``fields``.
+    key, except those of images, sounds and videos.
+    Raises RequestError for anything else, also for an object without one of the ``fields``, and for images,
+    sounds and videos where a text is left out or missing.
     """
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        named = value if fields is None else {name: value[name] for name in fields if name in value}
+        keys = [name for name in value if name not in _NOT_TEXT] if fields is None else fields
+        named = {name: value[name] for name in keys if name in value}
         if fields is None:
+            if _is_no_text(value):
+                raise RequestError(f"[{where}] holds an image, a sound or a video; only texts are read")
             for key in _TEXT_KEYS:
                 if key in value and (found := _content(value[key])) is not None:
                     return found
         if named:
             return "\n".join(f"{name}: {_written(part)}" for name, part in named.items())
     raise RequestError(f"[{where}] must be a text, or an object with a text")
+
+
+def _is_no_text(value: dict[str, Any]) -> bool:
+    """Whether an object, or a part of its ``content``, is an image, a sound or a video."""
+    content = value.get("content")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return any(
+        not part.keys().isdisjoint(_NOT_TEXT) and part.keys() <= _NOT_TEXT | {"type", "uuid"}
+        for part in (value, *parts)
+    )
+
+
+def not_read_in(documents: Sequence[Any], key: str, fields: Sequence[str] | None = None) -> set[str]:
+    """Return the names of what is no text in documents that have a text as well, behind the ``key`` of the
+    documents.
+    """
+    of_objects = (document.keys() for document in documents if isinstance(document, dict))
+    return {
+        f"{key}.{name}" for names in of_objects for name in _NOT_TEXT.intersection(names) - {*(fields or ())}
+    }
 
 
 def _content(value: Any) -> str | None:  # noqa: ANN401 any JSON value

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import RequestError
-from .documents import query_in, texts_in
+from .documents import not_read_in, query_in, texts_in
 from .options import options_in
 from .reading import OF_SCORES
 from .request import Asked, Scored
@@ -33,6 +33,7 @@ def read(body: Mapping[str, Any]) -> Asked:
     fields = options.pop("rank_fields", None)
     queries, _ = texts_in(body[first], first)
     texts, documents = texts_in(body[second], second, fields)
+    options["ignored"] = tuple(sorted({*options["ignored"], *not_read_in(documents, second, fields)}))
     for place, query in enumerate(queries):
         query_in(query, f"{first}.{place}")
     if len(queries) not in (1, len(texts)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import AmbiguousRequestError
-from .documents import query_in, texts_in
+from .documents import not_read_in, query_in, texts_in
 from .options import options_in
 from .request import Asked
 
@@ -29,5 +29,7 @@ def asked_in(body: Mapping[str, Any], key: str, honoured: tuple[str, ...]) -> As
     """Return what a request asks for whose texts are in ``key``. Raises RequestError."""
     options = options_in(body, ("query", key), honoured)
     query = query_in(body.get("query"))
-    texts, documents = texts_in(body.get(key), key, options.pop("rank_fields", None))
+    fields = options.pop("rank_fields", None)
+    texts, documents = texts_in(body.get(key), key, fields)
+    options["ignored"] = tuple(sorted({*options["ignored"], *not_read_in(documents, key, fields)}))
     return Asked((query,), tuple(texts), tuple(documents), **options)

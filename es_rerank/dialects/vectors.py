@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RequestError
+from .documents import not_read_in
 from .failures import Failure
 from .options import NO_EFFECT, OPTIONS, Option, flag, options_in
 from .reading import check_one_of
@@ -170,6 +171,8 @@ def _read(body: Mapping[str, Any], keys: tuple[str, ...], format_: str) -> Asked
     options.pop("unit", None)
     key = next((key for key in keys if body.get(key) is not None), keys[0])
     options["by_type"] = "encodings" in options
+    entries = body[key] if isinstance(body.get(key), list) else []
+    options["ignored"] = tuple(sorted({*options["ignored"], *not_read_in(entries, key)}))
     return AskedVectors(tuple(_texts(body.get(key), key)), **options)
 
 

@@ -308,6 +308,9 @@ A null is the same as no value, booleans and numbers may be strings
 Those without effect are named in the header `x-rerank-ignored`
     tests/unit/test_dialects.py::test_every_key_has_an_effect_or_is_named
     tests/unit/test_rerank_paths.py::test_keys_without_effect_are_named
+Images, sounds and videos are refused; beside a text they are named in this header.
+    tests/unit/test_dialects.py::test_an_image_is_never_read_as_text
+    tests/unit/test_dialects.py::test_an_image_beside_a_text_is_named
 `usage` counts the tokens that models of the sidecar read for the request.
     tests/unit/test_rerank_paths.py::test_usage_counts_the_tokens_that_the_model_read
 A text that is longer than the model's window is read in parts, at most ten

@@ -165,6 +165,12 @@ async def test_an_empty_name_of_a_model_in_the_address_is_none(caller: httpx.Asy
     assert answer.status_code == 200
 
 
+async def test_an_image_beside_a_text_to_embed_is_named(caller: httpx.AsyncClient) -> None:
+    body = {"input": [{"text": "a", "image": "http://x"}]}
+    answer = await caller.post("/v1/embeddings", json=body)
+    assert (answer.status_code, answer.headers["x-rerank-ignored"]) == (200, "input.image")
+
+
 @pytest.mark.parametrize(
     ("path", "keys"),
     [

@@ -187,6 +187,8 @@ def test_each_path_has_one_format_of_its_own() -> None:
         ({"content": "a"}, None, "a"),
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, None, "a\nb"),
         ({"title": "t", "year": 1666, "tags": ["ä"]}, None, 'title: t\nyear: 1666\ntags: ["ä"]'),
+        ({"title": "t", "image": "http://x"}, None, "title: t"),
+        ({"title": "t", "image": "of a king"}, ["image"], "image: of a king"),
     ],
 )
 def test_a_document_is_a_text_or_an_object(document: Any, fields: list[str] | None, text: str) -> None:
@@ -208,6 +210,42 @@ def test_a_document_is_a_text_or_an_object(document: Any, fields: list[str] | No
 def test_what_holds_no_text_is_refused_with_its_place(document: Any, fields: list[str] | None) -> None:
     with pytest.raises(RequestError, match=r"\[documents\.3\]"):
         text_of(document, "documents.3", fields)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"image": "http://x"},
+        IMAGE,
+        {"type": "input_audio", "input_audio": {"data": "AA"}},
+        {"content": [{"type": "text", "text": "a"}, IMAGE]},
+        {"role": "user", "content": [IMAGE]},
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_an_image_is_never_read_as_text(path: str, document: dict[str, Any]) -> None:
+    as_query = {"text_1" if "score" in path else "query": document}
+    for body in (needed(path, ["a", document], "documents"), needed(path, ["a"], "documents") | as_query):
+        with pytest.raises(RequestError, match="only texts are read"):
+            dialect_of(path, body).read(body)
+
+
+def test_an_image_in_vllms_list_of_contents_is_not_read_either() -> None:
+    body = {"text_1": "q", "text_2": {"content": [{"type": "text", "text": "b"}, IMAGE]}}
+    with pytest.raises(RequestError, match=r"\[text_2\.1\] holds an image"):
+        dialect_of("/score", body).read(body)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_image_beside_a_text_is_named(path: str) -> None:
+    body = needed(path, ["a", {"text": "b", "image": "http://x"}], "documents")
+    (key,) = (key for key, value in body.items() if isinstance(value, list))
+    asked = dialect_of(path, body).read(body)
+    assert asked.texts == ("a", "b")
+    assert asked.ignored == (f"{key}.image",)
 
 
 @pytest.mark.parametrize(
