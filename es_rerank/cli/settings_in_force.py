@@ -18,8 +18,8 @@ from ..settings import PREFIX, Settings
 
 _HIDDEN = "***"
 _HASHED = ("api_key_hashes", "metrics_key_hashes")
-_ADDRESS_VALUE = re.compile(r"([?&][^=&\s]+=)[^&\s]+")
-"""The values in the query of an address. One may be a key."""
+_ADDRESS_VALUE = re.compile(r"([?&](?!model=)[^=&\s]+=)[^&\s]+")
+"""The values in the query of an address. One may be a key. ``model`` names the model of a rerank service."""
 
 
 def shown(name: str, value: object) -> object:

@@ -141,6 +141,7 @@ async def test_the_query_parameter_names_a_served_model(
         assert none.headers["x-rerank-model"] == models["second"].name
         unknown = await caller.post(path, params={"model": "other"}, json=body_for(path, TEXTS))
         assert unknown.status_code == (422 if path == "/rerank" else 404)
+        assert "model [other] is not served here; served rerankers: first, second" in unknown.text
 
 
 async def test_keys_without_effect_are_named(caller: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from es_rerank.addresses import masked, masked_in
 from es_rerank.cli.app import main
+from es_rerank.cli.settings_in_force import shown
 from es_rerank.errors import SettingsError
 from es_rerank.settings import read_settings
 
@@ -185,6 +186,12 @@ def test_a_password_in_the_address_of_a_model_is_never_printed(
     code, said = run(*SERVE, "--reranker", model, "--reranker", model)
     assert code in (2, 4)
     assert "secret" not in said
+
+
+def test_the_model_of_a_remote_reranker_is_shown_and_no_other_value() -> None:
+    address = "remote:vllm:https://host/rerank?model=BAAI/bge&key=k1&kind=k2"
+    said = "remote:vllm:https://host/rerank?model=BAAI/bge&key=***&kind=***"
+    assert shown("reranker", address) == said
 
 
 @given(st.text(st.characters(codec="ascii", exclude_characters="@", min_codepoint=33), max_size=20))

@@ -46,10 +46,11 @@ class ServedModels:
             inference_id == DEFAULT_INFERENCE_ID and bool(self.rerankers)
         )
 
-    def reranker(self, inference_id: str) -> Reranker:
+    def reranker(self, inference_id: str, called: str = "inference endpoint") -> Reranker:
         """Return the reranker that an inference id names. Elastic's default id names the first reranker.
 
         Raises UnknownModelError, with the list of the served rerankers, when no reranker has this id.
+        ``called``: what the caller's API calls a model.
         """
         if inference_id in self.rerankers:
             return self.rerankers[inference_id]
@@ -57,7 +58,7 @@ class ServedModels:
             return next(iter(self.rerankers.values()))
         known = ", ".join(self.rerankers) or "none"
         raise UnknownModelError(
-            f"inference endpoint [{inference_id}] is not served here; served rerankers: {known}",
+            f"{called} [{inference_id}] is not served here; served rerankers: {known}",
             name=inference_id,
         )
 

@@ -59,7 +59,7 @@ async def info(request: Request, service: Running, model: NamedModel) -> Respons
     served = service.models()
     reranks = model is None or served.serves(model) or not served.embeds(model)
     if reranks and (model is not None or served.rerankers or not served.embedders):
-        return answer(request, _facts(service, served.reranker(model or DEFAULT_INFERENCE_ID)))
+        return answer(request, _facts(service, served.reranker(model or DEFAULT_INFERENCE_ID, "model")))
     return answer(request, _facts(service, served.embedder_for(model)))
 
 

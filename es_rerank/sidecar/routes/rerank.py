@@ -111,7 +111,7 @@ def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Re
     ``named``: the name in the query parameter, which must be served. ``wanted``: the name in the body.
     """
     if named is not None:
-        return service.served(named), []
+        return service.models().reranker(named, "model"), []
     rerankers = service.models().rerankers
     default = service.served(DEFAULT_INFERENCE_ID)
     if wanted is None or wanted == DEFAULT_INFERENCE_ID or wanted in rerankers:
