@@ -94,6 +94,7 @@ _MEANT = {
     "ranking": "/v1/ranking",
     "score": "/v1/score",
     "embeddings": "/v1/embeddings",
+    "embedding": "/v1/embeddings",
     "embed": "/embed",
     "models": "/v1/models",
     "info": "/info",

@@ -11,7 +11,8 @@ from .reading import check_one_of
 from .request import Asked, Scored
 
 _OF_TEI = ("/rerank",)
-_OF_COHERE = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
+_OF_NVIDIA_TOO = ("/reranking", "/v1/reranking")
+_OF_COHERE = ("/v1/rerank", "/v2/rerank", *_OF_NVIDIA_TOO)
 
 OF_BOTH = "/"
 """The path where TEI does what its model can: it gives scores or vectors."""
@@ -45,9 +46,7 @@ DIALECTS = (
     Dialect("tei", _OF_TEI, (*_OF_COHERE, OF_BOTH), "texts", tei.read, tei.write, tei.error, tei_status=True),
     Dialect("results", _OF_COHERE, _OF_TEI, "documents", results.read, results.write, results.error),
     Dialect("score", ("/score", "/v1/score"), (), None, pairs.read, pairs.write, results.error),
-    Dialect(
-        "nvidia", ("/v1/ranking",), ("/v1/reranking",), "passages", nvidia.read, nvidia.write, results.error
-    ),
+    Dialect("nvidia", ("/v1/ranking",), _OF_NVIDIA_TOO, "passages", nvidia.read, nvidia.write, results.error),
     Dialect("infinity", ("/infinity/rerank",), (), None, infinity.read, infinity.write, infinity.error),
     Dialect("weaviate", ("/weaviate/rerank",), (), None, weaviate.read, weaviate.write, weaviate.error),
 )

@@ -16,7 +16,7 @@ from es_rerank.sidecar.service import Service
 
 QUERY = "who signed the treaty"
 TEXTS = ["it rained", "the king signed", "who signed the treaty of paris", "it rained", ""]
-OBJECT = ("/v1/rerank", "/v2/rerank", "/v1/reranking")
+OBJECT = ("/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 """Paths whose answer is one object for many clients."""
 
 

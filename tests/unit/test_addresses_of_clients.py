@@ -84,7 +84,7 @@ WRONG = [
     ("/v1/rerank/v1", "/v1/rerank"),
     ("/V3/Rerank", "/v1/rerank"),
     ("/weaviate/weaviate/rerank", "/weaviate/rerank"),
-    ("/reranking", "/v1/reranking"),
+    ("/rerankings/reranking", "/v1/reranking"),
     ("/v1/retrieval/nvidia/reranking", "/v1/reranking"),
     ("/ranking", "/v1/ranking"),
     ("/api/v1/score", "/v1/score"),
@@ -118,7 +118,7 @@ def _keys(value: Any) -> Any:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_a_client_of_elasticsearch_is_never_told_that_its_index_is_missing(method: str) -> None:
-    for name in ("reranking", "models", "ranking"):
+    for name in ("models", "ranking"):
         meant = meant_by(f"/{name}", method)
         assert meant is not None
         assert meant.status == 501

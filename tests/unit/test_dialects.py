@@ -15,7 +15,7 @@ from es_rerank.dialects.request import MOST_CHUNKS, Asked, Scored
 from es_rerank.dialects.table import DIALECTS, PATHS, dialect_of, dialect_on, version_of
 from es_rerank.errors import OUTCOMES, AmbiguousRequestError, EsRerankError, RequestError, SearchError
 
-SHARED = ("/rerank", "/v1/rerank", "/v2/rerank", "/v1/reranking")
+SHARED = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 OPTIONAL: dict[str, Any] = {
     "model": st.sampled_from(["rerank-v3.5", "", None]),
     "top_n": st.sampled_from([0, 1, 2, 9, "2", 2.0, None]),

@@ -220,15 +220,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The path of Cohere's second version.",
         _COHERE_FIRST,
     ),
-    ("/v1/reranking", "post"): _rerank(
-        "rerankLlamaCpp",
-        "Rerank texts, as llama.cpp does",
-        (*_of_cohere("1"), _NVIDIA, _TEI),
-        "Another name of `/v1/rerank` in llama.cpp, and where RAGFlow asks NVIDIA's service: `passages` "
-        "means "
-        "NVIDIA's format.",
-        ("RerankBody", "NvidiaBody", "TeiRerankBody"),
-    ),
+    **{
+        (path, "post"): _rerank(
+            name,
+            "Rerank texts, as llama.cpp does",
+            (*_of_cohere("1"), _NVIDIA, _TEI),
+            "Another name of `/v1/rerank` in llama.cpp, and where RAGFlow asks NVIDIA's service: `passages` "
+            "means "
+            "NVIDIA's format.",
+            ("RerankBody", "NvidiaBody", "TeiRerankBody"),
+        )
+        for name, path in (
+            ("rerankLlamaCpp", "/v1/reranking"),
+            ("rerankLlamaCppWithoutVersion", "/reranking"),
+        )
+    },
     ("/v1/ranking", "post"): Operation(
         "rankNvidia",
         _TAG,
