@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,17 +18,22 @@ from asked_by_clients import KEY
 from built_clients import javascript
 from client_environments import CLIENTS, ROOT, answer_of
 from client_table import rows
+from elasticsearch import Elasticsearch
 
 PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 
 _ADDRESS = "http://localhost:8080"
-_BLOCK = re.compile(r"<!-- runs in: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"<!-- runs( with Elasticsearch)? in: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 _PRINTED = re.compile(r"^(?:print|console\.log)\(.*\);?\s+(?:#|//) (.+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """An example: the environment that it runs in, its code, and what it says that it prints."""
+    """An example: the environment that it runs in, its code, and what it says that it prints.
 
+    ``stored``: whether it writes an index of Elasticsearch.
+    """
+
+    stored: bool
     environment: str
     code: str
     prints: list[str]
@@ -37,7 +43,9 @@ class Block(NamedTuple):
         return self.code.replace(_ADDRESS, address).replace("KEY", KEY)
 
 
-BLOCKS = [Block(name, code, _PRINTED.findall(code)) for name, _, code in _BLOCK.findall(PAGE)]
+BLOCKS = [
+    Block(bool(with_), name, code, _PRINTED.findall(code)) for with_, name, code in _BLOCK.findall(PAGE)
+]
 
 _QUICK = ("cohere", "voyageai", "openai", "elasticsearch")
 
@@ -45,7 +53,7 @@ _QUICK = ("cohere", "voyageai", "openai", "elasticsearch")
 def _in_python() -> Iterator[object]:
     """Yield the examples in Python. Other tests of the slow packages run with each change."""
     for block in BLOCKS:
-        if block.environment != "node":
+        if block.environment != "node" and not block.stored:
             package = re.findall(r"^(?:import|from) (\w+)", block.code, re.MULTILINE)[0]
             yield pytest.param(block, id=package, marks=() if package in _QUICK else pytest.mark.long)
 
@@ -61,6 +69,35 @@ def test_an_example_prints_what_the_page_says(block: Block, keyed_sidecar: str) 
         variables = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else LiteLLM asks for prices on the internet
         found = answer_of(block.environment, "documented.py", examples, env=variables)
     assert found == [{"printed": block.prints, "raised": ""}]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", [pytest.param(each, id=each.environment) for each in BLOCKS if each.stored])
+def test_an_example_with_a_store_prints_what_the_page_says(
+    block: Block, passing_sidecar: str, es: Elasticsearch
+) -> None:
+    index = f"documented-{uuid.uuid4().hex[:12]}"
+    code = block.at(passing_sidecar).replace('"articles"', f'"{index}"')
+    try:
+        found = answer_of(block.environment, "documented.py", json.dumps([code]))
+        assert found == [{"printed": block.prints, "raised": ""}]
+    finally:
+        es.options(ignore_status=404).indices.delete(index=index)
+
+
+def test_the_addresses_of_litellms_embeddings_are_those_that_its_test_gives() -> None:
+    tree = ast.parse((CLIENTS / "calls" / "litellm_calls.py").read_text(encoding="utf-8"))
+    (given,) = (
+        ast.literal_eval(each.value)
+        for each in tree.body
+        if isinstance(each, ast.Assign) and getattr(each.targets[0], "id", "") == "EMBEDDERS"
+    )
+    (sentence,) = re.findall(r"For embeddings, (.*?): LiteLLM", PAGE, re.DOTALL)
+    told = {}
+    for part in re.split(r"`,\s(?:and\s)?(?=`\w+/`\sneeds)", sentence):
+        (end,) = re.findall(rf"{_ADDRESS}([^`]*)", part)
+        told |= dict.fromkeys(re.findall(r"`(\w+)/`", part), end)
+    assert told == given
 
 
 def test_the_request_that_shows_that_the_sidecar_works(keyed_sidecar: str) -> None:

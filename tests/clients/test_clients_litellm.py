@@ -105,6 +105,7 @@ def test_litellm_raises_its_own_exceptions(provider: str, got: OUTCOMES) -> None
         "openai aembedding",
         "hosted_vllm embedding",
         "infinity embedding",
+        "infinity embedding where it reranks",
         "jina_ai embedding",
         "voyage embedding",
         "cohere embedding",

@@ -99,20 +99,20 @@ def awaited(provider: str, **more: Any) -> Callable[[], Any]:
     return run
 
 
-def embedded(provider: str, **more: Any) -> Callable[[], Any]:
-    """Return a case that asks one provider for embeddings."""
+def embedded(provider: str, path: str, name: str = "embedding", **more: Any) -> Callable[[], Any]:
+    """Return a case that asks one provider for embeddings, at a path behind the address."""
 
     def run() -> Any:
         found = litellm.embedding(
             model=f"{provider}/any-embedder",
-            api_base=TOLD.keyed + EMBEDDERS[provider],
+            api_base=TOLD.keyed + path,
             api_key=TOLD.key,
             input=TOLD.documents,
             **more,
         )
         return {"embeddings": [row["embedding"] for row in found.data], "tokens": found.usage.prompt_tokens}
 
-    run.__name__ = f"{provider} embedding"
+    run.__name__ = f"{provider} {name}"
     return run
 
 
@@ -136,6 +136,7 @@ answer(
     *(case("no query", litellm.rerank, provider, query="") for provider in RERANKERS),
     *(case("too many", litellm.rerank, provider, documents=TOO_MANY) for provider in RERANKERS),
     *(awaited(provider, return_documents=True) for provider in RERANKERS),
-    *(embedded(provider) for provider in EMBEDDERS),
+    *(embedded(provider, path) for provider, path in EMBEDDERS.items()),
+    embedded("infinity", BELOW["infinity"], "embedding where it reranks"),
     aembedding,
 )
