@@ -19,6 +19,7 @@
     │   ├── ScoreError               a score that is not a finite number
     │   ├── ParityError              an exported model whose scores differ from its original's
     │   ├── RemoteModelError         a rerank service that refuses, fails or cannot be reached
+    │   │   └── RemoteScoreError     a rerank service whose scores cannot be used; also a ScoreError
     │   ├── GenerationError          a language model that gave no answer or an incomplete one
     │   └── MissingExtraError        an optional dependency that is not installed
     ├── SearchError                  Elasticsearch cannot give what is needed
@@ -182,12 +183,25 @@ class RemoteModelError(ModelError):
     """A rerank service on the network refused a request, failed or cannot be reached.
 
     ``service`` is the name of the service. ``status`` is its HTTP status, None where the service sent none.
+    ``retry_after_s``: the service is asked again after so many seconds, None where the next request asks it.
     """
 
-    def __init__(self, message: str, *, service: str = "", status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str = "",
+        status: int | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.service = service
         self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class RemoteScoreError(RemoteModelError, ScoreError):
+    """A rerank service on the network returned scores that cannot be used: too few, twice, or no numbers."""
 
 
 class MissingExtraError(ModelError):
@@ -284,6 +298,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     ScoreError: Outcome(500, 4, "score_exception"),
     ParityError: Outcome(500, 4, "parity_exception"),
     RemoteModelError: Outcome(502, 4, "remote_model_exception"),
+    RemoteScoreError: Outcome(502, 4, "remote_score_exception"),
     GenerationError: Outcome(502, 4, "generation_exception"),
     MissingExtraError: Outcome(500, 4, "missing_extra_exception"),
     SearchError: Outcome(502, 5, "search_exception"),

@@ -86,12 +86,13 @@ _RELEVANCE, _SCORE = ("relevance_score", "score"), ("score", "relevance_score")
 """Names of a score, the service's own first. Some servers that follow its format have the other one."""
 
 
-def _listed(answer: object, *names: str) -> list[Row] | None:
+def _listed(answer: object, texts: Sequence[str], *names: str) -> list[Row] | None:
     """Return the rows of a list of objects with an index and a score under one of ``names``; None for
-    anything else.
+    anything else. Of too many rows, only so many are returned that the check of indices finds it.
     """
     if not isinstance(answer, list):
         return None
+    answer = answer[: len(texts) + 1]
     # One row tells the format. Rows that differ from it are found by the check of indices and scores.
     rows = [row if isinstance(row, Mapping) else {} for row in answer]
     told = next((name for name in names if any({"index", name} <= set(row) for row in rows)), None)
@@ -100,15 +101,15 @@ def _listed(answer: object, *names: str) -> list[Row] | None:
     return [(row.get("index"), row.get(told)) for row in rows]
 
 
-def _bare(answer: object, texts: Sequence[str]) -> list[Row] | None:  # noqa: ARG001 the rows have indices
-    return _listed(answer, *_SCORE)
+def _bare(answer: object, texts: Sequence[str]) -> list[Row] | None:
+    return _listed(answer, texts, *_SCORE)
 
 
 def _under(key: str, *names: str) -> Read:
     """Return what reads an object whose rows are under ``key``, with a score under one of ``names``."""
 
-    def read(answer: object, texts: Sequence[str]) -> list[Row] | None:  # noqa: ARG001 the rows have indices
-        return _listed(answer.get(key), *names) if isinstance(answer, Mapping) else None
+    def read(answer: object, texts: Sequence[str]) -> list[Row] | None:
+        return _listed(answer.get(key), texts, *names) if isinstance(answer, Mapping) else None
 
     return read
 
@@ -116,7 +117,8 @@ def _under(key: str, *names: str) -> Read:
 def _by_text(answer: object, texts: Sequence[str]) -> list[Row] | None:
     """Read Weaviate's rows, which hold the text instead of its index. Equal texts have equal scores."""
     rows = answer.get("scores") if isinstance(answer, Mapping) else None
-    if not isinstance(rows, list) or not all(
+    rows = rows[: len(texts) + 1] if isinstance(rows, list) else None
+    if rows is None or not all(
         isinstance(row, Mapping) and {"document", "score"} <= set(row) for row in rows
     ):
         return None

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from starlette.types import Scope
 
-from ..errors import DeadlineError, EsRerankError, outcome_of
+from ..errors import DeadlineError, EsRerankError, RemoteModelError, outcome_of
 from ..observation import OBSERVER, Ended, Fallback, Part, Trouble
 from ..types import Scores
 
@@ -244,8 +244,9 @@ def _kind_of(error: BaseException) -> Literal["refused", "late", "failed"]:
     if isinstance(error, DeadlineError):
         return "late"
     status = _status_of(error)
-    # An error that says when to try again is a refusal, whatever its status.
-    refused = 400 <= status < 500 or hasattr(error, "retry_after_s")
+    # An error that says when to try again is a refusal, whatever its status; a service that failed is not.
+    waits = hasattr(error, "retry_after_s") and not isinstance(error, RemoteModelError)
+    refused = 400 <= status < 500 or waits
     return "refused" if refused else "failed"
 
 

@@ -1,13 +1,20 @@
-"""Answers of rerank services: scores are checked before use, and error bodies become a reason in words."""
+"""Answers of rerank services: bounded before they are read, checked before use; error bodies become a reason
+in words.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 
-from ...errors import ScoreError
+from ...bounded_answers import is_cut
+from ...defaults import MAX_DEPTH
+from ...errors import RemoteScoreError
+from ...off_loop import LARGE_CHARACTERS, off_loop_if
 from ...types import FloatArray, Scale
 
 _BOUNDS: dict[Scale, tuple[float, float]] = {
@@ -17,6 +24,18 @@ _BOUNDS: dict[Scale, tuple[float, float]] = {
 
 _LONGEST_REASON = 500
 """Most characters of an error body that a message repeats: a gateway may answer with a whole HTML page."""
+
+_LONGEST_VALUE = 100
+"""Most characters that a message repeats of an index or a score."""
+
+FEW_BYTES = 65_536
+"""Most bytes that an answer has besides its rows; an answer about a service has no more either."""
+
+BYTES_OF_ROW = 1_024
+"""Most bytes of a row without its text: SGLang's rows have some 400 of ``meta_info``."""
+
+_BYTES_OF_BYTE = 6
+"""Most bytes of JSON that a byte of UTF-8 becomes, as ``\\u0000``: some services return the texts."""
 
 _REASON_KEYS = ("message", "error", "reason", "detail")
 """Keys under which services put the reason of an error: Cohere, TEI, Elasticsearch, FastAPI."""
@@ -41,21 +60,23 @@ def values_by_index(
     """Return the scores in the order of the texts, float32, (count,); ``rows`` are (index, score) in any
     order.
 
-    Raises ScoreError unless every index from 0 to ``count`` - 1 is there exactly once, with a number within
-    the range of ``scale``. ``remedy`` ends the message on a finite number out of that range.
+    Raises RemoteScoreError unless every index from 0 to ``count`` - 1 is there exactly once, with a number
+    within the range of ``scale``. ``remedy`` ends the message on a finite number out of that range.
     """
     low, high = _BOUNDS[scale]
     values: dict[int, float] = {}
     for index, score in rows:
         if type(index) is not int or not 0 <= index < count:
-            raise ScoreError(
-                f"{service} gave a score for passage {index!r} where {count} were sent; this is not a "
-                "usable rerank service, check its address"
+            raise RemoteScoreError(
+                f"{service} gave a score for passage {_shown(index)} where {count} were sent; this is not a "
+                "usable rerank service, check its address",
+                service=service,
             )
         if index in values:
-            raise ScoreError(
+            raise RemoteScoreError(
                 f"{service} gave two scores for passage {index}; this is not a usable rerank service, "
-                "check its address"
+                "check its address",
+                service=service,
             )
         # The comparison is false also for NaN, infinity, and integers too large for a float.
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not low <= score <= high:
@@ -63,16 +84,18 @@ def values_by_index(
             finite = (
                 isinstance(score, (int, float)) and not isinstance(score, bool) and least <= score <= most
             )
-            raise ScoreError(
-                f"{service} gave passage {index} the score {score!r}, which is not a finite "
-                f"number{_range(scale)}; {remedy if finite else 'its model is broken'}"
+            raise RemoteScoreError(
+                f"{service} gave passage {index} the score {_shown(score)}, which is not a finite "
+                f"number{_range(scale)}; {remedy if finite else 'its model is broken'}",
+                service=service,
             )
         values[index] = score
     if len(values) < count:
         missing = next(index for index in range(count) if index not in values)
-        raise ScoreError(
+        raise RemoteScoreError(
             f"{service} gave {len(values)} scores for {count} passages, none for passage {missing}; this is "
-            "not a usable rerank service, check its address"
+            "not a usable rerank service, check its address",
+            service=service,
         )
     return np.asarray([values[index] for index in range(count)], dtype=np.float32)
 
@@ -88,6 +111,61 @@ def reason(body: object) -> str:
         body = inner
     text = str(body).strip() or "without a reason"
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+
+
+def most_bytes(query: str, texts: Sequence[str]) -> int:
+    """Return how many bytes an answer may have: the scores of ``texts``, and the texts themselves."""
+    sent = len(query.encode()) + sum(len(text.encode()) for text in texts)
+    return FEW_BYTES + BYTES_OF_ROW * len(texts) + _BYTES_OF_BYTE * sent
+
+
+async def json_of(response: httpx.Response) -> object:
+    """Return the body as JSON; None when it is not JSON, was cut, or has over ``MAX_DEPTH`` levels.
+
+    What is large is parsed in a thread of its own.
+    """
+    content = response.content
+    return await off_loop_if(len(content) > LARGE_CHARACTERS, _parsed, content)
+
+
+def said_in(response: httpx.Response, parsed: object) -> object:
+    """Return what an answer without scores says: its JSON, else its text."""
+    if is_cut(response):
+        return f"over {len(response.content):,} bytes, which begin: {response.text[:_LONGEST_VALUE]}"
+    return response.text if parsed is None else parsed
+
+
+def _parsed(content: bytes) -> object:
+    try:
+        value = json.loads(content, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return None
+    return None if _is_deep(value) else value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # In Python, and not dict itself: a call of C alone would hold the interpreter for the whole body.
+    return dict(pairs)
+
+
+def _is_deep(value: Any) -> bool:  # noqa: ANN401 any JSON value
+    """Whether a value has over ``MAX_DEPTH`` levels: what is not deeper can be shown in a message."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            below
+            for part in level
+            if isinstance(part, (dict, list))
+            for below in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 
 def _range(scale: Scale) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import SecretStr
 
-from ...errors import RequestError, ScoreError, SettingsError
+from ...bounded_answers import Bound
+from ...errors import RemoteScoreError, RequestError, SettingsError
 from ...extras import missing_extra
 from ...types import Scale
-from .answers import Answer, reason, values_by_index
+from .answers import FEW_BYTES, Answer, reason, values_by_index
 from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, Terms, service_address
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 MOST_DOCUMENTS = 1_000
 """Most documents in one request: Cohere advises against more (https://docs.cohere.com/reference/rerank)."""
+
+_BYTES_OF_ROW = 256
+"""Most bytes of a row: an index and a number, without the text."""
 
 MAX_TOKENS_PER_DOC = 4_096
 """Cohere's own default (same page as above)."""
@@ -93,7 +97,7 @@ class CohereReranker(HttpReranker[Terms]):
         from cohere.core import ApiError, ParsingError  # noqa: PLC0415 the SDK is an extra
 
         try:
-            with self._over_the_network():
+            with self._over_the_network(Bound(FEW_BYTES + _BYTES_OF_ROW * len(texts))):
                 answer = await self._client.rerank(
                     model=self._model,
                     query=query,
@@ -106,11 +110,12 @@ class CohereReranker(HttpReranker[Terms]):
             warnings = (answer.meta and answer.meta.warnings) or []
         except (ApiError, ParsingError) as error:
             raise self._refusal(error.status_code or 0, error.headers or {}, error.body) from None
-        except (AttributeError, TypeError) as error:
-            # The SDK does not check types: an answer of an unexpected shape causes these errors.
-            raise ScoreError(
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            # The SDK checks neither types nor levels nor encoding: unexpected answers cause these errors.
+            raise RemoteScoreError(
                 f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the "
-                "address (ES_RERANK_COHERE_URL)"
+                "address (ES_RERANK_COHERE_URL)",
+                service=self._service,
             ) from error
         if warnings:
             # Their text may repeat what was sent, which the sidecar's log never has.

@@ -7,26 +7,27 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import httpx
 import numpy as np
-import stamina
 from pydantic import SecretStr
 
-from ...errors import EsRerankError, OverloadError, RemoteModelError, SettingsError
+from ...bounded_answers import HEADERS, Bound, LongAnswerError, bounded_async
+from ...defaults import LONGEST_S
+from ...errors import OverloadError, RemoteModelError, SettingsError
 from ...forks import in_every_child
 from ...text.pairs import well_formed
 from ...types import Calibration, Scale, Scores
 from ..closeable import Closeable
-from .answers import Answer, reason
+from .answers import FEW_BYTES, Answer, reason
 from .background import BackgroundLoop
+from .retrying import TransientError, retried, retry_after
 
 T = TypeVar("T")
 
@@ -36,29 +37,13 @@ SERVICE_TIMEOUT_S = 60.0
 CONCURRENCY = 4
 """Most requests of one call that run at the same time."""
 
-_ATTEMPTS = 4
-_FIRST_WAIT_S = 0.25
-"""The wait before the second attempt, in seconds; it doubles for each further attempt. When the service sends
-``Retry-After``, the wait is at least that long."""
-
 _LONGEST_CHARS = 250_000
 """Most characters of a passage that are sent: the longest input of today's rerankers is 8,192 tokens, at 30
 characters a token. A document of megabytes would otherwise make the service refuse the whole request."""
 
 
-class TransientError(Exception):
-    """A failure after which the request may be sent again.
-
-    It has no text of the service: stamina logs it, and a service may repeat what it was sent. ``error`` is
-    what the caller gets when no attempt succeeds. ``wait_s`` is the wait that the service asks for, in
-    seconds.
-    """
-
-    def __init__(self, error: EsRerankError, wait_s: float | None = None) -> None:
-        status = getattr(error, "status", None)
-        super().__init__(type(error).__name__, *([] if status is None else [status]))
-        self.error = error
-        self.wait_s = wait_s
+_BOUND: ContextVar[Bound] = ContextVar("es_rerank_bound_of_answer", default=Bound(FEW_BYTES))  # noqa: B039 a tuple
+"""How much of an answer is read: an SDK that uses the HTTP client cannot hand it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +104,12 @@ class HttpReranker(Closeable, Generic[TermsT]):
     def _connect(self) -> None:
         """Make the HTTP client, which belongs to one event loop; it opens connections when it needs them."""
         # Redirects are not followed: they would send text to an address that the user did not name.
-        self._http = httpx.AsyncClient(auth=self._credentials, timeout=self._timeout_s)
+        self._http = httpx.AsyncClient(
+            auth=self._credentials,
+            timeout=self._timeout_s,
+            headers=HEADERS,
+            event_hooks=bounded_async(_BOUND.get),
+        )
         self._connected = True
 
     def _disconnect(self) -> None:
@@ -234,7 +224,7 @@ class HttpReranker(Closeable, Generic[TermsT]):
         end = time.monotonic() + self._timeout_s if deadline is None else deadline
         try:
             async with asyncio.timeout(end - time.monotonic()):
-                return await _retried(ask, end)
+                return await retried(ask, end)
         except TimeoutError as error:
             if deadline is not None:
                 return None
@@ -245,10 +235,19 @@ class HttpReranker(Closeable, Generic[TermsT]):
             raise RemoteModelError(message, service=self._service) from error
 
     @contextmanager
-    def _over_the_network(self) -> Iterator[None]:
-        """Turn failures of the connection into TimeoutError, TransientError or RemoteModelError."""
+    def _over_the_network(self, bound: Bound) -> Iterator[None]:
+        """Turn failures of the connection into TimeoutError, TransientError or RemoteModelError.
+
+        Answers in it are read up to ``bound``.
+        """
+        before = _BOUND.set(bound)
         try:
             yield
+        except LongAnswerError as error:
+            raise RemoteModelError(
+                f"{self._service} cannot be asked: {error}, where scores have less; check its address",
+                service=self._service,
+            ) from error
         except httpx.TimeoutException as error:
             raise TimeoutError from error
         except httpx.RequestError as error:
@@ -261,6 +260,8 @@ class HttpReranker(Closeable, Generic[TermsT]):
                 f"{self._service} {fault}; check its address and that it runs", service=self._service
             )
             raise (TransientError(failure) if broken else failure) from error
+        finally:
+            _BOUND.reset(before)
 
     def _said(self, status: int, body: object) -> str:
         """Return what a service answered instead of scores; if it repeats the API key, the key is masked."""
@@ -275,7 +276,7 @@ class HttpReranker(Closeable, Generic[TermsT]):
         wait_s = retry_after(headers.get("retry-after"))
         if status == 429:
             return TransientError(
-                OverloadError(message, retry_after_s=max(1, math.ceil(wait_s or 0))), wait_s
+                OverloadError(message, retry_after_s=max(1, math.ceil(min(wait_s or 0, LONGEST_S)))), wait_s
             )
         if status in {401, 403}:
             message += f"; check the key (setting {self.key_setting})"
@@ -321,52 +322,6 @@ def request_batches(
         total += length
     if batch:
         yield batch
-
-
-def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header names, as a number or a date; None for no header or
-    any other text.
-    """
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-class RetryPolicy:
-    """Tells stamina whether a failed request is sent again, and after which wait: only when it may help, and
-    only before ``end``.
-    """
-
-    def __init__(self, end: float) -> None:
-        self._end = end
-        self._failures = 0
-
-    def __call__(self, error: Exception) -> bool | float:
-        """Return the wait in seconds, or False when the request is not sent again."""
-        if not isinstance(error, TransientError):
-            return False
-        # A random part of the wait, from half to all: callers that failed together then retry apart.
-        wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-        self._failures += 1
-        wait_s = max(wait_s, error.wait_s or 0.0)
-        return wait_s if time.monotonic() + wait_s < self._end else False
-
-
-async def _retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
-    try:
-        async for attempt in stamina.retry_context(on=RetryPolicy(end), attempts=_ATTEMPTS, timeout=None):
-            with attempt:
-                return await ask(end - time.monotonic())
-    except TransientError as failure:
-        raise failure.error from failure.__cause__
-    raise AssertionError("the last attempt raises")
 
 
 async def _all(works: Iterator[Coroutine[Any, Any, None]]) -> None:

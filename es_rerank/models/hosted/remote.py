@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import httpx
 from pydantic import SecretStr
 
+from ...bounded_answers import Bound
 from ...defaults import MOST_POSITIONS
 from ...dialects.asking import (
     BY_NAME,
@@ -25,19 +27,19 @@ from ...dialects.asking import (
     below,
     is_whole,
 )
-from ...errors import EsRerankError, RemoteModelError, ScoreError, SettingsError
+from ...errors import EsRerankError, RemoteModelError, RemoteScoreError, SettingsError
 from ...types import Calibration, Scale
-from .answers import Answer, reason, values_by_index
+from .answers import FEW_BYTES, Answer, json_of, most_bytes, reason, said_in, values_by_index
 from .http_reranker import (
     CONCURRENCY,
     SERVICE_TIMEOUT_S,
     HttpReranker,
     Terms,
-    TransientError,
     service_address,
 )
+from .retrying import TransientError
 from .service_facts import Facts, facts_in
-from .trying import Asker, Found, Trying, found_by_example, json_of
+from .trying import Asker, Found, Trying, found_by_example, service_named
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,17 +52,15 @@ _TEI_BATCH = 32
 later."""
 
 AGAIN_S = 10.0
-"""How long the outcome of a trial in which no dialect was found holds, in seconds. Then it is tried again."""
-
-_OTHER_SERVICE = frozenset({200, 404, 405})
-"""Statuses of an answer without scores after which a dialect that was found is looked for again: another
-service may answer at the address now."""
+"""How long the outcome of a trial in which no dialect was found holds, in seconds, and that of a second look
+at a dialect. Then it is tried again."""
 
 _NO_SUCH_MODEL = frozenset({400, 404, 422})
 """Statuses with which ``GET /info`` may refuse the name of a model."""
 
 _WRONG_DIALECT = frozenset({200, 400, 404, 405, 422})
-"""Statuses of an answer without scores where the dialect may be the wrong one."""
+"""Statuses of an answer without scores where the dialect may be the wrong one, or another service may answer
+at the address now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ class RemoteReranker(HttpReranker[Way]):
     trial before the first scores: ``GET /info`` tells a sidecar and TEI; otherwise two short passages are
     sent in one format after the other, until one is understood. Callers at the same time share the trial,
     their deadlines bound it, and a later call goes on where it ended. A service that is down or refuses the
-    key ends the trial without a result, and the next call tries again.
+    key ends the trial without a result, and the next call tries again. After an answer without scores, the
+    next call sends the two passages once more. If they are not understood either, there is a new trial;
+    a dialect that was found is kept until another one is.
 
     The path of ``url`` is kept if it says what is asked there (``…/rerank``, ``…/score``, …), else the path
     of the dialect is put behind it. ``?model=NAME`` chooses a model: a sidecar reads it in the address, other
@@ -96,7 +98,7 @@ class RemoteReranker(HttpReranker[Way]):
     ``scale`` is the scale of the service's scores. Without it, it is that of the dialect. Where the dialect
     leaves it open, the two short passages decide once for all calls: probabilities if both scores are from 0
     to 1, else logits. Raw logits are asked for where a dialect can ask for them. A probability out of 0..1
-    raises ScoreError and is never read as a logit.
+    raises RemoteScoreError and is never read as a logit.
 
     The scores of a sidecar are the same, bit for bit, as on its own machine. A sidecar also says which
     passages it truncated and how its model is calibrated, so that a search gives the same order and scores as
@@ -137,7 +139,7 @@ class RemoteReranker(HttpReranker[Way]):
         self._address = address.copy_with(userinfo=b"", fragment=None, path=address.path.rstrip("/") or "/")
         self._path = address.path.rstrip("/")
         self._model = address.params.get("model") or None
-        self._named = None if dialect is None else _named(dialect, self._path, self._model)
+        self._named = None if dialect is None else service_named(dialect, self._path, self._model)
         self._named_scale, self._batch = scale, batch_size
         self._where = self._path if is_whole(self._path) else below(self._path, self._own_path)
         super().__init__(
@@ -151,6 +153,7 @@ class RemoteReranker(HttpReranker[Way]):
         self._facts = Facts()
         self._found: Found | None = None
         self._way: Way | None = None
+        self._doubted, self._look_at = False, 0.0
 
     def _connect(self) -> None:
         super()._connect()
@@ -167,12 +170,15 @@ class RemoteReranker(HttpReranker[Way]):
 
     async def _ask(self, terms: Way, query: str, texts: Sequence[str], timeout_s: float) -> Answer:
         wanted = terms.service.write(query, texts, self._model)
-        response = await self._post(terms.url, terms.service, wanted, timeout_s)
-        parsed = json_of(response)
+        bound = Bound(most_bytes(query, texts), cut=True)
+        response = await self._post(terms.url, terms.service, wanted, bound, timeout_s)
+        parsed = await json_of(response)
         rows = terms.service.read(parsed, texts) if response.status_code == 200 else None
         if rows is None:
-            if self._named is None and response.status_code in _OTHER_SERVICE and self._way is terms:
-                self._way = self._found = None
+            # One bad answer does not make the dialect a wrong one: see _looked_again.
+            self._doubted |= (
+                self._named is None and response.status_code in _WRONG_DIALECT and self._way is terms
+            )
             raise self._refused(response, parsed)
         remedy = (
             f"if the service answers logits, say so: remote:{terms.service.name}:logit:URL"
@@ -185,13 +191,13 @@ class RemoteReranker(HttpReranker[Way]):
         )
 
     async def _post(
-        self, url: httpx.URL, service: Service, wanted: dict[str, object], timeout_s: float
+        self, url: httpx.URL, service: Service, wanted: dict[str, object], bound: Bound, timeout_s: float
     ) -> httpx.Response:
         headers = {
             "X-Rerank-Timeout-Ms": str(max(1, int(timeout_s * 1000))),
             **self._authorization(service.authorization),
         }
-        with self._over_the_network():
+        with self._over_the_network(bound):
             return await self._http.post(url, json=wanted, headers=headers, timeout=timeout_s)
 
     def _authorization(self, scheme: str) -> dict[str, str]:
@@ -199,7 +205,7 @@ class RemoteReranker(HttpReranker[Way]):
 
     def _refused(self, response: httpx.Response, parsed: object) -> Exception:
         """Return the exception for an answer without scores."""
-        body = response.text if parsed is None else parsed
+        body = said_in(response, parsed)
         if response.status_code == 504:
             return TimeoutError(self._said(504, body))
         error = self._refusal(response.status_code, response.headers, body)
@@ -217,21 +223,45 @@ class RemoteReranker(HttpReranker[Way]):
         )
 
     async def _terms(self, timeout_s: float) -> Way:
-        if self._way is not None:
+        if self._way is not None and not self._in_doubt:
             return self._way
         before = self._failure
         async with self._learning:
             if self._way is not None:
-                return self._way
+                return await self._looked_again(self._way, timeout_s) if self._in_doubt else self._way
             failure = self._failure
             if failure is not None and (failure is not before or time.monotonic() < failure.until):
-                raise _anew(failure.error)
+                raise _anew(failure)
             try:
                 return await self._learn(timeout_s)
             except (EsRerankError, TransientError) as error:
                 # Those who waited get it too. Only a service that understands nothing is left alone then.
                 self._failure = _Failure(error, time.monotonic() + AGAIN_S if self._trying.none else 0.0)
+                if self._trying.none and isinstance(error, RemoteModelError):
+                    error.retry_after_s = max(1, math.ceil(AGAIN_S))
                 raise
+
+    @property
+    def _in_doubt(self) -> bool:
+        return self._doubted and time.monotonic() >= self._look_at
+
+    async def _looked_again(self, way: Way, timeout_s: float) -> Way:
+        """Return how the service is asked after an answer without scores: in another dialect only if it does
+        not understand the example any more, and another one is found.
+        """
+        kept = self._found, self._service
+        response = await self._example(way.url.path, way.service, timeout_s)
+        rows = way.service.read(await json_of(response), EXAMPLE_TEXTS)
+        if response.status_code in _WRONG_DIALECT and (response.status_code != 200 or rows is None):
+            self._way = self._found = None
+            try:
+                way = await self._learn(timeout_s)
+            except BaseException as error:
+                self._way, (self._found, self._service) = way, kept
+                if not isinstance(error, (EsRerankError, TransientError)):
+                    raise  # late or cancelled: the next call looks again
+        self._doubted, self._look_at = False, time.monotonic() + AGAIN_S
+        return way
 
     async def _learn(self, timeout_s: float) -> Way:
         """Find out how the service is asked. What is learnt for good is kept."""
@@ -268,7 +298,7 @@ class RemoteReranker(HttpReranker[Way]):
         scale = self._named_scale or service.scale
         if scale is None:
             response = await self._example(self._where, service, timeout_s)
-            parsed = json_of(response)
+            parsed = await json_of(response)
             rows = service.read(parsed, EXAMPLE_TEXTS) if response.status_code == 200 else None
             if rows is None:
                 raise self._refused(response, parsed)
@@ -278,7 +308,8 @@ class RemoteReranker(HttpReranker[Way]):
     async def _example(self, path: str, service: Service, timeout_s: float) -> httpx.Response:
         """Ask for the scores of the example."""
         wanted = service.write(EXAMPLE_QUERY, EXAMPLE_TEXTS, self._model)
-        return await self._post(self._url_of(service, path), service, wanted, timeout_s)
+        bound = Bound(most_bytes(EXAMPLE_QUERY, EXAMPLE_TEXTS), cut=True)
+        return await self._post(self._url_of(service, path), service, wanted, bound, timeout_s)
 
     async def _facts_at(self, path: str, timeout_s: float) -> Facts | None:
         """Return what the service says about itself; None while it cannot say it."""
@@ -286,16 +317,16 @@ class RemoteReranker(HttpReranker[Way]):
         response = await self._told(url, timeout_s)
         if response.status_code >= 500 or response.status_code == 429:
             return None
-        facts = facts_in(json_of(response), DEFAULT_BATCH)
+        facts = facts_in(await json_of(response), DEFAULT_BATCH)
         if response.status_code in _NO_SUCH_MODEL and self._model is not None:
             # A sidecar refuses a model that it does not serve. It is one all the same: in another dialect,
             # its default model would answer.
             default = await self._told(url.copy_remove_param("model"), timeout_s)
-            return facts._replace(of_tei=facts_in(json_of(default), DEFAULT_BATCH).of_tei)
+            return facts._replace(of_tei=facts_in(await json_of(default), DEFAULT_BATCH).of_tei)
         return facts
 
     async def _told(self, url: httpx.URL, timeout_s: float) -> httpx.Response:
-        with self._over_the_network():
+        with self._over_the_network(Bound(FEW_BYTES, cut=True)):
             return await self._http.get(url, headers=self._authorization("Bearer"), timeout=timeout_s)
 
     def _url_of(self, service: Service, path: str) -> httpx.URL:
@@ -340,37 +371,23 @@ class RemoteReranker(HttpReranker[Way]):
             for part in response.headers.get("x-rerank-truncated-at", "").split(",")
             if part.strip()
         ]
-        if not all(part.isdecimal() and int(part) < count for part in positions):
-            raise ScoreError(
+        if not all(part.isdecimal() and len(part) < 10 and int(part) < count for part in positions):
+            raise RemoteScoreError(
                 f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; "
-                "this is not a usable rerank service, check its address"
+                "this is not a usable rerank service, check its address",
+                service=self._service,
             )
         return [int(part) for part in positions]
 
 
-def _named(dialect: str, path: str, model: str | None) -> Service:
-    """Return the service of a dialect. Raises SettingsError if there is none, or it lacks something."""
-    service = BY_NAME.get(dialect)
-    if service is None:
-        raise SettingsError(f"no dialect is called {dialect}; name one of {', '.join(BY_NAME)}")
-    if service.needs_model and model is None:
-        raise SettingsError(
-            f"services in the dialect {dialect} need the name of a model; write it behind the address: "
-            f"remote:{dialect}:URL?model=NAME"
-        )
-    if dialect == "elasticsearch" and not is_whole(path):
-        raise SettingsError(
-            "the address of Elasticsearch's inference API must hold the endpoint; write "
-            "remote:elasticsearch:http://HOST:9200/_inference/rerank/ENDPOINT"
-        )
-    return service
-
-
-def _anew(error: Exception) -> Exception:
-    """Return a copy of an error: each caller that raises one adds its own traceback to it."""
-    if isinstance(error, TransientError):
-        return TransientError(copy.copy(error.error), error.wait_s)
-    return copy.copy(error)
+def _anew(failure: _Failure) -> Exception:
+    """Return a copy of its error: each caller that raises one adds its own traceback to it."""
+    if isinstance(failure.error, TransientError):
+        return TransientError(copy.copy(failure.error.error), failure.error.wait_s)
+    error = copy.copy(failure.error)
+    if isinstance(error, RemoteModelError) and error.retry_after_s is not None:
+        error.retry_after_s = max(1, math.ceil(failure.until - time.monotonic()))
+    return error
 
 
 def _name(url: httpx.URL) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from ...defaults import MOST_POSITIONS
 from ...types import Calibration
+
+_LARGEST = 1e6
+"""Largest coefficient of a calibration that is taken: with larger ones, log odds could become infinite."""
 
 
 class Facts(NamedTuple):
@@ -44,7 +46,8 @@ def _calibration(stated: object) -> Calibration | None:
     known = {name: value for name, value in stated.items() if value is not None}
     if not {"logit", "first_stage", "intercept"} <= set(known) <= set(Calibration._fields):
         return None
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in known.values()):
+    # The comparison is false also for NaN, and for integers too large for a float.
+    if not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in known.values()):
         return None
     return Calibration(**known)
 

@@ -13,13 +13,14 @@ from ...dialects.asking import (
     Row,
     Service,
     Trial,
+    is_whole,
     raw_of,
     scale_of,
     trials,
 )
-from ...errors import RemoteModelError, ScoreError
+from ...errors import RemoteModelError, ScoreError, SettingsError
 from ...types import Scale
-from .answers import values_by_index
+from .answers import json_of, said_in, values_by_index
 
 
 class Asker(NamedTuple):
@@ -76,12 +77,14 @@ class Trying:
         """
         self.none = False
         try:
-            return await self._tried(asker, timeout_s)
+            found = await self._tried(asker, timeout_s)
         except TimeoutError:
             raise
         except Exception:
             self._ruled_out = {}  # a service that starts may refuse what it understands later
             raise
+        self._ruled_out = {}  # another service may be there when it is looked for again
+        return found
 
     async def _tried(self, asker: Asker, timeout_s: float) -> Found:
         faults: list[Exception] = []
@@ -90,7 +93,7 @@ class Trying:
                 continue
             asked = trial.answered_by[0]
             response = await asker.example(trial.path, asked, timeout_s)
-            status, answer = response.status_code, json_of(response)
+            status, answer = response.status_code, await json_of(response)
             heard = trial.heard(answer, EXAMPLE_TEXTS) if status == 200 else None
             if heard is not None:
                 try:
@@ -103,7 +106,7 @@ class Trying:
             if status in _PERHAPS_NOT_NOW:
                 faults.append(asker.refused(response, answer))
                 continue
-            words = asker.said(status, response.text if answer is None else answer)
+            words = asker.said(status, said_in(response, answer))
             said = words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + "…"
             self._ruled_out[place] = f"{asked.name} at {trial.path}: it {said}"
         tried = "; ".join(self._ruled_out.values())
@@ -136,7 +139,7 @@ class Trying:
             return plain
         for other in raw_of(answer):
             response = await asker.example(trial.path, other, timeout_s)
-            more = json_of(response)
+            more = await json_of(response)
             heard = other.read(more, EXAMPLE_TEXTS) if response.status_code == 200 else None
             if heard is not None:
                 raw = found_by_example(other, trial.path, heard, asker.name)
@@ -153,10 +156,19 @@ def found_by_example(service: Service, path: str, rows: Sequence[Row], name: str
     return Found(service, path, service.scale or scale_of(values.tolist()))
 
 
-def json_of(response: httpx.Response) -> object:
-    """Return the body as JSON; None when the body is not JSON."""
-    try:
-        value: object = response.json()
-    except ValueError:
-        return None
-    return value
+def service_named(dialect: str, path: str, model: str | None) -> Service:
+    """Return the service of a dialect. Raises SettingsError if there is none, or it lacks something."""
+    service = BY_NAME.get(dialect)
+    if service is None:
+        raise SettingsError(f"no dialect is called {dialect}; name one of {', '.join(BY_NAME)}")
+    if service.needs_model and model is None:
+        raise SettingsError(
+            f"services in the dialect {dialect} need the name of a model; write it behind the address: "
+            f"remote:{dialect}:URL?model=NAME"
+        )
+    if dialect == "elasticsearch" and not is_whole(path):
+        raise SettingsError(
+            "the address of Elasticsearch's inference API must hold the endpoint; write "
+            "remote:elasticsearch:http://HOST:9200/_inference/rerank/ENDPOINT"
+        )
+    return service
