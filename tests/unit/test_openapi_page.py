@@ -16,6 +16,7 @@ from es_rerank.dialects.options import OPTIONS
 from es_rerank.retrievers.grammar.parameters import OF_QUERY_STRING, SEARCH_PARAMETERS
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.page import document as document_room
+from es_rerank.sidecar.page.answers import ANSWERS
 from es_rerank.sidecar.page.document import OPERATIONS
 from es_rerank.sidecar.page.keys import KEYS
 from es_rerank.sidecar.routes import search
@@ -186,3 +187,37 @@ def test_no_example_is_left_without_a_request() -> None:
     for path, method, operation in operations(PAGE):
         for entry in operation["responses"]["200"].get("content", {}).values():
             assert all((path, method, key) in keys for key in entry["examples"])
+
+
+def test_the_answer_of_each_path_has_a_sentence_of_its_own() -> None:
+    """Only paths that do the same share one."""
+    said: dict[str, set[str]] = {}
+    for _, _, operation in operations(PAGE):
+        said.setdefault(operation["responses"]["200"]["description"], set()).add(operation["tags"][0])
+    assert all(len(tags) == 1 for tags in said.values()), said
+    assert "The answer." not in said
+    assert set(ANSWERS) == {operation["operationId"] for _, _, operation in operations(PAGE)}
+
+
+def _described(schema: Any) -> Iterator[str]:
+    parts = schema if isinstance(schema, list) else list(schema.values()) if isinstance(schema, dict) else []
+    if isinstance(schema, dict) and isinstance(schema.get("description"), str):
+        yield schema["description"]
+    for part in parts:
+        yield from _described(part)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_speaks_of_parameters_and_fields_and_names_its_own(name: str) -> None:
+    """A key is an API key. A description names no parameter that the same body does not have."""
+    schema = PAGE["components"]["schemas"][name]
+    for description in _described(schema):
+        assert not re.search(r"\bkeys?\b", description, re.IGNORECASE), description
+    own = schema.get("properties", {})
+    for parameter, value in own.items():
+        named = set(re.findall(r"`(\w+)`", value.get("description", ""))) & set(OPTIONS)
+        assert named <= set(own) | _OTHER_NAMES, parameter
+        assert parameter not in named or named & _OTHER_NAMES, f"{parameter} explains itself"
+
+
+_OTHER_NAMES = {"activation", "input_type", "task", "task_type", "prompt_name"}

@@ -21,7 +21,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "model_id": text("The name of the model."),
             "model_type": {"type": "object", "description": "What it does: `reranker` or `embedding`."},
-            "model_sha": {"type": "null", "description": "TEI's key. It is not known here."},
+            "model_sha": {"type": "null", "description": "Part of TEI's answer. It is not known here."},
             "max_client_batch_size": whole("The most texts of a request."),
             "auto_truncate": flag("Whether texts that are too long are cut."),
             "version": text("The version of es-rerank."),
@@ -93,9 +93,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/info", "get"): Operation(
         "modelInfo",
         "models",
-        "Look up the facts about a reranker, as text-embeddings-inference tells them",
-        "Also the calibration of its logits and the scripts that it was trained on, which another "
-        "sidecar reads.",
+        "Look up the facts about a reranker or an embedder, as text-embeddings-inference tells them",
+        "Without `model`, the default reranker is described. The answer also has the calibration of the "
+        "logits and the scripts that the model was trained on, which another sidecar reads.",
         ref("ModelInfo"),
         (
             Example(
@@ -119,7 +119,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 error_format="TEI",
             ),
         ),
-        parameters=("model", "always"),
+        parameters=("model of any kind", "always"),
         errors=("no key", "unknown model", "broken model", "loading"),
         security=MODEL_KEY,
     ),

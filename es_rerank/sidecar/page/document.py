@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from ...errors import RetrieverParsingError
 from . import about, embeddings, models, operators, plugin, rerank, rerank_schemas, searches, words
+from .answers import ANSWERS
 from .errors import ERROR_SCHEMAS, ERRORS, FORMATS
 from .headers import EVERYWHERE, HEADERS, OF_ERRORS, PARAMETERS, SECURITY
 from .keys import with_words
@@ -114,7 +115,7 @@ def _schema_of(made: dict[str, Any]) -> Schema | None:
 
 def _answer(told: Operation) -> dict[str, Any]:
     everywhere = () if told.answer_type == "text/plain" else EVERYWHERE
-    said = {"description": "The answer.", "headers": _headers(*everywhere, *told.headers)}
+    said = {"description": ANSWERS[told.name], "headers": _headers(*everywhere, *told.headers)}
     if told.answer is None:
         return said
     shown = [(each.summary, each.answer) for each in told.examples]

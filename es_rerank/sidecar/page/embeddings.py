@@ -28,9 +28,8 @@ _TEXTS = either(listed(text(), minItems=1), text(), description="The texts: one,
 _PURPOSE = text(
     "Whether the texts are queries or passages. The words of all services are taken: `query`, "
     "`search_query`, "
-    "`retrieval.query`, `passage`, `search_document` and so on. `task`, `task_type` and `prompt_name` "
-    "are the same "
-    "key. Without it, they are passages."
+    "`retrieval.query`, `passage`, `search_document` and so on. `input_type`, `task`, `task_type` and "
+    "`prompt_name` are four names of this parameter. Without it, the texts are passages."
 )
 _NAME = text("The embedder. The default one answers for a name that is not served, and `Warning` says so.")
 _DIMS = whole("How many numbers a vector has. It must be what the model makes, or 0.", minimum=0)
@@ -65,7 +64,7 @@ SCHEMAS: dict[str, Schema] = {
             "dimensions": _DIMS,
             "input_type": _PURPOSE,
         },
-        "A request as OpenAI, Voyage, Jina and NVIDIA take it. Keys without an effect are named in "
+        "A request as OpenAI, Voyage, Jina and NVIDIA take it. Parameters without an effect are named in "
         "`x-rerank-ignored`.",
     ),
     "OpenAIEmbeddings": closed(
@@ -92,7 +91,7 @@ SCHEMAS: dict[str, Schema] = {
             "prompt_name": _PURPOSE,
             "truncate": {"description": "If false, a long text is an error."},
         },
-        "A request as text-embeddings-inference takes it. Keys without an effect are named in "
+        "A request as text-embeddings-inference takes it. Parameters without an effect are named in "
         "`x-rerank-ignored`.",
     ),
     "TeiVectors": listed(VECTOR, "One vector for each text, in the order of the request."),
@@ -104,7 +103,7 @@ SCHEMAS: dict[str, Schema] = {
             "embedding_types": listed(text(enum=["float", "base64"]), "How the vectors are written."),
             "output_dimension": _DIMS,
         },
-        "A request as Cohere takes it. Keys without an effect are named in `x-rerank-ignored`.",
+        "A request as Cohere takes it. Parameters without an effect are named in `x-rerank-ignored`.",
     ),
     "CohereEmbeddings": closed(
         {

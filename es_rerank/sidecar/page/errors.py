@@ -237,7 +237,7 @@ ERROR_SCHEMAS: dict[str, Schema] = {
                 {
                     "message": _MESSAGE,
                     "type": text("The kind of the error."),
-                    "param": nullable(text("The key of the request that is wrong.")),
+                    "param": nullable(text("The parameter of the request that is wrong.")),
                     "code": nullable(text("The code of the error, such as `model_not_found`.")),
                 },
                 description="What OpenAI's clients look for.",

@@ -33,12 +33,12 @@ HEADERS: dict[str, dict[str, Any]] = {
     "WWW-Authenticate": {"description": "`Bearer`: the kind of key that is needed.", "schema": text()},
     "x-rerank-truncated": {
         "description": "Of how many texts the end was not read, because they are longer than the "
-        "model's window.",
+        "model reads.",
         "schema": whole(minimum=0),
     },
     "x-rerank-model": {"description": "The name of the model that answers.", "schema": text()},
     "x-rerank-ignored": {
-        "description": "The keys of the request that have no effect here, separated by commas.",
+        "description": "The parameters of the request that have no effect here, separated by commas.",
         "schema": text(),
     },
     "x-rerank-truncated-at": {
@@ -51,7 +51,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 EVERYWHERE = ("X-Elastic-Product", "X-Opaque-Id")
 """Headers of all answers except that of ``/metrics``."""
 
-OF_ERRORS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+OF_ERRORS = {401: ("WWW-Authenticate",)} | dict.fromkeys((429, 502, 503), ("Retry-After",))
 """Headers that an error of a status may have besides those."""
 
 
@@ -95,6 +95,15 @@ PARAMETERS: dict[str, tuple[dict[str, Any], ...]] = {
             "query",
             "model",
             "The name of a served reranker. Without it, the default reranker is meant.",
+            text(),
+        ),
+    ),
+    "model of any kind": (
+        _parameter(
+            "query",
+            "model",
+            "The name of a served reranker or embedder. Without it, the default reranker is meant, or the "
+            "default embedder if no reranker is served.",
             text(),
         ),
     ),

@@ -28,7 +28,7 @@ KEYS = {
         },
     ),
     "RerankSettings": Keys(
-        "Options of a rerank request. Other keys are ignored.",
+        "Options of a rerank request. Other parameters are ignored.",
         {
             "return_documents": "Whether the texts are returned too.",
             "top_n": "How many of the best texts are returned.",
@@ -55,7 +55,7 @@ KEYS = {
         },
     ),
     "ScoreRequest": Keys(
-        "A window of documents.",
+        "Documents to score, a list in first-stage order.",
         {
             "query": "What is searched for.",
             "documents": "The documents in first-stage order.",
@@ -69,7 +69,7 @@ KEYS = {
         },
     ),
     "ScoreDocument": Keys(
-        "One document of the window.",
+        "One document of this list.",
         {
             "context": "What is read before each passage, such as the title.",
             "passages": "Its passages.",

@@ -78,7 +78,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/_rerank/v1/score", "post"): Operation(
         "pluginScore",
         "plugin",
-        "Score a window of documents for the plugin",
+        "Score a list of documents for the plugin",
         f"{_INTERNAL} The header `X-Rerank-User` tells the users of Elasticsearch apart.",
         ref("PluginScores"),
         (

@@ -128,11 +128,11 @@ _WEAVIATE = Example(
 )
 
 _KEYS = (
-    "Only the keys that a request cannot do without tell its format: `texts` means TEI, `documents` the "
+    "Only the parameter with the texts tells the format of a request: `texts` means TEI, `documents` the "
     "format "
     "that Cohere, Jina, Voyage, vLLM, llama.cpp and infinity share. Errors come in the same format."
 )
-_TAKEN = "Keys that have no effect are taken, and the header `x-rerank-ignored` names them."
+_TAKEN = "Parameters that have no effect are taken, and the header `x-rerank-ignored` names them."
 
 _NO_TEXTS = Mistake(
     {"query": QUESTION, "texts": []}, "[texts] must be a list of texts with at least one entry", "TEI"

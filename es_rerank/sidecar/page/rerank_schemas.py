@@ -6,7 +6,11 @@ from .parts import Schema, closed, either, flag, listed, number, opened, ref, te
 
 _ONE = {"index": whole("The position of the text in the request, from 0.", minimum=0)}
 _RELEVANCE = number("How probably the text answers the query, from 0 to 1. With `raw_scores` the logit.")
-_QUERY = either(text(minLength=1), {"type": "object"}, description="What is searched for.")
+_OF_QUERY = (
+    "What is searched for: a text, or an object that has it in `text` or `content`. Of an object without "
+    "these, each field is read as a line `name: value`."
+)
+_QUERY = either(text(minLength=1), {"type": "object"}, description=_OF_QUERY)
 
 
 def _documents(description: str) -> Schema:
@@ -18,25 +22,34 @@ _OPTIONS: dict[str, Schema] = {
         "The model. The default model answers for a name that is not served, and `Warning` says so."
     ),
     "top_n": either(
-        whole(minimum=0), {"type": "null"}, description="How many of the best texts are returned."
+        whole(minimum=0),
+        {"type": "null"},
+        description="How many of the best texts are returned. Without it, and with 0 or null, all are.",
     ),
-    "top_k": either(whole(minimum=0), {"type": "null"}, description="`top_n`, as Voyage names it."),
-    "return_documents": flag("Whether the texts are returned too."),
+    "top_k": either(
+        whole(minimum=0),
+        {"type": "null"},
+        description="The same as `top_n` elsewhere: how many of the best texts are returned. Voyage's name.",
+    ),
+    "return_documents": flag("Whether the answer has the documents too."),
     "return_text": flag("Whether the texts are returned too."),
     "raw_scores": flag("Whether the scores are logits instead of probabilities."),
     "truncate": either(
         flag(),
         text(),
-        description="Without it, a text that is longer than the model's window is read in at most ten "
-        "parts, and "
-        "the best part decides. If true, it is cut. If false or `NONE`, all its parts are read.",
+        description="Without it, a text that is longer than the model reads is read in at most ten "
+        "parts, and the best part decides. If true, it is cut. If false or `NONE`, all its parts are read.",
     ),
-    "truncation": flag("`truncate`, as Voyage names it."),
+    "truncation": flag("Voyage's name of `truncate`, with true or false only."),
     "max_chunks_per_doc": whole("How many parts of a long text are read at most, as Cohere names it."),
-    "truncation_direction": text("Which end of a text is cut. With `left` all parts are read."),
-    "truncation_side": text("`truncation_direction`, as vLLM names it."),
-    "use_activation": flag("If false, the scores are logits. vLLM's key, once named `activation`."),
-    "rank_fields": listed(text(), "The fields of documents that are objects, which are read."),
+    "truncation_direction": text(
+        "Which end of a long text would be cut. With `left` all its parts are read."
+    ),
+    "truncation_side": text(
+        "Which end of a long text would be cut, in vLLM's name. With `left` all its parts are read."
+    ),
+    "use_activation": flag("If false, the scores are logits. vLLM's name; older vLLM calls it `activation`."),
+    "rank_fields": listed(text(), "Which fields are read of documents that are objects."),
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -46,14 +59,15 @@ SCHEMAS: dict[str, Schema] = {
             name: _OPTIONS[name]
             for name in ("return_text", "raw_scores", "truncate", "truncation_direction", "top_n", "model")
         },
-        "A request as text-embeddings-inference takes it. Keys without an effect are named in "
+        "A request as text-embeddings-inference takes it. Parameters without an effect are named in "
         "`x-rerank-ignored`.",
     ),
     "RerankBody": opened(
         {"query": _QUERY, "documents": _documents("The texts. An object has its text in `text`.")},
         {name: _OPTIONS[name] for name in _OPTIONS if name not in {"return_text", "truncation_direction"}},
-        "A request as Cohere, Jina, Voyage, vLLM, llama.cpp and infinity take it. Keys without an effect are "
-        "named in `x-rerank-ignored`. Null is the same as no value, and booleans and numbers may be strings.",
+        "A request as Cohere, Jina, Voyage, vLLM, llama.cpp and infinity take it. Parameters without an "
+        "effect are named in `x-rerank-ignored`. Null is the same as no value, and booleans and numbers may "
+        "be strings.",
     ),
     "ScoreBody": opened(
         {
@@ -68,7 +82,8 @@ SCHEMAS: dict[str, Schema] = {
     "NvidiaBody": opened(
         {"query": _QUERY, "passages": _documents("The texts, each an object with `text`.")},
         {name: _OPTIONS[name] for name in ("model", "top_n", "truncate")},
-        "A request as NVIDIA's service takes it. Keys without an effect are named in `x-rerank-ignored`.",
+        "A request as NVIDIA's service takes it. Parameters without an effect are named in "
+        "`x-rerank-ignored`.",
     ),
     "WeaviateBody": opened(
         {"query": _QUERY, "documents": _documents("The texts.")}, description="A request of Weaviate."

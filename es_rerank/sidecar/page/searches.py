@@ -204,7 +204,7 @@ SCHEMAS: dict[str, Schema] = {
             "aggs": {"type": "object", "description": "Aggregations over what matches."},
             "pit": {"type": "object", "description": "The point in time that is searched."},
         },
-        "The body of a search, as Elasticsearch documents it. All its other keys are allowed too.",
+        "The body of a search, as Elasticsearch documents it. All its other parameters are allowed too.",
     ),
     "SeveralAnswers": opened(
         {},

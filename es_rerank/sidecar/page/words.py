@@ -14,8 +14,8 @@ of other rerank and embedding servers.
 
 * **Examples.** Each request on this page works as it stands, if an index `articles` with the fields `title`
   and `text` is there. The answers are those of the bundled models.
-* **Keys.** Searches carry Elasticsearch's own `Authorization`. The paths that use the models directly need a
-  key of the sidecar if it has keys (`Authorization: Bearer KEY`).
+* **API keys.** Searches carry Elasticsearch's own `Authorization`. The paths that use the models directly
+  need a key of the sidecar if it has keys (`Authorization: Bearer KEY`).
 * **Headers.** Every answer has `X-Elastic-Product: Elasticsearch`, which Elasticsearch's clients ask for. The
   caller's `X-Opaque-Id` comes back. An answer has Elasticsearch's own media type where `Accept` asks for it.
 * **Errors.** Each path answers errors in the format of its API. Every path may also answer 405 for another
