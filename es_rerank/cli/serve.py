@@ -195,8 +195,9 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
             "serve takes an Elasticsearch address without credentials: callers send their own Authorization "
             "header, which is forwarded to Elasticsearch unchanged"
         )
-    wanted = served_names((settings.reranker, *settings.more_rerankers))
-    embedders = served_embedders((settings.embedder, *settings.more_embedders))
+    rerankers = (settings.reranker, *settings.more_rerankers)
+    wanted = served_names(rerankers)
+    embedders = served_embedders((settings.embedder, *settings.more_embedders), rerankers)
 
     # All models share one pool, so that no more runs than cores are active at a time.
     pool = Pool(settings.threads)

@@ -223,7 +223,7 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     if good and fault is not None:  # no fault of one of them, but of their names
         yield _tried("Rerankers", lambda: _raise(fault))
     embedders = (settings.embedder, *settings.more_embedders)
-    good = True
+    beside, good = models if good and fault is None else (), True
     for name, model in map(name_and_model, embedders):
         called = f"Embedder {name or model}"
         load_it = partial(load_embedder, model, pool=pool, provider=provider)
@@ -232,7 +232,7 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
         yield found
     if good:
         try:
-            served_embedders(embedders)
+            served_embedders(embedders, beside)
         except EsRerankError as error:
             yield _tried("Embedders", partial(_raise, error))
 

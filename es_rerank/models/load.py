@@ -217,12 +217,13 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
     return wanted
 
 
-def served_embedders(embedders: Iterable[str]) -> list[tuple[str, str]]:
+def served_embedders(embedders: Iterable[str], rerankers: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return (name, model) for each embedder to serve, after all checks that need no loading.
 
     Each item of ``embedders`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the model's own name is returned.
+    ``rerankers``: those that are served beside them, which ``served_names`` has checked.
     Raises ModelFolderError for a model that is not found or is not a bi-encoder, and SettingsError when two
-    embedders have the same name.
+    embedders have the same name, or a reranker and an embedder: a request could not name the embedder.
     """
     wanted = [name_and_model(item) for item in embedders]
     owned = [read_manifest(model_folder(model), kind="bi-encoder").name for _, model in wanted]
@@ -230,6 +231,12 @@ def served_embedders(embedders: Iterable[str]) -> list[tuple[str, str]]:
     fault = name_fault([(name, own) for (name, _), own in zip(named, owned, strict=True)])
     if fault is not None:
         raise SettingsError(fault)
+    others = {name or check_reranker(model) for name, model in map(name_and_model, rerankers)}
+    both = next((name for name, _ in named if name in others), None)
+    if both is not None:
+        raise SettingsError(
+            f"a reranker and an embedder are called {both}; give one of them another name, as in OTHER=MODEL"
+        )
     return named
 
 

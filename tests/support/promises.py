@@ -274,8 +274,9 @@ A search names one by `model_id`; without a name, it uses the embedder that its 
     tests/unit/test_several_embedders.py::test_the_plugin_is_asked_for_the_same_embedder
 An index records the model's own name, which a request may use as well as `NAME`.
     tests/unit/test_several_embedders.py::test_every_path_of_the_sidecar_takes_an_embedder_by_name
-Two embedders with one own name are refused.
+Two embedders with one own name are refused, and a reranker and an embedder with one name.
     tests/unit/test_several_embedders.py::test_a_name_means_one_embedder
+    tests/unit/test_several_embedders.py::test_a_name_means_a_reranker_or_an_embedder
 A kNN that is sent to the plugin itself is embedded by the first, unless it has a `model_id`.
     tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
     tests/node/test_inside.py::test_vectors_of_the_second_embedder_are_searched_with_it

@@ -18,7 +18,7 @@ from es_rerank.cli.app import app as command_line
 from es_rerank.cli.serve import build_service
 from es_rerank.errors import IndexMismatchError, RequestError, SettingsError, UnknownModelError
 from es_rerank.models import Embedder
-from es_rerank.models.load import served_embedders
+from es_rerank.models.load import check_reranker, served_embedders
 from es_rerank.retrievers.execution.served import ServedModels
 from es_rerank.settings import Settings
 
@@ -182,6 +182,16 @@ def test_a_name_means_one_embedder(embedders: dict[str, Embedder], folders: dict
     for names in ([one, one], [one, f"first={two}"], [f"second={one}", two], [f"a={one}", f"b={one}"]):
         with pytest.raises(SettingsError, match="two embedders are called"):
             served_embedders(names)
+
+
+def test_a_name_means_a_reranker_or_an_embedder(folders: dict[str, Path], tmp_path: Path) -> None:
+    one, two = map(str, folders.values())
+    reranker = str(tiny_cross_encoder(tmp_path / "reranker"))
+    own = check_reranker(reranker)
+    served_embedders([one, two], [reranker, f"other={reranker}"])
+    for embedder, beside in ((one, f"first={reranker}"), (f"{own}={one}", reranker)):
+        with pytest.raises(SettingsError, match="a reranker and an embedder are called"):
+            served_embedders([embedder], [beside])
 
 
 @pytest.fixture(scope="module")
