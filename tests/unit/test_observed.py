@@ -14,8 +14,10 @@ from elastic_transport import ConnectionError as NoConnection
 from elastic_transport import ConnectionTimeout
 from observed_apps import LENIENT, SEARCH, TREE, answering, observed, read_samples, samples
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from rerank_paths import body_for
 from scripted_elasticsearch import Reply, Script
 
+from es_rerank.dialects.table import PATHS
 from es_rerank.errors import ModelFolderError, OverloadError
 from es_rerank.models import Reranker
 from es_rerank.observation import Runs
@@ -75,7 +77,7 @@ async def test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only(
     async with observed() as (caller, _):
         timed = {
             "/articles/_search": SEARCH,
-            "/rerank": {"query": "red fox", "texts": ["red fox", "hen"]},
+            **{path: body_for(path, ["red fox", "hen"]) for path in PATHS},
             "/_inference/rerank/word-overlap": {"query": "red fox", "input": ["red fox"]},
             "/rescore": rescore,
         }

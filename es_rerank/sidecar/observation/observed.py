@@ -23,7 +23,7 @@ _LOG = structlog.get_logger("es_rerank.sidecar")
 _UNMATCHED = "unmatched"
 """The route of requests for paths that no route has."""
 
-_TIMED = frozenset({"_search", "_msearch", "rerank", "reranking", "rescore", "score"})
+_TIMED = frozenset({"_search", "_msearch", "ranking", "rerank", "reranking", "rescore", "score"})
 """The last parts of routes whose answers have the header ``Server-Timing``, and ``_inference/rerank``."""
 
 
