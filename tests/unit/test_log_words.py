@@ -30,7 +30,7 @@ async def test_the_log_says_when_the_models_are_loaded() -> None:
 
 
 async def test_the_log_does_not_say_so_of_models_that_cannot_be_loaded() -> None:
-    def load() -> object:
+    def load() -> tuple[dict[str, WordOverlapReranker], None]:
         raise ModelError("broken")
 
     service = Service(AsyncElasticsearch("http://127.0.0.1:9"), load)
