@@ -28,6 +28,7 @@ from es_rerank.models.wrappers.cached import ScoreCache, cached
 from es_rerank.models.wrappers.cascade import cascade
 from es_rerank.models.wrappers.whole_texts import WholeTexts
 from es_rerank.models.wrappers.wrapped import admitted, expected_s
+from es_rerank.retrievers.planning import long_texts
 from es_rerank.sidecar.service import Limits, Service
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.pairs import PairEncoder, TextEncoder
@@ -188,6 +189,8 @@ PARTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/rerank", {"query": "treaty", "documents": [LONG]}),
     ("/rerank", {"query": "treaty", "texts": [LONG]}),
     ("/v1/embeddings", {"input": ["envoys signed it"] * 1_100}),
+    ("/_rerank/v1/score", {"query": "treaty", "documents": [DOCUMENT]}),
+    ("/_rerank/v1/score", {"query": "treaty", "documents": [DOCUMENT], "chunk_rescorer": {"size": 9}}),
 ]
 """Requests of which some calls, or parts, would be in time, and all of them would not."""
 
@@ -197,7 +200,8 @@ async def test_an_idle_sidecar_reads_nothing_of_what_would_be_late(
     served: Served, path: str, body: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
-    for reader, name in ((PairEncoder, "encode"), (TextEncoder, "encode"), (Chunker, "chunk")):
+    readers = (PairEncoder, "encode"), (TextEncoder, "encode"), (Chunker, "chunk"), (long_texts, "cut")
+    for reader, name in readers:
         monkeypatch.setattr(reader, name, lambda *_: read.append(1))
     tokens = served.pool.figures().tokens
     with served.slow(0.003 if "embed" in path else 1.0):
@@ -208,7 +212,11 @@ async def test_an_idle_sidecar_reads_nothing_of_what_would_be_late(
     assert served.pool.figures().refused == 1, "one request is one piece of work"
 
 
-@pytest.mark.parametrize(("path", "body"), PARTS)
+RESCORE = ("/rescore", {"query": "treaty", "response": HITS, "field": "text"})
+"""It is answered in part when there is no time for all."""
+
+
+@pytest.mark.parametrize(("path", "body"), [*PARTS, RESCORE])
 async def test_what_is_in_time_is_answered_though_its_parts_fill_the_deadline(
     served: Served, path: str, body: object
 ) -> None:
@@ -217,7 +225,7 @@ async def test_what_is_in_time_is_answered_though_its_parts_fill_the_deadline(
     with served.slow(0.03 if path == "/score" else 0.002):
         answer = await served.client.post(path, json=body, headers={"x-rerank-timeout-ms": "60000"})
     assert answer.status_code == 200, answer.text
-    usage = answer.json()["usage"]["total_tokens"] if "/v1" in path else None
+    usage = answer.json()["usage"]["total_tokens"] if path.startswith("/v1") else None
     assert usage in (None, served.pool.figures().tokens - tokens), "each token counts once"
     assert served.pool.figures().waiting_s == 0
 

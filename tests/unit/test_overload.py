@@ -68,6 +68,9 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/_inference/rerank/any", {"query": QUERY, "input": TEXTS}),
     ("/rescore", {"query": QUERY, "response": FOUND, "field": "text"}),
     ("/_rerank/v1/score", SCORE),
+    ("/_rerank/v1/score", {**SCORE, "chunk_rescorer": {"size": 1}}),
+    ("/score", {"text_1": [QUERY, "how long does bread rise"], "text_2": TEXTS}),
+    ("/v1/rerank", {"query": QUERY, "documents": [" ".join(TEXTS * 50)]}),
     ("/_inference/text_embedding/any", {"input": TEXTS}),
     ("/_rerank/v1/embed", {"texts": TEXTS, "purpose": "passage"}),
     ("/_rerank/v1/passages", {"documents": [{"text": text} for text in TEXTS]}),
@@ -230,8 +233,8 @@ async def test_the_work_of_a_caller_who_left_is_dropped(served: Sidecar, path: s
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await until(lambda: served.pool.waiting == 1)
-        assert served.pool.figures().dropped == 1
+        await until(lambda: served.pool.figures().dropped > 0)
+        assert (served.pool.waiting, served.pool.figures().dropped) == (1, 1)
 
 
 @pytest.mark.parametrize("whose", ["es-rerank", "elasticsearch"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -117,6 +118,21 @@ class ScoreTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmitTexts:
+    """Asks to admit the cutting and the scoring of texts as one. It has no result.
+
+    ``texts``: what will be scored, about. ``most_parts``: how many parts are scored of one that is too long,
+    None for all. ``whole`` is that of the ``ScoreTexts`` that follows, which ends the admission.
+    """
+
+    query: str
+    texts: Sequence[str]
+    model: str
+    most_parts: int | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SplitLongTexts:
     """Asks to cut whole texts that are too long for the reranker ``model`` into parts. The result is
     candidates.
@@ -144,6 +160,7 @@ Command = (
     | FindVersion
     | SearchInside
     | EmbedQuery
+    | AdmitTexts
     | SplitLongTexts
     | ChunkTexts
     | ScoreTexts
@@ -162,7 +179,7 @@ class Context:
     that runs where the tree names none, if it is known.
     ``schema``: what this search has read of its indices. ``moved``: whether it runs again because they
     changed meanwhile. ``opened``: the id of the point in time that the search has opened and not closed yet.
-    If the steps fail, the code that runs them closes it.
+    If the steps fail, the code that runs them closes it. ``admission``: the work that was admitted as one.
     """
 
     index: str | None
@@ -178,6 +195,7 @@ class Context:
     schema: IndexSchema | None = None
     moved: bool = False
     opened: str | None = None
+    admission: ExitStack = field(default_factory=ExitStack)
 
     def remaining_s(self) -> float | None:
         """Return the timeout for a request: the seconds until the deadline, at least 0.05; None without a

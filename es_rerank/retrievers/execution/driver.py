@@ -9,6 +9,7 @@ from typing import Any
 
 from ...observation import Stage, stage
 from .commands import (
+    AdmitTexts,
     ChunkTexts,
     Command,
     Context,
@@ -74,6 +75,7 @@ _STAGES: dict[type[Command], Stage] = {
     Forward: "elasticsearch",
     SearchInside: "elasticsearch",
     EmbedQuery: "embed",
+    AdmitTexts: "cut",
     SplitLongTexts: "cut",
     ChunkTexts: "cut",
     ScoreTexts: "rerank",

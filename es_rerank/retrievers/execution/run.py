@@ -32,8 +32,10 @@ from ...text.watch import Watch
 from ...types import Scores
 from ..grammar.json_values import as_json
 from ..planning.long_texts import achunks, ain_parts, chunks, in_parts
+from .admission import aadmit, admit
 from .commands import (
     LOOK,
+    AdmitTexts,
     ChunkTexts,
     Command,
     Context,
@@ -46,11 +48,11 @@ from .commands import (
     SearchInside,
     SplitLongTexts,
     Steps,
-    closing,
 )
 from .driver import Driver
 from .leaf_failures import as_failure, failure_of
 from .plugin_info import PluginInfo, not_asked, plugin_info
+from .points_in_time import aclose_pit, close_pit
 from .product import check_form
 from .telling import tell_end, tell_error, tell_trouble
 from .unread import as_bytes, whole, whole_error
@@ -108,15 +110,16 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
     """Run the steps with a blocking client and return their result. Raises the errors of the steps."""
     try:
         driver = Driver(steps, context)
-        driver.start()
-        while not driver.finished:
-            try:
-                with driver.timed():
-                    result = _perform(driver.command, connection, context)
-            except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
-                driver.fail(error)
-            else:
-                driver.give(result)
+        with context.admission:
+            driver.start()
+            while not driver.finished:
+                try:
+                    with driver.timed():
+                        result = _perform(driver.command, connection, context)
+                except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
+                    driver.fail(error)
+                else:
+                    driver.give(result)
         value: T = driver.result
         tell_end(context.stats)
         return value
@@ -125,13 +128,15 @@ def run(steps: Steps[T], connection: Connection[Elasticsearch], context: Context
         raise
     finally:
         if context.opened:
-            _close_pit(connection.client, context.opened)
+            close_pit(connection.client, context.opened)
 
 
 def _perform(command: Command, connection: Connection[Elasticsearch], context: Context) -> Any:  # noqa: ANN401, PLR0911 each command has its own result
     match command:
         case EmbedQuery(text, model):
             return context.served.embedder_for(model).embed([text], purpose="query")[0].tolist()
+        case AdmitTexts():
+            return admit(command, context)
         case SplitLongTexts(query, candidates, model):
             return in_parts(context.served.reranker(model), query, candidates, context.deadline)
         case ChunkTexts(query, texts, chunking, size):
@@ -141,6 +146,7 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
             with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
                 scores = reranker.score(query, texts, deadline=context.deadline)
                 tell(scores)
+            context.admission.close()
             return scores
         case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
@@ -161,16 +167,17 @@ async def arun(
     """
     try:
         driver = Driver(steps, context)
-        await _advanced(driver.start, large=large)
-        while not driver.finished:
-            try:
-                with driver.timed():
-                    result = await _aperform(driver.command, connection, context)
-            except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
-                await _advanced(partial(driver.fail, error), large=large)
-            else:
-                large = large or _is_large(result)
-                await _advanced(partial(driver.give, result), large=large)
+        with context.admission:
+            await _advanced(driver.start, large=large)
+            while not driver.finished:
+                try:
+                    with driver.timed():
+                        result = await _aperform(driver.command, connection, context)
+                except Exception as error:  # noqa: BLE001 the steps handle the error or raise it again
+                    await _advanced(partial(driver.fail, error), large=large)
+                else:
+                    large = large or _is_large(result)
+                    await _advanced(partial(driver.give, result), large=large)
         value: T = driver.result
         tell_end(context.stats)
         return value
@@ -181,7 +188,7 @@ async def arun(
         if context.opened:
             # If the caller has left, this task is cancelled. ``shield`` closes the point in time all the
             # same.
-            await asyncio.shield(_aclose_pit(connection.client, context.opened))
+            await asyncio.shield(aclose_pit(connection.client, context.opened))
 
 
 async def _advanced(step: Callable[[], None], *, large: bool) -> None:
@@ -216,6 +223,8 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             embedder = context.served.embedder_for(model)
             vectors = await aembed(embedder, [text], purpose="query", deadline=context.deadline)
             return vectors[0].tolist()
+        case AdmitTexts():
+            return await aadmit(command, context)
         case SplitLongTexts(query, candidates, model):
             return await ain_parts(context.served.reranker(model), query, candidates, context.deadline)
         case ChunkTexts(query, texts, chunking, size):
@@ -225,6 +234,7 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
             with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
                 scores = await reranker.ascore(query, texts, deadline=context.deadline)
                 tell(scores)
+            context.admission.close()
             return scores
         case FindPlugin(again=False) if (found := context.plugins.get()) is not None:
             return found
@@ -371,26 +381,3 @@ def _instead_of(error: ApiError | TransportError, command: Command, context: Con
     if isinstance(command, EsRequest) and isinstance(error, ApiError):
         raise as_failure(error, command.places) from error
     raise error
-
-
-def _close_pit(client: Elasticsearch, pit: str) -> None:
-    """Close a point in time after a failure. If closing fails too, Elasticsearch closes it after
-    ``KEEP_ALIVE``.
-    """
-    request = closing(pit)
-    try:
-        client.options(request_timeout=1.0).perform_request(
-            request.method, request.path, headers=_JSON, body=request.body
-        )
-    except (ApiError, TransportError):
-        return
-
-
-async def _aclose_pit(client: AsyncElasticsearch, pit: str) -> None:
-    request = closing(pit)
-    try:
-        await client.options(request_timeout=1.0).perform_request(
-            request.method, request.path, headers=_JSON, body=request.body
-        )
-    except (ApiError, TransportError):
-        return

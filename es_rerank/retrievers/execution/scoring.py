@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...errors import DeadlineError, OverloadError
@@ -10,9 +11,10 @@ from ...models.scripts import script_warning
 from ...observation import fallback_of
 from ...types import Candidate, Scores
 from ..grammar.tree import TextSimilarityReranker
+from ..planning.text_source import PASSAGE_CAP, TextSource
 from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
 from ..response.answer import SearchStats
-from .commands import Context, ScoreTexts, SplitLongTexts, Steps
+from .commands import AdmitTexts, Context, ScoreTexts, SplitLongTexts, Steps
 from .window_texts import WindowTexts
 
 MORE_TIME = (
@@ -20,6 +22,9 @@ MORE_TIME = (
     "or allow_rerank_failures"
 )
 """What a caller can do against a deadline that came too soon."""
+
+_WORD, _SHORT_WORD = 10, 2
+"""Most characters of a word on average: of English with its space, and of writing without spaces."""
 
 
 def rerank_window(
@@ -40,6 +45,7 @@ def rerank_window(
     if without == len(candidates):
         return first_stage_order(candidates)
     try:
+        yield from _admitted(node, candidates, texts.sources[id(node)])
         candidates = yield from texts.chunked(node, candidates)
     except (DeadlineError, OverloadError) as error:
         if not node.allow_rerank_failures:
@@ -47,8 +53,7 @@ def rerank_window(
         stats.fail(str(error), fallback_of(error), reached=False)
         return first_stage_order(candidates)
     try:
-        may_be_long = any(candidate.whole or candidate.context for candidate in candidates)
-        if may_be_long and isinstance(reranker, LongTextReranker):
+        if _may_be_long(candidates) and isinstance(reranker, LongTextReranker):
             candidates = yield SplitLongTexts(node.inference_text, candidates, node.inference_id)
         if node.aggregation.kind == "first":
             candidates = [
@@ -81,6 +86,32 @@ def rerank_window(
         stats.reranked = True
         return ranking
     return _late(node, candidates, ranking, scores, stats)
+
+
+def _may_be_long(candidates: Sequence[Candidate]) -> bool:
+    return any(candidate.whole or candidate.context for candidate in candidates)
+
+
+def _admitted(
+    node: TextSimilarityReranker, candidates: Sequence[Candidate], source: TextSource
+) -> Steps[None]:
+    """Admit what will be scored of candidates that are cut first. Else the scoring admits it."""
+    if source.chunking is None and not _may_be_long(candidates):
+        return
+    texts = texts_of(candidates)
+    most_parts: int | None = 1 if node.aggregation.kind == "first" else PASSAGE_CAP
+    size = getattr(source.chunking, "max_chunk_size", None)
+    if source.chunking is not None and size is not None:
+        texts, most_parts = [_about(text, size * (source.nearest or 1)) for text in texts], None
+    yield AdmitTexts(
+        node.inference_text, texts, node.inference_id, most_parts, whole=not node.allow_rerank_failures
+    )
+
+
+def _about(text: str, words: int) -> str:
+    """Return about as many words of a text. Where no spaces are between words, each has two characters."""
+    found = max(text.count(" ") + 1, len(text) // (_WORD if text.isascii() else _SHORT_WORD))
+    return text[: len(text) * words // found] if found > words else text
 
 
 def _with_remedy(error: DeadlineError | OverloadError) -> DeadlineError | OverloadError:

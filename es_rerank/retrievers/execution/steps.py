@@ -1,8 +1,8 @@
 """The steps of a search that es-rerank runs. No I/O here.
 
-A search is a generator. It yields commands (``EsRequest``, ``Forward``, ``EmbedQuery``, ``SplitLongTexts``,
-``ChunkTexts``, ``ScoreTexts``) and receives their results. The module ``run`` carries the commands out, with
-a blocking or an asynchronous client.
+A search is a generator. It yields commands (``EsRequest``, ``Forward``, ``EmbedQuery``, ``AdmitTexts``,
+``SplitLongTexts``, ``ChunkTexts``, ``ScoreTexts``) and receives their results. The module ``run`` carries the
+commands out, with a blocking or an asynchronous client.
 
 The steps for a tree:
 

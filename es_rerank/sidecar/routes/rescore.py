@@ -10,13 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import RequestError
 from ...models.scripts import ascript_warning
+from ...models.wrappers.wrapped import aadmitted
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.execution.telling import tell_end
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ...retrievers.planning.long_texts import ain_parts
+from ...retrievers.planning.text_source import PASSAGE_CAP
 from ...retrievers.ranking.rerank import texts_of
 from ...retrievers.response.answer import SearchStats
 from ...retrievers.response.rescore import rescore_candidates, rescored
+from ...types import Candidate, Scores
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
 from .search import Running
@@ -63,12 +66,15 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     reranker = service.served(wanted.inference_id)
     large = is_large(wanted.response)
     hits = await off_loop_if(large, rescore_candidates, wanted.response, fields)
-    candidates = await cancel_on_disconnect(request, ain_parts(reranker, wanted.query, hits, deadline))
-    texts = await off_loop_if(large, texts_of, candidates)
-    scores = await cancel_on_disconnect(
-        request,
-        service.score(wanted.query, texts, timeout_s(request), reranker),
-    )
+
+    async def read() -> tuple[list[Candidate], list[str], Scores]:
+        asked = [(wanted.query, await off_loop_if(large, texts_of, hits))]
+        with await aadmitted(reranker, asked, deadline, most_parts=PASSAGE_CAP):
+            candidates = await ain_parts(reranker, wanted.query, hits, deadline)
+            texts = await off_loop_if(large, texts_of, candidates)
+            return candidates, texts, await service.score(wanted.query, texts, timeout_s(request), reranker)
+
+    candidates, texts, scores = await cancel_on_disconnect(request, read())
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
     stats.warn(await ascript_warning(reranker, wanted.query, texts))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
