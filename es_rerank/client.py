@@ -28,7 +28,7 @@ from .retrievers.execution.served import Embedders, Rerankers
 from .retrievers.execution.unread import as_bytes, whole
 from .retrievers.grammar.parameters import split_parameters
 from .retrievers.grammar.tree import FirstStage, Query
-from .retrievers.response.client_answers import answer_to, client_error, ignored_by, strict
+from .retrievers.response.client_answers import answer_to, client_error, ignored_by, strict, whole_characters
 
 _CREDENTIALS = frozenset({"api_key", "basic_auth", "bearer_auth"})
 
@@ -91,6 +91,7 @@ class RerankClient(Elasticsearch):
         )
         return other
 
+    @whole_characters
     def search(
         self,
         *,
@@ -115,6 +116,7 @@ class RerankClient(Elasticsearch):
         except (EsRerankError, ApiError) as error:
             return answer_to(error, self._client)
 
+    @whole_characters
     def msearch(
         self,
         *,
@@ -185,6 +187,7 @@ class RerankClient(Elasticsearch):
         except ConnectionTimeout as error:
             return late(error)
 
+    @whole_characters
     def rerank(
         self,
         query: str,
@@ -261,6 +264,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         )
         return other
 
+    @whole_characters
     async def search(
         self,
         *,
@@ -279,6 +283,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         except (EsRerankError, ApiError) as error:
             return answer_to(error, self._client)
 
+    @whole_characters
     async def msearch(
         self,
         *,
@@ -360,6 +365,7 @@ class AsyncRerankClient(AsyncElasticsearch):
         except ConnectionTimeout as error:
             return late(error)
 
+    @whole_characters
     async def rerank(
         self,
         query: str,

@@ -93,7 +93,7 @@ def test_the_addresses_of_litellms_embeddings_are_those_that_its_test_gives() ->
         if isinstance(each, ast.Assign) and getattr(each.targets[0], "id", "") == "EMBEDDERS"
     )
     (sentence,) = re.findall(r"For embeddings, (.*?): LiteLLM", PAGE, re.DOTALL)
-    told = {}
+    told: dict[str, str] = {}
     for part in re.split(r"`,\s(?:and\s)?(?=`\w+/`\sneeds)", sentence):
         (end,) = re.findall(rf"{_ADDRESS}([^`]*)", part)
         told |= dict.fromkeys(re.findall(r"`(\w+)/`", part), end)

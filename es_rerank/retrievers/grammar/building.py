@@ -64,6 +64,10 @@ def _in_elastic_words(
     names = [field.alias or name for name, field in model.model_fields.items()]
     errors = {}
     for fault in faults:
+        if not fault["loc"]:  # a key that is no text, or holds half a surrogate pair
+            key = next(key for key in content if key not in names)
+            errors[key] = unknown_field(kind, str(key), names, path)
+            continue
         key = str(fault["loc"][0])
         if fault["type"] == "extra_forbidden":
             errors[key] = unknown_field(kind, key, names, path)

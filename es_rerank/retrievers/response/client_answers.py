@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
-from typing import Any, TypeVar, cast
+import inspect
+import json
+from collections.abc import Callable, Collection
+from typing import Any, ParamSpec, TypeVar, cast
 
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
-from ...errors import EsRerankError, error_body, outcome_of
+from ...errors import EsRerankError, RequestError, error_body, outcome_of
 
 
 def response(body: dict[str, Any], took_ms: int, warning: str | None = None) -> ObjectApiResponse[Any]:
@@ -47,6 +49,47 @@ def answer_to(
     if raised is error:
         raise error
     raise raised from error
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def whole_characters(method: Callable[P, T]) -> Callable[P, T]:
+    """Make a method of a client, blocking or not, refuse half a surrogate pair as the sidecar does.
+
+    Such a text cannot be sent in an address or written as UTF-8. The method then answers with RequestError,
+    as ``answer_to`` does. An error of that kind that is not due to the arguments is raised unchanged.
+    """
+
+    def answer(error: UnicodeEncodeError, client: Any, given: Any) -> Any:  # noqa: ANN401 any arguments
+        try:
+            json.dumps(given, ensure_ascii=False, default=str, skipkeys=True).encode()
+        except UnicodeEncodeError:
+            fault = RequestError(
+                "the request holds half a surrogate pair such as \\ud800; send whole characters"
+            )
+            fault.__cause__ = error
+            return answer_to(fault, client)
+        raise error
+
+    if inspect.iscoroutinefunction(method):
+
+        async def awaited(client: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 those of the method
+            try:
+                return await method(client, *given, **named)
+            except UnicodeEncodeError as error:
+                return answer(error, client, (given, named))
+
+        return cast("Callable[P, T]", functools.wraps(method)(awaited))
+
+    def called(client: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 those of the method
+        try:
+            return method(client, *given, **named)
+        except UnicodeEncodeError as error:
+            return answer(error, client, (given, named))
+
+    return cast("Callable[P, T]", functools.wraps(method)(called))
 
 
 def _meta(status: int, seconds: float = 0.0, warning: str | None = None) -> ApiResponseMeta:
