@@ -34,8 +34,8 @@ _WORTH = 0.5
 """A call that may be done in part is admitted if at least this share of what would fit alone still fits."""
 
 _TRIED = 10
-"""An idle pool begins each tenth call that seems hopeless, if nothing else ran: the machine may have become
-faster, and what is always refused corrects no estimate."""
+"""An idle pool begins each tenth call that seems hopeless: the machine may have become faster, and what is
+always refused corrects no estimate."""
 
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""
@@ -160,7 +160,6 @@ class Schedule:
         second stage to ``continue_with``; until then the call counts as running.
         """
         call = taken.call
-        self._hopeless_calls = 0
         call.work.rate.learn(taken.length, seconds)
         if call.work.counts:
             self._tokens += taken.length

@@ -375,6 +375,14 @@ An index may have the name of another path above, such as `info`
 A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
     tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
     tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
+tokenised, also by an idle sidecar.
+    tests/unit/test_admitted_as_one.py::test_an_idle_sidecar_reads_nothing_of_what_would_be_late
+Its queries and the parts of its long texts are admitted as one.
+    tests/unit/test_admitted_as_one.py::
+        test_what_is_in_time_is_answered_though_its_parts_fill_the_deadline
+an idle sidecar tries each tenth such request all the same
+    tests/unit/test_admitted_as_one.py::
+        test_each_tenth_is_begun_so_that_a_wrong_estimate_does_not_stay
 What is admitted ends in time, and callers share the models fairly.
     tests/unit/test_schedule.py::test_an_overloaded_pool_does_useful_work_only
     tests/unit/test_schedule.py::test_wrong_estimates_cost_little
@@ -1203,12 +1211,12 @@ serves the same tools over HTTP (streamable HTTP)
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 Keys, TLS and limits of connections are those of the sidecar
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
-    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
+    tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
 All callers read with the server's own credentials for Elasticsearch. So beyond this machine
     tests/unit/test_mcp_tools.py::test_a_wrong_option_is_one_sentence
 On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
-    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
+    tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
 
 # Prompts
 
