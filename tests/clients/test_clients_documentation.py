@@ -20,6 +20,8 @@ from client_environments import CLIENTS, ROOT, answer_of
 from client_table import rows
 from elasticsearch import Elasticsearch
 
+from es_rerank.sidecar.access.keys import Keys
+
 PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 
 _ADDRESS = "http://localhost:8080"
@@ -194,3 +196,39 @@ def test_each_link_of_the_page_is_one_of_its_headings() -> None:
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
     assert links
     assert set(links) <= headings
+
+
+def test_what_an_example_needs_is_what_is_tried() -> None:
+    """Each package that the page installs is one that the tests run."""
+    tried = {
+        name for file in (CLIENTS / "environments").glob("*.in") for name in file.read_text("utf-8").split()
+    } | {"elasticsearch"}
+    of_python = {name for line in re.findall(r"`pip install ([^`]+)`", PAGE) for name in line.split()}
+    assert len(of_python) >= 12
+    assert of_python <= tried
+    of_node = {name for line in re.findall(r"`npm install ([^`]+)`", PAGE) for name in line.split()}
+    package = json.loads((CLIENTS / "ai_sdk" / "package.json").read_text(encoding="utf-8"))
+    assert of_node <= set(package["dependencies"])
+    for block in BLOCKS:
+        imported = re.findall(r"^from (\w+)|^import (\w+)$", block.code, re.MULTILINE)
+        for name in {first or second for first, second in imported} - {"sys"}:
+            assert any(name.partition("_")[0] in each for each in of_python), name
+
+
+def test_the_commands_that_install_and_start_the_sidecar_are_there() -> None:
+    install, start = re.findall(r"^(?:python3|\.venv/bin/es-rerank).*", PAGE, re.MULTILINE)[:2]
+    assert install.endswith(".venv/bin/uv run es-rerank --version")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert install.partition(" run ")[0] in readme
+    assert start.startswith(".venv/bin/es-rerank serve ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="umask is that of POSIX")
+def test_the_command_for_a_file_of_keys_makes_one_that_only_its_owner_reads(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^\(umask 077 .*\)$", PAGE, re.MULTILINE)
+    command = command.replace("es-rerank", f"{sys.executable} -m es_rerank")
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    made = tmp_path / "keys.toml"
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert Keys(file=made).warnings() == []
+    assert "The key is esr_" in done.stderr

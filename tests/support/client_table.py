@@ -13,6 +13,9 @@ from client_environments import CLIENTS, ROOT, version
 F = TypeVar("F", bound=Callable[..., object])
 
 GOLDEN = "golden request"
+_AI_SDK = "Vercel AI SDK"
+"""How the names of the clients begin that are plugins of the package ``ai``."""
+
 _FILES = ("pom.xml", "package.json", "pyproject.toml")
 
 
@@ -77,7 +80,10 @@ def _row(test: str, decorator: ast.Call, names: Mapping[str, ast.expr]) -> Row:
     package, environment = told["package"], told["environment"]
     if told.get("golden"):
         return Row(told["name"], told["dialect"], environment, f"{GOLDEN}, from `{package}`", test)
-    return Row(told["name"], told["dialect"], _version(environment, package), f"`{package}`", test)
+    tried = f"`{package}`"
+    if told["name"].startswith(_AI_SDK):
+        tried += f" with `ai` {_version(environment, 'ai')}"
+    return Row(told["name"], told["dialect"], _version(environment, package), tried, test)
 
 
 def _version(environment: str, package: str) -> str:
