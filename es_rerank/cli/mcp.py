@@ -73,7 +73,11 @@ def mcp(
     filter_: FiltersOption = None,
     show: Annotated[
         list[str] | None,
-        typer.Option(help="Further field of each hit that search returns, such as url.", show_default=False),
+        typer.Option(
+            help="Further field of each hit that search returns, such as metadata.url of what es-rerank "
+            "ingest has indexed.",
+            show_default=False,
+        ),
     ] = None,
     passages: Annotated[int, typer.Option(min=1, max=MOST_WINDOW, help="Most passages of ask.")] = 10,
     tokens: Annotated[
@@ -229,15 +233,18 @@ def _serve(
 def _serve_http(
     server: Server, close: Close, place: tuple[str, int], names: list[str], settings: Settings, served: str
 ) -> None:
+    from ..mcp_server.callers import named_place
     from ..mcp_server.http import PATH, Serving, create_app
     from ..sidecar.access.keys import Keys, ignore_sighup
     from ..sidecar.life import Drain
     from ..sidecar.life import Server as WebServer
-    from ..sidecar.observation.log import configure_log
+    from ..sidecar.observation.log import STREAM, configure_log
+    from ..sidecar.observation.request_log import RequestLog
     from ..sidecar.server.listener import most_connections
     from ..sidecar.server.progress import ConnectionLimits
     from .listening import is_loopback, listen, shown_address, tls_of
 
+    places = [named_place(name) for name in names]
     tls = tls_of(settings)
     keys = Keys(settings.api_key_hashes, settings.api_keys_file)
     listener = listen(*place)
@@ -262,7 +269,8 @@ def _serve_http(
     )
     address = shown_address(listener, encrypted=tls is not None)
     stderr.print(f"{served} on {address}{PATH}", markup=False, highlight=False, soft_wrap=True)
-    app = create_app(server, close, keys, on_loopback=on_loopback, names=names)
+    sinks = (RequestLog(STREAM, settings.log_format),) if settings.log_requests else ()
+    app = create_app(server, close, keys, on_loopback=on_loopback, places=places, sinks=sinks)
     WebServer(app, Serving(), limits, Drain(0.0, settings.drain_ms / 1000), tls).run([listener], last=True)
 
 

@@ -8,30 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp.server import Server
-from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
-from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.applications import Starlette
-from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from ..errors import EsRerankError
 from ..sidecar.access.keys import Keys, read_again_on_sighup
+from ..sidecar.observation.observed import Observed, Sink
 from ..sidecar.server.connections import Connections
+from .callers import Admitted, Place, refused
+from .calls import Cancellable
 
 PATH = "/mcp"
 """The path of the endpoint."""
 
 _MOST_BYTES = 1 << 20
 """Largest body in bytes. A query has at most 65,536 characters, of at most 12 bytes each in JSON."""
-
-_MOST_SESSIONS = 1_000
-"""Most sessions of callers at a time."""
-
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-"""The names by which this machine reaches itself."""
 
 
 @dataclass
@@ -49,25 +46,21 @@ def create_app(
     keys: Keys,
     *,
     on_loopback: bool,
-    names: Sequence[str] = (),
+    places: Sequence[Place] = (),
+    sinks: tuple[Sink, ...] = (),
 ) -> Starlette:
     """Return the ASGI application of the server. ``close`` is called at its end.
 
     ``keys``: if there are some, each request needs one. ``on_loopback``: whether the application listens on
-    an address of this machine only. Then ``Host`` and ``Origin`` must name it, or one of ``names``, so that
+    an address of this machine only. Then ``Host`` and ``Origin`` must name it, or one of ``places``, so that
     no page in a browser reaches it by DNS rebinding. Beyond this machine they are checked only if there are
-    ``names``: there every request needs a key, which no page knows.
+    ``places``: there every request needs a key, which no page knows. ``sinks`` get the record of each
+    request.
+
+    Each request stands alone. The server has no sessions, which callers could use up, and needs none.
     """
-    manager = StreamableHTTPSessionManager(
-        server,
-        security_settings=_expected(on_loopback=on_loopback, names=names),
-        max_request_body_size=_MOST_BYTES,
-        max_sessions=_MOST_SESSIONS,
-    )
-    endpoint: ASGIApp = StreamableHTTPASGIApp(manager)
-    if keys.asked:
-        required = RequireAuthMiddleware(endpoint, [])
-        endpoint = AuthenticationMiddleware(required, backend=BearerAuthBackend(_Verifier(keys)))
+    manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=_MOST_BYTES)
+    endpoint = RequestBodyLimitMiddleware(Cancellable(StreamableHTTPASGIApp(manager)), _MOST_BYTES)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -79,32 +72,22 @@ def create_app(
             await close()
 
     # A GET would wait for messages that this server never sends, and hold up its end.
-    return Starlette(routes=[Route(PATH, endpoint, methods=["POST", "DELETE"])], lifespan=lifespan)
-
-
-class _Verifier:
-    """Finds the key that a request holds. A session belongs to the key that began it."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what is known about a key, None if it is wrong or has expired."""
-        key = self._keys.find(token.strip().encode("latin-1"))  # the bytes that came
-        if key is None or key.expired:
-            return None
-        return AccessToken(token=token, client_id=key.name, scopes=[])
-
-
-def _expected(*, on_loopback: bool, names: Sequence[str]) -> TransportSecuritySettings:
-    hosts = [*(_LOOPBACK if on_loopback else ()), *names]
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection=bool(hosts),
-        allowed_hosts=[pattern for host in hosts for pattern in (host, f"{host}:*")],
-        allowed_origins=[
-            pattern
-            for host in hosts
-            for scheme in ("http", "https")
-            for pattern in (f"{scheme}://{host}", f"{scheme}://{host}:*")
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=["POST"]) for path in (PATH, f"{PATH}/")],
+        middleware=[
+            Middleware(Observed, sinks=sinks),
+            Middleware(Admitted, keys=keys, places=places, on_loopback=on_loopback),
         ],
+        exception_handlers={HTTPException: _not_served},
+        lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a redirect would repeat the caller's Host
+    return app
+
+
+async def _not_served(_: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    said = f"nothing is served at this path; MCP is served at {PATH}"
+    if status == 405:
+        said = "this server has no sessions and sends nothing unasked; send each call as a POST"
+    return refused(status, said, getattr(error, "headers", None))

@@ -56,6 +56,11 @@ The first command installs everything and starts its own Elasticsearch.
     tests/node/test_archive_node.py::test_a_machine_without_docker_starts_elastics_archive_with_the_plugin
 It indexes a packaged collection, searches it with and without reranking, and prints a table.
     tests/node/test_demo.py::test_the_demo_shows_before_and_after_and_what_it_is_worth
+With `es-rerank --version` at its end, the first command only installs.
+    tests/clients/test_clients_documentation.py::
+        test_the_commands_that_install_and_start_the_sidecar_are_there
+From then on, the command is `.venv/bin/es-rerank`.
+    tests/unit/test_startup.py::test_the_command_is_beside_the_interpreter
 What not everybody needs is an extra.
     tests/unit/test_extras.py::test_every_missing_extra_is_told_by_one_piece
     tests/unit/test_extras.py::test_pip_takes_the_command_of_this_installation
@@ -314,7 +319,7 @@ Images, sounds and videos are refused; beside a text they are named in this head
     tests/unit/test_dialects.py::test_an_image_beside_a_text_is_named
 `usage` counts the tokens that models of the sidecar read for the request.
     tests/unit/test_rerank_paths.py::test_usage_counts_the_tokens_that_the_model_read
-A text that is longer than the model's window is read in parts, at most ten
+A text that is longer than the model reads is read in parts, at most ten
     tests/unit/test_rerank_paths.py::test_a_long_text_is_read_in_parts_unless_it_is_to_be_cut
     tests/unit/test_rerank_paths.py::test_a_text_that_may_not_be_cut_and_is_cut_nevertheless_is_refused
     tests/unit/test_dialects.py::test_how_much_of_a_long_text_is_read
@@ -322,7 +327,7 @@ Texts to embed are passages, unless the request says that they are queries:
     tests/unit/test_vector_formats.py::test_the_words_of_every_service_tell_queries_from_passages
 A model that is not served is answered by the default embedder.
     tests/unit/test_vector_formats.py::test_a_model_is_chosen_by_name_and_an_unknown_one_is_answered_by_the_default
-`x-rerank-model` names the model that answered, and `x-rerank-ignored` the keys that have no effect.
+`x-rerank-model` names the model that answered, and `x-rerank-ignored` the parameters that have no effect.
     tests/unit/test_vector_formats.py::test_leaving_out_or_adding_keys_never_changes_the_format
 Ids of tokens, other `dimensions` than the model's, and types other than float32 are refused.
     tests/unit/test_vector_formats.py::test_what_is_no_text_is_refused_in_the_format_of_the_path
@@ -482,6 +487,8 @@ The log has one line for each request
     tests/unit/test_request_log.py::test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
     tests/unit/test_request_log.py::test_a_wrong_address_is_logged_by_its_known_words
     tests/unit/test_request_log.py::test_health_checks_are_logged_when_they_fail_only
+`ready: the models are loaded` says that the first requests can come.
+    tests/unit/test_log_words.py::test_the_log_says_when_the_models_are_loaded
     tests/unit/test_request_log.py::test_a_reader_that_does_not_read_holds_nothing_up
     tests/node/test_metrics.py::
         test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
@@ -784,7 +791,7 @@ Run it again after a change or an interruption: it skips what is indexed already
     tests/node/test_ingest.py::test_an_ingest_that_was_killed_goes_on_where_it_stopped
 A document that is refused is written to a rejects file with the reason; correct it there and ingest the
     tests/node/test_ingest_rejects.py::test_a_refused_document_is_reported_and_replayed_once_mended
-*Metadata* are every key beside `_id`, `title` and `text`.
+*Metadata* are every field beside `_id`, `title` and `text`.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_metadata_filters_by_its_type
 No value of them refuses its document, except a number of more than 1,000 digits
@@ -841,7 +848,7 @@ You do not index anything again. Name the fields to read, the title first
 The reranker reads the title before each text.
     tests/node/test_readme.py::test_the_example_of_an_own_index_reads_the_title
     tests/node/test_search.py::test_title_and_text_are_read_together
-A title that leaves a text no room in the model's window is cut, not the text; `truncated` counts it.
+A title that leaves a text no room in what the model reads is cut, not the text; `truncated` counts it.
     tests/unit/test_long_texts.py::test_a_long_title_pushes_no_passage_out_of_the_window
 --query-vector @vector.json
     tests/node/test_cli.py::test_the_command_searches_an_index_of_ones_own
@@ -1207,6 +1214,7 @@ An error is a sentence that the host's model can read.
 A call that the host cancels ends its work in Elasticsearch and in the models.
     tests/node/test_mcp_calls.py::test_a_call_that_is_cancelled_ends_its_work
     tests/node/test_mcp_processes.py::test_a_call_that_is_cancelled_over_http_ends_its_request
+    tests/unit/test_mcp_http.py::test_only_its_own_caller_cancels_a_call
 serves the same tools over HTTP (streamable HTTP)
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 Keys, TLS and limits of connections are those of the sidecar
@@ -1215,6 +1223,8 @@ Keys, TLS and limits of connections are those of the sidecar
 All callers read with the server's own credentials for Elasticsearch. So beyond this machine
     tests/unit/test_mcp_tools.py::test_a_wrong_option_is_one_sentence
 On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
+    tests/unit/test_mcp_http.py::test_host_is_read_and_compared_as_a_name
+    tests/unit/test_mcp_http.py::test_origin_is_parsed_and_no_prefix_of_it_is_enough
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
     tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
 
@@ -1415,7 +1425,7 @@ MODEL scores the best three tenths of them (at least ten).
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
 The others follow behind them, in the order of FIRST |
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
-A `remote:` reranker asks for raw logits where the format has a key for them
+A `remote:` reranker asks for raw logits where the format has a parameter for them
     tests/unit/test_remote.py::test_raw_scores_are_asked_for
     tests/unit/test_remote_dialects.py::test_a_service_whose_dialect_is_named_is_asked_in_it
 decide once, before the first scores: their scores are probabilities if both are from 0 to 1, else logits.

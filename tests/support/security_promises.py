@@ -24,7 +24,7 @@ a key of the sidecar, from Elasticsearch's keystore |
 read the indices of its `--index` with its own credentials, and nothing else
     tests/unit/test_mcp_tools.py::test_an_index_that_is_not_served_is_refused
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
-    tests/node/test_mcp_processes.py::test_a_key_that_is_not_right_gets_no_session_of_another
+    tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
 figures without texts, queries or names of indices
     tests/unit/test_observed.py::test_metrics_and_status_ask_for_their_own_keys
 whether the sidecar works, and its API | nobody |
