@@ -51,6 +51,14 @@ INSTRUCTIONS = (
 )
 
 
+_MORE = 256
+"""A text has clearly too many tokens if it has twice the budget and this many more."""
+_CHARACTERS = 4
+"""So many characters of a text for each token are counted first."""
+_WORD = 1_000
+"""A word is shorter than this; what is longer has no words."""
+
+
 class Message(TypedDict):
     """One message of a chat, in the form of OpenAI's chat completions."""
 
@@ -111,7 +119,7 @@ def assemble_prompt(
         replace(passage, text=well_formed(passage.text), context=well_formed(passage.context))
         for passage in passages
     ]
-    taken, left_out = select(readable, lambda chosen: count(frame.text(chosen)) <= budget, most=most)
+    taken, left_out = select(readable, lambda chosen: _fits(frame.text(chosen), count, budget), most=most)
     if not taken and any(left.reason == "budget" for left in left_out):
         raise RequestError(
             f"a budget of {budget} tokens has no room for a passage beside instructions and question, "
@@ -126,6 +134,29 @@ def assemble_prompt(
         count(frame.text(chosen)),
         budget,
     )
+
+
+def _fits(text: str, count: Callable[[str], int], budget: int) -> bool:
+    """Return whether a text has at most ``budget`` tokens.
+
+    Of a long text, only beginnings are counted until one has clearly more than that: documents of some MB
+    would take seconds each. A beginning ends between words, where it has no more tokens than the whole text.
+    ``_MORE`` leaves room for tokenizers that read the last word of a beginning in more tokens.
+    """
+    clearly = 2 * budget + _MORE
+    length = _CHARACTERS * clearly
+    while length < len(text):
+        beginning = text[: _end_between_words(text, length)]
+        if count(beginning) > clearly:
+            return False
+        length *= 2
+    return count(text) <= budget
+
+
+def _end_between_words(text: str, length: int) -> int:
+    """Return the last place up to ``length`` before white space, ``length`` if none is near."""
+    near = range(length, max(0, length - _WORD), -1)
+    return next((place for place in near if text[place].isspace()), length)
 
 
 def token_count(tokenizer: Tokenizer) -> Callable[[str], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from .strategies import sentences, words_of
@@ -174,7 +175,7 @@ def _with_new(entries: Sequence[_Entry], new: _Entry) -> list[_Entry]:
         if joined is not None:
             whole = joined
             overlapping.append(entry)
-    words = " ".join(whole.text.split())
+    words = " ".join(whole.text.split()) if overlapping else new.words
     contained = [
         entry
         for entry in entries
@@ -248,7 +249,8 @@ def _good_ends(text: str, longest: int) -> list[int]:
     The best end is after a sentence, the second best between words, the last one is ``longest`` itself.
     """
     second_half = range(longest // 2 + 1, longest + 1)
-    after_sentences = [start + len(text[start:end].rstrip()) for start, end in sentences(text, 0, len(text))]
+    begun = takewhile(lambda sentence: sentence[0] < longest, sentences(text, 0, len(text)))
+    after_sentences = [start + len(text[start:end].rstrip()) for start, end in begun]
     sentence = max((end for end in after_sentences if end in second_half), default=0)
     word = max((end for end in second_half if text[end : end + 1].isspace()), default=0)
     return [end for end in (sentence, word, longest) if end]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_cross_encoder, tiny_tokenizer
 
@@ -356,6 +356,48 @@ def test_offsets_that_are_not_the_texts_do_not_survive_a_cut() -> None:
     empty = len(assembled([of("x")]).text) - 1
     prompt = assembled([RankedPassage("articles", "d", DOCUMENTS[0], 7, 10)], empty + 50)
     assert (prompt.passages[0].passage.start, prompt.passages[0].passage.end) == (0, 0)
+
+
+@st.composite
+def long_texts(draw: st.DrawFn) -> str:
+    """A text much longer than a small budget: words, scripts without spaces, an endless word, white space."""
+    parts = st.sampled_from(["It rained. ", "天下雨了。", "x", "ß\u0301 ", " \n\t ", "a-b_c,", "\u2028", "…"])
+    return "".join(
+        part * draw(st.integers(1, 4_000)) for part in draw(st.lists(parts, min_size=1, max_size=4))
+    )
+
+
+@given(st.lists(long_texts(), min_size=1, max_size=3), counts, orders, st.integers(70, 130))
+@settings(max_examples=60)
+def test_long_texts_give_the_prompt_that_counting_them_whole_gives(
+    texts: list[str], name: str, order: Any, budget: int
+) -> None:
+    def made() -> Prompt | str:
+        try:
+            passages = [of(text, str(place)) for place, text in enumerate(texts)]
+            return assemble_prompt(
+                QUESTION, passages, count=COUNTS[name], budget=budget, order=order, instructions="Answer."
+            )
+        except RequestError as error:
+            return error.message
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("es_rerank.text.prompt._fits", lambda text, count, most: count(text) <= most)
+        whole = made()
+    assert made() == whole
+
+
+def test_of_long_texts_only_beginnings_are_counted() -> None:
+    counted = 0
+
+    def count(text: str) -> int:
+        nonlocal counted
+        counted += len(text)
+        return len(text.split())
+
+    passages = [of(f"word{place} " * 50_000, str(place)) for place in range(20)]
+    assert assemble_prompt(QUESTION, passages, count=count, budget=500).passages[0].cut
+    assert counted < sum(len(passage.text) for passage in passages) / 10
 
 
 def test_a_budget_without_room_names_both_numbers() -> None:
