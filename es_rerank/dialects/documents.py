@@ -54,21 +54,25 @@ def text_of(value: Any, where: str, fields: Sequence[str] | None = None) -> str:
 
     An object's text is what its ``fields`` hold, one line ``name: value`` for each of them that it has.
     Without ``fields`` it is its ``text`` or ``content``. Of an object that has neither, it is a line for each
-    key, except those of images, sounds and videos.
-    Raises RequestError for anything else, also for an object without one of the ``fields``, and for images,
-    sounds and videos where a text is left out or missing.
+    key, except those of images, sounds and videos. A null is the same as no value.
+    Raises RequestError for anything else, also for an object without one of the ``fields``, or whose ``text``
+    or ``content`` is no text, and for images, sounds and videos where a text is left out or missing.
     """
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
+        value = {name: part for name, part in value.items() if part is not None}
         keys = [name for name in value if name not in _NOT_TEXT] if fields is None else fields
         named = {name: value[name] for name in keys if name in value}
         if fields is None:
             if _is_no_text(value):
                 raise RequestError(f"[{where}] holds an image, a sound or a video; only texts are read")
-            for key in _TEXT_KEYS:
-                if key in value and (found := _content(value[key])) is not None:
+            given = [key for key in _TEXT_KEYS if key in value]
+            for key in given:
+                if (found := _content(value[key])) is not None:
                     return found
+            if given:
+                raise RequestError(f"[{where}.{given[0]}] must be a text")
         if named:
             return "\n".join(f"{name}: {_written(part)}" for name, part in named.items())
     raise RequestError(f"[{where}] must be a text, or an object with a text")

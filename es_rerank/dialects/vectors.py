@@ -189,7 +189,8 @@ def _text(entry: Any, key: str, place: int) -> str:  # noqa: ANN401 any JSON val
     """Return a text, or the text of an object of Jina's or Cohere's API."""
     if isinstance(entry, str):
         return entry
-    part = entry.get("text", entry.get("content")) if isinstance(entry, Mapping) else None
+    given = [entry.get(each) for each in ("text", "content")] if isinstance(entry, Mapping) else []
+    part = next((each for each in given if each is not None), None)
     if isinstance(part, list):
         parts: list[Any] = [each.get("text") if isinstance(each, Mapping) else each for each in part]
         part = "\n".join(parts) if parts and all(isinstance(each, str) for each in parts) else None

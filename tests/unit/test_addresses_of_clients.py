@@ -169,6 +169,8 @@ async def test_an_image_beside_a_text_to_embed_is_named(caller: httpx.AsyncClien
     body = {"input": [{"text": "a", "image": "http://x"}]}
     answer = await caller.post("/v1/embeddings", json=body)
     assert (answer.status_code, answer.headers["x-rerank-ignored"]) == (200, "input.image")
+    answer = await caller.post("/v1/embeddings", json={"input": [{"text": None, "content": "a"}]})
+    assert answer.status_code == 200  # a null is the same as no value
 
 
 @pytest.mark.parametrize(

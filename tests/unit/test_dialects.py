@@ -185,6 +185,9 @@ def test_each_path_has_one_format_of_its_own() -> None:
         ({"text": "a", "title": "t"}, ["title", "text"], "title: t\ntext: a"),
         ({"text": "a", "title": "t"}, ["title", "none"], "title: t"),
         ({"content": "a"}, None, "a"),
+        ({"text": None, "content": "a"}, None, "a"),
+        ({"text": None, "title": "t", "year": None}, None, "title: t"),
+        ({"text": "a", "title": None}, ["title", "text"], "text: a"),
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, None, "a\nb"),
         ({"title": "t", "year": 1666, "tags": ["ä"]}, None, 'title: t\nyear: 1666\ntags: ["ä"]'),
         ({"title": "t", "image": "http://x"}, None, "title: t"),
@@ -203,12 +206,19 @@ def test_a_document_is_a_text_or_an_object(document: Any, fields: list[str] | No
         ([], None),
         ({}, None),
         ({"text": "a"}, ["other"]),
+        ({"text": "a", "other": None}, ["other"]),
+        ({"text": None}, None),
+        ({"content": None}, None),
+        ({"text": 5}, None),
+        ({"text": True, "title": "t"}, None),
+        ({"content": {"text": "a"}}, None),
+        ({"text": None, "image": "http://x"}, None),
         (["a"], None),
         (True, None),
     ],
 )
 def test_what_holds_no_text_is_refused_with_its_place(document: Any, fields: list[str] | None) -> None:
-    with pytest.raises(RequestError, match=r"\[documents\.3\]"):
+    with pytest.raises(RequestError, match=r"\[documents\.3[.\]]"):
         text_of(document, "documents.3", fields)
 
 
