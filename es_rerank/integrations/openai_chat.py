@@ -14,6 +14,7 @@ from httpx import HTTPError
 from pydantic import SecretStr
 
 from ..addresses import masked
+from ..bounded_answers import HEADERS, Bound, bounded, bounded_async
 from ..errors import GenerationError, SettingsError
 from ..extras import missing_extra
 from ..forks import in_every_child
@@ -21,7 +22,16 @@ from ..text.pairs import well_formed
 from ..text.prompt import Message
 
 try:
-    from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, Omit, OpenAI
+    from openai import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        AsyncOpenAI,
+        DefaultAsyncHttpxClient,
+        DefaultHttpxClient,
+        Omit,
+        OpenAI,
+    )
     from openai.types.chat import (
         ChatCompletionChunk,
         ChatCompletionMessageParam,
@@ -33,6 +43,10 @@ except ModuleNotFoundError as error:
     raise missing_extra(_what, "llm") from error
 
 _KEY = "ES_RERANK_LLM_API_KEY"
+
+_BOUND = Bound(1 << 26, event=1 << 22)
+"""Most bytes of an answer: 128,000 tokens, of 400 bytes each as they are streamed, are 51 MB. An event has a
+few hundred bytes, a long list of models a million."""
 
 
 class Delta(NamedTuple):
@@ -91,7 +105,7 @@ class _Server:
                 f"{error.message}{self._remedy(status)}",
                 status=status,
             ) from error
-        except (APIError, ValueError) as error:
+        except (APIError, ValueError, RecursionError) as error:
             raise GenerationError(
                 f"{self.base_url}, asked for {what}, gave no answer in OpenAI's form: {_cause(error)}; "
                 "check the address (--llm)"
@@ -124,7 +138,8 @@ class ChatModel(_Server):
         in_every_child(self._disconnect)
 
     def _open(self) -> OpenAI:
-        return OpenAI(base_url=self.base_url, api_key=self._sdk_key)
+        http = DefaultHttpxClient(headers=HEADERS, event_hooks=bounded(lambda: _BOUND))
+        return OpenAI(base_url=self.base_url, api_key=self._sdk_key, http_client=http)
 
     def _disconnect(self) -> None:
         """Stop using the connections of the parent process. The next request opens new ones.
@@ -170,7 +185,7 @@ class ChatModel(_Server):
                     yield delta
             # For a line that is not JSON, the SDK raises a ValueError. Its versions 1 and 2 raise httpx's own
             # errors for a connection that breaks.
-            except (APIError, HTTPError, ValueError) as error:
+            except (APIError, HTTPError, ValueError, RecursionError) as error:
                 raise self._incomplete(characters, _cause(error)) from error
         if not finished:
             raise self._incomplete(characters, "the stream ended without a finish_reason")
@@ -198,7 +213,8 @@ class AsyncChatModel(_Server):
 
     def __init__(self, base_url: str, model: str | None = None, *, api_key: SecretStr | None = None) -> None:
         super().__init__(base_url, model, api_key=api_key)
-        self._client = AsyncOpenAI(base_url=base_url, api_key=self._sdk_key)
+        http = DefaultAsyncHttpxClient(headers=HEADERS, event_hooks=bounded_async(lambda: _BOUND))
+        self._client = AsyncOpenAI(base_url=base_url, api_key=self._sdk_key, http_client=http)
 
     async def named(self) -> str:
         """Return the name of the model on the server, as ``ChatModel.model`` does. Raises GenerationError."""
@@ -223,7 +239,8 @@ class AsyncChatModel(_Server):
                     finished |= delta.finish_reason is not None
                     characters += len(delta.text)
                     yield delta
-            except (APIError, HTTPError, ValueError) as error:  # those that the blocking client raises
+            # Those that the blocking client raises.
+            except (APIError, HTTPError, ValueError, RecursionError) as error:
                 raise self._incomplete(characters, _cause(error)) from error
         if not finished:
             raise self._incomplete(characters, "the stream ended without a finish_reason")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from ..addresses import has_credentials, masked, masked_in
+from ..bounded_answers import HEADERS, Bound, bounded
 from ..errors import UnreachableError
 from ..retrievers.execution.product import foreign, is_foreign
 from .record import Distribution
@@ -23,6 +24,9 @@ _TOLERATED = frozenset({403, 405, 410})
 distribution does not have it, 410 if serverless does not. The node itself is healthy."""
 
 _INTERVAL_S = 0.2
+
+_BOUND = Bound(1 << 22)
+"""Most bytes of an answer: what a node says of itself has some 50,000."""
 
 
 class _ForeignError(Exception):
@@ -48,12 +52,17 @@ def probe(
     authorities to trust, None for the public ones. Raises UnreachableError when nothing answers at ``url``,
     when the server refuses the request, and when it is not an Elasticsearch.
     """
-    headers = {"Authorization": f"ApiKey {api_key}"} if api_key else {}
+    headers = HEADERS | ({"Authorization": f"ApiKey {api_key}"} if api_key else {})
     try:
         # Like the elasticsearch client, this ignores the proxies in the environment (trust_env=False).
         verify = ssl.create_default_context(cafile=ca_certs) if ca_certs else True
         with httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=verify
+            base_url=url,
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            verify=verify,
+            event_hooks=bounded(lambda: _BOUND),
         ) as http:
             health = _ask(http, "/_cluster/health")
             version, node_id = _identity(http)
@@ -61,7 +70,7 @@ def probe(
             distribution = _distribution(http)
     except _ForeignError as error:
         raise UnreachableError(foreign(masked(url)), url=masked(url)) from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
         raise UnreachableError(
             f"no Elasticsearch answers at {masked(url)} ({_cause(error, url)})",
             url=masked(url),

@@ -19,12 +19,13 @@ from pydantic import SecretStr
 
 from es_rerank.bounded_answers import ERROR_BYTES, Bound, LongAnswerError, _Meter, bounded, is_cut
 from es_rerank.dialects.asking import BY_NAME, SERVICES
-from es_rerank.errors import OverloadError, RemoteModelError, RemoteScoreError
+from es_rerank.errors import OverloadError, RemoteModelError, RemoteScoreError, UnreachableError
 from es_rerank.models.hosted import remote
 from es_rerank.models.hosted.answers import FEW_BYTES, most_bytes
 from es_rerank.models.hosted.cohere import CohereReranker
 from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.hosted.service_facts import facts_in
+from es_rerank.node.probe import probe
 
 QUERY, PASSAGES = "who signed the treaty", ["envoys signed", "bread rises", "tides"]
 BLANKS = b" " * 65_536
@@ -356,3 +357,22 @@ def test_a_wait_that_a_service_names_is_bounded_for_callers(said: str, told: int
 def test_what_a_service_says_of_itself_has_room_in_a_small_answer() -> None:
     assert most_bytes("", []) == FEW_BYTES
     assert BY_NAME["tei"].read([], []) == []
+
+
+# --- an address that is no Elasticsearch --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (
+            lambda to, _: to.without_end(b"", BLANKS, X_Elastic_Product="Elasticsearch"),
+            "over 4,194,304 bytes",
+        ),
+        (lambda to, _: to.reply(b"[" * 50_000, X_Elastic_Product="Elasticsearch"), "recursion"),
+    ],
+)
+def test_what_a_node_says_of_itself_is_bounded(plan: Plan, message: str) -> None:
+    with hostile(plan) as service, pytest.raises(UnreachableError, match=message):
+        probe(service.url)
+    assert service.sent < UNREAD

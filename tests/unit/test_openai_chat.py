@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hostile_services import MOST, Answering, bomb, hostile
 from language_model import language_model
 from pydantic import SecretStr
 
 from es_rerank.errors import GenerationError, SettingsError
-from es_rerank.integrations.openai_chat import ChatModel
+from es_rerank.integrations.openai_chat import AsyncChatModel, ChatModel
 from es_rerank.text.prompt import Message
 
 CHAT: list[Message] = [
@@ -113,3 +114,74 @@ def test_credentials_do_not_stand_in_the_address() -> None:
     with pytest.raises(SettingsError, match="ES_RERANK_LLM_API_KEY") as caught:
         ChatModel("http://me:hunter2@host/v1")
     assert "hunter2" not in caught.value.message
+
+
+# --- answers that are meant to do harm ----------------------------------------------------------------------
+
+
+BLANKS = b" " * 65_536
+
+
+def _streamed(to: Answering, first: bytes, piece: bytes) -> None:
+    to.without_end(first, piece, Content_Type="text/event-stream")
+
+
+HARM = pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (lambda to, _: _streamed(to, b"data: ", BLANKS), "an event of the answer has over 4,194,304 bytes"),
+        (lambda to, _: _streamed(to, b"", b"data: x\n" * 8_000), "an event of the answer has over 4,194,304"),
+        (
+            lambda to, _: to.reply(bomb(1 << 24), Content_Type="text/event-stream", Content_Encoding="gzip"),
+            "an event of the answer has over 4,194,304 bytes",
+        ),
+        (
+            lambda to, _: to.reply(b"data: " + b"[" * 50_000 + b"\n\n", Content_Type="text/event-stream"),
+            "recursion",
+        ),
+        (lambda to, _: to.without_end(b"", BLANKS, 400), "answered 400"),
+    ],
+    ids=["line", "event", "bomb", "levels", "error"],
+)
+
+
+@HARM
+def test_a_stream_without_end_is_not_held(plan: Any, message: str) -> None:
+    with (
+        hostile(plan) as service,
+        ChatModel(service.url, "parrot") as model,
+        pytest.raises(GenerationError, match=message),
+    ):
+        list(model.stream(CHAT))
+    assert service.sent < MOST
+
+
+@HARM
+async def test_a_stream_without_end_is_not_held_by_the_asynchronous_client(plan: Any, message: str) -> None:
+    with hostile(plan) as service:
+        model = AsyncChatModel(service.url, "parrot")
+        with pytest.raises(GenerationError, match=message):
+            _ = [delta async for delta in model.stream(CHAT)]
+        await model.close()
+    assert service.sent < MOST
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (lambda to, _: to.without_end(b"[", BLANKS), "its list of models, .* over 4,194,304 bytes"),
+        (
+            lambda to, _: to.reply(b"[" * 50_000, Content_Type="application/json"),
+            "no answer in OpenAI's form",
+        ),
+    ],
+    ids=["endless", "levels"],
+)
+def test_a_list_of_models_is_bounded(plan: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the SDK tries again
+    with (
+        hostile(plan) as service,
+        ChatModel(service.url) as model,
+        pytest.raises(GenerationError, match=message),
+    ):
+        list(model.stream(CHAT))
