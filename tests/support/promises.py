@@ -106,7 +106,7 @@ uses all 300 judged questions of the packaged part of SelQA `test` (6,135 senten
     tests/node/test_demo.py::test_with_the_bundled_models_reranking_is_worth_it
 Nothing of it was used for training.
     tests/unit/test_recipe.py::test_nothing_is_trained_on_that_is_kept_for_evaluation
-it combines the logit of the cross-encoder with the first-stage score
+it combines the logit of the cross-encoder, its number before it becomes a probability, with the first-stage score
     tests/unit/test_ranking.py::test_calibration_adds_the_first_stage_in_units_of_the_logits_spread
     tests/node/test_search.py::test_calibration_blends_the_first_stage_in
 `es-rerank down` stops the node that the demo started; with `--purge` it also removes the node's data.
@@ -156,9 +156,9 @@ The server must be Elasticsearch 9.1 or later in every case.
 listens on 127.0.0.1:8080
     tests/unit/test_surface.py::test_defaults_that_the_readme_names
     tests/node/test_readme.py::test_the_table_has_every_setting_of_the_plugin
-Send the searches of any Elasticsearch client to this address.
+Send the searches of any Elasticsearch client to this address: the sidecar is then a gateway before Elasticsearch.
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
-The sidecar's OpenAPI page is at `/_rerank/docs`
+Its OpenAPI page is at `/_rerank/docs`
     tests/node/test_sidecar.py::test_the_documentation_page_needs_no_network
 it shows each path with requests, answers and errors, and the tests send each of these requests
     tests/unit/test_openapi_page.py::test_every_path_that_is_served_is_on_the_page
@@ -487,12 +487,12 @@ The log has one line for each request
     tests/unit/test_request_log.py::test_the_name_of_a_key_is_in_the_log_and_hashes_tell_other_callers_apart
     tests/unit/test_request_log.py::test_a_wrong_address_is_logged_by_its_known_words
     tests/unit/test_request_log.py::test_health_checks_are_logged_when_they_fail_only
-`ready: the models are loaded` says that the first requests can come.
-    tests/unit/test_log_words.py::test_the_log_says_when_the_models_are_loaded
     tests/unit/test_request_log.py::test_a_reader_that_does_not_read_holds_nothing_up
     tests/node/test_metrics.py::
         test_neither_a_log_that_nobody_reads_nor_a_lost_collector_holds_up_a_request
     tests/unit/test_observed.py::test_server_timing_tells_the_stages_of_searches_and_rerank_calls_only
+The line `ready: the models are loaded` says that the first requests can come.
+    tests/unit/test_log_words.py::test_the_log_says_when_the_models_are_loaded
 lists the metrics, what each value of a label means, and the units of the times in the
     tests/unit/test_metric_values.py::test_the_page_of_metrics_is_that_of_the_code
     tests/unit/test_metric_values.py::test_each_value_of_a_label_has_its_meaning
@@ -811,7 +811,7 @@ text longer than 1,024 characters, the 951st field and later ones, and names tha
     tests/node/test_ingest_metadata.py::test_a_long_text_is_stored_and_reported
     tests/node/test_ingest_metadata.py::test_more_fields_than_an_index_takes_are_stored_and_reported
     tests/node/test_ingest_metadata.py::test_a_name_that_no_field_can_have_is_stored_and_reported
-a key of blanks alone is stored in `metadata_unindexed`
+a name of blanks alone is stored in `metadata_unindexed`
     tests/node/test_ingest_metadata.py::test_a_column_without_a_name_is_stored_beside_the_others
 The command says how many values this concerns, and of which fields.
     tests/node/test_ingest_metadata.py::

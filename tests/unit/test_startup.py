@@ -189,6 +189,12 @@ def test_a_name_that_no_command_has() -> None:
     assert "Did you mean 'search'" in done.stderr
 
 
+def test_the_command_is_beside_the_interpreter() -> None:
+    command = Path(sys.executable).with_name("es-rerank")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("es-rerank ")
+
+
 def test_the_version_is_that_of_the_distribution() -> None:
     done = _python(_main("--version"))
     assert (done.stdout, _end(done)["code"]) == (f"es-rerank {version('es-rerank')}\n", 0)
