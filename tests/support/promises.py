@@ -385,7 +385,9 @@ tokenised, also by an idle sidecar.
 Its queries and the parts of its long texts are admitted as one.
     tests/unit/test_admitted_as_one.py::
         test_what_is_in_time_is_answered_though_its_parts_fill_the_deadline
-an idle sidecar tries each tenth such request all the same
+Where the estimate may be wrong, an idle sidecar tries a request, and gives it up (429)
+    tests/unit/test_admitted_as_one.py::
+        test_what_an_idle_pool_tries_it_gives_up_when_its_runs_show_no_hope
     tests/unit/test_admitted_as_one.py::
         test_each_tenth_is_begun_so_that_a_wrong_estimate_does_not_stay
 What is admitted ends in time, and callers share the models fairly.
@@ -1217,9 +1219,10 @@ A call that the host cancels ends its work in Elasticsearch and in the models.
     tests/unit/test_mcp_http.py::test_only_its_own_caller_cancels_a_call
 serves the same tools over HTTP (streamable HTTP)
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
-Keys, TLS and limits of connections are those of the sidecar
+Keys, TLS, limits of connections and the log are those of the sidecar
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
     tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
+    tests/unit/test_mcp_http.py::test_each_request_has_a_record
 All callers read with the server's own credentials for Elasticsearch. So beyond this machine
     tests/unit/test_mcp_tools.py::test_a_wrong_option_is_one_sentence
 On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
@@ -1399,7 +1402,7 @@ Cohere's hosted models, by Cohere's own SDK
 Scores are Cohere's, 0..1. Cohere truncates passages at 4,096 tokens and does not say so
     tests/unit/test_cohere.py::test_scores_are_cohere_s_probabilities
     tests/unit/test_cohere.py::test_the_cut_of_documents_is_the_caller_s
-One trial finds its format: two short passages are sent before the first scores.
+One trial finds its format: a few requests, each with two short passages, are sent before the first scores.
     tests/unit/test_remote_dialects.py::test_a_service_is_found_by_one_trial
     tests/unit/test_remote_dialects.py::test_the_model_of_the_address_goes_into_the_body
 From a sidecar the scores are bit for bit those of its model, and its calibration is used
@@ -1410,6 +1413,10 @@ From a sidecar the scores are bit for bit those of its model, and its calibratio
 The format is one of `tei`, `results`, `cohere`, `jina`, `voyage`, `vllm`
     tests/unit/test_remote_dialects.py::test_a_service_whose_dialect_is_named_is_asked_in_it
     tests/unit/test_remote_dialects.py::test_the_readme_names_every_dialect
+`cohere`, `jina`, `voyage` and `nvidia` need `?model=NAME`.
+    tests/unit/test_remote_of_own_sidecar.py::test_dialects_that_need_a_model_are_those_of_the_readme
+A sidecar is named `tei`, or not at all: in other formats its calibration is not used
+    tests/unit/test_remote_of_own_sidecar.py::test_logits_are_those_of_the_model
 All candidates are scored by the exit head on that layer. The best half of them (at least ten) go on
     tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_early_exit.py::test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew
@@ -1447,6 +1454,13 @@ The trial says nothing about a service that is down, refuses the key or is overl
 A service that understands no format is tried again after 10 s.
     tests/unit/test_remote_trial.py::test_fifty_callers_of_a_page_of_html_send_one_trial
     tests/unit/test_remote_trial.py::test_a_service_that_understood_nothing_is_tried_again_later
+Until then the 502 has a `Retry-After`.
+    tests/unit/test_hostile_services.py::test_a_service_that_understands_nothing_says_when_it_is_asked_again
+After an answer that holds no scores, the two passages are sent once more.
+    tests/unit/test_hostile_services.py::test_another_service_is_found_by_the_call_after_its_first_answer
+    tests/unit/test_hostile_services.py::test_a_second_look_is_not_taken_at_every_call
+The format is kept until another one is found.
+    tests/unit/test_hostile_services.py::test_bad_answers_do_not_forget_a_dialect
 The log, `serve --check` and `/_rerank/status` show the format that was found, as `dialect`.
     tests/unit/test_remote_trial.py::test_fifty_callers_share_one_trial
     tests/unit/test_remote_of_own_sidecar.py::test_the_status_page_shows_the_dialect_of_a_service
@@ -1467,6 +1481,12 @@ When a service refuses a request or cannot be reached, the answer is a 502 with 
     tests/node/test_remote_sidecar.py::test_a_sidecar_s_refusals_are_repeated
     tests/unit/test_cohere.py::test_a_service_that_goes_on_failing_is_named
     tests/unit/test_remote_failures.py::test_nobody_at_the_address
+So it is when scores are missing or are no numbers.
+    tests/unit/test_hostile_services.py::test_scores_that_cannot_be_used_are_a_bad_gateway_in_each_format
+An answer is read only as far as scores, with their texts, can be long.
+    tests/unit/test_hostile_services.py::test_an_answer_without_end_is_not_read_to_its_end
+    tests/unit/test_hostile_services.py::test_a_bomb_of_gzip_is_not_inflated
+    tests/unit/test_hostile_services.py::test_the_texts_fit_into_an_answer
 Where failures are allowed, the answer is the first-stage order.
     tests/node/test_search.py::test_a_broken_reranker_leaves_the_first_stage_marked_where_allowed
 The extras `export`, `multilingual` and `train` need `transformers` 4
