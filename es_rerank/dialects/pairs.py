@@ -17,16 +17,16 @@ from .reading import OF_SCORES
 from .request import Asked, Scored
 from .results import usage
 
-_NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
+NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 """The names of the two sides in vLLM's versions."""
 
 
 def read(body: Mapping[str, Any]) -> Asked:
     """Return what a request asks for: one query for all texts, or one for each text. Raises RequestError."""
-    given = [names for names in _NAMES if all(body.get(name) is not None for name in names)]
-    others = {name for names in _NAMES for name in names}.difference(*given)
+    given = [names for names in NAMES if all(body.get(name) is not None for name in names)]
+    others = {name for names in NAMES for name in names}.difference(*given)
     if len(given) != 1 or any(body.get(name) is not None for name in others):
-        written = " or ".join(f"[{first}] and [{second}]" for first, second in _NAMES)
+        written = " or ".join(f"[{first}] and [{second}]" for first, second in NAMES)
         raise RequestError(f"the request must hold {written}, and only two of these keys")
     first, second = given[0]
     options = options_in(body, given[0], OF_SCORES)

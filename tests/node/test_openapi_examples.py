@@ -61,7 +61,8 @@ def test_an_example_is_answered_as_the_page_shows_it(
     if pit is not None and example.method != "delete":
         es.close_point_in_time(id=pit)
     status = checked(PAGE, example.operation, answer)
-    if example.path == "/" and es.options(ignore_status=405).perform_request("GET", "/").meta.status == 405:
+    root = example.path == "/" and example.method != "post"
+    if root and es.options(ignore_status=405).perform_request("GET", "/").meta.status == 405:
         assert answer.status_code == 405  # the distribution of Maven has no root page
         return
     assert status == "200", answer.text

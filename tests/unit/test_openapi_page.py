@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +14,15 @@ from jsonschema import Draft202012Validator
 from openapi_page import check, document, operations, sent
 
 from es_rerank.dialects.options import OPTIONS
+from es_rerank.dialects.pairs import NAMES
+from es_rerank.dialects.vectors import BY_PATH
 from es_rerank.retrievers.grammar.parameters import OF_QUERY_STRING, SEARCH_PARAMETERS
 from es_rerank.sidecar.app import create_app
 from es_rerank.sidecar.page import document as document_room
 from es_rerank.sidecar.page.answers import ANSWERS
 from es_rerank.sidecar.page.document import OPERATIONS
 from es_rerank.sidecar.page.keys import KEYS
+from es_rerank.sidecar.page.searches import PIT_ID
 from es_rerank.sidecar.routes import search
 from es_rerank.sidecar.service import Service
 
@@ -36,7 +40,6 @@ NOT_SHOWN = {
     *(("HEAD", f"/_rerank/{page}") for page in ("status", "metrics")),
     ("GET", "/_rerank/metrics"),
     ("GET", "/_inference/_all"),
-    ("POST", "/"),
     *(("GET", f"/_rerank/{page}") for page in ("docs", "docs/oauth2-redirect", "redoc")),
 }
 """What a description of another path names."""
@@ -180,6 +183,32 @@ def test_each_key_that_has_an_effect_is_described() -> None:
     told = {key for name in ("TeiRerankBody", "RerankBody") for key in schemas[name]["properties"]}
     assert set(OPTIONS) - {"activation"} == told - {"query", "texts", "documents"}
     assert "`activation`" in schemas["RerankBody"]["properties"]["use_activation"]["description"]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_pairs_have_any_of_their_names(names: tuple[str, str]) -> None:
+    first, second = names
+    body = {first: "q", second: ["a"]}
+    check(PAGE, {"$ref": "#/components/schemas/ScoreBody"}, body)
+    with pytest.raises(AssertionError, match="not valid"):
+        check(PAGE, {"$ref": "#/components/schemas/ScoreBody"}, {first: "q"})
+
+
+def test_cohere_takes_texts_or_inputs() -> None:
+    schema = {"$ref": "#/components/schemas/CohereEmbedBody"}
+    for body in ({"texts": ["a"]}, {"inputs": [{"content": [{"type": "text", "text": "a"}]}]}):
+        check(PAGE, schema, {"model": "m", **body})
+        assert BY_PATH["/v2/embed"].read(body).texts == ("a",)
+    with pytest.raises(AssertionError, match="not valid"):
+        check(PAGE, schema, {"model": "m"})
+
+
+def test_an_example_that_needs_another_says_so() -> None:
+    for _, _, operation in operations(PAGE):
+        asked = operation.get("requestBody", {}).get("content", {}).values()
+        if any(PIT_ID in json.dumps(entry["examples"]) for entry in asked):
+            assert "`POST /{index}/_pit`" in operation["description"]
+    assert "`POST /{index}/_pit`" in PAGE["info"]["description"]
 
 
 def test_no_example_is_left_without_a_request() -> None:

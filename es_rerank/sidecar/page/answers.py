@@ -17,6 +17,7 @@ ANSWERS = {
         ("createEmbeddings", "createEmbeddingsWithoutVersion", "createEmbeddingsForInfinity"), _VECTORS
     ),
     "embed": "A list of vectors, one for each text.",
+    "askWithoutPath": "A list of vectors, or the texts with their scores, best first.",
     **dict.fromkeys(("embedV1", "embedV2"), "One vector for each text, in Cohere's format."),
     "servedModels": "All served models.",
     "servedModelOfTask": "The one model with this task and name.",

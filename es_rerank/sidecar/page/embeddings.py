@@ -20,11 +20,19 @@ from .parts import (
     ref,
     text,
     whole,
+    with_one_of,
 )
+from .rerank import OF_TEI
 
 _TAG = "embeddings"
 _MODEL = "all-MiniLM-L6-v2"
 _TEXTS = either(listed(text(), minItems=1), text(), description="The texts: one, or a list of them.")
+_INPUTS = either(
+    listed(either(text(), {"type": "object"}), minItems=1),
+    text(),
+    description="The texts, in the name of Cohere's second version. An object has its text in `text`, or in "
+    "the parts of `content`.",
+)
 _PURPOSE = text(
     "Whether the texts are queries or passages. The words of all services are taken: `query`, "
     "`search_query`, "
@@ -95,8 +103,9 @@ SCHEMAS: dict[str, Schema] = {
         "`x-rerank-ignored`.",
     ),
     "TeiVectors": listed(VECTOR, "One vector for each text, in the order of the request."),
-    "CohereEmbedBody": opened(
-        {"texts": _TEXTS},
+    "CohereEmbedBody": with_one_of(
+        (("texts",), ("inputs",)),
+        {"texts": _TEXTS, "inputs": _INPUTS},
         {
             "model": _NAME,
             "input_type": _PURPOSE,
@@ -209,7 +218,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "embed",
         _TAG,
         "Turn texts into vectors, as text-embeddings-inference does",
-        f"Each vector has the length 1. `POST /` is another name of this path. {SHORTENED}",
+        f"Each vector has the length 1. {SHORTENED}",
         ref("TeiVectors"),
         (
             Example(
@@ -222,6 +231,23 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ),
         ),
         body=ref("TeiEmbedBody"),
+        **_SHARED,
+    ),
+    ("/", "post"): Operation(
+        "askWithoutPath",
+        _TAG,
+        "Turn texts into vectors or rerank them, as text-embeddings-inference does",
+        "With `inputs` as `/embed`: the client of the Hugging Face Hub asks here. With `query` and `texts` "
+        f"as `/rerank`. {SHORTENED}",
+        either(ref("TeiVectors"), ref("TeiScores")),
+        (
+            Example(
+                "Two passages", [VECTOR_OF_SIGNED, VECTOR_OF_QUESTION], {"inputs": [SIGNED, QUESTION]}, "TEI"
+            ),
+            OF_TEI._replace(summary="A query and two texts"),
+        ),
+        (Mistake({"model": _MODEL}, "[inputs] field required", "TEI"),),
+        body=either(ref("TeiEmbedBody"), ref("TeiRerankBody")),
         **_SHARED,
     ),
     ("/v1/embed", "post"): _cohere(

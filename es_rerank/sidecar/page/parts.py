@@ -5,7 +5,7 @@ The format is OpenAPI 3.1, whose schemas are those of JSON Schema 2020-12: https
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -122,6 +122,22 @@ def opened(
         **_said(description),
         "properties": {**required, **(optional or {})},
         **({"required": list(required)} if required else {}),
+    }
+
+
+def with_one_of(
+    groups: Sequence[Sequence[str]],
+    keys: Mapping[str, Schema],
+    optional: Mapping[str, Schema] | None = None,
+    description: str = "",
+) -> Schema:
+    """Return the schema of an object that has the keys of one of these groups, and may have others.
+
+    ``keys`` describes the keys of all groups.
+    """
+    return {
+        **opened({}, {**keys, **(optional or {})}, description),
+        "oneOf": [{"required": list(group)} for group in groups],
     }
 
 

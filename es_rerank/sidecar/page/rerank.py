@@ -44,7 +44,7 @@ def _shared(version: str, *, documents: bool, strings: bool = False) -> dict[str
     }
 
 
-_TEI = Example(
+OF_TEI = Example(
     "text-embeddings-inference (TEI)",
     [{"index": 0, "text": SIGNED, "score": _HIGH}, {"index": 1, "text": RAINED, "score": _LOW}],
     {"query": QUESTION, "texts": [SIGNED, RAINED], "return_text": True},
@@ -202,21 +202,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/rerank", "post"): _rerank(
         "rerank",
         "Rerank texts, as TEI, Cohere, Jina, Voyage or vLLM do",
-        (_TEI, *_of_cohere("1")),
+        (OF_TEI, *_of_cohere("1")),
         "The path of text-embeddings-inference, of vLLM and of tools that take an address and add `/rerank`.",
         _TEI_FIRST,
     ),
     ("/v1/rerank", "post"): _rerank(
         "rerankV1",
         "Rerank texts, as Cohere v1, Jina, Voyage or vLLM do",
-        (*_of_cohere("1"), _TEI),
+        (*_of_cohere("1"), OF_TEI),
         "The path of Cohere's first version, of Jina, Voyage, vLLM, llama.cpp, Xinference and LocalAI.",
         _COHERE_FIRST,
     ),
     ("/v2/rerank", "post"): _rerank(
         "rerankV2",
         "Rerank texts, as Cohere v2 does",
-        (*_of_cohere("2"), _TEI),
+        (*_of_cohere("2"), OF_TEI),
         "The path of Cohere's second version.",
         _COHERE_FIRST,
     ),
@@ -224,7 +224,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (path, "post"): _rerank(
             name,
             "Rerank texts, as llama.cpp does",
-            (*_of_cohere("1"), _NVIDIA, _TEI),
+            (*_of_cohere("1"), _NVIDIA, OF_TEI),
             "Another name of `/v1/rerank` in llama.cpp, and where RAGFlow asks NVIDIA's service: `passages` "
             "means "
             "NVIDIA's format.",

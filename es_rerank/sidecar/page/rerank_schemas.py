@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .parts import Schema, closed, either, flag, listed, number, opened, ref, text, whole
+from ...dialects.pairs import NAMES
+from .parts import Schema, closed, either, flag, listed, number, opened, ref, text, whole, with_one_of
 
 _ONE = {"index": whole("The position of the text in the request, from 0.", minimum=0)}
 _RELEVANCE = number("How probably the text answers the query, from 0 to 1. With `raw_scores` the logit.")
@@ -69,15 +70,15 @@ SCHEMAS: dict[str, Schema] = {
         "effect are named in `x-rerank-ignored`. Null is the same as no value, and booleans and numbers may "
         "be strings.",
     ),
-    "ScoreBody": opened(
+    "ScoreBody": with_one_of(
+        NAMES,
         {
-            "text_1": _documents("One query for all texts, or one for each."),
-            "text_2": _documents("The texts."),
+            **{first: _documents("One query for all texts, or one for each.") for first, _ in NAMES},
+            **{second: _documents("The texts.") for _, second in NAMES},
         },
         {name: _OPTIONS[name] for name in ("model", "raw_scores", "use_activation", "truncate")},
-        "Pairs of texts as vLLM takes them. `queries` with `documents` or `items`, and `data_1` with "
-        "`data_2`, "
-        "are the same.",
+        "Pairs of texts as vLLM takes them: `text_1` with `text_2`, `queries` with `documents` or `items`, "
+        "or `data_1` with `data_2`.",
     ),
     "NvidiaBody": opened(
         {"query": _QUERY, "passages": _documents("The texts, each an object with `text`.")},

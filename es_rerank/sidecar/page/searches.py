@@ -28,7 +28,8 @@ from .parts import (
 _TAG = "Elasticsearch"
 _PLAIN = {"query": {"match": {"text": QUESTION}}, "_source": ["title"], "size": 1}
 _FOUND = answered(4, [titled("1", 1.106406)])
-_PIT_ID = "46ToAwMDaWR5BXV1aWQyKwZub2RlXzMAAAAAAAAAACoBYwADaWR4BXV1aWQxAgZub2RlXzEAAAAAAAAAAAEBYQ=="
+PIT_ID = "46ToAwMDaWR5BXV1aWQyKwZub2RlXzMAAAAAAAAAACoBYwADaWR4BXV1aWQxAgZub2RlXzEAAAAAAAAAAAEBYQ=="
+_OPENED = "The id in the example stands for one that `POST /{index}/_pit` has just given."
 _FUSED = {"retriever": {"rrf": {"retrievers": [IN_TEXT, IN_TITLE]}}, "_source": ["title"], "size": 2}
 _STAGES = {"total": 21.4, "point_in_time": 2.9, "first_stage": 10.2, "page": 3.3}
 
@@ -275,14 +276,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/_search", "post"): _search(
         "search",
         "Search all indices, or a point in time",
-        "The path names no index: a search goes to the indices of its point in time, or to all indices.",
+        "The path names no index: a search goes to the indices of its point in time, or to all indices. "
+        + _OPENED,
         answer=ref("SearchAnswer"),
         body=ref("SearchBody"),
         examples=(
             Example(
                 "Search in a point in time",
-                {**_FOUND, "pit_id": _PIT_ID},
-                {**_PLAIN, "pit": {"id": _PIT_ID, "keep_alive": "1m"}},
+                {**_FOUND, "pit_id": PIT_ID},
+                {**_PLAIN, "pit": {"id": PIT_ID, "keep_alive": "1m"}},
             ),
         ),
         mistakes=(_UNKNOWN_KEY,),
@@ -325,7 +327,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (
             Example(
                 "Open one for a minute",
-                {"id": _PIT_ID, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}},
+                {"id": PIT_ID, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}},
             ),
         ),
         parameters=("index", "keep alive", "always", "deadline"),
@@ -337,9 +339,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "closePointInTime",
         _TAG,
         "Close a point in time",
-        f"Elasticsearch closes it, and frees what it held. {_WHO}",
+        f"Elasticsearch closes it, and frees what it held. {_OPENED} {_WHO}",
         ref("Freed"),
-        (Example("Close it by its id", {"succeeded": True, "num_freed": 1}, {"id": _PIT_ID}),),
+        (Example("Close it by its id", {"succeeded": True, "num_freed": 1}, {"id": PIT_ID}),),
         body=closed({"id": text("The id of the point in time.")}),
         parameters=("always", "deadline"),
         errors=("too large", "unreachable", "late"),

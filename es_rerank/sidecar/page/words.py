@@ -13,7 +13,8 @@ Send the searches of any Elasticsearch client to this address, or ask the models
 of other rerank and embedding servers.
 
 * **Examples.** Each request on this page works as it stands, if an index `articles` with the fields `title`
-  and `text` is there. The answers are those of the bundled models.
+  and `text` is there. Only the id of a point in time must be one that `POST /{index}/_pit` has just given.
+  The answers are those of the bundled models.
 * **API keys.** Searches carry Elasticsearch's own `Authorization`. The paths that use the models directly
   need a key of the sidecar if it has keys (`Authorization: Bearer KEY`).
 * **Headers.** Every answer has `X-Elastic-Product: Elasticsearch`, which Elasticsearch's clients ask for. The

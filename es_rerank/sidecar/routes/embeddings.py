@@ -37,7 +37,7 @@ _SUFFIXES: tuple[Purpose, ...] = ("query", "passage")
 
 def _at_each_path(handler: Handler) -> Handler:
     for path in BY_PATH:
-        router.post(path, include_in_schema=path != "/")(handler)
+        router.post(path)(handler)
     return handler
 
 
