@@ -32,6 +32,9 @@ whether the sidecar works, and its API | nobody |
     tests/node/test_sidecar.py::test_the_documentation_page_needs_no_network
 a caller may send any bytes
     tests/node/test_fuzzing.py::test_three_hundred_bad_requests_find_no_fault
+Answers of rerank services and of language models are read up to a bound
+    tests/unit/test_hostile_services.py::test_an_answer_without_end_is_not_read_to_its_end
+    tests/unit/test_openai_chat.py::test_a_stream_without_end_is_not_held
 Each request of a search to Elasticsearch carries the credentials of its caller and no others.
     tests/node/test_sidecar.py::test_callers_credentials_go_to_elasticsearch_and_no_others
     tests/node/test_faults_headers.py::test_every_request_of_a_search_carries_all_headers_that_may_decide

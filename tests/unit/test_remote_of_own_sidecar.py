@@ -13,6 +13,8 @@ from rerank_services import KEY, FakeService, Host
 from scripted_elasticsearch import Script
 from server import reserved_port, serving
 
+from es_rerank.dialects.asking import SERVICES
+from es_rerank.errors import SettingsError
 from es_rerank.models import LoadedReranker
 from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.load import load_reranker
@@ -73,7 +75,9 @@ def test_logits_are_those_of_the_model(
         scores = loaded.score(QUERY, passages)
         assert scores.values.tobytes() == expected.values.tobytes()
         assert (scores.scale, loaded.answers) == ("logit", "logit")
-        if dialect in (None, "tei"):
+        if dialect not in (None, "tei"):
+            assert loaded.calibration is None
+        else:
             assert loaded.dialect == "tei"
             assert loaded.calibration == model.calibration
             assert scores.truncated.tolist() == expected.truncated.tolist()
@@ -104,6 +108,14 @@ def test_probabilities_are_those_of_the_model(
         scores = loaded.score(QUERY, PASSAGES)
     assert scores.scale == "probability"
     assert scores.values.tobytes() == _probabilities(model, expected.values).tobytes()
+
+
+def test_dialects_that_need_a_model_are_those_of_the_readme() -> None:
+    needing = {service.name for service in SERVICES if service.needs_model}
+    assert needing == {"cohere", "jina", "voyage", "nvidia"}
+    for name in needing:
+        with pytest.raises(SettingsError, match=r"URL\?model=NAME"):
+            RemoteReranker("http://127.0.0.1:9", dialect=name)
 
 
 async def test_the_status_page_shows_the_dialect_of_a_service(host: Host) -> None:
