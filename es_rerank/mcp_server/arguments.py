@@ -21,7 +21,7 @@ _SHOWN = 60
 class SearchArguments(BaseModel):
     """The arguments of ``search``. ``index`` and ``size`` are None where the caller names none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     query: str
     index: str | None = None
@@ -31,7 +31,7 @@ class SearchArguments(BaseModel):
 class AskArguments(BaseModel):
     """The arguments of ``ask``. ``index`` is None where the caller names none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     question: str
     index: str | None = None
@@ -69,13 +69,11 @@ def read_arguments(given: Mapping[str, Any], model: type[T]) -> T:
     """Return the arguments of a tool. An argument that is null counts as one that is left out. Half a
     surrogate pair in a text, which no encoding can write, becomes U+FFFD.
 
+    A number is an integer if its value is one, as in JSON Schema: 5.0 is, true and "5" are none.
+
     Raises RequestError, which names the argument, for one that is missing, unknown or of a wrong type.
     """
-    whole = {
-        well_formed(name): well_formed(value) if isinstance(value, str) else value
-        for name, value in given.items()
-        if value is not None
-    }
+    whole = {well_formed(name): _plain(value) for name, value in given.items() if value is not None}
     try:
         return model.model_validate(whole)
     except ValidationError as error:
@@ -89,6 +87,12 @@ def read_arguments(given: Mapping[str, Any], model: type[T]) -> T:
         found = well_formed(repr(first["input"]))
         found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}…"
         raise RequestError(f"argument [{name}]: {first['msg']} (found {found})") from None
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 any JSON value
+    if isinstance(value, str):
+        return well_formed(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def served_index(wanted: str | None, indices: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..caller import CALLER
+from .messages import mended
 
 _SESSION = "mcp-session-id"
 
@@ -32,7 +33,9 @@ class Cancellable:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         first = await receive()
-        message = _message_of(first.get("body", b""))
+        body = _mended(first.get("body", b""))
+        first = {**first, "body": body} if body else first
+        message = _message_of(body)
         session = Headers(scope=scope).get(_SESSION)
         given = iter((first,))
 
@@ -83,6 +86,13 @@ class Cancellable:
 
 
 _EVENTS = [(b"content-type", b"text/event-stream")]
+
+
+def _mended(body: bytes) -> bytes:
+    try:
+        return mended(body.decode()).encode()
+    except UnicodeError:
+        return body
 
 
 def _message_of(body: bytes) -> dict[str, Any]:

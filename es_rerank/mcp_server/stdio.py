@@ -13,8 +13,10 @@ from typing import Any, cast
 import anyio
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from ..errors import RequestError
+from .messages import read_message
 
 _WAITING = 64
 """Most lines that were read and not taken yet."""
@@ -49,19 +51,25 @@ def _first(group: ExceptionGroup[OSError]) -> OSError:
 
 async def _serve(server: Server[Any], close: Callable[[], Awaitable[None]]) -> None:
     try:
-        async with stdio_server(stdin=cast("anyio.AsyncFile[str]", _Lines())) as (incoming, outgoing):
+        lines = _Lines()
+        async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (incoming, outgoing):
+            lines.answer.set_result(outgoing.send)
             await server.run(incoming, outgoing, server.create_initialization_options())
     finally:
         await close()
 
 
 class _Lines:
-    """The lines of stdin. The SDK's own reader would hold up an end that stdin does not cause, such as that
-    of a host which reads stdout no more: no read can be cancelled, so a thread reads that nothing waits for.
+    """The lines of stdin that are messages. The others are answered, empty ones apart.
+
+    The SDK's own reader would hold up an end that stdin does not cause, such as that of a host which reads
+    stdout no more: no read can be cancelled, so a thread reads that nothing waits for. ``answer`` becomes
+    what sends an answer.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Callable[[SessionMessage], Awaitable[None]]] = self._loop.create_future()
         self._read: asyncio.Queue[str | None] = asyncio.Queue(_WAITING)
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -78,4 +86,11 @@ class _Lines:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         while (line := await self._read.get()) is not None:
-            yield line
+            if not line.strip():
+                continue
+            message, refusals = read_message(line)
+            for refusal in refusals:
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has ended
+                    await (await self.answer)(SessionMessage(refusal))
+            if not refusals:
+                yield message

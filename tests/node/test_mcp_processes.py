@@ -167,14 +167,19 @@ def say(process: subprocess.Popen[str], *messages: Mapping[str, Any] | str) -> N
     process.stdin.flush()
 
 
+def heard_before(process: subprocess.Popen[str], number: int) -> list[dict[str, Any]]:
+    """Return the answer to a request, and before it the answers that came before it."""
+    assert process.stdout is not None
+    messages: list[dict[str, Any]] = []
+    while not messages or messages[-1]["id"] != number:
+        messages.append(json.loads(process.stdout.readline()))
+        assert messages[-1]["jsonrpc"] == "2.0"
+    return messages
+
+
 def heard(process: subprocess.Popen[str], number: int) -> dict[str, Any]:
     """Return the answer to a request. Answers to others may come before it."""
-    assert process.stdout is not None
-    while True:
-        message: dict[str, Any] = json.loads(process.stdout.readline())
-        assert message["jsonrpc"] == "2.0"
-        if message.get("id") == number:
-            return message
+    return heard_before(process, number)[-1]
 
 
 NO_CALLS: list[Mapping[str, Any] | str] = [
@@ -231,7 +236,10 @@ def test_neither_nonsense_nor_a_call_that_runs_holds_up_the_end(quick: list[str]
         say(process, HELLO[0])
         heard(process, 0)
         say(process, HELLO[1], *NO_CALLS, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}, call(1))
-        assert [tool["name"] for tool in heard(process, 2)["result"]["tools"]] == ["search", "ask"]
+        before = heard_before(process, 2)
+        assert [tool["name"] for tool in before.pop()["result"]["tools"]] == ["search", "ask"]
+        assert len(before) == len(NO_CALLS) - 4, before  # an empty line, a result, notifications
+        assert {message.get("id") for message in before} == {None, 7}
         connection, _ = silent.accept()  # the call waits for Elasticsearch
         with connection:
             assert process.stdin is not None

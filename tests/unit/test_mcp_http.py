@@ -230,6 +230,22 @@ async def test_a_body_that_holds_no_message_is_answered(body: bytes) -> None:
         assert answer.json()["error"]["code"] < 0
 
 
+async def test_half_a_surrogate_pair_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def search(_: object, given: dict[str, Any]) -> SearchAnswer:
+        asked.append(given)
+        return SearchAnswer(query="", index="", hits=[], status="reranked", note=None)
+
+    monkeypatch.setattr("es_rerank.mcp_server.tools.Tools.search", search)
+    body = json.dumps(call(1)).replace('"x"', '"who \\ud83d"')
+    assert "ud83d" in body
+    async with served() as app, asking(app) as http:
+        answer = await http.post("/mcp", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200
+    assert asked == [{"query": "who \ufffd"}]
+
+
 async def test_each_request_has_a_record() -> None:
     lines = Lines()
     async with served(sinks=(lines,)) as app, asking(app) as http:

@@ -78,6 +78,18 @@ async def test_the_server_has_tools_and_nothing_else(mode: Mode) -> None:
         ("search", {"query": "x", "size": 51}, "argument [size]: 51 is not a number from 1 to 50"),
         ("search", {"query": "x", "size": 10**400}, "argument [size]"),
         ("search", {"query": "x", "size": "all"}, "argument [size]: Input should be a valid integer"),
+        *(
+            (
+                "search",
+                {"query": "x", "size": size},
+                "argument [size]: Input should be a valid integer (found ",
+            )
+            for size in (True, False, "5", 5.5, [5])
+        ),
+        ("search", {"query": "x", "size": 51.0}, "argument [size]: 51 is not a number from 1 to 50"),
+        ("search", {"query": True}, "argument [query]: Input should be a valid string (found True)"),
+        ("ask", {"question": 1}, "argument [question]: Input should be a valid string (found 1)"),
+        ("search", {"query": "x", "index": False}, "argument [index]: Input should be a valid string"),
         ("search", {"query": "x", "index": 5}, "argument [index]: Input should be a valid string"),
     ],
 )
