@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
+from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from ..addresses import masked
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,6 +51,40 @@ def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, in
     family = socket.AF_INET if socket.AF_INET in by_family else found[0][0]
     # An IPv6 address has two more parts: without its scope, a link-local address cannot be used.
     return family, by_family[family]  # type: ignore[return-value]
+
+
+_ADDRESS = re.compile(r"https?://[^+\s]+")
+"""An address in the name of a model: ``exit:0.5+remote:http://gpu:8080``."""
+
+
+def check_not_itself(listener: socket.socket, asked: Iterable[str]) -> None:
+    """Check that the sidecar does not ask itself: each request would become many, until their deadline.
+
+    ``asked``: addresses, and names of models that may hold one. Raises SettingsError.
+    """
+    for address in _ADDRESS.findall("\n".join(asked)):
+        if _leads_to(listener, address):
+            raise SettingsError(
+                f"{masked(address)} is the address on which the sidecar itself listens; name the server that "
+                "it shall ask, or choose another --port"
+            )
+
+
+def _leads_to(listener: socket.socket, address: str) -> bool:
+    """Whether a URL leads to a socket of this machine. False where that is not known."""
+    own, port = listener.getsockname()[:2]
+    with suppress(OSError, ValueError):
+        parts = urlsplit(address)
+        if (parts.port or {"http": 80, "https": 443}[parts.scheme]) != port:
+            return False
+        for family, _, _, _, place in socket.getaddrinfo(parts.hostname, 0, type=socket.SOCK_STREAM):
+            if place[0] == own:
+                return True
+            if own in {"0.0.0.0", "::"}:  # noqa: S104 it is compared  # nosec B104
+                with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as tried:
+                    tried.bind(place)  # possible for addresses of this machine alone
+                    return True
+    return False
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:

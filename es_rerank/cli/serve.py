@@ -14,7 +14,7 @@ import typer
 from ..addresses import has_credentials, masked
 from ..defaults import HOST, PORT
 from ..errors import SettingsError
-from .listening import is_loopback, listen, shown_address, tls_of
+from .listening import check_not_itself, is_loopback, listen, shown_address, tls_of
 from .output import ElasticsearchUrl, stderr
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def serve(
     given = settings.elasticsearch_url
     url = node.address(given, settings.state_dir)
     service = build_service(settings, url, follow=given is None)
-    run_server(service, listen(host, port), f"Elasticsearch at {masked(url)}", settings, tls)
+    listener = listen(host, port)
+    check_not_itself(listener, (url, settings.reranker, *settings.more_rerankers))
+    run_server(service, listener, f"Elasticsearch at {masked(url)}", settings, tls)
 
 
 def run_server(

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from ..addresses import has_credentials, masked
 from ..errors import EsRerankError, ModelError
 from ..settings import PREFIX
-from .listening import is_loopback, listen, shown_address, tls_of
+from .listening import check_not_itself, is_loopback, listen, shown_address, tls_of
 from .output import as_known, print_json, print_table, stdout
 from .settings_in_force import in_force, settings_table, shown
 
@@ -114,6 +114,9 @@ def _address(settings: Settings, host: str, port: int) -> Found:
     from ..sidecar.server.listener import most_connections
 
     with listen(host, port) as listener:
+        check_not_itself(
+            listener, (settings.elasticsearch_url or "", settings.reranker, *settings.more_rerankers)
+        )
         where = shown_address(listener, encrypted=settings.tls_certificate is not None)
     connections = most_connections(settings.max_connections)
     free = f"{where} is free, for {connections} connections" if port else f"a free port, as in {where}"

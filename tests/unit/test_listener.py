@@ -17,7 +17,7 @@ import structlog
 import trustme
 from scripted_connections import LIMITS, Script, reads_all
 
-from es_rerank.cli.listening import is_loopback, listen, shown_address, tls_of
+from es_rerank.cli.listening import check_not_itself, is_loopback, listen, shown_address, tls_of
 from es_rerank.errors import SettingsError
 from es_rerank.settings import Settings
 from es_rerank.sidecar.server import listener
@@ -60,6 +60,26 @@ def test_an_address_is_taken_reached_and_shown(host: str, shown: str, reached: l
 def test_an_address_that_cannot_be_used_is_refused_in_one_sentence(host: str) -> None:
     with pytest.raises(SettingsError, match=r"cannot listen on .*:0: .*; choose another --port or --host"):
         listen(host, 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "localhost"])
+def test_a_sidecar_that_would_ask_itself_does_not_start(host: str) -> None:
+    with listen(host, 0) as listener:
+        port = listener.getsockname()[1]
+        for asked in (
+            f"http://127.0.0.1:{port}",
+            f"remote:http://localhost:{port}",
+            f"exit:0.5+remote:results:probability:http://user:secret@127.0.0.1:{port}/v1+x",
+        ):
+            with pytest.raises(SettingsError, match="itself listens") as raised:
+                check_not_itself(listener, ("a", asked))
+            assert "secret" not in str(raised.value)
+        other = port - 1 if port > 1024 else port + 1
+        check_not_itself(
+            listener,
+            ("a", "", "remote:http://192.0.2.1", f"http://192.0.2.1:{port}", f"http://127.0.0.1:{other}"),
+        )
+        check_not_itself(listener, (f"http://name.invalid:{port}", "remote:http://[", "http://x:99999999"))
 
 
 def test_a_machine_without_ipv6_listens_on_all_its_addresses_too(monkeypatch: pytest.MonkeyPatch) -> None:
