@@ -52,8 +52,9 @@ class Call:
     part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
     ``expected_s``: the estimated seconds from ``submitted`` to its end, without the margin.
     ``probe``: an idle pool began it without asking whether it would be in time.
-    ``holds``: it has no items, and ``later_s`` is work that other calls will do. ``part_of`` is such a call
-    with which this one was admitted. ``sure``: whether the estimate comes from what has run.
+    ``holds``: the length of work that other calls will do; it has no items. ``part_of`` is such a call with
+    which this one was admitted. ``sure``: whether the estimate comes from what has run. ``runs_before``: the
+    runs of models that the pool had done when it was submitted.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Call:
         "queued",
         "results",
         "running",
+        "runs_before",
         "staged",
         "submitted",
         "units",
@@ -96,7 +98,7 @@ class Call:
         urgent: bool = False,
         continues: bool = False,
         later_s: float = 0.0,
-        holds: bool = False,
+        holds: float | None = None,
         part_of: Call | None = None,
     ) -> None:
         self.caller, self.deadline = caller, deadline
@@ -106,13 +108,15 @@ class Call:
         self.after = work if isinstance(work, Before) else None
         self.staged = self.after is not None
         self.prepared: list[Any] | None = None
-        self.number = 0
+        self.number = self.runs_before = 0
         self.submitted = self.expected_s = 0.0
         self.running = 0
         self.begun = self.ended = self.probe = self.queued = self.missed = False
         self.flow: Any = None  # the schedule's own
         self.future: Future[Call] = Future()
         self.set_work(work.work if isinstance(work, Before) else work)
+        if holds is not None:
+            self.units = holds
 
     def set_work(self, work: Work[Any, Any]) -> None:
         """Begin a stage. Its items wait, the longest first."""
@@ -144,7 +148,7 @@ class Call:
     @property
     def sure(self) -> bool:
         """Whether enough has run to know what the call will take."""
-        return self.holds or (self.work.rate if self.after is None else self.after.rate).known
+        return (self.work.rate if self.after is None else self.after.rate).known
 
     def longest_s(self) -> float:
         """The estimated seconds of the longest item that waits."""

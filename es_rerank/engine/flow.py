@@ -92,9 +92,11 @@ class Flow:
             self.due, self.untimed_work = Backlog(), Backlog()
 
     def lessen(self, call: Call, seconds: float) -> None:
-        """Let so many seconds fewer of work follow a call."""
-        self.backlog(call).change(_SECONDS, -seconds)
-        call.later_s -= seconds
+        """Let a call hold so many seconds less of work, and at least none."""
+        rate = call.work.rate
+        units = min(call.units, seconds / rate.mean) if rate.mean > 0 else call.units
+        self.backlog(call).change(rate, -units)
+        call.units -= units
 
     def next(self) -> Call | None:
         """Return the call whose turn it is: an urgent one, else one with and one without a deadline in turn.

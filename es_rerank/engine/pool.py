@@ -144,8 +144,8 @@ class Pool:
             call.future.cancel()
 
     @contextmanager
-    def admitted(self, expected_s: float, deadline: float | None) -> Iterator[None]:
-        """Admit what the block asks of this pool as one, by its estimated seconds for one thread.
+    def admitted(self, length: float, rate: Rate, deadline: float | None) -> Iterator[None]:
+        """Admit what the block asks of this pool as one, by its estimated length and the seconds of a unit.
 
         So no part of it is refused, or is in the way of another part. Raises OverloadError, before anything
         is done, when all of it would not end by the deadline. A block within such a block is a part of it.
@@ -153,9 +153,8 @@ class Pool:
         if self.is_admitted():
             yield
             return
-        call = Call(
-            Work(bool, [], float), CALLER.get(), deadline, whole=WHOLE.get(), later_s=expected_s, holds=True
-        )
+        work: Work[float, bool] = Work(bool, [], float, rate)
+        call = Call(work, CALLER.get(), deadline, whole=WHOLE.get(), holds=length)
         with self._lock:
             schedule = self._schedule
             schedule.submit(call, self._clock())

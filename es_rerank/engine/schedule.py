@@ -20,11 +20,13 @@ from itertools import count
 from math import inf
 
 from ..caller import Caller
+from ..errors import OverloadError
 from .call import Before, Call, Taken, Work
 from .figures import PoolFigures
 from .flow import Flow
 from .margin import Margin
 from .refusals import Bound, refusal
+from .trials import Trials
 
 _SUNK = 0.7
 """A call that has begun is given up only when this share of its remaining work does not fit any more: what it
@@ -32,10 +34,6 @@ has done would be lost, and the estimate may be wrong."""
 
 _WORTH = 0.5
 """A call that may be done in part is admitted if at least this share of what would fit alone still fits."""
-
-_TRIED = 10
-"""An idle pool begins each tenth call that seems hopeless: the machine may have become faster, and what is
-always refused corrects no estimate."""
 
 _LEAST_S = 1e-6
 """What an item costs its caller at least, so that callers take turns when no cost is known yet."""
@@ -54,12 +52,11 @@ class Schedule:
         self._turns: list[tuple[float, int, Flow]] = []
         self._numbers = count(1)
         self._virtual = 0.0
-        self._waiting_calls = self._running_items = self._waiting_items = 0
-        self._held_calls = self._hopeless_calls = 0
+        self._waiting_calls = self._running_items = self._waiting_items = self._held_calls = 0
         self._running_work_s = 0.0
         self._probe: Call | None = None
         self._refused = self._late = self._dropped = 0
-        self._tokens = 0.0
+        self._tokens, self._trials = 0.0, Trials()
 
     def figures(self) -> PoolFigures:
         """Return what the pool does now, and what it has done so far."""
@@ -91,23 +88,27 @@ class Schedule:
 
         A call that ``holds`` work holds it until ``release``, for the calls that are a part of it.
         """
-        call.number, call.submitted = next(self._numbers), now
-        whole = call.part_of
-        if call.late(now) or not (call.waiting or call.holds):
+        call.number, call.submitted, call.runs_before = next(self._numbers), now, self._trials.runs
+        whole, holds, probe = call.part_of, call.holds is not None, self._probe
+        if call.late(now) or not (call.waiting or holds):
             self._late += bool(call.waiting)
             call.waiting.clear()
             call.settle()
             return
-        if self._probe is not None and (self._probe.ended or self._hopeless(self._probe, now)):
-            self.end_late(self._probe)
+        if probe is not None and (probe.ended or (probe is not whole and self._hopeless(probe, now))):
+            self.end_late(probe)
             self._probe = None
         if whole is not None:
+            if whole.probe and self._trials.is_shown(whole) and self._hopeless(whole, now):
+                raise self._refusal_alone(whole, now)
             whole.begun = True
-            whole.flow.lessen(whole, min(whole.later_s, call.counted_s()))
+            whole.flow.lessen(whole, call.counted_s())
         flow = self._flows.get(call.caller.name)
         call.expected_s = self._ends_s(call, flow)
         if not (self._waiting_calls or self._running_items or self._held_calls - (whole is not None)):
-            self._try(call, now)
+            if self._trials.refuses(call, now):
+                raise self._refusal_alone(call, now)
+            call.probe, self._probe = True, call
         elif not call.continues:
             self._admit(call, flow, now)
         if flow is None:
@@ -115,7 +116,7 @@ class Schedule:
         call.flow, call.queued = flow, True
         flow.calls += 1
         flow.add(call)
-        if call.holds:
+        if holds:
             self._held_calls += 1
             return
         self._waiting_calls += 1
@@ -149,6 +150,8 @@ class Schedule:
                 heapq.heapreplace(self._turns, (flow.served, next(self._numbers), flow))
             elif call.late(now) or (self._hopeless(call, now) and not self._alone(call)):
                 self.end_late(call)
+            elif self._trials.is_shown(call) and self._hopeless(call, now):
+                self._give_up(call, now)
             else:
                 return self._start(flow, call, now)
         return None
@@ -163,6 +166,7 @@ class Schedule:
         call.work.rate.learn(taken.length, seconds)
         if call.work.counts:
             self._tokens += taken.length
+            self._trials.runs += 1
         self._stop(taken, seconds)
         call.results[taken.place] = result
         if call.running or call.waiting or call.ended:
@@ -269,8 +273,8 @@ class Schedule:
         if call.queued:
             call.queued = False
             call.flow.remove(call)
-            self._held_calls -= call.holds
-            self._waiting_calls -= not call.holds
+            self._held_calls -= call.holds is not None
+            self._waiting_calls -= call.holds is None
             self._waiting_items -= len(call.waiting)
         call.waiting.clear()
         call.units = call.later_s = 0.0
@@ -288,6 +292,18 @@ class Schedule:
         if not flow.calls:
             self._flows.pop(flow.name, None)
 
+    def _give_up(self, call: Call, now: float) -> None:
+        """Fail a call that an idle pool has tried, because its own runs show that it is hopeless."""
+        error = self._refusal_alone(call, now)
+        self._dequeue(call)
+        call.fail(error)
+        self._close(call)
+
+    def _refusal_alone(self, call: Call, now: float) -> OverloadError:
+        self._refused += 1
+        needed_s = max(call.work_s() / self._threads, call.longest_s())
+        return refusal(Bound.ALONE, needed_s, (call.deadline or now) - now)
+
     def _alone(self, call: Call) -> bool:
         return call.probe and self._waiting_calls == 1
 
@@ -300,19 +316,6 @@ class Schedule:
             needed_s = max(call.work_s() / self._threads, call.longest_s())
             return needed_s * (_SUNK if call.begun else 1.0) > time_left_s
         return bool(call.waiting) and call.lengths[call.waiting[-1]] * call.work.rate.mean > time_left_s
-
-    def _try(self, call: Call, now: float) -> None:
-        """Let an idle pool begin a call, or raise OverloadError if what ran so far shows that it is hopeless.
-
-        Before that is known, any call is begun: what it takes is learned from it.
-        """
-        hopeless = False
-        if call.whole and call.deadline is not None and call.sure and not call.continues:
-            hopeless = call.expected_s > (time_left_s := call.deadline - now)
-        self._hopeless_calls += hopeless
-        if hopeless and self._hopeless_calls % _TRIED:
-            self._refuse(Bound.ALONE, call.expected_s, time_left_s)
-        call.probe, self._probe = True, call
 
     def _admit(self, call: Call, flow: Flow | None, now: float) -> None:
         most_s, own_work_s = call.caller.most_waiting_s, flow.work_s() if flow else 0.0

@@ -53,7 +53,8 @@ def call(items: int, caller: Caller = A, *, rate: Rate | None = None, deadline: 
 
 def held(seconds: float, deadline: float = 8.0) -> Call:
     """Return a call that holds work of other calls."""
-    return Call(Work(bool, [], float), A, deadline, whole=True, later_s=seconds, holds=True)
+    work: Work[float, bool] = Work(bool, [], float, known(1.0))
+    return Call(work, A, deadline, whole=True, holds=seconds)
 
 
 def part(items: int, whole: Call) -> Call:
@@ -81,6 +82,36 @@ def test_each_tenth_is_begun_so_that_a_wrong_estimate_does_not_stay() -> None:
         schedule.drop(one)
         began.append(number)
     assert began == [10, 20]
+
+
+def tried(schedule: Schedule, *, parts: int, seconds: float) -> int:
+    """Let an idle pool do 100 items, which take so many seconds. Return how many ran until it gave up."""
+    now, ran, rate = 0.0, 0, known(0.2)
+    work: Work[float, bool] = Work(bool, [1.0] * (100 // parts), float, rate)
+    whole = Call(Work(bool, [], float, rate), A, 8.0, whole=True, holds=100.0) if parts > 1 else None
+    if whole is not None:
+        schedule.submit(whole, now)
+    for _ in range(parts):
+        try:
+            schedule.submit(one := Call(work, A, 8.0, whole=True, part_of=whole), now)
+        except OverloadError:
+            break
+        while (taken := schedule.take(now)) is not None:
+            now, ran = now + seconds, ran + 1
+            schedule.done(taken, True, seconds, now)
+        assert one.future.done()
+    return ran
+
+
+@pytest.mark.parametrize("parts", [1, 25])
+def test_what_an_idle_pool_tries_it_gives_up_when_its_runs_show_no_hope(parts: int) -> None:
+    """The work is estimated to take two and a half times the time left, which may be wrong."""
+    schedule = Schedule(1, 480.0)
+    assert tried(schedule, parts=parts, seconds=0.05) == 100
+    assert schedule.figures().refused == 0
+    schedule = Schedule(1, 480.0)
+    assert tried(schedule, parts=parts, seconds=0.2) == 8
+    assert (schedule.figures().refused, schedule.figures().late) == (1, 0)
 
 
 def test_parts_are_never_refused_and_what_is_left_of_the_whole_counts_for_others() -> None:
@@ -117,11 +148,11 @@ def test_the_whole_is_late_once_and_left_once() -> None:
 def test_a_block_is_refused_before_it_begins_and_a_block_in_it_is_a_part() -> None:
     pool = Pool(1)
     with as_a_whole():
-        with pytest.raises(OverloadError), pool.admitted(100.0, time.monotonic() + 8):
+        with pytest.raises(OverloadError), pool.admitted(100.0, known(1.0), time.monotonic() + 8):
             pytest.fail("it would be late")
-        with pool.admitted(5.0, time.monotonic() + 8):
+        with pool.admitted(5.0, known(1.0), time.monotonic() + 8):
             assert pool.is_admitted()
-            with pool.admitted(100.0, time.monotonic() + 8):
+            with pool.admitted(100.0, known(1.0), time.monotonic() + 8):
                 assert pool.run(str, [1, 2], length=float, rate=known(50.0)) == ["1", "2"]
     assert not pool.is_admitted()
     assert pool.figures().waiting_s == 0

@@ -169,7 +169,7 @@ class BiEncoder(Closeable):
         if len(texts) <= _SLICE:
             return nullcontext()
         rate, tokens = self._runs.rate, self._lengths.expected(self._prefix(purpose), texts)
-        return self._pool.admitted(rate.mean * tokens if rate.known else 0.0, deadline)
+        return self._pool.admitted(tokens, rate, deadline)
 
     def _prefix(self, purpose: Literal["query", "passage"]) -> str:
         return self._contract.query_prefix if purpose == "query" else self._contract.passage_prefix

@@ -158,6 +158,11 @@ class LocalReranker(Closeable):
         """The threads that run the model."""
         return self._pool
 
+    @property
+    def rate(self) -> Rate:
+        """The seconds that a token takes."""
+        return self._runs.rate
+
     def expected_s(self, query: str, passages: Sequence[str], *, most_parts: int | None = 1) -> float:
         """Return the estimated seconds that ``score`` takes one thread, 0 before enough has run.
 

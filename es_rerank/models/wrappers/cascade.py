@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...caller import continuing, followed_by
-from ...engine.pool import Pool
+from ...engine.pool import Pool, Rate
 from ...scores import as_logits
 from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
 from ..unblocked import acut
-from .wrapped import expected_s, pool_of
+from .wrapped import expected_s, pool_of, rate_of
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
@@ -87,6 +87,11 @@ class Cascade(Closeable):
     def pool(self) -> Pool | None:
         """The pool of the better reranker, else of the other one; None where both are other services."""
         return pool_of(self._then) or pool_of(self._first)
+
+    @property
+    def rate(self) -> Rate | None:
+        """The seconds of a unit of work of the reranker whose pool it is."""
+        return rate_of(self._then) or rate_of(self._first)
 
     def expected_s(self, query: str, passages: Sequence[str], *, most_parts: int | None = 1) -> float:
         """Return the estimated seconds that both rerankers take one thread."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from ...engine.pool import Pool
+from ...engine.pool import Pool, Rate
 from ...off_loop import is_large, off_loop_if
 from ...types import Calibration
 from .. import Reranker
@@ -15,7 +15,7 @@ Asked = Sequence[tuple[str, Sequence[str]]]
 
 
 class WrappedReranker:
-    """Has the name, the calibration, the scripts and the pool of the wrapped reranker."""
+    """Has the name, the calibration, the scripts, the pool and the rate of the wrapped reranker."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._inner = reranker
@@ -45,11 +45,22 @@ class WrappedReranker:
         """The pool of the wrapped reranker, None where it has none."""
         return pool_of(self._inner)
 
+    @property
+    def rate(self) -> Rate | None:
+        """The seconds of a unit of work of the wrapped reranker, None where it has no pool."""
+        return rate_of(self._inner)
+
 
 def pool_of(reranker: Reranker) -> Pool | None:
     """Return the pool in which a reranker runs, None where it is another service or a user's own."""
     pool = getattr(reranker, "pool", None)
     return pool if isinstance(pool, Pool) else None
+
+
+def rate_of(reranker: Reranker) -> Rate | None:
+    """Return the seconds that a unit of work takes a reranker, None where it has no pool."""
+    rate = getattr(reranker, "rate", None)
+    return rate if isinstance(rate, Rate) else None
 
 
 def expected_s(
@@ -75,21 +86,26 @@ def admitted(
     Entering it raises OverloadError, before anything is read, when all of it would not end by the deadline, a
     moment of ``time.monotonic()``. A block within such a block is a part of it.
     """
-    pool = pool_of(reranker)
-    if pool is None or pool.is_admitted():
+    pool, rate = pool_of(reranker), rate_of(reranker)
+    if pool is None or rate is None or pool.is_admitted():
         return nullcontext()
-    return pool.admitted(_expected_s(reranker, asked, most_parts), deadline)
+    return _block(pool, rate, _expected_s(reranker, asked, most_parts), deadline)
 
 
 async def aadmitted(
     reranker: Reranker, asked: Asked, deadline: float | None, *, most_parts: int | None = 1
 ) -> AbstractContextManager[None]:
     """Return the same as ``admitted`` without blocking the event loop."""
-    pool = pool_of(reranker)
-    if pool is None or pool.is_admitted():
+    pool, rate = pool_of(reranker), rate_of(reranker)
+    if pool is None or rate is None or pool.is_admitted():
         return nullcontext()
-    expected_s = await off_loop_if(is_large(asked), _expected_s, reranker, asked, most_parts)
-    return pool.admitted(expected_s, deadline)
+    seconds = await off_loop_if(is_large(asked), _expected_s, reranker, asked, most_parts)
+    return _block(pool, rate, seconds, deadline)
+
+
+def _block(pool: Pool, rate: Rate, seconds: float, deadline: float | None) -> AbstractContextManager[None]:
+    # Its length, because the seconds of a unit may be known better before all is done.
+    return pool.admitted(seconds / rate.mean if rate.mean > 0 else 0.0, rate, deadline)
 
 
 def _expected_s(reranker: Reranker, asked: Asked, most_parts: int | None) -> float:
