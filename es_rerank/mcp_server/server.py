@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,11 +19,12 @@ from mcp_types import (
 )
 
 from ..addresses import masked_in
-from ..errors import EsRerankError, OverloadError, message_of
+from ..errors import EsRerankError, message_of
 from ..sidecar.observation.log import RELEASE, without_values
 from .answers import QUOTED, AskAnswer, SearchAnswer, in_a_line
 from .arguments import ask_schema, search_schema
 from .tools import Tools
+from .turns import Turns
 
 Known = Callable[[Exception], EsRerankError]
 """Returns an error of ours for an error of ours, of the elasticsearch client or of the system, and raises any
@@ -37,32 +36,12 @@ RUNNING = 4
 """Most calls that run at a time. They share the threads of the models."""
 
 WAITING = 64
-"""Most calls that wait for their turn; one more is refused."""
+"""Most calls that wait for their turn."""
 
 
 class _Offered(NamedTuple):
     tool: Tool
     call: Callable[[Mapping[str, Any]], Awaitable[SearchAnswer | AskAnswer]]
-
-
-class _Turns:
-    """Bounds how many calls run and how many wait."""
-
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(RUNNING)
-        self._inside = 0
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises OverloadError when too many wait."""
-        if self._inside >= RUNNING + WAITING:
-            raise OverloadError(f"{WAITING} calls wait already; call again in a second")
-        self._inside += 1
-        try:
-            async with self._free:
-                yield
-        finally:
-            self._inside -= 1
 
 
 def create_server(tools: Tools, known: Known) -> Server[Any]:
@@ -72,7 +51,7 @@ def create_server(tools: Tools, known: Known) -> Server[Any]:
     by its type and place; its message is neither logged nor answered, because it may hold a text.
     """
     offered = {each.tool.name: each for each in _offered(tools)}
-    turns = _Turns()
+    turns = Turns(RUNNING, WAITING)
 
     async def list_tools(_: object, __: object) -> ListToolsResult:
         return ListToolsResult(tools=[each.tool for each in offered.values()])

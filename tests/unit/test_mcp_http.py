@@ -11,12 +11,16 @@ from typing import Any
 
 import anyio
 import httpx
+import httpx2
 import pytest
 from elasticsearch import AsyncElasticsearch
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.server.streamable_http import StreamableHTTPServerTransport
-from mcp_servers import words
+from mcp_servers import Mode, words
 from starlette.applications import Starlette
 
+from es_rerank.caller import CALLER
 from es_rerank.cli.output import as_known
 from es_rerank.client import AsyncRerankClient
 from es_rerank.errors import RequestError
@@ -244,6 +248,27 @@ async def test_half_a_surrogate_pair_is_no_fault(monkeypatch: pytest.MonkeyPatch
         answer = await http.post("/mcp", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200
     assert asked == [{"query": "who \ufffd"}]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_is_that_of_the_holder_of_its_key(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    callers: list[str] = []
+
+    async def search(_: object, __: object) -> SearchAnswer:
+        callers.append(CALLER.get().name)
+        return SearchAnswer(query="", index="", hits=[], status="reranked", note=None)
+
+    monkeypatch.setattr("es_rerank.mcp_server.tools.Tools.search", search)
+    async with served(keys=(KEY, "other")) as app:
+        for key in (KEY, "other"):
+            headers = {"authorization": f"Bearer {key}"}
+            async with (
+                httpx2.AsyncClient(transport=httpx2.ASGITransport(app), headers=headers) as http,
+                Client(streamable_http_client("http://localhost/mcp", http_client=http), mode=mode) as client,
+            ):
+                await client.call_tool("search", {"query": "x"})
+    assert len(set(callers)) == 2
+    assert all(caller.startswith("key ") for caller in callers)
 
 
 async def test_each_request_has_a_record() -> None:
