@@ -336,10 +336,7 @@ class Service:
         with as_a_whole():
             scores = await self.score(query, texts, timeout_s, reranker)
         if not scores.done.all():
-            raise DeadlineError(
-                f"the deadline came when {int(scores.done.sum())} of {len(scores)} texts were scored; "
-                "send fewer or allow more time"
-            )
+            raise too_late(int(scores.done.sum()), len(scores))
         return scores
 
     async def embed(
@@ -387,3 +384,10 @@ class Service:
     async def warnings(self) -> list[str]:
         """Return what may go wrong although the sidecar is ready: an old version, if it is told."""
         return (await self.readiness.found()).warnings
+
+
+def too_late(done: int, wanted: int) -> DeadlineError:
+    """Return the error of a request of which ``done`` of ``wanted`` texts were scored in time."""
+    return DeadlineError(
+        f"the deadline came when {done} of {wanted} texts were scored; send fewer or allow more time"
+    )

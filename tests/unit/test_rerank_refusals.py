@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ async def test_one_pair_that_fails_ends_all_pairs_of_its_request() -> None:
         answer = await caller.post("/v1/score", json={"queries": queries, "documents": ["a"] * 13})
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
         assert 0 < reranker.begun == reranker.ended < 12
+
+
+async def test_pairs_that_come_too_late_are_counted_together() -> None:
+    class Slow(WordOverlapReranker):
+        async def ascore(self, query: str, *texts: Any, **options: Any) -> Any:
+            scores = self.score(query, *texts)
+            return replace(scores, done=scores.done & (query != "late"))
+
+    async with sidecar({"slow": Slow()}) as caller:
+        body = {"queries": ["a", "a", "b", "late"], "documents": ["c"] * 4}
+        answer = await caller.post("/score", json=body)
+        assert (answer.status_code, "when 3 of 4 texts were scored" in answer.text) == (504, True)
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/embed"])

@@ -14,7 +14,7 @@ from ...caller import as_a_whole
 from ...defaults import MAX_TEXT_CHARACTERS
 from ...dialects.request import Asked, Scored
 from ...dialects.table import PATHS, Dialect, dialect_of, dialect_on, version_of
-from ...errors import AmbiguousRequestError, RequestError, TooLargeError
+from ...errors import AmbiguousRequestError, DeadlineError, RequestError, TooLargeError
 from ...models import Reranker
 from ...models.scripts import ascript_warning
 from ...models.wrappers.whole_texts import WholeTexts
@@ -31,7 +31,7 @@ from ..messages.paths import NamedModel
 from ..messages.told import other_model, told
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s, warning
 from ..record import tokens_read
-from ..service import Service
+from ..service import Service, too_late
 from .search import Running
 
 router = APIRouter(route_class=KeyedRoute, tags=["rerank"])
@@ -145,7 +145,12 @@ async def _scored(service: Service, asked: Asked, wanted_s: float | None, served
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(scored(query, texts)) for query, texts in groups]
     except ExceptionGroup as errors:
-        raise errors.exceptions[0] from errors  # the first one ended all other tasks
+        first = errors.exceptions[0]  # it ended all other tasks
+        if isinstance(first, DeadlineError):
+            ended = (not task.cancelled() and task.exception() is None for task in tasks)
+            done = sum(len(texts) for (_, texts), good in zip(groups, ended, strict=True) if good)
+            first = too_late(done, len(asked.texts))
+        raise first from errors
     parts = [task.result() for task in tasks]
     back = np.argsort([place for at in places.values() for place in at])
     return Scores(
