@@ -106,7 +106,7 @@ uses all 300 judged questions of the packaged part of SelQA `test` (6,135 senten
     tests/node/test_demo.py::test_with_the_bundled_models_reranking_is_worth_it
 Nothing of it was used for training.
     tests/unit/test_recipe.py::test_nothing_is_trained_on_that_is_kept_for_evaluation
-it combines the logit of the cross-encoder, its number before it becomes a probability, with the first-stage score
+it combines the logit of the cross-encoder, its number before it becomes a probability, with the first-stage
     tests/unit/test_ranking.py::test_calibration_adds_the_first_stage_in_units_of_the_logits_spread
     tests/node/test_search.py::test_calibration_blends_the_first_stage_in
 `es-rerank down` stops the node that the demo started; with `--purge` it also removes the node's data.
@@ -156,7 +156,7 @@ The server must be Elasticsearch 9.1 or later in every case.
 listens on 127.0.0.1:8080
     tests/unit/test_surface.py::test_defaults_that_the_readme_names
     tests/node/test_readme.py::test_the_table_has_every_setting_of_the_plugin
-Send the searches of any Elasticsearch client to this address: the sidecar is then a gateway before Elasticsearch.
+Send the searches of any Elasticsearch client to this address: the sidecar is then a gateway before
     tests/node/test_sidecar.py::test_the_official_client_searches_through_the_sidecar
 Its OpenAPI page is at `/_rerank/docs`
     tests/node/test_sidecar.py::test_the_documentation_page_needs_no_network
@@ -1220,6 +1220,7 @@ A call that the host cancels ends its work in Elasticsearch and in the models.
 serves the same tools over HTTP (streamable HTTP)
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
 Keys, TLS, limits of connections and the log are those of the sidecar
+    tests/unit/test_mcp_http.py::test_each_request_has_a_record
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
     tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
     tests/unit/test_mcp_http.py::test_each_request_has_a_record
@@ -1230,6 +1231,9 @@ On 127.0.0.1 it refuses requests whose `Host` or `Origin` is another name
     tests/unit/test_mcp_http.py::test_origin_is_parsed_and_no_prefix_of_it_is_enough
     tests/node/test_mcp_processes.py::test_a_host_that_has_a_key_searches_over_http
     tests/node/test_mcp_processes.py::test_over_tls_a_key_is_asked_for_at_each_call_and_a_proxy_is_known
+It keeps no sessions, and callers take turns, so that the calls of one do not keep out another.
+    tests/unit/test_mcp_http.py::test_nothing_is_kept_of_a_caller_that_says_hello_again_and_again
+    tests/unit/test_mcp_turns.py::test_a_caller_with_many_calls_keeps_out_no_other
 
 # Prompts
 
