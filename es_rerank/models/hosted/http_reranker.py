@@ -138,7 +138,7 @@ class HttpReranker(Closeable, Generic[TermsT]):
         ``deadline`` is a moment of ``time.monotonic()``, in seconds. A passage whose request is not answered
         by then is not ``done``; after the deadline nothing is sent. Raises RemoteModelError when the service
         refuses, fails or cannot be reached, OverloadError when it still accepts no requests after all
-        attempts, ScoreError when its answer is not one finite score per passage.
+        attempts, RemoteScoreError when its answer is not one finite score per passage.
         """
         return self._loop.run(lambda: self._score(query, passages, deadline))
 

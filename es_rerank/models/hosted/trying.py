@@ -18,7 +18,7 @@ from ...dialects.asking import (
     scale_of,
     trials,
 )
-from ...errors import RemoteModelError, ScoreError, SettingsError
+from ...errors import RemoteModelError, RemoteScoreError, SettingsError
 from ...types import Scale
 from .answers import json_of, said_in, values_by_index
 
@@ -71,9 +71,9 @@ class Trying:
     async def found(self, asker: Asker, timeout_s: float) -> Found:
         """Return the first dialect that the service understands.
 
-        Raises what ``asker.refused`` returns for an answer that says nothing about the dialect, ScoreError
-        when the service understands and its scores cannot be used, RemoteModelError when it understands
-        nothing.
+        Raises what ``asker.refused`` returns for an answer that says nothing about the dialect,
+        RemoteScoreError when the service understands and its scores cannot be used, RemoteModelError when it
+        understands nothing.
         """
         self.none = False
         try:
@@ -98,7 +98,7 @@ class Trying:
             if heard is not None:
                 try:
                     return await self._raw(asker, trial, *heard, answer, timeout_s)
-                except ScoreError as error:
+                except RemoteScoreError as error:
                     faults.insert(0, error)
                     continue
             if status in _NOT_NOW:
@@ -151,7 +151,7 @@ class Trying:
 
 
 def found_by_example(service: Service, path: str, rows: Sequence[Row], name: str) -> Found:
-    """Return how a service is asked that answered the example with ``rows``. Raises ScoreError."""
+    """Return how a service is asked that answered the example with ``rows``. Raises RemoteScoreError."""
     values = values_by_index(rows, len(EXAMPLE_TEXTS), "logit", name)
     return Found(service, path, service.scale or scale_of(values.tolist()))
 
