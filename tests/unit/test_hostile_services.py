@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from pydantic import SecretStr
 from es_rerank.bounded_answers import ERROR_BYTES, Bound, LongAnswerError, _Meter, bounded, is_cut
 from es_rerank.dialects.asking import BY_NAME, SERVICES
 from es_rerank.errors import OverloadError, RemoteModelError, RemoteScoreError, UnreachableError
-from es_rerank.models.hosted import remote
+from es_rerank.models.hosted import answers, remote
 from es_rerank.models.hosted.answers import FEW_BYTES, most_bytes
 from es_rerank.models.hosted.cohere import CohereReranker
 from es_rerank.models.hosted.remote import RemoteReranker
@@ -241,6 +242,26 @@ async def test_scores_that_cannot_be_used_are_a_bad_gateway_in_each_format(
             answer = await caller.post(path, json=body)
     assert answer.status_code == status
     assert "scores for" in answer.text
+
+
+@pytest.mark.parametrize(("document", "large"), [("a", False), ("a" * 70_000, True)])
+def test_a_large_answer_is_parsed_in_a_thread_of_its_own(document: str, large: bool) -> None:
+    """It returns the texts, as vLLM's does."""
+    where: list[str] = []
+
+    def answer(to: Answering, count: int) -> None:
+        said = [{"index": n, "relevance_score": 0.5, "document": {"text": document}} for n in range(count)]
+        to.reply(json.dumps({"results": said}).encode())
+
+    def noted(content: bytes) -> object:
+        where.append(threading.current_thread().name)
+        return parsed(content)
+
+    parsed = answers._parsed  # noqa: SLF001 which thread runs it
+    with pytest.MonkeyPatch.context() as patch, hostile(answer) as service, _remote(service.url) as loaded:
+        patch.setattr(answers, "_parsed", noted)
+        assert loaded.score(QUERY, [document] * 2).done.all()
+    assert [name.startswith("es-rerank-off-loop") for name in where] == [large]
 
 
 # --- one bad answer, and another service --------------------------------------------------------------------
