@@ -127,6 +127,25 @@ async def test_large_headers_are_refused_in_the_format_of_the_path(path: str, le
         assert (status, json.loads(body).keys()) == (431, expected.keys())
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/embed"])
+async def test_a_body_that_is_not_http_is_refused_in_the_format_of_the_path(path: str) -> None:
+    """Its head comes in the same packet."""
+    spoken = spoken_at(path, "POST")
+    assert spoken is not None
+    for before in (b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"):
+        script = Script(reads_all)
+        connection, transport = script.connection()
+        connection.data_received(before)
+        await settle()
+        transport.written = b""
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n"
+        connection.data_received(head.encode())
+        await settle()
+        status, _, body = parsed(transport.written)
+        expected = spoken.error("why", failure_of(LargeHeadersError("why")), 400)
+        assert (status, json.loads(body).keys()) == (400, expected.keys())
+
+
 async def test_headers_within_the_limits_are_served() -> None:
     script = Script(reads_all)
     connection, transport = script.connection()

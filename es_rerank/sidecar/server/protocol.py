@@ -301,9 +301,13 @@ class Connection(H11Protocol):
             self._counted = True
             self._all.ended[why] += 1
 
+    def _is_asked(self) -> bool:
+        """Return whether a request is read as far as its body, and not answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _told(self, error: EsRerankError) -> dict[str, Any]:
         """Return the body of an error, in the format of the path if the first line of the request is read."""
-        if self.scope is None or self._head_since is not None:
+        if self.scope is None or not self._is_asked():
             method, path = first_line(self.conn.trailing_data[0])
         else:
             method, path = self.scope["method"], self.scope["raw_path"]
@@ -336,7 +340,7 @@ class Connection(H11Protocol):
             *([] if wait_s is None else [(b"retry-after", str(wait_s).encode())]),
             CLOSE_HEADER,
         ]
-        is_head = self.scope is not None and self.scope["method"] == "HEAD" and self._head_since is None
+        is_head = self.scope is not None and self.scope["method"] == "HEAD" and self._is_asked()
         try:
             start = h11.Response(
                 status_code=outcome.status, headers=headers, reason=STATUS_PHRASES[outcome.status]
