@@ -252,9 +252,12 @@ class DeadlineError(EsRerankError):
 
 
 class OverloadError(EsRerankError):
-    """The queue is full. The caller may try again after ``retry_after_s`` seconds."""
+    """The queue is full. The caller may try again after ``retry_after_s`` seconds.
 
-    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+    It is None where the request alone is too much for its deadline, so that no wait helps.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int | None = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

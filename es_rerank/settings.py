@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     )
     remote_api_key: SecretStr | None = Field(
         default=None,
-        description="API key for `remote:` services, sent as `Authorization: Bearer`, to Elasticsearch as "
-        "`ApiKey`.",
+        description="API key for `remote:` services, sent to each of them as `Authorization: Bearer`, "
+        "to Elasticsearch as `ApiKey`.",
     )
     llm_api_key: SecretStr | None = Field(
         default=None,

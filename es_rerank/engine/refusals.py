@@ -32,5 +32,6 @@ def refusal(bound: Bound, needed_s: float, most_s: float, limit: str = "") -> Ov
     # Rounded away from each other, so that the smaller number also reads as the smaller one.
     needed, most = ceil(round(needed_s * 10, 6)) / 10, floor(round(most_s * 10, 6)) / 10
     told = bound.value.format(needed=needed, most=most, limit=limit)
-    told = told if bound is Bound.ALONE else f"{told}; try again later"
-    return OverloadError(told, retry_after_s=max(1, ceil(needed_s - most_s)))
+    if bound is Bound.ALONE:
+        return OverloadError(told, retry_after_s=None)
+    return OverloadError(f"{told}; try again later", retry_after_s=max(1, ceil(needed_s - most_s)))

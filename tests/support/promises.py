@@ -377,11 +377,15 @@ An index may have the name of another path above, such as `info`
 `es-rerank role INDEX` prints the least role that a caller needs in Elasticsearch. It does not allow `GET /`
     tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
     tests/unit/test_role_and_key.py::test_a_role_names_indices_and_the_versions_that_ingest_makes
-A request that cannot be answered by its deadline is refused at once (429 with `Retry-After`)
+A request that cannot be answered by its deadline is refused at once (429)
     tests/unit/test_overload.py::test_a_request_that_would_be_late_is_refused_at_once
     tests/unit/test_overload.py::test_a_search_is_refused_before_elasticsearch_is_asked
-tokenised, also by an idle sidecar.
+before its texts are tokenised, also by
     tests/unit/test_admitted_as_one.py::test_an_idle_sidecar_reads_nothing_of_what_would_be_late
+`Retry-After` says how long to wait, unless the request alone is too much.
+    tests/unit/test_pool_refusals.py::test_a_refusal_names_its_bound
+    tests/unit/test_admitted_as_one.py::
+        test_an_idle_pool_refuses_what_cannot_end_in_time_once_it_knows_that
 Its queries and the parts of its long texts are admitted as one.
     tests/unit/test_admitted_as_one.py::
         test_what_is_in_time_is_answered_though_its_parts_fill_the_deadline

@@ -66,7 +66,7 @@ def test_an_idle_pool_refuses_what_cannot_end_in_time_once_it_knows_that() -> No
     schedule = Schedule(2, 480.0)
     with pytest.raises(OverloadError, match=r"this call alone would take 50\.0 s, and 8\.0 s are left") as no:
         schedule.submit(call(100), 0.0)
-    assert no.value.retry_after_s == 42
+    assert no.value.retry_after_s is None, "no wait makes the call smaller"
     schedule.submit(call(15), 0.0)
     schedule.submit(call(100, B, rate=Rate(1.0), deadline=9.0), 8.5)
     assert schedule.figures().refused == 1, "an estimate that nothing has shown refuses nothing"
@@ -238,7 +238,7 @@ async def test_an_idle_sidecar_reads_nothing_of_what_would_be_late(
     with served.slow(0.003 if "embed" in path else 1.0):
         answer = await served.client.post(path, json=body, headers={"x-rerank-timeout-ms": "20000"})
     assert answer.status_code == 429, answer.text
-    assert int(answer.headers["retry-after"]) >= 1
+    assert "retry-after" not in answer.headers, "no wait makes the request smaller"
     assert (read, served.pool.figures().tokens) == ([], tokens)
     assert served.pool.figures().refused == 1, "one request is one piece of work"
 

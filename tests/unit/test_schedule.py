@@ -77,7 +77,8 @@ class Simulation:
             self._schedule.submit(call, self._now)
         except OverloadError as error:
             self.refused[request.caller.name] += 1
-            self.retry_after_s.append(error.retry_after_s)
+            if error.retry_after_s is not None:
+                self.retry_after_s.append(error.retry_after_s)
             return
         call.future.add_done_callback(lambda _: self._ends(call))
         self._at(deadline, lambda: None if call.ended else self._schedule.end_late(call))

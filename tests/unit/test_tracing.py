@@ -296,7 +296,7 @@ def test_nothing_is_traced_unless_a_variable_asks_for_it(monkeypatch: pytest.Mon
     configure_tracing(texts=False)
     monkeypatch.delenv("OTEL_SDK_DISABLED")
     monkeypatch.setattr("es_rerank.sidecar.observation.tracing.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="es-rerank\\[otel\\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[otel\]"):
         configure_tracing(texts=False)
 
 
