@@ -60,8 +60,9 @@ def masked(address: str) -> str:
     if not at:
         return address
     scheme, slashes, credentials = before.partition("://")
-    if not slashes:
-        scheme, credentials = "", before
+    # A password may begin with two slashes: user://password@host.
+    if not slashes or not scheme.lower().endswith(("http", "https")):
+        scheme, slashes, credentials = "", "", before
     user = credentials.partition(":")[0]
     return f"{scheme}{slashes}{user}:***@{host}"
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from es_rerank.addresses import masked, masked_in
@@ -194,6 +194,7 @@ def test_the_model_of_a_remote_reranker_is_shown_and_no_other_value() -> None:
     assert shown("reranker", address) == said
 
 
+@example("//")
 @given(st.text(st.characters(codec="ascii", exclude_characters="@", min_codepoint=33), max_size=20))
 def test_no_password_survives_masking(password: str) -> None:
     marked = f"{password}<secret>"
