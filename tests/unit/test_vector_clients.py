@@ -101,6 +101,15 @@ def test_coheres_sdk_asks_a_served_sidecar(address: str, embedder: Embedder) -> 
             cohere.Client(api_key="wrong", base_url=address, httpx_client=http).embed(texts=TEXTS)
 
 
+@pytest.fixture
+def _sessions() -> Iterator[None]:
+    """End the sessions that the Hub's package keeps: another test may have made them offline."""
+    reset_sessions()
+    yield
+    reset_sessions()
+
+
+@pytest.mark.usefixtures("_sessions")
 @pytest.mark.parametrize("path", ["", "/embed"])
 def test_the_client_of_the_hugging_face_hub_asks_a_served_sidecar(
     address: str, embedder: Embedder, path: str
@@ -114,4 +123,3 @@ def test_the_client_of_the_hugging_face_hub_asks_a_served_sidecar(
     with pytest.raises(HfHubHTTPError) as long:
         client.feature_extraction("word " * 100, truncate=False)
     assert long.value.response.status_code == 422
-    reset_sessions()  # they would end at any time later
