@@ -1,4 +1,4 @@
-"""How clients are told of errors: one table from the class of an error to each format's status and words."""
+"""How clients are told of errors: the words of each format, and the statuses of TEI that are its own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..errors import (
     LoadingError,
     MediaTypeError,
     OverloadError,
-    RemoteModelError,
     RequestError,
     SlowClientError,
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
     UnknownModelError,
+    outcome_of,
 )
 
 
@@ -35,26 +35,35 @@ class Failure(NamedTuple):
     type: str
 
 
-FAILURES: dict[type[EsRerankError], Failure] = {
-    EsRerankError: Failure(424, "Backend", 500, "InternalServerError"),
-    RequestError: Failure(422, "Validation", 400, "BadRequestError"),
-    AmbiguousRequestError: Failure(400, "Validation", 400, "BadRequestError"),
-    UnknownModelError: Failure(422, "Validation", 404, "NotFoundError"),
-    TooLargeError: Failure(413, "Validation", 413, "BadRequestError"),
-    MediaTypeError: Failure(415, "Validation", 415, "BadRequestError"),
-    UnauthorizedError: Failure(401, "Unauthorized", 401, "AuthenticationError"),
-    SlowClientError: Failure(408, "Validation", 408, "BadRequestError"),
-    LargeHeadersError: Failure(431, "Validation", 431, "BadRequestError"),
-    OverloadError: Failure(429, "Overloaded", 429, "RateLimitError"),
-    LoadingError: Failure(503, "Unhealthy", 503, "ServiceUnavailableError"),
-    UnavailableError: Failure(503, "Unhealthy", 503, "ServiceUnavailableError"),
-    DeadlineError: Failure(504, "Backend", 504, "GatewayTimeoutError"),
-    RemoteModelError: Failure(424, "Backend", 502, "InternalServerError"),
+class _Words(NamedTuple):
+    """The words for a class of errors, and the status in the format of TEI where that is another one."""
+
+    tei_type: str
+    type: str
+    tei_status: int | None = None
+
+
+_WORDS: dict[type[EsRerankError], _Words] = {
+    EsRerankError: _Words("Backend", "InternalServerError", 424),
+    RequestError: _Words("Validation", "BadRequestError", 422),
+    AmbiguousRequestError: _Words("Validation", "BadRequestError"),
+    UnknownModelError: _Words("Validation", "NotFoundError", 422),
+    TooLargeError: _Words("Validation", "BadRequestError"),
+    MediaTypeError: _Words("Validation", "BadRequestError"),
+    UnauthorizedError: _Words("Unauthorized", "AuthenticationError"),
+    SlowClientError: _Words("Validation", "BadRequestError"),
+    LargeHeadersError: _Words("Validation", "BadRequestError"),
+    OverloadError: _Words("Overloaded", "RateLimitError"),
+    LoadingError: _Words("Unhealthy", "ServiceUnavailableError"),
+    UnavailableError: _Words("Unhealthy", "ServiceUnavailableError"),
+    DeadlineError: _Words("Backend", "GatewayTimeoutError"),
 }
 """The statuses of TEI are those of its ``router/src/http/server.rs``: 422 for a request, 424 for its backend.
-The others are those that Cohere, Jina, Voyage, vLLM and infinity share."""
+The others are those of ``OUTCOMES``, which Cohere, Jina, Voyage, vLLM and infinity share."""
 
 
 def failure_of(error: EsRerankError) -> Failure:
-    """Return the row of the error's class, or of its nearest base class in the table."""
-    return next(FAILURES[cls] for cls in type(error).__mro__ if cls in FAILURES)
+    """Return how an error is told: in the words of its class, or of its nearest base class in the table."""
+    words = next(_WORDS[cls] for cls in type(error).__mro__ if cls in _WORDS)
+    status = outcome_of(error).status
+    return Failure(words.tei_status or status, words.tei_type, status, words.type)

@@ -13,7 +13,7 @@ from es_rerank.dialects.failures import failure_of
 from es_rerank.dialects.options import OPTIONS
 from es_rerank.dialects.request import MOST_CHUNKS, Asked, Scored
 from es_rerank.dialects.table import DIALECTS, PATHS, dialect_of, dialect_on, version_of
-from es_rerank.errors import OUTCOMES, AmbiguousRequestError, EsRerankError, RequestError, SearchError
+from es_rerank.errors import OUTCOMES, AmbiguousRequestError, EsRerankError, RequestError
 
 SHARED = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 OPTIONAL: dict[str, Any] = {
@@ -370,13 +370,13 @@ def test_what_makes_no_pairs_is_refused(body: dict[str, Any]) -> None:
         dialect_of("/score", body).read(body)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OUTCOMES if not issubclass(kind, SearchError)])
+@pytest.mark.parametrize("kind", OUTCOMES)
 def test_an_error_blames_the_same_side_in_each_format(kind: type[EsRerankError]) -> None:
     failure, outcome = failure_of(kind("why")), OUTCOMES[kind].status
-    assert (failure.status < 500) == (outcome < 500 or issubclass(kind, RequestError))
-    assert (failure.tei_status < 500 and failure.tei_status != 424) == (failure.status < 500)
-    if outcome in {401, 408, 413, 429, 431, 503, 504} and failure.tei_status != 424:
-        assert failure.tei_status == failure.status == outcome
+    assert failure.status == outcome
+    assert failure.tei_status in {outcome, 422 if issubclass(kind, RequestError) else 424}
+    if outcome in {401, 408, 413, 429, 431, 504}:
+        assert failure.tei_status == outcome
 
 
 def test_a_document_that_was_an_object_comes_back_with_its_keys_and_its_text() -> None:
