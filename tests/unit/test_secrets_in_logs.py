@@ -58,7 +58,7 @@ def test_a_retry_logs_no_text_of_the_service(
     assert len(service.bodies) == 2
     printed = capfd.readouterr()
     said = printed.out + printed.err + caplog.text
-    assert "retry" in said
+    assert "retry" in said or "sent again" in said  # by whether another test has set the log up
     assert TEXT not in said
 
 
