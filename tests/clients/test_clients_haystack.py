@@ -20,6 +20,8 @@ from client_table import client
 
 Ranking = list[tuple[int, float]]
 
+pytestmark = pytest.mark.long  # its packages are many
+
 
 @pytest.fixture(scope="module")
 def got(open_sidecar: str, keyed_sidecar: str) -> OUTCOMES:

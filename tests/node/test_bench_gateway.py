@@ -85,6 +85,7 @@ def _assert_nothing_is_left(es: Elasticsearch, environment: dict[str, str]) -> N
     assert _children(environment) == []
 
 
+@pytest.mark.long
 @pytest.mark.node
 def test_a_run_prints_every_case_and_leaves_nothing_behind(
     es: Elasticsearch, node: Node, environment: dict[str, str]

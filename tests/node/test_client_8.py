@@ -41,6 +41,7 @@ def client_8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # two files of tests
 def test_the_client_of_elasticsearch_8_passes_the_tests_of_the_wrapper(node: Node, client_8: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(client_8)}

@@ -205,6 +205,7 @@ def test_objects_in_lists_are_found(es: Elasticsearch, index: str, values: list[
     assert all(field not in text for text in unfit(report))
 
 
+@pytest.mark.long
 def test_objects_in_a_list_that_has_no_field_are_reported(es: Elasticsearch, index: str) -> None:
     many = [Document(str(n), "", "x", {f"f{n}": n}) for n in range(MOST_FIELDS - 1)]
     documents = [Document("one", "", "x", {"by": {"age": 3}}), *many]

@@ -218,6 +218,7 @@ def test_an_index_of_another_cluster_is_searched(
     near.indices.delete(index=index)
 
 
+@pytest.mark.long
 def test_another_cluster_is_checked_as_far_as_it_can_be(
     near: Elasticsearch, es: Elasticsearch, index: str
 ) -> None:

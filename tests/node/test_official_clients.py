@@ -32,6 +32,8 @@ JAVA = 17
 def index(es: Elasticsearch) -> Iterator[str]:
     name = f"test-{uuid4().hex[:12]}"
     fill(es, name)
+    # A merge in the background would change the last digits of scores between the clients.
+    es.indices.forcemerge(index=name, max_num_segments=1)
     yield name
     for found in es.indices.get(index=f"{name}*"):
         es.indices.delete(index=found)

@@ -168,7 +168,7 @@ def test_a_sidecar_s_refusals_are_repeated(address: str) -> None:
         assert "wr0ng" not in f"{caught.value} {caught.value!r} {loaded!r}"
     with (
         RemoteReranker(f"{address}/nowhere", api_key=SecretStr(KEY)) as loaded,
-        pytest.raises(RemoteModelError, match=r"tei at /nowhere/rerank: it answered 501: no handler found"),
+        pytest.raises(RemoteModelError, match=r"tei at /nowhere/rerank: it answered 404: .*is not served"),
     ):
         loaded.score(QUERY, SHORT)
 

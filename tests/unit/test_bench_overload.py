@@ -327,6 +327,7 @@ def contender(start: Start, behaviour: str, peer: str | None = None) -> Contende
     return Contender(System(behaviour, "fp32", peer, behaviour, "ours"), "1.0", lambda _: start(behaviour))
 
 
+@pytest.mark.long
 def test_each_server_is_offered_multiples_of_its_own_capacity(
     fake: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
