@@ -34,6 +34,10 @@ class Failure(NamedTuple):
     status: int
     type: str
 
+    def status_in(self, *, tei: bool) -> int:
+        """Return the status with which the error is answered, in the format of TEI or in another one."""
+        return self.tei_status if tei else self.status
+
 
 class _Words(NamedTuple):
     """The words for a class of errors, and the status in the format of TEI where that is another one."""

@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from .reading import asked_in
-from .request import Asked, Scored
-from .results import usage
+from .request import Asked, Scored, usage
 
 _HONOURED = ("model", "top_n", "whole", "chunks")
 
@@ -26,5 +25,5 @@ def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:  # noqa
     """Return the answer: ``{"rankings": [{"index", "logit"}]}``, best first, with the usage."""
     return {
         "rankings": [{"index": place, "logit": float(scored.values[place])} for place in scored.order],
-        "usage": usage(scored),
+        "usage": usage(scored.tokens),
     }

@@ -86,8 +86,11 @@ def _no_flag(key: str, value: Any) -> bool:  # noqa: ANN401 any JSON value
     return not flag(key, value)
 
 
-def _count(key: str, value: Any) -> int | None:  # noqa: ANN401 any JSON value
-    """Return a number of results. 0 asks for all of them, as in vLLM."""
+def count(key: str, value: Any) -> int | None:  # noqa: ANN401 any JSON value
+    """Return a number of results or dimensions, None for 0: in vLLM and infinity 0 asks for all of them.
+
+    It may be written as a text. Raises RequestError for anything else.
+    """
     number = value
     written = isinstance(value, str) and len(value) <= _LONGEST_NUMBER and value.strip().isdecimal()
     if written or (isinstance(value, float) and value.is_integer()):
@@ -128,8 +131,8 @@ def _keeps_end(key: str, value: Any) -> bool | None:  # noqa: ANN401 any JSON va
 
 OPTIONS: dict[str, Option] = {
     "model": Option("model", _name),
-    "top_n": Option("top_n", _count),
-    "top_k": Option("top_n", _count),
+    "top_n": Option("top_n", count),
+    "top_k": Option("top_n", count),
     "raw_scores": Option("raw_scores", flag),
     "use_activation": Option("raw_scores", _no_flag),
     "activation": Option("raw_scores", _no_flag),
@@ -139,7 +142,7 @@ OPTIONS: dict[str, Option] = {
     "truncation": Option("whole", _not_cut),
     "truncation_direction": Option("whole", _keeps_end),
     "truncation_side": Option("whole", _keeps_end),
-    "max_chunks_per_doc": Option("chunks", _count),
+    "max_chunks_per_doc": Option("chunks", count),
     "rank_fields": Option("rank_fields", _names),
 }
 """The optional keys that have an effect. ``top_k`` and ``truncation`` are Voyage's, ``raw_scores``,

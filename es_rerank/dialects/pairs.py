@@ -14,8 +14,7 @@ from ..errors import RequestError
 from .documents import not_read_in, query_in, texts_in
 from .options import options_in
 from .reading import OF_SCORES
-from .request import Asked, Scored
-from .results import usage
+from .request import Asked, Scored, usage
 
 NAMES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 """The names of the two sides in vLLM's versions."""
@@ -55,5 +54,5 @@ def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:  # noqa
             {"index": place, "object": "score", "score": float(scored.values[place])}
             for place in range(len(asked.texts))
         ],
-        "usage": usage(scored),
+        "usage": usage(scored.tokens),
     }

@@ -21,8 +21,9 @@ class Spoken(Protocol):
     def error(self) -> Callable[[str, Failure, int], dict[str, Any]]:
         """Return the body of an error, from its message, its row in the table of errors and its status."""
 
-    def status(self, failure: Failure) -> int:
-        """Return the status with which an error is answered."""
+    @property
+    def tei_status(self) -> bool:
+        """Whether the status of an error is TEI's."""
 
 
 class _OfAbout(NamedTuple):
@@ -30,9 +31,6 @@ class _OfAbout(NamedTuple):
 
     error: Callable[[str, Failure, int], dict[str, Any]]
     tei_status: bool = False
-
-    def status(self, failure: Failure) -> int:
-        return failure.tei_status if self.tei_status else failure.status
 
 
 _ABOUT = {

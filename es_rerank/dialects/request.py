@@ -58,3 +58,8 @@ class Scored:
     order: Sequence[int]
     model: str
     tokens: int = 0
+
+
+def usage(tokens: int) -> dict[str, int]:
+    """Return the number of tokens that were read, as OpenAI's API names it."""
+    return {"prompt_tokens": tokens, "total_tokens": tokens}

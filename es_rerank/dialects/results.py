@@ -14,7 +14,7 @@ from typing import Any
 
 from .failures import Failure
 from .reading import OF_RANKING, asked_in
-from .request import Asked, Scored
+from .request import Asked, Scored, usage
 
 _UNIT = 100
 """Documents of one search unit of Cohere (https://docs.cohere.com/docs/rate-limits)."""
@@ -43,7 +43,7 @@ def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:
         "object": "list",
         "created": int(time.time()),
         "model": scored.model,
-        "usage": usage(scored),
+        "usage": usage(scored.tokens),
         "meta": {
             "api_version": {"version": version},
             "billed_units": {"search_units": -(-len(asked.texts) // _UNIT)},
@@ -52,11 +52,6 @@ def write(asked: Asked, scored: Scored, version: str) -> dict[str, Any]:
         "results": results,
         "data": data,
     }
-
-
-def usage(scored: Scored) -> dict[str, int]:
-    """Return the tokens of a request, as OpenAI's API names them."""
-    return {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens}
 
 
 def _document(asked: Asked, place: int) -> dict[str, Any]:

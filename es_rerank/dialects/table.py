@@ -37,10 +37,6 @@ class Dialect(NamedTuple):
     error: Callable[[str, Failure, int], dict[str, Any]]
     tei_status: bool = False
 
-    def status(self, failure: Failure) -> int:
-        """Return the status with which an error is answered."""
-        return failure.tei_status if self.tei_status else failure.status
-
 
 DIALECTS = (
     Dialect("tei", _OF_TEI, (*_OF_COHERE, OF_BOTH), "texts", tei.read, tei.write, tei.error, tei_status=True),

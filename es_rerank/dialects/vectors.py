@@ -21,8 +21,9 @@ import numpy.typing as npt
 from ..errors import RequestError
 from .documents import not_read_in
 from .failures import Failure
-from .options import NO_EFFECT, OPTIONS, Option, flag, options_in
+from .options import NO_EFFECT, OPTIONS, Option, count, flag, options_in
 from .reading import check_one_of
+from .request import usage
 from .tei import error as tei_error
 
 Purpose = Literal["query", "passage"]
@@ -70,10 +71,6 @@ class Embedded:
             return [row.tolist() for row in self.vectors]
         return [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in self.vectors]
 
-    def usage(self) -> dict[str, int]:
-        """Return the tokens as OpenAI's API names them."""
-        return {"prompt_tokens": self.tokens, "total_tokens": self.tokens}
-
 
 # --- keys of requests ---------------------------------------------------------------------------------------
 
@@ -94,15 +91,6 @@ def _purpose(key: str, value: Any) -> Any:  # noqa: ANN401 any JSON value
     if words & _QUERY or words in ({"search"}, {"internal", "search"}):
         return "query"
     return "passage" if words & _PASSAGE else NO_EFFECT
-
-
-def _dims(key: str, value: Any) -> int | None:  # noqa: ANN401 any JSON value
-    """Return a number of dimensions. 0 asks for all of them, as infinity's client does by itself."""
-    written = isinstance(value, str) and len(value) <= 20 and value.strip().isdecimal()
-    number = int(value) if written or (isinstance(value, float) and value.is_integer()) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise RequestError(f"[{key}] must be a whole number from 0, where 0 means all")
-    return number or None
 
 
 def _encodings(key: str, value: Any) -> tuple[Encoding, ...] | None:  # noqa: ANN401 any JSON value
@@ -143,7 +131,7 @@ _SHARED: dict[str, Option] = {
         for key in ("model", "truncate", "truncation", "truncation_direction", "truncation_side")
     },
     **dict.fromkeys(("input_type", "task", "task_type", "prompt_name"), Option("purpose", _purpose)),
-    **dict.fromkeys(("dimensions", "output_dimension"), Option("dims", _dims)),
+    **dict.fromkeys(("dimensions", "output_dimension"), Option("dims", count)),
     **dict.fromkeys(("normalize", "normalized"), Option("unit", _unit)),
 }
 _FORMS: dict[str, Option] = {
@@ -221,7 +209,7 @@ def _write_openai(asked: AskedVectors, made: Embedded, version: str) -> dict[str
         "object": "list",
         "data": [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)],
         "model": made.model,
-        "usage": made.usage(),
+        "usage": usage(made.tokens),
     }
 
 
@@ -287,10 +275,6 @@ class VectorDialect(NamedTuple):
     write: Callable[[AskedVectors, Embedded, str], Any]
     error: Callable[[str, Failure, int], dict[str, Any]]
     tei_status: bool = False
-
-    def status(self, failure: Failure) -> int:
-        """Return the status with which an error is answered."""
-        return failure.tei_status if self.tei_status else failure.status
 
 
 _OPENAI = ("/v1/embeddings", "/embeddings", "/infinity/embeddings")

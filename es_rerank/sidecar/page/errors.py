@@ -171,7 +171,7 @@ def _of_dialect(name: str) -> Callable[[EsRerankError], tuple[int, Any]]:
 
     def written(error: EsRerankError) -> tuple[int, Any]:
         failure = failure_of(error)
-        status = dialect.status(failure)
+        status = failure.status_in(tei=dialect.tei_status)
         body = dialect.error(message_of(error), failure, status)
         return status, {**body, "id": SOME_ID} if "id" in body else body
 

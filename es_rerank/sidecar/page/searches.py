@@ -109,6 +109,9 @@ _SEVERAL = Example(
         {**_FUSED, "_source": False, "size": 1},
     ),
 )
+_BODY_OF_SEVERAL = text(
+    "Lines of JSON, a header and a body for each search. The last line ends with a newline."
+)
 _NO_NEWLINE = Mistake(
     '{}\n{"retriever": {"rrf": {}}}', "The msearch request must be terminated by a newline [\\n]"
 )
@@ -295,7 +298,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Run several searches over the same indices",
         "Each search has two lines: a header, which may be empty (`{}`), and a body.",
         answer=ref("SeveralAnswers"),
-        body=text("Lines of JSON, a header and a body for each search. The last line ends with a newline."),
+        body=_BODY_OF_SEVERAL,
         several=True,
         body_type=NDJSON,
         examples=(
@@ -311,7 +314,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Run several searches, each over indices of its own",
         "Each search has two lines: a header, which names its indices, and a body.",
         answer=ref("SeveralAnswers"),
-        body=text("Lines of JSON, a header and a body for each search. The last line ends with a newline."),
+        body=_BODY_OF_SEVERAL,
         several=True,
         body_type=NDJSON,
         examples=(_SEVERAL,),

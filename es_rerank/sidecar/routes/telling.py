@@ -27,7 +27,7 @@ def spoken_in(request: Request) -> Spoken | None:
 def refusal(request: Request, spoken: Spoken, error: EsRerankError) -> Response:
     """Return an error in the format of a request."""
     failure = failure_of(error)
-    status = spoken.status(failure)
+    status = failure.status_in(tei=spoken.tei_status)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else retry_after(error)
     return answer(request, spoken.error(message_of(error), failure, status), status, headers)
 
