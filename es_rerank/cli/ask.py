@@ -23,6 +23,7 @@ from .search_options import (
     FiltersOption,
     FirstStageOption,
     IndexArgument,
+    LlmModelOption,
     QueryVectorOption,
     RerankerOption,
     VectorFieldOption,
@@ -72,10 +73,7 @@ def ask(
             show_default=False,
         ),
     ] = None,
-    llm_model: Annotated[
-        str | None,
-        typer.Option(help="The model's name at that server.", show_default="the only one it serves"),
-    ] = None,
+    llm_model: LlmModelOption = None,
     first_stage: FirstStageOption = "knn",
     window: WindowOption = None,
     field: FieldsOption = None,
@@ -145,13 +143,18 @@ def ask(
 
 
 def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatModel | None:
+    check_llm_model(url, name)
     if url is None:
-        if name is not None:
-            raise RequestError(f"--llm-model {name} needs the address of its server; add --llm URL")
         return None
     from ..integrations.openai_chat import ChatModel  # the SDK is an extra
 
     return ChatModel(url, name, api_key=settings.llm_api_key)
+
+
+def check_llm_model(url: str | None, name: str | None) -> None:
+    """Check that ``--llm-model`` comes with ``--llm``. Raises RequestError."""
+    if url is None and name is not None:
+        raise RequestError(f"--llm-model {name} needs the address of its server; add --llm URL")
 
 
 def wording_of(given: str | None) -> str:

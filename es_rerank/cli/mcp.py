@@ -18,6 +18,7 @@ from .search_options import (
     FieldsOption,
     FiltersOption,
     FirstStageOption,
+    LlmModelOption,
     RerankerOption,
     VectorFieldOption,
     WindowOption,
@@ -104,10 +105,7 @@ def mcp(
             show_default=False,
         ),
     ] = None,
-    llm_model: Annotated[
-        str | None,
-        typer.Option(help="The model's name at that server.", show_default="the only one it serves"),
-    ] = None,
+    llm_model: LlmModelOption = None,
     reranker: RerankerOption = None,
     embedder: EmbedderOption = None,
     elasticsearch_url: ElasticsearchUrl = None,
@@ -158,9 +156,10 @@ def _names(given: list[str]) -> tuple[str, ...]:
 
 
 def _chat_model(url: str | None, name: str | None, settings: Settings) -> AsyncChatModel | None:
+    from .ask import check_llm_model
+
+    check_llm_model(url, name)
     if url is None:
-        if name is not None:
-            raise RequestError(f"--llm-model {name} needs the address of its server; add --llm URL")
         return None
     from ..integrations.openai_chat import AsyncChatModel  # the SDK is an extra
 

@@ -62,6 +62,9 @@ FiltersOption = Annotated[
         help='An Elasticsearch query that hits must match, as JSON: {"range":{"year":{"gte":2020}}}',
     ),
 ]
+LlmModelOption = Annotated[
+    str | None, typer.Option(help="The model's name at that server.", show_default="the only one it serves")
+]
 RerankerOption = Annotated[
     str | None,
     typer.Option(
