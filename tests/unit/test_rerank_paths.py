@@ -102,6 +102,14 @@ async def test_usage_counts_the_tokens_that_the_model_read(
         assert answer.json()["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
 
 
+async def test_the_default_answers_though_another_is_served_under_its_own_name() -> None:
+    rerankers = {"mine": WordOverlapReranker("words"), "words": WordOverlapReranker("other")}
+    async with sidecar(rerankers) as client:
+        for wanted, own in ((None, "words"), ("mine", "words"), ("words", "other"), ("unknown", "words")):
+            answer = await client.post("/v1/rerank", json=body_for("/v1/rerank", TEXTS, model=wanted))
+            assert answer.headers["x-rerank-model"] == own
+
+
 async def test_a_name_in_the_body_chooses_a_served_model_and_else_the_default_answers(
     caller: httpx.AsyncClient, models: dict[str, LocalReranker]
 ) -> None:

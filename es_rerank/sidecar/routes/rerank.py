@@ -110,12 +110,12 @@ def _chosen(service: Service, wanted: str | None, named: str | None) -> tuple[Re
 
     ``named``: the name in the query parameter, which must be served. ``wanted``: the name in the body.
     """
+    models = service.models()
     if named is not None:
-        return service.models().reranker(named, "model"), []
-    rerankers = service.models().rerankers
-    default = service.served(DEFAULT_INFERENCE_ID)
-    if wanted is None or wanted == DEFAULT_INFERENCE_ID or wanted in rerankers:
-        return rerankers.get(wanted or default.name, default), []
+        return models.reranker(named, "model"), []
+    if wanted is None or models.serves(wanted):
+        return models.reranker(wanted or DEFAULT_INFERENCE_ID), []
+    default = models.reranker(DEFAULT_INFERENCE_ID)
     return default, [other_model(wanted, default.name)]
 
 
