@@ -71,7 +71,7 @@ async def embeddings(request: Request, service: Running, model: NamedModel) -> R
     )
     if asked.whole and cut.any():
         raise RequestError(
-            f"text {int(np.argmax(cut))} is longer than the model's window; "
+            f"text {int(np.argmax(cut))} is longer than the model reads; "
             "shorten it or allow that its end is cut"
         )
     made = Embedded(vectors, name, tokens_read())
