@@ -2,7 +2,7 @@
 
 from .metadata import Unfit
 from .pipeline import Ingest, IngestReport
-from .readers import read_sources, source_files
+from .reading import read_sources, source_files
 from .rejects import Reject
 
 __all__ = ["Ingest", "IngestReport", "Reject", "Unfit", "read_sources", "source_files"]
