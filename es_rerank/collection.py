@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn, cast
+from typing import IO, Any, Literal, NamedTuple, NoReturn, cast
 
 from .errors import SourceError
 
@@ -21,13 +21,21 @@ Qrels = dict[str, dict[str, int]]
 """Relevance judgements: query id to document id to grade, a whole number."""
 
 
+DocumentFormat = Literal["text", "markdown"]
+"""What the text of a document is written in. It decides how the text is cut into passages."""
+
+
 class Document(NamedTuple):
-    """A document of a collection. ``metadata`` holds all other keys of its line in the corpus file."""
+    """A document of a collection. ``metadata`` holds all other keys of its line in the corpus file.
+
+    ``format`` says how its text is cut into passages (see ``text.documents.cut_document``).
+    """
 
     id: str
     title: str
     text: str
     metadata: dict[str, Any]
+    format: DocumentFormat = "text"
 
 
 def find_file(folder: Path, name: str) -> Path:

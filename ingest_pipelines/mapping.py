@@ -142,5 +142,7 @@ def content_hash(document: Document, recipe: IndexRecipe) -> str:
     JSON in UTF-8 cannot hold, such as NaN, a lone surrogate or a date object.
     """
     parts = [asdict(recipe), document.title, document.text, document.metadata]
+    if document.format != "text":  # so the hash of a plain text stays what it was before there were formats
+        parts.append(document.format)
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -188,7 +188,7 @@ def embedded(
     room = room_of(embedder)
     for batch in incoming:
         batch.cut = {
-            identifier: cut_document(document.title, document.text, chunker, room)
+            identifier: cut_document(document.title, document.text, chunker, room, format=document.format)
             for identifier, document in batch.documents.items()
         }
         vectors = map(encode, _vectors(batch, embedder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..collection import DocumentFormat
 from ..types import Passage
 from .chunking import Chunker
 from .separators import Checkpoint, never_stop
@@ -42,6 +43,8 @@ def cut_document(
     chunker: Chunker,
     room: int | None = None,
     checkpoint: Checkpoint = never_stop,
+    *,
+    format: DocumentFormat = "text",  # noqa: A002, ARG001 the name of a document's field
 ) -> CutDocument:
     """Return the passages of a document's text, and the title that is embedded before each of them.
 
