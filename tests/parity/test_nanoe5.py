@@ -36,7 +36,7 @@ from es_rerank.scores import logistic, pair_log_odds
 from es_rerank.text.chunking import Chunker
 from ingest_pipelines import Ingest
 
-pytestmark = pytest.mark.long  # a minute: 470 MB of weights are unpacked
+pytestmark = pytest.mark.long  # a minute: all weights are unpacked
 
 LIKES, LIKED = "我爱吃蔬菜", "我以前爱吃蔬菜"
 QUESTION = "他现在喜欢吃蔬菜吗"
