@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from es_rerank.errors import OverloadError, RemoteModelError, ScoreError, SettingsError
 from es_rerank.models import LoadedReranker, Reranker
 from es_rerank.models.hosted.answers import reason, values_by_index
-from es_rerank.models.hosted.http_reranker import request_batches
+from es_rerank.models.hosted.http_service import request_batches
 from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.hosted.retrying import RetryPolicy, TransientError, retry_after
 from es_rerank.testing import WordOverlapReranker

@@ -15,7 +15,8 @@ from ...errors import RemoteScoreError, RequestError, SettingsError
 from ...extras import missing_extra
 from ...types import Scale
 from .answers import FEW_BYTES, Answer, reason, values_by_index
-from .http_reranker import CONCURRENCY, SERVICE_TIMEOUT_S, HttpReranker, Terms, service_address
+from .http_reranker import HttpReranker, Terms
+from .http_service import CONCURRENCY, SERVICE_TIMEOUT_S, service_address
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2

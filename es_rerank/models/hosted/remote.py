@@ -30,13 +30,8 @@ from ...dialects.asking import (
 from ...errors import EsRerankError, RemoteModelError, RemoteScoreError, SettingsError
 from ...types import Calibration, Scale
 from .answers import FEW_BYTES, Answer, json_of, most_bytes, reason, said_in, values_by_index
-from .http_reranker import (
-    CONCURRENCY,
-    SERVICE_TIMEOUT_S,
-    HttpReranker,
-    Terms,
-    service_address,
-)
+from .http_reranker import HttpReranker, Terms
+from .http_service import CONCURRENCY, SERVICE_TIMEOUT_S, service_address
 from .retrying import TransientError
 from .service_facts import Facts, facts_in
 from .trying import Asker, Found, Trying, found_by_example, service_named
