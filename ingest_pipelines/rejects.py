@@ -2,7 +2,8 @@
 
 A rejects file is JSONL: one object per document, with the keys ``id``, ``reason``, ``file``, ``line`` and
 ``document``. ``document`` is the source record. Where the source line was not JSON, it is that line as a
-string. The file is itself a source: correct the documents in it and ingest it.
+string. It is null where a whole file cannot be read. The file is itself a source: correct the documents in
+it, and the files that it names, and ingest it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ class Reject(NamedTuple):
     """A document that could not be indexed, and the reason.
 
     ``file`` and ``line`` (from 1) say where the document was read. They are None for a document that a Python
-    program passed in.
+    program passed in. ``document`` is None where a whole file cannot be read, or the rest of it: ``id`` is
+    then its name within its source.
     """
 
     reason: str
-    document: dict[str, Any] | str
+    document: dict[str, Any] | str | None
     id: str | None = None
     file: str | None = None
     line: int | None = None

@@ -12,13 +12,14 @@ from es_rerank.collection import Document, as_document, parse_object, read_lines
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject, is_reject
+from .files import FoundFile
 
 
-def read_json_lines(path: Path) -> Iterator[Document | Reject]:
+def read_json_lines(file: FoundFile) -> Iterator[Document | Reject]:
     """Yield the document of each line. A line that holds no document gives a Reject."""
-    for number, line in read_lines(path):
+    for number, line in read_lines(file.path):
         if line.strip():
-            yield _read_line(line, path, number)
+            yield _read_line(line, file.path, number)
 
 
 def _read_line(line: bytes, path: Path, number: int) -> Document | Reject:

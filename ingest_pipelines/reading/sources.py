@@ -9,9 +9,16 @@ from es_rerank.collection import Document, find_file
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject
+from .files import FoundFile, Reader, kind_of
 from .json_lines import read_json_lines
 
-SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+READERS: dict[str, Reader] = {
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+}
+"""The end of a file's name, in lower case, and who reads such a file. Each may be gzipped (``.jsonl.gz``)."""
+
+SUFFIXES = tuple(READERS)
 
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
@@ -32,7 +39,7 @@ def _source_file(source: Path) -> Path:
             "a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz",
             path=str(source),
         )
-    if not source.name.endswith(SUFFIXES):
+    if kind_of(source.name) not in READERS:
         raise SourceError(
             f"{source} cannot be read: its name ends in none of {', '.join(SUFFIXES)}; "
             "convert it to JSONL first",
@@ -48,4 +55,4 @@ def read_sources(sources: Sequence[Path]) -> Iterator[Document | Reject]:
     (see ``source_files``). The iterator raises SourceError when it meets a damaged file.
     """
     files = source_files(sources)
-    return (item for path in files for item in read_json_lines(path))
+    return (item for path in files for item in READERS[kind_of(path.name)](FoundFile(path, path.name)))

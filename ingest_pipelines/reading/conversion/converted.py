@@ -1,0 +1,22 @@
+"""What a converted file gives, and the error of one that cannot be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Converted(NamedTuple):
+    """A file as Markdown. ``title`` is empty when the file says none. ``metadata`` is what it says of itself."""
+
+    text: str
+    title: str
+    metadata: dict[str, Any]
+
+
+class UnreadableError(Exception):
+    """The file cannot be converted. The message says why, and where in the file."""
+
+
+OnPage = Callable[[int], None]
+"""Is called with the number of each page (from 1) before it is read."""

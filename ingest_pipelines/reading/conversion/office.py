@@ -1,0 +1,95 @@
+"""Converts DOCX and PPTX files by markitdown's converters, which open no other file and no address."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from typing import IO, Any
+
+from lxml import etree
+from markitdown import StreamInfo
+from markitdown.converters import DocxConverter, PptxConverter
+
+from .cleaning import clean, without_images
+from .converted import Converted, UnreadableError
+
+MOST_UNPACKED = 256 * 1024 * 1024
+"""Most bytes of XML that a file may unpack to."""
+
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+_CONVERTERS = {".docx": DocxConverter, ".pptx": PptxConverter}
+_PLAIN = {"escape_asterisks": False, "escape_underscores": False, "escape_misc": False}
+"""Options of markdownify: text stays as it is written, because ``a\\_b`` would be searched as two words."""
+_SLIDE = re.compile(r"^<!-- Slide number: \d+ -->$", re.MULTILINE)
+
+_NAMES = {
+    "title": "{http://purl.org/dc/elements/1.1/}title",
+    "author": "{http://purl.org/dc/elements/1.1/}creator",
+    "subject": "{http://purl.org/dc/elements/1.1/}subject",
+    "description": "{http://purl.org/dc/elements/1.1/}description",
+    "language": "{http://purl.org/dc/elements/1.1/}language",
+    "keywords": "{http://schemas.openxmlformats.org/package/2006/metadata/core-properties}keywords",
+    "created": "{http://purl.org/dc/terms/}created",
+    "modified": "{http://purl.org/dc/terms/}modified",
+}
+
+
+def convert_office(stream: IO[bytes], suffix: str) -> Converted:
+    """Return the text of a DOCX or PPTX file.
+
+    Raises UnreadableError for a file that is protected, broken or too large when unpacked, and for one
+    without text.
+    """
+    try:
+        slim = _without_media(stream)
+        said = _core_properties(slim)
+        slim.seek(0)
+        result = _CONVERTERS[suffix]().convert(slim, StreamInfo(extension=suffix), strict=True, **_PLAIN)
+    except (UnreadableError, MemoryError, RecursionError):
+        raise
+    except Exception as error:  # the libraries raise errors of many kinds for broken files
+        name = suffix[1:].upper()
+        raise UnreadableError(
+            f"not a {name} file that can be read ({type(error).__name__}: {error})"
+        ) from error
+    text = clean(without_images(_SLIDE.sub("", result.markdown)))
+    if not text.strip():
+        raise UnreadableError("it holds no text")
+    return Converted(text, said.pop("title", ""), said)
+
+
+def _without_media(stream: IO[bytes]) -> io.BytesIO:
+    """Return the archive with empty pictures, films and fonts, which give no text.
+
+    The sizes are those of the archive's directory; Python unpacks no more than they say.
+    """
+    if stream.read(len(_OLE)) == _OLE:
+        raise UnreadableError(
+            "it is protected by a password, or in the format of Office before 2007; save it without a password "
+            "in the present format"
+        )
+    slim = io.BytesIO()
+    with zipfile.ZipFile(stream) as archive, zipfile.ZipFile(slim, "w") as copy:
+        parts = [part for part in archive.infolist() if part.filename.endswith((".xml", ".rels"))]
+        if (size := sum(part.file_size for part in parts)) > MOST_UNPACKED:
+            raise UnreadableError(
+                f"it unpacks to {size >> 20} MB of XML; at most {MOST_UNPACKED >> 20} MB are read; split it"
+            )
+        texts = {part.filename for part in parts}
+        for part in archive.infolist():
+            copy.writestr(part.filename, archive.read(part) if part.filename in texts else b"")
+    slim.seek(0)
+    return slim
+
+
+def _core_properties(slim: IO[bytes]) -> dict[str, Any]:
+    """Return what ``docProps/core.xml`` says: title, author, dates. An unreadable one says nothing."""
+    with zipfile.ZipFile(slim) as archive:
+        try:
+            content = archive.read("docProps/core.xml")
+            root = etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True))
+        except (KeyError, etree.XMLSyntaxError):
+            return {}
+    found = {key: clean(root.findtext(name) or "").strip() for key, name in _NAMES.items()}
+    return {key: value for key, value in found.items() if value}

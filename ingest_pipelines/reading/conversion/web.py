@@ -1,0 +1,145 @@
+"""Converts HTML by Beautiful Soup and markdownify, as markitdown does, without what is no text of the page."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import markdownify
+from bs4 import BeautifulSoup, Tag
+from bs4.dammit import EncodingDetector
+
+from .cleaning import clean, without_images
+from .converted import Converted, UnreadableError
+
+_NOISE = (
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "svg",
+    "canvas",
+    "iframe",
+    "object",
+    "embed",
+    "audio",
+    "video",
+    "head",
+)
+_HIDDEN = "[hidden], [role=navigation], [aria-hidden=true]"
+
+_WIDER = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+}
+"""What browsers read under these names, as the Encoding Standard of the WHATWG says."""
+
+_META = {
+    "author": ("author", "article:author", "dc.creator"),
+    "description": ("description", "og:description", "dc.description"),
+    "keywords": ("keywords",),
+    "created": ("article:published_time", "date", "dc.date", "dcterms.created", "datepublished"),
+    "modified": ("article:modified_time", "last-modified", "dcterms.modified", "datemodified"),
+}
+
+
+class _Markdown(markdownify.MarkdownConverter):  # type: ignore[misc]  # the library has no types
+    """Keeps the address of a link only if it leads somewhere from anywhere, and of an image its description."""
+
+    def convert_a(self, element: Tag, text: str, parent_tags: set[str]) -> str:
+        if _absolute(str(element.get("href") or "")):
+            return str(super().convert_a(element, text, parent_tags))
+        return text
+
+    def convert_img(self, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG002
+        return " ".join(str(element.get("alt") or "").split())
+
+
+def _absolute(address: str) -> bool:
+    try:
+        return urlsplit(address).scheme in ("http", "https")
+    except ValueError:
+        return False
+
+
+def convert_html(stream: IO[bytes]) -> Converted:
+    """Return the text of a page without its scripts, navigation and images.
+
+    Raises UnreadableError for a page without text.
+    """
+    soup = BeautifulSoup(_decoded(stream.read()), "html.parser")
+    title = clean(soup.title.get_text(" ", strip=True)) if soup.title else ""
+    metadata = _metadata(soup)
+    for noise in soup.find_all(_NOISE):
+        noise.decompose()
+    for noise in soup.select(_HIDDEN):
+        noise.decompose()
+    markdown = _Markdown(
+        heading_style=markdownify.ATX,
+        escape_asterisks=False,
+        escape_underscores=False,
+        escape_misc=False,
+        table_infer_header=True,
+    ).convert_soup(soup.body or soup)
+    text = clean(without_images(markdown))
+    if not text.strip():
+        raise UnreadableError("it holds no text; a page that a script fills in the browser holds none itself")
+    return Converted(text, title, metadata)
+
+
+def _decoded(content: bytes) -> str:
+    """Return the page as text, by its byte order mark, what it says of itself, or what its bytes look like.
+
+    Raises UnreadableError when no encoding fits.
+    """
+    content, marked = EncodingDetector.strip_byte_order_mark(content)
+    said = marked or EncodingDetector.find_declared_encoding(
+        content, is_html=True, search_entire_document=False
+    )
+    for name in (said, "utf-8"):
+        try:
+            if name:
+                return content.decode(_wider(name))
+        except (UnicodeDecodeError, LookupError):
+            continue
+    from charset_normalizer import from_bytes  # noqa: PLC0415 only few pages need it
+
+    best = from_bytes(content).best()
+    if best is None:
+        raise UnreadableError(
+            f"its bytes are in no encoding that is known{f', nor in {said}' if said else ''}"
+        )
+    return str(best)
+
+
+def _wider(name: str) -> str:
+    known = codecs.lookup(name).name
+    # A page that can say so in ASCII is not in UTF-16.
+    return "utf-8" if known.startswith("utf-16") and "\0" not in name else _WIDER.get(known, known)
+
+
+def _metadata(soup: BeautifulSoup) -> dict[str, Any]:
+    """Return what the page says of itself: language, author, description, keywords, dates."""
+    said: dict[str, str] = {}
+    for meta in soup.find_all("meta"):
+        name = str(meta.get("name") or meta.get("property") or meta.get("itemprop") or "").lower()
+        said.setdefault(name, clean(str(meta.get("content") or "")).strip())
+    found: dict[str, Any] = {}
+    language = soup.html.get("lang") or soup.html.get("xml:lang") if soup.html else None
+    if language:
+        found["language"] = re.sub(r"\s", "", str(language))
+    for key, names in _META.items():
+        if value := next((said[name] for name in names if said.get(name)), ""):
+            found[key] = value
+    return {key: value for key, value in found.items() if value}
