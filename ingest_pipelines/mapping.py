@@ -23,6 +23,9 @@ METADATA = "metadata"
 UNINDEXED = "metadata_unindexed"
 """Field for the metadata whose keys Elasticsearch refuses. It is stored and returned, but not indexed."""
 
+UNFINISHED = "unfinished"
+"""Key of ``_meta`` that a rebuild writes into its new version, and removes before the alias moves to it."""
+
 _FIELD_LIMIT = 1000
 """Most fields of the index: Elasticsearch's default. ``metadata.MOST_FIELDS`` depends on it."""
 

@@ -99,6 +99,7 @@ class _Program(LazyGroup):
             "Index documents with passages and vectors. Unchanged documents are skipped, so the command "
             "may be repeated.",
         ),
+        "index": Entry("index", "List, check and clean the indices that es-rerank made."),
         "bench": Entry("bench", "Measure speed, side by side in one run."),
     }
 

@@ -1,0 +1,35 @@
+"""``es-rerank index``: list the indices that es-rerank made, and remove what is not needed any more."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import typer
+
+from .lazy_group import Entry, LazyGroup
+
+
+class _IndexCommands(LazyGroup):
+    """The commands about indices that exist."""
+
+    entries: ClassVar = {
+        "list": Entry(
+            "index_list",
+            "List the indices that es-rerank made, with their versions: which is in use, and which a killed "
+            "rebuild left.",
+        ),
+    }
+
+
+index = typer.Typer(
+    name="index",
+    cls=_IndexCommands,
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, check and clean the indices that es-rerank made.",
+)
+
+
+@index.callback()
+def _options() -> None:
+    """Take no options: each command has its own."""
