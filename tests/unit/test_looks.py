@@ -123,6 +123,58 @@ def test_an_index_that_may_be_searched_and_not_read_does_not_stop_a_search(searc
     assert script.paths().count(LOOK) == 2, "once more, not for ever"
 
 
+NOTHING = {"timed_out": False, "hits": {"hits": [], "total": {"value": 0, "relation": "eq"}}}
+DIMS = {"error": {"type": "search_phase_execution_exception", "reason": "dimensions"}, "status": 400}
+
+
+@pytest.mark.parametrize("tree", [RERANKED, rrf(KNN, KNN), KNN], ids=["reranked", "several", "whole"])
+@pytest.mark.parametrize("first", [Reply(400, DIMS), Reply(404, DIMS), Reply(200, NOTHING)])
+def test_a_search_that_fails_or_finds_nothing_since_its_alias_moved_runs_again(
+    search: Search, tree: Any, first: Reply
+) -> None:
+    """Vectors of other dimensions are refused, and nothing may be near a vector of another model."""
+    wrapped = elasticsearch(Reply(200, mapping("a")), Reply(200, mapping("b")))
+    searches = 0
+
+    def answer(request: str, body: Any) -> Reply:
+        nonlocal searches
+        searches += request.endswith(("_search", "_msearch"))
+        if searches == 1 and request.endswith(("_search", "_msearch")):
+            several = request.endswith("_msearch") and first.status == 200
+            return Reply(200, {"responses": [NOTHING] * 2}) if several else first
+        return wrapped.answer(request, body)
+
+    script = Script(answer)
+    assert [hit["_id"] for hit in search(script, tree)["hits"]["hits"]] == ["1"]
+    assert script.paths().count(LOOK) == 3
+
+
+def test_a_page_that_lost_its_hits_since_the_alias_moved_is_searched_anew(search: Search) -> None:
+    wrapped = elasticsearch(Reply(200, mapping("a")), Reply(200, mapping("b")))
+    searches = 0
+
+    def answer(request: str, body: Any) -> Reply:
+        nonlocal searches
+        searches += request.endswith("_search")
+        if request.endswith("_search") and searches <= 2:
+            return Reply(200, hits("a") if searches == 1 else NOTHING)
+        return wrapped.answer(request, body)
+
+    assert [hit["_id"] for hit in search(Script(answer))["hits"]["hits"]] == ["1"]
+
+
+def test_an_error_of_indices_that_did_not_change_stays_as_it_is(search: Search) -> None:
+    script = elasticsearch(Reply(200, mapping("b")))
+    looking = Script(
+        lambda request, body: (
+            Reply(400, DIMS) if request.endswith("_search") else script.answer(request, body)
+        )
+    )
+    with pytest.raises(ApiError, match="search failed"):
+        search(looking)
+    assert [path for path in looking.paths() if path.endswith("_search")] == ["POST /articles/_search"]
+
+
 # --- what cannot be read is not known -----------------------------------------------------------------------
 
 

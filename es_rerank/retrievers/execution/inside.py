@@ -29,7 +29,7 @@ from ..grammar.tree import (
 from ..grammar.unparsed_tree import retrievers_in, text_embedding_leaves
 from ..response.inside_answer import inside_answer
 from .commands import Context, FindPlugin, SearchInside, Steps
-from .mappings import check_indices
+from .mappings import check_indices, look_for_move
 from .plugin_info import PluginInfo, says_no_model, says_no_parameter, says_no_plugin
 from .scoring import MORE_TIME
 from .vectors import check_embedder, schema_of_vectors
@@ -111,7 +111,10 @@ def _by_plugin(
     answer = yield from _ran({**body, "retriever": tree}, models, info, context, kept=kept)
     if answer is not None:
         hits = answer.body.get("hits", {}).get("hits", [])
-        check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
+        if found := {hit["_index"] for hit in hits if "_index" in hit}:
+            check_indices(context, found)
+        elif embedders:
+            yield from look_for_move(context)
     return answer
 
 

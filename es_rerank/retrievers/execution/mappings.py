@@ -14,6 +14,7 @@ from typing import Any
 
 from elasticsearch import ApiError
 
+from ...text.hit_fields import HEADING
 from ..grammar.parameters import OF_INDICES, given
 from ..planning.index_schema import (
     IndexSchema,
@@ -75,7 +76,7 @@ def schema_for(
         schema = replace(schema, types=schema.types | defined)
     sure = schema is not None and schema.known and not context.moved
     if names and not (sure and schema is not None and all(schema.has(name) for name in names)):
-        wished = {name for field in names for name in (field, *names_above(field), *_offsets(field))}
+        wished = {name for field in names for name in (field, *names_above(field), *_beside(field))}
         fields = yield from _field_caps(context, expression, sorted(wished), runtime)
         schema = _with_fields(schema, fields)
     context.schema = schema = schema or IndexSchema(expression)
@@ -117,6 +118,21 @@ def check_indices(context: Context, found: Iterable[str]) -> None:
     """
     schema = context.schema
     if schema is not None and schema.known and not context.moved and not schema.indices.issuperset(found):
+        raise MovedError
+
+
+def look_for_move(context: Context) -> Steps[None]:
+    """Look whether the expression of this search still names the indices that it has looked at.
+
+    This is for a search that failed, or that found nothing or less than it should: with the vectors of
+    another model behind the alias, Elasticsearch refuses a query vector of other dimensions, and otherwise
+    may find nothing. Raises MovedError, once in a search.
+    """
+    schema = context.schema
+    if schema is None or not schema.known or not schema.indices or context.moved:
+        return
+    now = yield from _mapping(context, schema.index)
+    if now.known and now.indices != schema.indices:
         raise MovedError
 
 
@@ -198,9 +214,9 @@ def _with_fields(schema: IndexSchema | None, fields: IndexSchema) -> IndexSchema
     return replace(schema.joined(fields), known=schema.known or fields.known)
 
 
-def _offsets(field: str) -> list[str]:
-    """Return the names that the offsets of a stored passage have, if ``field`` is its text."""
-    return [f"{path}.{name}" for path in names_above(field) for name in ("start", "end")]
+def _beside(field: str) -> list[str]:
+    """Return the names that offsets and heading of a stored passage have, if ``field`` is its text."""
+    return [f"{path}.{name}" for path in names_above(field) for name in ("start", "end", HEADING)]
 
 
 def _pieces(names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
 
 from elastic_transport import ApiResponse, ObjectApiResponse
+from elasticsearch import ApiError
 
 from ...defaults import PLUGIN_USE, TIMEOUT_S, PluginUse
 from ...errors import InvalidSearchError, RequestError
@@ -35,7 +36,7 @@ from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
 from .commands import Context, FindVersion, Forward, Steps, closed
 from .inside import inside_steps, with_block
-from .mappings import MovedError, check_indices, whole_schema
+from .mappings import MovedError, check_indices, look_for_move, whole_schema
 from .plugin_info import PluginCache
 from .product import VersionCheck
 from .served import Embedders, Rerankers, ServedModels
@@ -43,6 +44,9 @@ from .steps import search_steps
 from .vectors import vector_steps
 
 T = TypeVar("T")
+
+_OF_THE_INDEX = (400, 404)
+"""Statuses of a search that does not fit its index: vectors of other dimensions, no such field or index."""
 
 AsJson = Callable[[Any], Any]
 """Converts a body to plain JSON values (see ``json_values.as_json``)."""
@@ -146,7 +150,10 @@ class Searching:
             bounded=True,
         )
         hits = answer.body.get("hits", {}).get("hits", [])  # a filter_path may have left them out
-        check_indices(context, {hit["_index"] for hit in hits if "_index" in hit})
+        if found := {hit["_index"] for hit in hits if "_index" in hit}:
+            check_indices(context, found)
+        else:
+            yield from look_for_move(context)
         return answer
 
     def _composed(
@@ -222,12 +229,22 @@ def _fused_by_rank(body: dict[str, Any], arguments: Mapping[str, Any], as_json: 
 def _looking_again(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
     """Run the steps of a search; once more if its indices changed between the look and the hits."""
     try:
-        return (yield from steps())
+        return (yield from _telling_move(steps, context))
     except MovedError:
         yield from closed(context)
         context.schema, context.moved = None, True
         context.stats.parts = Completeness()
         return (yield from steps())
+
+
+def _telling_move(steps: Callable[[], Steps[T]], context: Context) -> Steps[T]:
+    """Run the steps of a search. An error that its indices caused, because they changed, is a MovedError."""
+    try:
+        return (yield from steps())
+    except ApiError as error:
+        if error.status_code in _OF_THE_INDEX:
+            yield from look_for_move(context)
+        raise
 
 
 def searching(

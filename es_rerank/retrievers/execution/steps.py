@@ -63,7 +63,14 @@ from .commands import (
 )
 from .explanations import LeafRequest, explain_leaves
 from .leaf_failures import Place, places_of
-from .mappings import check_indices, indices_of_pit, names_remote, refuse_absent, schema_for
+from .mappings import (
+    check_indices,
+    indices_of_pit,
+    look_for_move,
+    names_remote,
+    refuse_absent,
+    schema_for,
+)
 from .page_answer import fetched_page, page_requests
 from .scoring import rerank_window
 from .vectors import check_embedder
@@ -106,6 +113,8 @@ def search_steps(request: SearchRequest, context: Context) -> Steps[dict[str, An
     window = at_least(root.window, request.min_score)
     page = page_requests(root, window, request, context)
     fetched = yield from fetched_page(page, window, search.asking_for_page)
+    if page.lacks(len(fetched["hits"]["hits"])):
+        yield from look_for_move(context)
     if asks_to_explain(request.page):
         keys = explained_keys(fetched, page if request.explain else None)
         yield from explain_leaves(root, search.leaves, keys, search.explaining)
@@ -197,6 +206,8 @@ class _Search:
         hits_of_leaves = yield from self._first_stage(list(leaf_searches(tree, self.texts.sources)))
         indices = {candidate.index for candidates in hits_of_leaves for candidate in candidates}
         check_indices(self.context, indices)
+        if builds and not indices:
+            yield from look_for_move(self.context)
         if texts and not planned:
             # The indices of a caller's point in time are known from its hits.
             if indices:

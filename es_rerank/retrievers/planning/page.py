@@ -32,6 +32,13 @@ class PageQuery:
     aggregations: dict[str, Any] | None = None
     groups: GroupsQuery | None = None
 
+    def lacks(self, hits: int) -> bool:
+        """Whether a page of so many hits lacks documents: they were deleted since, or their index is gone.
+
+        Collapsing and a ``post_filter`` leave documents out, so of the whole window it is not known.
+        """
+        return bool(self.listed) and hits < (1 if self.whole else len(self.listed))
+
     def candidate(self, score: float | None) -> Candidate | None:
         """Return the document that a hit's score stands for, or None for a hit that is not in the window."""
         position = len(self.listed) - int(score or 0)
