@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError, TransportError
 
-from es_rerank.errors import IndexMismatchError, SettingsError
+from es_rerank.errors import IndexMismatchError, IngestError, SettingsError
 
-from .mapping import IndexRecipe, index_body, recorded_recipe
+from .lifecycle.lease import held
+from .mapping import UNFINISHED, IndexRecipe, index_body, recorded_recipe
 from .patience import Patience
+
+_CREATIONS = 3
+"""How often a new version is created when somebody removes it before it is shown to be in work."""
 
 
 @contextmanager
@@ -46,16 +50,65 @@ def writable_index(
 def _successor(
     client: Elasticsearch, name: str, current: str, recipe: IndexRecipe, patience: Patience
 ) -> Iterator[str]:
-    successor = _create(client, name, recipe, patience, aliases={})
+    successor, lease = _begun(client, name, recipe, patience)
     try:
-        yield successor
-        patience.call(lambda: _move_alias(client, name, current, successor))
+        with lease:
+            uuid, _ = _state_of(client, successor, patience)
+            yield successor
+            _finish(client, successor, uuid, patience)
+            patience.call(lambda: _move_alias(client, name, current, successor))
     except BaseException:
         with suppress(ApiError, TransportError):  # the first error is more important than one of the clean-up
             # The answer to the move of the alias may have been lost: the new version may be in use.
             if not _has_alias(client, name, successor):
                 client.indices.delete(index=successor)
         raise
+
+
+def _begun(
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience
+) -> tuple[str, ExitStack]:
+    """Create the next version and show that it is in work (see ``lifecycle.lease``)."""
+    for attempt in range(_CREATIONS):
+        successor = _create(client, name, recipe, patience, aliases={}, unfinished=True)
+        try:
+            with ExitStack() as lease:
+                lease.enter_context(held(client, successor, patience))
+                return successor, lease.pop_all()
+        except NotFoundError:
+            # ``es-rerank index clean`` took it for an orphan, in the moment between the two requests.
+            if attempt == _CREATIONS - 1:
+                raise
+        except BaseException:
+            with suppress(ApiError, TransportError):
+                client.indices.delete(index=successor)
+            raise
+    raise AssertionError("the last attempt raises")
+
+
+def _state_of(client: Elasticsearch, index: str, patience: Patience) -> tuple[str, dict[str, Any]]:
+    """Return the uuid of an index and the ``_meta`` of its mapping."""
+    state = patience.call(lambda: client.indices.get(index=index))[index]
+    return state["settings"]["index"]["uuid"], state["mappings"].get("_meta", {})
+
+
+def _finish(client: Elasticsearch, successor: str, uuid: str, patience: Patience) -> None:
+    """Write that the version is complete. From then on it is an earlier version and no orphan, whatever
+    happens before the alias moves.
+
+    Raises IngestError when somebody removed the version: a bulk request may have made another index of its
+    name.
+    """
+    try:
+        now, meta = _state_of(client, successor, patience)
+    except NotFoundError:
+        now, meta = "", {}
+    if now != uuid:
+        raise IngestError(
+            f"{successor} was removed by somebody while it was built; repeat the run with --rebuild"
+        )
+    complete = {key: value for key, value in meta.items() if key != UNFINISHED}
+    patience.call(lambda: client.indices.put_mapping(index=successor, meta=complete))
 
 
 def _move_alias(client: Elasticsearch, name: str, current: str, successor: str) -> None:
@@ -125,9 +178,15 @@ def _described(name: str, index: str) -> str:
 
 
 def _create(
-    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, aliases: dict[str, Any]
+    client: Elasticsearch,
+    name: str,
+    recipe: IndexRecipe,
+    patience: Patience,
+    *,
+    aliases: dict[str, Any],
+    unfinished: bool = False,
 ) -> str:
-    """Create the next version of the index and return its name.
+    """Create the next version of the index and return its name. ``unfinished``: with the mark of a rebuild.
 
     The number of the version is 1 more than the highest number in use. Versions without an alias count too.
     """
@@ -138,6 +197,9 @@ def _create(
         if (match := pattern.fullmatch(existing))
     ]
     index = f"{name}-{max(versions, default=0) + 1:06d}"
+    body = index_body(recipe)
+    if unfinished:
+        body["mappings"]["_meta"][UNFINISHED] = True
     attempts = 0
 
     def create() -> None:
@@ -145,7 +207,7 @@ def _create(
         attempts += 1
         try:
             # Without retries of the client's own, which would hide that there was an earlier attempt.
-            client.options(max_retries=0).indices.create(index=index, aliases=aliases, **index_body(recipe))
+            client.options(max_retries=0).indices.create(index=index, aliases=aliases, **body)
         except BadRequestError as error:
             # An earlier attempt created it, and its answer was lost.
             if attempts == 1 or error.error != "resource_already_exists_exception":

@@ -18,6 +18,11 @@ class _IndexCommands(LazyGroup):
             "List the indices that es-rerank made, with their versions: which is in use, and which a killed "
             "rebuild left.",
         ),
+        "clean": Entry(
+            "index_clean",
+            "Remove what killed rebuilds left, and earlier versions on request. What has an alias, is being "
+            "built or is being read stays.",
+        ),
     }
 
 

@@ -50,7 +50,7 @@ def list_indices(
     if as_json:
         print_json({"indices": [version.as_json() for version in versions]})
     elif versions:
-        print_table(_table(versions))
+        print_table(shown(versions))
     else:
         stderr.print("there is no index here that es-rerank made")
 
@@ -58,7 +58,8 @@ def list_indices(
 list = list_indices  # noqa: A001 the command's name
 
 
-def _table(versions: Sequence[IndexVersion]) -> Table:
+def shown(versions: Sequence[IndexVersion]) -> Table:
+    """Return the versions as a table for a person."""
     table = Table()
     for column in ("index", "aliases", "state"):
         table.add_column(column, overflow="fold")
