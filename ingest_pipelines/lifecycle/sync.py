@@ -1,0 +1,198 @@
+"""Removes from an index what its sources do not hold any more, after an ingest has read them whole.
+
+Before the ingest, the ids of the index are written into a temporary file, each with the numbers of its last
+change. Every id that is read is taken out. What is left at the end is removed, unless somebody wrote it
+meanwhile. No clock is compared, and the memory does not grow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from elasticsearch import ApiError, Elasticsearch, TransportError
+
+from es_rerank.collection import Document
+from es_rerank.errors import IngestError
+
+from ..patience import Patience
+from ..rejects import Reject
+from .removal import ID_BYTES, Stored, remove_unchanged
+
+_PAGE = 1_000
+_KEEP_ALIVE = "5m"
+_MOST_LOSSES = 5
+"""So often, a point in time may be lost, as when a node restarts, before the ids are given up."""
+
+_LOST = "search_context_missing_exception"
+
+_RECORDS = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv"})
+"""Kinds of files that hold several documents. When one cannot be read, the ids of its documents are not
+known. Every other kind is one document, and its id is the file's name."""
+
+
+class Sync:
+    """The ids that an index held when an ingest began, less those that the ingest has read.
+
+    Use it as a context manager. Raises IngestError when the temporary file cannot be written.
+    """
+
+    def __init__(self, client: Elasticsearch, index: str, patience: Patience) -> None:
+        self._client = client
+        self._index = index
+        self._patience = patience
+        self._held = 0
+        self._read = 0
+        self._unknown = 0
+        self._whole = False
+
+    def __enter__(self) -> Self:
+        # An empty name is a file without a name in the folder for temporary files: it goes with the process.
+        self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        try:
+            with _told():
+                self._file.execute("PRAGMA journal_mode = OFF")
+                self._file.execute(
+                    "CREATE TABLE gone (id BLOB PRIMARY KEY, seq_no INTEGER, term INTEGER) WITHOUT ROWID"
+                )
+                self._file.execute("BEGIN")  # one transaction, which ends with the file
+                self._fill()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def watch(self, items: Iterable[Document | Reject]) -> Iterator[Document | Reject]:
+        """Yield what a source gives, and remember that it is there."""
+        for item in items:
+            self._read += 1
+            known = (item.id,) if isinstance(item, Document) else _ids_of(item)
+            self._unknown += not known
+            with _told():
+                self._file.executemany("DELETE FROM gone WHERE id = ?", [(_key(each),) for each in known])
+            yield item
+        self._whole = True
+
+    def doubt(self, *, agreed: bool) -> str | None:
+        """Return why nothing should be removed, None when there is no doubt.
+
+        ``agreed``: somebody has said that more than half of the documents may go.
+        """
+        if not self._whole:
+            return "the sources were not read to their end"
+        if not self._read:
+            return "the sources hold no document; if that is right, delete the index"
+        left = self._left()
+        if left and self._unknown:
+            return (
+                f"{self._unknown} rejects have no id, so it is not known which documents they are; "
+                "correct them in the sources and repeat the run"
+            )
+        if not agreed and 2 * left > self._held:
+            return (
+                f"the sources hold {self._held - left} of the {self._held} documents that the index held "
+                f"before, and {left} would go; if that is right, repeat the run with --yes"
+            )
+        return None
+
+    def remove(self) -> Iterator[int]:
+        """Remove what was not read, and yield after each request how many documents are gone by now.
+
+        Raises as ``removal.remove_unchanged`` does.
+        """
+        with _told():
+            rows = self._file.execute("SELECT id, seq_no, term FROM gone ORDER BY id")
+            left = (Stored(key.decode("utf-8", "surrogatepass"), *numbers) for key, *numbers in rows)
+            removed = 0
+            for count in remove_unchanged(self._client, self._index, left, self._patience):
+                removed += count
+                yield removed
+
+    def _left(self) -> int:
+        with _told():
+            (count,) = self._file.execute("SELECT count(*) FROM gone").fetchone()
+            return int(count)
+
+    def _fill(self) -> None:
+        """Write the ids of the index. All that was written before is searched, refreshed or not."""
+        self._patience.call(lambda: self._client.indices.refresh(index=self._index))
+        for attempt in range(_MOST_LOSSES):
+            self._file.execute("DELETE FROM gone")
+            try:
+                for page in _pages(self._client, self._index, self._patience):
+                    rows = [(_key(hit["_id"]), hit["_seq_no"], hit["_primary_term"]) for hit in page]
+                    self._file.executemany("INSERT INTO gone VALUES (?, ?, ?)", rows)
+            except ApiError as error:
+                if _LOST not in str(error.body) or attempt == _MOST_LOSSES - 1:
+                    raise
+            else:
+                self._held = self._left()
+                return
+
+
+def _pages(client: Elasticsearch, index: str, patience: Patience) -> Iterator[list[dict[str, Any]]]:
+    """Yield the hits of a whole index in pages, without their sources."""
+    once = client.options(max_retries=0)
+    pit = patience.call(lambda: once.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE))["id"]
+    after: list[Any] | None = None
+
+    def ask() -> Any:  # noqa: ANN401 the client's answer
+        return once.search(
+            pit={"id": pit, "keep_alive": _KEEP_ALIVE},
+            size=_PAGE,
+            sort=[{"_shard_doc": "asc"}],
+            search_after=after,
+            source=False,
+            seq_no_primary_term=True,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+        )
+
+    try:
+        while True:
+            answer = patience.call(ask)
+            pit, hits = answer.get("pit_id", pit), answer["hits"]["hits"]
+            if not hits:
+                return
+            yield hits
+            after = hits[-1]["sort"]
+    finally:
+        with suppress(ApiError, TransportError):  # Elasticsearch closes it by itself later
+            once.close_point_in_time(id=pit)
+
+
+def _ids_of(reject: Reject) -> tuple[str, ...]:
+    """Return the ids that the document of a reject may have, none when that is not known."""
+    if reject.id is None or (reject.document is None and not _one_document(reject)):
+        return ()
+    encoded = reject.id.encode("utf-8", "backslashreplace")
+    # A file with a longer name has a hash of it as its id.
+    return (reject.id,) if len(encoded) <= ID_BYTES else (hashlib.sha256(encoded).hexdigest()[:32],)
+
+
+def _one_document(reject: Reject) -> bool:
+    """Return whether the file of a reject is one document, as far as its name tells."""
+    kind = Path((reject.file or "").lower().removesuffix(".gz")).suffix
+    return bool(kind) and kind not in _RECORDS
+
+
+def _key(identifier: str) -> bytes:
+    return identifier.encode("utf-8", "surrogatepass")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IngestError(
+            f"the ids of the index cannot be kept in the folder for temporary files ({error}); make room or "
+            "set TMPDIR, and repeat the run"
+        ) from error
