@@ -21,11 +21,21 @@ The routing is needed because two shards of one index may hold the same id under
 
 
 class Passage(NamedTuple):
-    """A part of a source text: ``text`` goes from character ``start`` to character ``end`` (exclusive)."""
+    """A part of a source text: ``text`` goes from character ``start`` to character ``end`` (exclusive).
+
+    ``heading``: the headings of the source text that it stands below, and the header row of the table that it
+    is a later part of; "" if none. They are read before the text.
+    """
 
     text: str
     start: int
     end: int
+    heading: str = ""
+
+    @property
+    def read(self) -> str:
+        """The text with what is read before it."""
+        return f"{self.heading}\n{self.text}" if self.heading else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +75,14 @@ class Candidate:
         return any(text.strip() for text in self.texts())
 
     def texts(self) -> list[str]:
-        """Return the texts to score: one per passage, with the context before it.
+        """Return the texts to score: one per passage, with the context and its heading before it.
 
         A candidate without passages has one text, the context, which may be empty.
         """
         if not self.passages:
             return [self.context]
         return [
-            f"{self.context}\n{passage.text}" if self.context else passage.text for passage in self.passages
+            f"{self.context}\n{passage.read}" if self.context else passage.read for passage in self.passages
         ]
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from es_rerank.collection import Document
+from es_rerank.text.hit_fields import HEADING
 
 MANAGED_BY = "es-rerank"
 LAYOUT = 2
@@ -94,9 +95,15 @@ def metadata_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {METADATA: {**body, **({"properties": fields} if fields else {})}}
 
 
+def heading_body() -> dict[str, Any]:
+    """Return the property that gives an index of an earlier release the headings of passages."""
+    return {"passages": {"type": "nested", "properties": {HEADING: {"type": "text"}}}}
+
+
 def _passage_fields(dims: int) -> dict[str, Any]:
     return {
         "text": {"type": "text"},
+        HEADING: {"type": "text"},
         # The vectors have length 1, so the dot product is the cosine. The index type hnsw stores float32
         # without quantization.
         "vector": {

@@ -168,11 +168,11 @@ def _shortened(passage: RankedPassage, most: int) -> RankedPassage:
     """Return a passage with at most ``most`` characters, and an eighth of them in its context, so that the
     budget has room for both.
     """
-    context = passage.context[: most // 8]
+    context, heading = passage.context[: most // 8], passage.heading[: most // 8]
     if len(passage.text) <= most:
-        return replace(passage, context=context)
+        return replace(passage, context=context, heading=heading)
     end = passage.start + most if passage.located else passage.end
-    return replace(passage, text=passage.text[:most], end=end, context=context)
+    return replace(passage, text=passage.text[:most], end=end, context=context, heading=heading)
 
 
 def _told(numbered: NumberedPassage, most: int) -> NumberedPassage:

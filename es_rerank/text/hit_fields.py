@@ -16,6 +16,9 @@ _MOST_LEVELS = 20
 name that is nothing but dots."""
 
 
+HEADING = "heading"
+"""The field of a stored passage that holds the headings above it."""
+
 _APART = ("fields", "ignored_field_values")
 """The parts of a hit that hold values beside ``_source``. A value stands in one of them."""
 
@@ -47,6 +50,8 @@ def field_passages(hit: Mapping[str, Any], field: str, path: str | None = None) 
     ``path`` is the path of the nested objects, if the mapping states it. Without it, the parent of the field
     is taken, and its objects hold passages only if they stand in a list or have offsets. The offsets are the
     numbers ``start`` and ``end`` of the object, in characters; (0, 0) if one is missing or they are no range.
+    A passage with offsets has the text in ``heading`` of the object as its heading, as in an index that
+    ``es-rerank ingest`` made.
     """
     parent = field.rpartition(".")[0] if path is None else path
     if not parent:
@@ -58,13 +63,13 @@ def field_passages(hit: Mapping[str, Any], field: str, path: str | None = None) 
 
 
 def passage_of(text: str, holder: Mapping[str, Any]) -> Passage:
-    """Return a passage with the offsets ``start`` and ``end`` of the object that holds it (see
+    """Return a passage with the offsets and the heading of the object that holds it (see
     ``field_passages``).
     """
     start, end = _offset(holder, "start"), _offset(holder, "end")
     if start is None or end is None or not 0 <= start <= end:
         return Passage(text, 0, 0)
-    return Passage(text, start, end)
+    return Passage(text, start, end, text_of(_at(holder, HEADING)))
 
 
 def text_of(values: list[Any]) -> str:

@@ -116,7 +116,12 @@ def assemble_prompt(
             "shorten them, or raise the budget (--tokens)"
         )
     readable = [
-        replace(passage, text=well_formed(passage.text), context=well_formed(passage.context))
+        replace(
+            passage,
+            text=well_formed(passage.text),
+            context=well_formed(passage.context),
+            heading=well_formed(passage.heading),
+        )
         for passage in passages
     ]
     taken, left_out = select(readable, lambda chosen: _fits(frame.text(chosen), count, budget), most=most)
@@ -196,8 +201,8 @@ class _Frame:
 
 
 def quoted(passage: RankedPassage) -> str:
-    """Return a passage below its context, with each line marked as quoted."""
-    text = f"{passage.context}\n{passage.text}" if passage.context else passage.text
+    """Return a passage below its context and its heading, with each line marked as quoted."""
+    text = "\n".join(part for part in (passage.context, passage.heading, passage.text) if part)
     return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 
 

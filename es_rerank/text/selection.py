@@ -24,7 +24,7 @@ class RankedPassage:
 
     ``start`` and ``end`` are characters of the document's text, (0, 0) where they are not known. ``context``,
     for example a title, is put before the passage. ``score`` is the score of the hit, None where the hit has
-    none.
+    none. ``heading`` is the headings that it stands below, put between the two; "" if none.
     """
 
     index: str
@@ -34,6 +34,7 @@ class RankedPassage:
     end: int = 0
     context: str = ""
     score: float | None = None
+    heading: str = ""
 
     @property
     def located(self) -> bool:

@@ -21,6 +21,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from es_rerank import load_embedder
+from es_rerank.collection import Document, DocumentFormat
 from es_rerank.engine.pool import Pool, Rate
 from es_rerank.errors import OverloadError
 from es_rerank.models import Vectors, room_of
@@ -29,6 +30,8 @@ from es_rerank.sidecar.service import Service
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import TITLE_SHARE, CutDocument, cut_document
+from ingest_pipelines.stages import IngestBatch, as_sources, embed
+from ingest_pipelines.stages import cut as cut_batch
 
 TEXT = " ".join(f"Sentence number {n} tells of the treaty and of the king who signed it." for n in range(60))
 
@@ -75,8 +78,8 @@ def test_no_title_cuts_a_passage(embedder: BiEncoder, length: int, size: int) ->
     assert max(tokens(embedder, text) for text in document.embedded()) <= embedder.room
     assert document.title_cut == (length > embedder.room * TITLE_SHARE)
     assert tokens(embedder, document.title) == min(length, int(embedder.room * TITLE_SHARE))
-    assert all(TEXT[start:end] == text for text, start, end in document.passages)
-    covered = {place for _, start, end in document.passages for place in range(start, end)}
+    assert all(TEXT[start:end] == text for text, start, end, _ in document.passages)
+    covered = {place for _, start, end, _ in document.passages for place in range(start, end)}
     assert all(sign == " " or place in covered for place, sign in enumerate(TEXT))
 
 
@@ -88,7 +91,7 @@ def test_a_long_title_without_text_is_read_whole(embedder: BiEncoder) -> None:
     title = a_title(450)
     document = cut(embedder, title, " ")
     assert (document.title, document.title_cut, document.passages_cut) == ("", False, 0)
-    assert {(start, end) for _, start, end in document.passages} == {(0, 0)}
+    assert {(start, end) for _, start, end, _ in document.passages} == {(0, 0)}
     assert max(tokens(embedder, text) for text in document.embedded()) <= embedder.room
     words = [word for passage in document.passages for word in passage.text.split()]
     assert words[0] == title.split()[0]
@@ -102,7 +105,7 @@ def test_a_character_that_no_passage_can_hold_is_counted() -> None:
     tokenizer = Tokenizer(BPE(alphabet, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     document = cut_document("T", "one e" + "\u0301" * 20 + " two", Chunker(tokenizer, size=8, overlap=0), 12)
-    assert [text for text, _, _ in document.passages] == ["one", "e" + "\u0301" * 20, "two"]
+    assert [text for text, _, _, _ in document.passages] == ["one", "e" + "\u0301" * 20, "two"]
     assert document.passages_cut == 1
 
 
@@ -117,8 +120,8 @@ def test_every_passage_is_read_to_its_end(model: BiEncoder, title: str, text: st
     document = cut_document(title, text, chunker, room_of(model))
     long = [piece for piece in document.embedded() if tokens(model, piece) > model.room]
     assert len(long) == document.passages_cut
-    assert all(text[start:end] == piece for piece, start, end in document.passages if end)
-    covered = {place for _, start, end in document.passages for place in range(start, end)}
+    assert all(text[start:end] == piece for piece, start, end, _ in document.passages if end)
+    covered = {place for _, start, end, _ in document.passages for place in range(start, end)}
     if text.strip():
         assert all(sign.isspace() or place in covered for place, sign in enumerate(text))
 
@@ -144,19 +147,40 @@ def test_the_prefix_of_passages_takes_its_part(tmp_path: Path) -> None:
 
 async def test_the_processor_of_the_plugin_cuts_as_the_ingest_does(model: BiEncoder) -> None:
     """It asks the sidecar for passages and vectors."""
-    title, text = a_title(60), "The peace was signed in the city by the river. " * 4
-    expected = cut_document(title, text, Chunker(model.tokenizer), model.room)
-    assert (expected.title_cut, expected.passages_cut) == (True, 0)
+    signed = "The peace was signed in the city by the river. "
+    texts: dict[DocumentFormat, list[str]] = {
+        "text": [signed * 4, "# no heading " + signed, "", "和平条约在河边的城市签署。" * 9, signed * 90],
+        "markdown": [
+            f"# War\n{signed * 4}\n## Peace\n| a | b |\n|---|---|\n" + "| river | city |\n" * 9,
+            f"```\n{signed}\n```\n",
+            "",
+            "# 和平\n条约在河边的城市签署。",
+            f"{signed * 9}\n# War\n" * 9,
+        ],
+    }
+    documents = [
+        Document(f"{kind} {len(title)} {number}", title, text, {}, kind)
+        for kind, some in texts.items()
+        for number, text in enumerate(some)
+        for title in ("", a_title(60))
+    ]
     models = {"word-overlap": WordOverlapReranker()}, model
     async with app_client(
         Service(AsyncElasticsearch("http://127.0.0.1:9", max_retries=0), lambda: models)
     ) as caller:
-        body = {"documents": [{"title": title, "text": text}]}
+        body = {"documents": [{"title": d.title, "text": d.text, "format": d.format} for d in documents]}
         answer = await caller.post("/_rerank/v1/passages", json=body)
-    (passages,) = answer.json()["documents"]
-    assert [passage["text"] for passage in passages] == [passage.text for passage in expected.passages]
-    vectors = np.asarray([passage["vector"] for passage in passages], dtype=np.float32)
-    assert np.array_equal(vectors, model.embed(expected.embedded()))
+    batch = IngestBatch({document.id: document for document in documents})
+    batch.hashes = dict.fromkeys(batch.documents, "")
+    made = embed(cut_batch(batch, Chunker(model.tokenizer), model.room), model)
+    assert made is not None
+    as_sources(made, lambda vector: vector.tolist(), "now")
+    ours = [batch.sources[name]["passages"] for name in batch.documents]
+    assert answer.json()["documents"] == ours
+    assert sum("heading" in passage for passages in ours for passage in passages) > 9
+    assert not any(
+        "heading" in passage for passages in ours[: 2 * len(texts["text"])] for passage in passages
+    )
 
 
 async def test_documents_whose_embedding_would_be_late_are_not_cut(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _shortened(
 
 
 def _longest(candidate: Candidate) -> str:
-    return max((passage.text for passage in candidate.passages), key=len)
+    return max((passage.read for passage in candidate.passages), key=len)
 
 
 def _with_parts(candidate: Candidate, parts: Sequence[Passage]) -> Candidate:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...defaults import MAX_TEXT_CHARACTERS
 from ...errors import RequestError
-from ...text.hit_fields import field_passages, field_text
+from ...text.hit_fields import HEADING, field_passages, field_text
 from ...text.strategies import ChunkingSettings, strategy_of
 from ...types import Candidate, Passage
 from ..grammar.tree import Query, TextSimilarityReranker
@@ -35,7 +35,7 @@ class TextSource:
     are not stored, the field that is read. ``chunking``: how ``chunked`` is cut into chunks; None to read it
     whole. ``nearest``: how many stored passages or chunks nearest to the query are read; None to read all, up
     to ``PASSAGE_CAP``. ``offsets``: whether stored passages have their character position as ``start`` and
-    ``end``.
+    ``end``. ``headings``: whether such passages also have a ``heading``, which is read before each.
     """
 
     context: tuple[str, ...]
@@ -45,6 +45,7 @@ class TextSource:
     offsets: bool = False
     chunked: str | None = None
     chunking: ChunkingSettings | None = None
+    headings: bool = False
 
     @property
     def text_field(self) -> str:
@@ -54,7 +55,8 @@ class TextSource:
     def passage_fields(self) -> list[str]:
         """Return the fields to fetch from each stored passage."""
         names = [self.passage] if self.passage else []
-        return [*names, f"{self.nested}.start", f"{self.nested}.end"] if self.offsets else names
+        offsets = [f"{self.nested}.start", f"{self.nested}.end"] if self.offsets else []
+        return [*names, *offsets, *([f"{self.nested}.{HEADING}"] if self.headings else [])]
 
     def fields(self) -> list[str]:
         """Return the fields to fetch from each hit."""
@@ -98,12 +100,14 @@ def text_source_of(node: TextSimilarityReranker, schema: IndexSchema) -> TextSou
             "leave the settings out, or name a field of the document"
         )
     path = schema.nested_path(nested[0])
+    offsets = f"{path}.start" in schema.types and f"{path}.end" in schema.types
     return TextSource(
         tuple(name for name in node.field if name != nested[0]),
         nested[0],
         path,
         min(chunks.size, _INNER_HITS_LIMIT) if chunks else None,
-        offsets=f"{path}.start" in schema.types and f"{path}.end" in schema.types,
+        offsets=offsets,
+        headings=offsets and f"{path}.{HEADING}" in schema.types,
     )
 
 
@@ -175,13 +179,15 @@ def bounded(candidate: Candidate) -> Candidate:
     """Return a candidate of whose texts at most ``MAX_TEXT_CHARACTERS`` are read each, ``capped`` if one is
     longer.
     """
-    longest = max(len(candidate.context), *(len(passage.text) for passage in candidate.passages), 0)
+    texts = [text for passage in candidate.passages for text in (passage.text, passage.heading)]
+    longest = max(len(candidate.context), *map(len, texts), 0)
     if longest <= MAX_TEXT_CHARACTERS:
         return candidate
     passages = tuple(
         passage._replace(
             text=passage.text[:MAX_TEXT_CHARACTERS],
             end=min(passage.end, passage.start + MAX_TEXT_CHARACTERS),
+            heading=passage.heading[:MAX_TEXT_CHARACTERS],
         )
         for passage in candidate.passages
     )

@@ -82,6 +82,7 @@ KEYS = {
             "text": "The text.",
             "start": "Where it begins in the document, in characters, if known.",
             "end": "Where it ends, if known.",
+            "heading": "The headings that it stands below, which are read after the context.",
         },
     ),
     "EmbedRequest": Keys(
@@ -94,7 +95,12 @@ KEYS = {
     ),
     "SourceDocument": Keys(
         "A document to index.",
-        {"title": "The title, which is embedded before each passage.", "text": "The text, which is cut."},
+        {
+            "title": "The title, which is embedded before each passage.",
+            "text": "The text, which is cut.",
+            "format": "What the text is written in. Markdown is cut by its headings, and passages have the "
+            "headings that it stands below as `heading`, if there are any.",
+        },
     ),
 }
 """By the name of the schema, which is that of the class."""

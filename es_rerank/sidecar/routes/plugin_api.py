@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from ...caller import KNOWN_BY, as_a_whole
+from ...collection import DocumentFormat
 from ...engine.other_threads import text_threads
 from ...engine.pool import Rate
 from ...errors import DeadlineError, RequestError
@@ -33,6 +34,7 @@ from ...retrievers.ranking.rerank import Reranked
 from ...retrievers.response.answer import SearchStats, best_passage
 from ...text.chunking import Chunker
 from ...text.documents import CutDocument, cut_document
+from ...text.hit_fields import HEADING
 from ...text.strategies import strategy_of
 from ...text.watch import TimeUpError, Watch
 from ...types import Candidate, Passage
@@ -59,11 +61,15 @@ class _Body(BaseModel):
 
 
 class ScorePassage(_Body):
-    """A passage: ``text`` goes from character ``start`` to character ``end`` of the document, if known."""
+    """A passage: ``text`` goes from character ``start`` to character ``end`` of the document, if known.
+
+    ``heading`` is read before it, after the ``context`` of the document.
+    """
 
     text: str
     start: int | None = None
     end: int | None = None
+    heading: str = ""
 
 
 class ScoreDocument(_Body):
@@ -97,10 +103,14 @@ class ScoreRequest(_Body):
 
 
 class SourceDocument(_Body):
-    """A document to index. Its passages are cut from ``text`` and embedded with ``title`` before them."""
+    """A document to index. Its passages are cut from ``text`` and embedded with ``title`` before them.
+
+    ``format``: what ``text`` is written in. Passages of "markdown" also have a ``heading``.
+    """
 
     title: str = ""
     text: str = ""
+    format: DocumentFormat = "text"
 
 
 class PassagesRequest(_Body):
@@ -187,7 +197,8 @@ async def embed(request: Request, wanted: EmbedRequest, service: Running) -> Res
 
 @router.post("/passages")
 async def passages(request: Request, wanted: PassagesRequest, service: Running) -> Response:
-    """Return for each document its passages, each with ``text``, ``start``, ``end`` and ``vector``.
+    """Return for each document its passages, each with ``text``, ``start``, ``end`` and ``vector``, and with
+    ``heading`` if it has one.
 
     They are cut and embedded as ``es-rerank ingest`` does it. Raises TooLargeError, UnknownModelError, and
     RequestError when no embedder is served or it has no tokenizer to cut with.
@@ -239,7 +250,7 @@ async def _with_vectors(
     room, watch = room_of(embedder), Watch(deadline)
 
     def cut(document: SourceDocument) -> tuple[CutDocument, list[str]]:
-        made = cut_document(document.title, document.text, chunker, room, watch)
+        made = cut_document(document.title, document.text, chunker, room, watch, format=document.format)
         return made, made.embedded()
 
     try:
@@ -286,9 +297,13 @@ def _joined(cut: list[CutDocument], vectors: Iterable[Any]) -> list[list[dict[st
     """Return the passages of documents, each with its vector. ``vectors`` are in the order of passages."""
     rest = iter(vectors)
     return [
-        [{**passage._asdict(), "vector": next(rest).tolist()} for passage in document.passages]
+        [{**_stored(passage), "vector": next(rest).tolist()} for passage in document.passages]
         for document in cut
     ]
+
+
+def _stored(passage: Passage) -> dict[str, Any]:
+    return {name: value for name, value in passage._asdict().items() if name != HEADING or value}
 
 
 def _node(wanted: ScoreRequest) -> TextSimilarityReranker:
@@ -332,7 +347,9 @@ def _candidates(wanted: ScoreRequest) -> list[Candidate]:
             math.nan if document.first_stage_score is None else document.first_stage_score,
             place + 1,
             document.context,
-            tuple(Passage(part.text, part.start or 0, part.end or 0) for part in document.passages),
+            tuple(
+                Passage(part.text, part.start or 0, part.end or 0, part.heading) for part in document.passages
+            ),
             whole=whole and bool(document.passages),
         )
         for place, document in enumerate(wanted.documents)

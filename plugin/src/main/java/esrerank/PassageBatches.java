@@ -30,8 +30,11 @@ final class PassageBatches {
     private static final int QUEUE_DOCUMENTS = 10_000;
     private static final long QUEUE_CHARACTERS = 64L * 1024 * 1024;
 
-    /** A document: its title and text, and the embedder that is asked for (null for the sidecar's own). */
-    record Text(String title, String text, String model) {
+    /**
+     * A document: its title and text, the embedder that is asked for (null for the sidecar's own), and whether the text is
+     * Markdown.
+     */
+    record Text(String title, String text, String model, boolean markdown) {
         long characters() {
             return (long) title.length() + text.length();
         }
@@ -90,7 +93,11 @@ final class PassageBatches {
         sidecar.post("/_rerank/v1/passages", null, body -> {
             body.startArray("documents");
             for (Waiting waiting : batch) {
-                body.startObject().field("title", waiting.text.title).field("text", waiting.text.text).endObject();
+                body.startObject().field("title", waiting.text.title).field("text", waiting.text.text);
+                if (waiting.text.markdown) {
+                    body.field("format", "markdown"); // a sidecar of an earlier release does not know it
+                }
+                body.endObject();
             }
             body.endArray();
             if (batch.get(0).text.model != null) {

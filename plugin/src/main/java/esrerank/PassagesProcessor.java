@@ -25,6 +25,7 @@ final class PassagesProcessor extends AbstractProcessor {
     private final String titleField;
     private final String targetField;
     private final String model;
+    private final boolean markdown;
     private final boolean ignoreMissing;
 
     private PassagesProcessor(
@@ -35,6 +36,7 @@ final class PassagesProcessor extends AbstractProcessor {
         String titleField,
         String targetField,
         String model,
+        boolean markdown,
         boolean ignoreMissing
     ) {
         super(tag, description);
@@ -43,6 +45,7 @@ final class PassagesProcessor extends AbstractProcessor {
         this.titleField = titleField;
         this.targetField = targetField;
         this.model = model;
+        this.markdown = markdown;
         this.ignoreMissing = ignoreMissing;
     }
 
@@ -67,7 +70,7 @@ final class PassagesProcessor extends AbstractProcessor {
                     "field [" + field + "] is missing; give it, or set [ignore_missing] of [" + TYPE + "]"
                 );
             }
-            text = new PassageBatches.Text(title == null ? "" : title, content == null ? "" : content, model);
+            text = new PassageBatches.Text(title == null ? "" : title, content == null ? "" : content, model, markdown);
         } catch (Exception error) {
             handler.accept(null, error);
             return;
@@ -129,6 +132,15 @@ final class PassagesProcessor extends AbstractProcessor {
                     "[" + targetField + "] is a field that is read; name another one for the passages"
                 );
             }
+            String format = ConfigurationUtils.readStringProperty(TYPE, tag, config, "format", "text");
+            if (List.of("text", "markdown").contains(format) == false) {
+                throw ConfigurationUtils.newConfigurationException(
+                    TYPE,
+                    tag,
+                    "format",
+                    "[" + format + "] is no format; the formats are text and markdown"
+                );
+            }
             return new PassagesProcessor(
                 tag,
                 description,
@@ -137,6 +149,7 @@ final class PassagesProcessor extends AbstractProcessor {
                 titleField,
                 targetField,
                 ConfigurationUtils.readOptionalStringProperty(TYPE, tag, config, "model_id"),
+                format.equals("markdown"),
                 ConfigurationUtils.readBooleanProperty(TYPE, tag, config, "ignore_missing", false)
             );
         }

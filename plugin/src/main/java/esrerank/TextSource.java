@@ -22,15 +22,27 @@ import java.util.stream.Collectors;
  * @param text the field that is read; the text of a passage if {@code nested} is not null
  * @param nested path of the nested passages, null if the index stores none
  * @param offsets whether the passages have their character position as {@code start} and {@code end}
+ * @param headings whether such passages also have a {@code heading}, which is read before each
  * @param deeper paths of nested objects within the passages
  * @param kept what the indices keep of the fields beside {@code _source}
  */
-record TextSource(List<String> context, String text, String nested, boolean offsets, Set<String> deeper, KeptValues kept) {
+record TextSource(
+    List<String> context,
+    String text,
+    String nested,
+    boolean offsets,
+    boolean headings,
+    Set<String> deeper,
+    KeptValues kept
+) {
     /** Most passages of a document that are read without {@code chunk_rescorer}; the same as outside. */
     static final int PASSAGE_CAP = 32;
 
-    /** A passage of a document: its text and, if known, its characters in the document (-1 if not). */
-    record Passage(String text, int start, int end) {}
+    /**
+     * A passage of a document: its text, if known its characters in the document (-1 if not), and the headings above it,
+     * empty if there are none.
+     */
+    record Passage(String text, int start, int end, String heading) {}
 
     /**
      * The texts of one hit.
@@ -45,7 +57,7 @@ record TextSource(List<String> context, String text, String nested, boolean offs
         }
 
         long characters() {
-            return context.length() + passages.stream().mapToLong(passage -> passage.text.length()).sum();
+            return context.length() + passages.stream().mapToLong(passage -> passage.text.length() + passage.heading.length()).sum();
         }
     }
 
@@ -93,9 +105,14 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             text,
             path,
             offsets,
+            offsets && hasHeadings(path, local),
             path == null ? Set.of() : Place.nestedBelow(path, local),
             KeptValues.of(fields, local)
         );
+    }
+
+    private static boolean hasHeadings(String path, Collection<IndexMetadata> indices) {
+        return path != null && indices.stream().anyMatch(index -> Place.of(path + ".heading", index.mapping()).exists);
     }
 
     /** Returns the fields to fetch from each hit. */
@@ -132,7 +149,14 @@ record TextSource(List<String> context, String text, String nested, boolean offs
 
     /** Returns the fields to fetch from each passage, or the one field of the document. */
     List<String> ofPassage() {
-        return offsets ? List.of(text, nested + ".start", nested + ".end") : List.of(text);
+        if (offsets == false) {
+            return List.of(text);
+        }
+        List<String> fields = new ArrayList<>(List.of(text, nested + ".start", nested + ".end"));
+        if (headings) {
+            fields.add(nested + ".heading");
+        }
+        return fields;
     }
 
     /** Whether a field belongs to the nested objects of the passages themselves. */
@@ -145,7 +169,7 @@ record TextSource(List<String> context, String text, String nested, boolean offs
         List<Passage> passages;
         if (nested == null) {
             String whole = joined(values(hit, text));
-            passages = whole.isEmpty() ? List.of() : List.of(new Passage(whole, -1, -1));
+            passages = whole.isEmpty() ? List.of() : List.of(new Passage(whole, -1, -1, ""));
         } else {
             passages = passages(entries(hit));
         }
@@ -176,7 +200,10 @@ record TextSource(List<String> context, String text, String nested, boolean offs
             if (entry instanceof Map<?, ?> object) {
                 String content = joined(listOf(object.get(text.substring(nested.length() + 1))));
                 if (content.isEmpty() == false) {
-                    passages.add(new Passage(content, offset(object, "start"), offset(object, "end")));
+                    int start = offset(object, "start");
+                    int end = offset(object, "end");
+                    String heading = headings && 0 <= start && start <= end ? joined(listOf(object.get("heading"))) : "";
+                    passages.add(new Passage(content, start, end, heading));
                 }
             }
         }

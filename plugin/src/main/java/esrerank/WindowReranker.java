@@ -233,6 +233,9 @@ final class WindowReranker {
                 if (passage.start() >= 0) {
                     body.field("start", passage.start()).field("end", passage.end());
                 }
+                if (passage.heading().isEmpty() == false) {
+                    body.field("heading", passage.heading()); // a sidecar of an earlier release does not know it
+                }
                 body.endObject();
             }
             body.endArray().endObject();
