@@ -27,6 +27,7 @@
     │   ├── IndexMismatchError       the index lacks what the request needs
     │   └── NodeError                a local node cannot be found, started or stopped
     ├── IngestError                  documents that were not indexed
+    │   └── IngestStoppedError       an ingest that ended early because somebody stopped it
     ├── DeadlineError                the deadline passed and a partial answer is not allowed
     ├── OverloadError                the queue of waiting work is full
     └── UnavailableError             the sidecar stops, or all of its connections are busy
@@ -247,6 +248,10 @@ class IngestError(EsRerankError):
         self.failed = failed
 
 
+class IngestStoppedError(IngestError):
+    """Somebody stopped the ingest before it was done. ``failed``: how many documents had failed by then."""
+
+
 class DeadlineError(EsRerankError):
     """The deadline passed before the answer was complete, and the request does not allow a partial answer."""
 
@@ -309,6 +314,7 @@ OUTCOMES: dict[type[EsRerankError], Outcome] = {
     IndexMismatchError: Outcome(400, 5, "index_mismatch_exception"),
     NodeError: Outcome(503, 5, "node_exception"),
     IngestError: Outcome(500, 6, "ingest_exception"),
+    IngestStoppedError: Outcome(503, 6, "ingest_stopped_exception"),
     DeadlineError: Outcome(504, 7, "deadline_exception"),
     OverloadError: Outcome(429, 8, "es_rejected_execution_exception"),
     UnavailableError: Outcome(503, 8, "unavailable_exception"),

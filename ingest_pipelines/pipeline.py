@@ -1,34 +1,35 @@
 """Runs an ingest: skips unchanged documents, cuts the others into passages, embeds and indexes them.
 
-The next batch is embedded while Elasticsearch indexes the current one.
+All stages work side by side, each on a batch of its own (see ``flow`` and ``stages``).
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch
+from elasticsearch import Elasticsearch
 
 from es_rerank.collection import Document
-from es_rerank.errors import IngestError
-from es_rerank.models import Embedder
+from es_rerank.errors import IngestError, IngestStoppedError
+from es_rerank.models import Embedder, room_of
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.scripts import other_scripts
 
-from .bulk import BulkWriter
-from .mapping import METADATA, IndexRecipe, metadata_body
-from .metadata import MetadataFields, Unfit, UnfitValues
+from .flow import Flow, Step
+from .mapping import IndexRecipe
+from .metadata import Unfit, UnfitValues
 from .patience import Patience
-from .prefetch import prefetch
 from .rejects import Reject, RejectsFile, rejected
-from .stages import InFlight, IngestBatch, embedded, ingest_batches, skip_unchanged
+from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
+from .target import Target
 from .vectors import written_for
 from .versions import writable_index
 
@@ -69,8 +70,11 @@ class IngestReport:
         return {name: getattr(self, name) for name in shown} | {"seconds": round(self.seconds, 3)}
 
 
-_MAPPING_ATTEMPTS = 5
-"""How often the types of new metadata fields are chosen again after another ingest chose them first."""
+_BATCHES_AT_ONCE = 6
+"""How many full batches of text are in memory at most: one that is read, one in each stage."""
+
+_WRITES_AT_ONCE = 2
+"""Bulk requests side by side: Elasticsearch indexes one while the other is sent and parsed."""
 
 OnReport = Callable[[IngestReport], None]
 
@@ -79,11 +83,12 @@ class Ingest:
     """Writes documents into an index, with passages and vectors. Documents that did not change are skipped.
 
     A batch ends after ``batch_documents`` documents, or earlier when it holds ``batch_characters`` characters
-    of text. Its passages are embedded in one call. It is sent in one bulk request, or in several requests of
-    at most ``max_chunk_bytes`` bytes, or less if Elasticsearch or a proxy takes less (see ``BulkWriter``). At
-    most two batches are in memory, however large the corpus is. When Elasticsearch is busy (429, 502, 503,
-    504), or a connection breaks, any request is repeated up to ``max_retries`` times. The first wait is
-    ``initial_backoff_s`` seconds, and each further wait is twice as long.
+    of text. It is sent in one bulk request, or in several requests of at most ``max_chunk_bytes`` bytes, or
+    less if Elasticsearch or a proxy takes less (see ``BulkWriter``). Batches of at most six times
+    ``batch_characters``, or one larger batch, are in memory, however large the corpus is. An embedder with an
+    attribute ``calls_at_once`` is called in so many threads at once, any other in one. When Elasticsearch is
+    busy (429, 502, 503, 504), or a connection breaks, any request is repeated up to ``max_retries`` times.
+    The first wait is ``initial_backoff_s`` seconds, and each further wait is twice as long.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class Ingest:
         self._max_chunk_bytes = max_chunk_bytes
         self._patience = Patience(max_retries, initial_backoff_s)
         self._recipe = IndexRecipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
+        self._flow: Flow[IngestBatch] | None = None
+        self._stopping = False
 
     def run(
         self,
@@ -127,21 +134,30 @@ class Ingest:
 
         Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
         index empty, when the index takes no documents (a full disk) or the rejects cannot be written,
-        SourceError when a source is damaged, and the errors of the elasticsearch client. After an error, the
-        same run can be started again: it skips the documents that are already indexed.
+        IngestStoppedError after ``stop``, SourceError when a source is damaged, and the errors of the
+        elasticsearch client. After an error, the same run can be started again: it skips the documents that
+        are already indexed.
         """
         started = time.monotonic()
+        self._check_going()
         with (
             writable_index(self._client, index, self._recipe, self._patience, rebuild=rebuild) as version,
             closing(RejectsFile(index, rejects)) as rejects_file,
         ):
-            report = IngestReport(index, version)
-            with closing(self._reports(report, documents, rejects_file)) as reports:
-                for so_far in reports:
-                    report = replace(so_far, seconds=time.monotonic() - started)
+            report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
+            with self._flow_of(documents, version, in_flight) as flow:
+                self._flow = flow
+                if self._stopping:
+                    flow.finish()
+                for batch in flow:
+                    report = self._counted(batch, report, unfit, rejects_file)
+                    report = replace(report, seconds=time.monotonic() - started)
+                    in_flight.leave(batch.documents)
                     if on_progress:
                         on_progress(report)
             self._patience.call(lambda: self._client.indices.refresh(index=version))
+            if flow.cut_short:
+                raise _stopped(report, rebuild=rebuild)
             if rebuild and not report.documents:
                 raise IngestError(
                     f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed",
@@ -149,50 +165,84 @@ class Ingest:
                 )
         return replace(report, seconds=time.monotonic() - started)
 
-    def _reports(
-        self, report: IngestReport, documents: Iterable[Document | Reject], rejects_file: RejectsFile
-    ) -> Generator[IngestReport]:
-        """Write all batches and yield the counts so far after each of them."""
-        in_flight, stamp = InFlight(), datetime.now(UTC).isoformat()
-        read = ingest_batches(
-            documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters
-        )
-        fresh = skip_unchanged(read, self._client, report.version, self._patience, stamp, in_flight)
-        encode = self._patience.call(lambda: written_for(self._client))
-        target = _Target(self._client, report.version, self._patience, self._max_chunk_bytes)
-        with closing(prefetch(embedded(fresh, self._chunker, self._embedder, encode, stamp))) as ready:
-            for batch in ready:
-                report = self._write(batch, report, target, rejects_file)
-                in_flight.leave(batch.documents)
-                yield report
+    def stop(self) -> None:
+        """Let the run end soon: what is embedded or being embedded is written, and nothing else is begun.
 
-    def _write(
-        self, batch: IngestBatch, report: IngestReport, target: _Target, rejects_file: RejectsFile
+        The run then raises IngestStoppedError, unless nothing was left to do. A further run raises
+        it at once.
+        May be called from any thread and from a signal's handler.
+        """
+        self._stopping = True
+        if (flow := self._flow) is not None:
+            # In a thread of its own, because the one that a signal interrupts may hold the flow's lock.
+            threading.Thread(target=flow.finish, name="ingest-stop", daemon=True).start()
+
+    def _check_going(self) -> None:
+        if self._stopping:
+            raise IngestStoppedError("the ingest was stopped before it began")
+
+    def _flow_of(
+        self, documents: Iterable[Document | Reject], version: str, in_flight: InFlight
+    ) -> Flow[IngestBatch]:
+        """Return the stages of a run, ready to begin."""
+        client, patience, stamp = self._client, self._patience, datetime.now(UTC).isoformat()
+        encode = patience.call(lambda: written_for(client))
+        target = Target(client, version, patience, self._max_chunk_bytes)
+        room, embedder = room_of(self._embedder), self._embedder
+        steps: list[Step[IngestBatch]] = [
+            Step(
+                "skip",
+                lambda batch: without_unchanged(batch, client, version, patience, stamp, in_flight),
+            ),
+            Step("cut", lambda batch: cut(batch, self._chunker, room)),
+            Step(
+                "embed",
+                lambda batch: embed(batch, embedder, lambda: flow.finishing),
+                workers=getattr(embedder, "calls_at_once", 1),
+                last_begun=True,
+            ),
+            Step("encode", lambda batch: as_sources(batch, encode, stamp)),
+            Step("map", target.map),
+            Step("write", target.write, workers=_WRITES_AT_ONCE, keys=lambda batch: batch.documents.keys()),
+        ]
+        flow = Flow(
+            ingest_batches(
+                documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters
+            ),
+            steps,
+            weight=IngestBatch.characters,
+            most_weight=_BATCHES_AT_ONCE * self._batch_characters,
+        )
+        return flow
+
+    def _counted(
+        self, batch: IngestBatch, report: IngestReport, unfit: UnfitValues, rejects_file: RejectsFile
     ) -> IngestReport:
-        """Write one batch and return ``report`` with the counts of the batch added."""
+        """Write the rejects of a batch, and return ``report`` with the counts of the batch added."""
         written: list[str] = []
         replaced = 0
-        for identifier, info in target.write(batch):
+        for identifier, info in batch.answers.items():
             if "error" in info:
                 batch.rejects.append(rejected(batch.documents[identifier], _reason(info)))
                 continue
             written.append(identifier)
+            unfit.add(*batch.unfit.get(identifier, ((), ())))
             # If the earlier document with this id failed, this one is new in the index and not a duplicate.
             replaced += identifier in batch.again and info.get("result") == "updated"
         for reject in batch.rejects:
             rejects_file.write(reject)
-        cut = [batch.cut[identifier] for identifier in written]
+        cut_documents = [batch.cut[identifier] for identifier in written]
         return replace(
             report,
             documents=report.documents + len(written) - replaced,
-            passages=report.passages + sum(len(document.passages) for document in cut),
+            passages=report.passages + sum(len(document.passages) for document in cut_documents),
             skipped=report.skipped + batch.skipped,
             failed=report.failed + len(batch.rejects),
             duplicates=report.duplicates + batch.duplicates + replaced,
             rejects=rejects_file.path,
-            titles_cut=report.titles_cut + sum(document.title_cut for document in cut),
-            passages_cut=report.passages_cut + sum(document.passages_cut for document in cut),
-            unfit=target.count_unfit(batch.documents[identifier] for identifier in written),
+            titles_cut=report.titles_cut + sum(document.title_cut for document in cut_documents),
+            passages_cut=report.passages_cut + sum(document.passages_cut for document in cut_documents),
+            unfit=unfit.counts(),
             other_scripts=report.other_scripts + self._other_scripts(batch, written),
         )
 
@@ -202,55 +252,13 @@ class Ingest:
         return other_scripts(texts, known) if known else Counter()
 
 
-class _Target:
-    """The index that an ingest writes into, and the metadata fields of its mapping."""
-
-    def __init__(self, client: Elasticsearch, version: str, patience: Patience, max_bytes: int) -> None:
-        self._client = client
-        self._version = version
-        self._patience = patience
-        self._writer = BulkWriter(client, version, max_bytes=max_bytes, patience=patience)
-        self._fields = self._mapped()
-        self._unfit = UnfitValues()
-
-    def write(self, batch: IngestBatch) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Write the documents of a batch and yield (id, Elasticsearch's answer) of each."""
-        self._map_metadata(batch)
-        yield from self._writer.write(batch.sources.items())
-
-    def count_unfit(self, written: Iterable[Document]) -> tuple[Unfit, ...]:
-        """Count the values of these documents that do not have the type of their field; return all counts."""
-        for document in written:
-            self._unfit.add(*self._fields.unfit(document.metadata))
-        return self._unfit.counts()
-
-    def _map_metadata(self, batch: IngestBatch) -> None:
-        """Add the fields of new metadata to the mapping.
-
-        Another ingest may add a field of the same name at the same time; its type then holds.
-        """
-        for attempt in range(_MAPPING_ATTEMPTS):
-            new = self._fields.learn([document.metadata for document in batch.documents.values()])
-            if not new:
-                return
-            properties = metadata_body(new)
-            try:
-                self._patience.call(
-                    lambda properties=properties: self._client.indices.put_mapping(  # type: ignore[misc]
-                        index=self._version, properties=properties
-                    )
-                )
-            except BadRequestError:
-                if attempt == _MAPPING_ATTEMPTS - 1:
-                    raise
-                self._fields = self._mapped()
-            else:
-                return
-
-    def _mapped(self) -> MetadataFields:
-        answer = self._patience.call(lambda: self._client.indices.get_mapping(index=self._version))
-        (state,) = answer.values()
-        return MetadataFields(state["mappings"]["properties"][METADATA].get("properties", {}))
+def _stopped(report: IngestReport, *, rebuild: bool) -> IngestStoppedError:
+    counts = f"{report.documents} documents were indexed, {report.skipped} skipped, {report.failed} failed"
+    so_far = f"the ingest into {report.index} was stopped: {counts}"
+    if rebuild:
+        kept = f"the new version {report.version} is deleted, and {report.index} stays as it was"
+        return IngestStoppedError(f"{so_far}; {kept}", failed=report.failed)
+    return IngestStoppedError(f"{so_far}; repeat the run, which skips what is indexed", failed=report.failed)
 
 
 def _reason(info: dict[str, Any]) -> str:

@@ -1,17 +1,24 @@
-"""The stages of an ingest, as generators: make batches, skip unchanged documents, cut and embed passages."""
+"""The stages of an ingest: make batches, take out unchanged documents, cut, embed, make JSON to index.
+
+``ingest_batches`` makes the batches. Every other stage is a function from a batch to the same batch with more
+in it, and keeps nothing between two batches, so a batch may be handed to another process between stages.
+``target.Target`` has the last two: it maps metadata and writes. ``without_unchanged`` knows of documents that
+are read and not yet written by ``InFlight``, which one process holds.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.collection import Document
-from es_rerank.models import Embedder, room_of
+from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import CutDocument, cut_document
 from es_rerank.types import FloatArray
@@ -31,24 +38,43 @@ _ID_BYTES = 512
 """Elasticsearch's limit for an id in bytes. A longer id makes it refuse the whole bulk request."""
 
 
+Misfits = tuple[list[tuple[str, str]], list[tuple[str, str]]]
+"""(field, reason) of values of metadata in a field of another kind, and of those without a field."""
+
+EMBEDDED_AT_ONCE = 512
+"""Most passages of one call of an embedder: some seconds of work for a model on a CPU."""
+
+
 @dataclass(slots=True)
 class IngestBatch:
-    """Some documents that pass through the stages together.
+    """Some documents that pass through the stages together. It can be pickled between any two of them.
 
     ``documents`` holds the documents to index, by id, and ``hashes`` their content hashes. ``again`` holds
-    the ids that an earlier batch of the same run also had. The last stage fills ``cut``, the documents cut
-    into passages, and ``sources``, the JSON objects to index, both by id. ``rejects`` are documents that
-    cannot be indexed. ``skipped`` and ``duplicates`` are counts as in ``IngestReport``.
+    the ids that an earlier batch of the same run also had. ``rejects`` are documents that cannot be indexed.
+    ``skipped`` and ``duplicates`` are counts as in ``IngestReport``. Each stage adds what the next one needs:
+
+    ``cut`` (by ``cut``): the documents cut into passages, by id.
+    ``vectors`` (by ``embed``, removed by ``as_sources``): of all passages in order, float32, (n, dims).
+    ``sources`` (by ``as_sources``): the JSON objects to index, by id.
+    ``unfit`` (by ``Target.map``): by id, what ``MetadataFields.unfit`` says of a document, if anything.
+    ``answers`` (by ``Target.write``): what Elasticsearch answered for each document, by id.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     again: set[str] = field(default_factory=set)
     cut: dict[str, CutDocument] = field(default_factory=dict)
+    vectors: FloatArray | None = None
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unfit: dict[str, Misfits] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     skipped: int = 0
     duplicates: int = 0
+
+    def characters(self) -> int:
+        """Return how many characters of text it holds."""
+        return sum(len(document.title) + len(document.text) for document in self.documents.values())
 
 
 class InFlight:
@@ -121,36 +147,35 @@ def _fault(document: Document) -> Reject | None:
     return None
 
 
-def skip_unchanged(
-    incoming: Iterable[IngestBatch],
+def without_unchanged(
+    batch: IngestBatch,
     client: Elasticsearch,
     index: str,
     patience: Patience,
     stamp: str,
     in_flight: InFlight,
-) -> Iterator[IngestBatch]:
-    """Yield the batches without the documents that the index already holds with the same hash.
+) -> IngestBatch:
+    """Take out the documents that the index already holds with the same hash.
 
     ``stamp`` is the ``@timestamp`` of this run. A stored document with this timestamp was written by this
     run, so a new document with the same id is a duplicate. In this way duplicates are found without keeping
     all ids in memory.
     """
-    for batch in incoming:
-        # This comes before the look-up: a document that is not in flight any more is in the index, and is
-        # found there.
-        not_yet_written = in_flight.among(batch.documents)
-        stored = _stored(client, index, list(batch.documents), patience)
-        for identifier in list(batch.documents):
-            stored_hash, stored_stamp = stored.get(identifier, (None, None))
-            seen_before = identifier in not_yet_written or stored_stamp == stamp
-            if identifier not in not_yet_written and stored_hash == batch.hashes[identifier]:
-                del batch.documents[identifier]
-                batch.duplicates += seen_before
-                batch.skipped += not seen_before
-            elif seen_before:
-                batch.again.add(identifier)
-        in_flight.enter(batch.documents)
-        yield batch
+    # This comes before the look-up: a document that is not in flight any more is in the index, and is found
+    # there.
+    not_yet_written = in_flight.among(batch.documents)
+    stored = _stored(client, index, list(batch.documents), patience)
+    for identifier in list(batch.documents):
+        stored_hash, stored_stamp = stored.get(identifier, (None, None))
+        seen_before = identifier in not_yet_written or stored_stamp == stamp
+        if identifier not in not_yet_written and stored_hash == batch.hashes[identifier]:
+            del batch.documents[identifier]
+            batch.duplicates += seen_before
+            batch.skipped += not seen_before
+        elif seen_before:
+            batch.again.add(identifier)
+    in_flight.enter(batch.documents)
+    return batch
 
 
 def _stored(
@@ -177,46 +202,51 @@ def _stored(
     }
 
 
-def embedded(
-    incoming: Iterable[IngestBatch], chunker: Chunker, embedder: Embedder, encode: EncodeVector, stamp: str
-) -> Iterator[IngestBatch]:
-    """Yield the batches with their passages and the JSON objects to index.
+def cut(batch: IngestBatch, chunker: Chunker, room: int | None) -> IngestBatch:
+    """Cut the documents into passages. ``room``: how many tokens the embedder reads, None if unknown."""
+    batch.cut = {
+        identifier: cut_document(document.title, document.text, chunker, room, format=document.format)
+        for identifier, document in batch.documents.items()
+    }
+    return batch
 
-    All passages of a batch are embedded in one call. ``encode`` turns a vector into its JSON value. ``stamp``
-    becomes the ``@timestamp`` of the documents.
+
+def embed(
+    batch: IngestBatch, embedder: Embedder, given_up: Callable[[], bool] = lambda: False
+) -> IngestBatch | None:
+    """Embed the passages, at most ``EMBEDDED_AT_ONCE`` in one call; None if ``given_up`` says so before a
+    further call.
     """
-    room = room_of(embedder)
-    for batch in incoming:
-        batch.cut = {
-            identifier: cut_document(document.title, document.text, chunker, room, format=document.format)
-            for identifier, document in batch.documents.items()
-        }
-        vectors = map(encode, _vectors(batch, embedder))
-        batch.sources = {
-            identifier: _source(document, batch, vectors, stamp)
-            for identifier, document in batch.documents.items()
-        }
-        yield batch
-
-
-def _vectors(batch: IngestBatch, embedder: Embedder) -> Iterator[FloatArray]:
-    """Return the vectors of all passages of the batch, in order."""
     texts = [text for document in batch.cut.values() for text in document.embedded()]
-    return iter(embedder.embed(texts, purpose="passage")) if texts else iter(())
+    vectors = np.empty((len(texts), embedder.dims), dtype=np.float32)
+    for start in range(0, len(texts), EMBEDDED_AT_ONCE):
+        if start and given_up():
+            return None
+        some = texts[start : start + EMBEDDED_AT_ONCE]
+        vectors[start : start + len(some)] = embedder.embed(some, purpose="passage")
+    batch.vectors = vectors
+    return batch
+
+
+def as_sources(batch: IngestBatch, encode: EncodeVector, stamp: str) -> IngestBatch:
+    """Make the JSON objects to index. ``encode`` turns a vector into its JSON value, and ``stamp`` becomes
+    the ``@timestamp``.
+    """
+    vectors = iter(() if batch.vectors is None else map(encode, batch.vectors))
+    batch.sources = {
+        identifier: _source(document, batch, vectors, stamp)
+        for identifier, document in batch.documents.items()
+    }
+    batch.vectors = None
+    return batch
 
 
 def _source(
     document: Document, batch: IngestBatch, vectors: Iterator[str | list[float]], stamp: str
 ) -> dict[str, Any]:
     passages = [
-        {
-            "text": passage.text,
-            "vector": next(vectors),
-            "start": passage.start,
-            "end": passage.end,
-            **({"heading": passage.heading} if passage.heading else {}),
-        }
-        for passage in batch.cut[document.id].passages
+        {"text": text, "vector": next(vectors), "start": start, "end": end}
+        for text, start, end in batch.cut[document.id].passages
     ]
     metadata, unindexed = split_blank_keys(document.metadata)
     return {

@@ -201,18 +201,18 @@ def test_an_ingest_that_was_killed_goes_on_where_it_stopped(
 # --- streaming
 
 
-def test_no_more_than_two_batches_are_held(es: Elasticsearch, index: str) -> None:
+def test_no_more_than_six_batches_are_held(es: Elasticsearch, index: str) -> None:
     taken, held = 0, list[int]()
 
     def documents() -> Iterator[Document]:
         nonlocal taken
-        for taken in range(1, 201):
-            yield Document(str(taken), "", f"Text {taken}.", {})
+        while taken < 300:
+            taken += 1
+            yield Document(str(taken), "", f"Text {taken:03}. " * 10, {})
 
-    an_ingest(es, batch=10).run(
-        index, documents(), on_progress=lambda report: held.append(taken - report.documents)
-    )
-    assert max(held) <= 10  # beside the ten just written
+    ingest = Ingest(es, HashEmbedder(), chunker=chunker(), batch_documents=10, batch_characters=1_000)
+    ingest.run(index, documents(), on_progress=lambda report: held.append(taken - report.documents))
+    assert max(held) <= 60  # in six batches, one of which is read and waits, beside the ten just written
 
 
 class WaitingEmbedder(HashEmbedder):

@@ -99,6 +99,9 @@ class BiEncoder(Closeable):
         """How many tokens of a passage the model reads, beside special tokens and the prefix of passages."""
         return max(self._texts.room - self._texts.count(self._contract.passage_prefix), 1)
 
+    calls_at_once = 2
+    """So many calls of ``embed`` keep all threads busy: the end of one call leaves some without work."""
+
     def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
         """Return unit vectors, float32, (len(texts), dims); a text longer than the model's input is cut at
         its end.
