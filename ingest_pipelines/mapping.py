@@ -70,6 +70,7 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
             "properties": {
                 "title": {"type": "text"},
                 "text": {"type": "text"},
+                **_FORMAT,
                 "passages": {
                     "type": "nested",
                     "dynamic": "strict",
@@ -95,9 +96,15 @@ def metadata_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {METADATA: {**body, **({"properties": fields} if fields else {})}}
 
 
+_FORMAT = {"format": {"type": "keyword"}}
+"""What the text is written in (``Document.format``). Plain text has no such field."""
+
+
 def heading_body() -> dict[str, Any]:
-    """Return the property that gives an index of an earlier release the headings of passages."""
-    return {"passages": {"type": "nested", "properties": {HEADING: {"type": "text"}}}}
+    """Return the properties that an index of an earlier release lacks for Markdown: the headings of passages,
+    and what the text is written in.
+    """
+    return {"passages": {"type": "nested", "properties": {HEADING: {"type": "text"}}}, **_FORMAT}
 
 
 def _passage_fields(dims: int) -> dict[str, Any]:
