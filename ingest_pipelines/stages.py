@@ -245,8 +245,14 @@ def _source(
     document: Document, batch: IngestBatch, vectors: Iterator[str | list[float]], stamp: str
 ) -> dict[str, Any]:
     passages = [
-        {"text": text, "vector": next(vectors), "start": start, "end": end}
-        for text, start, end in batch.cut[document.id].passages
+        {
+            "text": passage.text,
+            "vector": next(vectors),
+            "start": passage.start,
+            "end": passage.end,
+            **({"heading": passage.heading} if passage.heading else {}),
+        }
+        for passage in batch.cut[document.id].passages
     ]
     metadata, unindexed = split_blank_keys(document.metadata)
     return {
