@@ -34,6 +34,11 @@ class _Benches(LazyGroup):
             "Measure the latency that sidecar, library and plugin add to Elasticsearch's own: the same "
             "searches through each, interleaved.",
         ),
+        "vectors": Entry(
+            "bench_vectors",
+            "Measure size, recall@10 and latency of Elasticsearch's ways to index vectors: the same passages "
+            "in an index for each, searches interleaved.",
+        ),
     }
 
 

@@ -18,6 +18,11 @@ class _IndexCommands(LazyGroup):
             "List the indices that es-rerank made, with their versions: which is in use, and which a killed "
             "rebuild left.",
         ),
+        "check": Entry(
+            "index_check",
+            "Compare an index's vector search with the exact one (recall@10, latency), and look for what it "
+            "lacks. The exit code is 1 if something is wrong.",
+        ),
         "clean": Entry(
             "index_clean",
             "Remove what killed rebuilds left, and earlier versions on request. What has an alias, is being "

@@ -1,0 +1,1 @@
+"""Checks an index that es-rerank made: what it lacks, and whether its vector search finds what is nearest."""
