@@ -42,10 +42,10 @@ def without_images(markdown: str) -> str:
 
 
 def joined_words(text: str) -> str:
-    """Return text of a page with the words in one piece that a hyphen breaks at the end of a line.
+    r"""Return text of a page with the words in one piece that a hyphen breaks at the end of a line.
 
-    ``state-\\nof`` keeps its hyphen when the text has ``state-of`` elsewhere and ``stateof`` nowhere. A soft
-    hyphen is never written out.
+    ``well-\nknown`` keeps its hyphen when the text has ``well-known`` elsewhere and ``wellknown`` nowhere. A
+    soft hyphen is never written out.
     """
     words = set(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text))
 

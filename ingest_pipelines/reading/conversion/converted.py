@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 
 class Converted(NamedTuple):
-    """A file as Markdown. ``title`` is empty when the file says none. ``metadata`` is what it says of itself."""
+    """A file as Markdown. ``title`` is empty when the file says none. ``metadata`` is what it says of itself.
+    ``notes`` are for the person who has it read.
+    """
 
     text: str
     title: str
     metadata: dict[str, Any]
+    notes: Sequence[str] = ()
 
 
 class UnreadableError(Exception):

@@ -1,27 +1,32 @@
-"""Converts DOCX and PPTX files by markitdown's converters, which open no other file and no address."""
+"""Converts DOCX files by mammoth, and PPTX files by markitdown. Neither opens another file or an address."""
 
 from __future__ import annotations
 
 import io
 import re
 import zipfile
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
+import mammoth
+from bs4 import BeautifulSoup
 from lxml import etree
 from markitdown import StreamInfo
-from markitdown.converters import DocxConverter, PptxConverter
+from markitdown.converter_utils.docx.pre_process import pre_process_docx
+from markitdown.converters import PptxConverter
 
 from .cleaning import clean, without_images
 from .converted import Converted, UnreadableError
+from .web import markdown_of
 
 MOST_UNPACKED = 256 * 1024 * 1024
 """Most bytes of XML that a file may unpack to."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-_CONVERTERS = {".docx": DocxConverter, ".pptx": PptxConverter}
-_PLAIN = {"escape_asterisks": False, "escape_underscores": False, "escape_misc": False}
-"""Options of markdownify: text stays as it is written, because ``a\\_b`` would be searched as two words."""
+_PLAIN = {"escape_asterisks": False, "escape_underscores": False, "table_infer_header": True}
+"""Options of markdownify for the cells of tables."""
+
 _SLIDE = re.compile(r"^<!-- Slide number: \d+ -->$", re.MULTILINE)
+_TABLE_AFTER_TEXT = re.compile(r"^([^|\n].*)\n(?=\|)", re.MULTILINE)
 
 _NAMES = {
     "title": "{http://purl.org/dc/elements/1.1/}title",
@@ -45,7 +50,7 @@ def convert_office(stream: IO[bytes], suffix: str) -> Converted:
         slim = _without_media(stream)
         said = _core_properties(slim)
         slim.seek(0)
-        result = _CONVERTERS[suffix]().convert(slim, StreamInfo(extension=suffix), strict=True, **_PLAIN)
+        text = _docx(slim) if suffix == ".docx" else _pptx(slim)
     except (UnreadableError, MemoryError, RecursionError):
         raise
     except Exception as error:  # the libraries raise errors of many kinds for broken files
@@ -53,10 +58,22 @@ def convert_office(stream: IO[bytes], suffix: str) -> Converted:
         raise UnreadableError(
             f"not a {name} file that can be read ({type(error).__name__}: {error})"
         ) from error
-    text = clean(without_images(_SLIDE.sub("", result.markdown)))
     if not text.strip():
         raise UnreadableError("it holds no text")
     return Converted(text, said.pop("title", ""), said)
+
+
+def _docx(archive: IO[bytes]) -> str:
+    """Return the text of a DOCX file; markitdown's first step writes its formulas as LaTeX."""
+    html = mammoth.convert_to_html(pre_process_docx(cast("BinaryIO", archive)), external_file_access=False)
+    return markdown_of(BeautifulSoup(html.value, "html.parser"))
+
+
+def _pptx(archive: IO[bytes]) -> str:
+    converter: Any = PptxConverter
+    converted = converter().convert(cast("BinaryIO", archive), StreamInfo(extension=".pptx"), **_PLAIN)
+    text = clean(without_images(_SLIDE.sub("", converted.markdown)))
+    return _TABLE_AFTER_TEXT.sub(r"\1\n\n", text)
 
 
 def _without_media(stream: IO[bytes]) -> io.BytesIO:
@@ -66,8 +83,8 @@ def _without_media(stream: IO[bytes]) -> io.BytesIO:
     """
     if stream.read(len(_OLE)) == _OLE:
         raise UnreadableError(
-            "it is protected by a password, or in the format of Office before 2007; save it without a password "
-            "in the present format"
+            "it is protected by a password, or in the format of Office before 2007; save it as DOCX or PPTX "
+            "without a password"
         )
     slim = io.BytesIO()
     with zipfile.ZipFile(stream) as archive, zipfile.ZipFile(slim, "w") as copy:

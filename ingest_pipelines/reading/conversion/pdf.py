@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import IO, Any
+from io import BufferedReader
+from typing import Any, BinaryIO, cast
 
 import pdfplumber
-from pdfminer.layout import LTFigure, LTTextBox, LTTextLine
+from pdfminer.layout import LTCurve, LTFigure, LTLine, LTRect, LTTextBox, LTTextLine
 from pdfminer.pdfdocument import PDFPasswordIncorrect
 from pdfplumber.page import Page
 from pdfplumber.table import Table
@@ -16,20 +18,20 @@ from .cleaning import clean, joined_cjk_lines, joined_words, markdown_table
 from .converted import Converted, OnPage, UnreadableError
 
 _MOST_EDGES = 5_000
-"""A page with more lines than these is a drawing or a map; no tables are looked for, which takes the square."""
+"""A page with more lines is a drawing or a map. The time for finding tables grows with the square."""
 
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:(Z)|([+-]\d\d)'?(\d\d)?)?")
 _NO_TITLE = re.compile(r"^(untitled|microsoft (word|powerpoint|excel) - .*|.*\.\w{2,4})$", re.IGNORECASE)
 """Titles that programs write when nobody wrote one."""
 
 
-def convert_pdf(stream: IO[bytes], on_page: OnPage) -> Converted:
+def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     """Return the text of all pages.
 
     Raises UnreadableError for a file that is protected or broken, and for one without text.
     """
     try:
-        pdf = pdfplumber.open(stream, laparams={"all_texts": True})
+        pdf = pdfplumber.open(cast("BufferedReader", stream), laparams={"all_texts": True})
     except Exception as error:  # pdfminer raises errors of many kinds
         raise UnreadableError(_why(error)) from error
     texts: list[str] = []
@@ -58,11 +60,13 @@ def convert_pdf(stream: IO[bytes], on_page: OnPage) -> Converted:
             "a scan; recognise its text first (OCR)"
         )
     metadata = _metadata(pdf.metadata) | {"pages": len(pages)}
+    notes = []
     if blank:
         metadata["pages_without_text"] = blank
+        notes.append("some pages hold no text; metadata.pages_without_text lists them")
     title = str(pdf.metadata.get("Title") or "").strip()
     text = joined_cjk_lines(joined_words(clean("\n\n".join(texts))))
-    return Converted(text, "" if _NO_TITLE.match(title) else clean(title), metadata)
+    return Converted(text, "" if _NO_TITLE.match(title) else clean(title), metadata, notes)
 
 
 def _page_text(page: Page) -> str:
@@ -92,7 +96,9 @@ def _boxes(layout: Any) -> Iterator[Any]:  # noqa: ANN401 pdfminer's containers 
 
 def _tables(page: Page) -> list[tuple[Table, str]]:
     """Return the tables of a page whose cells have lines around them, each with its Markdown."""
-    if not 4 <= len(page.rects) * 4 + len(page.lines) + len(page.curves) <= _MOST_EDGES:
+    # A look at pdfminer's objects first: pdfplumber copies each character before it looks for lines.
+    drawn = Counter(type(element) for element in page.layout)
+    if not 4 <= drawn[LTRect] * 4 + drawn[LTLine] + drawn[LTCurve] <= _MOST_EDGES:
         return []
     found = []
     for table in page.find_tables():

@@ -1,4 +1,4 @@
-"""Converts HTML by Beautiful Soup and markdownify, as markitdown does, without what is no text of the page."""
+"""Converts HTML by Beautiful Soup and markdownify, as markitdown does, without what is no text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import markdownify
 from bs4 import BeautifulSoup, Tag
 from bs4.dammit import EncodingDetector
+from charset_normalizer import from_bytes
 
 from .cleaning import clean, without_images
 from .converted import Converted, UnreadableError
@@ -54,16 +55,27 @@ _META = {
 }
 
 
-class _Markdown(markdownify.MarkdownConverter):  # type: ignore[misc]  # the library has no types
-    """Keeps the address of a link only if it leads somewhere from anywhere, and of an image its description."""
+class _Markdown(markdownify.MarkdownConverter):
+    """Keeps the addresses of links that begin with http, and the descriptions of images."""
 
     def convert_a(self, element: Tag, text: str, parent_tags: set[str]) -> str:
         if _absolute(str(element.get("href") or "")):
-            return str(super().convert_a(element, text, parent_tags))
+            return str(super().convert_a(element, text, parent_tags))  # type: ignore[misc]  # it has no types
         return text
+
+    def convert_td(self, element: Tag, text: str, parent_tags: set[str]) -> str:
+        return str(super().convert_td(element, _in_cell(text), parent_tags))  # type: ignore[misc]
+
+    def convert_th(self, element: Tag, text: str, parent_tags: set[str]) -> str:
+        return str(super().convert_th(element, _in_cell(text), parent_tags))  # type: ignore[misc]
 
     def convert_img(self, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG002
         return " ".join(str(element.get("alt") or "").split())
+
+
+def _in_cell(text: str) -> str:
+    """Return the text of a cell without what would end the cell or its row."""
+    return text.strip().replace("|", "\\|")
 
 
 def _absolute(address: str) -> bool:
@@ -73,18 +85,27 @@ def _absolute(address: str) -> bool:
         return False
 
 
-def convert_html(stream: IO[bytes]) -> Converted:
+def convert_html(stream: IO[bytes], encoding: str | None = None) -> Converted:
     """Return the text of a page without its scripts, navigation and images.
 
-    Raises UnreadableError for a page without text.
+    ``encoding`` is the one that the caller named. Raises UnreadableError for a page without text.
     """
-    soup = BeautifulSoup(_decoded(stream.read()), "html.parser")
+    page, notes = _decoded(stream.read(), encoding)
+    soup = BeautifulSoup(page, "html.parser")
     title = clean(soup.title.get_text(" ", strip=True)) if soup.title else ""
     metadata = _metadata(soup)
     for noise in soup.find_all(_NOISE):
         noise.decompose()
     for noise in soup.select(_HIDDEN):
         noise.decompose()
+    text = markdown_of(soup)
+    if not text.strip():
+        raise UnreadableError("it holds no text; a page that a script fills in the browser holds none itself")
+    return Converted(text, title, metadata, notes)
+
+
+def markdown_of(soup: BeautifulSoup) -> str:
+    """Return HTML as clean Markdown. Punctuation is not escaped: searches would find the parts of words."""
     markdown = _Markdown(
         heading_style=markdownify.ATX,
         escape_asterisks=False,
@@ -92,41 +113,41 @@ def convert_html(stream: IO[bytes]) -> Converted:
         escape_misc=False,
         table_infer_header=True,
     ).convert_soup(soup.body or soup)
-    text = clean(without_images(markdown))
-    if not text.strip():
-        raise UnreadableError("it holds no text; a page that a script fills in the browser holds none itself")
-    return Converted(text, title, metadata)
+    return clean(without_images(str(markdown)))
 
 
-def _decoded(content: bytes) -> str:
-    """Return the page as text, by its byte order mark, what it says of itself, or what its bytes look like.
+def _decoded(content: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    """Return the page as text, and what to tell of it.
 
-    Raises UnreadableError when no encoding fits.
+    Its encoding is that of the byte order mark, or the caller's, or what the page says, or UTF-8, or guessed.
+    Raises UnreadableError when none fits.
     """
     content, marked = EncodingDetector.strip_byte_order_mark(content)
-    said = marked or EncodingDetector.find_declared_encoding(
-        content, is_html=True, search_entire_document=False
-    )
-    for name in (said, "utf-8"):
+    declared = EncodingDetector.find_declared_encoding(content, is_html=True, search_entire_document=False)
+    said = marked or encoding or (_wider(declared) if declared else None)
+    for name in (said,) if encoding else (said, "utf-8"):
         try:
             if name:
-                return content.decode(_wider(name))
-        except (UnicodeDecodeError, LookupError):
+                return content.decode(name), []
+        except UnicodeDecodeError:
             continue
-    from charset_normalizer import from_bytes  # noqa: PLC0415 only few pages need it
-
-    best = from_bytes(content).best()
+    best = None if encoding else from_bytes(content).best()
     if best is None:
         raise UnreadableError(
-            f"its bytes are in no encoding that is known{f', nor in {said}' if said else ''}"
+            f"its bytes are not {said or 'in a known encoding'}; save it as UTF-8, or name its --encoding"
         )
-    return str(best)
+    return str(best), [f"read as {best.encoding}, which is guessed; --encoding names another"]
 
 
-def _wider(name: str) -> str:
-    known = codecs.lookup(name).name
-    # A page that can say so in ASCII is not in UTF-16.
-    return "utf-8" if known.startswith("utf-16") and "\0" not in name else _WIDER.get(known, known)
+def _wider(name: str) -> str | None:
+    """Return the encoding that browsers read under this name, None for a name that is not known."""
+    try:
+        known = codecs.lookup(name).name
+        b"".decode(known)  # base64 and other codecs that give no text
+    except LookupError:
+        return None
+    # A page that says so in ASCII is not in UTF-16.
+    return "utf-8" if known.startswith("utf-16") else _WIDER.get(known, known)
 
 
 def _metadata(soup: BeautifulSoup) -> dict[str, Any]:
