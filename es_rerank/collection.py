@@ -38,6 +38,13 @@ class Document(NamedTuple):
     format: DocumentFormat = "text"
 
 
+RECORD_SHAPE = (
+    'A line is one JSON object: {"id": "a1", "title": "A title", "text": "The text.", "year": 2024}. "text" '
+    'must be there; "title" and "id" (or "_id") may be left out; all other fields are metadata.'
+)
+"""The shape of a document in JSON lines, in the words of the help, of errors and of docs/documents.md."""
+
+
 def find_file(folder: Path, name: str) -> Path:
     """Return the path ``folder/name``, or ``folder/name.gz`` when only that exists.
 

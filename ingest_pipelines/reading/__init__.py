@@ -6,6 +6,7 @@ content. The same record then always gets the same id. When its content changes,
 earlier document stays in the index.
 """
 
+from .fields import Fields
 from .sources import SUFFIXES, read_sources, source_files
 
-__all__ = ["SUFFIXES", "read_sources", "source_files"]
+__all__ = ["SUFFIXES", "Fields", "read_sources", "source_files"]

@@ -7,17 +7,25 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 from es_rerank.collection import Document, DocumentFormat
+from es_rerank.errors import SourceError
 
 from ..rejects import Reject
 from .fields import Fields
+from .notes import Notes
 
 STDIN = Path("-")
 """The source that is read from standard input."""
+
+MOST_CHARACTERS = 10_000_000
+"""Most characters of the text of one document; see ``stages``."""
+
+MOST_RECORD = 64 * 1024 * 1024
+"""Most bytes or characters of one record: 10,000,000 characters are 60 MB if all are ``\\uXXXX``."""
 
 _ID_BYTES = 512
 """Elasticsearch's limit for an id, in bytes of UTF-8."""
@@ -36,11 +44,18 @@ class FoundFile:
     name: str
     fields: Fields = field(default_factory=Fields)
     encoding: str | None = None
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def suffix(self) -> str:
         """The end of the name that tells the kind, in lower case and without ``.gz``: ``.jsonl``."""
         return kind_of(self.path.name)
+
+    @property
+    def stem(self) -> str:
+        """The last part of the name without the suffix: the title of a file that says none."""
+        last = self.name.rpartition("/")[2]
+        return last[: len(last) - len(self.suffix) - (3 if last.lower().endswith(".gz") else 0)] or last
 
     @property
     def id(self) -> str:
@@ -69,10 +84,36 @@ class FoundFile:
         of_file = {"path": self.name, "file_type": self.suffix.removeprefix(".")}
         return Document(self.id, title, text, {**of_file, **(metadata or {})}, format)
 
+    def at(self, path: Path, name: str) -> FoundFile:
+        """Return another file that is read in the same way."""
+        return replace(self, path=path, name=name)
+
+    def place(self, line: int | None = None) -> str:
+        """Return how messages name the file, and a line of it."""
+        path = "standard input" if self.path == STDIN else str(self.path)
+        return f"{path}, line {line}" if line else path
+
+    def fault(self, reason: str, line: int | None = None) -> SourceError:
+        """Return the error that ends the reading of this file. It becomes the reject of the file."""
+        return SourceError(f"{self.place(line)}: {reason}", path=str(self.path), line=line)
+
     def reject(self, reason: str, line: int | None = None) -> Reject:
         """Return the reject of this file. Reading the rejects file again reads this file again."""
-        place = f"{self.path}, line {line}" if line else str(self.path)
-        return Reject(f"{place}: {reason}", None, self.name, str(self.path), line)
+        return self.rejected(self.fault(reason, line))
+
+    def rejected(self, fault: SourceError) -> Reject:
+        """Return the reject of this file for an error of ``fault``."""
+        return Reject(
+            fault.message,
+            None,
+            self.name,
+            str(self.path if self.path == STDIN else self.path.absolute()),
+            fault.line,
+        )
+
+    def tell(self, note: str) -> None:
+        """Tell the person who reads this file something that is no fault."""
+        self.notes.tell(self.place(), note)
 
 
 Reader = Callable[[FoundFile], Iterator[Document | Reject]]

@@ -2,52 +2,167 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import codecs
+import io
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, AnyStr, NamedTuple, cast
 
-from es_rerank.collection import Document, as_document, parse_object, read_lines
+from es_rerank.collection import RECORD_SHAPE, Document, DocumentFormat, parse_object
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject, is_reject
-from .files import FoundFile
+from .encodings import encoding_of_mark, text_stream, wrong_bytes
+from .files import MOST_RECORD, FoundFile
+from .records import document_of, record_reject, usual_document
+
+_CHUNK = 1 << 20
+
+_SHOWN = 1_000
+"""Characters of a line that is too long in its reject."""
+
+_REJECTS = re.compile(r".\.rejects(-\d+)?\.jsonl", re.IGNORECASE)
 
 
 def read_json_lines(file: FoundFile) -> Iterator[Document | Reject]:
-    """Yield the document of each line. A line that holds no document gives a Reject."""
-    for number, line in read_lines(file.path):
-        if line.strip():
-            yield _read_line(line, file.path, number)
+    """Yield the document of each line. A line that holds no document gives a Reject.
+
+    Raises SourceError for a file without any line.
+    """
+    return cast("Iterator[Document | Reject]", _read(file, follow=False))
 
 
-def _read_line(line: bytes, path: Path, number: int) -> Document | Reject:
-    record: dict[str, Any] | str = line.decode("utf-8", "replace").rstrip("\r\n")
+def is_rejects_file(name: str) -> bool:
+    """Return whether a file has the name that a rejects file gets: ``INDEX.rejects.jsonl``."""
+    return _REJECTS.search(name) is not None
+
+
+def read_rejects(file: FoundFile) -> Iterator[Document | Reject | FoundFile]:
+    """Yield what ``read_json_lines`` yields, and each file that was a reject as a whole, to be read again."""
+    return _read(file, follow=True)
+
+
+def _read(file: FoundFile, *, follow: bool) -> Iterator[Document | Reject | FoundFile]:
+    empty = True
+    for line in _placed_lines(file):
+        if line.size > MOST_RECORD:
+            yield _too_long(line, file)
+        elif line.content.strip():
+            yield _read_line(line, file, follow=follow)
+        else:
+            continue
+        empty = False
+    if empty:
+        raise file.fault(f"it is empty. {RECORD_SHAPE}")
+
+
+class _Line(NamedTuple):
+    """A line in UTF-8. Of one that is longer than ``MOST_RECORD``, ``content`` is the beginning."""
+
+    number: int
+    content: bytes
+    size: int
+
+
+def _placed_lines(file: FoundFile) -> Iterator[_Line]:
+    """Yield the lines. Where a file is damaged, the error says from which line on."""
+    number = 0
     try:
-        record = parse_object(line, path, number)
-        if is_reject(record):
-            record = record["document"]
-            record = (
-                record
-                if isinstance(record, dict)
-                else parse_object(str(record).encode("utf-8", "replace"), path, number)
-            )
-        return as_document(_identified(record), path, number)
+        for line in _lines(file):
+            number = line.number
+            yield line
+    except (OSError, EOFError, zlib.error) as error:
+        if not number:
+            raise
+        raise file.fault(f"from here on it cannot be read: {error}", number + 1) from error
+
+
+def _lines(file: FoundFile) -> Iterator[_Line]:
+    with file.open() as stream:
+        begin = cast("io.BufferedReader", stream).peek(4)[:4]
+        encoding = file.encoding or encoding_of_mark(begin) or "utf-8"
+        if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+            for number, line, size in _split(stream):
+                yield _Line(number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, size)
+            return
+        try:
+            for number, text, size in _split(text_stream(stream, encoding)):
+                yield _Line(number, text.encode("utf-8", "surrogatepass"), size)
+        except UnicodeError as error:
+            raise file.fault(wrong_bytes(error, encoding)) from error
+
+
+def _split(stream: IO[AnyStr]) -> Iterator[tuple[int, AnyStr, int]]:
+    """Yield (number from 1, line, size). Of a line over ``MOST_RECORD`` only the beginning is kept."""
+    number = 0
+    while line := stream.readline(MOST_RECORD + 1):
+        number += 1
+        size, more = len(line), line
+        if size > MOST_RECORD:
+            line = line[:_SHOWN]
+            while more and more[-1:] not in ("\n", b"\n"):
+                more = stream.readline(_CHUNK)
+                size += len(more)
+        del more
+        yield number, line, size
+
+
+def _too_long(line: _Line, file: FoundFile) -> Reject:
+    fault = file.fault(
+        f"the line has {line.size} bytes, at most {MOST_RECORD} are read; only its beginning is kept here: "
+        "split it in the file that was read",
+        line.number,
+    )
+    return record_reject(fault, line.content.decode("utf-8", "replace") + " …", file)
+
+
+def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reject | FoundFile:
+    record: dict[str, Any] | str = line.content.decode("utf-8", "replace").rstrip("\r\n")
+    try:
+        record = parse_object(line.content, file.path, line.number)
+        if not is_reject(record):
+            return document_of(record, file, line.number)
+        reject, record = record, record["document"]
+        if record is None:
+            return _file_again(reject, file, line.number, follow=follow)
+        if not isinstance(record, dict):
+            record = parse_object(str(record).encode("utf-8", "replace"), file.path, line.number)
+        if reject["file"] is None:  # a document that was read, but that Elasticsearch refused
+            document = usual_document(_without_format(record), file, line.number)
+            return document._replace(format=_format_of(record))
+        return document_of(record, file, line.number)
     except SourceError as error:
-        return Reject(error.message, record, _id_of(record), str(path), number)
+        return record_reject(error, record, file)
 
 
-def _identified(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with an id. A record without one gets an id that is computed from its content."""
-    if _id_of(record) is not None:
-        return record
-    content = json.dumps(record, sort_keys=True)
-    return {**record, "_id": hashlib.sha256(content.encode()).hexdigest()[:32]}
+def _without_format(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "format"}
 
 
-def _id_of(record: dict[str, Any] | str) -> str | None:
-    if isinstance(record, str):
-        return None
-    identifier = record.get("_id", record.get("id"))
-    return None if identifier is None else str(identifier)
+def _format_of(record: dict[str, Any]) -> DocumentFormat:
+    return "markdown" if record.get("format") == "markdown" else "text"
+
+
+def _file_again(reject: dict[str, Any], file: FoundFile, line: int, *, follow: bool) -> Reject | FoundFile:
+    """Return the file that a line of a rejects file names.
+
+    Only in a file that has the name of one: a file of documents from elsewhere must not choose which files of
+    this machine are read.
+    """
+    path, name = reject["file"], reject["id"]
+    if (
+        isinstance(path, str)
+        and isinstance(name, str)
+        and "\0" not in path
+        and Path(path).is_absolute()
+        and follow
+    ):
+        return file.at(Path(path), name)
+    fault = file.fault(
+        f"the line names the file {path}, which could not be read; give it as a source. A line that names a "
+        "file is followed only where the name of its own file ends in .rejects.jsonl",
+        line,
+    )
+    return Reject(fault.message, None, name, path, reject["line"])

@@ -2,57 +2,194 @@
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from es_rerank.collection import Document, find_file
-from es_rerank.errors import SourceError
+from es_rerank.collection import Document, is_collection
+from es_rerank.errors import MissingExtraError, SourceError
 
 from ..rejects import Reject
-from .files import FoundFile, Reader, kind_of
-from .json_lines import read_json_lines
+from .fields import Fields
+from .files import STDIN, FoundFile, Reader, kind_of
+from .json_files import read_json
+from .json_lines import is_rejects_file, read_json_lines, read_rejects
+from .notes import Notes, OnNote
+from .plain_text import read_plain_text
+from .tables import read_table
+from .walking import Found, LeftOut, walk
 
-READERS: dict[str, Reader] = {
+_RECORDS: dict[str, Reader] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".csv": read_table,
+    ".tsv": read_table,
 }
+_WHOLE: dict[str, Reader] = dict.fromkeys(
+    (".txt", ".text", ".log", ".rst", ".adoc", ".asciidoc", ".org"), read_plain_text
+)
+"""Readers of files that are one document, whose id is the file's name."""
+
+READERS: dict[str, Reader] = _RECORDS | _WHOLE
 """The end of a file's name, in lower case, and who reads such a file. Each may be gzipped (``.jsonl.gz``)."""
 
 SUFFIXES = tuple(READERS)
 
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
-    """Return the file to read for each source. For a folder that is its corpus file.
+    """Return the files that are read for these sources, in their order.
 
-    Raises SourceError for a source that does not exist, for a folder without a corpus, and for a file whose
-    name does not end in one of ``SUFFIXES``.
+    Raises SourceError as ``read_sources`` does.
     """
-    return [_source_file(source) for source in sources]
+    _check(sources)
+    return [found.path for source in sources for found in _found(source, LeftOut(), None) if not found.fault]
 
 
-def _source_file(source: Path) -> Path:
+def read_sources(
+    sources: Sequence[Path],
+    *,
+    fields: Fields | None = None,
+    encoding: str | None = None,
+    not_this: Path | None = None,
+    on_note: OnNote | None = None,
+) -> Iterator[Document | Reject]:
+    """Return an iterator over the documents of all sources.
+
+    A source is a file, a folder with all its files, a folder in BEIR layout, a rejects file, or ``-``: JSON
+    lines from standard input. What cannot be read gives a Reject: a record, or a file with its place. Only
+    one record, or one file that is a document, is in memory at a time.
+
+    ``fields`` says which fields of a record are its text, title, id and metadata; ``encoding`` what text is
+    encoded in, None: it is detected. In folders, the file ``not_this`` is left out. ``on_note`` gets a
+    sentence for all that is no fault: guesses, and what is left out. By default these are warnings of Python.
+
+    Raises SourceError at once for a source that does not exist, for a file of a kind that is not read, for a
+    folder without any file that is read, and for sources of which two files have the same name, as they would
+    be one document.
+    """
+    _check(sources)
+    chosen = fields or Fields()
+    notes = Notes(on_note or _warn)
+    return _read(sources, FoundFile(Path(), "", chosen, encoding, notes), not_this and not_this.resolve())
+
+
+def _warn(note: str) -> None:
+    warnings.warn(note, stacklevel=2)
+
+
+def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> Iterator[Document | Reject]:
+    for source in sources:
+        left_out = LeftOut()
+        for found in _found(source, left_out, not_this):
+            file = like.at(found.path, found.name)
+            if found.fault:
+                yield file.reject(found.fault)
+            elif found.path == source and is_rejects_file(source.name):
+                yield from _rejects(file)
+            else:
+                yield from _items(file)
+        if note := str(left_out):
+            like.at(source, "").tell(note)
+    like.notes.close(like.fields.named())
+
+
+def _items(file: FoundFile) -> Iterator[Document | Reject]:
+    """Yield the documents of a file. What ends the reading is a reject of the file."""
+    try:
+        yield from (read_json_lines if file.path == STDIN else READERS[file.suffix])(file)
+    except SourceError as error:
+        yield file.rejected(error)
+    except MissingExtraError as error:
+        yield file.reject(error.message)
+    except (OSError, EOFError, zlib.error) as error:
+        yield file.reject(f"it cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _rejects(file: FoundFile) -> Iterator[Document | Reject]:
+    """Yield the documents of a rejects file, and of the files that it names, each of them once."""
+    seen: set[tuple[Path, str]] = set()
+    try:
+        for item in read_rejects(file):
+            if not isinstance(item, FoundFile):
+                yield item
+            elif (item.path, item.name) not in seen:
+                seen.add((item.path, item.name))
+                yield from _again(item)
+    except SourceError as error:
+        yield file.rejected(error)
+    except (OSError, EOFError, zlib.error) as error:
+        yield file.reject(f"it cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _again(file: FoundFile) -> Iterator[Document | Reject]:
+    left_out = LeftOut()
+    for found in walk(file.path, READERS, left_out, name=file.name):
+        inner = file.at(found.path, found.name)
+        if found.fault:
+            yield inner.reject(found.fault)
+        elif inner.suffix not in READERS or is_rejects_file(found.path.name):
+            yield inner.reject("it is of a kind that is not read")
+        else:
+            yield from _items(inner)
+    if note := str(left_out):
+        file.tell(note)
+
+
+def _found(source: Path, left_out: LeftOut, not_this: Path | None) -> Iterator[Found]:
     if source.is_dir():
-        return find_file(source, "corpus.jsonl")
-    if not source.is_file():
+        return walk(source, READERS, left_out, not_this=not_this)
+    return iter([Found(source, source.name)])
+
+
+def _check(sources: Sequence[Path]) -> None:
+    for source in sources:
+        _check_source(source)
+    if len(sources) > 1:
+        for number, source in enumerate(sources):
+            _check_beside(source, sources[:number], sources[number + 1 :])
+
+
+def _check_source(source: Path) -> None:
+    kinds = ", ".join(SUFFIXES)
+    if source.is_dir():
+        left_out = LeftOut()
+        if next(walk(source, READERS, left_out), None) is None:
+            raise SourceError(
+                f"{source} holds neither corpus.jsonl nor a file whose name ends in {kinds}"
+                f"{f'; {left_out}' if str(left_out) else ''}",
+                path=str(source),
+            )
+    elif source != STDIN and not source.is_file():
         raise SourceError(
-            f"{source} does not exist; "
-            "a source is a JSONL file or a folder that holds corpus.jsonl or corpus.jsonl.gz",
+            f"{source} does not exist; a source is a folder, a file whose name ends in {kinds} (or that and "
+            ".gz), or - for JSON lines from standard input",
             path=str(source),
         )
-    if kind_of(source.name) not in READERS:
+    elif source != STDIN and kind_of(source.name) not in READERS:
         raise SourceError(
-            f"{source} cannot be read: its name ends in none of {', '.join(SUFFIXES)}; "
-            "convert it to JSONL first",
+            f"{source} cannot be read: its name ends in none of {kinds}; convert it to one of them first",
             path=str(source),
         )
-    return source
 
 
-def read_sources(sources: Sequence[Path]) -> Iterator[Document | Reject]:
-    """Return an iterator over the documents of all sources. A line that holds no document gives a Reject.
-
-    Only one line is in memory at a time. Raises SourceError at once for a source that cannot be read at all
-    (see ``source_files``). The iterator raises SourceError when it meets a damaged file.
-    """
-    files = source_files(sources)
-    return (item for path in files for item in READERS[kind_of(path.name)](FoundFile(path, path.name)))
+def _check_beside(source: Path, before: Sequence[Path], after: Sequence[Path]) -> None:
+    """Raise SourceError where a file of ``source`` would be the same document as one of another source."""
+    others = [other for other in (*before, *after) if other.is_dir() and not is_collection(other)]
+    for other in others:
+        if source != STDIN and other.resolve() in (source.resolve(), *source.resolve().parents):
+            raise SourceError(
+                f"{source} lies in {other}, which is a source too; leave out one of them", path=str(source)
+            )
+    for found in _found(source, LeftOut(), None):
+        if kind_of(found.path.name) not in _WHOLE:
+            continue
+        for other in before:
+            twin = other / found.name if other.is_dir() else other
+            if twin.name == found.path.name and twin.is_file():
+                raise SourceError(
+                    f"{twin} and {found.path} would be one document, as both are {found.name} in their "
+                    "source; give the folder that holds both, or rename one",
+                    path=str(found.path),
+                )

@@ -11,9 +11,6 @@ from elasticsearch import Elasticsearch
 from ingests import MOON, TREATY, an_ingest, everything, read, source_of, write
 
 from es_rerank.collection import Document
-from es_rerank.errors import (
-    SourceError,
-)
 from es_rerank.node import Node
 from ingest_pipelines import read_sources
 
@@ -102,18 +99,26 @@ def test_a_document_that_cannot_be_sent_does_not_take_others_with_it(
     assert reason in read(report.rejects)[0]["reason"]
 
 
-def test_a_damaged_file_ends_the_run_and_keeps_what_came_before(
+def test_a_damaged_file_is_a_reject_that_says_from_where_on_and_the_rest_goes_on(
     es: Elasticsearch, index: str, tmp_path: Path
 ) -> None:
     source = write(
         tmp_path / "a.jsonl.gz",
         [{"_id": str(number), "text": f"Number {number**9}."} for number in range(3000)],
     )
-    source.write_bytes(source.read_bytes()[:-2000])
-    with pytest.raises(SourceError, match=r"cannot read .*a\.jsonl\.gz after line \d+"):
-        an_ingest(es, batch=500).run(index, read_sources([source]))
-    es.indices.refresh(index=index)
-    assert es.count(index=index)["count"] >= 500
+    whole = source.read_bytes()
+    source.write_bytes(whole[:-2000])
+    other = write(tmp_path / "b.jsonl", [MOON])
+    report = an_ingest(es, batch=500).run(index, read_sources([source, other]))
+    (reject,) = read(report.rejects)
+    read_before = reject["line"] - 1
+    assert (report.documents, report.failed) == (read_before + 1, 1)
+    assert read_before >= 500
+    assert (reject["id"], reject["file"], reject["document"]) == ("a.jsonl.gz", str(source), None)
+    assert "from here on it cannot be read" in reject["reason"]
+    source.write_bytes(whole)
+    again = an_ingest(es, batch=500).run(index, read_sources([report.rejects]))
+    assert (again.documents, again.skipped, again.failed) == (3000 - read_before, read_before, 0)
 
 
 # --- the same id twice

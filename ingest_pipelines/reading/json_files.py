@@ -1,0 +1,132 @@
+"""Reads JSON files as a stream: an array of objects, one object, or an object with one list of objects.
+
+The standard library parses each record, so a record is read as in JSON lines: ijson gives decimal numbers,
+reads a lone surrogate as "?", and names no line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from es_rerank.collection import RECORD_SHAPE, Document
+from es_rerank.errors import SourceError
+
+from ..rejects import Reject
+from .encodings import encoding_of, text_stream, wrong_bytes
+from .fields import Fields, plan_of
+from .files import FoundFile
+from .json_lines import read_json_lines
+from .json_stream import JsonStream, Value
+from .records import document_of, record_reject
+
+
+def read_json(file: FoundFile) -> Iterator[Document | Reject]:
+    """Yield the document of each record of a JSON file.
+
+    A record that is no document gives a Reject. Raises SourceError where the file is not JSON: what stands
+    before the fault was yielded then.
+    """
+    encoding = encoding_of(file)
+    listed = _Shape(file, encoding)
+    if listed.of_lines:
+        yield from read_json_lines(file)
+        return
+    with file.open() as stream:
+        try:
+            values = _values(JsonStream(text_stream(stream, encoding), file), listed.name)
+            empty = True
+            for value in values:
+                empty = False
+                yield _item(value, file)
+        except UnicodeError as error:
+            raise file.fault(wrong_bytes(error, encoding)) from error
+    if empty:
+        raise file.fault(f"it holds no records. {RECORD_SHAPE}")
+
+
+def _item(value: Value, file: FoundFile) -> Document | Reject:
+    record: dict[str, Any] | str = value.text
+    try:
+        if value.fault:
+            raise file.fault(value.fault, value.line)
+        if not isinstance(value.value, dict):
+            raise file.fault(f"a JSON object is expected, found {type(value.value).__name__}", value.line)
+        record = value.value
+        return document_of(record, file, value.line)
+    except SourceError as error:
+        return record_reject(error, record, file)
+
+
+def _values(stream: JsonStream, listed: str | None) -> Iterator[Value]:
+    """Yield the records: the elements of the array, those of the list ``listed``, or each object."""
+    if stream.peek() == "[":
+        yield from stream.elements()
+        stream.end()
+    elif listed is None:
+        while stream.peek():
+            yield stream.value()
+    else:
+        for name in stream.names():
+            if name == listed and stream.peek() == "[":
+                yield from stream.elements()
+            else:
+                stream.value()
+        stream.end()
+
+
+class _Shape:
+    """What a JSON file holds. An object is looked through, one value at a time.
+
+    ``name`` is the field whose list holds the records, None where the objects themselves are the records.
+    ``of_lines`` is whether the file holds JSON lines although its name ends in ``.json``.
+    """
+
+    def __init__(self, file: FoundFile, encoding: str) -> None:
+        self.name: str | None = None
+        self.of_lines = False
+        with file.open() as stream:
+            try:
+                self._look(JsonStream(text_stream(stream, encoding), file), file)
+            except UnicodeError as error:
+                raise file.fault(wrong_bytes(error, encoding)) from error
+
+    def _look(self, stream: JsonStream, file: FoundFile) -> None:
+        begin = stream.peek()
+        if begin == "[":
+            return
+        if begin != "{":
+            raise file.fault(f"it is {'no JSON object or array' if begin else 'empty'}. {RECORD_SHAPE}")
+        names: list[str] = []
+        lists: list[str] = []
+        for name in stream.names():
+            objects = False
+            if stream.peek() == "[":
+                for element in stream.elements():
+                    objects |= isinstance(element.value, dict)
+            else:
+                stream.value()
+            (lists if objects else names).append(name)
+        line = stream.line
+        if stream.peek():
+            self.of_lines = line == 1
+        elif not _is_record(names, lists, file.fields) and lists:
+            self._choose(dict.fromkeys(lists), names, file)
+
+    def _choose(self, lists: dict[str, None], names: list[str], file: FoundFile) -> None:
+        if len(lists) > 1:
+            raise file.fault(
+                f"it has several lists of objects, {', '.join(lists)}; keep one, or make JSON lines of each"
+            )
+        (self.name,) = lists
+        if names:
+            file.tell(f'reads the objects of "{self.name}"; the fields beside it are left out')
+
+
+def _is_record(names: list[str], lists: list[str], fields: Fields) -> bool:
+    """Return whether an object with these fields is itself a document."""
+    if fields.text:
+        return any(
+            text == name or text.startswith(f"{name}.") for name in (*names, *lists) for text in fields.text
+        )
+    return not isinstance(plan_of(names, fields), str)
