@@ -14,6 +14,8 @@ from typing import Any
 from es_rerank.collection import Document
 from es_rerank.text.hit_fields import HEADING
 
+from .vector_options import EXACT_FLOAT, VECTORS, VectorOptions
+
 MANAGED_BY = "es-rerank"
 LAYOUT = 2
 """Version of the fields below. It is raised when a change makes it necessary to index all documents again."""
@@ -26,6 +28,9 @@ UNINDEXED = "metadata_unindexed"
 
 UNFINISHED = "unfinished"
 """Key of ``_meta`` that a rebuild writes into its new version, and removes before the alias moves to it."""
+
+SEARCH_DEFAULTS = {"field": ["title", "passages.text"], "vector_field": "passages.vector"}
+"""What a search reads that names no field (see ``retrievers.planning.search_defaults``)."""
 
 _FIELD_LIMIT = 1000
 """Most fields of the index: Elasticsearch's default. ``metadata.MOST_FIELDS`` depends on it."""
@@ -56,8 +61,11 @@ class IndexRecipe:
         )
 
 
-def index_body(recipe: IndexRecipe) -> dict[str, Any]:
-    """Return the settings and mappings of an index whose passages and vectors are made by ``recipe``."""
+def index_body(recipe: IndexRecipe, vectors: VectorOptions = EXACT_FLOAT) -> dict[str, Any]:
+    """Return the settings and mappings of an index whose passages and vectors are made by ``recipe``.
+
+    ``vectors``: how Elasticsearch indexes the vectors.
+    """
     return {
         "settings": {
             # One replica if a second node can hold it. On a single node there is none, so the index is green.
@@ -65,7 +73,7 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
             "mapping": {"nested_objects": {"limit": _NESTED_LIMIT}, "total_fields": {"limit": _FIELD_LIMIT}},
         },
         "mappings": {
-            "_meta": _meta(recipe),
+            "_meta": {**_meta(recipe), VECTORS: vectors.as_meta()},
             "dynamic": "strict",
             "properties": {
                 "title": {"type": "text"},
@@ -74,7 +82,7 @@ def index_body(recipe: IndexRecipe) -> dict[str, Any]:
                 "passages": {
                     "type": "nested",
                     "dynamic": "strict",
-                    "properties": _passage_fields(recipe.dims),
+                    "properties": _passage_fields(recipe.dims, vectors),
                 },
                 **metadata_body({}),
                 UNINDEXED: {"type": "object", "enabled": False},
@@ -107,18 +115,17 @@ def heading_body() -> dict[str, Any]:
     return {"passages": {"type": "nested", "properties": {HEADING: {"type": "text"}}}, **_FORMAT}
 
 
-def _passage_fields(dims: int) -> dict[str, Any]:
+def _passage_fields(dims: int, vectors: VectorOptions) -> dict[str, Any]:
     return {
         "text": {"type": "text"},
         HEADING: {"type": "text"},
-        # The vectors have length 1, so the dot product is the cosine. The index type hnsw stores float32
-        # without quantization.
+        # The vectors have length 1, so the dot product is the cosine.
         "vector": {
             "type": "dense_vector",
             "dims": dims,
             "index": True,
             "similarity": "dot_product",
-            "index_options": {"type": "hnsw"},
+            "index_options": dict(vectors.index_options),
         },
         "start": {"type": "integer"},
         "end": {"type": "integer"},
@@ -133,6 +140,7 @@ def _meta(recipe: IndexRecipe) -> dict[str, Any]:
         "embedder": recipe.embedder,
         "dims": recipe.dims,
         "chunking": chunking,
+        "search": SEARCH_DEFAULTS,
     }
 
 

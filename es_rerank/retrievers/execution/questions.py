@@ -15,6 +15,7 @@ from ...defaults import TIMEOUT_S
 from ..grammar.tree import FirstStage
 from ..planning.index_schema import IndexSchema
 from ..planning.passages import DEFAULT_FIELDS, source_for
+from ..planning.search_defaults import short_form_defaults, vector_default
 from ..planning.short_form import check_query, retriever_for
 from ..response.client_answers import strict
 from .mappings import whole_schema
@@ -46,6 +47,9 @@ def reading_of(
     check_query(question)
     if schema.known and not schema.indices:  # a pattern that no index has: the search finds nothing
         return Reading(list(field or DEFAULT_FIELDS), source=True)
+    recorded = None if field else short_form_defaults(schema)
+    if recorded is not None:
+        field, vector_field = recorded.field, vector_field or vector_default(recorded, first_stage)
     tree = retriever_for(
         question,
         schema,

@@ -29,6 +29,15 @@ from ..grammar.request import read_request
 from ..grammar.tree import RETRIEVERS_RUN_HERE, VECTOR_BUILDER, FirstStage, Query
 from ..grammar.unparsed_tree import has_retriever_run_here, needs_es_rerank, size_of, tree_of
 from ..grammar.values import read_value
+from ..planning.index_schema import IndexSchema, SearchDefaults
+from ..planning.search_defaults import (
+    agreed,
+    filled,
+    lacks_field,
+    short_form_defaults,
+    usable,
+    vector_default,
+)
 from ..planning.short_form import check_query, nothing_for, retriever_for
 from ..response.answer import SearchStats
 from ..response.client_answers import response
@@ -36,7 +45,14 @@ from ..response.completeness import Completeness
 from ..response.filter_path import FilterPath, check_filter_path, selected
 from .commands import Context, FindVersion, Forward, Steps, closed
 from .inside import inside_steps, with_block
-from .mappings import MovedError, check_indices, look_for_move, whole_schema
+from .mappings import (
+    MovedError,
+    check_indices,
+    indices_of_pit,
+    look_for_move,
+    schema_for,
+    whole_schema,
+)
 from .plugin_info import PluginCache
 from .product import VersionCheck
 from .served import Embedders, Rerankers, ServedModels
@@ -165,6 +181,9 @@ class Searching:
         inside is checked by Elasticsearch, if it has the plugin.
         """
         runs, tree = context.elasticsearch_runs, body["retriever"]
+        if lacks_field(tree, runs) and (defaults := (yield from _defaults(body, context))) is not None:
+            tree = filled(tree, defaults, runs)
+            body = {**body, "retriever": tree}
         request = None
         if self.plugin == "never" or not only_inside(tree, runs):
             request = read_request(body, runs, scroll=scroll)
@@ -208,7 +227,8 @@ class Searching:
         def built() -> Steps[ObjectApiResponse[Any]]:
             schema = yield from whole_schema(context, context.index or "_all")
             nothing = schema.known and not schema.indices
-            tree = nothing_for(window) if nothing else retriever_for(query, schema, window=window, **choices)
+            chosen = _chosen(schema, choices, context)
+            tree = nothing_for(window) if nothing else retriever_for(query, schema, window=window, **chosen)
             whole = as_json({**keys, "retriever": tree, "from": page[0], "size": page[1]})
             return (yield from self._composed(context, whole, options.get("filter_path")))
 
@@ -217,6 +237,38 @@ class Searching:
     def with_credentials(self) -> Searching:
         """Return a copy that knows no plugin, because other credentials may not read what it says."""
         return replace(self, plugins=PluginCache())
+
+
+def _defaults(body: Mapping[str, Any], context: Context) -> Steps[SearchDefaults | None]:
+    """Return what the indices of a search record. Raises IndexMismatchError when they do not agree."""
+    pit = given(body, ["pit"])
+    expression = ",".join((yield from indices_of_pit(pit))) if pit else context.index
+    if not expression:
+        return None
+    return _served(agreed((yield from schema_for(context, expression, (), whole=True))), context)
+
+
+def _served(defaults: SearchDefaults | None, context: Context) -> SearchDefaults | None:
+    """Return defaults without a reranker that is not served. The answer says so."""
+    if defaults is None:
+        return None
+    defaults, told = usable(defaults, context.served.rerankers)
+    context.stats.warn(told)
+    return defaults
+
+
+def _chosen(schema: IndexSchema, choices: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Return the arguments of ``retriever_for``, with what the indices record if no field is named."""
+    if choices.get("field") is not None:
+        return choices
+    defaults = _served(short_form_defaults(schema), context)
+    if defaults is None:
+        return choices
+    return choices | {
+        "field": list(defaults.field),
+        "vector_field": choices["vector_field"] or vector_default(defaults, choices["first_stage"]),
+        "inference_id": choices["inference_id"] or defaults.inference_id,
+    }
 
 
 def _fused_by_rank(body: dict[str, Any], arguments: Mapping[str, Any], as_json: AsJson) -> dict[str, Any]:

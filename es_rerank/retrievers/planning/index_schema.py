@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import IndexMismatchError
 
@@ -28,6 +28,18 @@ class FieldGroup:
     default_fields: tuple[str, ...] = ALL_FIELDS
 
 
+class SearchDefaults(NamedTuple):
+    """What an index records in ``_meta.search`` for searches that name no field.
+
+    ``field``: the fields that a reranker reads. ``vector_field``: the field of the vectors that a short form
+    searches. ``inference_id``: the reranker. Both may be None.
+    """
+
+    field: tuple[str, ...]
+    vector_field: str | None = None
+    inference_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class IndexSchema:
     """The merged schema of one or several indices.
@@ -35,7 +47,7 @@ class IndexSchema:
     ``types`` gives the type of each field, ``dims`` the dimensions of each vector field. ``embedders`` holds
     the names of embedders in the mapping's ``_meta``. ``known`` is false when the fields of some index cannot
     be read. ``indices`` names the indices that were read: none of a schema that is known, if the expression
-    names no index.
+    names no index. ``defaults``: what indices record for searches, by the name of the index.
     """
 
     index: str = ""
@@ -45,6 +57,7 @@ class IndexSchema:
     known: bool = False
     groups: tuple[FieldGroup, ...] = ()
     indices: frozenset[str] = frozenset()
+    defaults: dict[str, SearchDefaults] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
         """Whether a field of this name can be read. Below a ``flattened`` field every name can."""
@@ -96,6 +109,7 @@ class IndexSchema:
             known=self.known and other.known,
             groups=self.groups + other.groups,
             indices=self.indices | other.indices,
+            defaults=other.defaults | self.defaults,
         )
 
 
@@ -110,6 +124,7 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
     types: dict[str, str] = {}
     dims: dict[str, int] = {}
     embedders: set[str] = set()
+    defaults: dict[str, SearchDefaults] = {}
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for index_name, entry in answer.items():
         mapping = entry.get("mappings", {})
@@ -125,9 +140,11 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
             name for name, definition in fields.items() if definition.get("type") == "semantic_text"
         )
         groups.setdefault((semantic, _default_fields(entry.get("settings", {}))), []).append(index_name)
-        recorded = mapping.get("_meta", {}).get("embedder")
-        if isinstance(recorded, str):
-            embedders.add(recorded)
+        meta = mapping.get("_meta", {})
+        if isinstance(embedder := meta.get("embedder"), str):
+            embedders.add(embedder)
+        if (record := recorded_defaults(meta)) is not None:
+            defaults[index_name] = record
     field_groups = tuple(
         FieldGroup(tuple(indices), semantic, default) for (semantic, default), indices in groups.items()
     )
@@ -139,6 +156,23 @@ def schema_of(answer: Mapping[str, Any], index: str) -> IndexSchema:
         known=True,
         groups=field_groups,
         indices=frozenset(answer),
+        defaults=defaults,
+    )
+
+
+def recorded_defaults(meta: Mapping[str, Any]) -> SearchDefaults | None:
+    """Return what the ``_meta`` of a mapping records for searches, None if it is nothing that can be read."""
+    record = meta.get("search")
+    fields = record.get("field") if isinstance(record, Mapping) else None
+    if not isinstance(record, Mapping) or not isinstance(fields, list) or not fields:
+        return None
+    if not all(isinstance(name, str) and name for name in fields):
+        return None
+    vector, reranker = record.get("vector_field"), record.get("inference_id")
+    return SearchDefaults(
+        tuple(fields),
+        vector if isinstance(vector, str) and vector else None,
+        reranker if isinstance(reranker, str) and reranker else None,
     )
 
 

@@ -60,6 +60,7 @@ KEYS = {
             "query": "What is searched for.",
             "documents": "The documents in first-stage order.",
             "model": _MODEL,
+            "recorded_model": "The model that the index records, for a request without `model`.",
             "passages_stored": "Whether the passages were cut when the documents were indexed. If not, each "
             "document has one passage, its whole text.",
             "chunk_rescorer": "As in `text_similarity_reranker`.",

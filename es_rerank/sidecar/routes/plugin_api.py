@@ -29,6 +29,7 @@ from ...retrievers.execution.scoring import rerank_window
 from ...retrievers.execution.window_texts import WindowTexts
 from ...retrievers.grammar.parsing import parse
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityReranker
+from ...retrievers.planning.search_defaults import not_served
 from ...retrievers.planning.text_source import TextSource
 from ...retrievers.ranking.rerank import Reranked
 from ...retrievers.response.answer import SearchStats, best_passage
@@ -89,12 +90,14 @@ class ScoreRequest(_Body):
     ``passages_stored``: the passages were cut when the documents were indexed. If false, each document has
     one passage, its whole text, which is cut here if it is too long. ``chunk_rescorer``, ``aggregation`` and
     ``blend`` mean what they mean in ``text_similarity_reranker``. ``allow_failures``: if the
-    deadline passes, documents without a score are no error.
+    deadline passes, documents without a score are no error. ``recorded_model``: the model that the index
+    records, for a request without ``model``; if it is not served, the default one scores.
     """
 
     query: Annotated[str, Field(min_length=1)]
     documents: Annotated[list[ScoreDocument], FailFast()]
     model: str = DEFAULT_INFERENCE_ID
+    recorded_model: str | None = None
     passages_stored: bool = False
     chunk_rescorer: dict[str, Any] | None = None
     aggregation: Any = None
@@ -147,6 +150,11 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
         SearchStats(),
         deadline=service.deadline(timeout_s(request)),
     )
+    if wanted.recorded_model is not None and wanted.model == DEFAULT_INFERENCE_ID:
+        if wanted.recorded_model in context.served.rerankers:
+            wanted.model = wanted.recorded_model
+        else:
+            context.stats.warn(not_served(wanted.recorded_model))
     node = _node(wanted)
     context.stats.models.append(context.served.reranker(node.inference_id).name)
     large = sum(1 + len(document.passages) for document in wanted.documents) > _FEW_TEXTS

@@ -45,7 +45,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     /**
      * The parameters of a request beside child, filters, minimum score and name.
      *
-     * @param fields the fields whose text is read; all but the last, or but the nested one, are context
+     * @param fields the fields whose text is read; all but the last, or but the nested one, are context; null for those
+     *     that the indices record
      * @param text the text that the documents are compared with
      * @param model the sidecar's name of the reranker, null for its default
      * @param window number of hits that are reordered
@@ -126,7 +127,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         );
         parser.declareObject(constructorArg(), RetrieverBuilder::parseInnerRetrieverBuilder, new ParseField("retriever"));
         parser.declareField(
-            constructorArg(),
+            optionalConstructorArg(),
             (p, c) -> p.currentToken() == XContentParser.Token.START_ARRAY ? p.list() : List.of(p.text()),
             new ParseField("field"),
             ObjectParser.ValueType.STRING_ARRAY
@@ -160,8 +161,8 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     }
 
     private static Parameters parameters(Object[] values) {
-        List<String> fields = ((List<?>) values[1]).stream().map(Object::toString).toList();
-        if (fields.isEmpty()) {
+        List<String> fields = values[1] == null ? null : ((List<?>) values[1]).stream().map(Object::toString).toList();
+        if (fields != null && fields.isEmpty()) {
             throw new IllegalArgumentException("[field] names no field; name the one whose text is read");
         }
         if (((String) values[2]).isEmpty()) {
@@ -255,7 +256,9 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     @Override
     protected void doToXContent(XContentBuilder builder, Params params) throws IOException {
         builder.field("retriever", innerRetrievers.get(0).retriever());
-        builder.field("field", parameters.fields);
+        if (parameters.fields != null) {
+            builder.field("field", parameters.fields);
+        }
         builder.field("inference_text", parameters.text);
         if (parameters.model != null) {
             builder.field("inference_id", parameters.model);

@@ -218,9 +218,14 @@ public final class Sidecar {
         return allowed(unnamed ? settings.models.isEmpty() ? null : settings.models.get(0) : model);
     }
 
+    /** Whether the node allows a model. */
+    boolean allows(String model) {
+        return settings.models.isEmpty() || settings.models.contains(model);
+    }
+
     /** Returns the model to ask for. Throws IllegalArgumentException for one that the node does not allow. */
     String allowed(String model) {
-        if (model != null && settings.models.isEmpty() == false && settings.models.contains(model) == false) {
+        if (model != null && allows(model) == false) {
             throw new IllegalArgumentException(
                 "model [" + model + "] is not allowed on this node; allowed (setting es_rerank.models): " + settings.models
             );

@@ -23,6 +23,7 @@ import java.util.stream.Collectors;
  * @param nested path of the nested passages, null if the index stores none
  * @param offsets whether the passages have their character position as {@code start} and {@code end}
  * @param headings whether such passages also have a {@code heading}, which is read before each
+ * @param reranker the reranker that the indices record for a search that names no field, null if none
  * @param deeper paths of nested objects within the passages
  * @param kept what the indices keep of the fields beside {@code _source}
  */
@@ -32,6 +33,7 @@ record TextSource(
     String nested,
     boolean offsets,
     boolean headings,
+    String reranker,
     Set<String> deeper,
     KeptValues kept
 ) {
@@ -62,11 +64,15 @@ record TextSource(
     }
 
     /**
-     * Returns what to read for the fields of a request from these indices.
+     * Returns what to read for the fields of a request from these indices; for a request without fields (null), what the
+     * indices record.
      *
-     * @throws IllegalArgumentException if no index has one of the fields, or several fields are nested
+     * @throws IllegalArgumentException if no index has one of the fields, several fields are nested, or none are named
+     *     or recorded
      */
-    static TextSource of(List<String> fields, ResolvedIndices indices) {
+    static TextSource of(List<String> named, ResolvedIndices indices) {
+        SearchDefaults defaults = named == null ? SearchDefaults.of(indices) : new SearchDefaults(named, null);
+        List<String> fields = defaults.fields();
         Collection<IndexMetadata> local = indices == null ? List.of() : indices.getConcreteLocalIndicesMetadata().values();
         boolean known = local.isEmpty() == false && indices.getRemoteClusterIndices().isEmpty();
         List<String> nestedFields = new ArrayList<>();
@@ -106,6 +112,7 @@ record TextSource(
             path,
             offsets,
             offsets && hasHeadings(path, local),
+            defaults.reranker(),
             path == null ? Set.of() : Place.nestedBelow(path, local),
             KeptValues.of(fields, local)
         );

@@ -203,9 +203,13 @@ final class WindowReranker {
 
     private void write(XContentBuilder body, List<Hit> window) throws IOException {
         body.field("query", parameters.text());
-        String model = sidecar.reranker(parameters.model());
-        if (model != null) {
-            body.field("model", model);
+        if (parameters.model() == null && texts.reranker() != null && sidecar.allows(texts.reranker())) {
+            body.field("recorded_model", texts.reranker()); // if it is not served, the sidecar takes its default one
+        } else {
+            String model = sidecar.reranker(parameters.model());
+            if (model != null) {
+                body.field("model", model);
+            }
         }
         body.field("allow_failures", parameters.failures());
         body.field("blend", parameters.blend());
