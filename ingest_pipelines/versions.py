@@ -35,7 +35,6 @@ def writable_index(
     has another recipe and ``rebuild`` is false. Raises SettingsError when ``name`` is not the name of one
     index.
     """
-    _check_name(name)
     current = _current(client, name, recipe, patience, rebuild=rebuild)
     if current is None:
         yield _create(client, name, recipe, patience, aliases={name: {}})
@@ -135,13 +134,13 @@ def _check_name(name: str) -> None:
         )
 
 
-def _current(
-    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, rebuild: bool
-) -> str | None:
-    """Return the concrete index that ``name`` names, None if it does not exist.
+def managed_index(client: Elasticsearch, name: str, patience: Patience) -> tuple[str, IndexRecipe] | None:
+    """Return the concrete index that ``name`` names and the recipe that it records, None if there is none.
 
-    Raises IndexMismatchError when the ingest cannot write into this index.
+    Raises SettingsError when ``name`` is not the name of one index, and IndexMismatchError when it is an
+    alias of several indices or when es-rerank did not make the index.
     """
+    _check_name(name)
     try:
         indices: dict[str, Any] = patience.call(lambda: client.indices.get(index=name)).body
     except NotFoundError:
@@ -158,6 +157,20 @@ def _current(
         raise IndexMismatchError(
             f"{_described(name, index)} was not made by es-rerank ingest; choose another name", index=index
         )
+    return index, recorded
+
+
+def _current(
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, rebuild: bool
+) -> str | None:
+    """Return the concrete index that ``name`` names, None if it does not exist.
+
+    Raises as ``managed_index`` does, and IndexMismatchError when the ingest cannot write into this index.
+    """
+    found = managed_index(client, name, patience)
+    if found is None:
+        return None
+    index, recorded = found
     if rebuild and index == name:
         raise IndexMismatchError(
             f"{name} is an index and not an alias, so it cannot be replaced by a new version; "

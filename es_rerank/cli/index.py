@@ -28,6 +28,11 @@ class _IndexCommands(LazyGroup):
             "Remove what killed rebuilds left, and earlier versions on request. What has an alias, is being "
             "built or is being read stays.",
         ),
+        "delete": Entry(
+            "index_delete",
+            "Remove documents by their ids, with their passages and vectors. An id that is not there is an "
+            "error, after the others were removed.",
+        ),
     }
 
 
