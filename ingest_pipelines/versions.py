@@ -17,6 +17,7 @@ from es_rerank.errors import IndexMismatchError, IngestError, SettingsError
 from .lifecycle.lease import held
 from .mapping import UNFINISHED, IndexRecipe, index_body, recorded_recipe
 from .patience import Patience
+from .vector_options import EXACT_FLOAT, VectorOptions
 
 _CREATIONS = 3
 """How often a new version is created when somebody removes it before it is shown to be in work."""
@@ -24,22 +25,28 @@ _CREATIONS = 3
 
 @contextmanager
 def writable_index(
-    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, *, rebuild: bool = False
+    client: Elasticsearch,
+    name: str,
+    recipe: IndexRecipe,
+    patience: Patience,
+    *,
+    rebuild: bool = False,
+    vectors: VectorOptions = EXACT_FLOAT,
 ) -> Iterator[str]:
     """Yield the name of the concrete index into which documents for ``name`` are written.
 
-    The index is created if it does not exist. With ``rebuild`` it is a new version beside the current one.
-    When the ``with`` block ends without an error, the alias moves to the new version in one step. When it
-    raises an error, the new version is deleted and the alias does not move. The earlier version is always
-    kept. Raises IndexMismatchError when es-rerank did not make the current index, and when the current index
-    has another recipe and ``rebuild`` is false. Raises SettingsError when ``name`` is not the name of one
-    index.
+    ``vectors``: how Elasticsearch indexes the vectors of an index that is made here. The index is created if
+    it does not exist. With ``rebuild`` it is a new version beside the current one. When the ``with`` block
+    ends without an error, the alias moves to the new version in one step. When it raises an error, the new
+    version is deleted and the alias does not move. The earlier version is always kept. Raises
+    IndexMismatchError when es-rerank did not make the current index, and when the current index has another
+    recipe and ``rebuild`` is false. Raises SettingsError when ``name`` is not the name of one index.
     """
     current = _current(client, name, recipe, patience, rebuild=rebuild)
     if current is None:
-        yield _create(client, name, recipe, patience, aliases={name: {}})
+        yield _create(client, name, recipe, patience, aliases={name: {}}, vectors=vectors)
     elif rebuild:
-        with _successor(client, name, current, recipe, patience) as successor:
+        with _successor(client, name, current, recipe, patience, vectors) as successor:
             yield successor
     else:
         yield current
@@ -47,9 +54,14 @@ def writable_index(
 
 @contextmanager
 def _successor(
-    client: Elasticsearch, name: str, current: str, recipe: IndexRecipe, patience: Patience
+    client: Elasticsearch,
+    name: str,
+    current: str,
+    recipe: IndexRecipe,
+    patience: Patience,
+    vectors: VectorOptions,
 ) -> Iterator[str]:
-    successor, lease = _begun(client, name, recipe, patience)
+    successor, lease = _begun(client, name, recipe, patience, vectors)
     try:
         with lease:
             uuid, _ = _state_of(client, successor, patience)
@@ -65,11 +77,11 @@ def _successor(
 
 
 def _begun(
-    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience
+    client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, vectors: VectorOptions
 ) -> tuple[str, ExitStack]:
     """Create the next version and show that it is in work (see ``lifecycle.lease``)."""
     for attempt in range(_CREATIONS):
-        successor = _create(client, name, recipe, patience, aliases={}, unfinished=True)
+        successor = _create(client, name, recipe, patience, aliases={}, vectors=vectors, unfinished=True)
         try:
             with ExitStack() as lease:
                 lease.enter_context(held(client, successor, patience))
@@ -197,6 +209,7 @@ def _create(
     patience: Patience,
     *,
     aliases: dict[str, Any],
+    vectors: VectorOptions,
     unfinished: bool = False,
 ) -> str:
     """Create the next version of the index and return its name. ``unfinished``: with the mark of a rebuild.
@@ -210,7 +223,7 @@ def _create(
         if (match := pattern.fullmatch(existing))
     ]
     index = f"{name}-{max(versions, default=0) + 1:06d}"
-    body = index_body(recipe)
+    body = index_body(recipe, vectors)
     if unfinished:
         body["mappings"]["_meta"][UNFINISHED] = True
     attempts = 0
