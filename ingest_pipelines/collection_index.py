@@ -50,7 +50,8 @@ def index_collection(
     and texts are indexed; metadata is left out, because nothing here searches it. Raises IngestError when a
     document failed: nDCG@10 over a part of a collection cannot be compared.
     """
-    ingest = Ingest(client, embedder, chunker=chunker)
+    # Float vectors in a graph, so that results can be compared with those of earlier versions of es-rerank.
+    ingest = Ingest(client, embedder, chunker=chunker, index_options="hnsw")
     with suppress(IndexMismatchError):
         _ingested(ingest, index, folder, documents, on_progress, rebuild=False)
         if Patience().call(lambda: client.count(index=index))["count"] == documents:

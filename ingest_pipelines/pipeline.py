@@ -30,6 +30,8 @@ from .patience import Patience
 from .rejects import Reject, RejectsFile, rejected
 from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
 from .target import Target
+from .vector_growth import takes_oversampling, vector_growth
+from .vector_options import IndexOptions, VectorOptions, named_options, options_by_size
 from .vectors import written_for
 from .versions import writable_index
 
@@ -82,6 +84,10 @@ OnReport = Callable[[IngestReport], None]
 class Ingest:
     """Writes documents into an index, with passages and vectors. Documents that did not change are skipped.
 
+    ``index_options``: the type of index that Elasticsearch makes of the vectors. With "auto", a new index
+    gets what fits its number of passages, also while it grows (see ``vector_options``), and an index that
+    exists keeps what somebody named.
+
     A batch ends after ``batch_documents`` documents, or earlier when it holds ``batch_characters`` characters
     of text. It is sent in one bulk request, or in several requests of at most ``max_chunk_bytes`` bytes, or
     less if Elasticsearch or a proxy takes less (see ``BulkWriter``). Batches of at most six times
@@ -97,6 +103,7 @@ class Ingest:
         embedder: Embedder,
         *,
         chunker: Chunker,
+        index_options: IndexOptions = "auto",
         batch_documents: int = 100,
         batch_characters: int = 200_000,
         max_chunk_bytes: int = 8 * 1024 * 1024,
@@ -111,6 +118,9 @@ class Ingest:
         self._max_chunk_bytes = max_chunk_bytes
         self._patience = Patience(max_retries, initial_backoff_s)
         self._recipe = IndexRecipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
+        self._index_options = index_options
+        if index_options != "auto":
+            named_options(index_options, embedder.dims)  # raises before anything is written
         self._flow: Flow[IngestBatch] | None = None
         self._stopping = False
 
@@ -140,10 +150,14 @@ class Ingest:
         """
         started = time.monotonic()
         self._check_going()
+        vectors = self._vector_options()
         with (
-            writable_index(self._client, index, self._recipe, self._patience, rebuild=rebuild) as version,
+            writable_index(
+                self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=vectors
+            ) as version,
             closing(RejectsFile(index, rejects)) as rejects_file,
         ):
+            growth = vector_growth(self._client, version, vectors, self._patience)
             report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
             with self._flow_of(documents, version, in_flight) as flow:
                 self._flow = flow
@@ -153,6 +167,7 @@ class Ingest:
                     report = self._counted(batch, report, unfit, rejects_file)
                     report = replace(report, seconds=time.monotonic() - started)
                     in_flight.leave(batch.documents)
+                    growth.reached(report.passages)
                     if on_progress:
                         on_progress(report)
             self._patience.call(lambda: self._client.indices.refresh(index=version))
@@ -164,6 +179,13 @@ class Ingest:
                     failed=report.failed,
                 )
         return replace(report, seconds=time.monotonic() - started)
+
+    def _vector_options(self) -> VectorOptions:
+        """Return the options of an index that is made: those that were named, or those of a small one."""
+        oversamples = self._patience.call(lambda: takes_oversampling(self._client))
+        if self._index_options == "auto":
+            return options_by_size(0, self._recipe.dims, oversamples=oversamples)
+        return named_options(self._index_options, self._recipe.dims, oversamples=oversamples)
 
     def stop(self) -> None:
         """Let the run end soon: what is embedded or being embedded is written, and nothing else is begun.
