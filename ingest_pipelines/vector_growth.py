@@ -120,7 +120,7 @@ def _give(client: Elasticsearch, index: str, options: VectorOptions, patience: P
     except BadRequestError as error:
         raise IndexMismatchError(
             f"Elasticsearch does not change the vectors of {index} from {there} to {options.type}: it goes "
-            "from flat to a graph, and from hnsw to int8_hnsw, int4_hnsw and bbq_hnsw; make a new version of "
+            "from flat to a graph, from hnsw to int8_hnsw, and from both to bbq_hnsw; make a new version of "
             "the index with --rebuild",
             index=index,
         ) from error

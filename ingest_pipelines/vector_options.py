@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 
 from es_rerank.errors import SettingsError
 
-IndexOptions = Literal["auto", "hnsw", "flat", "int8_hnsw", "int4_hnsw", "bbq_hnsw"]
+IndexOptions = Literal["auto", "flat", "hnsw", "int8_hnsw", "bbq_hnsw"]
 
 VECTORS = "vectors"
 """Key of ``_meta`` that holds the options and the reason."""
 
-_OVERSAMPLE = {"int8_hnsw": 2.0, "int4_hnsw": 3.0, "bbq_hnsw": 3.0}
+_OVERSAMPLE = {"int8_hnsw": 2.0, "bbq_hnsw": 3.0}
 """How many times ``k`` candidates are compared again with the float vectors."""
 
 _BBQ_DIMS = 64
@@ -73,10 +73,6 @@ def named_options(name: str, dims: int, *, oversamples: bool = True) -> VectorOp
         raise SettingsError(
             f"{name} needs vectors of at least {_BBQ_DIMS} dimensions, and these have {dims}; "
             "choose int8_hnsw"
-        )
-    if name.startswith("int4") and dims % 2:
-        raise SettingsError(
-            f"{name} needs an even number of dimensions, and these vectors have {dims}; choose int8_hnsw"
         )
     return VectorOptions(_options(name, oversamples=oversamples), "given", "named by the caller")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.progress import TaskID
@@ -15,6 +15,7 @@ from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
 
 if TYPE_CHECKING:
     from ingest_pipelines import IngestReport
+    from ingest_pipelines.vector_options import IndexOptions
 
 _MOST_NOTES = 20
 """Most lines about values of metadata that are not indexed as their field's type."""
@@ -61,6 +62,13 @@ def ingest(
             help="Build a new index beside the one in use and switch to it at the end; the old one is kept.",
         ),
     ] = False,
+    index_options: Annotated[
+        str,
+        typer.Option(
+            help="How Elasticsearch indexes the vectors: flat, hnsw, int8_hnsw, bbq_hnsw, or auto: by how "
+            "many there are."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
@@ -81,7 +89,10 @@ def ingest(
         progress(None, f"indexing into {index}") as bar,
     ):
         run = Ingest(
-            client, model, chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens)
+            client,
+            model,
+            chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
+            index_options=cast("IndexOptions", index_options),  # Ingest refuses any other name
         )
         documents = read_sources(sources)
         report = run.run(

@@ -66,7 +66,7 @@ def test_versions_are_listed_with_their_state_and_counts(es: Elasticsearch, node
     assert (first["documents"], first["passages"], first["dims"], first["blocks"]) == (2, 3, 64, ["write"])
     assert (second["documents"], second["passages"], second["dims"], second["aliases"]) == (1, 2, 32, [index])
     assert second["embedder"] == "hash-32"
-    assert second["vectors"]["type"] == "hnsw"
+    assert second["vectors"]["type"] == "flat"
     assert second["size"] > 0
     assert second["created"] > "2020"
     es.indices.close(index=f"{index}-000001")

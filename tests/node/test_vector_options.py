@@ -110,7 +110,7 @@ def test_options_are_those_that_elasticsearch_takes() -> None:
     assert options_by_size(5_000_000, 384, oversamples=False).index_options == {"type": "int8_hnsw"}
     for name, dims, said in (
         ("bbq_hnsw", 63, "choose int8_hnsw"),
-        ("int4_hnsw", 65, "choose int8_hnsw"),
+        ("int4_hnsw", 64, "none of the index options"),
         ("auto", 64, "none of the index options"),
         ("hsnw", 64, "none of the index options"),
     ):
