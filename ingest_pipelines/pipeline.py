@@ -275,12 +275,18 @@ class Ingest:
 
 
 def _stopped(report: IngestReport, *, rebuild: bool) -> IngestStoppedError:
-    counts = f"{report.documents} documents were indexed, {report.skipped} skipped, {report.failed} failed"
-    so_far = f"the ingest into {report.index} was stopped: {counts}"
-    if rebuild:
-        kept = f"the new version {report.version} is deleted, and {report.index} stays as it was"
-        return IngestStoppedError(f"{so_far}; {kept}", failed=report.failed)
-    return IngestStoppedError(f"{so_far}; repeat the run, which skips what is indexed", failed=report.failed)
+    done = f"{report.documents} documents were indexed, {report.skipped} skipped, {report.failed} failed"
+    if report.rejects is not None:
+        done += f" ({report.rejects} holds these)"
+    then = (
+        f"the new version {report.version} is deleted and {report.index} stays as it was; begin again with "
+        "the same run"
+        if rebuild
+        else "the same run goes on where this one stopped, and meets again what failed"
+    )
+    return IngestStoppedError(
+        f"the ingest into {report.index} was stopped: {done}; {then}", failed=report.failed
+    )
 
 
 def _reason(info: dict[str, Any]) -> str:

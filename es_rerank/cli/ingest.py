@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.progress import TaskID
 from rich.table import Table
 
-from ..errors import IngestError, SettingsError
+from ..errors import IngestError, IngestStoppedError, SettingsError
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
-from .output import ElasticsearchUrl, Json, print_json, progress, stderr, stdout
+from .ingest_progress import ingest_progress
+from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .stopping import again, stoppable
 
 if TYPE_CHECKING:
     from ingest_pipelines import IngestReport
     from ingest_pipelines.vector_options import IndexOptions
+
+_FINISHING = "finishing the batch in work; a second signal ends the program at once"
+_AT_ONCE = (
+    "ended at once; repeat the command to go on. A --rebuild leaves its new version, which es-rerank index "
+    "clean removes"
+)
 
 _MOST_NOTES = 20
 """Most lines about values of metadata that are not indexed as their field's type."""
@@ -84,9 +91,10 @@ def ingest(
     _check_rejects(rejects, source_files(sources))
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
+        stoppable(_FINISHING, _AT_ONCE) as stopping,
         client,
         embedder_of(settings, embedder) as model,
-        progress(None, f"indexing into {index}") as bar,
+        ingest_progress(index) as show,
     ):
         run = Ingest(
             client,
@@ -94,14 +102,13 @@ def ingest(
             chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
             index_options=cast("IndexOptions", index_options),  # Ingest refuses any other name
         )
+        stopping.by(run.stop)
         documents = read_sources(sources)
-        report = run.run(
-            index,
-            documents,
-            rebuild=rebuild,
-            rejects=rejects,
-            on_progress=lambda so_far: bar.update(TaskID(0), completed=_read(so_far)),
-        )
+        try:
+            report = run.run(index, documents, rebuild=rebuild, rejects=rejects, on_progress=show)
+        except IngestStoppedError as error:
+            stderr.print(f"{error.message}: {again()}", highlight=False, markup=False, soft_wrap=True)
+            raise SystemExit(stopping.exit_code) from None
     _show(report, as_json=as_json)
 
 

@@ -1,0 +1,76 @@
+"""The end of a long command on a signal: the first lets it finish what it does, a second ends it at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from ..addresses import masked_in
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, the end of a service or container, and a terminal that is closed."""
+
+_CURSOR = "\x1b[?25h" if sys.platform != "win32" else ""
+"""Shows the cursor, which a progress bar hides."""
+
+
+class Stopping:
+    """What a signal does. ``signal`` is the first one that came, None before that."""
+
+    def __init__(self, finishing: str, at_once: str) -> None:
+        self.signal: int | None = None
+        self._stop: Callable[[], None] | None = None
+        self._finishing, self._at_once = finishing, at_once
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that a signal ended, as shells give it."""
+        return 128 + (self.signal or 0)
+
+    def by(self, stop: Callable[[], None]) -> None:
+        """Call ``stop`` when a signal comes. Before that, a signal ends the command by SystemExit."""
+        self._stop = stop
+
+    def arrived(self, number: int, _frame: FrameType | None = None) -> None:
+        """Do what the signal of this number asks for."""
+        if self.signal is not None:
+            _say(self._at_once)
+            os._exit(128 + number)
+        self.signal = number
+        if self._stop is None:
+            raise SystemExit(self.exit_code)
+        _say(self._finishing)
+        self._stop()
+
+
+@contextmanager
+def stoppable(finishing: str, at_once: str) -> Iterator[Stopping]:
+    """Handle SIGINT, SIGTERM and SIGHUP inside the block, each unless it is ignored, as after ``nohup``.
+
+    ``finishing`` and ``at_once`` are what is said on stderr at the first and at the second signal.
+    """
+    stopping = Stopping(finishing, at_once)
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stopping.arrived) for number in handled}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def again() -> str:
+    """Return the command that was given, to be given again. A password in it is masked."""
+    return masked_in(shlex.join(["es-rerank", *sys.argv[1:]]))
+
+
+def _say(text: str) -> None:
+    """Write a line to stderr without its buffer, which the program may be writing into."""
+    with suppress(OSError):
+        shown = _CURSOR if os.isatty(2) else ""
+        os.write(2, f"{shown}{text}\n".encode())

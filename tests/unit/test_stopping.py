@@ -1,0 +1,73 @@
+"""The first signal lets a command finish what it does, and a second one ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from es_rerank.cli.stopping import stoppable
+
+_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.mark.parametrize(("number", "code"), _CODES.items())
+def test_a_signal_before_the_work_ends_the_command(number: signal.Signals, code: int) -> None:
+    with stoppable("finishing", "at once"), pytest.raises(SystemExit) as ended:
+        signal.raise_signal(number)
+    assert ended.value.code == code
+
+
+@pytest.mark.parametrize(("number", "code"), _CODES.items())
+def test_a_signal_during_the_work_stops_it(
+    capfd: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    calls: list[str] = []
+    with stoppable("finishing the batch", "at once") as stopping:
+        stopping.by(lambda: calls.append("stop"))
+        signal.raise_signal(number)
+        assert (calls, stopping.exit_code) == (["stop"], code)
+    assert "finishing the batch" in capfd.readouterr().err
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stoppable("finishing", "at once") as stopping:
+            signal.raise_signal(signal.SIGHUP)
+            assert stopping.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SECOND = """
+import os, signal
+from es_rerank.cli.stopping import stoppable
+with stoppable("finishing", "ended at once") as stopping:
+    stopping.by(lambda: print("first", flush=True))
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("not reached")
+"""
+
+
+def test_a_second_signal_ends_the_command_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run([sys.executable, "-c", SECOND], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (143, "first\n")
+    assert done.stderr.splitlines() == ["finishing", "ended at once"]
+
+
+def test_a_closed_stderr_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise BrokenPipeError
+
+    stopped: list[Callable[[], None]] = []
+    monkeypatch.setattr(os, "write", broken)
+    with stoppable("finishing", "at once") as stopping:
+        stopping.by(lambda: stopped.append(print))
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped
