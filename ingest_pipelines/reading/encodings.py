@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
+from es_rerank.errors import SourceError
 from es_rerank.extras import install_command
 
 from .files import MOST_CHARACTERS, FoundFile
@@ -86,21 +89,30 @@ def read_text(file: FoundFile) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def text_stream(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
-    """Return a stream of characters over a stream of bytes. The ends of lines stay as they are."""
-    return io.TextIOWrapper(stream, encoding=encoding, newline="")
+@contextmanager
+def decoded(file: FoundFile, stream: IO[bytes], encoding: str) -> Iterator[io.TextIOWrapper]:
+    """Give a stream of characters over a stream of bytes. The ends of lines stay as they are.
+
+    Raises SourceError for bytes that the encoding does not have.
+    """
+    with io.TextIOWrapper(stream, encoding=encoding, newline="") as text:
+        try:
+            yield text
+        except UnicodeError as error:
+            raise _wrong_bytes(file, error, encoding) from error
 
 
-def wrong_bytes(error: UnicodeError, encoding: str) -> str:
-    """Return what is told of bytes that an encoding does not have."""
-    return f"it holds bytes that are not {encoding} ({error}); save it as UTF-8, or name its --encoding"
+def _wrong_bytes(file: FoundFile, error: UnicodeError, encoding: str) -> SourceError:
+    return file.fault(
+        f"it holds bytes that are not {encoding} ({error}); save it as UTF-8, or name its --encoding"
+    )
 
 
 def _decoded(file: FoundFile, content: bytes, encoding: str) -> str:
     try:
         return content.decode(encoding)
     except UnicodeError as error:
-        raise file.fault(wrong_bytes(error, encoding)) from error
+        raise _wrong_bytes(file, error, encoding) from error
 
 
 def _beyond_ascii(chunk: bytes, most: int) -> bytes:
@@ -118,7 +130,7 @@ def _beyond_ascii(chunk: bytes, most: int) -> bytes:
 
 
 def _guessed(file: FoundFile, sample: bytes, line: int) -> str:
-    if _is_broken_utf8(sample):
+    if is_broken_utf8(sample):
         raise file.fault("a byte is not UTF-8, though the others are; save the file as UTF-8 anew", line)
     try:
         from charset_normalizer import from_bytes  # noqa: PLC0415 an extra
@@ -142,7 +154,7 @@ def _guessed(file: FoundFile, sample: bytes, line: int) -> str:
     return encoding
 
 
-def _is_broken_utf8(sample: bytes) -> bool:
+def is_broken_utf8(sample: bytes) -> bool:
     """Return whether nearly all bytes beyond ASCII are characters of UTF-8, as by chance they never are."""
     text = sample.decode("utf-8", "replace")
     broken = text.count("\ufffd")

@@ -11,10 +11,12 @@ from es_rerank.collection import Document, is_collection
 from es_rerank.errors import MissingExtraError, SourceError
 
 from ..rejects import Reject
+from .converted import CONVERTED, read_converted
 from .fields import Fields
 from .files import STDIN, FoundFile, Reader, kind_of
 from .json_files import read_json
 from .json_lines import is_rejects_file, read_json_lines, read_rejects
+from .markdown import MARKDOWN, read_markdown
 from .notes import Notes, OnNote
 from .plain_text import read_plain_text
 from .tables import read_table
@@ -27,9 +29,11 @@ _RECORDS: dict[str, Reader] = {
     ".csv": read_table,
     ".tsv": read_table,
 }
-_WHOLE: dict[str, Reader] = dict.fromkeys(
-    (".txt", ".text", ".log", ".rst", ".adoc", ".asciidoc", ".org"), read_plain_text
-)
+_WHOLE: dict[str, Reader] = {
+    **dict.fromkeys(MARKDOWN, read_markdown),
+    **dict.fromkeys((".txt", ".text", ".log", ".rst", ".adoc", ".asciidoc", ".org"), read_plain_text),
+    **dict.fromkeys(CONVERTED, read_converted),
+}
 """Readers of files that are one document, whose id is the file's name."""
 
 READERS: dict[str, Reader] = _RECORDS | _WHOLE

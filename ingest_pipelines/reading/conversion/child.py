@@ -49,6 +49,7 @@ class Converter:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._files = 0
+        self._closed = False
 
     def convert(self, path: Path, encoding: str | None = None) -> Converted:
         """Return the file as Markdown.
@@ -57,6 +58,8 @@ class Converter:
         """
         with self._lock:
             while True:
+                if self._closed:
+                    raise UnreadableError("the program ends")
                 child = self._running()
                 fresh, self._files = self._files == 0, self._files + 1
                 answer = self._ask(child, path, encoding)
@@ -71,9 +74,11 @@ class Converter:
                 return Converted(answer["text"], answer["title"], answer["metadata"], answer["notes"])
 
     def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._end()
+        """End the process for good, at once, even if it is at work for another thread."""
+        self._closed = True
+        if (child := self._child) is not None:
+            child.kill()
+            child.wait()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:

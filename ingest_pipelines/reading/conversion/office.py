@@ -14,7 +14,7 @@ from markitdown import StreamInfo
 from markitdown.converter_utils.docx.pre_process import pre_process_docx
 from markitdown.converters import PptxConverter
 
-from .cleaning import clean, without_images
+from .cleaning import clean, markdown_table, without_images
 from .converted import Converted, UnreadableError
 from .web import markdown_of
 
@@ -22,9 +22,6 @@ MOST_UNPACKED = 256 * 1024 * 1024
 """Most bytes of XML that a file may unpack to."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-_PLAIN = {"escape_asterisks": False, "escape_underscores": False, "table_infer_header": True}
-"""Options of markdownify for the cells of tables."""
-
 _SLIDE = re.compile(r"^<!-- Slide number: \d+ -->$", re.MULTILINE)
 _TABLE_AFTER_TEXT = re.compile(r"^([^|\n].*)\n(?=\|)", re.MULTILINE)
 
@@ -69,9 +66,20 @@ def _docx(archive: IO[bytes]) -> str:
     return markdown_of(BeautifulSoup(html.value, "html.parser"))
 
 
+class _Pptx(PptxConverter):
+    """Writes ``|`` in the cells of tables as Markdown has it, and of a picture only its description."""
+
+    def _convert_table_to_markdown(self, table: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
+        return markdown_table([[cell.text for cell in row.cells] for row in table.rows]) + "\n"
+
+    def _convert_picture_to_markdown(self, shape: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
+        described = shape._element.xpath(".//p:cNvPr/@descr")  # noqa: SLF001 as markitdown does
+        return "\n" + " ".join(" ".join(described).split()) + "\n"
+
+
 def _pptx(archive: IO[bytes]) -> str:
-    converter: Any = PptxConverter
-    converted = converter().convert(cast("BinaryIO", archive), StreamInfo(extension=".pptx"), **_PLAIN)
+    converter: Any = _Pptx
+    converted = converter().convert(archive, StreamInfo(extension=".pptx"))
     text = clean(without_images(_SLIDE.sub("", converted.markdown)))
     return _TABLE_AFTER_TEXT.sub(r"\1\n\n", text)
 

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import markdownify
 from bs4 import BeautifulSoup, Tag
 from bs4.dammit import EncodingDetector
+from bs4.element import CData, PreformattedString
 from charset_normalizer import from_bytes
 
+from ..encodings import is_broken_utf8
 from .cleaning import clean, without_images
 from .converted import Converted, UnreadableError
 
@@ -98,6 +100,9 @@ def convert_html(stream: IO[bytes], encoding: str | None = None) -> Converted:
         noise.decompose()
     for noise in soup.select(_HIDDEN):
         noise.decompose()
+    for string in soup.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        if not isinstance(string, CData):  # comments, and what stands in <? ?> and <! >
+            string.extract()
     text = markdown_of(soup)
     if not text.strip():
         raise UnreadableError("it holds no text; a page that a script fills in the browser holds none itself")
@@ -131,10 +136,10 @@ def _decoded(content: bytes, encoding: str | None) -> tuple[str, list[str]]:
                 return content.decode(name), []
         except UnicodeDecodeError:
             continue
-    best = None if encoding else from_bytes(content).best()
+    best = None if encoding or is_broken_utf8(content) else from_bytes(content).best()
     if best is None:
         raise UnreadableError(
-            f"its bytes are not {said or 'in a known encoding'}; save it as UTF-8, or name its --encoding"
+            f"it holds bytes that are not {said or 'UTF-8'}; save it as UTF-8, or name its --encoding"
         )
     return str(best), [f"read as {best.encoding}, which is guessed; --encoding names another"]
 
