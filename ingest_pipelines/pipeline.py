@@ -27,6 +27,7 @@ from .flow import Flow, Step
 from .mapping import IndexRecipe
 from .metadata import Unfit, UnfitValues
 from .patience import Patience
+from .reading.objects import documents_of
 from .rejects import Reject, RejectsFile, rejected
 from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
 from .target import Target
@@ -127,7 +128,7 @@ class Ingest:
     def run(
         self,
         index: str,
-        documents: Iterable[Document | Reject],
+        documents: Iterable[Any],
         *,
         rebuild: bool = False,
         rejects: Path | None = None,
@@ -135,6 +136,7 @@ class Ingest:
     ) -> IngestReport:
         """Index the documents under the name ``index`` and return the counts.
 
+        ``documents`` are what ``documents_of`` takes: dicts, and documents of LangChain and LlamaIndex too.
         ``on_progress`` is called with the counts after every batch. Documents that are in the index but not
         in ``documents`` stay there. With ``rebuild`` a new version of the index is made, which holds
         ``documents`` only (see ``versions``). A document that cannot be indexed is written to the file
@@ -150,6 +152,7 @@ class Ingest:
         """
         started = time.monotonic()
         self._check_going()
+        items = documents_of(documents)
         vectors = self._vector_options()
         with (
             writable_index(
@@ -159,7 +162,7 @@ class Ingest:
         ):
             growth = vector_growth(self._client, version, vectors, self._patience)
             report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
-            with self._flow_of(documents, version, in_flight) as flow:
+            with self._flow_of(items, version, in_flight) as flow:
                 self._flow = flow
                 if self._stopping:
                     flow.finish()
