@@ -149,6 +149,17 @@ class Settings(BaseSettings):
         description="API key for `remote:` services, sent to each of them as `Authorization: Bearer`, "
         "to Elasticsearch as `ApiKey`.",
     )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "OPENAI_API_KEY", "OPENAI_API_KEY"),
+        description="API key for `openai:` embedders, also `OPENAI_API_KEY`.",
+    )
+    openai_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(PREFIX + "OPENAI_URL", "OPENAI_BASE_URL"),
+        description="Address of the server of `openai:` embedders, also `OPENAI_BASE_URL`. Without it, "
+        "OpenAI's own service is used.",
+    )
     llm_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(PREFIX + "LLM_API_KEY", "OPENAI_API_KEY"),
@@ -156,8 +167,8 @@ class Settings(BaseSettings):
     )
     embedder: str = Field(
         default=BUNDLED_EMBEDDER,
-        description="The embedding model for queries and ingest: the name of the bundled one, or an exported "
-        "folder.",
+        description="The embedding model for queries and ingest: the name of the bundled one, an exported "
+        "folder, a Hub id, `openai:MODEL`, `cohere:MODEL`, `remote:URL` or `remote:DIALECT:URL`.",
     )
     more_embedders: Names = Field(
         default=(),

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from es_rerank.collection import Document
+from es_rerank.models import Embedder, HostedEmbedder
+from es_rerank.text.chunking import Chunker
 from es_rerank.text.hit_fields import HEADING
 
 from .vector_options import EXACT_FLOAT, VECTORS, VectorOptions
@@ -45,7 +47,9 @@ class IndexRecipe:
     """How the passages and vectors of an index are made.
 
     ``embedder``: the name of the embedding model. ``dims``: the number of dimensions of its vectors. ``size``
-    and ``overlap``: of a passage, in tokens. ``layout``: the version of the index's fields.
+    and ``overlap``: of a passage, in tokens. ``layout``: the version of the index's fields. ``tokenizer``:
+    the name of the tokenizer that counts these tokens, None if it is the model's own. ``service``: where the
+    model was when the index was made, if it is a service: this does not decide whether an index fits.
     """
 
     embedder: str
@@ -53,12 +57,23 @@ class IndexRecipe:
     size: int
     overlap: int
     layout: int = LAYOUT
+    tokenizer: str | None = None
+    service: Mapping[str, str] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
+        by = f" of the tokenizer {self.tokenizer}" if self.tokenizer else ""
         return (
             f"embedder {self.embedder} ({self.dims} dimensions), "
-            f"passages of {self.size} tokens overlapping by {self.overlap}, layout {self.layout}"
+            f"passages of {self.size} tokens{by} overlapping by {self.overlap}, layout {self.layout}"
         )
+
+
+def recipe_of(embedder: Embedder, chunker: Chunker) -> IndexRecipe:
+    """Return how an ingest with this embedder makes an index. A service may be asked for its model."""
+    recipe = IndexRecipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
+    if not isinstance(embedder, HostedEmbedder):
+        return recipe
+    return replace(recipe, tokenizer=embedder.cut_by(), service=embedder.served_by())
 
 
 def index_body(recipe: IndexRecipe, vectors: VectorOptions = EXACT_FLOAT) -> dict[str, Any]:
@@ -133,7 +148,9 @@ def _passage_fields(dims: int, vectors: VectorOptions) -> dict[str, Any]:
 
 
 def _meta(recipe: IndexRecipe) -> dict[str, Any]:
-    chunking = {"size": recipe.size, "overlap": recipe.overlap}
+    chunking: dict[str, Any] = {"size": recipe.size, "overlap": recipe.overlap}
+    if recipe.tokenizer is not None:
+        chunking["tokenizer"] = recipe.tokenizer
     return {
         "managed_by": MANAGED_BY,
         "version": recipe.layout,
@@ -141,6 +158,7 @@ def _meta(recipe: IndexRecipe) -> dict[str, Any]:
         "dims": recipe.dims,
         "chunking": chunking,
         "search": SEARCH_DEFAULTS,
+        **({"service": dict(recipe.service)} if recipe.service else {}),
     }
 
 
@@ -155,8 +173,9 @@ def recorded_recipe(meta: Mapping[str, Any]) -> IndexRecipe | None:
             meta["chunking"]["size"],
             meta["chunking"]["overlap"],
             meta["version"],
+            meta["chunking"].get("tokenizer"),
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return None
 
 
@@ -166,7 +185,11 @@ def content_hash(document: Document, recipe: IndexRecipe) -> str:
     A document must be indexed again when its hash changes. Raises ValueError or TypeError for content that
     JSON in UTF-8 cannot hold, such as NaN, a lone surrogate or a date object.
     """
-    parts = [asdict(recipe), document.title, document.text, document.metadata]
+    made_by = asdict(recipe)
+    del made_by["service"]
+    if recipe.tokenizer is None:  # so the hash stays what it was before there were other tokenizers
+        del made_by["tokenizer"]
+    parts = [made_by, document.title, document.text, document.metadata]
     if document.format != "text":  # so the hash of a plain text stays what it was before there were formats
         parts.append(document.format)
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)

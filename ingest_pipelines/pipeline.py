@@ -24,7 +24,7 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.text.scripts import other_scripts
 
 from .flow import Flow, Step
-from .mapping import IndexRecipe
+from .mapping import recipe_of
 from .metadata import Unfit, UnfitValues
 from .patience import Patience
 from .reading.objects import documents_of
@@ -118,7 +118,7 @@ class Ingest:
         self._batch_characters = batch_characters
         self._max_chunk_bytes = max_chunk_bytes
         self._patience = Patience(max_retries, initial_backoff_s)
-        self._recipe = IndexRecipe(embedder.name, embedder.dims, chunker.size, chunker.overlap)
+        self._recipe = recipe_of(embedder, chunker)
         self._index_options = index_options
         if index_options != "auto":
             named_options(index_options, embedder.dims)  # raises before anything is written

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.collection import Document
-from es_rerank.models import Embedder
+from es_rerank.errors import OverloadError, RemoteModelError
+from es_rerank.models import Embedder, HostedEmbedder
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import CutDocument, cut_document
 from es_rerank.types import FloatArray
@@ -57,7 +58,8 @@ class IngestBatch:
     ``vectors`` (by ``embed``, removed by ``as_sources``): of all passages in order, float32, (n, dims).
     ``sources`` (by ``as_sources``): the JSON objects to index, by id.
     ``unfit`` (by ``Target.map``): by id, what ``MetadataFields.unfit`` says of a document, if anything.
-    ``answers`` (by ``Target.write``): what Elasticsearch answered for each document, by id.
+    ``answers`` (by ``Target.write``): what Elasticsearch answered for each document, by id. ``embed`` answers
+    for a document that the embedder refuses.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
@@ -219,13 +221,48 @@ def embed(
     """
     texts = [text for document in batch.cut.values() for text in document.embedded()]
     vectors = np.empty((len(texts), embedder.dims), dtype=np.float32)
+    refused: dict[int, str] = {}
     for start in range(0, len(texts), EMBEDDED_AT_ONCE):
         if start and given_up():
             return None
         some = texts[start : start + EMBEDDED_AT_ONCE]
-        vectors[start : start + len(some)] = embedder.embed(some, purpose="passage")
+        if isinstance(embedder, HostedEmbedder):
+            vectors[start : start + len(some)], why = _accepted(embedder, some)
+            refused |= {start + place: reason for place, reason in why.items()}
+        else:
+            vectors[start : start + len(some)] = embedder.embed(some, purpose="passage")
     batch.vectors = vectors
+    if refused:
+        _leave_out(batch, refused)
     return batch
+
+
+def _accepted(embedder: HostedEmbedder, texts: list[str]) -> tuple[FloatArray, dict[int, str]]:
+    """Return what ``embed_accepted`` returns. An error of the service says how to go on."""
+    try:
+        return embedder.embed_accepted(texts)
+    except (OverloadError, RemoteModelError) as error:
+        error.message += "; what is indexed stays, and the same run goes on where this one ended"
+        error.args = (error.message,)
+        raise
+
+
+def _leave_out(batch: IngestBatch, refused: Mapping[int, str]) -> None:
+    """Take out the documents of which the embedder refused a passage; ``refused``: by place, why it did."""
+    kept = np.ones(0 if batch.vectors is None else len(batch.vectors), dtype=np.bool_)
+    start = 0
+    for identifier, document in list(batch.cut.items()):
+        end = start + len(document.passages)
+        places = [place for place in range(start, end) if place in refused]
+        if places:
+            kept[start:end] = False
+            del batch.cut[identifier]
+            reason = (
+                f"the embedder refuses passage {places[0] - start + 1} of {end - start}: {refused[places[0]]}"
+            )
+            batch.answers[identifier] = {"status": None, "error": reason}
+        start = end
+    batch.vectors = None if batch.vectors is None else batch.vectors[kept]
 
 
 def as_sources(batch: IngestBatch, encode: EncodeVector, stamp: str) -> IngestBatch:
@@ -234,8 +271,7 @@ def as_sources(batch: IngestBatch, encode: EncodeVector, stamp: str) -> IngestBa
     """
     vectors = iter(() if batch.vectors is None else map(encode, batch.vectors))
     batch.sources = {
-        identifier: _source(document, batch, vectors, stamp)
-        for identifier, document in batch.documents.items()
+        identifier: _source(batch.documents[identifier], batch, vectors, stamp) for identifier in batch.cut
     }
     batch.vectors = None
     return batch

@@ -173,12 +173,15 @@ def wording_of(given: str | None) -> str:
 def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Callable[[str], int]:
     """Return a function that counts the tokens of a text.
 
-    It uses the tokenizer ``given``, or else the reranker's own tokenizer, or else the embedder's. Raises
-    SettingsError when ``given`` is not a tokenizer.json and not a folder with one.
+    It uses the tokenizer ``given``, or else the reranker's own tokenizer, or else the embedder's, or
+    else the bundled one. Raises SettingsError when ``given`` is not a tokenizer.json and not a folder with
+    one.
     """
+    from ..models.embedder_spec import parse_embedder
     from ..models.load import model_folder
     from ..models.local.local import LocalReranker
     from ..models.manifest import TOKENIZER
+    from ..settings import BUNDLED_EMBEDDER
     from ..text.pairs import open_tokenizer
 
     if given is not None:
@@ -190,7 +193,8 @@ def token_counter(given: str | None, reranker: Reranker, embedder: str) -> Calla
         return token_count(open_tokenizer(path))
     if isinstance(reranker, LocalReranker):
         return token_count(reranker.tokenizer)
-    return token_count(open_tokenizer(model_folder(embedder) / TOKENIZER))
+    local = BUNDLED_EMBEDDER if parse_embedder(embedder).hosted else embedder
+    return token_count(open_tokenizer(model_folder(local) / TOKENIZER))
 
 
 def _say_what_was_left_out(prompt: Prompt) -> None:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from ..client import RerankClient
-    from ..models import LoadedReranker
-    from ..models.local.bi_encoder import BiEncoder
+    from ..models import LoadedEmbedder, LoadedReranker
     from ..models.wrappers.cached import ScoreCache
     from ..settings import Settings
 
@@ -223,7 +222,9 @@ def _rerankers(
         }
 
 
-def indexed(client: Elasticsearch, index: str, folder: Path, embedder: BiEncoder, documents: int) -> None:
+def indexed(
+    client: Elasticsearch, index: str, folder: Path, embedder: LoadedEmbedder, documents: int
+) -> None:
     """Make an index hold exactly one collection, with a bar on stderr; see ``index_collection``."""
     from ingest_pipelines.collection_index import index_collection
 

@@ -184,6 +184,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
     from .. import node
     from ..engine.pool import Pool
     from ..models.load import Access, load_embedder, load_reranker, served_embedders, served_names
+    from ..models.spec import name_fault
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
     from ..retrievers.execution.unread import JSON_TYPES, LateSerializer
@@ -215,8 +216,13 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
         ]
         named: dict[str, Reranker] = {model.name: model for model in loaded}
         made: dict[str, Embedder] = {
-            name: load_embedder(model, pool=pool, provider=provider) for name, model in embedders
+            name: load_embedder(model, pool=pool, provider=provider, access=Access.of(settings))
+            for name, model in embedders
         }
+        # A service is asked here, where nothing waits, for the name of its model: searches compare it.
+        named_by = {name: each.name for name, each in made.items()}
+        if (fault := name_fault(named_by.items())) is not None:
+            raise SettingsError(fault)
         # What is there now stays. Were it looked through at each collection of garbage, that would hold the
         # event loop for 100 ms.
         gc.collect()

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
 
     from ..engine.pool import Pool
-    from ..models import LoadedReranker
-    from ..models.local.bi_encoder import BiEncoder
+    from ..models import LoadedEmbedder, LoadedReranker
     from ..node.checks import CheckStatus
     from ..settings import Settings
     from ..sidecar.service import Limits, Service
@@ -229,7 +228,7 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     beside, good = models if good and fault is None else (), True
     for name, model in map(name_and_model, embedders):
         called = f"Embedder {name or model}"
-        load_it = partial(load_embedder, model, pool=pool, provider=provider)
+        load_it = partial(load_embedder, model, pool=pool, provider=provider, access=Access.of(settings))
         found = _tried(called, partial(_embedder, called, load_it))
         good &= found.status != "fail"
         yield found
@@ -276,11 +275,13 @@ def _reranker(called: str, load: Callable[[], LoadedReranker], settings: Setting
     return Found(called, "ok", f"scored one pair; {_told(facts)}", facts=facts)
 
 
-def _embedder(called: str, load: Callable[[], BiEncoder]) -> Found:
+def _embedder(called: str, load: Callable[[], LoadedEmbedder]) -> Found:
     facts: dict[str, Any] = {}
     with _loaded(load, facts) as model:
         model.embed([_PAIR[0]], purpose="query")
         facts["dims"] = model.dims
+        if (dialect := getattr(model, "dialect", None)) is not None:
+            facts |= {"model": model.name, "dialect": dialect}
     return Found(called, "ok", f"embedded one text; {_told(facts)}", facts=facts)
 
 
@@ -290,6 +291,7 @@ def _told(facts: Mapping[str, Any]) -> str:
         "max_length": "at most {} tokens",
         "precision": "{}",
         "dims": "{} dimensions",
+        "model": "its model is {}",
         "dialect": "asked in the dialect {}",
         "scale": "its scores are of the scale {}",
     }

@@ -7,12 +7,15 @@ be inherited: any object with the same methods and properties is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from ..types import BoolArray, Calibration, Passage, Scores
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 """Unit vectors, float32, (n_texts, dims)."""
@@ -131,6 +134,51 @@ class CuttingEmbedder(AsyncEmbedder, Protocol):
         deadline: float | None = None,
     ) -> tuple[Vectors, BoolArray]:
         """Return what ``aembed`` returns, and which texts were cut, bool, (len(texts),)."""
+
+
+class LoadedEmbedder(AsyncEmbedder, Protocol):
+    """An embedder that holds threads or connections until it is closed."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer by which texts are cut into passages: the model's own, or else a measure."""
+
+    @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """The scripts that the model was trained on, None if that is not known."""
+
+    def close(self) -> None:
+        """Release the threads or connections; calls that are waiting fail."""
+
+    async def aclose(self) -> None:
+        """Close from within an event loop, without blocking it."""
+
+    def __enter__(self) -> Self:
+        """Return the embedder."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close the embedder."""
+
+
+@runtime_checkable
+class HostedEmbedder(Protocol):
+    """An embedder whose model is a service elsewhere. It may refuse a text, and it has no tokenizer here."""
+
+    def cut_by(self) -> str | None:
+        """Return the name of the tokenizer by which passages are cut; None if it is the model's own."""
+
+    def served_by(self) -> dict[str, str]:
+        """Return what an index records of the service: ``dialect`` and ``origin``, without credentials or
+        path.
+        """
+
+    def embed_accepted(self, texts: Sequence[str]) -> tuple[Vectors, dict[int, str]]:
+        """Return unit vectors of passages, float32, (len(texts), dims), and by position why the service
+        refused a text, which has zeros for a vector.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connections from within an event loop, without blocking it."""
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ from ..engine.pool import Pool
 from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
-from . import LoadedReranker
+from . import LoadedEmbedder, LoadedReranker
+from .embedder_spec import parse_embedder
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
@@ -29,6 +30,7 @@ from .manifest import (
     parse_manifest,
     read_manifest,
 )
+from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
@@ -54,11 +56,19 @@ class Access:
     cohere_api_key: SecretStr | None = None
     cohere_url: str | None = None
     remote_api_key: SecretStr | None = None
+    openai_api_key: SecretStr | None = None
+    openai_url: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
         """Return the keys and addresses that the settings hold."""
-        return cls(settings.cohere_api_key, settings.cohere_url, settings.remote_api_key)
+        return cls(
+            settings.cohere_api_key,
+            settings.cohere_url,
+            settings.remote_api_key,
+            settings.openai_api_key,
+            settings.openai_url,
+        )
 
 
 def load_reranker(
@@ -129,10 +139,16 @@ def reranker_of(
     )
 
 
-def embedder_of(settings: Settings, model: str | None = None) -> BiEncoder:
-    """Return the embedder ``model``, or the one that the settings name, with the settings' threads."""
+def embedder_of(
+    settings: Settings, model: str | None = None, *, tokenizer: Path | None = None
+) -> LoadedEmbedder:
+    """Return the embedder ``model``, or the one of the settings, with the settings' threads and keys."""
     return load_embedder(
-        model or settings.embedder, threads=settings.threads, provider=settings.execution_provider
+        model or settings.embedder,
+        threads=settings.threads,
+        provider=settings.execution_provider,
+        access=Access.of(settings),
+        tokenizer=tokenizer,
     )
 
 
@@ -220,13 +236,14 @@ def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
 def served_embedders(embedders: Iterable[str], rerankers: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return (name, model) for each embedder to serve, after all checks that need no loading.
 
-    Each item of ``embedders`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the model's own name is returned.
+    Each item of ``embedders`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the model's own name is returned,
+    or what the address of a service says.
     ``rerankers``: those that are served beside them, which ``served_names`` has checked.
-    Raises ModelFolderError for a model that is not found or is not a bi-encoder, and SettingsError when two
-    embedders have the same name, or a reranker and an embedder: a request could not name the embedder.
+    Raises what ``check_embedder`` raises, and SettingsError when two embedders have the same name, or a
+    reranker and an embedder: a request could not name the embedder.
     """
     wanted = [name_and_model(item) for item in embedders]
-    owned = [read_manifest(model_folder(model), kind="bi-encoder").name for _, model in wanted]
+    owned = [check_embedder(model) for _, model in wanted]
     named = [(name or own, model) for (name, model), own in zip(wanted, owned, strict=True)]
     fault = name_fault([(name, own) for (name, _), own in zip(named, owned, strict=True)])
     if fault is not None:
@@ -238,6 +255,25 @@ def served_embedders(embedders: Iterable[str], rerankers: Iterable[str] = ()) ->
             f"a reranker and an embedder are called {both}; give one of them another name, as in OTHER=MODEL"
         )
     return named
+
+
+def check_embedder(model: str | Path) -> str:
+    """Return the name of the embedder that ``load_embedder`` would load, after all checks that need no
+    loading. The name of a service's model is known when it answers: here it is the model or the place in the
+    address.
+
+    Raises ModelFolderError for a model that is not found or is not a bi-encoder, SettingsError for a name of
+    a service that cannot be used.
+    """
+    spec = parse_embedder(model)
+    if not spec.hosted:
+        return read_manifest(model_folder(model), kind="bi-encoder").name
+    if spec.kind != "remote":
+        return spec.name_with(spec.model)
+    from .hosted.http_service import service_address  # noqa: PLC0415 needed by those who name an address
+
+    address = service_address(spec.model, "remote:")
+    return address.params.get("model") or address.netloc.decode()
 
 
 def reranker_manifest(model: str | Path) -> Manifest:
@@ -279,13 +315,39 @@ def load_embedder(
     threads: int = 0,
     pool: Pool | None = None,
     provider: str = CPU,
-) -> BiEncoder:
-    """Return the bi-encoder of a bundled or installed name, of an exported folder, or of the Hub id of an
-    exported repository.
+    access: Access | None = None,
+    tokenizer: Path | None = None,
+) -> LoadedEmbedder:
+    """Return the embedder that a name means: the bi-encoder of a bundled or installed name, of an exported
+    folder, or of the Hub id of an exported repository; or ``openai:MODEL``, ``cohere:MODEL``, ``remote:URL``
+    or ``remote:DIALECT:URL`` for a service, which gets the texts (see ``embedder_spec``). ``tokenizer``: the
+    folder or file of the tokenizer by which the passages of a service's model are cut; without it, the one of
+    an installed model of this name, or else the bundled one.
 
-    Raises ModelFolderError when the model is not found or is not a bi-encoder.
+    Raises ModelFolderError when the model is not found or is not a bi-encoder, SettingsError for an address
+    or a key that cannot be used. A service is not asked yet.
     """
+    spec = parse_embedder(name_or_folder)
+    if spec.hosted:
+        from .hosted import remote_embedder  # noqa: PLC0415 needed by those who name a service
+
+        access, measure = access or Access(), measure_of(tokenizer, _tokenizer_folder)
+        if spec.kind == "openai":
+            return remote_embedder.openai_embedder(spec, access.openai_url, access.openai_api_key, measure)
+        if spec.kind == "cohere":
+            return remote_embedder.cohere_embedder(spec, access.cohere_url, access.cohere_api_key, measure)
+        return remote_embedder.RemoteEmbedder(
+            spec, spec.model, dialect=spec.dialect, api_key=access.remote_api_key, measure=measure
+        )
+    if tokenizer is not None:
+        raise SettingsError(f"--tokenizer is for an embedder elsewhere; {spec.text} has its own")
     return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool, provider=provider)
+
+
+def _tokenizer_folder(model: str) -> Path | None:
+    """Return the folder of a bundled or installed model of this name, None if there is none."""
+    known = model == BUNDLED_EMBEDDER or bool(entry_points(group=MODEL_PACKAGES, name=model))
+    return model_folder(model) if known else None
 
 
 def model_folder(name_or_folder: str | Path) -> Path:

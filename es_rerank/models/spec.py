@@ -36,7 +36,7 @@ _STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
 
 _SCALES: tuple[Scale, ...] = get_args(Scale)
 
-_WORDS_BEFORE_URL = re.compile(r"([^/:@\s]+)(?::([^/:@\s]+))?[:+](?=https?://)")
+WORDS_BEFORE_URL = re.compile(r"([^/:@\s]+)(?::([^/:@\s]+))?[:+](?=https?://)")
 """Matches what stands between ``remote:`` and an address: the dialect, and the scale of its scores."""
 
 
@@ -103,17 +103,11 @@ def parse_model(name: str | Path) -> ModelSpec:
 
 def _service(text: str, after_prefix: str) -> ModelSpec:
     """Return what ``remote:`` names. Raises SettingsError for words before the address that mean nothing."""
-    stated = _WORDS_BEFORE_URL.match(after_prefix)
+    stated = WORDS_BEFORE_URL.match(after_prefix)
     if stated is None:
         return ModelSpec(text, "remote", (after_prefix,))
     dialect, scale = stated.groups()
-    if stated[0].endswith("+"):  # which parts the models of a cascade
-        raise SettingsError(f"remote: takes a dialect with a colon; write remote:{stated[0][:-1]}:URL")
-    if dialect not in BY_NAME:
-        raise SettingsError(
-            f"remote: names the dialect {dialect}, which there is not; write remote:DIALECT:URL with one of "
-            f"{', '.join(BY_NAME)}, or remote:URL to find it by a trial"
-        )
+    check_dialect(stated[0], dialect, BY_NAME)
     known: Scale | None = next((each for each in _SCALES if each == scale), None)
     if scale is not None and known is None:
         raise SettingsError(
@@ -121,6 +115,17 @@ def _service(text: str, after_prefix: str) -> ModelSpec:
             f"remote:{dialect}:SCALE:URL with one of {', '.join(_SCALES)}, or leave it out"
         )
     return ModelSpec(text, "remote", (after_prefix[stated.end() :],), dialect=dialect, scale=known)
+
+
+def check_dialect(words: str, dialect: str, known: Collection[str]) -> None:
+    """Raise SettingsError if the ``words`` before an address name no ``dialect`` that is ``known``."""
+    if words.endswith("+"):  # which parts the models of a cascade
+        raise SettingsError(f"remote: takes a dialect with a colon; write remote:{words[:-1]}:URL")
+    if dialect not in known:
+        raise SettingsError(
+            f"remote: names the dialect {dialect}, which there is not; write remote:DIALECT:URL with one of "
+            f"{', '.join(known)}, or remote:URL to find it by a trial"
+        )
 
 
 def _is_made_of_others(model: str) -> bool:

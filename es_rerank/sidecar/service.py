@@ -34,6 +34,7 @@ from ..models import (
     AsyncEmbedder,
     CuttingEmbedder,
     Embedder,
+    HostedEmbedder,
     LoadedReranker,
     LongTextReranker,
     Reranker,
@@ -159,7 +160,7 @@ class Service:
                     for texts in _FIRST_TEXTS:
                         await reranker.ascore("ready", texts)
             for embedder in served.embedders.values():
-                if isinstance(embedder, AsyncEmbedder):
+                if not isinstance(embedder, HostedEmbedder) and isinstance(embedder, AsyncEmbedder):
                     for texts in _FIRST_TEXTS:
                         await embedder.aembed(texts)
         except EsRerankError as error:
@@ -177,13 +178,16 @@ class Service:
         )
 
     async def close(self) -> None:
-        """Close the connections to Elasticsearch and to rerank services, and end the threads of the models.
+        """Close the connections to Elasticsearch and to services, and end the threads of the models.
 
         Work that still waits is not done: the process would end only after it.
         """
         for reranker in self._models.rerankers.values() if self._models else ():
             if isinstance(reranker, LoadedReranker):
                 await reranker.aclose()
+        for embedder in self._models.embedders.values() if self._models else ():
+            if isinstance(embedder, HostedEmbedder):
+                await embedder.aclose()
         if self.pool is not None:
             await asyncio.to_thread(self.pool.close)
         await self.elasticsearch.close()

@@ -17,7 +17,7 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import RerankClient, load_embedder
 from es_rerank.collection import Document
-from es_rerank.models.local.bi_encoder import BiEncoder
+from es_rerank.models import LoadedEmbedder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.node import Node
 from es_rerank.retrievers.planning.passages import passages_of
@@ -54,7 +54,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrossEncoder]
 
 
 @pytest.fixture(scope="module")
-def embedder() -> Iterator[BiEncoder]:
+def embedder() -> Iterator[LoadedEmbedder]:
     """The bundled one: its WordPiece reads a Chinese character as a word,
     and what it does not know as [UNK].
     """
@@ -63,7 +63,7 @@ def embedder() -> Iterator[BiEncoder]:
 
 
 @pytest.fixture
-def filled(es: Elasticsearch, index: str, embedder: BiEncoder) -> str:
+def filled(es: Elasticsearch, index: str, embedder: LoadedEmbedder) -> str:
     documents = [Document(name, f"about {name}", text, {}) for name, text in TEXTS.items()]
     assert Ingest(es, embedder, chunker=Chunker(embedder.tokenizer, size=48, overlap=4)).run(
         index, documents
@@ -73,7 +73,7 @@ def filled(es: Elasticsearch, index: str, embedder: BiEncoder) -> str:
 
 @pytest.mark.parametrize("script", TEXTS)
 def test_a_text_comes_back_whole_and_its_best_passage_where_it_stands(
-    es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: BiEncoder, script: str
+    es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: LoadedEmbedder, script: str
 ) -> None:
     client = RerankClient(es, reranker=reranker, embedder=embedder)
     answer = client.rerank(
@@ -102,7 +102,7 @@ def test_stored_passages_end_with_sentences(es: Elasticsearch, filled: str, scri
 
 
 def test_a_prompt_holds_them_as_they_are(
-    es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: BiEncoder
+    es: Elasticsearch, filled: str, reranker: CrossEncoder, embedder: LoadedEmbedder
 ) -> None:
     answer = RerankClient(es, reranker=reranker, embedder=embedder).rerank(QUESTIONS["zh"], index=filled)
     prompt = assemble_prompt(

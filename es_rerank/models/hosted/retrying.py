@@ -20,6 +20,9 @@ _FIRST_WAIT_S = 0.25
 """The wait before the second attempt, in seconds; it doubles for each further attempt. When the service sends
 ``Retry-After``, the wait is at least that long."""
 
+_LONGEST_WAIT_S = 30.0
+"""The longest wait that comes of doubling, in seconds."""
+
 
 class TransientError(Exception):
     """A failure after which the request may be sent again.
@@ -66,19 +69,20 @@ class RetryPolicy:
         if not isinstance(error, TransientError):
             return False
         # A random part of the wait, from half to all: callers that failed together then retry apart.
-        wait_s = _FIRST_WAIT_S * 2**self._failures * random.uniform(0.5, 1.0)  # noqa: S311 no secret
+        wait_s = min(_FIRST_WAIT_S * 2 ** min(self._failures, 16), _LONGEST_WAIT_S)
+        wait_s *= random.uniform(0.5, 1.0)  # noqa: S311 no secret
         self._failures += 1
         wait_s = max(wait_s, error.wait_s or 0.0)
         return wait_s if time.monotonic() + wait_s < self._end else False
 
 
-async def retried(ask: Callable[[float], Awaitable[T]], end: float) -> T:
+async def retried(ask: Callable[[float], Awaitable[T]], end: float, attempts: int | None = _ATTEMPTS) -> T:
     """Return the result of ``ask``, which gets the seconds left until ``end``, a moment of
-    ``time.monotonic()``, and is called again after a TransientError where it may help. Raises the ``error``
-    of the last one.
+    ``time.monotonic()``, and is called again after a TransientError where it may help: at most ``attempts``
+    times, None for as often as the time allows. Raises the ``error`` of the last one.
     """
     try:
-        async for attempt in stamina.retry_context(on=RetryPolicy(end), attempts=_ATTEMPTS, timeout=None):
+        async for attempt in stamina.retry_context(on=RetryPolicy(end), attempts=attempts, timeout=None):
             with attempt:
                 return await ask(end - time.monotonic())
     except TransientError as failure:

@@ -11,6 +11,47 @@ _LARGEST = 1e6
 """Largest coefficient of a calibration that is taken: with larger ones, log odds could become infinite."""
 
 
+class EmbedderFacts(NamedTuple):
+    """What a service says about its embedder in ``GET /info``.
+
+    ``ours``: whether it is a sidecar. ``of_tei``: whether it is a sidecar or a TEI server. ``embeds``:
+    whether it tells about an embedder: a sidecar without a name tells about its reranker. ``model``: the
+    model's own name. ``room``: how many tokens of a passage it reads. ``batch``: most texts in a request.
+    ``scripts``: those that it was trained on. None where nothing is known.
+    """
+
+    ours: bool = False
+    of_tei: bool = False
+    embeds: bool = False
+    model: str | None = None
+    room: int | None = None
+    batch: int | None = None
+    scripts: tuple[str, ...] | None = None
+
+
+def embedder_facts_in(answer: object) -> EmbedderFacts:
+    """Return the facts about an embedder in the JSON of an answer."""
+    said = answer if isinstance(answer, dict) else {}
+    ours = said.get("served_by") == "es-rerank"
+    kind, model = said.get("model_type"), said.get("model_id")
+    longest = _whole(said.get("max_input_length"))
+    # TEI counts the two tokens around a text; a sidecar knows what its prefix takes, too.
+    room = _whole(said.get("passage_tokens")) or (longest - 2 if longest is not None else None)
+    return EmbedderFacts(
+        ours,
+        ours or "max_client_batch_size" in said,
+        isinstance(kind, dict) and bool({"embedding", "Embedding"} & set(kind)),
+        model if isinstance(model, str) and model else None,
+        room if room and room > 0 else None,
+        _whole(said.get("max_client_batch_size")),
+        _scripts(said.get("scripts")),
+    )
+
+
+def _whole(stated: object) -> int | None:
+    return stated if type(stated) is int and 0 < stated <= _LARGEST else None
+
+
 class Facts(NamedTuple):
     """What a service says about itself.
 

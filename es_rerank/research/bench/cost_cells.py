@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Self
 
+from ...models import LoadedEmbedder
 from ...models.load import model_folder
 from ...models.local.bi_encoder import BiEncoder
 from ...models.local.cross_encoder import CrossEncoder
@@ -48,12 +49,12 @@ class CostTexts:
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(self.query, passage).ids))
 
-    def for_embedder(self, model: BiEncoder, prefix: str) -> CutPassages:
+    def for_embedder(self, model: LoadedEmbedder, prefix: str) -> CutPassages:
         """Return a function that gives passages. Prefix and passage together have the tokens asked for."""
         tokenizer = model.tokenizer
         return self._cut(model, lambda passage: len(tokenizer.encode(prefix + passage).ids))
 
-    def _cut(self, model: CrossEncoder | BiEncoder, length: Callable[[str], int]) -> CutPassages:
+    def _cut(self, model: CrossEncoder | LoadedEmbedder, length: Callable[[str], int]) -> CutPassages:
         return cache(partial(passages_of_length, self._texts, model.tokenizer, length))
 
 
