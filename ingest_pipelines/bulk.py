@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, Elasticsearch
 
-from es_rerank.errors import IngestError
-
 from .patience import BUSY, DROPPED, Patience
 
 TOO_LARGE = 413
@@ -18,6 +16,10 @@ _BAD_REQUEST = 400
 
 _CALM = 16
 """After so many requests without a broken connection, requests may be twice as large again."""
+
+
+class BlockedError(Exception):
+    """An index, or the whole cluster, takes no document. The message is Elasticsearch's reason."""
 
 
 class _Line(NamedTuple):
@@ -58,7 +60,7 @@ class BulkWriter:
         """Send documents (id, source) and yield (id, answer) of each, as Elasticsearch's ``items`` give it.
 
         The answer of a document that was refused has a key ``error``. Raises the errors of the client that
-        every document would meet, such as no permission or no node, and IngestError for a block.
+        every document would meet, such as no permission or no node, and BlockedError.
         """
         dumps = self._json.dumps
         yield from self._send(
@@ -117,21 +119,20 @@ class BulkWriter:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the answers. Documents that Elasticsearch was too busy for are sent again.
 
-        Raises IngestError when the index takes no document at all, as on a full disk: every document would be
-        a reject.
+        Raises BlockedError when the index takes no document at all, as on a full disk: every document would
+        be a reject. The answers of other documents in the request come before that.
         """
-        busy = []
+        busy, block = [], None
         for line, item in zip(part, items, strict=True):
             info = item["index"]
             if info["status"] in BUSY and retry < self._patience.max_retries:
                 busy.append(line)
             elif (blocked := _blocked(info)) is not None:
-                raise IngestError(
-                    f"index {self._index} takes no documents: {blocked}; remove the block, or make room if "
-                    "the disk is full, and repeat the run, which skips what is indexed"
-                )
+                block = blocked
             else:
                 yield line.id, info
+        if block is not None:
+            raise BlockedError(block)
         if busy:
             self._patience.wait(retry)
             yield from self._send(busy, retry + 1)

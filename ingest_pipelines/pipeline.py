@@ -30,7 +30,7 @@ from .patience import Patience
 from .reading.objects import documents_of
 from .rejects import Reject, RejectsFile, rejected
 from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
-from .target import Target
+from .target import Address, Target
 from .vector_growth import takes_oversampling, vector_growth
 from .vector_options import IndexOptions, VectorOptions, named_options, options_by_size
 from .vectors import written_for
@@ -133,6 +133,7 @@ class Ingest:
         rebuild: bool = False,
         rejects: Path | None = None,
         on_progress: OnReport | None = None,
+        before_switch: OnReport | None = None,
     ) -> IngestReport:
         """Index the documents under the name ``index`` and return the counts.
 
@@ -141,8 +142,9 @@ class Ingest:
         in ``documents`` stay there. With ``rebuild`` a new version of the index is made, which holds
         ``documents`` only (see ``versions``). A document that cannot be indexed is written to the file
         ``rejects`` (see ``RejectsFile``), and the run continues. A rebuild switches to the new version even
-        if some documents failed: correct them in the file and ingest the file. The index is refreshed once,
-        at the end.
+        if some documents failed: correct them in the file and ingest the file. ``before_switch`` is called
+        right before it does, when all is written and searchable; an error of it ends the run. The index is
+        refreshed once, at the end.
 
         Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
         index empty, when the index takes no documents (a full disk) or the rejects cannot be written,
@@ -162,7 +164,10 @@ class Ingest:
         ):
             growth = vector_growth(self._client, version, vectors, self._patience)
             report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
-            with self._flow_of(items, version, in_flight) as flow:
+            target = Target(
+                self._client, Address(index, version, self._recipe), self._patience, self._max_chunk_bytes
+            )
+            with self._flow_of(items, target, in_flight) as flow:
                 self._flow = flow
                 if self._stopping:
                     flow.finish()
@@ -173,7 +178,8 @@ class Ingest:
                     growth.reached(report.passages)
                     if on_progress:
                         on_progress(report)
-            self._patience.call(lambda: self._client.indices.refresh(index=version))
+            report = replace(report, version=target.versions[-1])
+            self._patience.call(lambda: self._client.indices.refresh(index=report.version))
             if flow.cut_short:
                 raise _stopped(report, rebuild=rebuild)
             if rebuild and not report.documents:
@@ -181,6 +187,8 @@ class Ingest:
                     f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed",
                     failed=report.failed,
                 )
+            if before_switch:
+                before_switch(report)
         return replace(report, seconds=time.monotonic() - started)
 
     def _vector_options(self) -> VectorOptions:
@@ -207,17 +215,16 @@ class Ingest:
             raise IngestStoppedError("the ingest was stopped before it began")
 
     def _flow_of(
-        self, documents: Iterable[Document | Reject], version: str, in_flight: InFlight
+        self, documents: Iterable[Document | Reject], target: Target, in_flight: InFlight
     ) -> Flow[IngestBatch]:
         """Return the stages of a run, ready to begin."""
         client, patience, stamp = self._client, self._patience, datetime.now(UTC).isoformat()
         encode = patience.call(lambda: written_for(client))
-        target = Target(client, version, patience, self._max_chunk_bytes)
         room, embedder = room_of(self._embedder), self._embedder
         steps: list[Step[IngestBatch]] = [
             Step(
                 "skip",
-                lambda batch: without_unchanged(batch, client, version, patience, stamp, in_flight),
+                lambda batch: without_unchanged(batch, client, target.versions, patience, stamp, in_flight),
             ),
             Step("cut", lambda batch: cut(batch, self._chunker, room)),
             Step(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,12 +152,14 @@ def _fault(document: Document) -> Reject | None:
 def without_unchanged(
     batch: IngestBatch,
     client: Elasticsearch,
-    index: str,
+    indices: Sequence[str],
     patience: Patience,
     stamp: str,
     in_flight: InFlight,
 ) -> IngestBatch:
-    """Take out the documents that the index already holds with the same hash.
+    """Take out the documents that the index, the last of ``indices``, already holds with the same hash.
+
+    The others are those that this run wrote into before (see ``target.Target.versions``).
 
     ``stamp`` is the ``@timestamp`` of this run. A stored document with this timestamp was written by this
     run, so a new document with the same id is a duplicate. In this way duplicates are found without keeping
@@ -166,10 +168,12 @@ def without_unchanged(
     # This comes before the look-up: a document that is not in flight any more is in the index, and is found
     # there.
     not_yet_written = in_flight.among(batch.documents)
-    stored = _stored(client, index, list(batch.documents), patience)
+    stored = [_stored(client, index, list(batch.documents), patience) for index in indices]
     for identifier in list(batch.documents):
-        stored_hash, stored_stamp = stored.get(identifier, (None, None))
-        seen_before = identifier in not_yet_written or stored_stamp == stamp
+        stored_hash, _ = stored[-1].get(identifier, (None, None))
+        seen_before = identifier in not_yet_written or any(
+            each.get(identifier, (None, None))[1] == stamp for each in stored
+        )
         if identifier not in not_yet_written and stored_hash == batch.hashes[identifier]:
             del batch.documents[identifier]
             batch.duplicates += seen_before
@@ -294,6 +298,7 @@ def _source(
     return {
         "title": document.title,
         "text": document.text,
+        **({"format": document.format} if document.format != "text" else {}),
         "passages": passages,
         METADATA: metadata,
         **({UNINDEXED: unindexed} if unindexed else {}),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
+
 from elasticsearch import BadRequestError, Elasticsearch
 
+from es_rerank.errors import IngestError
 from es_rerank.text.hit_fields import HEADING
 
-from .bulk import BulkWriter
-from .mapping import METADATA, heading_body, metadata_body
+from .blocks import STAYS, successor_of
+from .bulk import BlockedError, BulkWriter
+from .mapping import METADATA, IndexRecipe, heading_body, metadata_body
 from .metadata import MetadataFields
 from .patience import Patience
 from .stages import IngestBatch
@@ -16,18 +21,36 @@ _MAPPING_ATTEMPTS = 5
 """How often the types of new metadata fields are chosen again after another ingest chose them first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a run writes: the index that ``name`` named at its start, which was made by ``recipe``."""
+
+    name: str
+    version: str
+    recipe: IndexRecipe
+
+
 class Target:
     """The index that an ingest writes into, and the metadata fields of its mapping.
 
+    ``versions``: the index, and the one before it if a re-embedding has replaced that while the run wrote.
     ``map`` is for one batch after the other. ``write`` may be called for several batches at once.
     """
 
-    def __init__(self, client: Elasticsearch, version: str, patience: Patience, max_bytes: int) -> None:
+    def __init__(self, client: Elasticsearch, address: Address, patience: Patience, max_bytes: int) -> None:
         self._client = client
-        self._version = version
+        self._address = address
         self._patience = patience
-        self._writer = BulkWriter(client, version, max_bytes=max_bytes, patience=patience)
+        self._max_bytes = max_bytes
+        self._lock = threading.RLock()
+        self.versions: tuple[str, ...] = ()
         self._has_headings = False
+        self._go_on_in(address.version)
+
+    def _go_on_in(self, version: str) -> None:
+        self.versions = (*self.versions, version)
+        self._version = version
+        self._writer = BulkWriter(self._client, version, max_bytes=self._max_bytes, patience=self._patience)
         self._fields = self._mapped()
 
     def map(self, batch: IngestBatch) -> IngestBatch:
@@ -35,6 +58,10 @@ class Target:
 
         Another ingest may add a field of the same name at the same time; its type then holds.
         """
+        with self._lock:
+            return self._map(batch)
+
+    def _map(self, batch: IngestBatch) -> IngestBatch:
         documents = batch.documents.values()
         if not self._has_headings and any(document.format == "markdown" for document in documents):
             # An index of an earlier release has no field for them.
@@ -64,10 +91,43 @@ class Target:
         return batch
 
     def write(self, batch: IngestBatch) -> IngestBatch:
-        """Write the documents and keep Elasticsearch's answer for each of them."""
-        batch.answers = dict(self._writer.write(batch.sources.items()))
+        """Write the documents and keep Elasticsearch's answer for each of them.
+
+        When the index is blocked for writes because it was re-embedded, this goes on in the new version if
+        its recipe is the same. Raises IngestError and IndexMismatchError as ``successor_of``.
+        """
+        waiting, writer, followed = dict(batch.sources), self._writer, False
+        while True:
+            try:
+                for identifier, answer in writer.write(waiting.items()):
+                    batch.answers[identifier] = answer
+                    followed = False
+                break
+            except BlockedError as block:
+                if followed:  # what blocks it is not of this index
+                    raise IngestError(STAYS.format(index=self._version, reason=block)) from block
+                writer, followed = self._follow(writer, batch, str(block)), True
+                waiting = {key: value for key, value in waiting.items() if key not in batch.answers}
         batch.sources = {}
         return batch
+
+    def _follow(self, blocked: BulkWriter, batch: IngestBatch, reason: str) -> BulkWriter:
+        """Return the writer to go on with after a block. The batch is mapped there too."""
+        with self._lock:
+            if self._writer is blocked:  # otherwise another batch has met the block before
+                version = successor_of(
+                    self._client,
+                    self._address.name,
+                    self._version,
+                    self._address.recipe,
+                    self._patience,
+                    reason,
+                )
+                if version == self._version:
+                    return blocked
+                self._go_on_in(version)
+            self.map(batch)
+            return self._writer
 
     def _mapped(self) -> MetadataFields:
         answer = self._patience.call(lambda: self._client.indices.get_mapping(index=self._version))
