@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
@@ -38,6 +38,7 @@ in an index that keeps no numbers."""
 _LONGEST_PATH = 3_000
 """Most characters of names in a path: Elasticsearch's default for a whole request line is 4,096."""
 
+_GONE = 404
 _LOST = "search_context_missing_exception"
 
 
@@ -47,6 +48,7 @@ class IndexWalk:
     ``source`` says what of each document is read, as ``_source`` of a search. ``after``: only documents whose
     ``_seq_no`` is larger. ``preference`` names the shards. Use it as a context manager: the point in time is
     opened at the start, which raises SourceError when the indices cannot be read, and closed at the end.
+    ``pit`` is its id.
     """
 
     def __init__(
@@ -66,21 +68,21 @@ class IndexWalk:
         self._query = query
         self._preference = preference
         self._patience = patience or Patience()
-        self._pit: str | None = None
+        self.pit: str | None = None
         self._size = _FIRST_PAGE
         self._last = after + 1  # the next page has numbers from here
         self._at_last: set[tuple[str, str]] = set()
         self._search_after: Sequence[Any] | None = None
 
-    def __enter__(self) -> IndexWalk:
+    def __enter__(self) -> Self:
         self._open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pit is not None:
+        if self.pit is not None:
             with suppress(ApiError, TransportError):  # Elasticsearch closes it by itself later
-                self._client.options(max_retries=0).close_point_in_time(id=self._pit)
-            self._pit = None
+                self._client.options(max_retries=0).close_point_in_time(id=self.pit)
+            self.pit = None
 
     def hits(self) -> Iterator[Hit]:
         """Yield the hits, each with ``_index``, ``_id`` and what was asked of ``_source``.
@@ -104,11 +106,11 @@ class IndexWalk:
             try:
                 answer = self._patience.call(self._ask)
             except ApiError as error:
-                if _LOST not in str(error.body):
+                if error.status_code != _GONE and _LOST not in str(error.body):
                     raise
                 self._reopen()
             else:
-                self._pit = answer.get("pit_id", self._pit)
+                self.pit = answer.get("pit_id", self.pit)
                 hits: list[Hit] = answer["hits"]["hits"]
                 self._adapt(hits)
                 return hits
@@ -122,7 +124,7 @@ class IndexWalk:
         size = self._size
         self._size = max(1, size // 2)  # if this fails, the next attempt asks for less
         answer = self._client.options(max_retries=0).search(
-            pit={"id": self._pit, "keep_alive": KEEP_ALIVE},
+            pit={"id": self.pit, "keep_alive": KEEP_ALIVE},
             size=size,
             sort=[{"_seq_no": "asc"}, {"_shard_doc": "asc"}],
             query=self._whole_query(),
@@ -151,7 +153,7 @@ class IndexWalk:
                 "the reading could go on; repeat the run, which skips what is indexed",
                 path=self._indices,
             )
-        self._pit = None
+        self.pit = None
         self._search_after = None
         self._open()
 
@@ -162,7 +164,7 @@ class IndexWalk:
                     index=self._indices, keep_alive=KEEP_ALIVE, preference=self._preference
                 )
             )
-        self._pit = answer["id"]
+        self.pit = answer["id"]
 
 
 class readable:  # noqa: N801 a context manager
