@@ -5,14 +5,16 @@ All stages work side by side, each on a batch of its own (see ``flow`` and ``sta
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from elasticsearch import Elasticsearch
@@ -24,6 +26,8 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.text.scripts import other_scripts
 
 from .flow import Flow, Step
+from .lifecycle.documents import Deleted, delete_documents
+from .lifecycle.sync import check_sync, sync_of
 from .mapping import recipe_of
 from .metadata import Unfit, UnfitValues
 from .patience import Patience
@@ -47,6 +51,9 @@ class IngestReport:
     was not indexed and is in the file ``rejects``. ``duplicates``: a later document of the same run has the
     same id and replaced it. ``seconds`` is the time of the run. ``rejects`` is None when no document failed.
 
+    After a run with ``sync``, ``removed`` counts the documents that were removed because the sources do not
+    hold them any more; else it is None. ``not_removed`` says why none was removed though some might be.
+
     What is stored but not indexed as it stands: ``titles_cut`` counts the documents whose title is embedded
     only in part, ``passages_cut`` the passages of which the embedder reads only the beginning, and ``unfit``
     the values of metadata that are not indexed as their field's type. ``other_scripts`` counts the documents
@@ -62,6 +69,8 @@ class IngestReport:
     duplicates: int = 0
     seconds: float = 0.0
     rejects: Path | None = None
+    removed: int | None = None
+    not_removed: str | None = None
     titles_cut: int = 0
     passages_cut: int = 0
     unfit: tuple[Unfit, ...] = ()
@@ -69,7 +78,9 @@ class IngestReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as the JSON object that ``es-rerank ingest --json`` prints."""
-        shown = ("index", "documents", "passages", "skipped", "failed")
+        shown = ["index", "documents", "passages", "skipped", "failed"]
+        if self.removed is not None:
+            shown.append("removed")
         return {name: getattr(self, name) for name in shown} | {"seconds": round(self.seconds, 3)}
 
 
@@ -132,6 +143,8 @@ class Ingest:
         *,
         rebuild: bool = False,
         rejects: Path | None = None,
+        sync: bool = False,
+        remove_most: bool = False,
         on_progress: OnReport | None = None,
         before_switch: OnReport | None = None,
     ) -> IngestReport:
@@ -139,20 +152,25 @@ class Ingest:
 
         ``documents`` are what ``documents_of`` takes: dicts, and documents of LangChain and LlamaIndex too.
         ``on_progress`` is called with the counts after every batch. Documents that are in the index but not
-        in ``documents`` stay there. With ``rebuild`` a new version of the index is made, which holds
+        in ``documents`` stay there. With ``sync`` they are removed at the end (see ``lifecycle.sync``), more
+        than half of the index only with ``remove_most`` too.
+
+        With ``rebuild`` a new version of the index is made, which holds
         ``documents`` only (see ``versions``). A document that cannot be indexed is written to the file
         ``rejects`` (see ``RejectsFile``), and the run continues. A rebuild switches to the new version even
         if some documents failed: correct them in the file and ingest the file. ``before_switch`` is called
         right before it does, when all is written and searchable; an error of it ends the run. The index is
         refreshed once, at the end.
 
-        Raises IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
+        Raises SettingsError for ``sync`` with ``rebuild``, IndexMismatchError when the index does not fit,
+        IngestError when a rebuild would leave the
         index empty, when the index takes no documents (a full disk) or the rejects cannot be written,
         IngestStoppedError after ``stop``, SourceError when a source is damaged, and the errors of the
         elasticsearch client. After an error, the same run can be started again: it skips the documents that
         are already indexed.
         """
         started = time.monotonic()
+        check_sync(sync=sync, rebuild=rebuild)
         self._check_going()
         items = documents_of(documents)
         vectors = self._vector_options()
@@ -161,13 +179,14 @@ class Ingest:
                 self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=vectors
             ) as version,
             closing(RejectsFile(index, rejects)) as rejects_file,
+            sync_of(self._client, version, self._patience, wanted=sync) as in_sync,
         ):
             growth = vector_growth(self._client, version, vectors, self._patience)
             report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
             target = Target(
                 self._client, Address(index, version, self._recipe), self._patience, self._max_chunk_bytes
             )
-            with self._flow_of(items, target, in_flight) as flow:
+            with self._flow_of(in_sync.watch(items), target, in_flight) as flow:
                 self._flow = flow
                 if self._stopping:
                     flow.finish()
@@ -189,7 +208,27 @@ class Ingest:
                 )
             if before_switch:
                 before_switch(report)
+            for removed, doubt in in_sync.finish(report.version, agreed=remove_most):
+                report = replace(report, removed=removed, not_removed=doubt)
+                if on_progress:
+                    on_progress(report)
         return replace(report, seconds=time.monotonic() - started)
+
+    def put(self, index: str, document: Document) -> IngestReport:
+        """Write one document into the index, or into a new one; searches find it when this returns.
+
+        Raises IngestError when the document cannot be indexed, with the reason, and else as ``run`` does.
+        """
+        with TemporaryDirectory() as folder:
+            report = self.run(index, [document], rejects=Path(folder) / "reject.jsonl")
+            if report.rejects is not None:
+                reason = json.loads(report.rejects.read_text(encoding="utf-8"))["reason"]
+                raise IngestError(f"document {document.id!r} was not indexed: {reason}", failed=1)
+        return report
+
+    def delete(self, index: str, ids: Sequence[str]) -> Deleted:
+        """Delete documents of the index; see ``lifecycle.documents.delete_documents``."""
+        return delete_documents(self._client, index, ids, self._patience)
 
     def _vector_options(self) -> VectorOptions:
         """Return the options of an index that is made: those that were named, or those of a small one."""

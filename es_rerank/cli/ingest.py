@@ -76,6 +76,17 @@ def ingest(
             "many there are."
         ),
     ] = "auto",
+    sync: Annotated[
+        bool,
+        typer.Option(
+            "--sync",
+            help="Afterwards remove every document of the index that SOURCES do not hold: name all of them. "
+            "What failed stays. Nothing is removed when a source was not read whole.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --sync: remove even more than half of the index.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
@@ -105,7 +116,15 @@ def ingest(
         stopping.by(run.stop)
         documents = read_sources(sources)
         try:
-            report = run.run(index, documents, rebuild=rebuild, rejects=rejects, on_progress=show)
+            report = run.run(
+                index,
+                documents,
+                rebuild=rebuild,
+                rejects=rejects,
+                sync=sync,
+                remove_most=yes,
+                on_progress=show,
+            )
         except IngestStoppedError as error:
             stderr.print(f"{error.message}: {again()}", highlight=False, markup=False, soft_wrap=True)
             raise SystemExit(stopping.exit_code) from None
@@ -140,6 +159,9 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
         )
     for note in _notes(report):
         stderr.print(note, highlight=False, markup=False)
+    not_removed = f"nothing was removed: {report.not_removed}"
+    if report.failed and report.not_removed is not None:
+        stderr.print(not_removed, highlight=False, markup=False, soft_wrap=True)
     if report.failed:
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
@@ -147,6 +169,8 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
             f"{report.rejects}",
             failed=report.failed,
         )
+    if report.not_removed is not None:
+        raise IngestError(not_removed)
 
 
 def _notes(report: IngestReport) -> list[str]:

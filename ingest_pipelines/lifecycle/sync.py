@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from es_rerank.collection import Document
-from es_rerank.errors import IngestError
+from es_rerank.errors import IngestError, SettingsError
 
 from ..patience import Patience
 from ..rejects import Reject
@@ -80,16 +80,31 @@ class Sync:
             yield item
         self._whole = True
 
-    def doubt(self, *, agreed: bool) -> str | None:
-        """Return why nothing should be removed, None when there is no doubt.
+    def finish(self, version: str, *, agreed: bool) -> Iterator[tuple[int, str | None]]:
+        """Remove what was not read, unless there is a doubt. Yield the number of documents that are gone so
+        far, and why none is removed, else None. When this ends, no search finds what was removed.
 
-        ``agreed``: somebody has said that more than half of the documents may go.
+        ``version`` is the index that the documents were written into at last. ``agreed``: somebody has said
+        that more than half of the documents may go. Raises as ``removal.remove_unchanged`` does.
         """
+        doubt = self._doubt(version, agreed=agreed)
+        removed = 0
+        yield removed, doubt
+        if doubt is None and self._left():
+            for count in remove_unchanged(self._client, self._index, self._unread(), self._patience):
+                removed += count
+                yield removed, None
+            self._patience.call(lambda: self._client.indices.refresh(index=self._index))
+
+    def _doubt(self, version: str, *, agreed: bool) -> str | None:
+        """Return why nothing should be removed, None when there is no doubt."""
+        left = self._left()
+        if version != self._index:
+            return f"{version} came into use instead of {self._index} meanwhile; repeat the run"
         if not self._whole:
-            return "the sources were not read to their end"
+            return "the sources were not read to their end; repeat the run"
         if not self._read:
             return "the sources hold no document; if that is right, delete the index"
-        left = self._left()
         if left and self._unknown:
             return (
                 f"{self._unknown} rejects have no id, so it is not known which documents they are; "
@@ -102,18 +117,10 @@ class Sync:
             )
         return None
 
-    def remove(self) -> Iterator[int]:
-        """Remove what was not read, and yield after each request how many documents are gone by now.
-
-        Raises as ``removal.remove_unchanged`` does.
-        """
+    def _unread(self) -> Iterator[Stored]:
         with _told():
-            rows = self._file.execute("SELECT id, seq_no, term FROM gone ORDER BY id")
-            left = (Stored(key.decode("utf-8", "surrogatepass"), *numbers) for key, *numbers in rows)
-            removed = 0
-            for count in remove_unchanged(self._client, self._index, left, self._patience):
-                removed += count
-                yield removed
+            for key, *numbers in self._file.execute("SELECT id, seq_no, term FROM gone ORDER BY id"):
+                yield Stored(key.decode("utf-8", "surrogatepass"), *numbers)
 
     def _left(self) -> int:
         with _told():
@@ -135,6 +142,35 @@ class Sync:
             else:
                 self._held = self._left()
                 return
+
+
+class NoSync(AbstractContextManager["NoSync"]):
+    """What stands for a ``Sync`` when nothing is to be removed."""
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+    def watch(self, items: Iterable[Document | Reject]) -> Iterable[Document | Reject]:
+        """Return the items as they are."""
+        return items
+
+    def finish(self, version: str, *, agreed: bool) -> Iterator[tuple[int, str | None]]:  # noqa: ARG002
+        """Yield nothing."""
+        return iter(())
+
+
+def sync_of(client: Elasticsearch, index: str, patience: Patience, *, wanted: bool) -> Sync | NoSync:
+    """Return what removes from the index, or what removes nothing."""
+    return Sync(client, index, patience) if wanted else NoSync()
+
+
+def check_sync(*, sync: bool, rebuild: bool) -> None:
+    """Raise SettingsError when both are asked."""
+    if sync and rebuild:
+        raise SettingsError(
+            "a rebuild holds the documents of its sources and no other, so sync is not needed; leave one of "
+            "the two out"
+        )
 
 
 def _pages(client: Elasticsearch, index: str, patience: Patience) -> Iterator[list[dict[str, Any]]]:
