@@ -39,6 +39,7 @@ def rejected(document: Document, reason: str) -> Reject:
         "title": document.title,
         "text": document.text,
         "metadata": document.metadata,
+        **({"format": document.format} if document.format != "text" else {}),
     }
     return Reject(reason, record, document.id)
 
