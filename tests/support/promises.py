@@ -537,6 +537,9 @@ indexes JSONL files and BEIR folders (plain or .gz) with passages and vectors, i
     tests/node/test_ingest.py::test_several_sources_make_one_run
     tests/node/test_ingest_rejects.py::test_the_command_prints_exactly_the_report
     tests/unit/test_collection.py::test_a_folder_in_beir_layout_is_read_plain_or_gzipped
+compares the vector search of an index with the exact one (recall@10, latency), and looks for what it lacks
+    tests/node/test_index_check.py::test_an_index_that_is_right_has_no_problems
+    tests/node/test_index_check.py::test_each_fault_is_told_with_its_remedy
 searches and reranks; `--json` prints the Elasticsearch response
     tests/node/test_cli.py::test_search_prints_the_response
 prints a prompt of the best passages with numbered citations, at most `--tokens` long.
@@ -563,6 +566,8 @@ prints the least-privilege role of Elasticsearch for searching
 measures the latency that the sidecar, the library and the plugin add to Elasticsearch's own
     tests/node/test_bench_gateway.py::test_a_run_shows_a_table
     tests/node/test_bench_gateway.py::test_a_node_with_the_plugin_is_measured_with_it
+measures size, recall@10 and latency of Elasticsearch's ways to index vectors
+    tests/node/test_bench_vectors.py::test_a_run_measures_each_way_over_distinct_passages
 compares the speed of this engine with other engines: same weights, same pairs.
     tests/parity/test_bench_parity.py::
         test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank
