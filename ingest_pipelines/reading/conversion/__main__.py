@@ -23,13 +23,10 @@ from typing import Any, BinaryIO, cast
 
 import psutil
 
-from .converted import Converted, OnPage, UnreadableError
+from .converted import MOST_CHARACTERS, Converted, OnPage, UnreadableError
 
 IDLE_S = 60.0
 """After so many seconds without a file the process ends."""
-
-MOST_CHARACTERS = 10_000_000
-"""Most characters of text: the pipeline indexes no longer document."""
 
 _DEEPEST = 10_000
 """Python's limit of nested calls here. markdownify needs about three for each level of HTML."""

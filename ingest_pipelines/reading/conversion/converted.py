@@ -21,5 +21,8 @@ class UnreadableError(Exception):
     """The file cannot be converted. The message says why, and where in the file."""
 
 
+MOST_CHARACTERS = 10_000_000
+"""Most characters of text: the pipeline indexes no longer document."""
+
 OnPage = Callable[[int], None]
 """Is called with the number of each page (from 1) before it is read."""

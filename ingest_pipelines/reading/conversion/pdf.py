@@ -15,7 +15,7 @@ from pdfplumber.page import Page
 from pdfplumber.table import Table
 
 from .cleaning import clean, joined_cjk_lines, joined_words, markdown_table
-from .converted import Converted, OnPage, UnreadableError
+from .converted import MOST_CHARACTERS, Converted, OnPage, UnreadableError
 
 _MOST_EDGES = 5_000
 """A page with more lines is a drawing or a map. The time for finding tables grows with the square."""
@@ -35,6 +35,7 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     except Exception as error:  # pdfminer raises errors of many kinds
         raise UnreadableError(_why(error)) from error
     texts: list[str] = []
+    size = 0
     blank: list[int] = []
     try:
         pages = pdf.pages
@@ -49,6 +50,11 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
         except Exception as error:
             raise UnreadableError(f"page {number} cannot be read: {_why(error)}") from error
         page.close()
+        size += len(text)
+        if size > MOST_CHARACTERS:
+            raise UnreadableError(
+                f"its text has more than {MOST_CHARACTERS} characters at page {number}; split it"
+            )
         if text.strip():
             texts.append(text)
         else:

@@ -1,0 +1,184 @@
+"""Python objects as documents: dicts, and the documents of LangChain and LlamaIndex."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from es_rerank.collection import Document
+from es_rerank.errors import SourceError
+from ingest_pipelines import Reject, documents_of
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Hostile:
+    @property
+    def text(self) -> str:
+        raise RuntimeError("no text today")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words either")
+
+
+def lang(**attributes: Any) -> SimpleNamespace:
+    return SimpleNamespace(page_content="Text", metadata={}, **attributes)
+
+
+LOOP: dict[str, Any] = {}
+LOOP["again"] = LOOP
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (Document("a", "T", "text", {"n": 1}), ("a", "T", "text", {"n": 1})),
+        (
+            {"_id": 7, "title": "T", "text": "text", "metadata": {"n": 1}, "m": 2},
+            ("7", "T", "text", {"m": 2, "n": 1}),
+        ),
+        ({"id": "b", "text": "text"}, ("b", "", "text", {})),
+        (
+            SimpleNamespace(page_content="text", metadata={"title": "T", "source": Path("a.pdf")}, id="l1"),
+            ("l1", "T", "text", {"source": "a.pdf"}),
+        ),
+        (
+            SimpleNamespace(
+                text="text", metadata={"n": 1}, id_="n1", node_id="n1", relationships={"1": "n0"}
+            ),
+            ("n1", "", "text", {"n": 1}),
+        ),
+        (
+            SimpleNamespace(score=0.5, node=SimpleNamespace(text="text", metadata={}, id_="n2")),
+            ("n2", "", "text", {}),
+        ),
+    ],
+)
+def test_each_kind_of_object_becomes_a_document(item: object, expected: tuple[Any, ...]) -> None:
+    (document,) = documents_of([item])
+    assert document[:4] == expected
+
+
+def test_values_of_metadata_become_values_of_json() -> None:
+    values = {
+        "day": date(2024, 1, 31),
+        "at": datetime(2024, 1, 31, 12, tzinfo=UTC),
+        "price": Decimal("1.50"),
+        "one": np.float32(0.5),
+        "many": np.array([[1, 2]]),
+        "nan": float("nan"),
+        "set": {2, 1},
+        "tuple": (1, None),
+        "bytes": b"hello",
+        "enum": Colour.RED,
+        "uuid": UUID(int=1),
+        "type": int,
+        3: {"inner": {date(2024, 1, 1): True}},
+    }
+    (document,) = documents_of([SimpleNamespace(page_content="text", metadata=values, id=None)])
+    assert isinstance(document, Document)
+    assert json.loads(json.dumps(document.metadata, allow_nan=False)) == document.metadata
+    assert document.metadata == {
+        "day": "2024-01-31",
+        "at": "2024-01-31T12:00:00+00:00",
+        "price": "1.50",
+        "one": 0.5,
+        "many": [[1, 2]],
+        "nan": "nan",
+        "set": [1, 2],
+        "tuple": [1, None],
+        "bytes": "aGVsbG8=",
+        "enum": "red",
+        "uuid": "00000000-0000-0000-0000-000000000001",
+        "type": "<class 'int'>",
+        "3": {"inner": {"2024-01-01": True}},
+    }
+    (again,) = documents_of([SimpleNamespace(page_content="text", metadata=dict(reversed(values.items())))])
+    assert isinstance(again, Document)
+    assert again.id == document.id
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ("a string", "type builtins.str"),
+        (17, "type builtins.int"),
+        (None, "type builtins.NoneType"),
+        (Path("a.md"), "Path"),
+        (SimpleNamespace(text="text"), "SimpleNamespace"),
+        (SimpleNamespace(text="text", metadata=[1]), "SimpleNamespace"),
+        (SimpleNamespace(text=" ", metadata={}, id_="n"), "are empty"),
+        ({"title": "no text"}, '"text" must be a string'),
+        ({"_id": "", "text": "text"}, '"_id" must be'),
+        ({"text": "text", "metadata": "x"}, '"metadata" must be an object'),
+        ({"_id": "a", "text": "text", "loop": LOOP}, "nested deeper"),
+        (Hostile(), "no text today"),
+        (Document, "no document"),
+    ],
+)
+def test_any_other_object_is_a_reject_with_its_place_and_the_rest_goes_on(item: object, reason: str) -> None:
+    first, second = documents_of([item, {"_id": "b", "text": "text"}])
+    assert isinstance(first, Reject)
+    assert first.reason.startswith("item 1: ")
+    assert reason in first.reason
+    assert isinstance(second, Document)
+
+
+@pytest.mark.parametrize(
+    "items", ["text", b"bytes", {"_id": "a", "text": "t"}, Document("a", "", "t", {}), 5, None]
+)
+def test_one_document_instead_of_many_is_refused(items: Any) -> None:
+    with pytest.raises(SourceError, match="an iterable of documents"):
+        documents_of(items)
+
+
+def test_a_generator_stays_a_stream() -> None:
+    drawn = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        number = 0
+        while True:
+            drawn.append(number)
+            yield {"_id": number, "text": "text"}
+            number += 1
+
+    documents = documents_of(endless())
+    assert [next(documents).id for _ in range(3)] == ["0", "1", "2"]
+    assert len(drawn) == 3
+
+
+def test_documents_of_langchain_and_llama_index_are_taken() -> None:
+    langchain = pytest.importorskip("langchain_core.documents")
+    llama_index = pytest.importorskip("llama_index.core.schema")
+    node = llama_index.TextNode(text="Node", id_="n1", metadata={"year": 1997}, embedding=[0.1])
+    node.relationships[llama_index.NodeRelationship.SOURCE] = llama_index.RelatedNodeInfo(node_id="d1")
+    items = [
+        langchain.Document(page_content="Page", metadata={"source": "a.pdf", "title": "T"}, id="l1"),
+        langchain.Document(page_content="Page"),
+        llama_index.Document(text="Text", id_="d1", metadata={"year": 1997}),
+        node,
+        llama_index.NodeWithScore(node=node, score=0.1),
+        llama_index.Node(text_resource=llama_index.MediaResource(text="Resource"), id_="r1"),
+        llama_index.ImageNode(image_path="a.png", id_="i1"),
+    ]
+    *documents, image = documents_of(items)
+    assert [document[:4] for document in documents if document.id is not None and len(document.id) < 9] == [
+        ("l1", "T", "Page", {"source": "a.pdf"}),
+        ("d1", "", "Text", {"year": 1997}),
+        ("n1", "", "Node", {"year": 1997}),
+        ("n1", "", "Node", {"year": 1997}),
+        ("r1", "", "Resource", {}),
+    ]
+    assert isinstance(image, Reject)

@@ -1,0 +1,149 @@
+"""Markdown files: front matter becomes metadata, and the title is the one that a reader sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from es_rerank.collection import Document
+from ingest_pipelines import Reject
+from ingest_pipelines.reading.fields import Fields
+from ingest_pipelines.reading.files import FoundFile
+from ingest_pipelines.reading.markdown import first_heading, read_markdown
+
+YAML = """---
+title: "Kyoto: a treaty"
+tags: [climate, 条约]
+date: 2024-01-31
+updated: 2024-01-31 12:30:00 +08:00
+country: no
+starts: 12:30
+version: 1.10
+year: 1997
+draft: false
+nothing: null
+author: {name: Ada, since: 2020-02-01}
+2020: a number as key
+limit: .inf
+raw: !!binary aGVsbG8=
+members: !!set {b, a}
+---
+# Heading
+
+Text.
+"""
+
+BOMB = "b0: &b0 x\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 10))
+"""A few lines that stand for a billion values."""
+
+
+def one(path: Path, content: str | bytes, fields: Fields | None = None) -> Document | Reject:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (item,) = read_markdown(FoundFile(path, path.name, fields or Fields()))
+    return item
+
+
+def read(path: Path, content: str | bytes, fields: Fields | None = None) -> Document:
+    document = one(path, content, fields)
+    assert isinstance(document, Document), document
+    return document
+
+
+def test_front_matter_becomes_metadata_that_json_can_hold(tmp_path: Path) -> None:
+    document = read(tmp_path / "kyoto.md", YAML)
+    assert (document.id, document.title, document.format) == ("kyoto.md", "Kyoto: a treaty", "markdown")
+    assert document.text == "# Heading\n\nText."
+    assert json.loads(json.dumps(document.metadata, allow_nan=False)) == {
+        "path": "kyoto.md",
+        "file_type": "md",
+        "tags": ["climate", "条约"],
+        "date": "2024-01-31",
+        "updated": "2024-01-31T12:30:00+08:00",
+        "country": "no",
+        "starts": "12:30",
+        "version": 1.1,
+        "year": 1997,
+        "draft": False,
+        "nothing": None,
+        "author": {"name": "Ada", "since": "2020-02-01"},
+        "2020": "a number as key",
+        "limit": "inf",
+        "raw": "aGVsbG8=",
+        "members": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "title", "text"),
+    [
+        ("Before.\n\n# The *first* `one` [link](x) #\n\n# Second", "The first one link", "Before."),
+        ("Under *line*\n===\n\ntext", "Under line", "Under"),
+        ("```sh\n# no heading\n```\n\n~~~~\n# neither\n~~~\n# nor\n~~~~\n# Real", "Real", "```sh"),
+        ("## Level 2\n\n#hash tag\n\ntext", "page", "## Level 2"),
+        ("---\ntitle: ''\n---\n# Heading", "Heading", "# Heading"),
+        ("---\ntitle: [a, b]\n---\ntext", "page", "text"),
+        ("---\ntitle: 2024\n---\ntext", "2024", "text"),
+        ("\ufeff---\r\ntitle: 条约\r\n---\r\n\r\ntext\r\n", "条约", "text"),
+        ("+++\ntitle = 'TOML'\ndate = 2024-01-31\n+++\ntext", "TOML", "text"),
+        ("---\n\nA rule, and text: with a colon.\n\n---\n\nMore.", "page", "---\n\nA rule"),
+        ("---\nmy own key: 1\n---\ntext", "page", "text"),
+        ("---\nA text between rules.\n---\nMore.", "page", "---\nA text"),
+        ("---\n# only: a comment\ntitle: T\n...\ntext", "T", "text"),
+        ("a ![m](data:image/png;base64,AAAA) b", "page", "a ![m]() b"),
+    ],
+)
+def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(
+    tmp_path: Path, content: str, title: str, text: str
+) -> None:
+    document = read(tmp_path / "page.md", content)
+    assert (document.title, document.text[: len(text)]) == (title, text)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        ("---\na: 1\ntitle: Kyoto: a treaty\n---\ntext", 3, "not YAML"),
+        ("---\ntitle: T\n\ntext without an end", 1, "no line of --- ends it"),
+        ("---\na: [1\n---\ntext", None, "not YAML"),
+        ("---\na: !!python/object/apply:os.system ['true']\n---\ntext", 2, "not YAML"),
+        ("+++\na = 1\nb = \n+++\ntext", 3, "not TOML"),
+        ("---\na: 1\n---\n\n", None, "no text"),
+        ("---\nd: 2024-13-45\n---\ntext", 2, "not YAML"),
+        ("---\n" + BOMB + "---\ntext", 1, "more than 100000 values"),
+        ("---\na: &a [*a]\n---\ntext", 1, "nested deeper"),
+        ("---\na: " + "[" * 2000 + "\n---\ntext", 2, "not YAML"),
+        ("---\na: " + "x" * 300_000 + "\n---\ntext", 1, "at most 262144"),
+    ],
+)
+def test_broken_front_matter_is_a_reject_with_its_line(
+    tmp_path: Path, content: str, line: int | None, reason: str
+) -> None:
+    reject = one(tmp_path / "page.md", content)
+    assert isinstance(reject, Reject)
+    assert reason in reject.reason
+    assert line in (reject.line, None)
+    assert reject.file == str(tmp_path / "page.md")
+
+
+@pytest.mark.parametrize(
+    ("fields", "identifier", "title", "metadata"),
+    [
+        (Fields(id="slug", title="name"), "k-1", "Kyoto", {"title": "T", "a": {"b": 1}}),
+        (Fields(metadata=("a.b",)), "page.md", "T", {"a.b": 1}),
+        (Fields(id="missing"), "page.md", "T", {"slug": "k-1", "name": "Kyoto", "a": {"b": 1}}),
+    ],
+)
+def test_fields_of_front_matter_are_chosen_by_name(
+    tmp_path: Path, fields: Fields, identifier: str, title: str, metadata: dict[str, Any]
+) -> None:
+    content = "---\nslug: k-1\nname: Kyoto\ntitle: T\na: {b: 1}\n---\ntext"
+    document = read(tmp_path / "page.md", content, fields)
+    assert (document.id, document.title) == (identifier, title)
+    assert document.metadata == {"path": "page.md", "file_type": "md", **metadata}
+
+
+def test_a_heading_is_found_in_a_long_text_at_once() -> None:
+    assert first_heading("`" * 200_000 + "\n" + "[" * 100_000 + "\n# " + "*" * 50_000 + "\n") == ""
