@@ -221,7 +221,7 @@ VECTOR_SERVICES = (
 VECTORS_BY_NAME = {service.name: service for service in VECTOR_SERVICES}
 """The same, by name."""
 
-VECTOR_EXAMPLE = ("The capital of France is Paris.", "Bread is baked in a hot oven.")
+VECTOR_EXAMPLE = ("Paris", "bread")
 """Two short texts that a service is asked for the vectors of, before the first texts of a caller."""
 
 _LAST = ("embeddings", "embed")

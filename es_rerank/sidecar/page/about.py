@@ -30,6 +30,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "model_dtype": text("The precision of its numbers, such as `int8` or `float32`."),
             "max_input_length": whole("How many tokens it reads at most."),
+            "passage_tokens": whole("How many tokens of a passage it reads, beside its prefix."),
             "max_batch_tokens": whole("How many tokens it reads in one run."),
             "tokenization_workers": whole("The threads that all models share."),
             "max_concurrent_requests": whole("The most connections."),
@@ -95,7 +96,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "models",
         "Look up the facts about a reranker or an embedder, as text-embeddings-inference tells them",
         "Without `model`, the default reranker is described. The answer also has the calibration of the "
-        "logits and the scripts that the model was trained on, which another sidecar reads.",
+        "logits, the scripts that the model was trained on and how much of a passage it reads, which another "
+        "sidecar reads.",
         ref("ModelInfo"),
         (
             Example(

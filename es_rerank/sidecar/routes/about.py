@@ -15,7 +15,7 @@ from ...dialects.failures import failure_of
 from ...dialects.tei import error as tei_error
 from ...engine.batch_runner import RUN_TOKENS
 from ...errors import LoadingError, UnavailableError, UnknownModelError
-from ...models import Embedder, Reranker
+from ...models import Embedder, Reranker, room_of
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..access.authority import KeyedRoute
 from ..messages.paths import NamedModel
@@ -73,10 +73,12 @@ def _facts(service: Service, model: Reranker | Embedder) -> dict[str, Any]:
         contract = None if manifest is None else manifest.bi_encoder
         kind = {"embedding": {"pooling": "mean" if contract is None else contract.pooling}}
     known: dict[str, Any] = {}
+    room = None if isinstance(model, Reranker) else room_of(model)
     if manifest is not None:
         known = {
             "model_dtype": _DTYPES.get(manifest.default_variant, manifest.default_variant),
             "max_input_length": manifest.max_length,
+            **({} if room is None else {"passage_tokens": room}),
             "max_batch_tokens": max(manifest.max_length, RUN_TOKENS),
         }
     if service.pool is not None:
