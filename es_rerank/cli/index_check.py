@@ -42,7 +42,7 @@ def check(
     ] = None,
     sample: Annotated[
         int,
-        typer.Option(min=1, max=10_000, help="Most queries, and passages that are drawn."),
+        typer.Option(min=1, max=1_000, help="Most queries, and passages that are drawn."),
     ] = 100,
     least_recall: Annotated[
         float, typer.Option("--min-recall", min=0, max=1, help="Smallest recall@10 that is right.")
@@ -123,7 +123,10 @@ def _table(found: IndexCheck) -> Table:
             "embedder's vectors against stored ones",
             "not compared" if difference is None else f"{difference:.1e}",
         ),
-        ("deleted in segments", f"{found.deleted:.1%} in {found.segments}"),
+        (
+            "deleted in segments",
+            "not known" if found.deleted is None else f"{found.deleted:.1%} in {found.segments}",
+        ),
     ):
         table.add_row(label, value)
     return table

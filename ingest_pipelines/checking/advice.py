@@ -84,7 +84,12 @@ def problems_of(
 
 def notes_on(check: IndexCheck) -> Iterator[str]:
     """Yield what could be better and is not wrong."""
+    if not check.documents:
+        yield "the index is empty"
     merge = f"POST {check.version}/_forcemerge"
+    if check.deleted is None or check.segments is None:
+        yield "deleted documents and segments are not known: that needs the privilege monitor of the index"
+        return
     if check.deleted >= _MANY_DELETED:
         yield (
             f"{check.deleted:.0%} of what the segments hold is deleted, and searches pass over it: a merge "
@@ -95,5 +100,3 @@ def notes_on(check: IndexCheck) -> Iterator[str]:
             f"{check.segments} segments, each with a graph of its own: if little is written from now on, a "
             f"merge would help ({merge}?max_num_segments=1)"
         )
-    if not check.documents:
-        yield "the index is empty"

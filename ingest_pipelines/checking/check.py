@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from elasticsearch import Elasticsearch
+from elasticsearch import AuthorizationException, Elasticsearch
 
 from es_rerank.defaults import WINDOW
 from es_rerank.errors import IndexMismatchError
@@ -53,7 +53,8 @@ class IndexCheck:
     ``without_passages``: documents with words and no passages. ``without_vector``, ``other_dims``: passages
     without a vector, or with one of another length. ``vector_difference``: 1 minus the cosine of a stored
     vector and one that the embedder makes now, the largest among sampled passages; None if nothing could be
-    compared. ``deleted``: the share of deleted documents in the segments. ``segments``: their number.
+    compared. ``deleted``: the share of deleted documents in the segments. ``segments``: their number. Both
+    are None if the caller may not read an index's statistics.
     """
 
     index: str
@@ -72,8 +73,8 @@ class IndexCheck:
     without_vector: int
     other_dims: int
     vector_difference: float | None
-    deleted: float
-    segments: int
+    deleted: float | None
+    segments: int | None
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -122,10 +123,7 @@ def check_index(
         compared = samples[:COMPARED] if fits else []
         stored = [stored_vector(view, each.id, each.place) for each in compared]
     without_passages, names = _without_passages(client, version, wait)
-    stats = wait.call(lambda: client.indices.stats(index=version, metric="docs,segments"))["_all"][
-        "primaries"
-    ]
-    held = stats["docs"]["count"] + stats["docs"]["deleted"]
+    deleted, segments = _segments(client, version, wait)
     check = IndexCheck(
         index=index,
         version=version,
@@ -143,8 +141,8 @@ def check_index(
         without_vector=without_vector,
         other_dims=other_dims,
         vector_difference=vectors_differ(compared, stored, embedder, tokenizer, recipe),
-        deleted=stats["docs"]["deleted"] / held if held else 0.0,
-        segments=stats["segments"]["count"],
+        deleted=deleted,
+        segments=segments,
     )
     check.problems.extend(
         problems_of(
@@ -246,3 +244,19 @@ def _without_passages(client: Elasticsearch, version: str, patience: Patience) -
         )
     )
     return answer["hits"]["total"]["value"], [hit["_id"] for hit in answer["hits"]["hits"]]
+
+
+def _segments(
+    client: Elasticsearch, version: str, patience: Patience
+) -> tuple[float, int] | tuple[None, None]:
+    """Return the share of deleted documents in the segments, and how many segments there are.
+
+    Both are None where the caller lacks the privilege ``monitor`` of the index.
+    """
+    try:
+        answer = patience.call(lambda: client.indices.stats(index=version, metric="docs,segments"))
+    except AuthorizationException:
+        return None, None
+    stats = answer["_all"]["primaries"]
+    held = stats["docs"]["count"] + stats["docs"]["deleted"]
+    return stats["docs"]["deleted"] / held if held else 0.0, stats["segments"]["count"]

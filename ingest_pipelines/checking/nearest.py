@@ -27,9 +27,12 @@ class NearestDocuments:
     def __init__(self, queries: FloatArray, found: Sequence[Sequence[str]]) -> None:
         self._queries = queries
         self._found = [list(ids[:NEIGHBOURS]) for ids in found]
-        self._wanted = {name for ids in self._found for name in ids}
+        self._finders: dict[str, list[int]] = {}
+        for query, ids in enumerate(self._found):
+            for name in ids:
+                self._finders.setdefault(name, []).append(query)
         self._best: FloatArray = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        self._similarities: dict[str, FloatArray] = {}
+        self._similarities: dict[tuple[int, str], float] = {}
 
     def add(self, page: StoredPage) -> None:
         """Compare the queries with the vectors of some documents."""
@@ -39,8 +42,9 @@ class NearestDocuments:
         firsts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
         best = np.maximum.reduceat(self._queries @ page.vectors.T, firsts, axis=1)
         for column, place in enumerate(owners[firsts]):
-            if (name := page.ids[place]) in self._wanted:
-                self._similarities[name] = best[:, column]
+            name = page.ids[place]
+            for query in self._finders.get(name, ()):
+                self._similarities[query, name] = float(best[query, column])
         self._best = np.sort(np.concatenate([self._best, best], axis=1), axis=1)[:, -NEIGHBOURS:]
 
     def recall(self) -> float | None:
@@ -50,10 +54,7 @@ class NearestDocuments:
         if not self._best.size:
             return None
         shares = [
-            sum(
-                name in self._similarities and self._similarities[name][query] >= best[0] - _EQUAL
-                for name in ids
-            )
+            sum(self._similarities.get((query, name), -np.inf) >= best[0] - _EQUAL for name in ids)
             / len(best)
             for query, (ids, best) in enumerate(zip(self._found, self._best, strict=True))
         ]

@@ -141,5 +141,7 @@ def test_low_recall_other_dimensions_and_deleted_documents_are_told() -> None:
     assert problem.what == "the mapping has 4 dimensions, and _meta says 8"
     (note,) = notes_on(replace(right, deleted=0.3))
     assert "a merge would help (POST a-000001/_forcemerge?only_expunge_deletes=true)" in note
+    (note,) = notes_on(replace(right, deleted=None, segments=None))
+    assert "privilege monitor" in note
     (note,) = notes_on(replace(right, segments=50))
     assert "max_num_segments=1" in note
