@@ -6,13 +6,24 @@ import typing
 if typing.TYPE_CHECKING:
     from .metadata import Unfit
     from .pipeline import Ingest, IngestReport
+    from .reading.fields import Fields
     from .reading.objects import documents_of
     from .reading.sources import read_sources, source_files
     from .rejects import Reject
 
-__all__ = ["Ingest", "IngestReport", "Reject", "Unfit", "documents_of", "read_sources", "source_files"]
+__all__ = [
+    "Fields",
+    "Ingest",
+    "IngestReport",
+    "Reject",
+    "Unfit",
+    "documents_of",
+    "read_sources",
+    "source_files",
+]
 
 _HOMES = {
+    "Fields": ".reading.fields",
     "Ingest": ".pipeline",
     "IngestReport": ".pipeline",
     "Reject": ".rejects",

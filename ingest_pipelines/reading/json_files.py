@@ -13,7 +13,7 @@ from es_rerank.collection import RECORD_SHAPE, Document
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject
-from .encodings import encoding_of, text_stream, wrong_bytes
+from .encodings import decoded, encoding_of
 from .fields import Fields, plan_of
 from .files import FoundFile
 from .json_lines import read_json_lines
@@ -32,15 +32,11 @@ def read_json(file: FoundFile) -> Iterator[Document | Reject]:
     if listed.of_lines:
         yield from read_json_lines(file)
         return
-    with file.open() as stream:
-        try:
-            values = _values(JsonStream(text_stream(stream, encoding), file), listed.name)
-            empty = True
-            for value in values:
-                empty = False
-                yield _item(value, file)
-        except UnicodeError as error:
-            raise file.fault(wrong_bytes(error, encoding)) from error
+    empty = True
+    with file.open() as stream, decoded(file, stream, encoding) as text:
+        for value in _values(JsonStream(text, file), listed.name):
+            empty = False
+            yield _item(value, file)
     if empty:
         raise file.fault(f"it holds no records. {RECORD_SHAPE}")
 
@@ -85,11 +81,8 @@ class _Shape:
     def __init__(self, file: FoundFile, encoding: str) -> None:
         self.name: str | None = None
         self.of_lines = False
-        with file.open() as stream:
-            try:
-                self._look(JsonStream(text_stream(stream, encoding), file), file)
-            except UnicodeError as error:
-                raise file.fault(wrong_bytes(error, encoding)) from error
+        with file.open() as stream, decoded(file, stream, encoding) as text:
+            self._look(JsonStream(text, file), file)
 
     def _look(self, stream: JsonStream, file: FoundFile) -> None:
         begin = stream.peek()

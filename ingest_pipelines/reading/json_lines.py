@@ -14,7 +14,7 @@ from es_rerank.collection import RECORD_SHAPE, Document, DocumentFormat, parse_o
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject, is_reject
-from .encodings import encoding_of_mark, text_stream, wrong_bytes
+from .encodings import decoded, encoding_of_mark
 from .files import MOST_RECORD, FoundFile
 from .records import document_of, record_reject, usual_document
 
@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 _SHOWN = 1_000
 """Characters of a line that is too long in its reject."""
 
-_REJECTS = re.compile(r".\.rejects(-\d+)?\.jsonl", re.IGNORECASE)
+_REJECTS = re.compile(r".+\.rejects(-\d+)?\.jsonl", re.IGNORECASE | re.DOTALL)
 
 
 def read_json_lines(file: FoundFile) -> Iterator[Document | Reject]:
@@ -36,7 +36,7 @@ def read_json_lines(file: FoundFile) -> Iterator[Document | Reject]:
 
 def is_rejects_file(name: str) -> bool:
     """Return whether a file has the name that a rejects file gets: ``INDEX.rejects.jsonl``."""
-    return _REJECTS.search(name) is not None
+    return _REJECTS.fullmatch(name) is not None
 
 
 def read_rejects(file: FoundFile) -> Iterator[Document | Reject | FoundFile]:
@@ -87,11 +87,9 @@ def _lines(file: FoundFile) -> Iterator[_Line]:
             for number, line, size in _split(stream):
                 yield _Line(number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, size)
             return
-        try:
-            for number, text, size in _split(text_stream(stream, encoding)):
-                yield _Line(number, text.encode("utf-8", "surrogatepass"), size)
-        except UnicodeError as error:
-            raise file.fault(wrong_bytes(error, encoding)) from error
+        with decoded(file, stream, encoding) as text:
+            for number, part, size in _split(text):
+                yield _Line(number, part.encode("utf-8", "surrogatepass"), size)
 
 
 def _split(stream: IO[AnyStr]) -> Iterator[tuple[int, AnyStr, int]]:

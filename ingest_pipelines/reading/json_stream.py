@@ -11,8 +11,13 @@ from .files import MOST_RECORD, FoundFile
 
 _CHUNK = 1 << 18
 _BLANK = re.compile(r"[ \t\n\r]*")
-_STRUCTURE = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+_STRUCTURE = re.compile(r'["{}\[\]]')
+_IN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SHOWN = 1_000
+_TOO_LONG = (
+    "the record has {} characters, at most {} are read; only its beginning is kept here: split it in the "
+    "file that was read"
+)
 
 _NEAR_THE_END = 12
 """A value that goes on in the next piece fails this near to the end: ``\\ud83d\\ude0`` is the longest."""
@@ -77,6 +82,8 @@ class JsonStream:
             except RecursionError as error:
                 raise self._file.fault(f"its objects are nested too deep ({error})", line) from error
             else:
+                if end - self._at > MOST_RECORD:
+                    return self._skipped(line)
                 if end < len(self._buffer) or self._ended:
                     return self._found(value, end, line)
             self._more()
@@ -132,30 +139,27 @@ class JsonStream:
 
     def _skipped(self, line: int) -> Value:
         """Pass over a value that is too long, by its brackets and quotes."""
-        text, depth, inside, size = self._buffer[self._at : self._at + _SHOWN], 0, False, 0
+        text, depth, size = self._buffer[self._at : self._at + _SHOWN], 0, 0
+        inside = False
         while True:
-            at = self._at
-            for sign in _STRUCTURE.finditer(self._buffer, at):
-                character = sign.group()
-                if character == '"':
-                    inside = not inside
-                elif not inside:
-                    depth += character in "{["
-                    depth -= character in "}]"
-                if depth == 0 and not inside:
-                    self._at = sign.end()
-                    size += self._at - at
-                    return Value(
-                        None,
-                        f"{text} …",
-                        line,
-                        f"the record has {size} characters, at most {MOST_RECORD} are read; only its "
-                        "beginning is kept here: split it in the file that was read",
-                    )
-            # A backslash at the end belongs to the character after it.
-            self._at = len(self._buffer) - self._buffer.endswith("\\")
-            size += self._at - at
-            if not self._more():
+            begin = self._at
+            if inside:
+                quoted = _IN_QUOTES.match(self._buffer, self._at)
+                self._at = quoted.end() if quoted else self._at
+                inside = not self._buffer.startswith('"', self._at)
+                self._at += not inside
+            else:
+                sign = _STRUCTURE.search(self._buffer, self._at)
+                self._at = sign.end() if sign else len(self._buffer)
+                character = sign.group() if sign else ""
+                inside = character == '"'
+                depth += (character in ("{", "[")) - (character in ("}", "]"))
+            size += self._at - begin
+            if depth == 0 and not inside:
+                return Value(None, f"{text} …", line, _TOO_LONG.format(size, MOST_RECORD))
+            # A backslash at the end belongs to the character after it, which is in the next piece.
+            left = self._buffer[self._at : self._at + 2]
+            if (not left or (inside and left == "\\")) and not self._more():
                 raise self._file.fault("not JSON (the file ends within a value)", line)
 
     def _is_near_the_end(self, position: int) -> bool:

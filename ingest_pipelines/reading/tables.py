@@ -14,7 +14,7 @@ from es_rerank.collection import Document
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject
-from .encodings import encoding_of, text_stream, wrong_bytes
+from .encodings import decoded, encoding_of
 from .fields import Plan, plan_of
 from .files import MOST_CHARACTERS, FoundFile
 from .records import planned_document, record_reject
@@ -38,11 +38,8 @@ def read_table(file: FoundFile) -> Iterator[Document | Reject]:
     without rows, and for one of whose columns none is the text.
     """
     encoding = encoding_of(file)
-    with file.open() as stream:
-        try:
-            yield from _documents(text_stream(stream, encoding), file)
-        except UnicodeError as error:
-            raise file.fault(wrong_bytes(error, encoding)) from error
+    with file.open() as stream, decoded(file, stream, encoding) as text:
+        yield from _documents(text, file)
 
 
 def _documents(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[Document | Reject]:

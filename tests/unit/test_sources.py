@@ -19,14 +19,14 @@ from ingest_pipelines import Reject, read_sources
     [
         ("missing.jsonl", "does not exist"),
         ("folder", "neither corpus"),
-        ("paper.pdf", "ends in none of .jsonl"),
+        ("image.png", "ends in none of .jsonl"),
     ],
 )
 def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(
     tmp_path: Path, name: str, message: str
 ) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "paper.pdf").touch()
+    (tmp_path / "image.png").touch()
     with pytest.raises(SourceError, match=message):
         read_sources([tmp_path / name])
 
