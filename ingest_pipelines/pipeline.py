@@ -33,6 +33,7 @@ from .metadata import Unfit, UnfitValues
 from .patience import Patience
 from .reading.objects import documents_of
 from .rejects import Reject, RejectsFile, rejected
+from .search_record import record_reranker, reranker_for
 from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
 from .target import Address, Target
 from .vector_growth import takes_oversampling, vector_growth
@@ -98,7 +99,8 @@ class Ingest:
 
     ``index_options``: the type of index that Elasticsearch makes of the vectors. With "auto", a new index
     gets what fits its number of passages, also while it grows (see ``vector_options``), and an index that
-    exists keeps what somebody named.
+    exists keeps what somebody named. ``default_reranker``: the reranker that the index records for searches
+    that name neither a field nor a reranker. Without it, the one that is recorded stays, also in a rebuild.
 
     A batch ends after ``batch_documents`` documents, or earlier when it holds ``batch_characters`` characters
     of text. It is sent in one bulk request, or in several requests of at most ``max_chunk_bytes`` bytes, or
@@ -116,6 +118,7 @@ class Ingest:
         *,
         chunker: Chunker,
         index_options: IndexOptions = "auto",
+        default_reranker: str | None = None,
         batch_documents: int = 100,
         batch_characters: int = 200_000,
         max_chunk_bytes: int = 8 * 1024 * 1024,
@@ -131,6 +134,7 @@ class Ingest:
         self._patience = Patience(max_retries, initial_backoff_s)
         self._recipe = recipe_of(embedder, chunker)
         self._index_options = index_options
+        self._default_reranker = default_reranker
         if index_options != "auto":
             named_options(index_options, embedder.dims)  # raises before anything is written
         self._flow: Flow[IngestBatch] | None = None
@@ -174,6 +178,9 @@ class Ingest:
         self._check_going()
         items = documents_of(documents)
         vectors = self._vector_options()
+        reranker = reranker_for(
+            self._client, index, self._patience, named=self._default_reranker, rebuild=rebuild
+        )
         with (
             writable_index(
                 self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=vectors
@@ -181,6 +188,7 @@ class Ingest:
             closing(RejectsFile(index, rejects)) as rejects_file,
             sync_of(self._client, version, self._patience, wanted=sync) as in_sync,
         ):
+            record_reranker(self._client, version, reranker, self._patience)
             growth = vector_growth(self._client, version, vectors, self._patience)
             report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
             target = Target(

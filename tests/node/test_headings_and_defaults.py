@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from elasticsearch import Elasticsearch
-from ingests import an_ingest, source_of
+from ingests import an_ingest, chunker, source_of
 
 from es_rerank import RerankClient
 from es_rerank.collection import Document
@@ -18,7 +18,7 @@ from es_rerank.retrievers.execution.questions import reading_of, schema_for_ques
 from es_rerank.retrievers.planning.passages import passages_of
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.prompt import quoted
-from ingest_pipelines import read_sources
+from ingest_pipelines import Ingest, read_sources
 from ingest_pipelines.mapping import SEARCH_DEFAULTS, IndexRecipe, index_body
 from ingest_pipelines.rejects import RejectsFile, rejected
 
@@ -141,6 +141,26 @@ async def test_a_search_that_names_no_field_reads_what_the_index_records(
         assert client.search(index=index, retriever=reranks(inference_id="first")).body["rerank"][
             "model"
         ] == ("word-overlap")
+
+
+def test_an_ingest_records_the_reranker_that_it_is_told(
+    es: Elasticsearch, index: str, client: RerankClient
+) -> None:
+    def ran(**options: Any) -> tuple[Any, Any]:
+        ingest = Ingest(es, HashEmbedder(64), chunker=chunker(), **options)
+        version = ingest.run(index, [LINUX], rebuild="rebuild" in index_state).version
+        meta = es.indices.get_mapping(index=version)[version]["mappings"]["_meta"]
+        return meta["search"].get("inference_id"), client.rerank(QUESTION, index=index).body["rerank"][
+            "model"
+        ]
+
+    index_state: set[str] = set()
+    assert ran() == (None, "word-overlap")
+    assert ran(default_reranker="second") == ("second", "second"), "an index that exists"
+    assert ran() == ("second", "second")
+    index_state.add("rebuild")
+    assert ran() == ("second", "second"), "a rebuild keeps it"
+    assert ran(default_reranker="first") == ("first", "word-overlap")
 
 
 def test_indices_that_record_no_defaults_or_others_are_told(
