@@ -93,11 +93,14 @@ def ingest(
     repeated.
     """
     from ingest_pipelines import Ingest, read_sources, source_files
+    from ingest_pipelines.lifecycle.sync import check_sync_sources
 
     from ..models.load import embedder_of
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
 
+    if sync:
+        check_sync_sources(sources)
     settings = read_settings()
     _check_rejects(rejects, source_files(sources))
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)

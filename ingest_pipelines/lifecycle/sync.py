@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
-from es_rerank.collection import Document
-from es_rerank.errors import IngestError, SettingsError
+from es_rerank.collection import Document, parse_object
+from es_rerank.errors import IngestError, SettingsError, SourceError
 
 from ..patience import Patience
-from ..rejects import Reject
+from ..reading import SUFFIXES
+from ..reading.files import MOST_RECORD, FoundFile, kind_of
+from ..reading.json_lines import is_rejects_file
+from ..rejects import Reject, is_reject
 from .removal import ID_BYTES, Stored, remove_unchanged
 
 _PAGE = 1_000
@@ -32,7 +36,7 @@ _LOST = "search_context_missing_exception"
 
 _RECORDS = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv"})
 """Kinds of files that hold several documents. When one cannot be read, the ids of its documents are not
-known. Every other kind is one document, and its id is the file's name."""
+known. Every other kind that is read is one document, and its id is the file's name."""
 
 
 class Sync:
@@ -173,6 +177,29 @@ def check_sync(*, sync: bool, rebuild: bool) -> None:
         )
 
 
+def check_sync_sources(sources: Sequence[Path]) -> None:
+    """Raise SettingsError for a source that holds rejects: all other documents of the index would go."""
+    for source in sources:
+        if is_rejects_file(source.name) or _begins_with_reject(source):
+            raise SettingsError(
+                f"{source} holds rejects of an earlier run: with --sync, all other documents would be "
+                "removed; ingest it without --sync, or correct the documents in their sources and name those"
+            )
+
+
+def _begins_with_reject(source: Path) -> bool:
+    """Return whether a file has a reject as its first line. What cannot be read is told by its reader."""
+    file = FoundFile(source, source.name)
+    if file.suffix not in _RECORDS or not source.is_file():
+        return False
+    try:
+        with file.open() as lines:
+            first = lines.readline(MOST_RECORD)
+        return is_reject(parse_object(first, source, 1))
+    except (OSError, EOFError, zlib.error, SourceError):
+        return False
+
+
 def _pages(client: Elasticsearch, index: str, patience: Patience) -> Iterator[list[dict[str, Any]]]:
     """Yield the hits of a whole index in pages, without their sources."""
     once = client.options(max_retries=0)
@@ -214,9 +241,10 @@ def _ids_of(reject: Reject) -> tuple[str, ...]:
 
 
 def _one_document(reject: Reject) -> bool:
-    """Return whether the file of a reject is one document, as far as its name tells."""
-    kind = Path((reject.file or "").lower().removesuffix(".gz")).suffix
-    return bool(kind) and kind not in _RECORDS
+    """Return whether the file of a reject is one document. Of what is no file it is not known."""
+    file = Path(reject.file or "")
+    kind = kind_of(file.name)
+    return kind in SUFFIXES and kind not in _RECORDS and not file.is_dir()
 
 
 def _key(identifier: str) -> bytes:

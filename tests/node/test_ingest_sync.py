@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,23 @@ import pytest
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, Urllib3HttpNode
 from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch
-from ingests import an_ingest, everything, source_of
+from ingests import an_ingest, chunker, everything, source_of, write
+from typer.testing import CliRunner
 
+from es_rerank.cli.app import app
 from es_rerank.collection import Document
 from es_rerank.errors import EsRerankError, IngestError, SettingsError, SourceError
 from es_rerank.node import Node
+from es_rerank.testing import HashEmbedder
 from ingest_pipelines import IngestReport, Reject
 
 Item = Document | Reject
+
+
+class Words(HashEmbedder):
+    """A cheap embedder with a tokenizer, as commands need one."""
+
+    tokenizer = chunker()._tokenizer  # noqa: SLF001 a tokenizer of words
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +110,38 @@ def test_what_stays(es: Elasticsearch, index: str) -> None:
         assert sync(es, index, items, remove_most=agreed).not_removed is None, items
         letters, *names = kept.split()
         assert everything(es, index) == {*letters, *names}, items
+
+
+def test_the_command_counts_what_it_removes_and_refuses_rejects(
+    es: Elasticsearch, node: Node, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("es_rerank.models.load.embedder_of", lambda *_: nullcontext(Words(8)))
+
+    def ingest(*arguments: str) -> Any:
+        asked = ("ingest", index, *arguments, "--elasticsearch-url", node.url)
+        return CliRunner().invoke(app, asked)
+
+    folder = Path("docs")
+    for number in range(4):
+        write(folder / f"{number}.txt", ["some words"])
+    bad = {"_id": "bad", "text": 1}
+    write(folder / "rows.jsonl", [{"_id": "good", "text": "words"}, bad])
+    assert ingest("docs").exception.failed == 1
+    (folder / "0.txt").unlink()
+    (folder / "1.txt").write_bytes(b"")
+    done = ingest("docs", "--sync", "--json")
+    assert json.loads(done.stdout)["removed"] == 1
+    assert everything(es, index) == {"1.txt", "2.txt", "3.txt", "good"}
+    named = write(Path("renamed.jsonl"), [Reject("it is wrong", bad)._asdict()])
+    packed = write(Path("renamed.jsonl.gz"), [Reject("it is wrong", bad)._asdict()])
+    for source in (f"{index}.rejects.jsonl", str(named), str(packed)):
+        assert "holds rejects of an earlier run" in str(ingest(source, "docs", "--sync").exception)
+    (folder / "rows.jsonl").unlink()
+    refused = ingest("docs/2.txt", "--sync")
+    assert "and 3 would go; if that is right, repeat the run with --yes" in str(refused.exception)
+    assert "removed" not in json.loads(ingest("docs/2.txt", "--json").stdout)
+    assert ingest("docs/2.txt", "--sync", "--yes").exit_code == 0
+    assert everything(es, index) == {"2.txt"}
 
 
 def test_nothing_is_removed_after_an_error(es: Elasticsearch, index: str) -> None:
