@@ -122,6 +122,15 @@ class Settings(BaseSettings):
         description="File with the CA certificate of an `https` Elasticsearch, such as its `http_ca.crt`. "
         "Without it, the public CAs are trusted.",
     )
+    from_api_key: SecretStr | None = Field(
+        default=None,
+        description="API key for the Elasticsearch that `ingest --from-url` reads, in its encoded form.",
+    )
+    from_ca_certs: FilePath | None = Field(
+        default=None,
+        description="File with the CA certificate of that Elasticsearch. Without it, the one of "
+        "`ES_RERANK_ELASTICSEARCH_CA_CERTS`.",
+    )
     reranker: str = Field(
         default=BUNDLED_RERANKER,
         description=(

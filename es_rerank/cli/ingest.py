@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.table import Table
 
-from ..errors import IngestError, IngestStoppedError, SettingsError
+from ..errors import IngestError, IngestStoppedError
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
+from .from_index import (
+    FromIndexOption,
+    FromQueryOption,
+    FromUrlOption,
+    IndexSource,
+    from_index_of,
+    index_source,
+)
 from .ingest_progress import ingest_progress
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .source_options import (
+    EncodingOption,
+    FirstReject,
+    IdFieldOption,
+    MetadataOption,
+    SourcesArgument,
+    TextFieldsOption,
+    TitleFieldOption,
+    check_rejects,
+    tell,
+)
 from .stopping import again, stoppable
 
 if TYPE_CHECKING:
@@ -24,6 +44,8 @@ _AT_ONCE = (
     "clean removes"
 )
 
+_PASSAGES = "Passages and vectors"
+
 _MOST_NOTES = 20
 """Most lines about values of metadata that are not indexed as their field's type."""
 
@@ -35,26 +57,29 @@ def ingest(
             help="Name to search by: an alias of the versioned index that is created.", show_default=False
         ),
     ],
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            help="JSONL files (plain or .gz), BEIR folders, or rejects files of earlier runs.",
-            show_default=False,
-        ),
-    ],
+    sources: SourcesArgument = None,
     *,
+    from_index: FromIndexOption = None,
+    from_url: FromUrlOption = None,
+    from_query: FromQueryOption = None,
+    text_field: TextFieldsOption = None,
+    title_field: TitleFieldOption = None,
+    id_field: IdFieldOption = None,
+    metadata: MetadataOption = None,
+    encoding: EncodingOption = None,
     elasticsearch_url: ElasticsearchUrl = None,
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="Embedder: bundled name, exported folder or Hub id; without it, ES_RERANK_EMBEDDER."
+            help="Embedder: bundled name, exported folder or Hub id; without it, ES_RERANK_EMBEDDER.",
+            rich_help_panel=_PASSAGES,
         ),
     ] = None,
     passage_tokens: Annotated[
-        int, typer.Option(help="Longest passage, in tokens of the embedder.")
+        int, typer.Option(help="Longest passage, in tokens of the embedder.", rich_help_panel=_PASSAGES)
     ] = PASSAGE_TOKENS,
     overlap_tokens: Annotated[
-        int, typer.Option(help="Tokens that two neighbouring passages share.")
+        int, typer.Option(help="Tokens that two neighbouring passages share.", rich_help_panel=_PASSAGES)
     ] = OVERLAP_TOKENS,
     rejects: Annotated[
         Path | None,
@@ -73,9 +98,17 @@ def ingest(
         str,
         typer.Option(
             help="How Elasticsearch indexes the vectors: flat, hnsw, int8_hnsw, bbq_hnsw, or auto: by how "
-            "many there are."
+            "many there are.",
+            rich_help_panel=_PASSAGES,
         ),
     ] = "auto",
+    default_reranker: Annotated[
+        str | None,
+        typer.Option(
+            help="Reranker that the index records for searches that name neither a field nor a reranker.",
+            show_default=False,
+        ),
+    ] = None,
     sync: Annotated[
         bool,
         typer.Option(
@@ -92,7 +125,7 @@ def ingest(
     """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
     repeated.
     """
-    from ingest_pipelines import Ingest, read_sources, source_files
+    from ingest_pipelines import Fields, Ingest, read_sources
     from ingest_pipelines.lifecycle.sync import check_sync_sources
 
     from ..models.load import embedder_of
@@ -102,11 +135,18 @@ def ingest(
     if sync:
         check_sync_sources(sources)
     settings = read_settings()
-    _check_rejects(rejects, source_files(sources))
+    check_rejects(rejects, sources or ())
+    fields = Fields(tuple(text_field or ()), title_field, id_field, tuple(metadata) if metadata else None)
+    given = from_index_of(from_index, from_url, from_query, fields, sources or ())
+    first_reject = FirstReject()
+    files = read_sources(sources or (), fields=fields, encoding=encoding, not_this=rejects, on_note=tell)
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
         stoppable(_FINISHING, _AT_ONCE) as stopping,
         client,
+        index_source(given, index, client, settings, rebuild=rebuild, embedder=embedder or settings.embedder)
+        if given
+        else nullcontext(IndexSource(files)) as source,
         embedder_of(settings, embedder) as model,
         ingest_progress(index) as show,
     ):
@@ -115,38 +155,31 @@ def ingest(
             model,
             chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
             index_options=cast("IndexOptions", index_options),  # Ingest refuses any other name
+            default_reranker=default_reranker,
         )
         stopping.by(run.stop)
-        documents = read_sources(sources)
         try:
             report = run.run(
                 index,
-                documents,
+                first_reject.among(source.documents),
                 rebuild=rebuild,
                 rejects=rejects,
                 sync=sync,
                 remove_most=yes,
                 on_progress=show,
+                before_switch=source.before_switch,
             )
         except IngestStoppedError as error:
             stderr.print(f"{error.message}: {again()}", highlight=False, markup=False, soft_wrap=True)
             raise SystemExit(stopping.exit_code) from None
-    _show(report, as_json=as_json)
-
-
-def _check_rejects(rejects: Path | None, files: list[Path]) -> None:
-    if rejects is not None and rejects.resolve() in {file.resolve() for file in files}:
-        raise SettingsError(
-            f"--rejects {rejects} is also a source, and would be overwritten while it is read; give another "
-            "file"
-        )
+    _show(source.told(report), first_reject.reason, as_json=as_json)
 
 
 def _read(report: IngestReport) -> int:
     return report.documents + report.skipped + report.failed + report.duplicates
 
 
-def _show(report: IngestReport, *, as_json: bool) -> None:
+def _show(report: IngestReport, first_reject: str | None, *, as_json: bool) -> None:
     """Print the report, then the problems.
 
     Raises IngestError when documents failed, so that the exit code is not 0.
@@ -168,8 +201,9 @@ def _show(report: IngestReport, *, as_json: bool) -> None:
     if report.failed:
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
-            f"them with the reason; correct them there and run: es-rerank ingest {report.index} "
-            f"{report.rejects}",
+            f"them with the reason; correct them there, or the files that it names, and run: es-rerank "
+            f"ingest {report.index} {report.rejects}"
+            + (f". The first: {first_reject}" if first_reject else ""),
             failed=report.failed,
         )
     if report.not_removed is not None:

@@ -1,0 +1,161 @@
+"""``es-rerank ingest --from-index``: documents that are in an Elasticsearch index already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from elasticsearch import ApiError, Elasticsearch
+
+from ..collection import Document
+from ..errors import SettingsError
+from ..settings import Settings
+from .connection import BULK_TIMEOUT_S, connect
+from .output import stderr
+
+if TYPE_CHECKING:
+    from ingest_pipelines import Fields, IngestReport, Reject
+
+_PANEL = "Documents of an index"
+
+FromIndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-index",
+        metavar="NAME",
+        help="Read an index, alias or data stream instead of files. With INDEX itself and --rebuild, INDEX "
+        "is embedded anew while others read and write it.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+FromUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-url",
+        metavar="URL",
+        help="The Elasticsearch of --from-index, if it is another. Its key is ES_RERANK_FROM_API_KEY.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+FromQueryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-query",
+        metavar="JSON",
+        help="Read only the documents that match this query of Elasticsearch's.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FromIndex:
+    """What the options say. ``fields`` are those of the source, chosen by the caller."""
+
+    name: str
+    url: str | None
+    query: dict[str, Any] | None
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSource:
+    """The documents of an index, and what a rebuild from itself does right before its end.
+
+    ``told`` prints what is to be known afterwards, and returns the report to show.
+    """
+
+    documents: Iterator[Document | Reject]
+    before_switch: Callable[[IngestReport], None] | None = None
+    told: Callable[[IngestReport], IngestReport] = lambda report: report
+
+
+def from_index_of(
+    name: str | None, url: str | None, query: str | None, fields: Fields, sources: Sequence[object]
+) -> FromIndex | None:
+    """Return what the options say, None without ``--from-index``.
+
+    Raises SettingsError for options that contradict each other.
+    """
+    if name is None:
+        if url is not None or query is not None:
+            raise SettingsError("--from-url and --from-query need --from-index, the index that is read")
+        if not sources:
+            raise SettingsError("name a source: files, folders, or --from-index with an index to read")
+        return None
+    if sources:
+        raise SettingsError(f"--from-index {name} and files cannot be read in one run; ingest them in two")
+    try:
+        asked = None if query is None else json.loads(query)
+    except ValueError as error:
+        raise SettingsError(f"--from-query is no JSON: {error}") from error
+    if asked is not None and not isinstance(asked, dict):
+        raise SettingsError('--from-query must be a JSON object, such as {"term": {"language": "en"}}')
+    return FromIndex(name, url, asked, fields)
+
+
+@contextmanager
+def index_source(
+    given: FromIndex, into: str, client: Elasticsearch, settings: Settings, *, rebuild: bool, embedder: str
+) -> Iterator[IndexSource]:
+    """Give the documents of an index, for the index ``into`` of ``client``.
+
+    Raises SourceError when the index cannot be read, SettingsError when it is ``into`` itself and the options
+    do not fit a re-embedding.
+    """
+    from ingest_pipelines import Fields
+    from ingest_pipelines.live_copy import LiveCopy
+    from ingest_pipelines.reading.elasticsearch_index import index_documents
+
+    with ExitStack() as stack:
+        if given.url is None and _same(client, given.name, into):
+            if not rebuild or given.query is not None or given.fields != Fields():
+                raise SettingsError(
+                    f"--from-index {given.name} is the index that is written; to embed it anew, give "
+                    "--rebuild and --embedder, and no --from-query and no options of fields"
+                )
+            copy = stack.enter_context(LiveCopy(client, into, embedder=embedder))
+            yield IndexSource(copy.documents(), copy.finish, lambda report: _tell(report, copy.way_back))
+            return
+        source = client
+        if given.url is not None:
+            own = {
+                "elasticsearch_api_key": settings.from_api_key,
+                "elasticsearch_ca_certs": settings.from_ca_certs or settings.elasticsearch_ca_certs,
+            }
+            other = settings.model_copy(update=own)
+            source = stack.enter_context(connect(given.url, other, request_timeout_s=BULK_TIMEOUT_S))
+        documents = index_documents(source, given.name, fields=given.fields, query=given.query)
+        yield IndexSource(stack.enter_context(documents))
+
+
+def _same(client: Elasticsearch, name: str, into: str) -> bool:
+    """Whether two names mean the same indices. What cannot be looked at is told by what reads it."""
+    if name == into:
+        return True
+    try:
+        return set(client.indices.get_alias(index=name)) == set(client.indices.get_alias(index=into))
+    except ApiError:
+        return False
+
+
+def _tell(report: IngestReport, way_back: Callable[[str], str]) -> IngestReport:
+    if report.duplicates:
+        stderr.print(
+            f"{report.duplicates} documents were changed meanwhile, and copied again", highlight=False
+        )
+    stderr.print(
+        f"{report.index} is {report.version} now; the version before is kept and takes no writes; "
+        f"{way_back(report.version)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return replace(report, duplicates=0)
