@@ -140,15 +140,26 @@ class _Field:
 
 
 class MetadataFields:
-    """The metadata fields of an index. ``properties`` is what its mapping has for the object ``metadata``."""
+    """The metadata fields of an index. ``properties`` is what its mapping has for the object ``metadata``.
+
+    A field with a type that the ingest does not choose was mapped by somebody else. It stays as it is.
+    """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._foreign = {
+            path for path, definition in properties.items() if definition.get("type") not in _KINDS
+        }
         self._fields = {
             path: _Field(
                 _KINDS[definition["type"]],
-                {_KINDS[sub["type"]] for sub in definition.get("fields", {}).values()},
+                {
+                    _KINDS[sub["type"]]
+                    for sub in definition.get("fields", {}).values()
+                    if sub["type"] in _KINDS
+                },
             )
             for path, definition in properties.items()
+            if path not in self._foreign
         }
         # Names of sub-fields too: an index cannot have two fields of one name.
         self._taken = {
@@ -185,7 +196,7 @@ class MetadataFields:
         return {path: self._fields[path].mapping() for path in changed}
 
     def _learn(self, path: str, kinds: Counter[Kind], fractions: bool) -> bool:  # noqa: FBT001
-        if path in self._fields or path in self._taken or self._full():
+        if path in self._fields or path in self._taken or self._is_foreign(path) or self._full():
             return False
         numbers = kinds["number"] + kinds["long"]
         whole: Kind = "long" if kinds["long"] and not fractions else "number"
@@ -208,8 +219,13 @@ class MetadataFields:
         self._taken.add(name)
         return True
 
+    def _is_foreign(self, path: str) -> bool:
+        """Whether somebody else mapped this field, or an object above it, as with the type ``flattened``."""
+        parts = path.split(".") if self._foreign else []
+        return any(".".join(parts[:depth]) in self._foreign for depth in range(1, len(parts) + 1))
+
     def _full(self) -> bool:
-        return len(self._fields) + len(self._taken) >= MOST_FIELDS
+        return len(self._fields) + len(self._foreign) + len(self._taken) >= MOST_FIELDS
 
     def unfit(self, metadata: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Return (field, reason) of each value that is not indexed under its field's own name: first of those
@@ -217,6 +233,8 @@ class MetadataFields:
         """
         misfits, unmapped = [], []
         for path, value, lists in _leaves(metadata):
+            if self._is_foreign(path):
+                continue
             entry = self._fields.get(path)
             unread = [name for name in lists if name not in self._fields and name not in self._taken]
             if entry is None or unread:

@@ -346,6 +346,10 @@ def _stopped(report: IngestReport, *, rebuild: bool) -> IngestStoppedError:
     )
 
 
+_CONFLICTS = ("document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception")
+"""Types of errors of a document whose fields do not fit the mapping. Their reason names field and value."""
+
+
 def _reason(info: dict[str, Any]) -> str:
     """Return why a document was refused, with the cause that Elasticsearch reports."""
     status, error = info["status"], info["error"]
@@ -353,4 +357,6 @@ def _reason(info: dict[str, Any]) -> str:
         return str(error) if status is None else f"{status}: {error}"
     cause = error.get("caused_by") or {}
     because = f" ({cause['reason']})" if cause.get("reason") else ""
-    return f"{status} {error.get('type')}: {error.get('reason')}{because}"
+    conflict = error.get("type") in _CONFLICTS
+    remedy = "; correct the value, or index with --rebuild, which maps all fields anew" if conflict else ""
+    return f"{status} {error.get('type')}: {error.get('reason')}{because}{remedy}"
