@@ -57,12 +57,14 @@ def test_another_embedder_or_chunking_is_refused_naming_both(
 def test_the_mapping_records_how_vectors_were_made(es: Elasticsearch, index: str) -> None:
     version = an_ingest(es).run(index, [Document("a", "", "x", {})]).version
     meta = es.indices.get_mapping(index=index)[version]["mappings"]["_meta"]
+    assert meta.pop("vectors")["index_options"] == {"type": "flat"}
     assert meta == {
         "managed_by": "es-rerank",
         "version": 2,
         "embedder": "hash-64",
         "dims": 64,
         "chunking": {"size": 8, "overlap": 2},
+        "search": {"field": ["title", "passages.text"], "vector_field": "passages.vector"},
     }
 
 
