@@ -17,18 +17,21 @@ mapping says where texts are kept, and ``HEAD /INDEX`` whether the index exists.
 
 INGEST = (
     "create_index",
+    "delete",
     "delete_index",
     "index",
     "indices:admin/aliases",
     "indices:admin/mapping/put",
+    "indices:monitor/stats*",
     "maintenance",
     "read",
     "view_index_metadata",
 )
-"""Index privileges of ``es-rerank ingest``. ``indices:admin/aliases`` moves the alias to a new version of
-the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``, which has both too, allows
-far more. ``delete_index`` removes a version that was not finished. ``read`` finds unchanged documents.
-``maintenance`` refreshes the index."""
+"""Index privileges of ``es-rerank ingest`` and ``es-rerank index``. ``indices:admin/aliases`` moves the alias
+to a new version of the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``, which
+has both too, allows far more. ``delete_index`` removes a version that was not finished. ``read`` finds
+unchanged documents. ``maintenance`` refreshes the index. ``delete`` is for ``--sync`` and ``index delete``, and
+``indices:monitor/stats*`` for ``index list`` and ``index clean``."""
 
 PLUGIN = ("cluster:monitor/es_rerank/info", "cluster:monitor/nodes/info*")
 """Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves,
@@ -46,7 +49,9 @@ def role(
             help="Indices, aliases or patterns such as logs-*.", metavar="[INDEX]...", show_default="*"
         ),
     ] = None,
-    ingest: Annotated[bool, typer.Option("--ingest", help="For `es-rerank ingest` as well.")] = False,
+    ingest: Annotated[
+        bool, typer.Option("--ingest", help="For `es-rerank ingest` and `index` as well.")
+    ] = False,
     plugin: Annotated[
         bool, typer.Option("--plugin", help="For an Elasticsearch with the plugin es-rerank.")
     ] = False,

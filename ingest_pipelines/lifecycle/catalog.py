@@ -42,7 +42,8 @@ class IndexVersion:
     are None where Elasticsearch does not tell them, as for a closed index. ``vectors`` are the index options
     of the vectors, as in the mapping. ``created`` is a time in ISO 8601. ``blocks`` are the blocks that are
     set, and ``closed`` for a closed index. ``watched`` says that a search, a scroll or a point in time holds
-    it open. ``uuid`` tells it from a later index of the same name.
+    it open; None if Elasticsearch does not tell it, as without the privilege. ``uuid`` tells it from
+    a later index of the same name.
     """
 
     name: str
@@ -59,7 +60,7 @@ class IndexVersion:
     size: int | None = None
     documents: int | None = None
     passages: int | None = None
-    watched: bool = False
+    watched: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the version as the JSON object that ``es-rerank index list --json`` prints."""
@@ -81,7 +82,7 @@ def versions_of(
     With ``name``, only those that have it as their name, as an alias, or as the name they were made for.
     """
     found = [
-        _version(index, state, stats.get(index, {}).get("total", {}))
+        _version(index, state, stats.get(index, {}).get("total"))
         for index, state in indices.items()
         if state.get("mappings", {}).get("_meta", {}).get("managed_by") == MANAGED_BY
     ]
@@ -93,11 +94,12 @@ def versions_of(
     return sorted(wanted, key=lambda version: (version.name, version.number or 0, version.index))
 
 
-def _version(index: str, state: Mapping[str, Any], total: Mapping[str, Any]) -> IndexVersion:
+def _version(index: str, state: Mapping[str, Any], total: Mapping[str, Any] | None) -> IndexVersion:
     match = _VERSION.fullmatch(index)
     meta, settings = state["mappings"]["_meta"], state.get("settings", {}).get("index", {})
     aliases = tuple(sorted(state.get("aliases", {})))
-    watched = total.get("search", {}).get("open_contexts", 0) > 0
+    closed = settings.get("verified_before_close") == "true"
+    watched = None if total is None else total.get("search", {}).get("open_contexts", 0) > 0
     vector = state["mappings"]
     for key in ("properties", "passages", "properties", "vector"):
         vector = vector.get(key, {})
@@ -108,15 +110,17 @@ def _version(index: str, state: Mapping[str, Any], total: Mapping[str, Any]) -> 
         index=index,
         number=int(match["number"]) if match else None,
         aliases=aliases,
-        state=_state(aliases, unfinished=bool(meta.get(UNFINISHED)), watched=watched),
+        state=_state(
+            aliases, unfinished=bool(meta.get(UNFINISHED)), watched=not closed and watched is not False
+        ),
         uuid=settings.get("uuid", ""),
         embedder=meta.get("embedder"),
         dims=meta.get("dims"),
         vectors=vector.get("index_options"),
         created=created and datetime.fromtimestamp(int(created) / 1000, UTC).isoformat(timespec="seconds"),
-        blocks=tuple(blocks) + (("closed",) if settings.get("verified_before_close") == "true" else ()),
-        size=total.get("store", {}).get("size_in_bytes"),
-        watched=watched,
+        blocks=(*blocks, "closed") if closed else tuple(blocks),
+        size=None if total is None else total.get("store", {}).get("size_in_bytes"),
+        watched=False if closed else watched,
     )
 
 
@@ -157,7 +161,7 @@ def _counted(client: Elasticsearch, versions: Iterable[IndexVersion], wait: Pati
     counted = []
     for version in versions:
         answer = None
-        if version.size is not None:
+        if "closed" not in version.blocks:
             answer = wait.call(
                 lambda index=version.index: client.options(ignore_status=(400, 404)).search(  # type: ignore[misc]
                     index=index,

@@ -22,7 +22,8 @@ def removable(versions: Sequence[IndexVersion], *, keep: int | None = None) -> l
     """Return the versions that may be removed: the orphans, and all but the ``keep`` latest earlier versions.
 
     Without ``keep``, every earlier version stays. So do the earlier versions of a name that no version serves
-    any more: they may be the only copy. What has an alias, is being built or is being read always stays.
+    any more: they may be the only copy. What has an alias, is being built or is being read always
+    stays, and so does what may be, for all that Elasticsearch tells.
     """
     served = {version.name for version in versions if version.name in version.aliases}
     earlier: dict[str, list[IndexVersion]] = {}
@@ -36,7 +37,7 @@ def removable(versions: Sequence[IndexVersion], *, keep: int | None = None) -> l
         if keep is not None
     ]
     chosen = [version for version in versions if version.state == "orphan" or version in old]
-    return [version for version in chosen if not version.aliases and not version.watched]
+    return [version for version in chosen if not version.aliases and version.watched is False]
 
 
 def remove(

@@ -91,7 +91,7 @@ def test_a_name_is_not_the_beginning_of_another(es: Elasticsearch, index: str) -
 
 def version(number: int, state: State = "earlier", **more: Any) -> IndexVersion:
     aliases = ("a",) if state == "in_use" else ()
-    made = IndexVersion("a", f"a-{number:06d}", number, aliases, state, uuid=str(number))
+    made = IndexVersion("a", f"a-{number:06d}", number, aliases, state, uuid=str(number), watched=False)
     return replace(made, **more)
 
 
@@ -104,6 +104,7 @@ def version(number: int, state: State = "earlier", **more: Any) -> IndexVersion:
         ([version(1), version(2), version(3, "in_use")], 1, [1]),
         ([version(1), version(2), version(3, "in_use")], 5, []),
         ([version(1, watched=True), version(2, "in_use")], 0, []),
+        ([version(1, watched=None), version(2, "in_use"), version(3, "orphan", watched=None)], 0, []),
         ([version(1), version(2)], 0, []),
         ([version(1), version(2, "in_use", aliases=("other",))], 0, []),
         ([version(1, "in_use"), version(2)], 0, [2]),
@@ -112,6 +113,18 @@ def version(number: int, state: State = "earlier", **more: Any) -> IndexVersion:
 def test_what_may_be_removed(versions: list[IndexVersion], keep: int | None, removed: list[int]) -> None:
     """The last versions of a name without an alias may be the only copy of the documents."""
     assert [each.number for each in removable(versions, keep=keep)] == removed
+
+
+def test_what_may_be_built_is_no_orphan() -> None:
+    """Without the privilege for statistics, Elasticsearch tells nothing of an index."""
+    settings = {"index": {"uuid": "u"}}
+    state = {"mappings": {"_meta": {"managed_by": "es-rerank", UNFINISHED: True}}, "settings": settings}
+    (untold,) = versions_of({"a-000002": state}, {})
+    told = {"a-000002": {"total": {"search": {"open_contexts": 0}}}}
+    assert (untold.state, untold.watched) == ("building", None)
+    assert [each.state for each in versions_of({"a-000002": state}, told)] == ["orphan"]
+    settings["index"]["verified_before_close"] = "true"
+    assert [each.state for each in versions_of({"a-000002": state}, {})] == ["orphan"]
 
 
 def test_an_index_of_an_earlier_es_rerank_is_no_orphan() -> None:

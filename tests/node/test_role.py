@@ -28,6 +28,8 @@ from es_rerank.cli.role import INGEST, PLUGIN, SEARCH, role_body
 from es_rerank.errors import IngestError
 from es_rerank.mcp_server.tools import Choices
 from ingest_pipelines import IngestReport, read_sources
+from ingest_pipelines.lifecycle.catalog import catalog
+from ingest_pipelines.lifecycle.cleaning import removable, remove
 
 pytestmark = pytest.mark.node
 
@@ -243,9 +245,10 @@ def ingest_works(node: OwnNode, authorization: str, index: str, folder: Path) ->
     with Elasticsearch(node.url, headers={"authorization": authorization}, request_timeout=60) as client:
         ingest = an_ingest(client)
 
-        def run_with(*records: dict[str, Any], rebuild: bool = False) -> IngestReport:
+        def run_with(*records: dict[str, Any], rebuild: bool = False, sync: bool = False) -> IngestReport:
             source = write(folder / "documents.jsonl", records)
-            return ingest.run(index, read_sources([source]), rebuild=rebuild, rejects=folder / "rejects")
+            documents = read_sources([source])
+            return ingest.run(index, documents, rebuild=rebuild, rejects=folder / "rejects", sync=sync)
 
         assert run_with(TREATY, MOON).documents == 2
         again = run_with(MOON, TREATY | {"text": "Another peace."})
@@ -253,6 +256,11 @@ def ingest_works(node: OwnNode, authorization: str, index: str, folder: Path) ->
         assert run_with(TREATY, MOON, rebuild=True).version.endswith("000002")
         with pytest.raises(IngestError):
             run_with(rebuild=True)
+        assert run_with(TREATY, sync=True).removed == 1
+        assert ingest.delete(index, ["treaty"]).removed == ["treaty"]
+        versions = catalog(client, index)
+        assert [(version.documents, version.watched) for version in versions] == [(2, False), (0, False)]
+        assert list(remove(client, removable(versions, keep=1), keep=1)) == []
     with root(node) as es:
         assert set(es.indices.get(index=f"{index}-*")) == {f"{index}-000001", f"{index}-000002"}
 
