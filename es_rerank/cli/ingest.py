@@ -133,7 +133,7 @@ def ingest(
     from .connection import BULK_TIMEOUT_S, connect
 
     if sync:
-        check_sync_sources(sources)
+        check_sync_sources(sources or ())
     settings = read_settings()
     check_rejects(rejects, sources or ())
     fields = Fields(tuple(text_field or ()), title_field, id_field, tuple(metadata) if metadata else None)

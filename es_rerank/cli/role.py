@@ -30,8 +30,8 @@ INGEST = (
 """Index privileges of ``es-rerank ingest`` and ``es-rerank index``. ``indices:admin/aliases`` moves the alias
 to a new version of the index, and ``indices:admin/mapping/put`` adds fields of metadata; ``manage``, which
 has both too, allows far more. ``delete_index`` removes a version that was not finished. ``read`` finds
-unchanged documents. ``maintenance`` refreshes the index. ``delete`` is for ``--sync`` and ``index delete``, and
-``indices:monitor/stats*`` for ``index list`` and ``index clean``."""
+unchanged documents. ``maintenance`` refreshes the index. ``delete`` is for ``--sync`` and ``index delete``,
+and ``indices:monitor/stats*`` for ``index list`` and ``index clean``."""
 
 PLUGIN = ("cluster:monitor/es_rerank/info", "cluster:monitor/nodes/info*")
 """Cluster privileges of a caller whose searches may run inside Elasticsearch: to ask what its plugin serves,
