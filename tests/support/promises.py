@@ -537,6 +537,14 @@ indexes JSONL files and BEIR folders (plain or .gz) with passages and vectors, i
     tests/node/test_ingest.py::test_several_sources_make_one_run
     tests/node/test_ingest_rejects.py::test_the_command_prints_exactly_the_report
     tests/unit/test_collection.py::test_a_folder_in_beir_layout_is_read_plain_or_gzipped
+lists the versions of the indices that es-rerank made, with their state; removes what killed rebuilds left
+    tests/node/test_index_commands.py::test_versions_are_listed_with_their_state_and_counts
+    tests/node/test_index_commands.py::test_clean_removes_orphans_and_asks_first
+    tests/node/test_index_commands.py::test_a_running_rebuild_is_not_cleaned_away
+    tests/node/test_killed_lifecycle.py::
+        test_what_a_killed_rebuild_leaves_is_an_orphan_and_removed
+removes documents with their passages and vectors |
+    tests/node/test_ingest_sync.py::test_one_document_is_put_and_deleted
 compares the vector search of an index with the exact one (recall@10, latency), and looks for what it lacks
     tests/node/test_index_check.py::test_an_index_that_is_right_has_no_problems
     tests/node/test_index_check.py::test_each_fault_is_told_with_its_remedy
@@ -802,6 +810,12 @@ Run it again after a change or an interruption: it skips what is indexed already
     tests/node/test_ingest.py::test_an_ingest_that_was_killed_goes_on_where_it_stopped
 A document that is refused is written to a rejects file with the reason; correct it there and ingest the
     tests/node/test_ingest_rejects.py::test_a_refused_document_is_reported_and_replayed_once_mended
+`--sync` also removes what the sources do not hold any more.
+    tests/node/test_ingest_sync.py::test_the_index_equals_the_sources
+    tests/node/test_ingest_sync.py::test_what_stays
+    tests/node/test_killed_lifecycle.py::test_a_removal_that_was_killed_goes_on
+tells which documents stay, and how to update or delete one.
+    tests/node/test_ingest_sync.py::test_one_document_is_put_and_deleted
 *Metadata* are every field beside `_id`, `title` and `text`.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_metadata_filters_by_its_type
