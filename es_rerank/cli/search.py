@@ -43,6 +43,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search an index and rerank its first hits; --json prints the Elasticsearch response."""
+    from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
     from ..settings import read_settings
 
     settings = read_settings()
@@ -60,6 +61,8 @@ def search(
             vector_field=vector_field,
             query_vector=vector,
             filter=filters_of(filter_),
+            # A command runs the model that it loads: an index must not choose which model that is.
+            inference_id=DEFAULT_INFERENCE_ID,
         )
     if as_json:
         print_json(answer.body)

@@ -669,6 +669,9 @@ field with the title, which is embedded before each passage
     tests/node/test_readme.py::test_three_commands_index_and_search_inside_elasticsearch
 field to write the passages to
     tests/node/test_plugin_ingest_failures.py::test_failures_follow_the_pipeline
+what `field` is written in: `text`, or `markdown`
+    tests/unit/test_titles.py::test_the_processor_of_the_plugin_cuts_as_the_ingest_does
+    tests/node/test_plugin_same_fields.py::test_the_same_documents_get_the_same_fields_both_ways
 embedder. Without it, the sidecar's default one
     tests/node/test_plugin_secured.py::test_only_the_models_of_the_node_are_asked
     tests/node/test_plugin_oldest.py::test_a_pipeline_makes_passages_that_a_query_vector_finds
@@ -801,6 +804,14 @@ It uses the plugin too, if it is there
 
 # Index your documents
 
+Three commands in the clone index a folder of yours
+    tests/node/test_ingest_files.py::test_a_folder_of_all_kinds_is_one_run_and_each_is_found
+Markdown, HTML, PDF, DOCX, PPTX, CSV, TSV, JSON, JSON lines and text are read
+    tests/node/test_ingest_files.py::test_a_folder_of_all_kinds_is_one_run_and_each_is_found
+    tests/unit/test_converted_files.py::test_each_kind_gives_markdown_and_what_the_file_says_of_itself
+    tests/unit/test_converted_files.py::test_what_cannot_be_converted_is_a_reject_that_says_why
+A program gives `Ingest.run` dicts, or documents of LangChain or LlamaIndex.
+    tests/node/test_ingest_files.py::test_the_example_of_langchain_and_llama_index_runs
 cuts documents into passages, embeds them and writes them.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_nested_knn_finds_the_passage
@@ -855,6 +866,9 @@ What is left is enough for each passage: none is cut.
     tests/unit/test_titles.py::test_every_passage_is_read_to_its_end
 The command counts the titles of which only the beginning is embedded.
     tests/node/test_ingest.py::test_the_command_says_how_many_titles_were_cut
+In Markdown, the headings above a passage
+    tests/unit/test_markdown_passages.py::test_title_and_heading_share_a_quarter_of_the_room
+    tests/node/test_headings_and_defaults.py::test_headings_are_stored_scored_and_shown
 The processor `es_rerank_passages` cuts in the same way.
     tests/unit/test_titles.py::test_the_processor_of_the_plugin_cuts_as_the_ingest_does
 A bulk request that is refused as too large (413), or whose connection breaks, is halved and sent again.

@@ -18,7 +18,7 @@ def test_the_template_maps_passages_as_our_own_ingest_does() -> None:
 
     properties, expected = template["mappings"]["properties"], ours["mappings"]["properties"]
     assert properties == {
-        **{name: expected[name] for name in ("title", "text", "passages")},
+        **{name: expected[name] for name in ("title", "text", "format", "passages")},
         "metadata": {"type": "object", "dynamic": True, "subobjects": False},
     }
     nested = ours["settings"]["mapping"]["nested_objects"]["limit"]

@@ -20,6 +20,9 @@ import java.util.stream.Collectors;
 final class PassagesProcessor extends AbstractProcessor {
     static final String TYPE = "es_rerank_passages";
 
+    /** The parameter, and the field of a document whose text is not plain text. */
+    private static final String FORMAT = "format";
+
     private final Supplier<PassageBatches> batches;
     private final String field;
     private final String titleField;
@@ -82,6 +85,9 @@ final class PassagesProcessor extends AbstractProcessor {
             }
             try {
                 document.setFieldValue(targetField, passages);
+                if (markdown && document.hasField(FORMAT) == false) {
+                    document.setFieldValue(FORMAT, "markdown");
+                }
             } catch (Exception failure) {
                 handler.accept(null, failure);
                 return;
@@ -132,12 +138,12 @@ final class PassagesProcessor extends AbstractProcessor {
                     "[" + targetField + "] is a field that is read; name another one for the passages"
                 );
             }
-            String format = ConfigurationUtils.readStringProperty(TYPE, tag, config, "format", "text");
+            String format = ConfigurationUtils.readStringProperty(TYPE, tag, config, FORMAT, "text");
             if (List.of("text", "markdown").contains(format) == false) {
                 throw ConfigurationUtils.newConfigurationException(
                     TYPE,
                     tag,
-                    "format",
+                    FORMAT,
                     "[" + format + "] is no format; the formats are text and markdown"
                 );
             }
