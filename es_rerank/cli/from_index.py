@@ -112,7 +112,6 @@ def index_source(
     """
     from ingest_pipelines import Fields
     from ingest_pipelines.live_copy import LiveCopy
-    from ingest_pipelines.reading.elasticsearch_index import index_documents
 
     with ExitStack() as stack:
         if given.url is None and _same(client, given.name, into):
@@ -124,6 +123,15 @@ def index_source(
             copy = stack.enter_context(LiveCopy(client, into, embedder=embedder))
             yield IndexSource(copy.documents(), copy.finish, lambda report: _tell(report, copy.way_back))
             return
+        yield IndexSource(stack.enter_context(read_only(given, client, settings)))
+
+
+@contextmanager
+def read_only(given: FromIndex, client: Elasticsearch, settings: Settings) -> Iterator[Iterator[Any]]:
+    """Give the documents of an index as they are now. Nothing is written."""
+    from ingest_pipelines.reading.elasticsearch_index import index_documents
+
+    with ExitStack() as stack:
         source = client
         if given.url is not None:
             own = {
@@ -133,7 +141,7 @@ def index_source(
             other = settings.model_copy(update=own)
             source = stack.enter_context(connect(given.url, other, request_timeout_s=BULK_TIMEOUT_S))
         documents = index_documents(source, given.name, fields=given.fields, query=given.query)
-        yield IndexSource(stack.enter_context(documents))
+        yield stack.enter_context(documents)
 
 
 def _same(client: Elasticsearch, name: str, into: str) -> bool:

@@ -11,6 +11,15 @@ from rich.table import Table
 
 from ..errors import IngestError, IngestStoppedError
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
+from .dry_run import (
+    DryRunChoices,
+    DryRunOption,
+    PriceOption,
+    RateOption,
+    TokenizerOption,
+    check_dry_run,
+    show_dry_run,
+)
 from .from_index import (
     FromIndexOption,
     FromQueryOption,
@@ -18,6 +27,7 @@ from .from_index import (
     IndexSource,
     from_index_of,
     index_source,
+    read_only,
 )
 from .ingest_progress import ingest_progress
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
@@ -71,7 +81,8 @@ def ingest(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="Embedder: bundled name, exported folder or Hub id; without it, ES_RERANK_EMBEDDER.",
+            help="Embedder: bundled name, exported folder, Hub id, openai:MODEL, cohere:MODEL or remote:URL; "
+            "without it, ES_RERANK_EMBEDDER.",
             rich_help_panel=_PASSAGES,
         ),
     ] = None,
@@ -120,6 +131,10 @@ def ingest(
     yes: Annotated[
         bool, typer.Option("--yes", help="With --sync: remove even more than half of the index.")
     ] = False,
+    tokenizer: TokenizerOption = None,
+    dry_run: DryRunOption = False,
+    price: PriceOption = None,
+    tokens_per_minute: RateOption = None,
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
@@ -141,13 +156,28 @@ def ingest(
     first_reject = FirstReject()
     files = read_sources(sources or (), fields=fields, encoding=encoding, not_this=rejects, on_note=tell)
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
+    check_dry_run(price, tokens_per_minute, dry_run=dry_run)
+    if dry_run:
+        choices = DryRunChoices(
+            embedder,
+            tokenizer,
+            passage_tokens,
+            overlap_tokens,
+            cast("IndexOptions", index_options),
+            rebuild,
+            price,
+            tokens_per_minute,
+        )
+        with client, read_only(given, client, settings) if given else nullcontext(files) as read:
+            show_dry_run(client, index, read, settings, choices, as_json=as_json)
+        return
     with (
         stoppable(_FINISHING, _AT_ONCE) as stopping,
         client,
         index_source(given, index, client, settings, rebuild=rebuild, embedder=embedder or settings.embedder)
         if given
         else nullcontext(IndexSource(files)) as source,
-        embedder_of(settings, embedder) as model,
+        embedder_of(settings, embedder, tokenizer=tokenizer) as model,
         ingest_progress(index) as show,
     ):
         run = Ingest(

@@ -183,7 +183,8 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
 
     from .. import node
     from ..engine.pool import Pool
-    from ..models.load import Access, load_embedder, load_reranker, served_embedders, served_names
+    from ..models.access import Access
+    from ..models.load import load_embedder, load_reranker, served_embedders, served_names
     from ..models.spec import name_fault
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs

@@ -204,7 +204,8 @@ async def _built(build: Callable[[], Service]) -> Limits:
 
 
 def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
-    from ..models.load import Access, load_embedder, load_reranker, served_embedders, served_names
+    from ..models.access import Access
+    from ..models.load import load_embedder, load_reranker, served_embedders, served_names
     from ..models.spec import name_and_model
 
     provider = settings.execution_provider

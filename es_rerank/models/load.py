@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from ..engine.pool import Pool
 from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedEmbedder, LoadedReranker
+from .access import Access
 from .embedder_spec import parse_embedder
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
@@ -36,6 +35,9 @@ from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 MODEL_PACKAGES = "es_rerank.models"
 """The entry point group by which other distributions bring exported models. The name of an entry point is the
 model's name; its value is the package that holds the model's folder."""
@@ -45,30 +47,6 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 """An owner and a name. A path that begins with a slash or a dot is no id of the Hub."""
 
 LOCAL: dict[ModelKind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """API keys and addresses of services; a field that is None leaves the choice to the service's own
-    default.
-    """
-
-    cohere_api_key: SecretStr | None = None
-    cohere_url: str | None = None
-    remote_api_key: SecretStr | None = None
-    openai_api_key: SecretStr | None = None
-    openai_url: str | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Access:
-        """Return the keys and addresses that the settings hold."""
-        return cls(
-            settings.cohere_api_key,
-            settings.cohere_url,
-            settings.remote_api_key,
-            settings.openai_api_key,
-            settings.openai_url,
-        )
 
 
 def load_reranker(
@@ -342,6 +320,11 @@ def load_embedder(
     if tokenizer is not None:
         raise SettingsError(f"--tokenizer is for an embedder elsewhere; {spec.text} has its own")
     return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool, provider=provider)
+
+
+def tokenizer_for(model: str, given: Path | None = None) -> tuple[Tokenizer, str | None]:
+    """Return the tokenizer that cuts passages for a service's model, and its name; see ``measure_of``."""
+    return measure_of(given, _tokenizer_folder)(model)
 
 
 def _tokenizer_folder(model: str) -> Path | None:

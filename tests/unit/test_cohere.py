@@ -33,8 +33,9 @@ from es_rerank.errors import (
     outcome_of,
 )
 from es_rerank.models import LoadedReranker, Reranker
+from es_rerank.models.access import Access
 from es_rerank.models.hosted.cohere import CohereReranker
-from es_rerank.models.load import Access, load_reranker
+from es_rerank.models.load import load_reranker
 from es_rerank.testing.contract import RerankerContract
 
 MODEL = "rerank-v3.5"

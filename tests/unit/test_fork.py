@@ -375,7 +375,7 @@ SERVER = """
 import os, socket, sys
 from pydantic import SecretStr
 from es_rerank import load_reranker
-from es_rerank.models.load import Access
+from es_rerank.models.access import Access
 
 model = load_reranker(sys.argv[1], access=Access(remote_api_key=SecretStr("s3cret-key")))
 print(model.score("warm", ["up"]).values[0], flush=True)

@@ -15,8 +15,9 @@ from rerank_services import KEY, FakeService, Host
 
 from es_rerank.dialects.asking import BY_NAME, EXAMPLE_TEXTS
 from es_rerank.errors import RemoteModelError, SettingsError
+from es_rerank.models.access import Access
 from es_rerank.models.hosted.remote import RemoteReranker
-from es_rerank.models.load import Access, load_reranker
+from es_rerank.models.load import load_reranker
 from es_rerank.scores import as_logits
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.testing.contract import RerankerContract

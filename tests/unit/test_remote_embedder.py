@@ -26,10 +26,11 @@ from es_rerank.errors import (
     SettingsError,
 )
 from es_rerank.models import AsyncEmbedder, BoundedEmbedder, HostedEmbedder
+from es_rerank.models.access import Access
 from es_rerank.models.embedder_spec import parse_embedder
 from es_rerank.models.hosted import retrying
 from es_rerank.models.hosted.remote_embedder import RemoteEmbedder
-from es_rerank.models.load import Access, load_embedder, served_embedders
+from es_rerank.models.load import load_embedder, served_embedders
 from es_rerank.testing import HashEmbedder
 
 TEXTS = ["who signed the treaty", "bread rises", "who signed the treaty"]
