@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from es_rerank.errors import SourceError
+from es_rerank.errors import SettingsError, SourceError
 from es_rerank.extras import install_command
 
 from .files import MOST_CHARACTERS, FoundFile
@@ -29,6 +29,14 @@ _MARKS = (
 )
 
 _WESTERN = "cp1252"
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise SettingsError where Python has no encoding of text of this name."""
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError) as error:
+        raise SettingsError(f"--encoding {encoding!r} is no encoding of text that Python knows") from error
 
 
 def encoding_of_mark(begin: bytes) -> str | None:

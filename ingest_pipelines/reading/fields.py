@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from es_rerank.errors import SettingsError
+
 _TEXTS = ("text", "content", "body", "正文", "内容")
 _TITLES = ("title", "headline", "name", "标题")
 _IDS = ("_id", "id")
@@ -22,6 +24,21 @@ class Fields:
     title: str | None = None
     id: str | None = None
     metadata: tuple[str, ...] | None = None
+
+    def check(self) -> None:
+        """Raise SettingsError where a name is blank or occurs twice, or ``metadata`` names no field."""
+        for option, names in (
+            ("--text-field", self.text),
+            ("--title-field", () if self.title is None else (self.title,)),
+            ("--id-field", () if self.id is None else (self.id,)),
+            ("--metadata", self.metadata or ()),
+        ):
+            if any(not name.strip() for name in names) or len(set(names)) < len(names):
+                raise SettingsError(
+                    f"{option} must name a field, each once, found {', '.join(map(repr, names))}"
+                )
+        if self.metadata == ():
+            raise SettingsError("the fields that become metadata are none; None means all")
 
     def named(self) -> list[str]:
         """Return all names that the caller chose."""

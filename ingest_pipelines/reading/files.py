@@ -54,15 +54,14 @@ class FoundFile:
     @property
     def stem(self) -> str:
         """The last part of the name without the suffix: the title of a file that says none."""
-        last = self.name.rpartition("/")[2]
+        last = _encodable(self.name).rpartition("/")[2]
         return last[: len(last) - len(self.suffix) - (3 if last.lower().endswith(".gz") else 0)] or last
 
     @property
     def id(self) -> str:
         """The id of a document that is the whole file: its name, or a hash where that is too long."""
-        encoded = self.name.encode("utf-8", "backslashreplace")
-        name = encoded.decode()
-        return name if len(encoded) <= _ID_BYTES else hashlib.sha256(encoded).hexdigest()[:32]
+        encoded = _encodable(self.name).encode()
+        return encoded.decode() if len(encoded) <= _ID_BYTES else hashlib.sha256(encoded).hexdigest()[:32]
 
     def open(self) -> AbstractContextManager[IO[bytes]]:
         """Open the file for reading bytes; a file whose name ends in ``.gz`` is decompressed."""
@@ -81,17 +80,21 @@ class FoundFile:
         format: DocumentFormat = "text",  # noqa: A002 the name of the document's field
     ) -> Document:
         """Return the document that is the whole file. Its metadata get ``path`` and ``file_type``."""
-        of_file = {"path": self.name, "file_type": self.suffix.removeprefix(".")}
+        of_file = {"path": _encodable(self.name), "file_type": self.suffix.removeprefix(".")}
         return Document(self.id, title, text, {**of_file, **(metadata or {})}, format)
 
     def at(self, path: Path, name: str) -> FoundFile:
         """Return another file that is read in the same way."""
         return replace(self, path=path, name=name)
 
+    @property
+    def shown(self) -> Path:
+        """The path as messages name it."""
+        return Path("standard input" if self.path == STDIN else _encodable(str(self.path)))
+
     def place(self, line: int | None = None) -> str:
         """Return how messages name the file, and a line of it."""
-        path = "standard input" if self.path == STDIN else str(self.path)
-        return f"{path}, line {line}" if line else path
+        return f"{self.shown}, line {line}" if line else str(self.shown)
 
     def fault(self, reason: str, line: int | None = None) -> SourceError:
         """Return the error that ends the reading of this file. It becomes the reject of the file."""
@@ -118,6 +121,11 @@ class FoundFile:
 
 Reader = Callable[[FoundFile], Iterator[Document | Reject]]
 """Reads the documents of one file. An error that it raises becomes a reject of the file."""
+
+
+def _encodable(name: str) -> str:
+    """Return a file name that UTF-8 can write: bytes of it that are no text become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def kind_of(name: str) -> str:

@@ -119,14 +119,14 @@ def _too_long(line: _Line, file: FoundFile) -> Reject:
 def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reject | FoundFile:
     record: dict[str, Any] | str = line.content.decode("utf-8", "replace").rstrip("\r\n")
     try:
-        record = parse_object(line.content, file.path, line.number)
+        record = parse_object(line.content, file.shown, line.number)
         if not is_reject(record):
             return document_of(record, file, line.number)
         reject, record = record, record["document"]
         if record is None:
             return _file_again(reject, file, line.number, follow=follow)
         if not isinstance(record, dict):
-            record = parse_object(str(record).encode("utf-8", "replace"), file.path, line.number)
+            record = parse_object(str(record).encode("utf-8", "replace"), file.shown, line.number)
         if reject["file"] is None:  # a document that was read, but that Elasticsearch refused
             document = usual_document(_without_format(record), file, line.number)
             return document._replace(format=_format_of(record))

@@ -40,7 +40,7 @@ def usual_document(record: dict[str, Any], file: FoundFile, line: int | None) ->
         record if record_id(record) is not None else {**record, "_id": _content_id(record, file, line)}
     )
     try:
-        return as_document(identified, file.path, line or 0)
+        return as_document(identified, file.shown, line or 0)
     except SourceError as error:
         raise SourceError(f"{error.message}. {RECORD_SHAPE}", path=error.path, line=line) from error
 

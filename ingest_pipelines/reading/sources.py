@@ -12,6 +12,7 @@ from es_rerank.errors import MissingExtraError, SourceError
 
 from ..rejects import Reject
 from .converted import CONVERTED, read_converted
+from .encodings import check_encoding
 from .fields import Fields
 from .files import STDIN, FoundFile, Reader, kind_of
 from .json_files import read_json
@@ -71,10 +72,13 @@ def read_sources(
 
     Raises SourceError at once for a source that does not exist, for a file of a kind that is not read, for a
     folder without any file that is read, and for sources of which two files have the same name, as they would
-    be one document.
+    be one document. Raises SettingsError for names of fields or an encoding that cannot be meant.
     """
-    _check(sources)
     chosen = fields or Fields()
+    chosen.check()
+    if encoding is not None:
+        check_encoding(encoding)
+    _check(sources)
     notes = Notes(on_note or _warn)
     return _read(sources, FoundFile(Path(), "", chosen, encoding, notes), not_this and not_this.resolve())
 

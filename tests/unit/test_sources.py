@@ -1,36 +1,177 @@
-"""Reading sources: what is no source is refused, and what is no document is kept apart."""
+"""Which files of sources are read, in which order and under which id; what is left out is said."""
 
 from __future__ import annotations
 
+import io
+import os
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ingests import TREATY, WEB, write
+from sources import given, put
 
 from es_rerank.collection import Document
-from es_rerank.errors import (
-    SourceError,
-)
-from ingest_pipelines import Reject, read_sources
+from es_rerank.errors import RequestError, SourceError
+from ingest_pipelines import Fields, Reject, read_sources, source_files
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("missing.jsonl", "does not exist"),
-        ("folder", "neither corpus"),
+        ("folder", "neither corpus.jsonl nor a file whose name ends in .jsonl, .*left out: 1 files of kinds"),
         ("image.png", "ends in none of .jsonl"),
+        ("pipe.jsonl", "does not exist"),
     ],
 )
 def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(
     tmp_path: Path, name: str, message: str
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "image.png").touch()
+    put(tmp_path, {"folder/image.png": "", "image.png": ""})
+    os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(SourceError, match=message):
         read_sources([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "nonsense"},
+        {"encoding": "base64"},
+        {"encoding": ""},
+        {"fields": Fields(text=("",))},
+        {"fields": Fields(id=" ")},
+        {"fields": Fields(text=("a", "a"))},
+        {"fields": Fields(metadata=())},
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_at_once(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        read_sources([put(tmp_path, {"a.txt": "x"})], **options)
 
 
 def test_the_reader_keeps_apart_documents_and_rejects(tmp_path: Path) -> None:
     items = list(read_sources([write(tmp_path / "a.jsonl", [TREATY, "[]", "", WEB])]))
     assert [type(item) for item in items] == [Document, Reject, Document]
+
+
+def test_a_folder_is_walked_in_order_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    folder = put(
+        tmp_path / "in",
+        {
+            "b/with space.txt": "1",
+            "b/文件.TXT": "2",
+            "b.txt": "3",
+            "a/b/c.txt": "4",
+            "image.png": "",
+            "README": "",
+            ".hidden.txt": "",
+            ".git/x.txt": "",
+            "node_modules/x.txt": "",
+            "~$b.txt": "",
+            "articles.rejects.jsonl": "",
+            "articles.rejects-2.jsonl": "",
+            "bad.jsonl": "",
+        },
+    )
+    outside = put(tmp_path / "out", {"secret.txt": "secret"})
+    (folder / "link.txt").symlink_to(outside / "secret.txt")
+    (folder / "linked").symlink_to(outside)
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.txt")
+    found = given(folder, not_this=folder / "bad.jsonl")
+    assert found.ids == ["a/b/c.txt", "b/with space.txt", "b/文件.TXT", "b.txt"]
+    assert found.rejects == []
+    (note,) = found.notes
+    assert note == (
+        f"{folder}: left out: 2 files of kinds that are not read (1 without a suffix, 1 .png); "
+        "3 hidden files and folders; 3 links, which are not followed; 3 rejects of an earlier run (name such "
+        "a file to read it); 1 folders that programs fill; 1 pipes and devices"
+    )
+    assert [path.name for path in source_files([folder])][:2] == ["c.txt", "with space.txt"]
+
+
+def test_without_a_listener_notes_are_warnings(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"left out: 1 files of kinds that are not read \(1 \.png\)"):
+        list(read_sources([put(tmp_path, {"a.txt": "x", "b.png": ""})]))
+
+
+def test_of_a_folder_in_beir_layout_only_the_corpus_is_read(tmp_path: Path) -> None:
+    line = '{"_id": "%s", "text": "x"}\n'
+    beir = {
+        "corpus.jsonl": line % "1",
+        "queries.jsonl": line % "q",
+        "qrels/test.tsv": "query-id",
+    }
+    put(tmp_path, {f"one/{name}": content for name, content in beir.items()})
+    put(tmp_path, {"one/more.txt": "x", "two.txt": "x"})
+    assert (given(tmp_path / "one").ids, given(tmp_path).ids) == (["1"], ["1", "two.txt"])
+    assert "1 files beside a corpus.jsonl" in given(tmp_path).notes[0]
+
+
+def test_a_file_has_the_same_id_and_content_on_every_system(tmp_path: Path) -> None:
+    name, long = "Übersicht.txt", "/".join(["十" * 80] * 3) + ".txt"
+    composed = put(tmp_path / "a", {name: "one\ntwo", long: "x"})
+    other = put(tmp_path / "b", {unicodedata.normalize("NFD", name): "one\r\ntwo", long: "x"})
+    os.utime(other / long, (0, 0))
+    assert given(composed).documents == given(other).documents
+    assert given(composed).documents[0] == Document(
+        name, "Übersicht", "one\ntwo", {"path": name, "file_type": "txt"}
+    )
+    hashed = given(composed).documents[1]
+    assert len(hashed.id) == 32
+    assert hashed.metadata["path"] == long
+
+
+def test_two_names_that_only_differ_in_their_unicode_form_are_two_documents(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "é.txt") for form in ("NFC", "NFD")]
+    found = given(put(tmp_path, dict.fromkeys(names, "x")))
+    assert len(set(found.ids)) == 2
+
+
+def test_a_name_that_is_not_utf8_gives_an_id_that_is(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    found = given(tmp_path)
+    assert found.ids == ["caf\\udce9.txt"]
+    assert found.documents[0].metadata["path"].encode() == b"caf\\udce9.txt"
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["a", "b"], "would be one document, as both are same.txt in their source"),
+        (["a/same.txt", "b/same.txt"], "would be one document"),
+        (["a", "b/same.txt"], "would be one document"),
+        (["a/same.txt", "b"], "would be one document"),
+        (["a", "a/x"], "lies in"),
+        (["a/same.txt", "a"], "lies in"),
+        (["a", "a"], "lies in"),
+    ],
+)
+def test_two_sources_never_give_two_files_one_id_or_one_file_two(
+    tmp_path: Path, sources: list[str], message: str
+) -> None:
+    put(tmp_path, {"a/same.txt": "1", "a/x/y.txt": "2", "b/same.txt": "3", "c/other.txt": "4"})
+    with pytest.raises(SourceError, match=message):
+        read_sources([tmp_path / source for source in sources])
+    assert given(tmp_path / "a", tmp_path / "c").ids == ["same.txt", "x/y.txt", "other.txt"]
+
+
+def test_json_lines_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"id": 1, "text": "x"}\n{')))
+    monkeypatch.setattr("sys.stdin", lines)
+    found = given(Path("-"))
+    assert found.ids == ["1"]
+    assert found.rejects[0].reason.startswith("standard input, line 2: not JSON")
+
+
+def test_notes_are_counted_and_no_million_of_files_gives_a_million_lines(tmp_path: Path) -> None:
+    same = {f"{number}.jsonl": '{"content": "x"}\n' * 3 for number in range(30)}
+    notes = given(put(tmp_path / "same", same)).notes
+    assert len(notes) == 2
+    assert 'reads "content" as text' in notes[0]
+    assert notes[1].startswith("29 more files: ")
+    other = {f"{number}.jsonl": f'{{"{"text".ljust(5 + number)}": "x"}}' for number in range(30)}
+    assert len(given(put(tmp_path / "other", other)).notes) == 21

@@ -1,0 +1,213 @@
+"""Records: which fields are the text, the title, the id and metadata, in JSON and in tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sources import given as read
+from sources import put
+
+from es_rerank.cli.source_options import SourcesArgument
+from es_rerank.collection import RECORD_SHAPE
+from ingest_pipelines import Fields
+
+ALL: dict[str, Any] = {"_id": "1", "title": "T", "text": "x", "year": 2024, "metadata": {"by": "A"}}
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "title", "text", "metadata"),
+    [
+        (ALL, Fields(), "T", "x", {"year": 2024, "by": "A"}),
+        (ALL, Fields(metadata=("by",)), "T", "x", {"by": "A"}),
+        (ALL, Fields(text=("title",), title="text"), "x", "T", {"year": 2024, "by": "A"}),
+        (ALL, Fields(text=("title", "metadata.by", "text")), "T", "T\n\nA\n\nx", {"year": 2024}),
+        ({"id": 1, "content": "x", "headline": "T"}, Fields(), "T", "x", {}),
+        ({"id": 1, "Body ": "x", "Name": "T", "n": 1}, Fields(), "T", "x", {"n": 1}),
+        ({"ID": 1, "标题": "T", "正文": "x"}, Fields(), "T", "x", {}),
+        ({"id": 1, "text": "x", "name": "T", "body": "y"}, Fields(), "", "x", {"name": "T", "body": "y"}),
+        ({"id": 1, "content": "x", "name": "T", "title": None}, Fields(), "", "x", {"name": "T"}),
+        ({"id": 1, "a": {"b": "x", "c": 2}}, Fields(text=("a.b",)), "", "x", {"a": {"c": 2}}),
+        ({"id": 1, "a": {"b": "x"}}, Fields(text=("a.b",)), "", "x", {}),
+        ({"id": 1, "a.b": "x", "a": {"b": "y"}}, Fields(text=("a.b",)), "", "x", {"a": {"b": "y"}}),
+        ({"id": 1, "a": [{"b": "x", "n": 1}, {"b": "y"}]}, Fields(("a.b",)), "", "x\n\ny", {"a": [{"n": 1}]}),
+        ({"id": 1, "a": ["x", "", "y"], "t": 7}, Fields(text=("a",), title="t"), "7", "x\n\ny", {}),
+        ({"id": 1, "a": "x", "b": ""}, Fields(text=("a", "b", "c")), "", "x", {}),
+        ({"id": 1, "text": "x", "a": {"b": 1}}, Fields(metadata=("a.b", "no")), "", "x", {"a.b": 1}),
+        ({"k": {"id": 1}, "text": "x"}, Fields(id="k.id"), "", "x", {}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_the_fields_of_a_record_are_read_as_their_names_or_the_options_say(
+    tmp_path: Path, record: dict[str, Any], fields: Fields, title: str, text: str, metadata: object, name: str
+) -> None:
+    content = json.dumps(record if name == "a.jsonl" else [record])
+    found = read(put(tmp_path, {name: content}), fields=fields)
+    assert found.rejects == []
+    assert [document[:4] for document in found.documents] == [("1", title, text, metadata)]
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "reason"),
+    [
+        ({"id": 1, "a": "x"}, Fields(), "its fields are id, a; none of them is the text; name it by"),
+        ({"content": "x", "body": "y"}, Fields(), "both content and body may be the text"),
+        ({"text": "x"}, Fields(text=("a",)), "it has no field a; its fields are: text"),
+        ({"a": {"b": "x"}}, Fields(text=("a",)), '"a" must be a text or a list of texts, found dict'),
+        ({"a": True}, Fields(text=("a",)), "found bool"),
+        ({"a": "x"}, Fields(("a",), id="k"), '"k" must be a non-empty string or a whole number, found None'),
+        ({"a": "x", "k": 1.5}, Fields(text=("a",), id="k"), "found 1.5"),
+        ({"a": " ", "title": ""}, Fields(text=("a",)), "its text and its title are empty"),
+        ({"text": "x", "metadata": 1}, Fields(metadata=("a",)), '"metadata" must be an object'),
+    ],
+)  # fmt: skip
+def test_a_record_that_does_not_fit_the_options_says_why(
+    tmp_path: Path, record: dict[str, Any], fields: Fields, reason: str
+) -> None:
+    (reject,) = read(put(tmp_path, {"a.jsonl": json.dumps(record)}), fields=fields).rejects
+    assert reason in reject.reason
+    assert reject.document == record
+
+
+def test_a_field_that_no_record_has_is_told(tmp_path: Path) -> None:
+    folder = put(tmp_path, {"a.jsonl": '{"a": "x"}\n{"a": "y", "n": 1}'})
+    notes = read(folder, fields=Fields(text=("a", "b"), title="t", metadata=("n", "m"))).notes
+    assert notes == [f"no record has the field {name}" for name in ("b", "t", "m")]
+
+
+def test_the_shape_of_a_line_stands_in_the_help_in_errors_and_in_the_documentation(tmp_path: Path) -> None:
+    (reject,) = read(put(tmp_path, {"a.jsonl": '{"id": 1}'})).rejects
+    assert RECORD_SHAPE in reject.reason
+    (option,) = SourcesArgument.__metadata__  # type: ignore[attr-defined]
+    assert RECORD_SHAPE in option.help
+    documentation = (Path(__file__).parents[2] / "docs/documents.md").read_text(encoding="utf-8")
+    assert RECORD_SHAPE in " ".join(documentation.replace("`", "").split())
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        ('{"id": 1, "text": "x"}', ["1"]),
+        ('{"took": 5, "docs": [{"id": 1, "text": "x"}, {"id": 2, "text": "y"}], "next": null}', ["1", "2"]),
+        ('{"docs": [], "tags": ["a"], "items": [{"id": 1, "content": "x"}]}', ["1"]),
+        ('{"content": [{"id": 1, "text": "x"}]}', ["1"]),
+        ('{"id": 1, "text": "x", "authors": [{"name": "A"}]}', ["1"]),
+        ('{"id": 1, "text": "x"}\n{"id": 2, "text": "y"}', ["1", "2"]),
+        ('{\n"id": 1, "text": "x"}\n{"id": 2,\n "text": "y"}', ["1", "2"]),
+        ('\n[ {"id": 1, "text": "a ] } \\" \\ud83d\\ude00"} ,\n{"id": 2, "text": "y"} ]\n', ["1", "2"]),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 5, 1 << 18])
+def test_a_json_file_holds_its_records_in_one_of_several_ways(
+    tmp_path: Path, content: str, ids: list[str], piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_pipelines.reading.json_stream._CHUNK", piece)
+    found = read(put(tmp_path, {"a.json": content}))
+    assert (found.ids, found.rejects) == (ids, [])
+
+
+values = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+rows = st.lists(st.tuples(values.filter(str.strip), values, values), min_size=1, max_size=8)
+
+
+@given(rows, st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["\n", "\r\n"]), st.integers(0, 2))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_pythons_csv_writes_is_read_field_by_field(
+    tmp_path: Path, table: list[tuple[str, ...]], delimiter: str, end: str, quoting: int
+) -> None:
+    if quoting == csv.QUOTE_MINIMAL:  # it leaves "\r" without quotes, and cannot read it either
+        table = [tuple(cell.replace("\r", "\n") for cell in row) for row in table]
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=delimiter, lineterminator=end, quoting=quoting)  # type: ignore[arg-type]
+    writer.writerows([("text", "title", "note, or; so"), *table])
+    name = "a.tsv" if delimiter == "\t" else "a.csv"
+    found = read(put(tmp_path, {name: written.getvalue()}) / name)
+    assert found.rejects == []
+    shown = [
+        (document.text, document.title, str(document.metadata.get("note, or; so", "")))
+        for document in found.documents
+    ]
+    assert shown == table
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("2024", 2024), ("-1", -1), ("1.5", 1.5), ("0", 0), ("123456789012345678", 123456789012345678)]
+    + [
+        (text, text)
+        for text in ("007", "1.50", "1e5", "-0", "+1", "1,5", "9" * 19, "true", " 1", "\u0661", "NaN")
+    ],
+)
+def test_a_cell_is_a_number_where_nothing_of_it_is_lost(tmp_path: Path, cell: str, value: object) -> None:
+    found = read(put(tmp_path, {"a.csv": f'text,n\nx,"{cell}"\n'}))
+    assert found.documents[0].metadata == {"n": value}
+    assert type(found.documents[0].metadata["n"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "metadata"),
+    [
+        ("sep=;\r\ntext;n\r\na;1\r\n", ["a"], {"n": 1}),
+        ('"te,xt;a",text\n1,a\n', ["a"], {"te,xt;a": 1}),
+        ("\ufefftext,n\na,1\n\n , \nb,2\n", ["a", "b"], {"n": 1}),
+        ("text,n,\na,1,\n", ["a"], {"n": 1}),
+        ("text,n,\na,1,x\n", ["a"], {"n": 1, "column 3": "x"}),
+        ("text,n\na,1,,\n", ["a"], {"n": 1}),
+        ("text\ra\rb\r", ["a", "b"], {}),
+        ("Text;Titel;n\na;;1", ["a"], {"n": 1}),
+    ],
+)
+def test_tables_are_read_as_other_programs_write_them(
+    tmp_path: Path, content: str, texts: list[str], metadata: dict[str, Any]
+) -> None:
+    found = read(put(tmp_path, {"a.csv": content}))
+    assert found.texts == texts
+    assert found.documents[0].metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (Fields(text=("bdoy",)), "its columns are id, body; none of them is bdoy"),
+        (Fields(text=("body",), id="uid"), "its columns are id, body; none of them is uid"),
+    ],
+)
+def test_a_table_without_a_named_column_is_one_reject(tmp_path: Path, fields: Fields, reason: str) -> None:
+    (reject,) = read(put(tmp_path, {"a.csv": "id,body\n1,x\n2,y\n"}), fields=fields).rejects
+    assert reason in reject.reason
+
+
+TEXTS = {
+    "fr": ("cp1252", "Le café où l\u2019été dernier nous avons mangé était fermé. À bientôt, chère élève."),
+    "de": ("latin-1", "Über den Dächern der Stadt fährt die Straßenbahn. Größe und Maß sind schön."),
+    "zh": ("gb18030", "北京是中华人民共和国的首都\uff0c是全国的政治中心、文化中心。"),
+    "tw": ("big5", "臺北是中華民國的首都\uff0c也是全國的政治中心與文化中心。"),
+    "ja": ("shift_jis", "東京は日本の首都であり、世界でも最大級の都市圏を形成している。"),
+    "ru": ("cp1251", "Москва является столицей России и крупнейшим городом страны."),
+    "16": ("utf-16", "UTF-16 with a mark: 北京"),
+    "32": ("utf-32", "UTF-32 with a mark: 北京"),
+    "8": ("utf-8-sig", "UTF-8 with a mark: 北京"),
+}
+
+
+@pytest.mark.parametrize(("encoding", "text"), TEXTS.values(), ids=TEXTS)
+def test_the_encoding_of_text_is_found_and_a_guess_is_told(tmp_path: Path, encoding: str, text: str) -> None:
+    table = f'id,text\n1,plain\n2,"{text}"\n'
+    found = read(put(tmp_path, {"a.txt": text.encode(encoding), "b.csv": table.encode(encoding)}))
+    assert found.texts == [text, "plain", text]
+    guessed = not encoding.startswith("utf")
+    assert any("which is guessed; --encoding names another" in note for note in found.notes) == guessed
+    named = read(tmp_path / "a.txt", encoding=encoding.removesuffix("-sig"))
+    assert (named.texts, named.notes) == ([text], [])
+
+
+def test_json_lines_in_utf16_are_read(tmp_path: Path) -> None:
+    lines = '{"id": 1, "text": "北京"}\n{\n{"id": 2, "text": "x"}\n'.encode("utf-16")
+    found = read(put(tmp_path, {"a.jsonl": lines}))
+    assert (found.ids, found.rejects[0].line) == (["1", "2"], 2)
