@@ -810,6 +810,11 @@ Markdown, HTML, PDF, DOCX, PPTX, CSV, TSV, JSON, JSON lines and text are read
     tests/node/test_ingest_files.py::test_a_folder_of_all_kinds_is_one_run_and_each_is_found
     tests/unit/test_converted_files.py::test_each_kind_gives_markdown_and_what_the_file_says_of_itself
     tests/unit/test_converted_files.py::test_what_cannot_be_converted_is_a_reject_that_says_why
+`--title-field`, `--id-field` and `--metadata` name the fields of records. A file that cannot be read is a
+    tests/unit/test_reading_records.py::
+        test_the_fields_of_a_record_are_read_as_their_names_or_the_options_say
+    tests/unit/test_reading_faults.py::
+        test_a_file_that_cannot_be_read_is_a_reject_and_the_rest_goes_on
 A program gives `Ingest.run` dicts, or documents of LangChain or LlamaIndex.
     tests/node/test_ingest_files.py::test_the_example_of_langchain_and_llama_index_runs
 cuts documents into passages, embeds them and writes them.
@@ -819,8 +824,9 @@ Run it again after a change or an interruption: it skips what is indexed already
     tests/node/test_ingest.py::test_running_again_skips_everything
     tests/node/test_ingest.py::test_a_changed_document_is_indexed_anew
     tests/node/test_ingest.py::test_an_ingest_that_was_killed_goes_on_where_it_stopped
-A document that is refused is written to a rejects file with the reason; correct it there and ingest the
+A document that is refused is written to a rejects file with the reason; correct it there, or the file that
     tests/node/test_ingest_rejects.py::test_a_refused_document_is_reported_and_replayed_once_mended
+    tests/unit/test_reading_faults.py::test_a_rejects_file_reads_mended_files_and_records
 `--sync` also removes what the sources do not hold any more.
     tests/node/test_ingest_sync.py::test_the_index_equals_the_sources
     tests/node/test_ingest_sync.py::test_what_stays
@@ -1473,6 +1479,11 @@ MODEL scores the best three tenths of them (at least ten).
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
 The others follow behind them, in the order of FIRST |
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
+An embedder may be a service too: `openai:MODEL`, `cohere:MODEL`, or `remote:URL`
+    tests/unit/test_remote_embedder.py::test_a_trial_finds_each_format
+    tests/node/test_ingest_elsewhere.py::test_an_index_made_through_a_sidecar_is_the_one_made_here
+**Queries and documents then leave your machine.**
+    tests/unit/test_remote_embedder.py::test_purposes_prefixes_and_dimensions_are_sent
 A `remote:` reranker asks for raw logits where the format has a parameter for them
     tests/unit/test_remote.py::test_raw_scores_are_asked_for
     tests/unit/test_remote_dialects.py::test_a_service_whose_dialect_is_named_is_asked_in_it
