@@ -216,7 +216,8 @@ class Ingest:
                 )
             if before_switch:
                 before_switch(report)
-            for removed, doubt in in_sync.finish(report.version, agreed=remove_most):
+            removals = in_sync.finish(report.version, agreed=remove_most, stopping=lambda: self._stopping)
+            for removed, doubt in removals:
                 report = replace(report, removed=removed, not_removed=doubt)
                 if on_progress:
                     on_progress(report)

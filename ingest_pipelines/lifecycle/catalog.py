@@ -140,15 +140,18 @@ def catalog(
     Raises the errors of the client.
     """
     wait = patience or Patience()
-    pattern = f"{name}*" if name else "*"
+    # Without a name, hidden indices are left out: Elasticsearch's own are among them.
+    pattern, hidden = (f"{name}*", ",hidden") if name else ("*", "")
     indices = wait.call(
-        lambda: client.indices.get(index=pattern, expand_wildcards="all", filter_path=",".join(_SHOWN))
+        lambda: client.indices.get(
+            index=pattern, expand_wildcards=f"open,closed{hidden}", filter_path=",".join(_SHOWN)
+        )
     ).body
     stats = wait.call(
         lambda: client.indices.stats(
             index=pattern,
             metric="store,search",
-            expand_wildcards="open,hidden",
+            expand_wildcards=f"open{hidden}",
             filter_path="indices.*.total.store.size_in_bytes,indices.*.total.search.open_contexts",
         )
     ).body.get("indices", {})

@@ -25,11 +25,16 @@ _GONE, _CHANGED = (200, 404), 409
 
 
 class Stored(NamedTuple):
-    """A document of an index, and the numbers of its last change."""
+    """A document of an index, and the numbers of its last change. ``routing`` is empty for most."""
 
     id: str
+    routing: str
     seq_no: int
     primary_term: int
+
+    def address(self) -> dict[str, str]:
+        """Return what names the document in a request."""
+        return {"_id": self.id, **({"routing": self.routing} if self.routing else {})}
 
 
 def remove_unchanged(
@@ -43,11 +48,12 @@ def remove_unchanged(
     """
     for part in _parts(documents):
         actions = [
-            {"_id": each.id, "if_seq_no": each.seq_no, "if_primary_term": each.primary_term} for each in part
+            {**each.address(), "if_seq_no": each.seq_no, "if_primary_term": each.primary_term}
+            for each in part
         ]
         changed = _send(client, index, actions, patience)
         # If the answer to an earlier attempt was lost, the document is gone, and not changed.
-        yield len(part) - len(present(client, index, changed, patience))
+        yield len(part) - len(_present(client, index, changed, patience))
 
 
 def remove_documents(
@@ -60,34 +66,40 @@ def remove_documents(
     wanted = list(dict.fromkeys(ids))
     found: set[str] = set()
     for part in _parts(filter(_possible, wanted)):
-        there = present(client, index, part, patience)
-        _send(client, index, [{"_id": each} for each in there], patience)
-        found |= there
+        there = _present(client, index, [{"_id": each} for each in part], patience)
+        _send(client, index, there, patience)
+        found.update(each["_id"] for each in there)
     if found:
-        patience.call(lambda: client.indices.refresh(index=index))
+        patience.whole(lambda: client.indices.refresh(index=index))
     return [each for each in wanted if each in found], [each for each in wanted if each not in found]
 
 
-def present(client: Elasticsearch, index: str, ids: Sequence[str], patience: Patience) -> set[str]:
-    """Return those of the ids that the index holds, searchable or not yet."""
-    if not ids:
-        return set()
-    answer = patience.call(lambda: client.mget(index=index, ids=ids, source=False))
-    return {each["_id"] for each in answer["docs"] if each.get("found")}
+def _present(
+    client: Elasticsearch, index: str, addresses: Sequence[dict[str, Any]], patience: Patience
+) -> list[dict[str, Any]]:
+    """Return those of the addresses that the index holds a document at, searchable or not yet."""
+    if not addresses:
+        return []
+    docs = [{**address, "_source": False} for address in addresses]
+    answer = patience.call(lambda: client.mget(index=index, docs=docs))
+    return [address for address, each in zip(addresses, answer["docs"], strict=True) if each.get("found")]
 
 
 def _send(
     client: Elasticsearch, index: str, actions: Sequence[dict[str, Any]], patience: Patience
-) -> list[str]:
-    """Remove documents, and return the ids of those that were changed since the numbers in ``actions``."""
-    waiting, changed, retry = list(actions), [], 0
+) -> list[dict[str, Any]]:
+    """Remove documents, and return the addresses of those that were changed since the numbers in ``actions``
+    were read.
+    """
+    waiting, retry = list(actions), 0
+    changed: list[dict[str, Any]] = []
     while waiting:
         busy: list[dict[str, Any]] = []
         for action, info in zip(waiting, _answers(client, index, waiting, patience), strict=True):
             if info["status"] in BUSY and retry < patience.max_retries:
                 busy.append(action)
             elif info["status"] == _CHANGED:
-                changed.append(action["_id"])
+                changed.append({key: action[key] for key in ("_id", "routing") if key in action})
             elif info["status"] not in _GONE:
                 raise IngestError(
                     f"documents of {index} cannot be removed: {_reason(info)}; those that are removed stay "

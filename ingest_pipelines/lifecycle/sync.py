@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from typing import Any, Self
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from es_rerank.collection import Document, parse_object
-from es_rerank.errors import IngestError, SettingsError, SourceError
+from es_rerank.errors import IngestError, IngestStoppedError, SettingsError, SourceError
 
 from ..patience import Patience
 from ..reading import SUFFIXES
@@ -28,6 +28,9 @@ from ..rejects import Reject, is_reject
 from .removal import ID_BYTES, Stored, remove_unchanged
 
 _PAGE = 1_000
+_CACHE_KB = 16_384
+"""Most memory that the file of ids takes."""
+
 _KEEP_ALIVE = "5m"
 _MOST_LOSSES = 5
 """So often, a point in time may be lost, as when a node restarts, before the ids are given up."""
@@ -60,8 +63,10 @@ class Sync:
         try:
             with _told():
                 self._file.execute("PRAGMA journal_mode = OFF")
+                self._file.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
                 self._file.execute(
-                    "CREATE TABLE gone (id BLOB PRIMARY KEY, seq_no INTEGER, term INTEGER) WITHOUT ROWID"
+                    "CREATE TABLE gone (id BLOB, routing TEXT, seq_no INTEGER, term INTEGER, "
+                    "PRIMARY KEY (id, routing)) WITHOUT ROWID"
                 )
                 self._file.execute("BEGIN")  # one transaction, which ends with the file
                 self._fill()
@@ -84,21 +89,24 @@ class Sync:
             yield item
         self._whole = True
 
-    def finish(self, version: str, *, agreed: bool) -> Iterator[tuple[int, str | None]]:
+    def finish(
+        self, version: str, *, agreed: bool, stopping: Callable[[], bool]
+    ) -> Iterator[tuple[int, str | None]]:
         """Remove what was not read, unless there is a doubt. Yield the number of documents that are gone so
         far, and why none is removed, else None. When this ends, no search finds what was removed.
 
         ``version`` is the index that the documents were written into at last. ``agreed``: somebody has said
-        that more than half of the documents may go. Raises as ``removal.remove_unchanged`` does.
+        that more than half of the documents may go. ``stopping``: whether to end early, which raises
+        IngestStoppedError. Raises as ``removal.remove_unchanged`` does.
         """
         doubt = self._doubt(version, agreed=agreed)
         removed = 0
         yield removed, doubt
         if doubt is None and self._left():
-            for count in remove_unchanged(self._client, self._index, self._unread(), self._patience):
+            for count in remove_unchanged(self._client, self._index, self._unread(stopping), self._patience):
                 removed += count
                 yield removed, None
-            self._patience.call(lambda: self._client.indices.refresh(index=self._index))
+            self._patience.whole(lambda: self._client.indices.refresh(index=self._index))
 
     def _doubt(self, version: str, *, agreed: bool) -> str | None:
         """Return why nothing should be removed, None when there is no doubt."""
@@ -121,10 +129,15 @@ class Sync:
             )
         return None
 
-    def _unread(self) -> Iterator[Stored]:
+    def _unread(self, stopping: Callable[[], bool]) -> Iterator[Stored]:
         with _told():
-            for key, *numbers in self._file.execute("SELECT id, seq_no, term FROM gone ORDER BY id"):
-                yield Stored(key.decode("utf-8", "surrogatepass"), *numbers)
+            for key, *rest in self._file.execute("SELECT * FROM gone ORDER BY id"):
+                if stopping():
+                    raise IngestStoppedError(
+                        "the ingest was stopped while it removed documents; all that the sources hold is "
+                        "indexed, and the same run removes the rest"
+                    )
+                yield Stored(key.decode("utf-8", "surrogatepass"), *rest)
 
     def _left(self) -> int:
         with _told():
@@ -133,13 +146,16 @@ class Sync:
 
     def _fill(self) -> None:
         """Write the ids of the index. All that was written before is searched, refreshed or not."""
-        self._patience.call(lambda: self._client.indices.refresh(index=self._index))
+        self._patience.whole(lambda: self._client.indices.refresh(index=self._index))
         for attempt in range(_MOST_LOSSES):
             self._file.execute("DELETE FROM gone")
             try:
                 for page in _pages(self._client, self._index, self._patience):
-                    rows = [(_key(hit["_id"]), hit["_seq_no"], hit["_primary_term"]) for hit in page]
-                    self._file.executemany("INSERT INTO gone VALUES (?, ?, ?)", rows)
+                    rows = [
+                        (_key(hit["_id"]), hit.get("_routing", ""), hit["_seq_no"], hit["_primary_term"])
+                        for hit in page
+                    ]
+                    self._file.executemany("INSERT INTO gone VALUES (?, ?, ?, ?)", rows)
             except ApiError as error:
                 if _LOST not in str(error.body) or attempt == _MOST_LOSSES - 1:
                     raise
@@ -158,7 +174,7 @@ class NoSync(AbstractContextManager["NoSync"]):
         """Return the items as they are."""
         return items
 
-    def finish(self, version: str, *, agreed: bool) -> Iterator[tuple[int, str | None]]:  # noqa: ARG002
+    def finish(self, *_: object, **__: object) -> Iterator[tuple[int, str | None]]:
         """Yield nothing."""
         return iter(())
 

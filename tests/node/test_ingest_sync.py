@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
 from es_rerank.collection import Document
-from es_rerank.errors import EsRerankError, IngestError, SettingsError, SourceError
+from es_rerank.errors import EsRerankError, IngestError, IngestStoppedError, SettingsError, SourceError
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder
 from ingest_pipelines import IngestReport, Reject
@@ -115,7 +115,7 @@ def test_what_stays(es: Elasticsearch, index: str) -> None:
 def test_the_command_counts_what_it_removes_and_refuses_rejects(
     es: Elasticsearch, node: Node, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("es_rerank.models.load.embedder_of", lambda *_: nullcontext(Words(8)))
+    monkeypatch.setattr("es_rerank.models.load.embedder_of", lambda *_, **__: nullcontext(Words(8)))
 
     def ingest(*arguments: str) -> Any:
         asked = ("ingest", index, *arguments, "--elasticsearch-url", node.url)
@@ -165,6 +165,39 @@ def test_what_others_write_meanwhile_stays(es: Elasticsearch, index: str) -> Non
     report = sync(es, index, meanwhile())
     assert everything(es, index) == {"a", "b", "c", "theirs", "new of theirs"}
     assert report.removed == 2
+
+
+def test_documents_with_a_routing_are_removed_from_their_shards(es: Elasticsearch, index: str) -> None:
+    """Another program may write them, and choose more than one shard."""
+    version = an_ingest(es).run(index, documents("a")).version
+    mappings = es.indices.get_mapping(index=version)[version]["mappings"]
+    es.indices.delete(index=version)
+    settings = {"number_of_shards": 3, "number_of_replicas": 0}
+    es.indices.create(index=version, mappings=mappings, settings=settings, aliases={index: {}})
+    an_ingest(es).run(index, documents("a", "b"))
+    for shard in range(9):
+        es.index(index=index, id="routed", routing=str(shard), document={"text": "x"})
+    es.indices.refresh(index=index)
+    held = es.count(index=index)["count"]
+    assert held > 3
+    report = sync(es, index, documents("a", "b"), remove_most=True)
+    es.indices.refresh(index=index)
+    assert (report.removed, es.count(index=index)["count"]) == (held - 2, 2)
+
+
+def test_a_removal_may_be_stopped(es: Elasticsearch, index: str) -> None:
+    an_ingest(es, batch=700).run(index, documents(*map(str, range(700))))
+    ingest = an_ingest(es)
+
+    def stop(report: IngestReport) -> None:
+        if report.removed:
+            ingest.stop()
+
+    with pytest.raises(IngestStoppedError, match="the same run removes the rest"):
+        ingest.run(index, documents("1"), sync=True, remove_most=True, on_progress=stop)
+    es.indices.refresh(index=index)
+    assert es.count(index=index)["count"] == 200
+    assert sync(es, index, documents("1"), remove_most=True).removed == 199
 
 
 class FailingNode(Urllib3HttpNode):
