@@ -532,7 +532,7 @@ finds or starts a local Elasticsearch (with `--plugin`, the plugin is in it); st
 installs it in an Elasticsearch on this machine; removes it and says what still uses it
     tests/unit/test_plugin_archive.py::test_the_archive_is_for_one_version_and_its_bytes_are_always_the_same
     tests/node/test_plugin_install.py::test_the_plugin_replaces_an_older_one_and_is_removed
-indexes JSONL files and BEIR folders (plain or .gz) with passages and vectors, into an index behind an alias
+indexes files and folders of documents with passages and vectors, into an index behind an alias
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_several_sources_make_one_run
     tests/node/test_ingest_rejects.py::test_the_command_prints_exactly_the_report

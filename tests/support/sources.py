@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def rejects_file(rejects: list[Reject], path: Path) -> Path:
     return path
 
 
-def put(folder: Path, files: dict[str, bytes | str]) -> Path:
+def put(folder: Path, files: Mapping[str, bytes | str]) -> Path:
     """Write files into a folder, by their names in it."""
     for name, content in files.items():
         path = folder / name
