@@ -54,7 +54,7 @@ def index_collection(
     ingest = Ingest(client, embedder, chunker=chunker, index_options="hnsw")
     with suppress(IndexMismatchError):
         _ingested(ingest, index, folder, documents, on_progress, rebuild=False)
-        if Patience().call(lambda: client.count(index=index))["count"] == documents:
+        if Patience().whole(lambda: client.count(index=index))["count"] == documents:
             return
     _ingested(ingest, index, folder, documents, on_progress, rebuild=True)
 

@@ -70,6 +70,7 @@ class LiveCopy:
         self._lock = threading.Lock()
         self._blocked = self._left = False
         self.version = ""
+        self._shards = 0
         self._plan: IndexPlan | None = None
 
     def __enter__(self) -> Self:
@@ -81,7 +82,8 @@ class LiveCopy:
                 f"{self._name} names {len(found)} indices ({', '.join(sorted(found))}); name one of them",
                 path=self._name,
             )
-        (self.version,) = found
+        ((self.version, state),) = found.items()
+        self._shards = int(state["settings"]["index"]["number_of_shards"])
         self._plan = index_plan(self._client, self.version, Fields(), self._patience)
         return self
 
@@ -147,7 +149,7 @@ class LiveCopy:
         """Yield the documents that were changed after ``before``. ``now`` was read before they are."""
         plan = self._plan
         assert plan is not None  # noqa: S101 set when the block was entered
-        self._patience.call(lambda: self._client.indices.refresh(index=self.version))
+        self._patience.whole(lambda: self._client.indices.refresh(index=self.version))
         for shard in sorted(now.checkpoints):
             after = -1 if before is None else before.checkpoints.get(shard, -1)
             with IndexWalk(
@@ -162,15 +164,26 @@ class LiveCopy:
                     yield document_of(hit, plan)
 
     def _changes(self) -> _Changes:
-        answer = self._patience.call(
-            lambda: self._client.indices.stats(index=self.version, level="shards", metric="docs")
+        for retry in range(self._patience.max_retries + 1):
+            answer = self._patience.whole(
+                lambda: self._client.indices.stats(index=self.version, level="shards", metric="docs")
+            )
+            numbers = {
+                int(shard): copy["seq_no"]
+                for shard, copies in answer["indices"].get(self.version, {}).get("shards", {}).items()
+                for copy in copies
+                if copy["routing"]["primary"]
+            }
+            if len(numbers) == self._shards:
+                return _Changes(
+                    {shard: each["global_checkpoint"] for shard, each in numbers.items()},
+                    sum(each["max_seq_no"] + 1 for each in numbers.values()),
+                )
+            self._patience.wait(retry)
+        raise IngestError(
+            f"of {self._shards} shards of {self.version} only {len(numbers)} are active; repeat the run when "
+            "all are"
         )
-        checkpoints, made = {}, 0
-        for shard, copies in answer["indices"][self.version]["shards"].items():
-            numbers = [copy["seq_no"] for copy in copies if copy["routing"]["primary"]]
-            checkpoints[int(shard)] = min((each["global_checkpoint"] for each in numbers), default=-1)
-            made += max((each["max_seq_no"] + 1 for each in numbers), default=0)
-        return _Changes(checkpoints, made)
 
     def _block(self) -> None:
         with self._lock:
@@ -197,7 +210,7 @@ class LiveCopy:
         )
 
     def _count(self, index: str) -> int:
-        count: int = self._patience.call(lambda: self._client.count(index=index))["count"]
+        count: int = self._patience.whole(lambda: self._client.count(index=index))["count"]
         return count
 
     def _delete_deleted(self, version: str) -> None:
@@ -209,7 +222,7 @@ class LiveCopy:
             while some := list(islice(ids, _COMPARED)):
                 if gone := set(some) - self._having(some):
                     self._delete(version, sorted(gone))
-        self._patience.call(lambda: self._client.indices.refresh(index=version))
+        self._patience.whole(lambda: self._client.indices.refresh(index=version))
 
     def _having(self, ids: Sequence[str]) -> set[str]:
         answer = self._patience.call(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import stamina
 from elastic_transport import ConnectionError as BrokenConnection
-from elastic_transport import ConnectionTimeout, SerializationError
+from elastic_transport import ConnectionTimeout, ObjectApiResponse, SerializationError
 from elasticsearch import ApiError
 
+from es_rerank.errors import IngestError
+
 T = TypeVar("T")
+Answer = TypeVar("Answer", bound=ObjectApiResponse[Any])
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses of Elasticsearch, or of a proxy before it, that say: come again."""
@@ -22,6 +25,7 @@ DROPPED = (BrokenConnection, ConnectionTimeout, SerializationError)
 is not known whether the request was executed."""
 
 _LONGEST_WAIT_S = 30.0
+_ABSENT = "index_not_found_exception"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,37 @@ class Patience:
                 return request()
         raise AssertionError("the last attempt raises")
 
+    def whole(self, request: Callable[[], Answer]) -> Answer:
+        """Return what ``request`` returns, as ``call``. It is also called again when it was answered only in
+        part: a shard failed, or a document could not be looked up, as while a node starts.
+
+        Raises IngestError when that stays so.
+        """
+        for retry in range(self.max_retries + 1):
+            answer = self.call(request)
+            reason = _lacking(answer.body)
+            if reason is None:
+                return answer
+            if retry < self.max_retries and _ABSENT not in reason:
+                self.wait(retry)
+        raise IngestError(
+            f"Elasticsearch answers only in part: {reason}; repeat the run when all shards of the index are "
+            "active"
+        )
+
     def wait(self, retry: int) -> None:
         """Wait before the retry of this number, which counts from 0."""
         time.sleep(min(self.initial_backoff_s * 2**retry, _LONGEST_WAIT_S))
+
+
+def _lacking(body: Any) -> str | None:  # noqa: ANN401 any JSON value
+    """Return the first reason why an answer with the status 200 is not whole."""
+    shards = body.get("_shards", {})
+    if shards.get("failed"):
+        return str((shards.get("failures") or ["a shard failed"])[0])
+    if shards.get("total") and not shards.get("successful"):
+        return "no shard is active"
+    return next((str(each["error"]) for each in body.get("docs", ()) if "error" in each), None)
 
 
 def _busy(error: Exception) -> bool:

@@ -206,7 +206,7 @@ class Ingest:
                     if on_progress:
                         on_progress(report)
             report = replace(report, version=target.versions[-1])
-            self._patience.call(lambda: self._client.indices.refresh(index=report.version))
+            self._patience.whole(lambda: self._client.indices.refresh(index=report.version))
             if flow.cut_short:
                 raise _stopped(report, rebuild=rebuild)
             if rebuild and not report.documents:

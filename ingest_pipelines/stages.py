@@ -192,7 +192,7 @@ def _stored(
         return {}
     wanted = ["content_hash", "@timestamp"]
     try:
-        answer = patience.call(lambda: client.mget(index=index, ids=ids, source_includes=wanted))
+        answer = patience.whole(lambda: client.mget(index=index, ids=ids, source_includes=wanted))
     except ApiError as error:
         if error.status_code != TOO_LARGE or len(ids) == 1:
             raise

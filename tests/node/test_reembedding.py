@@ -133,7 +133,7 @@ def test_a_re_embedding_that_fails_allows_writes_again(es: Elasticsearch, index:
 class MeetsBlock(HashEmbedder):
     """Lets something happen before its second batch, when the index is open for writing and known."""
 
-    def __init__(self, dims: int, happens: Callable[[], None]) -> None:
+    def __init__(self, dims: int, happens: Callable[[], object]) -> None:
         super().__init__(dims)
         self.calls = 0
         self.happens = happens
@@ -146,7 +146,7 @@ class MeetsBlock(HashEmbedder):
 
 
 def writing(
-    es: Elasticsearch, index: str, happens: Callable[[], None], corpus: list[Document]
+    es: Elasticsearch, index: str, happens: Callable[[], object], corpus: list[Document]
 ) -> IngestReport:
     ingest = an_ingest(es)
     ingest._embedder = MeetsBlock(64, happens)  # noqa: SLF001 in the midst of a run, and not at its start
@@ -159,9 +159,7 @@ def test_a_run_goes_on_in_a_new_version_of_the_same_recipe_and_counts_once(
     an_ingest(es).run(index, documents(10))
     new = [Document(f"n{n}", "", f"new {n}", {f"key{n}": 1}) for n in range(8)]
     again = Document("n0", "", "new 0 again", {})
-    report = writing(
-        es, index, lambda: reembedded(es, index, dims=64) and None, [*new, again, *documents(10)]
-    )
+    report = writing(es, index, lambda: reembedded(es, index, dims=64), [*new, again, *documents(10)])
     assert report.version == f"{index}-000002"
     assert (report.documents, report.duplicates, report.skipped, report.failed) == (8, 1, 10, 0)
     assert everything(es, index) == {f"d{n}" for n in range(10)} | {f"n{n}" for n in range(8)}
@@ -174,7 +172,7 @@ def test_a_run_whose_index_got_another_embedder_says_which(es: Elasticsearch, in
     an_ingest(es).run(index, documents(10))
     new = [Document(f"n{n}", "", f"new {n}", {}) for n in range(8)]
     with pytest.raises(IndexMismatchError, match="repeat the run with --embedder hash-16") as caught:
-        writing(es, index, lambda: reembedded(es, index) and None, new)
+        writing(es, index, lambda: reembedded(es, index), new)
     assert "was re-embedded meanwhile" in caught.value.message
     kept = {hit["_id"] for hit in es.search(index=f"{index}-000001", size=100)["hits"]["hits"]}
     assert everything(es, index) == kept >= {f"d{n}" for n in range(10)}
@@ -188,7 +186,7 @@ def test_a_block_of_somebody_else_is_told_at_once(es: Elasticsearch, index: str)
         writing(
             es,
             index,
-            lambda: es.indices.add_block(index=version, block="write") and None,
+            lambda: es.indices.add_block(index=version, block="write"),
             [Document(f"n{n}", "", "n", {}) for n in range(8)],
         )
 
@@ -307,7 +305,7 @@ def check_traffic(es: Elasticsearch, index: str, number: int, writers: int) -> T
     assert traffic.faults == []
     assert traffic.reads > 10
     assert set(es.indices.get_alias(name=index)) == {report.version} == {f"{index}-000002"}
-    hits = es.search(index=index, size=10_000, source=["text"])["hits"]["hits"]
+    hits = es.search(index=index, size=10_000, source_includes=["text"])["hits"]["hits"]
     texts = {hit["_id"]: hit["_source"]["text"] for hit in hits}
     expected = {each.id: each.text for each in documents(number)} | traffic.written
     assert texts == {key: text for key, text in expected.items() if key not in traffic.deleted}

@@ -1,0 +1,70 @@
+"""Elasticsearch answers 200 and yet only in part, as while a node starts: an ingest asks again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders, Urllib3HttpNode
+from elastic_transport._node import NodeApiResponse
+from elasticsearch import Elasticsearch
+from ingests import an_ingest, everything
+
+from es_rerank.collection import Document
+from es_rerank.errors import IngestError
+from es_rerank.node import Node
+
+BUSY = {"type": "es_rejected_execution_exception", "reason": "queue is full"}
+SHARDS = {"_shards": {"total": 1, "successful": 0, "failed": 1, "failures": [{"reason": BUSY}]}}
+NO_SHARD = {"_shards": {"total": 1, "successful": 0, "failed": 0}}
+DOCUMENTS = [Document(str(n), "", f"text {n}", {}) for n in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rejects files are written into the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def in_part(node: Node, part: str, left: int, answer: Callable[[Any], Any]) -> Elasticsearch:
+    """A client that gets ``answer`` of the body to its first ``left`` requests for ``part``."""
+
+    class Partial(Urllib3HttpNode):
+        waiting = left
+
+        def perform_request(self, method: str, target: str, body: Any = None, **more: Any) -> NodeApiResponse:
+            if part not in target or not Partial.waiting:
+                return super().perform_request(method, target, body, *args, **kwargs)
+            Partial.waiting -= 1
+            headers = HttpHeaders({"content-type": "application/json", "x-elastic-product": "Elasticsearch"})
+            content = json.dumps(answer(json.loads(body) if body else None)).encode()
+            return NodeApiResponse(ApiResponseMeta(200, "1.1", headers, 0.0, self.config), content)
+
+    return Elasticsearch(node.url, node_class=Partial)
+
+
+def refused(body: Any) -> dict[str, Any]:
+    return {"docs": [{"_index": "i", "_id": each, "error": BUSY} for each in body["ids"]]}
+
+
+@pytest.mark.parametrize(
+    ("part", "answer"),
+    [("_mget", refused), ("_refresh", lambda _: SHARDS), ("_refresh", lambda _: NO_SHARD)],
+    ids=["look-up", "refresh", "refresh of nothing"],
+)
+def test_an_answer_in_part_is_asked_for_again(
+    node: Node, es: Elasticsearch, index: str, part: str, answer: Callable[[Any], Any]
+) -> None:
+    an_ingest(es).run(index, DOCUMENTS[:3])
+    with in_part(node, part, 2, answer) as client:
+        report = an_ingest(client, batch=10).run(index, DOCUMENTS)
+    assert (report.documents, report.skipped, report.failed) == (2, 3, 0)
+    assert everything(es, index) == set("01234")
+    with (
+        in_part(node, part, 99, answer) as client,
+        pytest.raises(IngestError, match=r"answers only in part: .*(queue is full|no shard is active)"),
+    ):
+        an_ingest(client).run(index, DOCUMENTS)
