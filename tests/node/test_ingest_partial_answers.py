@@ -35,7 +35,9 @@ def in_part(node: Node, part: str, left: int, answer: Callable[[Any], Any]) -> E
     class Partial(Urllib3HttpNode):
         waiting = left
 
-        def perform_request(self, method: str, target: str, body: Any = None, **more: Any) -> NodeApiResponse:
+        def perform_request(
+            self, method: str, target: str, body: Any = None, *args: Any, **kwargs: Any
+        ) -> NodeApiResponse:
             if part not in target or not Partial.waiting:
                 return super().perform_request(method, target, body, *args, **kwargs)
             Partial.waiting -= 1
