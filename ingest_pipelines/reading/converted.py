@@ -12,6 +12,7 @@ from ..rejects import Reject
 from .conversion.child import convert
 from .conversion.converted import UnreadableError
 from .files import FoundFile
+from .markdown import first_heading
 from .plain_values import chosen_metadata
 
 CONVERTED = (".html", ".htm", ".xhtml", ".pdf", ".docx", ".pptx")
@@ -32,7 +33,8 @@ def check_libraries() -> None:
 def read_converted(file: FoundFile) -> Iterator[Document | Reject]:
     """Yield the document of the file, or the reject that says why there is none.
 
-    Its title is the one that the file says it has, else its name. Raises MissingExtraError without the extra.
+    Its title is the one that the file says it has, else its first heading of level 1, else its name. Raises
+    MissingExtraError without the extra.
     """
     check_libraries()
     try:
@@ -43,6 +45,7 @@ def read_converted(file: FoundFile) -> Iterator[Document | Reject]:
     for note in converted.notes:
         file.tell(note)
     metadata = chosen_metadata(converted.metadata, file)
-    yield file.document(
-        converted.text, title=converted.title or file.stem, metadata=metadata, format="markdown"
-    )
+    title = " ".join(converted.title.split())
+    if not title and file.suffix != ".pdf":  # of a PDF only the text is known, not what it is written in
+        title = first_heading(converted.text)
+    yield file.document(converted.text, title=title or file.stem, metadata=metadata, format="markdown")

@@ -31,7 +31,9 @@ _LOOKS_LIKE_A_KEY = {
     "+++": re.compile(r"""(?:[ \t]*(?:#.*)?\n)*[ \t]*(?:\[|[^\s=][^=\n]*=)"""),
 }
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}#(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}#[ \t]")
+_MOST_TITLE = 1000
+"""Most characters of a heading that may be a title."""
 _UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
 _MARKUP = re.compile(r"[*`]+|\{#[^}]*\}$|!?\[([^\]]*)\]\([^)]*\)")
 _DATA_URI = re.compile(r"(\]\([ \t]*<?)data:[^)\s>]*|(\b(?:src|href)=[\"'])data:[^\"']*")
@@ -167,9 +169,12 @@ def first_heading(markdown: str) -> str:
                 fence = ""
             before = ""
         elif not fence:
-            heading = _ATX.match(line)
-            found = heading[1] if heading else before if before and _UNDERLINE.match(line) else ""
-            if found and (plain := _plain(found)):
+            found = before if before and _UNDERLINE.match(line) else ""
+            if _ATX.match(line):
+                found = line.strip(" \t")[1:].lstrip(" \t")
+                if (unclosed := found.rstrip("#")).endswith((" ", "\t")):
+                    found = unclosed
+            if plain := _plain(found[:_MOST_TITLE]):
                 return plain
             before = line if line.strip() and not line.startswith("    ") else ""
     return ""

@@ -137,8 +137,8 @@ def _forbid() -> None:
         sys.addaudithook(_refuse)
 
 
-def _refuse(event: str, _: tuple[Any, ...]) -> None:
-    if event in _FORBIDDEN:
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _FORBIDDEN or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
         raise PermissionError(f"a file that is converted may not cause {event}")
 
 

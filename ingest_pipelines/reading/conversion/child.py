@@ -20,10 +20,13 @@ from es_rerank.forks import in_every_child
 from .converted import Converted, UnreadableError
 
 FILE_SECONDS = 900.0
-"""Most seconds for one file."""
+"""Most seconds for a PDF."""
 
 PAGE_SECONDS = 60.0
-"""Most seconds for one page of a PDF, and for a file of another kind."""
+"""Most seconds for one page of a PDF."""
+
+WHOLE_SECONDS = 180.0
+"""Most seconds for a file of another kind, and for opening a PDF."""
 
 MEMORY = 2048 * 1024 * 1024
 """Most bytes that converting a file may take."""
@@ -36,9 +39,15 @@ class Converter:
     """
 
     def __init__(
-        self, *, file_seconds: float = FILE_SECONDS, page_seconds: float = PAGE_SECONDS, memory: int = MEMORY
+        self,
+        *,
+        file_seconds: float = FILE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
+        whole_seconds: float = WHOLE_SECONDS,
+        memory: int = MEMORY,
     ) -> None:
         self._file_seconds = file_seconds
+        self._whole_seconds = whole_seconds
         self._page_seconds = page_seconds
         self._memory = memory
         self._renew()
@@ -90,7 +99,13 @@ class Converter:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+                # Threads of libraries that calculate would take gigabytes of addresses on a large machine.
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(search),
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
                 start_new_session=True,  # Ctrl-C in the terminal is for the process that asks
             )
         return self._child
@@ -115,7 +130,7 @@ class Converter:
         rest: list[bytes] = []
         with selectors.DefaultSelector() as ready:
             ready.register(child.stdout, selectors.EVENT_READ)
-            page_ends = time.monotonic() + self._page_seconds
+            page_ends = time.monotonic() + self._whole_seconds
             while True:
                 if not ready.select(max(0.0, min(ends, page_ends) - time.monotonic())):
                     self._end()
@@ -140,8 +155,8 @@ class Converter:
     def _too_long(self, page: int | None, *, whole: bool) -> str:
         if whole:
             return f"it takes longer than {self._file_seconds:g} seconds to read{_at(page)}; split it"
-        what = f"page {page}" if page else "it"
-        return f"{what} takes longer than {self._page_seconds:g} seconds to read"
+        what, seconds = (f"page {page}", self._page_seconds) if page else ("it", self._whole_seconds)
+        return f"{what} takes longer than {seconds:g} seconds to read"
 
 
 def _at(page: int | None) -> str:

@@ -11,11 +11,8 @@ _PRESENTATION = re.compile("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefe\u2e80-\u2fd
 """Forms of letters for print: ligatures (ﬁ), Arabic letters by their place in a word, and the radicals that
 stand for Chinese characters in many PDFs. Unicode's NFKC names the letter of each."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_SPACES_AT_END = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
-_IMAGE = re.compile(r"!\[((?:\\.|[^\]\\])*)\]\((?:\\.|[^)\\])*\)")
-_DATA_URI = re.compile(r"data:[\w.+/-]*(?:;[\w.=+-]*)*,[^\s)\"'>]*")
-_BROKEN_WORD = re.compile(r"([^\W\d_]+)(?:-|\u2010|\u00ad)\n([a-zà-öø-ÿа-яα-ω][^\W\d_]*)")
+_BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)(?:-|\u2010|\u00ad)\n([a-zà-öø-ÿа-яα-ω][^\W\d_]*)")
 
 _CJK = (
     "\u1100-\u11ff\u2e80-\u2fdf\u3000-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -33,12 +30,8 @@ def clean(text: str) -> str:
     text = _CONTROLS.sub("", text)
     text = _SURROGATES.sub("\ufffd", text)
     text = _PRESENTATION.sub(lambda form: unicodedata.normalize("NFKC", form[0]), text)
-    return _BLANK_LINES.sub("\n\n", _SPACES_AT_END.sub("", text)).strip("\n")
-
-
-def without_images(markdown: str) -> str:
-    """Return Markdown with the description of each image in its place, and without data in addresses."""
-    return _DATA_URI.sub("", _IMAGE.sub(r"\1", markdown))
+    text = "\n".join(line.rstrip(" \t\u00a0") for line in text.split("\n"))
+    return _BLANK_LINES.sub("\n\n", text).strip("\n")
 
 
 def joined_words(text: str) -> str:

@@ -14,7 +14,7 @@ from markitdown import StreamInfo
 from markitdown.converter_utils.docx.pre_process import pre_process_docx
 from markitdown.converters import PptxConverter
 
-from .cleaning import clean, markdown_table, without_images
+from .cleaning import clean, markdown_table
 from .converted import Converted, UnreadableError
 from .web import markdown_of
 
@@ -63,7 +63,7 @@ def convert_office(stream: IO[bytes], suffix: str) -> Converted:
 def _docx(archive: IO[bytes]) -> str:
     """Return the text of a DOCX file; markitdown's first step writes its formulas as LaTeX."""
     html = mammoth.convert_to_html(pre_process_docx(cast("BinaryIO", archive)), external_file_access=False)
-    return markdown_of(BeautifulSoup(html.value, "html.parser"))
+    return markdown_of(BeautifulSoup(html.value, "lxml"))
 
 
 class _Pptx(PptxConverter):
@@ -80,7 +80,7 @@ class _Pptx(PptxConverter):
 def _pptx(archive: IO[bytes]) -> str:
     converter: Any = _Pptx
     converted = converter().convert(archive, StreamInfo(extension=".pptx"))
-    text = clean(without_images(_SLIDE.sub("", converted.markdown)))
+    text = clean(_SLIDE.sub("", converted.markdown))
     return _TABLE_AFTER_TEXT.sub(r"\1\n\n", text)
 
 

@@ -14,7 +14,7 @@ from bs4.element import CData, PreformattedString
 from charset_normalizer import from_bytes
 
 from ..encodings import is_broken_utf8
-from .cleaning import clean, without_images
+from .cleaning import clean
 from .converted import Converted, UnreadableError
 
 _NOISE = (
@@ -30,7 +30,9 @@ _NOISE = (
     "embed",
     "audio",
     "video",
-    "head",
+    "title",
+    "meta",
+    "link",
 )
 _HIDDEN = "[hidden], [role=navigation], [aria-hidden=true]"
 
@@ -93,7 +95,7 @@ def convert_html(stream: IO[bytes], encoding: str | None = None) -> Converted:
     ``encoding`` is the one that the caller named. Raises UnreadableError for a page without text.
     """
     page, notes = _decoded(stream.read(), encoding)
-    soup = BeautifulSoup(page, "html.parser")
+    soup = BeautifulSoup(page.replace("\0", ""), "lxml")
     title = clean(soup.title.get_text(" ", strip=True)) if soup.title else ""
     metadata = _metadata(soup)
     for noise in soup.find_all(_NOISE):
@@ -118,7 +120,7 @@ def markdown_of(soup: BeautifulSoup) -> str:
         escape_misc=False,
         table_infer_header=True,
     ).convert_soup(soup.body or soup)
-    return clean(without_images(str(markdown)))
+    return clean(str(markdown))
 
 
 def _decoded(content: bytes, encoding: str | None) -> tuple[str, list[str]]:
