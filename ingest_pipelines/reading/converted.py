@@ -18,7 +18,7 @@ from .plain_values import chosen_metadata
 CONVERTED = (".html", ".htm", ".xhtml", ".pdf", ".docx", ".pptx")
 """Ends of the names of such files."""
 
-_LIBRARIES = ("bs4", "markdownify", "markitdown", "mammoth", "pdfplumber", "pptx")
+_LIBRARIES = ("bs4", "lxml", "mammoth", "markdownify", "markitdown", "pdfplumber", "pptx")
 
 
 def check_libraries() -> None:
