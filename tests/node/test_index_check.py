@@ -55,9 +55,14 @@ def _in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_index_that_is_right_has_no_problems(
     es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    an_ingest(es).run(index, [*DOCUMENTS, Document("empty", "", "", {}), Document("title", "Alone", " ", {})])
+    others = [
+        Document("empty", "", "", {}),
+        Document("title", "Alone", " ", {}),
+        Document("markdown", "Guide", "# Part\n\n## Section\n\nwords below headings", {}, "markdown"),
+    ]
+    an_ingest(es).run(index, [*DOCUMENTS, *others])
     whole = checked(es, index)
-    assert (whole.documents, whole.queries, whole.asked_with) == (14, 13, "beginnings of passages")
+    assert (whole.documents, whole.queries, whole.asked_with) == (15, 14, "beginnings of passages")
     assert (whole.without_passages, whole.without_vector, whole.other_dims) == (0, 0, 0)
     assert whole.recall_at_10 == 1.0
     assert whole.vector_difference is not None
@@ -66,7 +71,7 @@ def test_an_index_that_is_right_has_no_problems(
     monkeypatch.setattr(stored, "_DOCUMENTS", 5)
     monkeypatch.setattr(stored, "_PASSAGES", 7)
     parts = checked(es, index, queries=["three", "nine"])
-    assert (parts.documents, parts.passages, parts.recall_at_10) == (14, whole.passages, 1.0)
+    assert (parts.documents, parts.passages, parts.recall_at_10) == (15, whole.passages, 1.0)
     assert (parts.queries, parts.asked_with) == (2, "given queries")
 
 
