@@ -43,6 +43,7 @@ from .source_options import (
     tell,
 )
 from .stopping import again, stoppable
+from .sync_options import SyncOption, YesOption, check_sync_options
 
 if TYPE_CHECKING:
     from ingest_pipelines import IngestReport
@@ -120,17 +121,8 @@ def ingest(
             show_default=False,
         ),
     ] = None,
-    sync: Annotated[
-        bool,
-        typer.Option(
-            "--sync",
-            help="Afterwards remove every document of the index that SOURCES do not hold: name all of them. "
-            "What failed stays. Nothing is removed when a source was not read whole.",
-        ),
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="With --sync: remove even more than half of the index.")
-    ] = False,
+    sync: SyncOption = False,
+    yes: YesOption = False,
     tokenizer: TokenizerOption = None,
     dry_run: DryRunOption = False,
     price: PriceOption = None,
@@ -141,14 +133,12 @@ def ingest(
     repeated.
     """
     from ingest_pipelines import Fields, Ingest, read_sources
-    from ingest_pipelines.lifecycle.sync import check_sync_sources
 
     from ..models.load import embedder_of
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
 
-    if sync:
-        check_sync_sources(sources or ())
+    check_sync_options(sources or (), sync=sync, yes=yes, rebuild=rebuild, dry_run=dry_run)
     settings = read_settings()
     check_rejects(rejects, sources or ())
     fields = Fields(tuple(text_field or ()), title_field, id_field, tuple(metadata) if metadata else None)

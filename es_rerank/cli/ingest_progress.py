@@ -55,6 +55,8 @@ class Rates:
             parts.append(f"{report.skipped:,} unchanged")
         if report.failed:
             parts.append(f"{report.failed:,} failed")
+        if report.removed:
+            parts.append(f"{report.removed:,} removed")
         if read is not None and now.read > before.read:
             parts.append(f"{_spoken((1 - now.read) / (now.read - before.read) * took)} left")
         return ", ".join(parts)

@@ -46,8 +46,8 @@ def orphan(es: Elasticsearch, index: str) -> str:
     return version
 
 
-def command(node: Node, *arguments: str) -> Any:
-    return CliRunner().invoke(app, ["index", *arguments, "--elasticsearch-url", node.url])
+def command(node: Node, name: str, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["index", name, "--elasticsearch-url", node.url, *arguments])
 
 
 def test_versions_are_listed_with_their_state_and_counts(es: Elasticsearch, node: Node, index: str) -> None:
@@ -149,6 +149,21 @@ def test_clean_removes_orphans_and_asks_first(es: Elasticsearch, node: Node, ind
     assert states(es, index) == {"-000001": "earlier", "-000002": "in_use"}
     assert "1 removed" in command(node, "clean", index, "--earlier", "--yes").stdout
     assert everything(es, index) == {"a", "b"}
+
+
+def test_documents_are_deleted_by_their_ids(es: Elasticsearch, node: Node, index: str) -> None:
+    """Each id that is not there is told, after the others were removed."""
+    an_ingest(es).run(index, DOCUMENTS)
+    done = command(node, "delete", index, "b", "--json", "--", "-x", "nobody")
+    said = json.loads(done.stdout)
+    assert (said["version"], said["removed"]) == (f"{index}-000001", ["b"])
+    assert said["missing"] == ["-x", "nobody"]
+    assert isinstance(done.exception, IngestError)
+    assert done.exception.message == (
+        f"{index} holds no document with these ids: '-x', 'nobody'; 1 of 3 were removed"
+    )
+    assert everything(es, index) == {"a"}
+    assert command(node, "delete", index, "a").stdout == f"1 removed from {index}-000001\n"
 
 
 def test_what_came_into_use_between_two_looks_stays(es: Elasticsearch, index: str) -> None:

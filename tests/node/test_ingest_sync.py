@@ -136,6 +136,12 @@ def test_the_command_counts_what_it_removes_and_refuses_rejects(
     packed = write(Path("renamed.jsonl.gz"), [Reject("it is wrong", bad)._asdict()])
     for source in (f"{index}.rejects.jsonl", str(named), str(packed)):
         assert "holds rejects of an earlier run" in str(ingest(source, "docs", "--sync").exception)
+    for *more, why in (
+        ("--sync", "--rebuild", "leave one of the two out"),
+        ("--sync", "--dry-run", "leave one of the two out"),
+        ("--yes", "write --sync too"),
+    ):
+        assert why in str(ingest("docs", *more).exception)
     (folder / "rows.jsonl").unlink()
     refused = ingest("docs/2.txt", "--sync")
     assert "and 3 would go; if that is right, repeat the run with --yes" in str(refused.exception)
