@@ -27,9 +27,24 @@ SEPARATOR = " > "
 _HEADING_CHARACTERS = 200
 """Most characters of one heading in a path. Each passage below a heading repeats it."""
 
+_PIECE = 65_536
+"""Characters that are parsed at once. The parser takes up to 500 bytes for each."""
+
+_REPEATED = 1_000
+"""Most characters of the first line of a block that are parsed again with each piece of it."""
+
+_ENDS_OF_HTML = ("-->", "?>", "]]>", "</script>", "</pre>", "</style>", "</textarea>")
+
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(?=[ \t]*(?:#|[^\s:][^\n:]{0,200}:(?:[ \t]|\n)))")
 _FRONT_MATTER_END = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _WHOLE: dict[str, Kind] = {"table_open": "table", "fence": "code", "code_block": "code"}
+
+
+Mark = tuple[int, Kind, str, int]
+"""Where a block begins, its kind, and the heading with its level, from 1."""
+
+_Parsed = tuple[Token, tuple[int, int], str | None]
+"""A token, the lines of its block (the second one after its end), and its heading if it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +70,72 @@ def blocks_of(text: str, checkpoint: Checkpoint) -> list[Block]:
     # The same length, so that positions hold. The parser knows line feeds only.
     source = text.replace("\r\n", " \n").replace("\r", "\n")
     begin = _end_of_front_matter(source)
-    lines = list(_starts_of_lines(source, begin))
-    marks: list[tuple[int, Kind, str, int]] = [(begin, "text", "", 0)]
+    return list(_blocks(text, begin, _marks(source, begin, checkpoint)))
+
+
+def _marks(source: str, begin: int, checkpoint: Checkpoint) -> list[Mark]:
+    """Return where blocks begin. The source is parsed in pieces of about ``_PIECE`` characters."""
+    marks: list[Mark] = [(begin, "text", "", 0)]
+    place = began = begin
+    repeated = ""
+    while place < len(source):
+        end = source.find("\n", place + _PIECE) + 1 or len(source)
+        piece = repeated + source[place:end]
+        found = _parsed(piece, checkpoint)
+        above = repeated.count("\n")
+        lines = [place] * above + list(_starts_of_lines(source, place, end))
+        last = max((first for token, (first, _), _ in found if token.level == 0), default=0)
+        if end < len(source) and last > above:
+            # The last block may go on behind the piece, so the next piece begins with it.
+            _add_marks(marks, [each for each in found if each[1][0] < last], lines, above, began)
+            place, repeated = lines[last], ""
+        else:
+            _add_marks(marks, found, lines, above, began)
+            began = began if repeated and last == 0 else lines[last]
+            place, repeated = end, _repeated(found, piece, last)
+    return marks
+
+
+def _add_marks(marks: list[Mark], found: list[_Parsed], lines: list[int], above: int, began: int) -> None:
+    """Add the marks of a piece, above which the first ``above`` lines of a block are repeated that began at
+    ``began``.
+    """
     whole_until = -1
-    for token, heading in _parsed(source[begin:], checkpoint):
-        if token.map is None or token.map[0] < whole_until:
+    for token, (first, last), heading in found:
+        if first < whole_until:
             continue
-        first, last = token.map
         kind: Kind = "heading" if heading is not None else _WHOLE.get(token.type, "text")
-        marks.append((lines[first], kind, heading or "", int(token.tag[1]) if heading is not None else 0))
+        start = lines[first]
+        if first < above and token.level == 0 and kind != "text":
+            start = began
+            while len(marks) > 1 and marks[-1][0] >= began:
+                marks.pop()
+        marks.append((start, kind, heading or "", int(token.tag[1]) if kind == "heading" else 0))
         if kind != "text":
             whole_until = last
             marks.append((lines[last], "text", "", 0))
-    return list(_blocks(text, begin, marks))
 
 
-def _blocks(text: str, begin: int, marks: list[tuple[int, Kind, str, int]]) -> Iterator[Block]:
-    """Yield the blocks that begin at the marks: place, kind, and heading with its level."""
+def _repeated(found: list[_Parsed], piece: str, first: int) -> str:
+    """Return the first lines of the block that begins in line ``first`` of a piece and ends with it.
+
+    Above the next piece, they make the block go on.
+    """
+    token = next((token for token, (start, _), _ in found if token.level == 0 and start == first), None)
+    if token is None:
+        return ""
+    lines = piece.split("\n")[first:]
+    closing = (lines[-1] or lines[-2] if len(lines) > 1 else lines[-1]).strip().lower()
+    is_mark = closing.startswith(token.markup) and not closing.strip("`~")
+    if token.type == "fence" and len(lines) > 2 and is_mark:
+        return ""
+    if token.type == "html_block" and closing.endswith(_ENDS_OF_HTML):
+        return ""
+    above = "".join(f"{line}\n" for line in lines[: 2 if token.type == "table_open" else 1])
+    return above if len(above) <= _REPEATED else ""
+
+
+def _blocks(text: str, begin: int, marks: list[Mark]) -> Iterator[Block]:
     if begin:
         yield Block("text", 0, begin)
     path: list[tuple[int, str]] = []
@@ -84,14 +148,18 @@ def _blocks(text: str, begin: int, marks: list[tuple[int, Kind, str, int]]) -> I
             yield Block(kind, start, end, tuple(name for _, name in path if name))
 
 
-def _parsed(source: str, checkpoint: Checkpoint) -> Iterator[tuple[Token, str | None]]:
-    """Yield the blocks' tokens in the order of the text, each with its heading if it is one."""
+def _parsed(source: str, checkpoint: Checkpoint) -> list[_Parsed]:
+    """Return the tokens of the blocks in the order of the text."""
     parser, tokens = _parser(checkpoint), list[Token]()
     parser.block.parse(source, parser, {}, tokens)
+    found: list[_Parsed] = []
     for token, following in pairwise([*tokens, Token("", "", 0)]):
         heading = token.type == "heading_open" and token.level == 0
-        if token.nesting >= 0 and token.type != "inline":
-            yield token, " ".join(following.content.split())[:_HEADING_CHARACTERS] if heading else None
+        if token.nesting >= 0 and token.type != "inline" and token.map is not None:
+            first, last = token.map
+            name = " ".join(following.content.split())[:_HEADING_CHARACTERS] if heading else None
+            found.append((token, (first, last), name))
+    return found
 
 
 def _parser(checkpoint: Checkpoint) -> MarkdownIt:
@@ -113,11 +181,11 @@ def _end_of_front_matter(source: str) -> int:
     return min(ends.end() + 1, len(source)) if ends else 0
 
 
-def _starts_of_lines(source: str, begin: int) -> Iterator[int]:
-    """Yield where each line begins, and the end of the text after the last."""
+def _starts_of_lines(source: str, begin: int, end: int) -> Iterator[int]:
+    """Yield where each line of a piece begins, and its end after the last."""
     yield begin
-    while (found := source.find("\n", begin)) >= 0:
+    while (found := source.find("\n", begin, end)) >= 0:
         begin = found + 1
         yield begin
-    if begin < len(source):
-        yield len(source)
+    if begin < end:
+        yield end

@@ -33,14 +33,12 @@ class _Section:
     blocks: list[Block] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     has_body: bool = False
-
-    @property
-    def tokens(self) -> int:
-        return sum(self.counts)
+    tokens: int = 0
 
     def add(self, block: Block, count: int) -> None:
         self.blocks.append(block)
         self.counts.append(count)
+        self.tokens += count
         self.has_body |= block.kind != "heading" and count > 0
 
     def join(self, other: _Section) -> None:
@@ -48,6 +46,7 @@ class _Section:
         self.path = _common(self.path, other.path) if self.has_body else other.path
         self.blocks += other.blocks
         self.counts += other.counts
+        self.tokens += other.tokens
         self.has_body |= other.has_body
 
 

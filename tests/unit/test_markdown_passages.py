@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from es_rerank.collection import Document
+from es_rerank.text import markdown
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import TITLE_SHARE, CutDocument, cut_document
 from es_rerank.text.markdown import blocks_of
@@ -124,6 +125,39 @@ MARKDOWN = st.lists(
     | st.text(max_size=8),
     max_size=40,
 ).map("".join)  # fmt: skip
+
+
+def blocks(text: str, piece: int) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The headings, tables and code blocks of a text that is parsed in pieces of so many characters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(markdown, "_PIECE", piece)
+        found = blocks_of(text, lambda: None)
+    assert "".join(text[block.start : block.end] for block in found) == text
+    return [
+        (block.kind, text[block.start : block.end], block.path) for block in found if block.kind != "text"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# A\n| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 50 + "\n# B\n| c |\n|---|\n| 3 |\n",
+        "# A\n~~~~py\n" + "# no\n```\n\n" * 50 + "~~~~\n# B\nb\n",
+        "# A\n" + "text\n\n" * 50 + "B\n===\n" + "more\n" * 9,
+        "# A\n- x\n" + "  # no\n\n" * 50 + "\n# B\nb",
+        "# A\n<!--\n" + "# no\n" * 50 + "-->\n# B\nb",
+        "# A\n    # no\n" * 50,
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 17, 64, 200])
+def test_a_text_that_is_parsed_in_pieces_has_the_same_blocks(text: str, piece: int) -> None:
+    assert blocks(text, piece) == blocks(text, len(text))
+
+
+@given(text=MARKDOWN, piece=st.integers(1, 60))
+@settings(deadline=None, max_examples=100)
+def test_nothing_is_lost_between_pieces(text: str, piece: int) -> None:
+    blocks(text, piece)
 
 
 @given(
