@@ -80,7 +80,9 @@ def plan_of(names: Iterable[str], fields: Fields, *, guess: bool = False) -> Pla
         found = _named(known, _TEXTS)
         if len(found) != 1:
             several = f"both {' and '.join(found)} may be the text" if found else "none of them is the text"
-            shown = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+            shown = ", ".join(name[:_LONGEST] for name in known[:_SHOWN]) + (
+                ", …" if len(known) > _SHOWN else ""
+            )
             return f"its fields are {shown or 'none'}; {several}; name it by --text-field"
         text = (found[0],)
         guessed.append(found[0])
@@ -95,8 +97,8 @@ def plan_of(names: Iterable[str], fields: Fields, *, guess: bool = False) -> Pla
     return Plan(text, title, identifier, tuple(guessed))
 
 
-_SHOWN = 30
-"""Most names of fields in a message."""
+_SHOWN, _LONGEST = 30, 100
+"""Most names of fields in a message, and most characters of one: a table may have no header."""
 
 
 def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:

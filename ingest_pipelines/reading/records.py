@@ -86,7 +86,9 @@ def _identifier(record: dict[str, Any], plan: Plan, file: FoundFile, line: int |
     if value is None and file.fields.id is None:
         return _content_id(record, file, line)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise file.fault(f'"{plan.id}" must be a non-empty string or a whole number, found {value!r}', line)
+        raise file.fault(
+            f'"{plan.id}" must be a non-empty string or a whole number, found {repr(value)[:100]}', line
+        )
     file.notes.found.add(plan.id or "")
     return str(value)
 

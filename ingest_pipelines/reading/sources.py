@@ -21,7 +21,7 @@ from .markdown import MARKDOWN, read_markdown
 from .notes import Notes, OnNote
 from .plain_text import read_plain_text
 from .tables import read_table
-from .walking import Found, LeftOut, walk
+from .walking import Found, LeftOut, is_hidden, walk
 
 _RECORDS: dict[str, Reader] = {
     ".jsonl": read_json_lines,
@@ -182,11 +182,15 @@ def _check_source(source: Path) -> None:
         )
 
 
+def _is_read_in(source: Path, folder: Path) -> bool:
+    return source.is_relative_to(folder) and not any(map(is_hidden, source.relative_to(folder).parts))
+
+
 def _check_beside(source: Path, before: Sequence[Path], after: Sequence[Path]) -> None:
     """Raise SourceError where a file of ``source`` would be the same document as one of another source."""
     others = [other for other in (*before, *after) if other.is_dir() and not is_collection(other)]
     for other in others:
-        if source != STDIN and other.resolve() in (source.resolve(), *source.resolve().parents):
+        if source != STDIN and _is_read_in(source.resolve(), other.resolve()):
             raise SourceError(
                 f"{source} lies in {other}, which is a source too; leave out one of them", path=str(source)
             )

@@ -95,7 +95,9 @@ def _names(header: list[str], file: FoundFile) -> list[str]:
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, 1)]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise file.fault(f"several columns have the name {', '.join(twice)}; give each a name of its own", 1)
+        raise file.fault(
+            f"several columns have the name {', '.join(twice)[:1000]}; give each a name of its own", 1
+        )
     return names
 
 

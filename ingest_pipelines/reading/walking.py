@@ -63,14 +63,15 @@ def walk(
     that takes this run's rejects. Links are not followed. Of a folder in BEIR layout only the corpus is read.
     ``name`` is the name of the folder itself, "" for a source.
     """
-    waiting = [Found(folder, name, folder.is_dir())]
+    source = Found(folder, name, folder.is_dir())
+    waiting = [source]
     while waiting:
         found = waiting.pop()
         if not found.is_folder:
             yield found
             continue
         try:
-            inside = list(_inside(found, kinds, left_out, not_this))
+            inside = list(_inside(found, kinds, left_out, not_this, is_source=found is source))
         except OSError as error:
             yield found._replace(fault=f"the folder cannot be listed: {error.strerror or error}")
         else:
@@ -78,7 +79,7 @@ def walk(
 
 
 def _inside(
-    folder: Found, kinds: Collection[str], left_out: LeftOut, not_this: Path | None
+    folder: Found, kinds: Collection[str], left_out: LeftOut, not_this: Path | None, *, is_source: bool
 ) -> Iterator[Found]:
     """Yield the files and folders of one folder that are not left out, sorted."""
     with os.scandir(folder.path) as entries:
@@ -89,7 +90,8 @@ def _inside(
         corpus = find_file(folder.path, "corpus.jsonl")
         beside = sum(name not in _OF_COLLECTIONS for name in kept)
         left_out.reasons.update({"files beside a corpus.jsonl": beside} if beside else {})
-        yield Found(corpus, _joined(folder.name, corpus.name))
+        if is_source or corpus.name in kept:  # a corpus of a source may be a link, as in a cache of the Hub
+            yield Found(corpus, _joined(folder.name, corpus.name))
         return
     for name in sorted(kept):
         path = folder.path / name
@@ -103,6 +105,11 @@ def _inside(
             left_out.reasons["rejects of an earlier run (name such a file to read it)"] += 1
         else:
             yield found
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is left out of a folder, whatever it holds."""
+    return name.startswith((".", "~$")) or name in _OF_PROGRAMS or is_rejects_file(name)
 
 
 def _is_kept(entry: os.DirEntry[str], left_out: LeftOut) -> bool:

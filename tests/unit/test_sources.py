@@ -111,6 +111,14 @@ def test_of_a_folder_in_beir_layout_only_the_corpus_is_read(tmp_path: Path) -> N
     assert "1 files beside a corpus.jsonl" in given(tmp_path).notes[0]
 
 
+def test_only_the_corpus_of_a_source_itself_may_be_a_link(tmp_path: Path) -> None:
+    put(tmp_path, {"blob": '{"_id": "1", "text": "x"}', "in/beir/queries.jsonl": "", "in/a.txt": "x"})
+    (tmp_path / "in/beir/corpus.jsonl").symlink_to(tmp_path / "blob")
+    assert given(tmp_path / "in/beir").ids == ["1"]
+    assert given(tmp_path / "in").ids == ["a.txt"]
+    assert "1 links" in given(tmp_path / "in").notes[0]
+
+
 def test_a_file_has_the_same_id_and_content_on_every_system(tmp_path: Path) -> None:
     name, long = "Übersicht.txt", "/".join(["十" * 80] * 3) + ".txt"
     composed = put(tmp_path / "a", {name: "one\ntwo", long: "x"})
@@ -157,6 +165,9 @@ def test_two_sources_never_give_two_files_one_id_or_one_file_two(
     with pytest.raises(SourceError, match=message):
         read_sources([tmp_path / source for source in sources])
     assert given(tmp_path / "a", tmp_path / "c").ids == ["same.txt", "x/y.txt", "other.txt"]
+    put(tmp_path, {"a/.kept/z.txt": "5", "a/i.rejects.jsonl": '{"id": 1, "text": "x"}'})
+    others = [tmp_path / "a", tmp_path / "a/.kept", tmp_path / "a/i.rejects.jsonl"]
+    assert given(*others).ids == ["same.txt", "x/y.txt", "z.txt", "1"]
 
 
 def test_json_lines_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
