@@ -11,10 +11,12 @@ from typing import Any, Self
 import pytest
 from elasticsearch import ApiError, Elasticsearch
 from ingests import an_ingest, chunker, everything, source_of
+from proxies import Outcome, first_of_each, proxied
 
 from es_rerank import RerankClient
 from es_rerank.collection import Document
 from es_rerank.errors import EsRerankError, IndexMismatchError, IngestError
+from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from ingest_pipelines import Ingest, IngestReport
 from ingest_pipelines.live_copy import LiveCopy
@@ -125,6 +127,29 @@ def test_a_re_embedding_that_fails_allows_writes_again(es: Elasticsearch, index:
     assert (report.documents, report.version) == (1, f"{index}-000001")
     meta = es.indices.get_mapping(index=index)[report.version]["mappings"]["_meta"]
     assert "reembedded_with" not in meta
+
+
+@pytest.mark.parametrize("outcome", [(429, b"{}"), "lose"], ids=["429", "lost"])
+def test_a_bad_moment_of_any_call_is_waited_out(
+    node: Node, es: Elasticsearch, index: str, outcome: Outcome
+) -> None:
+    """Every call of a re-embedding fails once: look, refresh, point in time, block, alias and all others."""
+    an_ingest(es, batch=100).run(index, documents(30))
+
+    def meanwhile(version: str, document: Document) -> None:
+        if document.id == "d5":
+            es.delete(index=version, id="d1")
+
+    with (
+        proxied(node.url, first_of_each(outcome)) as proxy,
+        Elasticsearch(proxy.url, max_retries=0) as client,
+    ):
+        report, _ = reembedded(client, index, meanwhile=meanwhile)
+    assert (report.documents, report.failed, report.duplicates) == (30, 0, 0)
+    assert everything(es, index) == {f"d{n}" for n in range(30)} - {"d1"}
+    assert set(es.indices.get_alias(name=index)) == {f"{index}-000002"}
+    asked = {path.rpartition("/")[2] for _, path, _, _ in proxy.seen}
+    assert asked >= {"docs", "_refresh", "_pit", "_search", "_bulk", "_mget", "write", "_count", "_aliases"}
 
 
 # --- our own writers that meet the block

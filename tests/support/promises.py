@@ -827,6 +827,12 @@ Run it again after a change or an interruption: it skips what is indexed already
 A document that is refused is written to a rejects file with the reason; correct it there, or the file that
     tests/node/test_ingest_rejects.py::test_a_refused_document_is_reported_and_replayed_once_mended
     tests/unit/test_reading_faults.py::test_a_rejects_file_reads_mended_files_and_records
+`--from-index OLD` reads an index instead of files.
+    tests/node/test_from_index.py::test_an_index_of_es_rerank_comes_back_exactly
+    tests/node/test_from_index.py::test_fields_are_chosen_or_found
+`ingest articles --rebuild --from-index articles --embedder NEW` puts
+    tests/node/test_reembedding.py::test_no_read_fails_and_no_write_is_lost
+    tests/node/test_reembedding.py::test_what_is_written_and_deleted_meanwhile_is_in_the_new_version
 `--sync` also removes what the sources do not hold any more.
     tests/node/test_ingest_sync.py::test_the_index_equals_the_sources
     tests/node/test_ingest_sync.py::test_what_stays
