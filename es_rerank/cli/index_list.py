@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.filesize import decimal
@@ -68,7 +68,6 @@ def shown(versions: Sequence[IndexVersion]) -> Table:
     for column in ("embedder", "vectors", "created", "blocks"):
         table.add_column(column, overflow="fold")
     for version in versions:
-        options = version.vectors or {}
         table.add_row(
             version.index,
             ", ".join(version.aliases) or "-",
@@ -77,8 +76,15 @@ def shown(versions: Sequence[IndexVersion]) -> Table:
             "?" if version.passages is None else str(version.passages),
             "?" if version.size is None else decimal(version.size),
             f"{version.embedder}, {version.dims} dimensions",
-            str(options.get("type", "?")),
+            _vectors(version.vectors or {}),
             version.created or "?",
             ", ".join(version.blocks) or "-",
         )
     return table
+
+
+def _vectors(options: Mapping[str, Any]) -> str:
+    """Return the index options of the vectors in words."""
+    oversample = options.get("rescore_vector", {}).get("oversample")
+    kind = str(options.get("type", "?"))
+    return f"{kind}, oversampled {oversample} times" if oversample else kind

@@ -156,25 +156,23 @@ def catalog(
         )
     ).body.get("indices", {})
     found = versions_of(indices, stats, name)
-    return _counted(client, found, wait) if counts else found
+    return _counted(client, found) if counts else found
 
 
-def _counted(client: Elasticsearch, versions: Iterable[IndexVersion], wait: Patience) -> list[IndexVersion]:
+def _counted(client: Elasticsearch, versions: Iterable[IndexVersion]) -> list[IndexVersion]:
     """Return the versions with their counts. Elasticsearch's own statistics count passages as documents."""
+    # An index that is closed, or whose shards are lost, has no counts, and the others have theirs.
+    asked = client.options(ignore_status=(400, 404, 429, 503), max_retries=0)
     counted = []
     for version in versions:
-        answer = None
-        if "closed" not in version.blocks:
-            answer = wait.call(
-                lambda index=version.index: client.options(ignore_status=(400, 404)).search(  # type: ignore[misc]
-                    index=index,
-                    size=0,
-                    track_total_hits=True,
-                    allow_partial_search_results=False,
-                    aggs={"passages": {"nested": {"path": "passages"}}},
-                )
-            )
-        if answer is not None and "hits" in answer:
+        answer = asked.search(
+            index=version.index,
+            size=0,
+            track_total_hits=True,
+            allow_partial_search_results=False,
+            aggs={"passages": {"nested": {"path": "passages"}}},
+        )
+        if "hits" in answer:
             total, inside = answer["hits"]["total"]["value"], answer["aggregations"]["passages"]["doc_count"]
             counted.append(replace(version, documents=total, passages=inside))
         else:

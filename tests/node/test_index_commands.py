@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders, Urllib3HttpNode
+from elastic_transport._node import NodeApiResponse
 from elasticsearch import ApiError, Elasticsearch
 from ingests import an_ingest, everything
 from typer.testing import CliRunner
@@ -76,6 +78,22 @@ def test_versions_are_listed_with_their_state_and_counts(es: Elasticsearch, node
     assert "orphan of a killed rebuild" in shown
     assert "not-ours" not in shown
     assert f"there is no index of the name [{index}-x]" in str(command(node, "list", f"{index}-x").exception)
+
+
+def test_an_index_whose_shards_are_lost_is_listed_without_counts(
+    es: Elasticsearch, node: Node, index: str
+) -> None:
+    class Lost(Urllib3HttpNode):
+        def perform_request(self, method: str, target: str, *more: Any, **named: Any) -> Any:
+            if "_search" not in target:
+                return super().perform_request(method, target, *more, **named)
+            headers = HttpHeaders({"content-type": "application/json", "x-elastic-product": "Elasticsearch"})
+            return NodeApiResponse(ApiResponseMeta(503, "1.1", headers, 0.0, self.config), b"{}")
+
+    an_ingest(es).run(index, DOCUMENTS)
+    with Elasticsearch(node.url, node_class=Lost) as client:
+        (only,) = catalog(client, index)
+    assert (only.state, only.documents, only.passages, only.watched) == ("in_use", None, None, False)
 
 
 def test_a_name_is_not_the_beginning_of_another(es: Elasticsearch, index: str) -> None:
