@@ -87,7 +87,9 @@ class Converter:
         self._closed = True
         if (child := self._child) is not None:
             child.kill()
-            child.wait()
+        if self._lock.acquire(blocking=False):  # else the thread that waits for it ends it
+            self._end()
+            self._lock.release()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
