@@ -228,7 +228,7 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     embedders = (settings.embedder, *settings.more_embedders)
     beside, good = models if good and fault is None else (), True
     for name, model in map(name_and_model, embedders):
-        called = f"Embedder {name or model}"
+        called = f"Embedder {shown('embedder', name or model)}"
         load_it = partial(load_embedder, model, pool=pool, provider=provider, access=Access.of(settings))
         found = _tried(called, partial(_embedder, called, load_it))
         good &= found.status != "fail"

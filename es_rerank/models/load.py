@@ -307,13 +307,13 @@ def load_embedder(
     """
     spec = parse_embedder(name_or_folder)
     if spec.hosted:
-        from .hosted import remote_embedder  # noqa: PLC0415 needed by those who name a service
+        from .hosted import named_embedders, remote_embedder  # noqa: PLC0415 needed by those who name a service
 
         access, measure = access or Access(), measure_of(tokenizer, _tokenizer_folder)
         if spec.kind == "openai":
-            return remote_embedder.openai_embedder(spec, access.openai_url, access.openai_api_key, measure)
+            return named_embedders.openai_embedder(spec, access.openai_url, access.openai_api_key, measure)
         if spec.kind == "cohere":
-            return remote_embedder.cohere_embedder(spec, access.cohere_url, access.cohere_api_key, measure)
+            return named_embedders.cohere_embedder(spec, access.cohere_url, access.cohere_api_key, measure)
         return remote_embedder.RemoteEmbedder(
             spec, spec.model, dialect=spec.dialect, api_key=access.remote_api_key, measure=measure
         )

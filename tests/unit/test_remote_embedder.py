@@ -235,6 +235,31 @@ def test_patience_ends_with_an_error(opened: Opened, service: FakeEmbedder) -> N
         embedder.embed(TEXTS)
 
 
+def test_an_account_without_money_is_not_waited_for(opened: Opened, service: FakeEmbedder) -> None:
+    embedder = opened()
+    embedder.embed(TEXTS)
+    empty = {"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}
+    service.replies = [JSONResponse(empty, 429)]
+    with pytest.raises(RemoteModelError, match="exceeded your current quota"):
+        embedder.embed(TEXTS)
+
+
+def test_a_query_does_not_wait_for_a_trial_beyond_its_deadline(opened: Opened, service: FakeEmbedder) -> None:
+    embedder = opened()
+    service.replies = [Hang()]
+
+    async def late() -> None:
+        first = asyncio.create_task(embedder.aembed(["x"]))
+        await asyncio.to_thread(service.asked.wait, 10)
+        with pytest.raises(DeadlineError):
+            await embedder.aembed(["x"], purpose="query", deadline=time.monotonic() + 0.05)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+    asyncio.run(late())
+    assert service.left.wait(10)
+
+
 def test_a_query_keeps_its_deadline_and_cancelled_work_stops(opened: Opened, service: FakeEmbedder) -> None:
     embedder = opened()
     embedder.embed(TEXTS)

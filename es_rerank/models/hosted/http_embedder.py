@@ -41,6 +41,9 @@ _CHECKED_EACH = 20
 
 _SERVER_ERROR = 500
 
+_UNSTATED_WAIT_S = 1.0
+"""How long nothing is sent after a 429 without ``Retry-After``, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedderTerms:
@@ -172,9 +175,15 @@ class HttpEmbedder(HttpService):
             self._connect()
         if self._terms is not None:
             return self._terms
-        async with self._learning:
-            if self._terms is None:
-                self._terms = await self._sent(self._learn, "query", deadline)
+        left = None if deadline is None else deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(left), self._learning:
+                if self._terms is None:
+                    self._terms = await self._sent(self._learn, "query", deadline)
+        except TimeoutError:
+            raise DeadlineError(
+                f"the deadline came before {self._service} had told what it is; allow more time"
+            ) from None
         return self._terms
 
     async def _embedded(
@@ -307,8 +316,9 @@ class HttpEmbedder(HttpService):
         except TransientError as failure:
             if isinstance(failure.error, OverloadError):
                 # All requests wait, not this one alone: others would only be refused as well.
-                self._free_at = max(self._free_at, time.monotonic() + (failure.wait_s or 0))
-                _LOG.info("%s asks to wait %.0f s", self._service, failure.wait_s or 0)
+                wait_s = _UNSTATED_WAIT_S if failure.wait_s is None else failure.wait_s
+                self._free_at = max(self._free_at, time.monotonic() + wait_s)
+                _LOG.info("%s asks to wait %.0f s", self._service, wait_s)
             raise
 
     def _late(self, seconds: float) -> EsRerankError:

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _LOG = logging.getLogger(__name__)
-
-OPENAI_URL, COHERE_URL = "https://api.openai.com/v1", "https://api.cohere.com"
 
 _NOT_NOW = frozenset({401, 402, 403, 407, 408, 425, 429, 500, 502, 503, 504})
 """Statuses of a trial that say nothing about the dialect."""
@@ -332,6 +329,14 @@ class RemoteEmbedder(HttpEmbedder):
             )
         return response, await json_of(response)
 
+    def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
+        if status == 429 and "insufficient_quota" in str(body):
+            # OpenAI's answer when an account has no money left: waiting does not help.
+            return RemoteModelError(
+                f"{self._service} {self._said(status, body)}", service=self._service, status=status
+            )
+        return super()._refusal(status, headers, body)
+
     def _headers(self, scheme: str) -> dict[str, str]:
         return {} if self._key is None else {"Authorization": f"{scheme} {self._key.get_secret_value()}"}
 
@@ -341,52 +346,3 @@ class RemoteEmbedder(HttpEmbedder):
         if service.names_model or service.name == "tei":
             return url.copy_remove_param("model")
         return url.copy_set_param("model", self._model) if self._model else url
-
-
-def openai_embedder(
-    spec: EmbedderSpec, url: str | None, api_key: SecretStr | None, measure: Measure | None = None
-) -> RemoteEmbedder:
-    """Return an embedder of OpenAI's, or of the server at ``url``, which may need no key.
-
-    Raises SettingsError when OpenAI itself is to be asked without a key.
-    """
-    if url is None and api_key is None:
-        raise SettingsError(
-            "openai: models need a key; set ES_RERANK_OPENAI_API_KEY or OPENAI_API_KEY, or the address of "
-            "another server by ES_RERANK_OPENAI_URL"
-        )
-    return RemoteEmbedder(
-        spec,
-        url or OPENAI_URL,
-        dialect="openai",
-        model=spec.model,
-        api_key=api_key,
-        measure=measure,
-        named_by="ES_RERANK_OPENAI_URL",
-        key_setting="ES_RERANK_OPENAI_API_KEY, or OPENAI_API_KEY",
-    )
-
-
-def cohere_embedder(
-    spec: EmbedderSpec, url: str | None, api_key: SecretStr | None, measure: Measure | None = None
-) -> RemoteEmbedder:
-    """Return an embedder of Cohere's, or of the private deployment at ``url``. It needs no SDK.
-
-    Raises SettingsError when there is no key.
-    """
-    key = api_key or SecretStr(os.environ.get("CO_API_KEY", ""))
-    if not key.get_secret_value():
-        raise SettingsError(
-            "cohere: models need a key; set ES_RERANK_COHERE_API_KEY or CO_API_KEY "
-            "(https://dashboard.cohere.com/api-keys)"
-        )
-    return RemoteEmbedder(
-        spec,
-        url or os.environ.get("CO_API_URL") or COHERE_URL,
-        dialect="cohere",
-        model=spec.model,
-        api_key=key,
-        measure=measure,
-        named_by="ES_RERANK_COHERE_URL",
-        key_setting="ES_RERANK_COHERE_API_KEY, or CO_API_KEY",
-    )
