@@ -44,7 +44,7 @@ ROOMS = ("es_rerank.sidecar", "es_rerank.client", "es_rerank.node", "ingest_pipe
 HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS, "structlog")
 """What no help needs."""
 
-MEASURES = {"demo", "evaluate", "bench engine", "bench load", "bench cost", "bench gateway"}
+MEASURES = {"demo", "evaluate", "bench engine", "bench load", "bench cost", "bench gateway", "bench vectors"}
 """Commands whose options take defaults and names from ``es_rerank.research``."""
 
 
