@@ -187,6 +187,7 @@ def test_a_lost_point_in_time_is_opened_anew_without_gap_or_double(es: Elasticse
     assert set(seen) - {"new 5", "new 100", "new 299"} == ids
 
 
+@pytest.mark.long
 def test_pages_are_bounded_in_bytes(node: Node, es: Elasticsearch, index: str) -> None:
     made(es, index, {"text": TEXT}, text="x" * 500_000)
     lines = [line for n in range(60) for line in ({"index": {"_id": f"l{n}"}}, {"text": "x" * 300_000})]
@@ -212,7 +213,13 @@ def rules() -> Iterator[tuple[str, Rule]]:
     yield "every third", every_third
 
 
-@pytest.mark.parametrize("rule", [pytest.param(rule, id=name) for name, rule in rules()])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(rule, id=name, marks=[] if name == "every third" else pytest.mark.long)
+        for name, rule in rules()
+    ],
+)
 def test_bad_moments_are_waited_out_and_the_point_in_time_is_closed(
     node: Node, es: Elasticsearch, index: str, rule: Rule
 ) -> None:

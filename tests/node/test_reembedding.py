@@ -86,9 +86,8 @@ def test_what_is_written_and_deleted_meanwhile_is_in_the_new_version(es: Elastic
     assert f"PUT /{copy.version}/_settings" in back
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-def test_every_shard_has_its_own_numbers(es: Elasticsearch, index: str, shards: int) -> None:
-    template = {"settings": {"number_of_shards": shards}}
+def test_every_shard_has_its_own_numbers(es: Elasticsearch, index: str) -> None:
+    template = {"settings": {"number_of_shards": 2}}
     es.indices.put_index_template(name=index, index_patterns=f"{index}-*", template=template, priority=900)
     try:
         an_ingest(es, batch=100).run(index, documents(60))
@@ -105,7 +104,7 @@ def test_every_shard_has_its_own_numbers(es: Elasticsearch, index: str, shards: 
     assert report.documents == 70
 
 
-@pytest.mark.parametrize("fault", ["reading", "switching"])
+@pytest.mark.parametrize("fault", ["reading", pytest.param("switching", marks=pytest.mark.long)])
 def test_a_re_embedding_that_fails_allows_writes_again(es: Elasticsearch, index: str, fault: str) -> None:
     an_ingest(es).run(index, documents(5))
 
@@ -129,7 +128,14 @@ def test_a_re_embedding_that_fails_allows_writes_again(es: Elasticsearch, index:
     assert "reembedded_with" not in meta
 
 
-@pytest.mark.parametrize("outcome", [(429, b"{}"), "lose"], ids=["429", "lost"])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param((429, b"{}"), id="429"),
+        pytest.param("lose", id="lost", marks=pytest.mark.long),
+        pytest.param("close", id="closed", marks=pytest.mark.long),
+    ],
+)
 def test_a_bad_moment_of_any_call_is_waited_out(
     node: Node, es: Elasticsearch, index: str, outcome: Outcome
 ) -> None:
