@@ -252,7 +252,9 @@ def _shared_pid() -> int | None:
     return None if running is None else running.pid
 
 
-def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bs4.py").write_text("raise SystemExit('code of the folder that is read')")
     one(tmp_path / "page.html", GOOD["page.html"])
     pid = _shared_pid()
     assert pid is not None
