@@ -173,6 +173,7 @@ def test_what_others_write_meanwhile_stays(es: Elasticsearch, index: str) -> Non
     assert report.removed == 2
 
 
+@pytest.mark.long
 def test_documents_with_a_routing_are_removed_from_their_shards(es: Elasticsearch, index: str) -> None:
     """Another program may write them, and choose more than one shard."""
     version = an_ingest(es).run(index, documents("a")).version
