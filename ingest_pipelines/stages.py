@@ -28,12 +28,9 @@ from .bulk import TOO_LARGE
 from .mapping import METADATA, UNINDEXED, IndexRecipe, content_hash
 from .metadata import split_blank_keys
 from .patience import Patience
+from .reading.files import MOST_CHARACTERS
 from .rejects import Reject, rejected
 from .vectors import EncodeVector
-
-_TEXT_CHARACTERS = 10_000_000
-"""Most characters of one document's text. The text is stored twice, whole and as passages, each with a
-vector: a longer one gives a request over Elasticsearch's default limit of 100 MB."""
 
 _ID_BYTES = 512
 """Elasticsearch's limit for an id in bytes. A longer id makes it refuse the whole bulk request."""
@@ -140,10 +137,10 @@ def _fault(document: Document) -> Reject | None:
     size = len(document.id.encode("utf-8", "replace"))
     if not 0 < size <= _ID_BYTES:
         return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
-    if len(document.text) > _TEXT_CHARACTERS:
+    if len(document.text) > MOST_CHARACTERS:
         return rejected(
             document,
-            f"its text has {len(document.text)} characters, at most {_TEXT_CHARACTERS} are indexed as one "
+            f"its text has {len(document.text)} characters, at most {MOST_CHARACTERS} are indexed as one "
             "document; split it",
         )
     return None

@@ -22,7 +22,8 @@ STDIN = Path("-")
 """The source that is read from standard input."""
 
 MOST_CHARACTERS = 10_000_000
-"""Most characters of the text of one document; see ``stages``."""
+"""Most characters of one document's text. The text is stored twice, whole and as passages, each with a
+vector: a longer one gives a request over Elasticsearch's default limit of 100 MB."""
 
 MOST_RECORD = 64 * 1024 * 1024
 """Most bytes or characters of one record: 10,000,000 characters are 60 MB if all are ``\\uXXXX``."""

@@ -117,6 +117,7 @@ def test_a_damaged_file_is_a_reject_that_says_from_where_on_and_the_rest_goes_on
     assert (reject["id"], reject["file"], reject["document"]) == ("a.jsonl.gz", str(source), None)
     assert "from here on it cannot be read" in reject["reason"]
     source.write_bytes(whole)
+    assert report.rejects is not None
     again = an_ingest(es, batch=500).run(index, read_sources([report.rejects]))
     assert (again.documents, again.skipped, again.failed) == (3000 - read_before, read_before, 0)
 
@@ -149,16 +150,22 @@ def test_a_repeated_document_is_a_duplicate_not_a_skipped_one(
 # --- the command
 
 
-def test_the_command_prints_exactly_the_report(node: Node, index: str, tmp_path: Path) -> None:
-    done = run(
-        "ingest",
-        "--elasticsearch-url",
-        node.url,
-        index,
-        str(write(tmp_path / "a.jsonl", [TREATY, MOON])),
-        "--json",
+def test_the_command_prints_exactly_the_report(
+    node: Node, es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/image.png").touch()
+    (tmp_path / "in/a.csv").write_text(
+        "key,head,body,year,left\nüid,Head,Body,1648,x\nmoon,,Two people,1969,y\n"
     )
+    fields = ("--text-field", "head", "--text-field", "body", "--title-field", "head", "--id-field", "key")
+    to = ("--elasticsearch-url", node.url, "--metadata", "year", "--metadata", "yaer")
+    done = run("ingest", *to, *fields, index, "in", "--json")
     assert done.returncode == 0, done.stderr
+    assert "in: left out: 1 files of kinds that are not read (1 .png)" in done.stderr
+    assert "no record has the field yaer" in done.stderr
+    stored = source_of(es, index, "üid")
+    assert (stored["title"], stored["text"], stored["metadata"]) == ("Head", "Head\n\nBody", {"year": 1648})
     report = json.loads(done.stdout)
     assert list(report) == ["index", "documents", "passages", "skipped", "failed", "seconds"]
     assert (report["index"], report["documents"], report["passages"], report["failed"]) == (index, 2, 2, 0)

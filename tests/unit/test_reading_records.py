@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,31 @@ def test_json_lines_in_utf16_are_read(tmp_path: Path) -> None:
     lines = '{"id": 1, "text": "北京"}\n{\n{"id": 2, "text": "x"}\n'.encode("utf-16")
     found = read(put(tmp_path, {"a.jsonl": lines}))
     assert (found.ids, found.rejects[0].line) == (["1", "2"], 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            "東京は日本の首都であり、世界でも最大級の都市圏".encode("euc_jp"),
+            "its encoding may be cp949 or euc_jis_2004",
+        ),
+        (bytes(range(1, 256)) * 3, "it is in no encoding that is known"),
+        (
+            b"x\n" * 600_000 + "Größe, Maß, Übermut, ö".encode()[:-1],
+            "line 600001: a byte is not UTF-8",
+        ),
+    ],
+)
+def test_an_encoding_that_is_not_certain_is_a_reject(tmp_path: Path, content: bytes, reason: str) -> None:
+    (reject,) = read(put(tmp_path, {"a.txt": content})).rejects
+    assert reason in reject.reason
+
+
+def test_without_the_extra_a_file_that_is_not_utf8_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "charset_normalizer", None)
+    found = read(put(tmp_path, {"a.txt": "Größe".encode("latin-1"), "b.txt": "x"}))
+    assert "[documents]" in found.rejects[0].reason
+    assert found.ids == ["b.txt"]
