@@ -95,12 +95,6 @@ def check_dry_run(price: float | None, tokens_per_minute: float | None, *, dry_r
             raise SettingsError(f"{name} is for an estimate; add --dry-run, or leave it out")
 
 
-def check_no_sync(*, sync: bool) -> None:
-    """Raise SettingsError for ``--sync``."""
-    if sync:
-        raise SettingsError("--dry-run does not count what --sync would remove; leave out one of them")
-
-
 def show_dry_run(
     client: Elasticsearch,
     index: str,

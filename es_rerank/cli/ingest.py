@@ -18,7 +18,6 @@ from .dry_run import (
     RateOption,
     TokenizerOption,
     check_dry_run,
-    check_no_sync,
     show_dry_run,
 )
 from .from_index import (
@@ -149,7 +148,6 @@ def ingest(
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     check_dry_run(price, tokens_per_minute, dry_run=dry_run)
     if dry_run:
-        check_no_sync(sync=sync)
         choices = DryRunChoices(
             embedder,
             tokenizer,
