@@ -21,10 +21,11 @@ from elasticsearch import Elasticsearch
 
 from es_rerank.collection import Document
 from es_rerank.errors import IngestError, IngestStoppedError
-from es_rerank.models import Embedder, room_of
+from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.scripts import other_scripts
 
+from .embedding import BATCHES_AT_ONCE, cutting_and_embedding
 from .flow import Flow, Step
 from .lifecycle.documents import Deleted, delete_documents
 from .lifecycle.sync import check_sync, sync_of
@@ -34,7 +35,7 @@ from .patience import Patience
 from .reading.objects import documents_of
 from .rejects import Reject, RejectsFile, rejected
 from .search_record import record_reranker, reranker_for
-from .stages import InFlight, IngestBatch, as_sources, cut, embed, ingest_batches, without_unchanged
+from .stages import InFlight, IngestBatch, as_sources, ingest_batches, without_unchanged
 from .target import Address, Target
 from .vector_growth import takes_oversampling, vector_growth
 from .vector_options import IndexOptions, VectorOptions, named_options, options_by_size
@@ -84,9 +85,6 @@ class IngestReport:
             shown.append("removed")
         return {name: getattr(self, name) for name in shown} | {"seconds": round(self.seconds, 3)}
 
-
-_BATCHES_AT_ONCE = 6
-"""How many full batches of text are in memory at most: one that is read, one in each stage."""
 
 _WRITES_AT_ONCE = 2
 """Bulk requests side by side: Elasticsearch indexes one while the other is sent and parsed."""
@@ -268,19 +266,12 @@ class Ingest:
         """Return the stages of a run, ready to begin."""
         client, patience, stamp = self._client, self._patience, datetime.now(UTC).isoformat()
         encode = patience.call(lambda: written_for(client))
-        room, embedder = room_of(self._embedder), self._embedder
         steps: list[Step[IngestBatch]] = [
             Step(
                 "skip",
                 lambda batch: without_unchanged(batch, client, target.versions, patience, stamp, in_flight),
             ),
-            Step("cut", lambda batch: cut(batch, self._chunker, room)),
-            Step(
-                "embed",
-                lambda batch: embed(batch, embedder, lambda: flow.finishing),
-                workers=getattr(embedder, "calls_at_once", 1),
-                last_begun=True,
-            ),
+            *cutting_and_embedding(self._embedder, self._chunker, lambda: flow.finishing),
             Step("encode", lambda batch: as_sources(batch, encode, stamp)),
             Step("map", target.map),
             Step("write", target.write, workers=_WRITES_AT_ONCE, keys=lambda batch: batch.documents.keys()),
@@ -291,7 +282,7 @@ class Ingest:
             ),
             steps,
             weight=IngestBatch.characters,
-            most_weight=_BATCHES_AT_ONCE * self._batch_characters,
+            most_weight=BATCHES_AT_ONCE * self._batch_characters,
         )
         return flow
 

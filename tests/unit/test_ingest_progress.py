@@ -8,8 +8,8 @@ from es_rerank.cli.ingest_progress import Rates
 from ingest_pipelines import IngestReport
 
 
-def report(seconds: float, passages: int, **counts: int) -> IngestReport:
-    return IngestReport("a", "a-1", passages // 2, passages, seconds=seconds, **counts)
+def report(seconds: float, passages: int, *, skipped: int = 0, failed: int = 0) -> IngestReport:
+    return IngestReport("a", "a-1", passages // 2, passages, skipped, failed, seconds=seconds)
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:

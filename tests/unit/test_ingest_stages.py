@@ -1,0 +1,56 @@
+"""The stages of an ingest are functions of a batch, which may be pickled between any two of them."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+from ingests import chunker
+
+from es_rerank.collection import Document
+from es_rerank.testing import HashEmbedder
+from ingest_pipelines.embedding import embedded_batches
+from ingest_pipelines.mapping import IndexRecipe
+from ingest_pipelines.rejects import Reject
+from ingest_pipelines.stages import EMBEDDED_AT_ONCE, IngestBatch, as_sources, cut, embed, ingest_batches
+from ingest_pipelines.vectors import as_numbers
+
+DOCUMENTS: list[Document | Reject] = [
+    Document("a", "Westphalia", "The peace ended thirty years of war. It was signed in Osnabrück.", {"y": 1}),
+    Document("empty", "", "", {}),
+    Reject("no JSON", "{", file="a.jsonl", line=3),
+    Document("b", "", "word " * 50, {}),
+]
+RECIPE = IndexRecipe("hash-64", 64, 8, 2)
+
+
+def test_a_batch_can_be_pickled_between_any_two_stages() -> None:
+    embedder, last = HashEmbedder(), list[IngestBatch]()
+    for pickled in (False, True):
+
+        def handed(batch: IngestBatch, pickled: bool = pickled) -> IngestBatch:
+            return pickle.loads(pickle.dumps(batch)) if pickled else batch
+
+        (batch,) = ingest_batches(DOCUMENTS, RECIPE, documents=100, characters=1_000)
+        batch = handed(cut(handed(batch), chunker(), None))
+        embedded = embed(batch, embedder)
+        assert embedded is not None
+        last.append(handed(as_sources(handed(embedded), as_numbers, "now")))
+    assert last[0] == last[1]
+    assert last[0].sources["empty"]["passages"] == []
+    assert [len(passage["vector"]) for passage in last[0].sources["a"]["passages"]] == [64, 64]
+
+
+def test_vectors_of_many_calls_are_in_the_order_of_the_passages() -> None:
+    documents = [Document(str(number), "", f"text {number}", {}) for number in range(EMBEDDED_AT_ONCE + 9)]
+    (batch,) = embedded_batches(documents, HashEmbedder(), chunker(), documents=10_000)
+    assert batch.vectors is not None
+    assert np.array_equal(batch.vectors, HashEmbedder().embed([document.text for document in documents]))
+
+
+def test_a_batch_of_one_call_is_finished_and_a_larger_one_is_given_up() -> None:
+    for count, finished in ((EMBEDDED_AT_ONCE, True), (EMBEDDED_AT_ONCE + 1, False)):
+        documents = [Document(str(number), "", "text", {}) for number in range(count)]
+        (batch,) = list(ingest_batches(documents, RECIPE, documents=10_000, characters=10**9))[:1]
+        done = embed(cut(batch, chunker(), None), HashEmbedder(), lambda: True)
+        assert (done is not None) is finished
