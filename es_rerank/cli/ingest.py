@@ -133,6 +133,7 @@ def ingest(
     repeated.
     """
     from ingest_pipelines import Fields, Ingest, read_sources
+    from ingest_pipelines.reading.meter import Meter
 
     from ..models.load import embedder_of
     from ..settings import read_settings
@@ -144,7 +145,10 @@ def ingest(
     fields = Fields(tuple(text_field or ()), title_field, id_field, tuple(metadata) if metadata else None)
     given = from_index_of(from_index, from_url, from_query, fields, sources or ())
     first_reject = FirstReject()
-    files = read_sources(sources or (), fields=fields, encoding=encoding, not_this=rejects, on_note=tell)
+    meter = Meter()
+    files = read_sources(
+        sources or (), fields=fields, encoding=encoding, not_this=rejects, on_note=tell, meter=meter
+    )
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     check_dry_run(price, tokens_per_minute, dry_run=dry_run)
     if dry_run:
@@ -168,7 +172,7 @@ def ingest(
         if given
         else nullcontext(IndexSource(files)) as source,
         embedder_of(settings, embedder, tokenizer=tokenizer) as model,
-        ingest_progress(index) as show,
+        ingest_progress(index, meter.share) as show,
     ):
         run = Ingest(
             client,

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -16,6 +16,7 @@ from es_rerank.errors import SourceError
 
 from ..rejects import Reject
 from .fields import Fields
+from .meter import Meter
 from .notes import Notes
 
 STDIN = Path("-")
@@ -46,6 +47,7 @@ class FoundFile:
     fields: Fields = field(default_factory=Fields)
     encoding: str | None = None
     notes: Notes = field(default_factory=Notes)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def suffix(self) -> str:
@@ -69,8 +71,13 @@ class FoundFile:
         if self.path == STDIN:
             return nullcontext(sys.stdin.buffer)
         if self.path.suffix.lower() == ".gz":
-            return cast("IO[bytes]", gzip.open(self.path, "rb"))
-        return self.path.open("rb")
+            return self._decompressed()
+        return self.meter.open(self.path)
+
+    @contextmanager
+    def _decompressed(self) -> Iterator[IO[bytes]]:
+        with self.meter.open(self.path) as stored, gzip.open(stored, "rb") as stream:
+            yield cast("IO[bytes]", stream)
 
     def document(
         self,

@@ -18,6 +18,7 @@ from .files import STDIN, FoundFile, Reader, kind_of
 from .json_files import read_json
 from .json_lines import is_rejects_file, read_json_lines, read_rejects
 from .markdown import MARKDOWN, read_markdown
+from .meter import Meter
 from .notes import Notes, OnNote
 from .plain_text import read_plain_text
 from .tables import read_table
@@ -59,6 +60,7 @@ def read_sources(
     encoding: str | None = None,
     not_this: Path | None = None,
     on_note: OnNote | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Document | Reject]:
     """Return an iterator over the documents of all sources.
 
@@ -69,6 +71,7 @@ def read_sources(
     ``fields`` says which fields of a record are its text, title, id and metadata; ``encoding`` what text is
     encoded in, None: it is detected. In folders, the file ``not_this`` is left out. ``on_note`` gets a
     sentence for all that is no fault: guesses, and what is left out. By default these are warnings of Python.
+    ``meter`` tells, while documents are read, which share of the files was read.
 
     Raises SourceError at once for a source that does not exist, for a file of a kind that is not read, for a
     folder without any file that is read, and for sources of which two files have the same name, as they would
@@ -80,7 +83,8 @@ def read_sources(
         check_encoding(encoding)
     _check(sources)
     notes = Notes(on_note or _warn)
-    return _read(sources, FoundFile(Path(), "", chosen, encoding, notes), not_this and not_this.resolve())
+    like = FoundFile(Path(), "", chosen, encoding, notes, meter or Meter())
+    return _read(sources, like, not_this and not_this.resolve())
 
 
 def _warn(note: str) -> None:
@@ -88,10 +92,14 @@ def _warn(note: str) -> None:
 
 
 def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> Iterator[Document | Reject]:
+    like.meter.expect(
+        found.path for source in sources for found in _found(source, LeftOut(), not_this) if not found.fault
+    )
     for source in sources:
         left_out = LeftOut()
         for found in _found(source, left_out, not_this):
             file = like.at(found.path, found.name)
+            file.meter.begin(found.path)
             if found.fault:
                 yield file.reject(found.fault)
             elif found.path == source and is_rejects_file(source.name):
