@@ -144,7 +144,7 @@ def test_a_bad_moment_of_any_call_is_waited_out(
     assert set(es.indices.get_alias(name=index)) == {version}
     assert everything(es, index) == set("01234")
     asked = {(method, path) for method, path, _, _ in proxy.seen if method != "HEAD"}
-    assert asked == {
+    assert asked >= {
         ("GET", f"/{index}"),
         ("GET", f"/{index}-*"),
         ("PUT", f"/{version}"),
