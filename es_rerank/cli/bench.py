@@ -29,6 +29,11 @@ class _Benches(LazyGroup):
             "Measure the time of a window on this machine: milliseconds by candidates and by tokens, "
             "and pairs per second by threads.",
         ),
+        "ingest": Entry(
+            "bench_ingest",
+            "Compare how fast passages are embedded by the ingest, SentenceTransformer and fastembed: same "
+            "weights and texts, each system in its own environment and process, rounds interleaved.",
+        ),
         "gateway": Entry(
             "bench_gateway",
             "Measure the latency that sidecar, library and plugin add to Elasticsearch's own: the same "

@@ -49,7 +49,7 @@ class _Counted(io.FileIO):
         super().__init__(path, "rb")
         self._meter = meter
 
-    def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # noqa: ANN401 any buffer
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 any buffer
         read = super().readinto(buffer)
         self._meter.count(read)
         return read

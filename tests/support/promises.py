@@ -576,6 +576,9 @@ measures the latency that the sidecar, the library and the plugin add to Elastic
     tests/node/test_bench_gateway.py::test_a_node_with_the_plugin_is_measured_with_it
 measures size, recall@10 and latency of Elasticsearch's ways to index vectors
     tests/node/test_bench_vectors.py::test_a_run_measures_each_way_over_distinct_passages
+compares how fast documents are cut and embedded with SentenceTransformer and fastembed
+    tests/unit/test_bench_ingest.py::test_all_systems_are_timed_in_every_round
+    tests/unit/test_bench_ingest.py::test_this_ingest_must_cut_what_the_peers_get
 compares the speed of this engine with other engines: same weights, same pairs.
     tests/parity/test_bench_parity.py::
         test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank
@@ -820,6 +823,9 @@ A program gives `Ingest.run` dicts, or documents of LangChain or LlamaIndex.
 cuts documents into passages, embeds them and writes them.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_nested_knn_finds_the_passage
+[Ctrl-C ends it after its batch](docs/documents.md#while-it-runs) and leaves no half-made version.
+    tests/node/test_ingest_stopped.py::test_sigterm_finishes_the_batch_and_tells_the_command_to_go_on
+    tests/node/test_ingest_stopped.py::test_a_stopped_rebuild_leaves_no_version
 Run it again after a change or an interruption: it skips what is indexed already.
     tests/node/test_ingest.py::test_running_again_skips_everything
     tests/node/test_ingest.py::test_a_changed_document_is_indexed_anew

@@ -15,7 +15,7 @@ from ...extras import missing_extra
 from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
 from ...models.load import model_folder
 from ...models.manifest import TOKENIZER, read_manifest
-from ...settings import BUNDLED_RERANKER
+from ...settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 
 if TYPE_CHECKING:
     import onnx
@@ -59,12 +59,6 @@ def bundled_weights(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
-    tokenizer = {
-        "tokenizer_class": "BertTokenizerFast",
-        "model_max_length": manifest.max_length,
-        "do_lower_case": True,
-        **_SPECIAL_TOKENS,
-    }
     config = _config(tensors)
     if manifest.early_exit is not None:
         layer = manifest.early_exit.layer
@@ -85,7 +79,32 @@ def bundled_weights(out: Path) -> Path:
         )
     files = {
         "config.json": config,
-        "tokenizer_config.json": tokenizer,
+        "tokenizer_config.json": _tokenizer_config(manifest.max_length),
+        "special_tokens_map.json": _SPECIAL_TOKENS,
+    }
+    for name, content in files.items():
+        (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def bundled_embedder_weights(out: Path) -> Path:
+    """Write the bundled embedder as a torch folder ``out``, and return ``out``; see ``bundled_weights``."""
+    try:
+        import onnx  # noqa: PLC0415 only the export extra installs it
+        from safetensors.numpy import save_file  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_extra(f"the bench needs {error.name}, which is not installed", "export") from error
+    folder = model_folder(BUNDLED_EMBEDDER)
+    manifest = read_manifest(folder, kind="bi-encoder")
+    tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
+    config = {**_config({f"bert.{name}": value for name, value in tensors.items()})}
+    config["architectures"] = ["BertModel"]
+    files = {
+        "config.json": config,
+        "tokenizer_config.json": _tokenizer_config(manifest.max_length),
         "special_tokens_map.json": _SPECIAL_TOKENS,
     }
     for name, content in files.items():
@@ -122,6 +141,15 @@ def dequantised(model: onnx.ModelProto) -> Tensors:
 
 def _fp32(value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(value, dtype=np.float32)
+
+
+def _tokenizer_config(max_length: int) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "BertTokenizerFast",
+        "model_max_length": max_length,
+        "do_lower_case": True,
+        **_SPECIAL_TOKENS,
+    }
 
 
 def _config(tensors: Tensors) -> dict[str, Any]:

@@ -266,6 +266,60 @@ def flashrank(task: Task) -> Score:
     return score
 
 
+def sentence_transformers_encode(task: Task) -> Score:
+    """Embed all passages with one call of ``SentenceTransformer.encode``, at its defaults.
+
+    A "score" of an embedder is the dot product of a passage's vector with that of the first passage.
+    """
+    _torch(task)
+    model = import_module("sentence_transformers").SentenceTransformer(task.folder, device="cpu")
+    model.max_seq_length = task.max_length
+    return lambda lists, _: _products(
+        model.encode(_passages(lists), normalize_embeddings=True, show_progress_bar=False)
+    )
+
+
+def fastembed_embed(task: Task) -> Score:
+    """Embed all passages with one call of fastembed's ``TextEmbedding``; the model is a local folder."""
+    package = import_module("fastembed")
+    described = import_module("fastembed.common.model_description")
+    package.TextEmbedding.add_custom_model(
+        model="bench/bench",
+        pooling=described.PoolingType.MEAN,
+        normalization=True,
+        sources=described.ModelSource(hf="bench/bench"),
+        dim=json.loads((Path(task.folder) / "config.json").read_text(encoding="utf-8"))["hidden_size"],
+        model_file="model.onnx",
+    )
+    model = package.TextEmbedding(
+        "bench/bench", threads=task.threads, specific_model_path=task.folder, cuda=False
+    )
+    return lambda lists, batch: _products(list(model.embed(_passages(lists), batch_size=batch)))
+
+
+def ours_ingest(task: Task) -> Score:
+    """Cut and embed documents as this project's ingest does; a "score" is the passages of a document.
+
+    The lists hold a document's title, and its text as the only passage.
+    """
+    pipeline, chunking = import_module("ingest_pipelines.embedding"), import_module("es_rerank.text.chunking")
+    document = import_module("es_rerank.collection").Document
+    model = import_module("es_rerank.models.load").load_embedder(task.folder, threads=task.threads)
+    chunker = chunking.Chunker(model.tokenizer)
+
+    def score(lists: Lists, _: int) -> Iterable[float]:
+        documents = (
+            document(str(number), title, texts[0], {}) for number, (title, texts) in enumerate(lists)
+        )
+        return [
+            float(len(cut.passages))
+            for batch in pipeline.embedded_batches(documents, model, chunker)
+            for cut in batch.cut.values()
+        ]
+
+    return score
+
+
 LOADERS: dict[str, Callable[[Task], Score | None]] = {
     "torch": torch_reference,
     "es-rerank-fp32": ours("fp32"),
@@ -281,6 +335,9 @@ LOADERS: dict[str, Callable[[Task], Score | None]] = {
     "rerankers": rerankers,
     "fastembed": fastembed,
     "flashrank": flashrank,
+    "sentence-transformers-encode": sentence_transformers_encode,
+    "fastembed-embed": fastembed_embed,
+    "es-rerank-ingest": ours_ingest,
 }
 
 
@@ -292,6 +349,14 @@ def _torch(task: Task) -> Any:  # noqa: ANN401 a module
 
 def _pairs(lists: Lists) -> list[tuple[str, str]]:
     return [(query, passage) for query, passages in lists for passage in passages]
+
+
+def _passages(lists: Lists) -> list[str]:
+    return [passage for _, passages in lists for passage in passages]
+
+
+def _products(vectors: Any) -> list[float]:  # noqa: ANN401 a matrix, or a list of vectors
+    return [float(vector @ vectors[0]) for vector in vectors]
 
 
 def _timed(score: Score, request: dict[str, Any]) -> dict[str, Any]:
