@@ -571,14 +571,14 @@ prints the least-privilege role of Elasticsearch for searching
     tests/node/test_role.py::test_the_role_for_searching_is_enough_and_the_least
     tests/node/test_role.py::test_the_role_for_ingesting_is_enough_and_the_least
     tests/node/test_role.py::test_elasticsearch_reads_the_printed_requests
+compares how fast documents are cut and embedded with SentenceTransformer and fastembed
+    tests/unit/test_bench_ingest.py::test_all_systems_are_timed_in_every_round
+    tests/unit/test_bench_ingest.py::test_this_ingest_must_cut_what_the_peers_get
 measures the latency that the sidecar, the library and the plugin add to Elasticsearch's own
     tests/node/test_bench_gateway.py::test_a_run_shows_a_table
     tests/node/test_bench_gateway.py::test_a_node_with_the_plugin_is_measured_with_it
 measures size, recall@10 and latency of Elasticsearch's ways to index vectors
     tests/node/test_bench_vectors.py::test_a_run_measures_each_way_over_distinct_passages
-compares how fast documents are cut and embedded with SentenceTransformer and fastembed
-    tests/unit/test_bench_ingest.py::test_all_systems_are_timed_in_every_round
-    tests/unit/test_bench_ingest.py::test_this_ingest_must_cut_what_the_peers_get
 compares the speed of this engine with other engines: same weights, same pairs.
     tests/parity/test_bench_parity.py::
         test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank
@@ -823,13 +823,13 @@ A program gives `Ingest.run` dicts, or documents of LangChain or LlamaIndex.
 cuts documents into passages, embeds them and writes them.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_nested_knn_finds_the_passage
-[Ctrl-C ends it after its batch](docs/documents.md#while-it-runs) and leaves no half-made version.
-    tests/node/test_ingest_stopped.py::test_sigterm_finishes_the_batch_and_tells_the_command_to_go_on
-    tests/node/test_ingest_stopped.py::test_a_stopped_rebuild_leaves_no_version
 Run it again after a change or an interruption: it skips what is indexed already.
     tests/node/test_ingest.py::test_running_again_skips_everything
     tests/node/test_ingest.py::test_a_changed_document_is_indexed_anew
     tests/node/test_ingest.py::test_an_ingest_that_was_killed_goes_on_where_it_stopped
+[Ctrl-C ends it after its batch](docs/documents.md#while-it-runs) and leaves no half-made version.
+    tests/node/test_ingest_stopped.py::test_sigterm_finishes_the_batch_and_tells_the_command_to_go_on
+    tests/node/test_ingest_stopped.py::test_a_stopped_rebuild_leaves_no_version
 A document that is refused is written to a rejects file with the reason; correct it there, or the file that
     tests/node/test_ingest_rejects.py::test_a_refused_document_is_reported_and_replayed_once_mended
     tests/unit/test_reading_faults.py::test_a_rejects_file_reads_mended_files_and_records
