@@ -20,7 +20,7 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 from es_rerank.collection import Document
 from es_rerank.errors import IngestError, SourceError
 
-from .blocks import remember, unblock
+from .blocks import REEMBEDDED_WITH, remember, unblock
 from .patience import Patience
 from .pipeline import IngestReport
 from .reading.elasticsearch_index import IndexPlan, document_of, index_plan
@@ -57,7 +57,8 @@ class LiveCopy:
             ingest.run(name, copy.documents(), rebuild=True, before_switch=copy.finish)
 
     ``version`` is the concrete index. ``embedder`` names the new model, for the messages to other writers.
-    When the ``with`` block ends with an error, writes are allowed again.
+    When the ``with`` block ends with an error, writes are allowed again, unless somebody had blocked them
+    before.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class LiveCopy:
         self._blocked = self._left = False
         self.version = ""
         self._shards = 0
+        self._stays_blocked = False  # by somebody else, before this began
         self._plan: IndexPlan | None = None
 
     def __enter__(self) -> Self:
@@ -84,6 +86,8 @@ class LiveCopy:
             )
         ((self.version, state),) = found.items()
         self._shards = int(state["settings"]["index"]["number_of_shards"])
+        blocked = str(state["settings"]["index"].get("blocks", {}).get("write")) == "true"
+        self._stays_blocked = blocked and REEMBEDDED_WITH not in state["mappings"].get("_meta", {})
         self._plan = index_plan(self._client, self.version, Fields(), self._patience)
         return self
 
@@ -95,6 +99,8 @@ class LiveCopy:
         with suppress(ApiError, TransportError):  # the first error is more important
             if self._in_use():
                 unblock(self._client, self.version, self._patience)
+                if self._stays_blocked:
+                    self._client.indices.add_block(index=self.version, block="write")
 
     def documents(self) -> Iterator[Document | Reject]:
         """Yield all documents, then what was changed meanwhile, in rounds, the last with writes blocked."""

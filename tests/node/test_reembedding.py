@@ -16,7 +16,7 @@ from proxies import Outcome, first_of_each, proxied
 
 from es_rerank import RerankClient
 from es_rerank.collection import Document
-from es_rerank.errors import EsRerankError, IndexMismatchError, IngestError
+from es_rerank.errors import EsRerankError, IndexMismatchError, IngestError, ModelError
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from ingest_pipelines import Ingest, IngestReport
@@ -157,6 +157,25 @@ def test_a_bad_moment_of_any_call_is_waited_out(
     assert set(es.indices.get_alias(name=index)) == {f"{index}-000002"}
     asked = {path.rpartition("/")[2] for _, path, _, _ in proxy.seen}
     assert asked >= {"docs", "_refresh", "_pit", "_search", "_bulk", "_mget", "write", "_count", "_aliases"}
+
+
+def broken_after(items: Iterator[Any]) -> Iterator[Any]:
+    yield from items
+    raise ModelError("broken")
+
+
+@pytest.mark.long
+def test_a_block_that_was_there_before_stays(es: Elasticsearch, index: str) -> None:
+    version = an_ingest(es).run(index, documents(3)).version
+    es.indices.add_block(index=version, block="write")
+    with (
+        pytest.raises(ModelError),
+        LiveCopy(es, index, embedder="hash-16", patience=AT_ONCE) as copy,
+    ):
+        an_ingest(es).run(index, broken_after(copy.documents()), rebuild=True)
+    with pytest.raises(IngestError, match="remove the block"):
+        an_ingest(es).run(index, [Document("n", "", "n", {})])
+    assert reembedded(es, index)[0].documents == 3
 
 
 # --- our own writers that meet the block
