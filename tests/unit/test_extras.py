@@ -84,7 +84,8 @@ def test_pip_takes_the_command_of_this_installation() -> None:
 
 
 def test_every_missing_extra_is_told_by_one_piece() -> None:
-    sources = {path: path.read_text() for path in (ROOT / "es_rerank").rglob("*.py")}
+    packages = ("es_rerank", "ingest_pipelines")
+    sources = {path: path.read_text() for name in packages for path in (ROOT / name).rglob("*.py")}
     elsewhere = [
         str(path)
         for path, text in sources.items()
