@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from elasticsearch import ApiError, Elasticsearch
 
 from ..collection import Document
 from ..errors import SettingsError
-from ..settings import Settings
-from .connection import BULK_TIMEOUT_S, connect
 from .output import stderr
 
 if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
     from ingest_pipelines import Fields, IngestReport, Reject
+
+    from ..settings import Settings
 
 _PANEL = "Documents of an index"
 
@@ -131,6 +132,8 @@ def read_only(given: FromIndex, client: Elasticsearch, settings: Settings) -> It
     """Give the documents of an index as they are now. Nothing is written."""
     from ingest_pipelines.reading.elasticsearch_index import index_documents
 
+    from .connection import BULK_TIMEOUT_S, connect
+
     with ExitStack() as stack:
         source = client
         if given.url is not None:
@@ -146,6 +149,8 @@ def read_only(given: FromIndex, client: Elasticsearch, settings: Settings) -> It
 
 def _same(client: Elasticsearch, name: str, into: str) -> bool:
     """Whether two names mean the same indices. What cannot be looked at is told by what reads it."""
+    from elasticsearch import ApiError
+
     if name == into:
         return True
     try:
