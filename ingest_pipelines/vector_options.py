@@ -20,8 +20,9 @@ IndexOptions = Literal["auto", "flat", "hnsw", "int8_hnsw", "bbq_hnsw"]
 VECTORS = "vectors"
 """Key of ``_meta`` that holds the options and the reason."""
 
-_OVERSAMPLE = {"int8_hnsw": 2.0, "bbq_hnsw": 3.0}
-"""How many times ``k`` candidates are compared again with the float vectors."""
+_OVERSAMPLE = {"int8_hnsw": 2.0, "bbq_hnsw": 5.0}
+"""How many times ``k`` candidates are compared again with the float vectors: as many as take no longer than a
+search of float vectors (recall@10 0.960 and 0.951 of 100,000 passages, 0.963 with float vectors)."""
 
 _BBQ_DIMS = 64
 """Fewest dimensions that Elasticsearch takes for bbq."""
@@ -83,10 +84,10 @@ def options_by_size(passages: int, dims: int, *, oversamples: bool = True) -> Ve
         why = f"at most {FLAT_UNTIL:,} passages: every vector is compared, and none is missed"
         return VectorOptions(_options("flat", oversamples=oversamples), "auto", why)
     if passages <= INT8_UNTIL or dims < _BBQ_DIMS or not oversamples:
-        why = f"more than {FLAT_UNTIL:,} passages: a graph, with a quarter of the memory of float32 vectors"
+        why = f"more than {FLAT_UNTIL:,} passages: a graph, in less than a third of float32's memory"
         return VectorOptions(_options("int8_hnsw", oversamples=oversamples), "auto", why)
     why = (
-        f"more than {INT8_UNTIL:,} passages: a graph, with a thirtieth of the memory of float32 vectors; the "
+        f"more than {INT8_UNTIL:,} passages: a graph, in a fifteenth of float32's memory; the "
         "best are compared again with the float vectors"
     )
     return VectorOptions(_options("bbq_hnsw", oversamples=oversamples), "auto", why)

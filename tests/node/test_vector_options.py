@@ -68,7 +68,7 @@ def test_an_index_that_grows_gets_the_options_of_its_size(
     assert grown[1]["why"].startswith("more than 4 passages: ")
     run(es, index, documents(6, 12))  # in one run, over the next limit
     options, recorded = vectors(es, index)
-    assert options == recorded["index_options"] == {"type": "bbq_hnsw", "rescore_vector": {"oversample": 3.0}}
+    assert options == recorded["index_options"] == {"type": "bbq_hnsw", "rescore_vector": {"oversample": 5.0}}
     assert everything(es, index) == nearest(es, index) == {f"d{number}" for number in range(12)}
     run(es, index, documents(12, 13))
     assert vectors(es, index)[1] == recorded
