@@ -23,8 +23,8 @@ from es_rerank.collection import Document
 from es_rerank.errors import IngestError, IngestStoppedError
 from es_rerank.models import Embedder
 from es_rerank.text.chunking import Chunker
-from es_rerank.text.scripts import other_scripts
 
+from .counting import CountedFlow, Running, Tally
 from .embedding import BATCHES_AT_ONCE, cutting_and_embedding
 from .flow import Flow, Step
 from .lifecycle.documents import Deleted, delete_documents
@@ -33,7 +33,7 @@ from .mapping import recipe_of
 from .metadata import Unfit, UnfitValues
 from .patience import Patience
 from .reading.objects import documents_of
-from .rejects import Reject, RejectsFile, rejected
+from .rejects import Reject, RejectsFile
 from .search_record import record_reranker, reranker_for
 from .stages import InFlight, IngestBatch, as_sources, ingest_batches, without_unchanged
 from .target import Address, Target
@@ -135,7 +135,7 @@ class Ingest:
         self._default_reranker = default_reranker
         if index_options != "auto":
             named_options(index_options, embedder.dims)  # raises before anything is written
-        self._flow: Flow[IngestBatch] | None = None
+        self._running: Running | None = None
         self._stopping = False
 
     def run(
@@ -188,24 +188,23 @@ class Ingest:
         ):
             record_reranker(self._client, version, reranker, self._patience)
             growth = vector_growth(self._client, version, vectors, self._patience)
-            report, in_flight, unfit = IngestReport(index, version), InFlight(), UnfitValues()
+            report, unfit = IngestReport(index, version), UnfitValues()
             target = Target(
                 self._client, Address(index, version, self._recipe), self._patience, self._max_chunk_bytes
             )
-            with self._flow_of(in_sync.watch(items), target, in_flight) as flow:
-                self._flow = flow
+            with self._runner(in_sync.watch(items), target) as running:
+                self._running = running
                 if self._stopping:
-                    flow.finish()
-                for batch in flow:
-                    report = self._counted(batch, report, unfit, rejects_file)
+                    running.finish()
+                for tally in running:
+                    report = self._counted(tally, report, unfit, rejects_file)
                     report = replace(report, seconds=time.monotonic() - started)
-                    in_flight.leave(batch.documents)
                     growth.reached(report.passages)
                     if on_progress:
                         on_progress(report)
             report = replace(report, version=target.versions[-1])
             self._patience.whole(lambda: self._client.indices.refresh(index=report.version))
-            if flow.cut_short:
+            if running.cut_short:
                 raise _stopped(report, rebuild=rebuild)
             if rebuild and not report.documents:
                 raise IngestError(
@@ -252,19 +251,18 @@ class Ingest:
         May be called from any thread and from a signal's handler.
         """
         self._stopping = True
-        if (flow := self._flow) is not None:
+        if (running := self._running) is not None:
             # In a thread of its own, because the one that a signal interrupts may hold the flow's lock.
-            threading.Thread(target=flow.finish, name="ingest-stop", daemon=True).start()
+            threading.Thread(target=running.finish, name="ingest-stop", daemon=True).start()
 
     def _check_going(self) -> None:
         if self._stopping:
             raise IngestStoppedError("the ingest was stopped before it began")
 
-    def _flow_of(
-        self, documents: Iterable[Document | Reject], target: Target, in_flight: InFlight
-    ) -> Flow[IngestBatch]:
+    def _runner(self, documents: Iterable[Document | Reject], target: Target) -> Running:
         """Return the stages of a run, ready to begin."""
         client, patience, stamp = self._client, self._patience, datetime.now(UTC).isoformat()
+        in_flight = InFlight()
         encode = patience.call(lambda: written_for(client))
         steps: list[Step[IngestBatch]] = [
             Step(
@@ -276,7 +274,7 @@ class Ingest:
             Step("map", target.map),
             Step("write", target.write, workers=_WRITES_AT_ONCE, keys=lambda batch: batch.documents.keys()),
         ]
-        flow = Flow(
+        flow: Flow[IngestBatch] = Flow(
             ingest_batches(
                 documents, self._recipe, documents=self._batch_documents, characters=self._batch_characters
             ),
@@ -284,43 +282,29 @@ class Ingest:
             weight=IngestBatch.characters,
             most_weight=BATCHES_AT_ONCE * self._batch_characters,
         )
-        return flow
+        return CountedFlow(flow, in_flight, getattr(self._embedder, "scripts", None))
 
     def _counted(
-        self, batch: IngestBatch, report: IngestReport, unfit: UnfitValues, rejects_file: RejectsFile
+        self, tally: Tally, report: IngestReport, unfit: UnfitValues, rejects_file: RejectsFile
     ) -> IngestReport:
         """Write the rejects of a batch, and return ``report`` with the counts of the batch added."""
-        written: list[str] = []
-        replaced = 0
-        for identifier, info in batch.answers.items():
-            if "error" in info:
-                batch.rejects.append(rejected(batch.documents[identifier], _reason(info)))
-                continue
-            written.append(identifier)
-            unfit.add(*batch.unfit.get(identifier, ((), ())))
-            # If the earlier document with this id failed, this one is new in the index and not a duplicate.
-            replaced += identifier in batch.again and info.get("result") == "updated"
-        for reject in batch.rejects:
+        for reject in tally.rejects:
             rejects_file.write(reject)
-        cut_documents = [batch.cut[identifier] for identifier in written]
+        for misfits in tally.unfit:
+            unfit.add(*misfits)
         return replace(
             report,
-            documents=report.documents + len(written) - replaced,
-            passages=report.passages + sum(len(document.passages) for document in cut_documents),
-            skipped=report.skipped + batch.skipped,
-            failed=report.failed + len(batch.rejects),
-            duplicates=report.duplicates + batch.duplicates + replaced,
+            documents=report.documents + tally.documents,
+            passages=report.passages + tally.passages,
+            skipped=report.skipped + tally.skipped,
+            failed=report.failed + len(tally.rejects),
+            duplicates=report.duplicates + tally.duplicates,
             rejects=rejects_file.path,
-            titles_cut=report.titles_cut + sum(document.title_cut for document in cut_documents),
-            passages_cut=report.passages_cut + sum(document.passages_cut for document in cut_documents),
+            titles_cut=report.titles_cut + tally.titles_cut,
+            passages_cut=report.passages_cut + tally.passages_cut,
             unfit=unfit.counts(),
-            other_scripts=report.other_scripts + self._other_scripts(batch, written),
+            other_scripts=report.other_scripts + tally.other_scripts,
         )
-
-    def _other_scripts(self, batch: IngestBatch, written: list[str]) -> Counter[str]:
-        known = getattr(self._embedder, "scripts", None)
-        texts = (batch.documents[identifier].text for identifier in written)
-        return other_scripts(texts, known) if known else Counter()
 
 
 def _stopped(report: IngestReport, *, rebuild: bool) -> IngestStoppedError:
@@ -336,19 +320,3 @@ def _stopped(report: IngestReport, *, rebuild: bool) -> IngestStoppedError:
     return IngestStoppedError(
         f"the ingest into {report.index} was stopped: {done}; {then}", failed=report.failed
     )
-
-
-_CONFLICTS = ("document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception")
-"""Types of errors of a document whose fields do not fit the mapping. Their reason names field and value."""
-
-
-def _reason(info: dict[str, Any]) -> str:
-    """Return why a document was refused, with the cause that Elasticsearch reports."""
-    status, error = info["status"], info["error"]
-    if not isinstance(error, dict):
-        return str(error) if status is None else f"{status}: {error}"
-    cause = error.get("caused_by") or {}
-    because = f" ({cause['reason']})" if cause.get("reason") else ""
-    conflict = error.get("type") in _CONFLICTS
-    remedy = "; correct the value, or index with --rebuild, which maps all fields anew" if conflict else ""
-    return f"{status} {error.get('type')}: {error.get('reason')}{because}{remedy}"
