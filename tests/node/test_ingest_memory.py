@@ -25,7 +25,7 @@ from ingest_pipelines import Ingest
 from ingests import chunker
 
 url, index, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-text = "Some words of document {} about a treaty that ended a war. " * 6
+text = "Some words of document {0} about a treaty that ended a war. " * 6
 documents = (Document(str(n), "", text.format(n), {"number": n}) for n in range(count))
 with Elasticsearch(url, request_timeout=120) as client:
     report = Ingest(client, HashEmbedder(16), chunker=chunker(40, 8)).run(index, documents)
